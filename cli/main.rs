@@ -1,0 +1,2 @@
+//! The `labstat` command.
+fn main() {}

@@ -1,0 +1,27 @@
+//! What every room of labstat shares: labels, samples, metric families, matchers, durations,
+//! numbers as Prometheus writes them, the clock, and the limits everything is held to.
+//!
+//! Pure values and no I/O: no files, no network, no runtime. The only thing here that looks at
+//! the world is [`SystemClock`], and it looks at nothing but the time.
+//!
+//! Not here: how values travel (`labstat-wire`), how they are kept (`labstat-store`), how they
+//! are asked for (`labstat-promql`).
+
+mod batch;
+mod clock;
+pub mod duration;
+mod family;
+mod labels;
+pub mod limits;
+mod matcher;
+pub mod number;
+mod sample;
+mod write;
+
+pub use batch::{Batch, BatchSample};
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use family::{Family, Kind};
+pub use labels::{LabelError, Labels, LabelsRef, METRIC_NAME, is_label_name, is_metric_name};
+pub use matcher::{MatchOp, Matcher, MatcherError};
+pub use sample::{STALE_BITS, Sample, Series, is_stale, stale_marker};
+pub use write::{Metadata, TimeSeries, WriteRequest};
