@@ -1,0 +1,55 @@
+//! How a store is set up.
+
+use std::sync::Arc;
+
+use labstat_model::Clock;
+
+/// Samples one read may return. Prometheus' default for one query, about 800 MB when reached.
+const READ_SAMPLES_MAX: usize = 50_000_000;
+
+/// Series one store keeps: far beyond any lab, and about the memory of a small machine.
+const SERIES_MAX: usize = 2_000_000;
+
+/// The head is sealed when it spans this much: long enough that blobs compress well, short enough
+/// that a start replays little.
+const SEAL_AFTER_MS: i64 = 2 * 3_600_000;
+
+/// The head is sealed early when it holds this many samples, about 50 MB of memory.
+const HEAD_SAMPLES_MAX: usize = 12_000_000;
+
+/// How a store is set up. [`Options::new`] gives what suits a lab.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How long samples are kept, in milliseconds; `None` is for ever. What is older when it
+    /// arrives is refused; what grows older is dropped a blob at a time, so it may stay up to a
+    /// day longer.
+    pub retention_ms: Option<i64>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// [`Store::maintain`](crate::Store::maintain) seals the head when it spans this many
+    /// milliseconds.
+    pub seal_after_ms: i64,
+    /// [`Store::maintain`](crate::Store::maintain) seals the head when it holds this many samples.
+    pub head_samples_max: usize,
+    /// A read that would return more samples is refused.
+    pub read_samples_max: usize,
+    /// A series beyond this many is refused.
+    pub series_max: usize,
+    /// Bytes the database file may grow to; `None` is for as much as the disk has.
+    pub size_max_bytes: Option<u64>,
+}
+
+impl Options {
+    /// Options that suit a lab: everything is kept for ever.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            retention_ms: None,
+            clock,
+            seal_after_ms: SEAL_AFTER_MS,
+            head_samples_max: HEAD_SAMPLES_MAX,
+            read_samples_max: READ_SAMPLES_MAX,
+            series_max: SERIES_MAX,
+            size_max_bytes: None,
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! What the store says of itself: what a write came to, what was set aside, how much there is.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use labstat_model::Labels;
+use serde::Serialize;
+
+/// What a write came to. All that was accepted is on disk.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Appended {
+    /// Samples stored.
+    pub accepted: usize,
+    /// Samples left out because they were stored already, with the same value.
+    pub duplicates: usize,
+    /// Samples refused, for any reason.
+    pub refused: usize,
+    /// The first few refused samples, at most [`Appended::REFUSALS_MAX`].
+    pub refusals: Vec<Refused>,
+}
+
+impl Appended {
+    /// Refused samples that are named one by one: enough to find the cause.
+    pub const REFUSALS_MAX: usize = 16;
+}
+
+/// A sample that was refused.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refused {
+    /// Why.
+    pub reason: Refusal,
+    /// Its series.
+    pub labels: Labels,
+    /// Its time, in milliseconds since the Unix epoch.
+    pub time_ms: i64,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} at {}", self.reason, self.labels.as_ref(), self.time_ms)
+    }
+}
+
+/// Why a sample was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// The series has another value at that very time.
+    Conflict,
+    /// It is older than the retention.
+    TooOld,
+    /// Its time is before the year 1 or after the year 9999, which no API can write.
+    OutOfRange,
+    /// Its series is new, and there are as many series as may be.
+    TooManySeries,
+}
+
+impl Refusal {
+    /// The reason in Prometheus' words where it has some.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Conflict => "duplicate sample for timestamp",
+            Self::TooOld => "too old sample",
+            Self::OutOfRange => "out of bounds",
+            Self::TooManySeries => "too many series",
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Something the owner should know about the store's files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// What was found, and what was kept of it.
+    pub what: String,
+    /// Where the damaged file lies now, when there is one.
+    pub set_aside: Option<PathBuf>,
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)?;
+        if let Some(path) = &self.set_aside {
+            write!(f, " (the damaged file is kept as {})", path.display())?;
+        }
+        Ok(())
+    }
+}
+
+/// What maintenance did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Maintained {
+    /// Samples that went from the head into blobs.
+    pub sealed_samples: usize,
+    /// Blobs that were merged into larger ones.
+    pub merged_blobs: usize,
+    /// Blobs that were dropped because all they held was older than the retention.
+    pub dropped_blobs: usize,
+    /// Series forgotten because nothing of them is stored any more.
+    pub dropped_series: usize,
+}
+
+/// How much there is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Stats {
+    /// Series known.
+    pub series: usize,
+    /// Pairs of a label name and a value.
+    pub label_pairs: usize,
+    /// Series that have samples in the head.
+    pub head_series: usize,
+    /// Samples in the head.
+    pub head_samples: usize,
+    /// Bytes of memory the head's samples take.
+    pub head_bytes: usize,
+    /// Compressed blobs.
+    pub blobs: usize,
+    /// Samples in blobs.
+    pub sealed_samples: u64,
+    /// Bytes of samples in blobs, compressed.
+    pub sealed_bytes: u64,
+    /// Bytes of all database files.
+    pub file_bytes: u64,
+    /// The oldest sample's time, in milliseconds since the Unix epoch.
+    pub oldest_ms: Option<i64>,
+    /// The newest sample's time, in milliseconds since the Unix epoch.
+    pub newest_ms: Option<i64>,
+    /// Writes acknowledged since the store was opened.
+    pub appends: u64,
+    /// Commits of groups of writes since the store was opened; each is one wait for the disk.
+    pub commits: u64,
+    /// Blobs that could not be read since the store was opened and are left out of answers.
+    pub damaged_blobs: usize,
+    /// Metric names with the most series, most first.
+    pub metric_names: Vec<(String, usize)>,
+    /// Label names with the most values, most first.
+    pub label_names: Vec<(String, usize)>,
+    /// Label pairs with the most series, most first.
+    pub pairs: Vec<((String, String), usize)>,
+}
