@@ -1,1 +1,26 @@
-//! placeholder
+//! The aggregator: takes samples by remote write, keeps them, answers the Prometheus API, looks
+//! after rules and silent nodes, and tells receivers.
+//!
+//! This crate is the wiring and the HTTP; it starts and stops within a process ([`Aggregator`],
+//! [`Running`]), prints nothing and reads no environment.
+//!
+//! - [`Config`]: what it is told, from TOML, with every problem and its line.
+//! - `http`: the listener, the bearer token, and one file per group of paths.
+//! - `storage`: the one door to the store, so that another engine can take its place.
+//! - `presence`: every node ever heard is expected; silence becomes `up 0`.
+//! - `rules`: rule files, their evaluation, and what goes to receivers.
+//! - `telemetry`: labstat's own figures for `/metrics`.
+//!
+//! Not here: PromQL (`labstat-promql`), how samples lie on disk (`labstat-store`), what a rule
+//! or a message is (`labstat-alerts`), the bytes of the wire (`labstat-wire`).
+
+mod config;
+mod http;
+mod server;
+
+pub use config::{
+    Config, Limits, ListenError, PORT, Problem, RetentionError, parse_listen, parse_retention,
+};
+pub use server::{
+    Aggregator, RuleProblem, RulesStatus, Running, ShutdownError, StartError, runtime,
+};
