@@ -1,0 +1,79 @@
+//! The walls of the house: which crate may depend on which, and which know no async runtime.
+//!
+//! `docs/architecture.md` draws these arrows; this test keeps the manifests to them. Dependencies
+//! of tests and benchmarks are free.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// Folder, crate name, and the crates of ours that it may depend on.
+const EDGES: &[(&str, &str, &[&str])] = &[
+    (".", "labstat", &["agent", "aggregator", "alerts", "dashboards", "model", "wire"]),
+    ("agent", "labstat-agent", &["collect", "wire", "model"]),
+    ("agent/collect", "labstat-collect", &["parse", "model"]),
+    ("agent/parse", "labstat-parse", &["model"]),
+    (
+        "aggregator",
+        "labstat-aggregator",
+        &["store", "promql", "alerts", "dashboards", "wire", "model"],
+    ),
+    ("aggregator/store", "labstat-store", &["model"]),
+    ("aggregator/promql", "labstat-promql", &["model"]),
+    ("alerts", "labstat-alerts", &["promql", "model"]),
+    ("dashboards", "labstat-dashboards", &["promql", "model"]),
+    ("common/model", "labstat-model", &[]),
+    ("common/wire", "labstat-wire", &["model"]),
+];
+
+/// Crates that must stay usable without an async runtime.
+const WITHOUT_RUNTIME: [&str; 5] =
+    ["labstat-parse", "labstat-model", "labstat-wire", "labstat-promql", "labstat-store"];
+
+/// What counts as one.
+const RUNTIMES: [&str; 4] = ["tokio", "async-std", "smol", "hyper"];
+
+fn manifest(folder: &str) -> toml::Table {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join("Cargo.toml");
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    text.parse().unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// The names of all dependencies that are built into the crate.
+fn dependencies(manifest: &toml::Table) -> BTreeSet<String> {
+    let tables = ["dependencies", "build-dependencies"];
+    let found = tables.iter().filter_map(|table| manifest.get(*table)?.as_table());
+    found.flat_map(|table| table.keys().cloned()).collect()
+}
+
+#[test]
+fn crates_depend_only_where_an_arrow_is_drawn() {
+    let mut wrong = Vec::new();
+    for (folder, name, allowed) in EDGES {
+        let manifest = manifest(folder);
+        assert_eq!(manifest["package"]["name"].as_str(), Some(*name), "{folder}");
+        let allowed: BTreeSet<String> = allowed.iter().map(|to| format!("labstat-{to}")).collect();
+        let ours = dependencies(&manifest).into_iter().filter(|to| to.starts_with("labstat-"));
+        wrong.extend(ours.filter(|to| !allowed.contains(to)).map(|to| format!("{name} -> {to}")));
+    }
+    assert!(wrong.is_empty(), "arrows that docs/architecture.md does not draw: {wrong:?}");
+}
+
+#[test]
+fn every_crate_is_on_the_map() {
+    let members = manifest(".")["workspace"]["members"].as_array().cloned().unwrap_or_default();
+    let mut members: BTreeSet<&str> = members.iter().filter_map(toml::Value::as_str).collect();
+    members.insert(".");
+    let mapped: BTreeSet<&str> = EDGES.iter().map(|(folder, ..)| *folder).collect();
+    assert_eq!(members, mapped);
+}
+
+#[test]
+fn pure_crates_know_no_runtime() {
+    let by_name: BTreeMap<&str, &str> = EDGES.iter().map(|(dir, name, _)| (*name, *dir)).collect();
+    for name in WITHOUT_RUNTIME {
+        let found = dependencies(&manifest(by_name[name]));
+        for runtime in RUNTIMES {
+            assert!(!found.contains(runtime), "{name} depends on {runtime}");
+        }
+    }
+}
