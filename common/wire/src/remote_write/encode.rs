@@ -1,0 +1,185 @@
+//! Making a request's body.
+
+use labstat_model::{BatchSample, Kind, METRIC_NAME, Metadata, Sample, WriteRequest};
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
+
+use super::tag;
+
+/// Why a body could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum EncodeError {
+    /// Snappy takes blocks of up to 4 GiB.
+    #[error("failed to compress a message of {len} bytes")]
+    Compress {
+        /// The message's length.
+        len: usize,
+        /// What snappy says.
+        #[source]
+        cause: snap::Error,
+    },
+    /// What was compressed once does not decompress.
+    #[error("failed to decompress a block of {len} bytes")]
+    Decompress {
+        /// The block's length.
+        len: usize,
+        /// What snappy says.
+        #[source]
+        cause: snap::Error,
+    },
+}
+
+/// A request that is being put together: the protobuf message, not yet compressed.
+///
+/// All fields of a `WriteRequest` are repeated ones, so two messages one after the other are one
+/// message with the content of both. That is how rounds that wait for the receiver are put into
+/// one request without being decoded.
+#[derive(Debug, Clone, Default)]
+pub struct Message {
+    bytes: Vec<u8>,
+    samples: usize,
+    scratch: Vec<u8>,
+}
+
+impl Message {
+    /// An empty request.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds one series. `labels` stand ascending by name, with the metric name as `__name__`.
+    pub fn series<'a>(
+        &mut self,
+        labels: impl IntoIterator<Item = (&'a str, &'a str)>,
+        samples: impl IntoIterator<Item = Sample>,
+    ) {
+        self.scratch.clear();
+        for (name, value) in labels {
+            push_label(&mut self.scratch, name, value);
+        }
+        for sample in samples {
+            push_sample(&mut self.scratch, sample);
+            self.samples += 1;
+        }
+        push_bytes(&mut self.bytes, tag::REQUEST_SERIES, &self.scratch);
+    }
+
+    /// Adds samples of one batch, all at `time_ms`, each with the labels `extra` (such as `job`
+    /// and `instance`), which win over labels of the same name.
+    pub fn samples<'a>(
+        &mut self,
+        samples: impl IntoIterator<Item = BatchSample<'a>>,
+        extra: &'a [(&'a str, &'a str)],
+        time_ms: i64,
+    ) {
+        let mut labels: Vec<(&str, &str)> = Vec::new();
+        for sample in samples {
+            labels.clear();
+            labels.push((METRIC_NAME, &sample.family.name));
+            let own = |name: &str| name != METRIC_NAME && extra.iter().all(|(e, _)| *e != name);
+            labels.extend(sample.labels.iter().filter(|(name, _)| own(name)));
+            labels.extend(extra.iter().filter(|(_, value)| !value.is_empty()));
+            labels.sort_unstable_by_key(|(name, _)| *name);
+            let sample = Sample { time_ms, value: sample.value };
+            self.series(labels.iter().copied(), [sample]);
+        }
+    }
+
+    /// Adds what is known about a family.
+    pub fn metadata(&mut self, family: &str, kind: Kind, help: &str, unit: &str) {
+        self.scratch.clear();
+        encode_key(tag::METADATA_KIND, WireType::Varint, &mut self.scratch);
+        encode_varint(kind_number(kind), &mut self.scratch);
+        push_bytes(&mut self.scratch, tag::METADATA_FAMILY, family.as_bytes());
+        push_bytes(&mut self.scratch, tag::METADATA_HELP, help.as_bytes());
+        push_bytes(&mut self.scratch, tag::METADATA_UNIT, unit.as_bytes());
+        push_bytes(&mut self.bytes, tag::REQUEST_METADATA, &self.scratch);
+    }
+
+    /// The number of samples added.
+    pub fn samples_len(&self) -> usize {
+        self.samples
+    }
+
+    /// Whether nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// The message, uncompressed.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The request's body.
+    pub fn to_body(&self) -> Result<Vec<u8>, EncodeError> {
+        compress(&self.bytes)
+    }
+
+    /// Forgets what was added and keeps the buffers.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.samples = 0;
+    }
+}
+
+/// The body that carries `request`.
+pub fn encode(request: &WriteRequest) -> Result<Vec<u8>, EncodeError> {
+    let mut message = Message::new();
+    for series in &request.series {
+        message.series(series.labels.iter(), series.samples.iter().copied());
+    }
+    for Metadata { family, kind, help, unit } in &request.metadata {
+        message.metadata(family, *kind, help, unit);
+    }
+    message.to_body()
+}
+
+/// One snappy block of `bytes`.
+pub fn compress(bytes: &[u8]) -> Result<Vec<u8>, EncodeError> {
+    snap::raw::Encoder::new()
+        .compress_vec(bytes)
+        .map_err(|cause| EncodeError::Compress { len: bytes.len(), cause })
+}
+
+/// The content of a snappy block that this program made itself, such as one kept on disk. For
+/// blocks from outside see [`decode`](super::decode), which bounds what they may cost.
+pub fn decompress(block: &[u8]) -> Result<Vec<u8>, EncodeError> {
+    snap::raw::Decoder::new()
+        .decompress_vec(block)
+        .map_err(|cause| EncodeError::Decompress { len: block.len(), cause })
+}
+
+fn push_label(out: &mut Vec<u8>, name: &str, value: &str) {
+    let len = |text: &str| 1 + encoded_len_varint(text.len() as u64) + text.len();
+    encode_key(tag::SERIES_LABELS, WireType::LengthDelimited, out);
+    encode_varint((len(name) + len(value)) as u64, out);
+    push_bytes(out, tag::LABEL_NAME, name.as_bytes());
+    push_bytes(out, tag::LABEL_VALUE, value.as_bytes());
+}
+
+fn push_sample(out: &mut Vec<u8>, sample: Sample) {
+    // An int64 travels as the varint of its two's complement.
+    let time = u64::from_ne_bytes(sample.time_ms.to_ne_bytes());
+    encode_key(tag::SERIES_SAMPLES, WireType::LengthDelimited, out);
+    encode_varint((1 + size_of::<f64>() + 1 + encoded_len_varint(time)) as u64, out);
+    encode_key(tag::SAMPLE_VALUE, WireType::SixtyFourBit, out);
+    out.extend_from_slice(&sample.value.to_bits().to_le_bytes());
+    encode_key(tag::SAMPLE_TIME, WireType::Varint, out);
+    encode_varint(time, out);
+}
+
+fn push_bytes(out: &mut Vec<u8>, tag: u32, bytes: &[u8]) {
+    encode_key(tag, WireType::LengthDelimited, out);
+    encode_varint(bytes.len() as u64, out);
+    out.extend_from_slice(bytes);
+}
+
+const fn kind_number(kind: Kind) -> u64 {
+    match kind {
+        Kind::Untyped => 0,
+        Kind::Counter => 1,
+        Kind::Gauge => 2,
+        Kind::Histogram => 3,
+        Kind::Summary => 5,
+    }
+}
