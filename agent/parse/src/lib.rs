@@ -1,1 +1,17 @@
-//! placeholder
+//! Pure parsers: what disks, arrays, bonds, VLANs, Ceph daemons and the kernel print, as values.
+//!
+//! Everything here takes bytes or text and gives values or an error; nothing here opens a file,
+//! runs a command, reads a clock or panics, whatever the input. Input is hostile until parsed:
+//! it comes from firmware, from files a user hands over, from sockets.
+//!
+//! Not here: where the bytes come from (`labstat-collect`), and what metrics are made of them,
+//! but for the names of Ceph's counters, which follow from their own names ([`ceph::metric_name`]).
+
+pub mod bonding;
+pub mod ceph;
+mod error;
+pub mod mdstat;
+pub mod smartctl;
+pub mod vlan;
+
+pub use error::ParseError;
