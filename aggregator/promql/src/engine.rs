@@ -2,11 +2,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use labstat_model::{Matcher, Series};
+use labstat_model::{Labels, METRIC_NAME, MatchOp, Matcher, Sample, Series};
 
-use crate::{Answer, QueryError, SourceError, ValueType};
+use crate::column::{Column, Columns, Steps};
+use crate::eval::Evaluator;
+use crate::expr::{Expr, Node};
+use crate::lower::{self, Bounds};
+use crate::{Answer, QueryError, SourceError, Value, ValueType, VectorSample, notes};
+
+/// Times further than this from the epoch, in milliseconds, are taken for this. It is 292,000
+/// years short of what an `i64` holds, so that no sum of a time and durations overflows.
+const TIME_MS_MAX: i64 = 1 << 61;
 
 /// Where series come from.
 pub trait Source: Sync {
@@ -92,8 +100,17 @@ impl Engine {
         time_ms: i64,
         options: &QueryOptions,
     ) -> Result<Answer, QueryError> {
-        let _ = (source, query, time_ms, options);
-        Err(QueryError::execution("the evaluator is not built yet"))
+        let time_ms = time_ms.clamp(-TIME_MS_MAX, TIME_MS_MAX);
+        let expr = lower::read(query, Bounds { start_ms: time_ms, end_ms: time_ms })?;
+        let evaluator = self.evaluator(source, query, options);
+        let value = if expr.value_type == ValueType::Matrix {
+            let mut matrix = evaluator.matrix(&expr, time_ms)?;
+            matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
+            Value::Matrix(matrix)
+        } else {
+            instant_value(evaluator.eval(&expr, Steps::one(time_ms))?, time_ms)
+        };
+        Ok(answer(value, evaluator))
     }
 
     /// The values of `query` at `start_ms` and every `step_ms` after it up to `end_ms`.
@@ -106,9 +123,79 @@ impl Engine {
         step_ms: i64,
         options: &QueryOptions,
     ) -> Result<Answer, QueryError> {
-        let _ = (source, query, start_ms, end_ms, step_ms, options);
-        Err(QueryError::execution("the evaluator is not built yet"))
+        let start_ms = start_ms.clamp(-TIME_MS_MAX, TIME_MS_MAX);
+        let end_ms = end_ms.clamp(-TIME_MS_MAX, TIME_MS_MAX);
+        let len = steps_len(start_ms, end_ms, step_ms).ok_or_else(|| {
+            let message = "the step must be positive and the end not before the start";
+            QueryError::Range(message.to_owned())
+        })?;
+        let expr = lower::read(query, Bounds { start_ms, end_ms })?;
+        if matches!(expr.value_type, ValueType::String | ValueType::Matrix) {
+            return Err(QueryError::Range(notes::not_for_a_range(expr.value_type)));
+        }
+        let evaluator = self.evaluator(source, query, options);
+        let steps = Steps { start_ms, step_ms, len };
+        let value = range_value(evaluator.eval(&expr, steps)?, steps);
+        Ok(answer(value, evaluator))
     }
+
+    fn evaluator<'a>(
+        &self,
+        source: &'a dyn Source,
+        query: &'a str,
+        options: &QueryOptions,
+    ) -> Evaluator<'a> {
+        let timeout = options.timeout.unwrap_or(self.options.timeout).min(self.options.timeout);
+        let lookback_ms = options.lookback_ms.unwrap_or(self.options.lookback_ms);
+        let mut evaluator = Evaluator::new(source, query);
+        evaluator.lookback_ms = lookback_ms.clamp(1, TIME_MS_MAX);
+        evaluator.subquery_step_ms = self.options.subquery_step_ms.clamp(1, TIME_MS_MAX);
+        evaluator.samples_max = self.options.samples_max;
+        evaluator.deadline = Instant::now().checked_add(timeout);
+        evaluator.cancel = options.cancel.clone();
+        evaluator
+    }
+}
+
+fn answer(value: Value, evaluator: Evaluator<'_>) -> Answer {
+    let notes = evaluator.into_notes();
+    Answer { value, warnings: notes.warnings, infos: notes.infos }
+}
+
+fn instant_value(columns: Columns, time_ms: i64) -> Value {
+    match columns {
+        Columns::Scalar(values) => {
+            let value = values.first().copied().unwrap_or(f64::NAN);
+            Value::Scalar(Sample { time_ms, value })
+        }
+        Columns::Text(text) => Value::String { time_ms, text },
+        Columns::Vector(columns) => {
+            let element = |column: Column| {
+                let value = column.get(0)?;
+                Some(VectorSample { labels: column.labels, sample: Sample { time_ms, value } })
+            };
+            Value::Vector(columns.into_iter().filter_map(element).collect())
+        }
+    }
+}
+
+fn range_value(columns: Columns, steps: Steps) -> Value {
+    let columns = match columns {
+        Columns::Vector(columns) => columns,
+        Columns::Scalar(values) => vec![Column::full(Labels::default(), values)],
+        Columns::Text(_) => Vec::new(),
+    };
+    let series = |column: Column| {
+        let mut series = Series::new(column.labels.clone());
+        for (step, value) in column.iter() {
+            series.push(steps.time(step), value);
+        }
+        series
+    };
+    let mut matrix: Vec<Series> = columns.into_iter().map(series).collect();
+    matrix.retain(|series| !series.is_empty());
+    matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
+    Value::Matrix(matrix)
 }
 
 /// The number of points of a range query, so that a server can bound it before evaluating.
@@ -123,10 +210,44 @@ pub fn steps_len(start_ms: i64, end_ms: i64, step_ms: i64) -> Option<usize> {
 
 /// Reads a query without evaluating it.
 pub fn check(query: &str) -> Result<Checked, QueryError> {
-    Err(QueryError::parse(format!("not built yet: {query}")))
+    let expr = lower::read(query, Bounds::default())?;
+    let mut selectors = Vec::new();
+    collect_selectors(&expr, &mut selectors);
+    let named = |matchers: &Vec<Matcher>| {
+        let name = |m: &&Matcher| m.name() == METRIC_NAME && m.op() == MatchOp::Equal;
+        matchers.iter().find(name).map(|matcher| matcher.value().to_owned())
+    };
+    let mut metric_names: Vec<String> = selectors.iter().filter_map(named).collect();
+    metric_names.sort_unstable();
+    metric_names.dedup();
+    Ok(Checked { value_type: expr.value_type, metric_names, selectors })
 }
 
-/// Reads a series selector such as the API's `match[]`: `up{job="node"}`.
+fn collect_selectors(expr: &Expr, selectors: &mut Vec<Vec<Matcher>>) {
+    match &expr.node {
+        Node::Number(_) | Node::Text(_) => {}
+        Node::Selector(selector) => selectors.push(selector.matchers.clone()),
+        Node::Range(range) => selectors.push(range.selector.matchers.clone()),
+        Node::Subquery(subquery) => collect_selectors(&subquery.expr, selectors),
+        Node::Negation(inner) => collect_selectors(inner, selectors),
+        Node::Binary(binary) => {
+            collect_selectors(&binary.lhs, selectors);
+            collect_selectors(&binary.rhs, selectors);
+        }
+        Node::Aggregate(aggregate) => {
+            aggregate.param.iter().for_each(|param| collect_selectors(param, selectors));
+            collect_selectors(&aggregate.expr, selectors);
+        }
+        Node::Call(call) => call.args.iter().for_each(|arg| collect_selectors(arg, selectors)),
+    }
+}
+
+/// Reads a series selector such as the API's `match[]`: `up{job="node"}`. No range, offset or
+/// anything else may be in it.
 pub fn selector(text: &str) -> Result<Vec<Matcher>, QueryError> {
-    Err(QueryError::parse(format!("not built yet: {text}")))
+    let expr = lower::read(text, Bounds::default())?;
+    match expr.node {
+        Node::Selector(selector) if selector.shift == Default::default() => Ok(selector.matchers),
+        _ => Err(QueryError::parse(format!("not a series selector: {text}"))),
+    }
 }

@@ -18,8 +18,17 @@
 //! histograms give nothing for them, as in Prometheus.
 
 mod answer;
+mod column;
 mod engine;
 mod error;
+mod eval;
+mod expr;
+mod functions;
+mod lower;
+mod notes;
+mod prepare;
+mod sums;
+mod tokens;
 
 pub use answer::{Answer, Value, ValueType, VectorSample};
 pub use engine::{Checked, Engine, Options, QueryOptions, Source, check, selector, steps_len};

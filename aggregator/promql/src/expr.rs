@@ -1,0 +1,175 @@
+//! The tree that is evaluated: types checked, names resolved, times in milliseconds.
+//!
+//! Parentheses are gone, since the shape of the tree says the same; so are labels as text lists,
+//! since a [`Grouping`] knows how to apply itself.
+
+use labstat_model::{Labels, METRIC_NAME, Matcher};
+
+use crate::ValueType;
+use crate::functions::Function;
+
+/// A node and what is known of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Expr {
+    pub(crate) node: Node,
+    pub(crate) value_type: ValueType,
+    /// Its first byte in the query, parentheses around it left out: for messages.
+    pub(crate) start: usize,
+    /// As `start`, with the parentheses around it.
+    pub(crate) outer_start: usize,
+    /// Whether its value is the same at every step, because all its selectors are pinned by `@`
+    /// and nothing in it looks at the time: evaluated once per query.
+    pub(crate) invariant: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Node {
+    Number(f64),
+    Text(String),
+    Selector(Selector),
+    Range(RangeSelector),
+    Subquery(Box<Subquery>),
+    Negation(Box<Expr>),
+    Binary(Box<Binary>),
+    Aggregate(Box<Aggregate>),
+    Call(Box<Call>),
+}
+
+/// Which series, and when relative to the step.
+#[derive(Debug, Clone)]
+pub(crate) struct Selector {
+    pub(crate) matchers: Vec<Matcher>,
+    pub(crate) shift: Shift,
+}
+
+/// Where an evaluation time is moved to by `@` and `offset`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Shift {
+    /// The fixed time of `@`, in milliseconds.
+    pub(crate) at_ms: Option<i64>,
+    pub(crate) offset_ms: i64,
+}
+
+impl Shift {
+    pub(crate) fn apply(self, time_ms: i64) -> i64 {
+        self.at_ms.unwrap_or(time_ms) - self.offset_ms
+    }
+}
+
+/// `selector[range]`.
+#[derive(Debug, Clone)]
+pub(crate) struct RangeSelector {
+    pub(crate) selector: Selector,
+    pub(crate) range_ms: i64,
+}
+
+/// `expr[range:step]`.
+#[derive(Debug, Clone)]
+pub(crate) struct Subquery {
+    pub(crate) expr: Expr,
+    pub(crate) range_ms: i64,
+    /// `None` for the engine's default.
+    pub(crate) step_ms: Option<i64>,
+    pub(crate) shift: Shift,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    pub(crate) function: &'static Function,
+    pub(crate) args: Vec<Expr>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AggregateOp {
+    Sum,
+    Avg,
+    Count,
+    Min,
+    Max,
+    Group,
+    Stddev,
+    Stdvar,
+    Topk,
+    Bottomk,
+    Limitk,
+    Quantile,
+    CountValues,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Aggregate {
+    pub(crate) op: AggregateOp,
+    pub(crate) expr: Expr,
+    pub(crate) param: Option<Expr>,
+    pub(crate) grouping: Grouping,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BinaryOp {
+    Add,
+    Sub,
+    Mul,
+    Div,
+    Mod,
+    Pow,
+    Atan2,
+    Eq,
+    Ne,
+    Lt,
+    Le,
+    Gt,
+    Ge,
+    And,
+    Or,
+    Unless,
+}
+
+impl BinaryOp {
+    pub(crate) fn is_comparison(self) -> bool {
+        matches!(self, Self::Eq | Self::Ne | Self::Lt | Self::Le | Self::Gt | Self::Ge)
+    }
+
+    pub(crate) fn is_set(self) -> bool {
+        matches!(self, Self::And | Self::Or | Self::Unless)
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Binary {
+    pub(crate) op: BinaryOp,
+    pub(crate) lhs: Expr,
+    pub(crate) rhs: Expr,
+    /// `bool`: 0 or 1 in place of filtering.
+    pub(crate) bool_result: bool,
+    pub(crate) matching: Grouping,
+    pub(crate) card: Card,
+}
+
+/// How many series may meet how many.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Card {
+    OneToOne,
+    /// `group_left` with the labels taken from the right.
+    ManyToOne(Vec<String>),
+    /// `group_right` with the labels taken from the left.
+    OneToMany(Vec<String>),
+}
+
+/// `by`, `on` (keep these labels) or `without`, `ignoring` (all but these).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Grouping {
+    Keep(Vec<String>),
+    Drop(Vec<String>),
+}
+
+impl Grouping {
+    /// The part of `labels` that decides what belongs together. Dropping drops the name too.
+    pub(crate) fn apply(&self, labels: &Labels) -> Labels {
+        match self {
+            Self::Keep(names) if names.is_empty() => Labels::default(),
+            Self::Keep(names) => labels.without(|label| !names.iter().any(|name| name == label)),
+            Self::Drop(names) => labels
+                .without(|label| label == METRIC_NAME || names.iter().any(|name| name == label)),
+        }
+    }
+}

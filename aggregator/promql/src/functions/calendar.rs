@@ -1,0 +1,167 @@
+//! The time of a step or a sample, and the calendar of values that are times (UTC).
+
+use crate::QueryError;
+use crate::column::{self, Column, Columns, Steps};
+use crate::eval::Evaluator;
+use crate::expr::{Call, Node};
+use labstat_model::Labels;
+
+const DAY_S: i64 = 86_400;
+
+#[expect(clippy::cast_precision_loss, reason = "milliseconds of any date fit in 53 bits")]
+fn seconds(ms: i64) -> f64 {
+    ms as f64 / 1000.0
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the signature of all functions")]
+pub(super) fn time(_: &Evaluator<'_>, _: &Call, steps: Steps) -> Result<Columns, QueryError> {
+    Ok(Columns::Scalar(steps.times().map(seconds).collect()))
+}
+
+/// The time of the sample where a selector found one, and of the step for anything else.
+pub(super) fn timestamp(
+    evaluator: &Evaluator<'_>,
+    call: &Call,
+    steps: Steps,
+) -> Result<Columns, QueryError> {
+    let Some(arg) = call.args.first() else { return Ok(Columns::Vector(Vec::new())) };
+    let mut columns = if let Node::Selector(selector) = &arg.node {
+        evaluator.instant_times(selector, steps)?
+    } else {
+        let mut columns = evaluator.vector(arg, steps)?;
+        for column in &mut columns {
+            column.map(|step, _| Some(seconds(steps.time(step))));
+        }
+        columns
+    };
+    for column in &mut columns {
+        column.labels = column.labels.without_metric_name();
+    }
+    column::merge(columns).map(Columns::Vector)
+}
+
+/// A day of the Gregorian calendar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Date {
+    year: i64,
+    month: i64,
+    day: i64,
+}
+
+impl Date {
+    /// The date `days` after 1970-01-01, by whole 400-year cycles counted from a first of March,
+    /// so that a leap day is the last of its year.
+    fn of_day(days: i64) -> Self {
+        let days = days + 719_468;
+        let (cycle, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+        let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+        let day_of_year = day - (365 * year + year / 4 - year / 100);
+        let shifted = (5 * day_of_year + 2) / 153;
+        let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+        let year = year + cycle * 400 + i64::from(month <= 2);
+        Self { year, month, day: day_of_year - (153 * shifted + 2) / 5 + 1 }
+    }
+
+    fn is_leap_year(self) -> bool {
+        self.year % 4 == 0 && (self.year % 100 != 0 || self.year % 400 == 0)
+    }
+
+    fn month_len(self) -> i64 {
+        match self.month {
+            2 if self.is_leap_year() => 29,
+            2 => 28,
+            4 | 6 | 9 | 11 => 30,
+            _ => 31,
+        }
+    }
+
+    fn day_of_year(self) -> i64 {
+        const BEFORE: [i64; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
+        let index = usize::try_from(self.month - 1).unwrap_or(0);
+        let before = BEFORE.get(index).copied().unwrap_or(0);
+        before + self.day + i64::from(self.month > 2 && self.is_leap_year())
+    }
+}
+
+/// Seconds as a whole number, cut off; far beyond any calendar it stays at its bound.
+#[expect(clippy::cast_possible_truncation, reason = "the cast saturates, and the clamp bounds it")]
+fn whole_seconds(value: f64) -> i64 {
+    const FAR: i64 = 1 << 53;
+    (value as i64).clamp(-FAR, FAR)
+}
+
+/// A part of the calendar of each value of the argument, or of the time of the step.
+fn part(
+    evaluator: &Evaluator<'_>,
+    call: &Call,
+    steps: Steps,
+    part: fn(i64) -> i64,
+) -> Result<Columns, QueryError> {
+    let mut columns = match call.args.first() {
+        Some(arg) => evaluator.vector(arg, steps)?,
+        None => vec![Column::full(Labels::default(), steps.times().map(seconds).collect())],
+    };
+    #[expect(clippy::cast_precision_loss, reason = "parts of a date are small")]
+    for column in &mut columns {
+        column.labels = column.labels.without_metric_name();
+        column.map(|_, value| Some(part(whole_seconds(value)) as f64));
+    }
+    column::merge(columns).map(Columns::Vector)
+}
+
+fn date(seconds: i64) -> Date {
+    Date::of_day(seconds.div_euclid(DAY_S))
+}
+
+/// The functions of the table: each takes its part of the date or the time of day.
+macro_rules! parts {
+    ($($name:ident: $part:expr;)*) => {
+        $(pub(super) fn $name(
+            evaluator: &Evaluator<'_>,
+            call: &Call,
+            steps: Steps,
+        ) -> Result<Columns, QueryError> {
+            part(evaluator, call, steps, $part)
+        })*
+    };
+}
+
+parts! {
+    minute: |s| s.rem_euclid(3_600) / 60;
+    hour: |s| s.rem_euclid(DAY_S) / 3_600;
+    day_of_week: |s| (s.div_euclid(DAY_S) + 4).rem_euclid(7);
+    day_of_month: |s| date(s).day;
+    day_of_year: |s| date(s).day_of_year();
+    days_in_month: |s| date(s).month_len();
+    month: |s| date(s).month;
+    year: |s| date(s).year;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn dates_are_those_of_the_calendar(days in -300_000_i64..2_900_000) {
+            let date = jiff::civil::date(1970, 1, 1)
+                .checked_add(jiff::Span::new().days(days)).unwrap();
+            let ours = Date::of_day(days);
+            prop_assert_eq!(ours.year, i64::from(date.year()));
+            prop_assert_eq!(ours.month, i64::from(date.month()));
+            prop_assert_eq!(ours.day, i64::from(date.day()));
+            prop_assert_eq!(ours.day_of_year(), i64::from(date.day_of_year()));
+            prop_assert_eq!(ours.month_len(), i64::from(date.days_in_month()));
+            let weekday = date.weekday().to_sunday_zero_offset();
+            prop_assert_eq!((days + 4).rem_euclid(7), i64::from(weekday));
+        }
+    }
+
+    #[test]
+    fn far_values_do_not_overflow() {
+        for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX, f64::MIN] {
+            let _ = date(whole_seconds(value));
+        }
+    }
+}

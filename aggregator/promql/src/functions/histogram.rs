@@ -1,0 +1,311 @@
+//! Quantiles and fractions of classic histograms: one series per bucket, told apart by `le`.
+
+use std::collections::HashMap;
+
+use labstat_model::{Labels, METRIC_NAME};
+
+use crate::QueryError;
+use crate::column::{self, Column, Columns, Steps};
+use crate::eval::Evaluator;
+use crate::expr::{Call, Expr};
+
+const BUCKET_LABEL: &str = "le";
+
+/// Differences between buckets below this part of their sum are errors of rounding, not of the
+/// data.
+const SMALL_DELTA: f64 = 1e-12;
+
+/// A bucket at one step: its upper bound and how many observations were not above it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Bucket {
+    le: f64,
+    count: f64,
+}
+
+/// The buckets of one histogram: their bounds and columns.
+struct Histogram<'a> {
+    labels: Labels,
+    name: String,
+    buckets: Vec<(f64, &'a Column)>,
+}
+
+/// Functions that take only native histograms give nothing for floats.
+pub(super) fn native_only(
+    evaluator: &Evaluator<'_>,
+    call: &Call,
+    steps: Steps,
+) -> Result<Columns, QueryError> {
+    for arg in &call.args {
+        evaluator.eval(arg, steps)?;
+    }
+    Ok(Columns::Vector(Vec::new()))
+}
+
+pub(super) fn quantile(
+    evaluator: &Evaluator<'_>,
+    call: &Call,
+    steps: Steps,
+) -> Result<Columns, QueryError> {
+    let [q, vector] = call.args.as_slice() else { return Ok(Columns::Vector(Vec::new())) };
+    let quantiles = evaluator.scalar(q, steps)?;
+    evaluator.note_quantiles(q, steps)?;
+    let mut fixed_names = Vec::new();
+    let result = over_histograms(evaluator, vector, steps, |step, name, buckets| {
+        let q = quantiles.get(step).copied().unwrap_or(f64::NAN);
+        let (value, fixed) = bucket_quantile(q, buckets);
+        if fixed && !fixed_names.iter().any(|known: &String| known == name) {
+            fixed_names.push(name.to_owned());
+        }
+        value
+    })?;
+    for name in fixed_names {
+        let message = format!(
+            "input to histogram_quantile needed to be fixed for monotonicity (see \
+             https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile) \
+             for metric name {name:?}"
+        );
+        evaluator.inform(&message, vector.start);
+    }
+    Ok(result)
+}
+
+pub(super) fn fraction(
+    evaluator: &Evaluator<'_>,
+    call: &Call,
+    steps: Steps,
+) -> Result<Columns, QueryError> {
+    let [lower, upper, vector] = call.args.as_slice() else {
+        return Ok(Columns::Vector(Vec::new()));
+    };
+    let (lower, upper) = (evaluator.scalar(lower, steps)?, evaluator.scalar(upper, steps)?);
+    over_histograms(evaluator, vector, steps, |step, _, buckets| {
+        match (lower.get(step), upper.get(step)) {
+            (Some(lower), Some(upper)) => bucket_fraction(*lower, *upper, buckets),
+            _ => f64::NAN,
+        }
+    })
+}
+
+/// Calls `f` for every histogram at every step at which it has buckets.
+fn over_histograms(
+    evaluator: &Evaluator<'_>,
+    vector: &Expr,
+    steps: Steps,
+    mut f: impl FnMut(usize, &str, Vec<Bucket>) -> f64,
+) -> Result<Columns, QueryError> {
+    let columns = evaluator.vector(vector, steps)?;
+    let histograms = gather(evaluator, vector, &columns);
+    let mut results = Vec::with_capacity(histograms.len());
+    for histogram in &histograms {
+        evaluator.check_time()?;
+        let mut result = Column::absent(histogram.labels.clone(), steps.len);
+        for step in 0..steps.len {
+            let bucket = |(le, column): &(f64, &Column)| {
+                column.get(step).map(|count| Bucket { le: *le, count })
+            };
+            let buckets: Vec<Bucket> = histogram.buckets.iter().filter_map(bucket).collect();
+            if !buckets.is_empty() {
+                result.set(step, f(step, &histogram.name, buckets));
+            }
+        }
+        results.push(result);
+    }
+    column::merge(results).map(Columns::Vector)
+}
+
+/// The histograms among `columns`, in order of first appearance.
+fn gather<'a>(
+    evaluator: &Evaluator<'_>,
+    vector: &Expr,
+    columns: &'a [Column],
+) -> Vec<Histogram<'a>> {
+    let mut at: HashMap<Labels, usize> = HashMap::new();
+    let mut histograms: Vec<Histogram<'a>> = Vec::new();
+    for column in columns {
+        let name = column.labels.metric_name();
+        let le = column.labels.get(BUCKET_LABEL).unwrap_or("");
+        let Some(bound) = parse_bound(le) else {
+            let message = format!(
+                "bucket label \"le\" is missing or has a malformed value of {le:?} for metric \
+                 name {name:?}"
+            );
+            evaluator.warn(&message, vector.start);
+            continue;
+        };
+        let key = column.labels.without(|label| label == BUCKET_LABEL);
+        let slot = *at.entry(key.clone()).or_insert(histograms.len());
+        if slot == histograms.len() {
+            let (labels, name) = (key.without(|label| label == METRIC_NAME), name.to_owned());
+            histograms.push(Histogram { labels, name, buckets: Vec::new() });
+        }
+        if let Some(histogram) = histograms.get_mut(slot) {
+            histogram.buckets.push((bound, column));
+        }
+    }
+    for histogram in &mut histograms {
+        histogram.buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+    }
+    histograms
+}
+
+/// A bound as Go reads floats: `+Inf` above all.
+fn parse_bound(text: &str) -> Option<f64> {
+    let bound: f64 = text.trim_start_matches('+').parse().ok()?;
+    // Rust also reads a lone sign twice or `nan(…)`; a bound that is no number bounds nothing.
+    (!text.is_empty() && !text.starts_with("++")).then_some(bound)
+}
+
+/// Makes one bucket of those with equal bounds; the buckets are sorted by bound.
+fn coalesce(buckets: Vec<Bucket>) -> Vec<Bucket> {
+    let mut merged: Vec<Bucket> = Vec::with_capacity(buckets.len());
+    for bucket in buckets {
+        match merged.last_mut() {
+            Some(last) if last.le == bucket.le => last.count += bucket.count,
+            _ => merged.push(bucket),
+        }
+    }
+    merged
+}
+
+/// Lets no bucket count less than the one below it. True when that took more than rounding.
+fn make_monotonic(buckets: &mut [Bucket]) -> bool {
+    let mut fixed = false;
+    let Some(first) = buckets.first() else { return false };
+    let mut before = first.count;
+    for bucket in buckets.iter_mut().skip(1) {
+        if bucket.count == before {
+            continue;
+        }
+        if almost_equal(before, bucket.count) {
+            bucket.count = before;
+        } else if bucket.count < before {
+            bucket.count = before;
+            fixed = true;
+        } else {
+            before = bucket.count;
+        }
+    }
+    fixed
+}
+
+fn almost_equal(a: f64, b: f64) -> bool {
+    if a.is_nan() && b.is_nan() || a == b {
+        return true;
+    }
+    let (sum, difference) = (a.abs() + b.abs(), (a - b).abs());
+    if a == 0.0 || b == 0.0 || sum < f64::MIN_POSITIVE {
+        return difference < SMALL_DELTA * f64::MIN_POSITIVE;
+    }
+    difference / sum.min(f64::MAX) < SMALL_DELTA
+}
+
+/// The value below which a part `q` of the observations lies, and whether buckets were fixed.
+fn bucket_quantile(q: f64, buckets: Vec<Bucket>) -> (f64, bool) {
+    if q.is_nan() {
+        return (f64::NAN, false);
+    }
+    if q < 0.0 {
+        return (f64::NEG_INFINITY, false);
+    }
+    if q > 1.0 {
+        return (f64::INFINITY, false);
+    }
+    if buckets.last().is_none_or(|last| last.le != f64::INFINITY) {
+        return (f64::NAN, false);
+    }
+    let mut buckets = coalesce(buckets);
+    let fixed = make_monotonic(&mut buckets);
+    (monotonic_quantile(q, &buckets), fixed)
+}
+
+fn monotonic_quantile(q: f64, buckets: &[Bucket]) -> f64 {
+    let [.., highest_finite, last] = buckets else { return f64::NAN };
+    let observations = last.count;
+    if observations == 0.0 {
+        return f64::NAN;
+    }
+    let mut rank = q * observations;
+    let below_last = buckets.split_last().map_or(&[][..], |(_, rest)| rest);
+    let at = below_last.partition_point(|bucket| bucket.count < rank);
+    let Some(bucket) = below_last.get(at) else { return highest_finite.le };
+    if at == 0 && bucket.le <= 0.0 {
+        return bucket.le;
+    }
+    let (mut start, mut count) = (0.0, bucket.count);
+    if let Some(lower) = at.checked_sub(1).and_then(|at| below_last.get(at)) {
+        start = lower.le;
+        count -= lower.count;
+        rank -= lower.count;
+    }
+    start + (bucket.le - start) * (rank / count)
+}
+
+/// Which part of the observations lies between the bounds.
+fn bucket_fraction(lower: f64, upper: f64, buckets: Vec<Bucket>) -> f64 {
+    if buckets.last().is_none_or(|last| last.le != f64::INFINITY) {
+        return f64::NAN;
+    }
+    let buckets = coalesce(buckets);
+    let count = buckets.last().map_or(0.0, |last| last.count);
+    if count == 0.0 || lower.is_nan() || upper.is_nan() {
+        return f64::NAN;
+    }
+    if lower >= upper {
+        return 0.0;
+    }
+    let (low, high) = (rank_of(lower, &buckets, count), rank_of(upper, &buckets, count));
+    (high - low) / count
+}
+
+/// How many observations are not above `value`, interpolated within its bucket.
+fn rank_of(value: f64, buckets: &[Bucket], count: f64) -> f64 {
+    let mut rank = 0.0;
+    let mut low = match buckets.first() {
+        // As in quantiles, the lowest bucket of positive values begins at zero.
+        Some(first) if first.le > 0.0 => 0.0,
+        _ => f64::NEG_INFINITY,
+    };
+    for bucket in buckets {
+        if low >= value {
+            break;
+        }
+        if bucket.le > value {
+            rank += (bucket.count - rank) * (value - low) / (bucket.le - low);
+            break;
+        }
+        rank = bucket.count;
+        low = bucket.le;
+    }
+    if rank > count { count } else { rank }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn buckets(pairs: &[(f64, f64)]) -> Vec<Bucket> {
+        pairs.iter().map(|(le, count)| Bucket { le: *le, count: *count }).collect()
+    }
+
+    #[test]
+    fn quantiles_interpolate_in_their_bucket() {
+        let of =
+            |q| bucket_quantile(q, buckets(&[(1.0, 10.0), (2.0, 30.0), (f64::INFINITY, 40.0)]));
+        assert_eq!(of(0.5), (1.5, false));
+        assert_eq!(of(0.125), (0.5, false));
+        assert_eq!(of(1.0), (2.0, false));
+        assert_eq!(of(-1.0).0, f64::NEG_INFINITY);
+    }
+
+    #[test]
+    fn no_infinite_bucket_no_answer() {
+        assert!(bucket_quantile(0.5, buckets(&[(1.0, 10.0), (2.0, 30.0)])).0.is_nan());
+        assert!(bucket_quantile(0.5, buckets(&[(f64::INFINITY, 30.0)])).0.is_nan());
+    }
+
+    #[test]
+    fn decreasing_buckets_are_fixed_and_said_to_be() {
+        let input = buckets(&[(1.0, 10.0), (2.0, 5.0), (f64::INFINITY, 20.0)]);
+        assert_eq!(bucket_quantile(0.25, input), (0.5, true));
+    }
+}

@@ -1,0 +1,76 @@
+//! Functions of one value.
+
+use crate::QueryError;
+use crate::column::{Columns, Steps};
+use crate::eval::Evaluator;
+use crate::expr::Call;
+
+/// Go's `math.Max`: NaN when either is, except that +Inf wins over it.
+fn max(a: f64, b: f64) -> f64 {
+    if a == f64::INFINITY || b == f64::INFINITY {
+        f64::INFINITY
+    } else if a.is_nan() || b.is_nan() {
+        f64::NAN
+    } else if a == 0.0 && b == 0.0 {
+        // +0 is the larger zero.
+        if a.is_sign_negative() { b } else { a }
+    } else {
+        a.max(b)
+    }
+}
+
+/// Go's `math.Min`, likewise.
+fn min(a: f64, b: f64) -> f64 {
+    -max(-a, -b)
+}
+
+fn arg(args: &[f64], at: usize, default: f64) -> f64 {
+    args.get(at).copied().unwrap_or(default)
+}
+
+/// Nothing at all when the bounds are the wrong way round.
+pub(super) fn clamp(value: f64, args: &[f64]) -> Option<f64> {
+    let (low, high) = (arg(args, 0, f64::NAN), arg(args, 1, f64::NAN));
+    if high < low {
+        return None;
+    }
+    Some(max(low, min(high, value)))
+}
+
+pub(super) fn clamp_max(value: f64, args: &[f64]) -> Option<f64> {
+    Some(min(arg(args, 0, f64::NAN), value))
+}
+
+pub(super) fn clamp_min(value: f64, args: &[f64]) -> Option<f64> {
+    Some(max(arg(args, 0, f64::NAN), value))
+}
+
+/// To the nearest multiple, halves upwards.
+pub(super) fn round(value: f64, args: &[f64]) -> Option<f64> {
+    // The inverse, since a product with it is exact where a quotient by 0.1 is not.
+    let inverse = 1.0 / arg(args, 0, 1.0);
+    Some((value * inverse + 0.5).floor() / inverse)
+}
+
+pub(super) fn sgn(value: f64) -> f64 {
+    if value < 0.0 {
+        -1.0
+    } else if value > 0.0 {
+        1.0
+    } else {
+        value
+    }
+}
+
+pub(super) fn deg(value: f64) -> f64 {
+    value * 180.0 / std::f64::consts::PI
+}
+
+pub(super) fn rad(value: f64) -> f64 {
+    value * std::f64::consts::PI / 180.0
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the signature of all functions")]
+pub(super) fn pi(_: &Evaluator<'_>, _: &Call, steps: Steps) -> Result<Columns, QueryError> {
+    Ok(Columns::Scalar(vec![std::f64::consts::PI; steps.len]))
+}

@@ -1,0 +1,213 @@
+//! The functions of PromQL: one table, a file per family.
+//!
+//! To add a function, write it in the file of its family and give it its line here.
+
+mod calendar;
+mod histogram;
+mod labels;
+mod math;
+mod over_time;
+mod rate;
+mod shape;
+
+use crate::column::{Columns, Steps};
+use crate::eval::{Evaluator, Window};
+use crate::expr::Call;
+use crate::{QueryError, ValueType};
+
+/// One function.
+#[derive(Debug)]
+pub(crate) struct Function {
+    pub(crate) name: &'static str,
+    /// The types of its arguments.
+    pub(crate) args: &'static [ValueType],
+    /// How many of the last argument there may be.
+    pub(crate) last: Last,
+    pub(crate) returns: ValueType,
+    /// Whether the result depends on the time of the step even where its arguments do not.
+    pub(crate) at_step: bool,
+    pub(crate) run: Run,
+}
+
+/// How often the last argument of a function may stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Last {
+    Once,
+    Optional,
+    AnyTimes,
+}
+
+/// How a function is computed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Run {
+    /// Each value by itself. The metric name goes.
+    Value(fn(f64) -> f64),
+    /// Each value by itself, with the scalar arguments at that step; `None` drops it. The metric
+    /// name goes.
+    ValueWith(fn(f64, &[f64]) -> Option<f64>),
+    /// The samples in a range, with the scalar arguments at that step. The metric name goes.
+    Window(fn(&Window<'_>, &[f64]) -> Option<f64>),
+    /// As `Window`, and the metric name stays.
+    WindowNamed(fn(&Window<'_>, &[f64]) -> Option<f64>),
+    /// Anything else: gets its arguments unevaluated.
+    Whole(Whole),
+}
+
+/// A function that is more than one value from one value.
+type Whole = fn(&Evaluator<'_>, &Call, Steps) -> Result<Columns, QueryError>;
+
+impl Function {
+    /// The least and the largest number of arguments.
+    pub(crate) fn args_len(&self) -> (usize, Option<usize>) {
+        let len = self.args.len();
+        match self.last {
+            Last::Once => (len, Some(len)),
+            Last::Optional => (len.saturating_sub(1), Some(len)),
+            Last::AnyTimes => (len.saturating_sub(1), None),
+        }
+    }
+}
+
+/// The function of this name.
+pub(crate) fn find(name: &str) -> Option<&'static Function> {
+    FUNCTIONS.iter().find(|function| function.name == name)
+}
+
+const S: ValueType = ValueType::Scalar;
+const T: ValueType = ValueType::String;
+const V: ValueType = ValueType::Vector;
+const M: ValueType = ValueType::Matrix;
+
+const fn vector(name: &'static str, args: &'static [ValueType], run: Run) -> Function {
+    Function { name, args, last: Last::Once, returns: V, at_step: false, run }
+}
+
+const fn value(name: &'static str, run: fn(f64) -> f64) -> Function {
+    vector(name, &[V], Run::Value(run))
+}
+
+const fn window(name: &'static str, run: fn(&Window<'_>, &[f64]) -> Option<f64>) -> Function {
+    vector(name, &[M], Run::Window(run))
+}
+
+const fn named(name: &'static str, run: fn(&Window<'_>, &[f64]) -> Option<f64>) -> Function {
+    vector(name, &[M], Run::WindowNamed(run))
+}
+
+/// A part of the calendar of each value, or of the time of the step.
+const fn date(name: &'static str, run: Whole) -> Function {
+    Function {
+        name,
+        args: &[V],
+        last: Last::Optional,
+        returns: V,
+        at_step: true,
+        run: Run::Whole(run),
+    }
+}
+
+const fn whole(name: &'static str, args: &'static [ValueType], run: Whole) -> Function {
+    vector(name, args, Run::Whole(run))
+}
+
+static FUNCTIONS: &[Function] = &[
+    value("abs", f64::abs),
+    whole("absent", &[V], shape::absent),
+    whole("absent_over_time", &[M], shape::absent_over_time),
+    value("acos", f64::acos),
+    value("acosh", f64::acosh),
+    value("asin", f64::asin),
+    value("asinh", f64::asinh),
+    value("atan", f64::atan),
+    value("atanh", f64::atanh),
+    window("avg_over_time", over_time::avg),
+    value("ceil", f64::ceil),
+    window("changes", over_time::changes),
+    vector("clamp", &[V, S, S], Run::ValueWith(math::clamp)),
+    vector("clamp_max", &[V, S], Run::ValueWith(math::clamp_max)),
+    vector("clamp_min", &[V, S], Run::ValueWith(math::clamp_min)),
+    value("cos", f64::cos),
+    value("cosh", f64::cosh),
+    window("count_over_time", over_time::count),
+    date("day_of_month", calendar::day_of_month),
+    date("day_of_week", calendar::day_of_week),
+    date("day_of_year", calendar::day_of_year),
+    date("days_in_month", calendar::days_in_month),
+    value("deg", math::deg),
+    window("delta", rate::delta),
+    window("deriv", rate::deriv),
+    whole("double_exponential_smoothing", &[M, S, S], over_time::double_exponential_smoothing),
+    value("exp", f64::exp),
+    named("first_over_time", over_time::first),
+    value("floor", f64::floor),
+    whole("histogram_avg", &[V], histogram::native_only),
+    whole("histogram_count", &[V], histogram::native_only),
+    whole("histogram_fraction", &[S, S, V], histogram::fraction),
+    whole("histogram_quantile", &[S, V], histogram::quantile),
+    whole("histogram_stddev", &[V], histogram::native_only),
+    whole("histogram_stdvar", &[V], histogram::native_only),
+    whole("histogram_sum", &[V], histogram::native_only),
+    date("hour", calendar::hour),
+    window("idelta", rate::idelta),
+    whole("increase", &[M], rate::increase_noted),
+    window("irate", rate::irate),
+    Function { last: Last::AnyTimes, ..whole("label_join", &[V, T, T, T], labels::join) },
+    whole("label_replace", &[V, T, T, T, T], labels::replace),
+    named("last_over_time", over_time::last),
+    value("ln", f64::ln),
+    value("log10", f64::log10),
+    value("log2", f64::log2),
+    window("mad_over_time", over_time::mad),
+    window("max_over_time", over_time::max),
+    window("min_over_time", over_time::min),
+    date("minute", calendar::minute),
+    date("month", calendar::month),
+    Function { returns: S, ..whole("pi", &[], math::pi) },
+    Function {
+        at_step: true,
+        ..vector("predict_linear", &[M, S], Run::Window(rate::predict_linear))
+    },
+    window("present_over_time", over_time::present),
+    whole("quantile_over_time", &[S, M], over_time::quantile_noted),
+    value("rad", math::rad),
+    whole("rate", &[M], rate::rate_noted),
+    window("resets", over_time::resets),
+    Function { last: Last::Optional, ..vector("round", &[V, S], Run::ValueWith(math::round)) },
+    Function { returns: S, ..whole("scalar", &[V], shape::scalar) },
+    value("sgn", math::sgn),
+    value("sin", f64::sin),
+    value("sinh", f64::sinh),
+    whole("sort", &[V], shape::sort),
+    Function { last: Last::AnyTimes, ..whole("sort_by_label", &[V, T], shape::sort_by_label) },
+    Function {
+        last: Last::AnyTimes,
+        ..whole("sort_by_label_desc", &[V, T], shape::sort_by_label_desc)
+    },
+    whole("sort_desc", &[V], shape::sort_desc),
+    value("sqrt", f64::sqrt),
+    window("stddev_over_time", over_time::stddev),
+    window("stdvar_over_time", over_time::stdvar),
+    window("sum_over_time", over_time::sum),
+    value("tan", f64::tan),
+    value("tanh", f64::tanh),
+    Function { returns: S, at_step: true, ..whole("time", &[], calendar::time) },
+    Function { at_step: true, ..whole("timestamp", &[V], calendar::timestamp) },
+    window("ts_of_first_over_time", over_time::ts_of_first),
+    window("ts_of_last_over_time", over_time::ts_of_last),
+    window("ts_of_max_over_time", over_time::ts_of_max),
+    window("ts_of_min_over_time", over_time::ts_of_min),
+    whole("vector", &[S], shape::vector),
+    date("year", calendar::year),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted_and_has_each_name_once() {
+        let names: Vec<_> = FUNCTIONS.iter().map(|function| function.name).collect();
+        assert!(names.is_sorted(), "{names:?}");
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]));
+    }
+}

@@ -1,0 +1,169 @@
+//! Functions of the samples in a range, their distances in time not regarded.
+
+use crate::QueryError;
+use crate::column::{Columns, Steps};
+use crate::eval::{Evaluator, Window};
+use crate::expr::Call;
+use crate::sums::{self, Mean, Sum};
+
+#[expect(clippy::cast_precision_loss, reason = "fewer than 2^53 samples fit in memory")]
+fn number(count: usize) -> f64 {
+    count as f64
+}
+
+pub(super) fn sum(window: &Window<'_>, _: &[f64]) -> Option<f64> {
+    let mut sum = Sum::default();
+    window.values.iter().for_each(|value| sum.add(*value));
+    Some(sum.total())
+}
+
+pub(super) fn avg(window: &Window<'_>, _: &[f64]) -> Option<f64> {
+    let mut mean = Mean::default();
+    window.values.iter().for_each(|value| mean.add(*value));
+    Some(mean.mean())
+}
+
+pub(super) fn count(window: &Window<'_>, _: &[f64]) -> Option<f64> {
+    Some(number(window.values.len()))
+}
+
+pub(super) fn present(_: &Window<'_>, _: &[f64]) -> Option<f64> {
+    Some(1.0)
+}
+
+pub(super) fn first(window: &Window<'_>, _: &[f64]) -> Option<f64> {
+    window.values.first().copied()
+}
+
+pub(super) fn last(window: &Window<'_>, _: &[f64]) -> Option<f64> {
+    window.values.last().copied()
+}
+
+/// The index of the value that no later one is `better` than; NaN is the worst.
+fn best(values: &[f64], better: impl Fn(f64, f64) -> bool) -> Option<(usize, f64)> {
+    let mut values = values.iter().copied().enumerate();
+    let first = values.next()?;
+    Some(values.fold(first, |best, (at, value)| {
+        if better(value, best.1) || best.1.is_nan() { (at, value) } else { best }
+    }))
+}
+
+pub(super) fn max(window: &Window<'_>, _: &[f64]) -> Option<f64> {
+    best(window.values, |value, best| value > best).map(|(_, value)| value)
+}
+
+pub(super) fn min(window: &Window<'_>, _: &[f64]) -> Option<f64> {
+    best(window.values, |value, best| value < best).map(|(_, value)| value)
+}
+
+/// The time of a sample, in seconds.
+#[expect(clippy::cast_precision_loss, reason = "milliseconds of any date fit in 53 bits")]
+fn seconds(window: &Window<'_>, at: usize) -> Option<f64> {
+    window.times.get(at).map(|ms| *ms as f64 / 1000.0)
+}
+
+/// The time of the last of the largest values.
+pub(super) fn ts_of_max(window: &Window<'_>, _: &[f64]) -> Option<f64> {
+    seconds(window, best(window.values, |value, best| value >= best)?.0)
+}
+
+/// The time of the last of the smallest values.
+pub(super) fn ts_of_min(window: &Window<'_>, _: &[f64]) -> Option<f64> {
+    seconds(window, best(window.values, |value, best| value <= best)?.0)
+}
+
+pub(super) fn ts_of_first(window: &Window<'_>, _: &[f64]) -> Option<f64> {
+    seconds(window, 0)
+}
+
+pub(super) fn ts_of_last(window: &Window<'_>, _: &[f64]) -> Option<f64> {
+    seconds(window, window.times.len().checked_sub(1)?)
+}
+
+/// The variance by Welford's method, both running numbers kept as compensated sums.
+pub(super) fn stdvar(window: &Window<'_>, _: &[f64]) -> Option<f64> {
+    let (mut count, mut mean, mut squares) = (0.0, Sum::default(), Sum::default());
+    for value in window.values {
+        count += 1.0;
+        let delta = value - (mean.value + mean.error);
+        mean.add(delta / count);
+        squares.add(delta * (value - (mean.value + mean.error)));
+    }
+    Some((squares.value + squares.error) / count)
+}
+
+pub(super) fn stddev(window: &Window<'_>, args: &[f64]) -> Option<f64> {
+    stdvar(window, args).map(f64::sqrt)
+}
+
+/// The median of the distances from the median.
+pub(super) fn mad(window: &Window<'_>, _: &[f64]) -> Option<f64> {
+    let mut values = window.values.to_vec();
+    let median = sums::quantile(0.5, &mut values);
+    values.iter_mut().for_each(|value| *value = (*value - median).abs());
+    Some(sums::quantile(0.5, &mut values))
+}
+
+pub(super) fn changes(window: &Window<'_>, _: &[f64]) -> Option<f64> {
+    let changed = |pair: &&[f64]| match pair {
+        [a, b] => a != b && !(a.is_nan() && b.is_nan()),
+        _ => false,
+    };
+    Some(number(window.values.windows(2).filter(changed).count()))
+}
+
+pub(super) fn resets(window: &Window<'_>, _: &[f64]) -> Option<f64> {
+    Some(number(window.drops().len()))
+}
+
+fn quantile(window: &Window<'_>, args: &[f64]) -> Option<f64> {
+    let q = args.first().copied().unwrap_or(f64::NAN);
+    Some(sums::quantile(q, &mut window.values.to_vec()))
+}
+
+/// `quantile_over_time`, with its remark on quantiles that are none.
+pub(super) fn quantile_noted(
+    evaluator: &Evaluator<'_>,
+    call: &Call,
+    steps: Steps,
+) -> Result<Columns, QueryError> {
+    let result = evaluator.windows(call, steps, quantile, false)?;
+    let any = matches!(&result, Columns::Vector(columns) if !columns.is_empty());
+    if let Some(arg) = call.args.first().filter(|_| any) {
+        evaluator.note_quantiles(arg, steps)?;
+    }
+    Ok(result)
+}
+
+/// Holt and Winters' double exponential smoothing.
+fn smoothed(window: &Window<'_>, args: &[f64]) -> Option<f64> {
+    let [smoothing, trend] = args else { return None };
+    let [first, second, ..] = window.values else { return None };
+    let (mut before, mut level, mut slope) = (0.0, *first, second - first);
+    for (at, value) in window.values.iter().enumerate().skip(1) {
+        if at > 1 {
+            slope = trend * (level - before) + (1.0 - trend) * slope;
+        }
+        (before, level) = (level, smoothing * value + (1.0 - smoothing) * (level + slope));
+    }
+    Some(level)
+}
+
+pub(super) fn double_exponential_smoothing(
+    evaluator: &Evaluator<'_>,
+    call: &Call,
+    steps: Steps,
+) -> Result<Columns, QueryError> {
+    for (at, what) in [(1, "smoothing"), (2, "trend")] {
+        let Some(arg) = call.args.get(at) else { continue };
+        for factor in evaluator.scalar(arg, steps)? {
+            if !(factor > 0.0 && factor < 1.0) {
+                let short = what.get(..1).unwrap_or("");
+                return Err(QueryError::execution(format!(
+                    "invalid {what} factor. Expected: 0 < {short}f < 1, got: {factor:.6}"
+                )));
+            }
+        }
+    }
+    evaluator.windows(call, steps, smoothed, false)
+}
