@@ -52,7 +52,7 @@ pub fn format_ms(ms: i64) -> String {
     for (unit, factor) in UNITS {
         let factor = factor.unsigned_abs();
         let exact_only = matches!(unit, "y" | "w");
-        if rest >= factor && (!exact_only || rest % factor == 0) {
+        if rest >= factor && (!exact_only || rest.is_multiple_of(factor)) {
             text.push_str(&(rest / factor).to_string());
             text.push_str(unit);
             rest %= factor;

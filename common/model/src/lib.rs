@@ -1,5 +1,6 @@
 //! What every room of labstat shares: labels, samples, metric families, matchers, durations,
-//! numbers as Prometheus writes them, the clock, and the limits everything is held to.
+//! numbers as Prometheus writes them, the clock, the limits everything is held to, and how
+//! configuration is read.
 //!
 //! Pure values and no I/O: no files, no network, no runtime. The only thing here that looks at
 //! the world is [`SystemClock`], and it looks at nothing but the time.
@@ -16,6 +17,7 @@ pub mod limits;
 mod matcher;
 pub mod number;
 mod sample;
+pub mod settings;
 mod write;
 
 pub use batch::{Batch, BatchSample};
