@@ -1,0 +1,168 @@
+//! One alerting rule's alerts: from the results of one evaluation to the next state, with what
+//! changed. Pure: a map and a time in, a map and a list out.
+
+use std::collections::BTreeMap;
+
+use labstat_model::Labels;
+use serde::{Deserialize, Serialize};
+
+use crate::hash::fingerprint;
+use crate::notification::{Notification, Status, float_text};
+use crate::rules::AlertRule;
+use crate::views::{AlertView, alert_value, rfc3339};
+
+/// How far an alert has come. One that is inactive is not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// The condition holds, but not yet for as long as the rule wants.
+    Pending,
+    /// It has held for long enough.
+    Firing,
+}
+
+impl State {
+    /// The word of the API and of the label `alertstate`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Firing => "firing",
+        }
+    }
+}
+
+/// One alert that is pending or firing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Alert {
+    /// How far it has come.
+    pub state: State,
+    /// All labels, with `alertname`.
+    pub labels: BTreeMap<String, String>,
+    /// The annotations as of the last evaluation that found it.
+    pub annotations: BTreeMap<String, String>,
+    /// When the condition was first seen to hold, in milliseconds.
+    pub active_at_ms: i64,
+    /// When it began to fire, in milliseconds.
+    pub fired_at_ms: Option<i64>,
+    /// Since when only `keep_firing_for` holds it up, in milliseconds.
+    pub keep_firing_since_ms: Option<i64>,
+    /// The value as of the last evaluation that found it.
+    #[serde(with = "float_text")]
+    pub value: f64,
+}
+
+/// One result of a rule's expression, labels and annotations made.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Found {
+    pub(super) labels: Labels,
+    pub(super) annotations: BTreeMap<String, String>,
+    pub(super) value: f64,
+}
+
+/// A change of one alert.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Change {
+    pub(super) status: Status,
+    pub(super) alert: Alert,
+}
+
+impl Alert {
+    /// The set of its labels.
+    pub(super) fn label_set(&self) -> Labels {
+        Labels::new(self.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+    }
+
+    /// What the API shows of it.
+    pub(super) fn view(&self) -> AlertView {
+        AlertView {
+            labels: self.labels.clone(),
+            annotations: self.annotations.clone(),
+            state: self.state.as_str(),
+            active_at: rfc3339(self.active_at_ms),
+            keep_firing_since: self.keep_firing_since_ms.map(rfc3339),
+            value: alert_value(self.value),
+        }
+    }
+
+    /// The message that it fires.
+    pub(super) fn firing(self, generator_url: String) -> Notification {
+        self.notification(Status::Firing, None, generator_url)
+    }
+
+    /// The message that it is over.
+    pub(super) fn resolved(self, now_ms: i64, generator_url: String) -> Notification {
+        self.notification(Status::Resolved, Some(now_ms), generator_url)
+    }
+
+    fn notification(
+        self,
+        status: Status,
+        ends_at_ms: Option<i64>,
+        generator_url: String,
+    ) -> Notification {
+        let labels = self.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        Notification {
+            fingerprint: fingerprint(labels),
+            status,
+            active_at_ms: self.active_at_ms,
+            starts_at_ms: self.fired_at_ms.unwrap_or(self.active_at_ms),
+            ends_at_ms,
+            value: self.value,
+            generator_url,
+            annotations: self.annotations,
+            labels: self.labels,
+        }
+    }
+}
+
+/// The next state of a rule's alerts, and what changed.
+pub(super) fn step(
+    rule: &AlertRule,
+    alerts: &BTreeMap<Labels, Alert>,
+    found: Vec<Found>,
+    now_ms: i64,
+) -> (BTreeMap<Labels, Alert>, Vec<Change>) {
+    let mut next = BTreeMap::new();
+    let mut changes = Vec::new();
+    for found in found {
+        let mut alert = match alerts.get(&found.labels) {
+            Some(known) => known.clone(),
+            None => begin(&found.labels, now_ms),
+        };
+        alert.value = found.value;
+        alert.annotations = found.annotations;
+        alert.keep_firing_since_ms = None;
+        if alert.state == State::Pending && now_ms - alert.active_at_ms >= rule.for_ms {
+            alert.state = State::Firing;
+            alert.fired_at_ms = Some(now_ms);
+            changes.push(Change { status: Status::Firing, alert: alert.clone() });
+        }
+        next.insert(found.labels, alert);
+    }
+    for (labels, alert) in alerts {
+        // A pending alert that is not found again is forgotten without a word.
+        if next.contains_key(labels) || alert.state == State::Pending {
+            continue;
+        }
+        let mut alert = alert.clone();
+        let since_ms = *alert.keep_firing_since_ms.get_or_insert(now_ms);
+        if rule.keep_firing_for_ms > 0 && now_ms - since_ms < rule.keep_firing_for_ms {
+            next.insert(labels.clone(), alert);
+        } else {
+            changes.push(Change { status: Status::Resolved, alert });
+        }
+    }
+    (next, changes)
+}
+
+fn begin(labels: &Labels, now_ms: i64) -> Alert {
+    Alert {
+        state: State::Pending,
+        labels: labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        annotations: BTreeMap::new(),
+        active_at_ms: now_ms,
+        fired_at_ms: None,
+        keep_firing_since_ms: None,
+        value: 0.0,
+    }
+}

@@ -1,0 +1,311 @@
+//! Receivers as the configuration has them. In TOML:
+//!
+//! ```toml
+//! [[receivers]]
+//! name = "phone"
+//! severity = "warning"                    # this and above; without it everything
+//! matchers = ['instance=~"vertex|apex"']  # all must match
+//! ntfy = { url = "https://ntfy.sh", topic = "my-lab", token_file = "/etc/labstat/ntfy.token" }
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use labstat_model::Matcher;
+use serde::Deserialize;
+
+use super::BuildError;
+
+/// Bytes of a file with a secret; a longer one is not what was meant.
+const SECRET_LEN_MAX: usize = 64 * 1024;
+
+/// One receiver: exactly one of `ntfy`, `email` and `webhook`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReceiverConfig {
+    /// The name, unique among receivers.
+    pub name: String,
+    /// Only alerts whose labels fulfil all of these, written as in PromQL: `severity="critical"`.
+    #[serde(default)]
+    pub matchers: Vec<String>,
+    /// Only alerts of this severity and above. Alerts without one, or with one that is not known,
+    /// are told.
+    #[serde(default)]
+    pub severity: Option<Severity>,
+    /// Whether the end of an alert is told too.
+    #[serde(default = "yes")]
+    pub send_resolved: bool,
+    /// An ntfy topic.
+    #[serde(default)]
+    pub ntfy: Option<NtfyConfig>,
+    /// A mailbox.
+    #[serde(default)]
+    pub email: Option<EmailConfig>,
+    /// A URL that takes Alertmanager's webhook.
+    #[serde(default)]
+    pub webhook: Option<WebhookConfig>,
+}
+
+/// How urgent an alert is, by the label `severity`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth knowing.
+    Info,
+    /// Worth a look today.
+    Warning,
+    /// Worth getting up for.
+    Critical,
+}
+
+impl Severity {
+    /// The severity of a label's value, in the words people use.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.to_ascii_lowercase().as_str() {
+            "info" | "information" | "none" | "low" => Some(Self::Info),
+            "warning" | "warn" | "medium" => Some(Self::Warning),
+            "critical" | "error" | "page" | "high" | "emergency" => Some(Self::Critical),
+            _ => None,
+        }
+    }
+}
+
+/// An ntfy topic.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NtfyConfig {
+    /// The server, such as `https://ntfy.sh`.
+    pub url: String,
+    /// The topic: letters, digits, `-` and `_`, at most 64.
+    pub topic: String,
+    /// A file with an access token.
+    #[serde(default)]
+    pub token_file: Option<PathBuf>,
+    /// The user, with `password_file`, in place of a token.
+    #[serde(default)]
+    pub username: Option<String>,
+    /// A file with the user's password.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+    /// Tags (or names of emoji) put on every message, beside those labstat sets.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// Where a tap leads; without it, to the alert's expression.
+    #[serde(default)]
+    pub click: Option<String>,
+    /// A file with certificates to trust beside the system's, as PEM.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+}
+
+/// A mailbox.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmailConfig {
+    /// The mail server's name.
+    pub host: String,
+    /// The port; without it 587 for STARTTLS, 465 for TLS, 25 for none.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// How the connection is secured.
+    #[serde(default)]
+    pub tls: SmtpTls,
+    /// The user, when the server wants one.
+    #[serde(default)]
+    pub username: Option<String>,
+    /// A file with the user's password.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+    /// The sender's address.
+    pub from: String,
+    /// The addresses to send to.
+    pub to: Vec<String>,
+    /// A file with certificates to trust beside the system's, as PEM.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+}
+
+/// How a mail connection is secured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SmtpTls {
+    /// Plain at first, then secured; a server that cannot is refused.
+    #[default]
+    Starttls,
+    /// Secured from the first byte.
+    Tls,
+    /// Not secured: for a server on this very machine only.
+    None,
+}
+
+/// A URL that takes Alertmanager's webhook.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookConfig {
+    /// Where to post to.
+    pub url: String,
+    /// A file with a bearer token.
+    #[serde(default)]
+    pub token_file: Option<PathBuf>,
+    /// The user, with `password_file`, in place of a token.
+    #[serde(default)]
+    pub username: Option<String>,
+    /// A file with the user's password.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+    /// A file with certificates to trust beside the system's, as PEM.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl ReceiverConfig {
+    /// Everything that is wrong with it, without reading any file; empty when it is fine.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if self.name.is_empty() {
+            problems.push("a receiver needs a name".to_owned());
+        }
+        if let Err(problem) = self.parsed_matchers() {
+            problems.push(problem);
+        }
+        let kinds = [self.ntfy.is_some(), self.email.is_some(), self.webhook.is_some()];
+        if kinds.iter().filter(|given| **given).count() != 1 {
+            problems.push("exactly one of ntfy, email and webhook must be given".to_owned());
+        }
+        if let Some(ntfy) = &self.ntfy {
+            problems.extend(ntfy.problems());
+        }
+        if let Some(email) = &self.email {
+            problems.extend(email.problems());
+        }
+        if let Some(webhook) = &self.webhook {
+            problems.extend(check_url(&webhook.url));
+            problems.extend(check_login(&webhook.username, &webhook.password_file));
+            if webhook.token_file.is_some() && webhook.username.is_some() {
+                problems.push("token_file and username exclude each other".to_owned());
+            }
+        }
+        problems
+    }
+
+    /// The matchers; the error says which is not one.
+    pub(super) fn parsed_matchers(&self) -> Result<Vec<Matcher>, String> {
+        let mut matchers = Vec::new();
+        for text in &self.matchers {
+            let parsed = labstat_promql::selector(&format!("{{{text}}}"));
+            matchers.extend(parsed.map_err(|error| format!("matcher {text:?}: {error}"))?);
+        }
+        Ok(matchers)
+    }
+}
+
+impl NtfyConfig {
+    fn problems(&self) -> Vec<String> {
+        // Words with a meaning of their own in a server's paths.
+        const TAKEN: [&str; 10] = [
+            "docs", "static", "file", "app", "metrics", "account", "settings", "signup", "login",
+            "v1",
+        ];
+        let mut problems = check_url(&self.url);
+        let in_topic = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        let topic = &self.topic;
+        let sane = (1..=64).contains(&topic.len()) && topic.bytes().all(in_topic);
+        if !sane || TAKEN.contains(&topic.as_str()) {
+            problems.push(format!("{topic:?} is not a topic (letters, digits, - and _, up to 64)"));
+        }
+        if self.tags.iter().any(|tag| !is_header_text(tag) || tag.contains(',')) {
+            problems.push("tags are ASCII words without commas".to_owned());
+        }
+        if self.click.as_ref().is_some_and(|click| !is_header_text(click)) {
+            problems.push("click is not a URL".to_owned());
+        }
+        if self.token_file.is_some() && self.username.is_some() {
+            problems.push("token_file and username exclude each other".to_owned());
+        }
+        problems.extend(check_login(&self.username, &self.password_file));
+        problems
+    }
+}
+
+impl EmailConfig {
+    fn problems(&self) -> Vec<String> {
+        let mut problems = check_login(&self.username, &self.password_file);
+        if self.tls == SmtpTls::None && !is_loopback(&self.host) {
+            let host = &self.host;
+            problems
+                .push(format!("tls = \"none\" is for this very machine only, not for {host:?}"));
+        }
+        if self.to.is_empty() {
+            problems.push("to needs at least one address".to_owned());
+        }
+        for address in self.to.iter().chain([&self.from]) {
+            if address.parse::<lettre::message::Mailbox>().is_err() {
+                problems.push(format!("{address:?} is not a mail address"));
+            }
+        }
+        problems
+    }
+
+    /// The port, by the kind of connection where none is given.
+    pub(super) fn port(&self) -> u16 {
+        self.port.unwrap_or(match self.tls {
+            SmtpTls::Starttls => 587,
+            SmtpTls::Tls => 465,
+            SmtpTls::None => 25,
+        })
+    }
+}
+
+fn check_url(url: &str) -> Vec<String> {
+    let parsed: Option<hyper::Uri> = url.parse().ok();
+    let fits = parsed.is_some_and(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()
+    });
+    if fits { Vec::new() } else { vec![format!("{url:?} is not an http or https URL")] }
+}
+
+fn check_login(username: &Option<String>, password_file: &Option<PathBuf>) -> Vec<String> {
+    if username.is_some() == password_file.is_some() {
+        Vec::new()
+    } else {
+        vec!["username and password_file belong together".to_owned()]
+    }
+}
+
+fn is_header_text(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address: Option<std::net::IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+    host == "localhost" || address.is_some_and(|address| address.is_loopback())
+}
+
+/// The secret in a file: its text without the white space around it.
+pub(super) fn read_secret(name: &str, path: &Path) -> Result<String, BuildError> {
+    let bytes = read_file(name, path)?;
+    let text = String::from_utf8(bytes).unwrap_or_default();
+    let text = text.trim();
+    if text.is_empty() || text.contains(['\n', '\r']) {
+        let problem = format!("{} does not hold one line of text", path.display());
+        return Err(BuildError::Config { name: name.to_owned(), problem });
+    }
+    Ok(text.to_owned())
+}
+
+/// The bytes of a file that a receiver needs.
+pub(super) fn read_file(name: &str, path: &Path) -> Result<Vec<u8>, BuildError> {
+    let bytes = std::fs::read(path).map_err(|cause| BuildError::Secret {
+        name: name.to_owned(),
+        path: path.display().to_string(),
+        cause,
+    })?;
+    if bytes.len() > SECRET_LEN_MAX {
+        let problem = format!("{} is over {SECRET_LEN_MAX} bytes", path.display());
+        return Err(BuildError::Config { name: name.to_owned(), problem });
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,239 @@
+//! Rule files: Prometheus' YAML to a [`RuleSet`].
+//!
+//! Loading is all or nothing: a set of files either gives a whole rule set or the list of
+//! everything that is wrong with them, each with its file and line, and the caller keeps the set
+//! it had. What a rule may say is what Prometheus 3 accepts, with label names of the classic form.
+//!
+//! [`file`] reads the YAML, [`check`] turns it into rules; neither evaluates anything.
+
+mod check;
+mod file;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use labstat_model::Labels;
+
+use crate::template::Template;
+
+/// Bytes of one rule file. The largest published one has about 200 KiB.
+pub const FILE_LEN_MAX: u64 = 4 * 1024 * 1024;
+
+/// Files of one rule set; a folder with more is not a folder of rules.
+pub const FILES_MAX: usize = 1_000;
+
+/// How often a group is evaluated that does not say: Prometheus' default is a minute, a lab that
+/// samples every 10 s wants to know sooner.
+pub const INTERVAL_DEFAULT_MS: i64 = 15_000;
+
+/// The shortest interval a group may ask for; below it evaluation would be all the machine does.
+pub const INTERVAL_MIN_MS: i64 = 1_000;
+
+/// All groups of all rule files.
+#[derive(Debug, Clone, Default)]
+pub struct RuleSet {
+    /// The groups: files in the order they were given (folders by file name), groups as they stand.
+    pub groups: Vec<Arc<Group>>,
+}
+
+/// Rules that are evaluated together, in order.
+#[derive(Debug, Clone)]
+pub struct Group {
+    /// The file it stands in, as it was given.
+    pub file: String,
+    /// The name, unique in its file.
+    pub name: String,
+    /// Time between evaluations.
+    pub interval_ms: i64,
+    /// The most alerts or series one rule may have; 0 for no limit.
+    pub limit: usize,
+    /// How far in the past the rules look, so that late samples are in.
+    pub query_offset_ms: i64,
+    /// The rules, in the order of the file.
+    pub rules: Vec<Rule>,
+}
+
+/// One rule.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// The alert's name, or that of the recorded metric.
+    pub name: String,
+    /// The expression, as written.
+    pub expr: String,
+    /// The line of the file where the rule starts.
+    pub line: usize,
+    /// What it makes.
+    pub kind: RuleKind,
+}
+
+/// What a rule makes.
+#[derive(Debug, Clone)]
+pub enum RuleKind {
+    /// Alerts.
+    Alert(AlertRule),
+    /// A series per result; the labels are put on each.
+    Record {
+        /// The labels, those of the group included.
+        labels: Labels,
+    },
+}
+
+/// What an alerting rule has beyond its expression.
+#[derive(Debug, Clone, Default)]
+pub struct AlertRule {
+    /// How long the condition must hold before the alert fires.
+    pub for_ms: i64,
+    /// How long the alert goes on firing after the condition has ceased.
+    pub keep_firing_for_ms: i64,
+    /// Labels put on each alert, those of the group included; ascending by name.
+    pub labels: Vec<(String, Template)>,
+    /// Texts for people; ascending by name.
+    pub annotations: Vec<(String, Template)>,
+}
+
+/// One thing that is wrong with a rule file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The file, as it was given.
+    pub file: String,
+    /// The line, counted from 1, where it is known.
+    pub line: Option<usize>,
+    /// What is wrong, without file and line.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "{}:{line}: {}", self.file, self.message),
+            None => write!(f, "{}: {}", self.file, self.message),
+        }
+    }
+}
+
+/// Everything that is wrong with a set of rule files; at least one problem.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct Problems(pub Vec<Problem>);
+
+/// One problem a line.
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, problem) in self.0.iter().enumerate() {
+            if at > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl RuleSet {
+    /// The rules of files and folders. Of a folder, the files `*.yml` and `*.yaml` are taken,
+    /// ascending by name, but not unit tests (`*.test.yml`), and not those of its subfolders.
+    pub fn load(paths: &[PathBuf]) -> Result<Self, Problems> {
+        let mut problems = Vec::new();
+        let mut files = Vec::new();
+        for path in paths {
+            match list(path) {
+                Ok(found) => files.extend(found),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        if files.len() > FILES_MAX {
+            let message = format!("{} rule files, over the limit of {FILES_MAX}", files.len());
+            problems.push(Problem { file: "rules".to_owned(), line: None, message });
+            files.clear();
+        }
+        let mut texts = Vec::new();
+        for file in files {
+            match read(&file) {
+                Ok(text) => texts.push((file.display().to_string(), text)),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        let texts: Vec<_> =
+            texts.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        match Self::parse(&texts) {
+            Ok(set) if problems.is_empty() => Ok(set),
+            Ok(_) => Err(Problems(problems)),
+            Err(Problems(more)) => {
+                problems.extend(more);
+                Err(Problems(problems))
+            }
+        }
+    }
+
+    /// The rules of texts, each with the name it is to have as a file.
+    pub fn parse(files: &[(&str, &str)]) -> Result<Self, Problems> {
+        let mut groups = Vec::new();
+        let mut problems = Vec::new();
+        for (name, text) in files {
+            match file::parse(name, text) {
+                Ok(raw) => groups.extend(check::groups(name, &raw, &mut problems)),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        if problems.is_empty() {
+            Ok(Self { groups: groups.into_iter().map(Arc::new).collect() })
+        } else {
+            Err(Problems(problems))
+        }
+    }
+
+    /// The rules labstat ships (see [`crate::shipped`]).
+    pub fn shipped() -> Result<Self, Problems> {
+        Self::parse(crate::shipped::FILES)
+    }
+
+    /// This set with the groups of `other` after its own.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.groups.extend(other.groups);
+        self
+    }
+
+    /// The number of rules.
+    pub fn rules_len(&self) -> usize {
+        self.groups.iter().map(|group| group.rules.len()).sum()
+    }
+}
+
+/// The rule files that `path` stands for: itself, or those of the folder.
+fn list(path: &Path) -> Result<Vec<PathBuf>, Problem> {
+    let problem = |error: &std::io::Error| Problem {
+        file: path.display().to_string(),
+        line: None,
+        message: format!("cannot be read: {error}"),
+    };
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(|error| problem(&error))? {
+        let found = entry.map_err(|error| problem(&error))?.path();
+        let name = found.file_name().unwrap_or_default().to_string_lossy();
+        let is_yaml = name.ends_with(".yml") || name.ends_with(".yaml");
+        let is_test = name.ends_with(".test.yml") || name.ends_with(".test.yaml");
+        // A leading dot is how editors name their half-written copies.
+        if is_yaml && !is_test && !name.starts_with('.') && found.is_file() {
+            files.push(found);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn read(path: &Path) -> Result<String, Problem> {
+    let problem =
+        |message: String| Problem { file: path.display().to_string(), line: None, message };
+    let size = std::fs::metadata(path).map_err(|e| problem(format!("cannot be read: {e}")))?.len();
+    if size > FILE_LEN_MAX {
+        return Err(problem(format!("{size} bytes, over the limit of {FILE_LEN_MAX}")));
+    }
+    std::fs::read_to_string(path).map_err(|e| problem(format!("cannot be read: {e}")))
+}
+
+#[cfg(test)]
+mod tests;
