@@ -1,0 +1,147 @@
+//! `labstat alerts`: what is firing, what is about to.
+
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use crate::answer::LabelMap;
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::human::Unit;
+use crate::output;
+use crate::runtime;
+use crate::table::{Cell, Column, Table, Tone};
+use crate::view::{ViewArgs, look};
+
+/// Shows alerts that fire or are pending
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  labstat alerts                    firing first, then pending
+  labstat alerts --node nas
+  labstat alerts --format json      for scripts")]
+pub(crate) struct Alerts {
+    #[command(flatten)]
+    view: ViewArgs,
+}
+
+/// One alert, as the API tells it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Alert {
+    /// Its labels, with `alertname`.
+    pub(crate) labels: LabelMap,
+    #[serde(default)]
+    annotations: LabelMap,
+    /// `firing` or `pending`.
+    pub(crate) state: String,
+    #[serde(default)]
+    active_at: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Listing {
+    alerts: Vec<Alert>,
+}
+
+impl Alerts {
+    /// Runs the command.
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        let alerts = runtime::block_on(async {
+            let client = Client::new(&self.view.server)?;
+            ask(&client).await
+        })?;
+        let wanted = |alert: &Alert| match &self.view.node {
+            Some(node) => alert.labels.get("instance") == Some(node),
+            None => true,
+        };
+        let alerts: Vec<Alert> = alerts.into_iter().filter(wanted).collect();
+        output::result(&table(&alerts).render(self.view.format, &look()))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// All alerts of a server that fire or are pending.
+pub(crate) async fn ask(client: &Client) -> Result<Vec<Alert>, Failure> {
+    let reply = client.get("/api/v1/alerts").await?;
+    let listing: Listing = serde_json::from_value(reply.data).map_err(|error| {
+        Failure::new(format!("{} gave an answer we cannot read", client.base())).because(&error)
+    })?;
+    Ok(listing.alerts)
+}
+
+fn table(alerts: &[Alert]) -> Table {
+    let mut table = Table::new(
+        [
+            Column::text("state", "STATE"),
+            Column::text("severity", "SEVERITY"),
+            Column::text("alert", "ALERT"),
+            Column::text("node", "NODE"),
+            Column::new("since_unix_seconds", "SINCE", Unit::Time),
+            Column::text("summary", "SUMMARY"),
+        ],
+        "No alerts: nothing fires and nothing is pending.",
+    );
+    let mut alerts: Vec<&Alert> = alerts.iter().collect();
+    // "firing" sorts before "pending", and the oldest of each stands first.
+    alerts.sort_by(|a, b| (&a.state, &a.active_at).cmp(&(&b.state, &b.active_at)));
+    for alert in alerts {
+        let label = |name: &str| Cell::text_opt(alert.labels.get(name).cloned());
+        let summary =
+            ["summary", "description"].iter().find_map(|name| alert.annotations.get(*name));
+        table.push(vec![
+            Cell::text(&*alert.state).tone(tone(alert)),
+            label("severity"),
+            label("alertname"),
+            label("instance"),
+            Cell::number(alert.active_at.as_deref().and_then(unix_seconds)),
+            Cell::text_opt(summary.cloned()),
+        ]);
+    }
+    table
+}
+
+fn tone(alert: &Alert) -> Tone {
+    match (alert.state.as_str(), alert.labels.get("severity").map(String::as_str)) {
+        ("firing", Some("critical")) => Tone::Bad,
+        ("firing", _) => Tone::Warn,
+        _ => Tone::Plain,
+    }
+}
+
+fn unix_seconds(rfc3339: &str) -> Option<f64> {
+    let moment: Timestamp = rfc3339.parse().ok()?;
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds of this era fit 53 bits")]
+    Some(moment.as_millisecond() as f64 / 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::tests::plain;
+
+    #[test]
+    fn firing_first_and_oldest_first() {
+        let listing: Listing = serde_json::from_str(
+            r#"{"alerts":[
+                {"labels":{"alertname":"Hot","instance":"apex","severity":"warning"},
+                 "annotations":{"summary":"apex is hot"},"state":"pending",
+                 "activeAt":"2025-11-21T05:00:00Z","value":"7e+01"},
+                {"labels":{"alertname":"NodeDown","instance":"nas","severity":"critical"},
+                 "annotations":{"description":"nas says nothing"},"state":"firing",
+                 "activeAt":"2025-11-21T05:43:56.5Z"},
+                {"labels":{"alertname":"Watchdog"},"state":"firing"}]}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            plain(&table(&listing.alerts)),
+            "\
+STATE    SEVERITY  ALERT     NODE                SINCE  SUMMARY
+firing   -         Watchdog  -                       -  -
+firing   critical  NodeDown  nas   2025-11-21 05:43:56  nas says nothing
+pending  warning   Hot       apex  2025-11-21 05:00:00  apex is hot
+"
+        );
+    }
+}

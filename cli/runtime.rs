@@ -1,0 +1,41 @@
+//! The runtime a command works in: one thread for what waits, two for what serves.
+
+use std::future::Future;
+
+use tokio::runtime::{Builder, Runtime};
+
+use crate::failure::Failure;
+
+/// Threads of a serving process: one can answer while the other evaluates. More would only cost
+/// memory on the machines this runs on; disk work has threads of its own.
+const SERVER_WORKERS: usize = 2;
+
+/// Runs `work` on this thread.
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    started(Builder::new_current_thread().enable_all().build())?.block_on(work)
+}
+
+/// Runs `work` with the threads of a server.
+pub(crate) fn serve<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = Builder::new_multi_thread().worker_threads(SERVER_WORKERS).enable_all().build();
+    started(runtime)?.block_on(work)
+}
+
+fn started(runtime: std::io::Result<Runtime>) -> Result<Runtime, Failure> {
+    runtime.map_err(|error| Failure::new("failed to start the runtime").because(&error))
+}
+
+/// Waits until the process is asked to end: Ctrl-C, or SIGTERM as service managers send it.
+pub(crate) async fn asked_to_end() -> Result<(), Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let listen = |kind| {
+        signal(kind).map_err(|error| Failure::new("failed to listen for signals").because(&error))
+    };
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}

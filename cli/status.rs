@@ -1,0 +1,408 @@
+//! `labstat status`: the lab at a glance, and as a check for monitoring systems.
+
+use std::process::ExitCode;
+
+use crate::alerts::{self, Alert};
+use crate::client::Client;
+use crate::disks::{self, Health};
+use crate::failure::Failure;
+use crate::human::{self, Unit};
+use crate::nodes;
+use crate::output;
+use crate::raid;
+use crate::runtime;
+use crate::table::{Cell, Column, Table, Tone};
+use crate::view::{self, Answers, Questions, ViewArgs, at, count};
+
+/// Shows the lab at a glance
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  labstat status                    nodes, alerts, disks, arrays, heat, space
+  labstat status --node nas         of one node
+  labstat status --check            one line, for Nagios, Icinga, cron …
+
+Exit status of --check: 0 all is well, 1 warning, 2 critical, 3 unknown (the server cannot be
+asked, or knows no node).")]
+pub(crate) struct Status {
+    /// Print one line and exit with 0, 1, 2 or 3, as monitoring plugins do
+    #[arg(long)]
+    check: bool,
+
+    #[command(flatten)]
+    view: ViewArgs,
+}
+
+/// Names listed before the rest becomes "and N more".
+const NAMES_MAX: usize = 3;
+
+/// What a monitoring plugin says when it cannot tell.
+const UNKNOWN: u8 = 3;
+
+const OWN_QUESTIONS: &Questions = &[
+    (
+        "hot",
+        "topk(1, node_hwmon_temp_celsius or node_thermal_zone_temp \
+         or smartctl_device_temperature{temperature_type=\"current\"})",
+    ),
+    (
+        "full",
+        "topk(1, 1 - node_filesystem_avail_bytes{fstype!~\"tmpfs|ramfs\"} \
+         / (node_filesystem_size_bytes > 0))",
+    ),
+];
+
+/// Questions of other views whose answers make part of the glance.
+const BORROWED: [(&Questions, &[&str]); 3] = [
+    (nodes::QUESTIONS, &["seen", "up"]),
+    (disks::QUESTIONS, &["info", "passed", "critical", "read"]),
+    (raid::QUESTIONS, &["state", "disks", "wanted"]),
+];
+
+/// One area of the lab and how it is.
+#[derive(Debug, Clone, PartialEq)]
+struct Line {
+    area: &'static str,
+    tone: Tone,
+    text: String,
+    /// The figure for a monitoring system's graphs: name, value.
+    figure: Option<(&'static str, f64)>,
+}
+
+impl Status {
+    /// Runs the command.
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        match runtime::block_on(glance(&self.view)) {
+            Ok(lines) if self.check => check(&lines),
+            Ok(lines) => {
+                output::result(&table(&lines).render(self.view.format, &view::look()))?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Err(failure) if self.check => {
+                let text = failure.text().unwrap_or_default();
+                let reason = text.lines().next().unwrap_or_default();
+                let reason = reason.trim_start_matches("labstat: ");
+                output::result(&format!("LABSTAT UNKNOWN - {reason}\n"))?;
+                Ok(ExitCode::from(UNKNOWN))
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+async fn glance(args: &ViewArgs) -> Result<Vec<Line>, Failure> {
+    let client = Client::new(&args.server)?;
+    let questions = questions();
+    let answers = Answers::ask(&client, &questions).await?;
+    let mut alerts = alerts::ask(&client).await?;
+    let answers = match &args.node {
+        Some(node) => {
+            alerts.retain(|alert| alert.labels.get("instance") == Some(node));
+            answers.only(node)
+        }
+        None => answers,
+    };
+    Ok(lines(&answers, &alerts))
+}
+
+fn questions() -> Vec<(&'static str, &'static str)> {
+    let borrowed = BORROWED
+        .iter()
+        .flat_map(|(all, names)| all.iter().filter(|(name, _)| names.contains(name)).copied());
+    borrowed.chain(OWN_QUESTIONS.iter().copied()).collect()
+}
+
+fn lines(answers: &Answers, alerts: &[Alert]) -> Vec<Line> {
+    let areas = [
+        Some(nodes_line(answers)),
+        Some(alerts_line(alerts)),
+        disks_line(answers),
+        arrays_line(answers),
+        hottest_line(answers),
+        fullest_line(answers),
+    ];
+    areas.into_iter().flatten().collect()
+}
+
+fn nodes_line(answers: &Answers) -> Line {
+    let names = nodes::names(answers);
+    let (up, down): (Vec<&str>, Vec<&str>) =
+        names.iter().partition(|node| nodes::is_up(answers, node));
+    let down: Vec<String> = down
+        .into_iter()
+        .map(|node| match nodes::silence(answers, node) {
+            Some(seconds) => format!("{node}, silent for {}", human::span(seconds)),
+            None => node.to_owned(),
+        })
+        .collect();
+    let mut text = format!("{} up", up.len());
+    if !down.is_empty() {
+        text.push_str(&format!(", {} down ({})", down.len(), listed(&down)));
+    }
+    let tone = match (names.is_empty(), down.is_empty()) {
+        (true, _) => Tone::Warn,
+        (false, true) => Tone::Good,
+        (false, false) => Tone::Bad,
+    };
+    Line { area: "nodes", tone, text, figure: Some(("nodes_up", number(up.len()))) }
+}
+
+fn alerts_line(alerts: &[Alert]) -> Line {
+    let firing: Vec<&Alert> = alerts.iter().filter(|alert| alert.state == "firing").collect();
+    let critical = firing
+        .iter()
+        .filter(|alert| alert.labels.get("severity").is_some_and(|how| how == "critical"))
+        .count();
+    let pending = alerts.len() - firing.len();
+    let mut names: Vec<String> =
+        firing.iter().filter_map(|alert| alert.labels.get("alertname").cloned()).collect();
+    names.sort();
+    names.dedup();
+    let mut text = match firing.len() {
+        0 => "none firing".to_owned(),
+        firing => format!("{firing} firing ({})", listed(&names)),
+    };
+    if pending > 0 {
+        text.push_str(&format!(", {pending} pending"));
+    }
+    let tone = match (firing.len(), critical) {
+        (0, _) => Tone::Good,
+        (_, 0) => Tone::Warn,
+        _ => Tone::Bad,
+    };
+    Line { area: "alerts", tone, text, figure: Some(("alerts_firing", number(firing.len()))) }
+}
+
+fn disks_line(answers: &Answers) -> Option<Line> {
+    let disks = disks::disks(answers);
+    if disks.is_empty() {
+        return None;
+    }
+    let with = |wanted: Option<Health>| -> Vec<String> {
+        let those = disks.iter().filter(|disk| disks::health(answers, **disk) == wanted);
+        those.map(|(node, device)| format!("{node}/{device}")).collect()
+    };
+    let (failing, warning) = (with(Some(Health::Failing)), with(Some(Health::Warns)));
+    let passed = with(Some(Health::Passed)).len();
+    let silent = with(None).len();
+    let mut parts = Vec::new();
+    if !failing.is_empty() {
+        parts.push(format!("{} FAILING ({})", failing.len(), listed(&failing)));
+    }
+    if !warning.is_empty() {
+        parts.push(format!("{} warning ({})", warning.len(), listed(&warning)));
+    }
+    if passed > 0 {
+        parts.push(format!("{passed} passed"));
+    }
+    if silent > 0 {
+        parts.push(format!("{silent} without SMART data"));
+    }
+    let tone = match (failing.is_empty(), warning.is_empty(), passed) {
+        (false, ..) => Tone::Bad,
+        (_, false, _) => Tone::Warn,
+        (.., 0) => Tone::Plain,
+        _ => Tone::Good,
+    };
+    let figure = Some(("disks_failing", number(failing.len())));
+    Some(Line { area: "disks", tone, text: parts.join(", "), figure })
+}
+
+fn arrays_line(answers: &Answers) -> Option<Line> {
+    let arrays = raid::arrays(answers);
+    if arrays.is_empty() {
+        return None;
+    }
+    let degraded: Vec<String> = arrays
+        .iter()
+        .filter(|array| raid::degraded(answers, **array) == Some(true))
+        .map(|(node, device)| format!("{node}/{device}"))
+        .collect();
+    let (tone, text) = match degraded.as_slice() {
+        [] => (Tone::Good, format!("{}, none degraded", count(arrays.len(), "array"))),
+        some => (Tone::Bad, format!("{} DEGRADED ({})", some.len(), listed(some))),
+    };
+    let figure = Some(("arrays_degraded", number(degraded.len())));
+    Some(Line { area: "arrays", tone, text, figure })
+}
+
+fn hottest_line(answers: &Answers) -> Option<Line> {
+    let found = answers.all("hot").first()?;
+    let celsius = found.value().filter(|value| value.is_finite())?;
+    let what = ["chip", "device", "type"].iter().map(|name| found.label(name));
+    let what = what.chain([found.label("sensor")]).filter(|word| !word.is_empty());
+    let what: Vec<&str> = what.collect();
+    Some(Line {
+        area: "hottest",
+        tone: graded(celsius, nodes::HOT_WARN, nodes::HOT_BAD),
+        text: format!("{} at {} {}", shown(celsius, Unit::Celsius), at(found), what.join(" ")),
+        figure: Some(("hottest_celsius", celsius)),
+    })
+}
+
+fn fullest_line(answers: &Answers) -> Option<Line> {
+    let found = answers.all("full").first()?;
+    let used = found.value().filter(|value| value.is_finite())?;
+    Some(Line {
+        area: "fullest",
+        tone: graded(used, nodes::FULL_WARN, nodes::FULL_BAD),
+        text: format!(
+            "{} of {}:{}",
+            shown(used, Unit::Ratio),
+            at(found),
+            found.label("mountpoint")
+        ),
+        figure: Some(("fullest_ratio", used)),
+    })
+}
+
+fn graded(value: f64, warn: f64, bad: f64) -> Tone {
+    match value {
+        _ if value >= bad => Tone::Bad,
+        _ if value >= warn => Tone::Warn,
+        _ => Tone::Good,
+    }
+}
+
+fn shown(value: f64, unit: Unit) -> String {
+    human::number(value, unit, &jiff::tz::TimeZone::UTC)
+}
+
+fn number(count: usize) -> f64 {
+    u32::try_from(count).map_or(f64::INFINITY, f64::from)
+}
+
+/// The first names, and how many more there are.
+fn listed(names: &[String]) -> String {
+    let shown = names.iter().take(NAMES_MAX).cloned().collect::<Vec<_>>().join("; ");
+    match names.len().saturating_sub(NAMES_MAX) {
+        0 => shown,
+        more => format!("{shown}; and {more} more"),
+    }
+}
+
+fn table(lines: &[Line]) -> Table {
+    let columns = [
+        Column::text("area", "AREA"),
+        Column::text("state", "STATE"),
+        Column::text("what", "WHAT"),
+    ];
+    let mut table = Table::new(columns, "");
+    for line in lines {
+        table.push(vec![
+            Cell::text(line.area),
+            Cell::text(word(line.tone)).tone(line.tone),
+            Cell::text(&*line.text),
+        ]);
+    }
+    table
+}
+
+fn word(tone: Tone) -> &'static str {
+    match tone {
+        Tone::Plain => "-",
+        Tone::Good => "ok",
+        Tone::Warn => "warning",
+        Tone::Bad => "critical",
+    }
+}
+
+/// The one line of a monitoring plugin: what is worst first, figures after the bar.
+fn check(lines: &[Line]) -> Result<ExitCode, Failure> {
+    let (text, code) = verdict(lines);
+    output::result(&text)?;
+    Ok(ExitCode::from(code))
+}
+
+fn verdict(lines: &[Line]) -> (String, u8) {
+    let knows_nodes = lines.iter().any(|line| line.area == "nodes" && line.tone != Tone::Warn);
+    let worst = lines.iter().map(|line| line.tone).max().unwrap_or_default();
+    let (name, code) = match worst {
+        _ if !knows_nodes => ("UNKNOWN", UNKNOWN),
+        Tone::Bad => ("CRITICAL", 2),
+        Tone::Warn => ("WARNING", 1),
+        Tone::Good | Tone::Plain => ("OK", 0),
+    };
+    let mut sorted: Vec<&Line> = lines.iter().collect();
+    sorted.sort_by_key(|line| std::cmp::Reverse(line.tone));
+    let words: Vec<String> = match knows_nodes {
+        true => sorted.iter().map(|line| format!("{}: {}", line.area, line.text)).collect(),
+        false => vec!["no node has been heard of".to_owned()],
+    };
+    let figures: Vec<String> = lines
+        .iter()
+        .filter_map(|line| line.figure)
+        .map(|(name, value)| format!("{name}={}", human::plain(value)))
+        .collect();
+    // The bar starts the figures; one in a name would start them too early.
+    let words = words.join("; ").replace('|', "/");
+    (format!("LABSTAT {name} - {words} | {}\n", figures.join(" ")), code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::tests::{canned, plain};
+
+    fn troubled() -> Vec<Line> {
+        let answers = canned(
+            r#"
+            now {} 100000
+            seen {instance="apex"} 99999
+            seen {instance="zenith"} 89200
+            up {instance="apex"} 1
+            info {instance="apex",device="nvme0"} 1
+            passed {instance="apex",device="nvme0"} 1
+            info {instance="apex",device="sda"} 1
+            passed {instance="apex",device="sda"} 0
+            disks {instance="nas",device="md0",state="active"} 2
+            wanted {instance="nas",device="md0"} 2
+            hot {instance="apex",chip="nvme_nvme0",sensor="temp1"} 78.2
+            full {instance="apex",mountpoint="/var",fstype="ext4"} 0.5
+            "#,
+        );
+        let alert =
+            r#"{"labels":{"alertname":"DiskFailing","severity":"critical"},"state":"firing"}"#;
+        lines(&answers, &[serde_json::from_str(alert).unwrap()])
+    }
+
+    #[test]
+    fn at_a_glance() {
+        assert_eq!(
+            plain(&table(&troubled())),
+            "\
+AREA     STATE     WHAT
+nodes    critical  1 up, 1 down (zenith, silent for 3h)
+alerts   critical  1 firing (DiskFailing)
+disks    critical  1 FAILING (apex/sda), 1 passed
+arrays   ok        1 array, none degraded
+hottest  warning   78.2 °C at apex nvme_nvme0 temp1
+fullest  ok        50 % of apex:/var
+"
+        );
+    }
+
+    #[test]
+    fn as_a_monitoring_plugin() {
+        let (text, code) = verdict(&troubled());
+        assert_eq!(code, 2);
+        assert!(text.starts_with("LABSTAT CRITICAL - nodes: 1 up, 1 down"), "{text}");
+        assert!(text.contains(" | nodes_up=1 alerts_firing=1 disks_failing=1 "), "{text}");
+        assert_eq!(text.lines().count(), 1);
+    }
+
+    #[test]
+    fn well_and_unknown() {
+        let well = canned("now {} 10\nseen {instance=\"a\"} 9\nup {instance=\"a\"} 1");
+        assert_eq!(verdict(&lines(&well, &[])).1, 0);
+        let (text, code) = verdict(&lines(&canned("now {} 10"), &[]));
+        assert_eq!(code, UNKNOWN);
+        assert!(text.starts_with("LABSTAT UNKNOWN - no node has been heard of"), "{text}");
+    }
+
+    #[test]
+    fn long_lists_are_cut() {
+        let names: Vec<String> = (1..=5).map(|n| n.to_string()).collect();
+        assert_eq!(listed(&names), "1; 2; 3; and 2 more");
+    }
+}

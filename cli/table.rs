@@ -1,0 +1,380 @@
+//! A table of typed cells, and its three forms: for people, as JSON and as CSV.
+//!
+//! One table serves all: people get units, colours and `-` where nothing is known; machines get
+//! the column's key, bare numbers in base units, and `null` or an empty field.
+
+use std::borrow::Cow;
+
+use clap::ValueEnum;
+use comfy_table::{Attribute, CellAlignment, Color, ContentArrangement, Table as Grid};
+use jiff::tz::TimeZone;
+
+use crate::human::{self, Unit};
+
+/// How results are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Columns for people.
+    Table,
+    /// One JSON array of objects, numbers in base units.
+    Json,
+    /// Comma-separated values with a header line, numbers in base units.
+    Csv,
+}
+
+/// A column: its key for machines, its title for people, and what its numbers count.
+#[derive(Debug, Clone)]
+pub(crate) struct Column {
+    key: Cow<'static, str>,
+    title: Cow<'static, str>,
+    unit: Unit,
+}
+
+/// What a cell says.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Value {
+    /// Not known: never 0, never empty text.
+    Absent,
+    /// A word.
+    Text(String),
+    /// A number in the unit of its column.
+    Number(f64),
+}
+
+/// How urgent a cell is; shown as colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) enum Tone {
+    /// Nothing special.
+    #[default]
+    Plain,
+    /// As it should be.
+    Good,
+    /// Look at it soon.
+    Warn,
+    /// Look at it now.
+    Bad,
+}
+
+/// One cell.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Cell {
+    /// What it says.
+    pub(crate) value: Value,
+    /// How urgent it is.
+    pub(crate) tone: Tone,
+}
+
+/// Rows of cells under columns.
+#[derive(Debug, Clone)]
+pub(crate) struct Table {
+    columns: Vec<Column>,
+    rows: Vec<Vec<Cell>>,
+    /// What people read in place of a table without rows.
+    empty: String,
+}
+
+/// How a table for people is drawn.
+#[derive(Debug, Clone)]
+pub(crate) struct Look {
+    /// Whether colours may be used.
+    pub(crate) colour: bool,
+    /// The terminal's columns; none lets the table be as wide as it is.
+    pub(crate) width: Option<u16>,
+    /// Where times are local to.
+    pub(crate) zone: TimeZone,
+}
+
+impl Column {
+    /// A column; `key` is part of what scripts rely on, and ends in its unit.
+    pub(crate) const fn new(key: &'static str, title: &'static str, unit: Unit) -> Self {
+        Self { key: Cow::Borrowed(key), title: Cow::Borrowed(title), unit }
+    }
+
+    /// A column of words.
+    pub(crate) const fn text(key: &'static str, title: &'static str) -> Self {
+        Self::new(key, title, Unit::Plain)
+    }
+
+    /// A column named after a label.
+    pub(crate) fn label(name: &str) -> Self {
+        let title = Cow::Owned(name.to_uppercase());
+        Self { key: Cow::Owned(name.to_owned()), title, unit: Unit::Plain }
+    }
+}
+
+impl Cell {
+    /// A word; an empty one is absent.
+    pub(crate) fn text(text: impl Into<String>) -> Self {
+        let text = text.into();
+        let value = if text.is_empty() { Value::Absent } else { Value::Text(text) };
+        Self { value, tone: Tone::Plain }
+    }
+
+    /// A word, when there is one.
+    pub(crate) fn text_opt(text: Option<impl Into<String>>) -> Self {
+        text.map_or(Self::absent(), Self::text)
+    }
+
+    /// A number, when it is known.
+    pub(crate) fn number(number: Option<f64>) -> Self {
+        let value = number.map_or(Value::Absent, Value::Number);
+        Self { value, tone: Tone::Plain }
+    }
+
+    /// Not known.
+    pub(crate) const fn absent() -> Self {
+        Self { value: Value::Absent, tone: Tone::Plain }
+    }
+
+    /// The same, as urgent as `tone`.
+    pub(crate) fn tone(mut self, tone: Tone) -> Self {
+        self.tone = tone;
+        self
+    }
+
+    /// The same, as urgent as its number is high; unknown numbers stay plain.
+    pub(crate) fn limits(self, warn: f64, bad: f64) -> Self {
+        let tone = match self.value {
+            Value::Number(number) if number >= bad => Tone::Bad,
+            Value::Number(number) if number >= warn => Tone::Warn,
+            _ => Tone::Plain,
+        };
+        self.tone(tone)
+    }
+}
+
+impl Table {
+    /// A table without rows; `empty` is the sentence people read when none are added.
+    pub(crate) fn new(columns: impl Into<Vec<Column>>, empty: impl Into<String>) -> Self {
+        Self { columns: columns.into(), rows: Vec::new(), empty: empty.into() }
+    }
+
+    /// Adds a row, one cell a column.
+    pub(crate) fn push(&mut self, row: Vec<Cell>) {
+        debug_assert_eq!(row.len(), self.columns.len(), "BUG: one cell for each column");
+        self.rows.push(row);
+    }
+
+    /// Rows so far.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The whole table in one of its forms.
+    pub(crate) fn render(&self, format: Format, look: &Look) -> String {
+        match format {
+            Format::Table => self.for_people(look),
+            Format::Json => self.json(),
+            Format::Csv => self.csv(),
+        }
+    }
+
+    fn for_people(&self, look: &Look) -> String {
+        if self.rows.is_empty() {
+            return format!("{}\n", self.empty);
+        }
+        let mut grid = self.grid(look);
+        let sides = self.sides();
+        for row in &self.rows {
+            let cells = self.columns.iter().zip(row).zip(&sides);
+            grid.add_row(
+                cells.map(|((column, cell), side)| drawn(column, cell, look).set_alignment(*side)),
+            );
+        }
+        let last = self.columns.len().saturating_sub(1);
+        for (at, column) in grid.column_iter_mut().enumerate() {
+            // Two blanks between columns, none at the edges.
+            column.set_padding((0, if at == last { 0 } else { 2 }));
+        }
+        let mut text = String::new();
+        for line in grid.lines() {
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+        text
+    }
+
+    fn grid(&self, look: &Look) -> Grid {
+        let mut grid = Grid::new();
+        grid.load_style(comfy_table::presets::NOTHING);
+        match look.width {
+            Some(width) => {
+                grid.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+            }
+            None => {
+                grid.set_content_arrangement(ContentArrangement::Disabled);
+            }
+        }
+        if look.colour {
+            grid.enforce_styling();
+        } else {
+            grid.force_no_tty();
+        }
+        let titles = self.columns.iter().zip(self.sides());
+        grid.set_header(titles.map(|(column, side)| {
+            let title = comfy_table::Cell::new(&column.title).add_attribute(Attribute::Bold);
+            title.set_alignment(side)
+        }));
+        grid
+    }
+
+    /// Numbers stand under each other by their last digit, and absent ones with them.
+    fn sides(&self) -> Vec<CellAlignment> {
+        let number = |at: usize| {
+            let mut cells = self.rows.iter().filter_map(|row| row.get(at));
+            cells.any(|cell| matches!(cell.value, Value::Number(_)))
+        };
+        let side = |(at, column): (usize, &Column)| match column.unit != Unit::Plain || number(at) {
+            true => CellAlignment::Right,
+            false => CellAlignment::Left,
+        };
+        self.columns.iter().enumerate().map(side).collect()
+    }
+
+    fn json(&self) -> String {
+        let rows = self.rows.iter().map(|row| {
+            let pairs = self.columns.iter().zip(row);
+            let object: serde_json::Map<_, _> = pairs
+                .map(|(column, cell)| (column.key.clone().into_owned(), json_value(&cell.value)))
+                .collect();
+            serde_json::Value::Object(object).to_string()
+        });
+        let rows: Vec<String> = rows.collect();
+        if rows.is_empty() { "[]\n".to_owned() } else { format!("[\n{}\n]\n", rows.join(",\n")) }
+    }
+
+    fn csv(&self) -> String {
+        let mut text = csv_line(self.columns.iter().map(|column| column.key.clone()));
+        for row in &self.rows {
+            text.push_str(&csv_line(row.iter().map(|cell| match &cell.value {
+                Value::Absent => Cow::Borrowed(""),
+                Value::Text(text) => Cow::Borrowed(text.as_str()),
+                Value::Number(number) => Cow::Owned(labstat_model::number::format_api(*number)),
+            })));
+        }
+        text
+    }
+}
+
+fn drawn(column: &Column, cell: &Cell, look: &Look) -> comfy_table::Cell {
+    let drawn = comfy_table::Cell::new(match &cell.value {
+        Value::Absent => "-".to_owned(),
+        // A name from a disk or a label must not be able to steer the terminal.
+        Value::Text(text) => printable(text),
+        Value::Number(number) => human::number(*number, column.unit, &look.zone),
+    });
+    match cell.tone {
+        Tone::Plain => drawn,
+        Tone::Good => drawn.fg(Color::Green),
+        Tone::Warn => drawn.fg(Color::Yellow),
+        Tone::Bad => drawn.fg(Color::Red).add_attribute(Attribute::Bold),
+    }
+}
+
+/// `text` with control characters written out.
+pub(crate) fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c.is_control() {
+            true => shown.extend(c.escape_default()),
+            false => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// Numbers that JSON has no word for (NaN, the infinities) are strings, as in Prometheus' API.
+fn json_value(value: &Value) -> serde_json::Value {
+    match value {
+        Value::Absent => serde_json::Value::Null,
+        Value::Text(text) => text.as_str().into(),
+        Value::Number(number) => match serde_json::Number::from_f64(*number) {
+            #[expect(clippy::cast_possible_truncation, reason = "checked to be whole and small")]
+            Some(_) if number.fract() == 0.0 && number.abs() < 1e15 => (*number as i64).into(),
+            Some(number) => serde_json::Value::Number(number),
+            None => labstat_model::number::format_api(*number).into(),
+        },
+    }
+}
+
+/// One record as RFC 4180 has it, but for the plain line end.
+fn csv_line<'a>(fields: impl Iterator<Item = Cow<'a, str>>) -> String {
+    let fields: Vec<String> = fields
+        .map(|field| match field.contains(['"', ',', '\n', '\r']) {
+            true => format!("\"{}\"", field.replace('"', "\"\"")),
+            false => field.into_owned(),
+        })
+        .collect();
+    format!("{}\n", fields.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Table {
+        let mut table = Table::new(
+            [
+                Column::text("node", "NODE"),
+                Column::new("temperature_celsius", "TEMP", Unit::Celsius),
+                Column::text("note", "NOTE"),
+            ],
+            "Nothing.",
+        );
+        let hot = Cell::number(Some(71.0)).limits(60.0, 70.0);
+        table.push(vec![Cell::text("apex"), hot, Cell::text("a, \"b\"")]);
+        table.push(vec![Cell::text("zenith"), Cell::number(None), Cell::text("")]);
+        table
+    }
+
+    fn look(colour: bool) -> Look {
+        Look { colour, width: None, zone: TimeZone::UTC }
+    }
+
+    #[test]
+    fn three_forms() {
+        let table = sample();
+        assert_eq!(
+            table.render(Format::Table, &look(false)),
+            "NODE     TEMP  NOTE\napex    71 °C  a, \"b\"\nzenith      -  -\n"
+        );
+        assert_eq!(
+            table.render(Format::Csv, &look(false)),
+            "node,temperature_celsius,note\napex,71,\"a, \"\"b\"\"\"\nzenith,,\n"
+        );
+        let json: serde_json::Value =
+            serde_json::from_str(&table.render(Format::Json, &look(false))).unwrap();
+        assert_eq!(json[0]["temperature_celsius"], 71);
+        assert_eq!(json[1]["temperature_celsius"], serde_json::Value::Null);
+        assert_eq!(json[1]["note"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn colour_only_when_asked_for() {
+        assert!(sample().render(Format::Table, &look(true)).contains("\u{1b}["));
+        assert!(!sample().render(Format::Table, &look(false)).contains('\u{1b}'));
+        assert!(!sample().render(Format::Csv, &look(true)).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn names_cannot_steer_the_terminal() {
+        let mut table = Table::new([Column::text("node", "NODE")], "");
+        table.push(vec![Cell::text("a\u{1b}[2Jb")]);
+        assert_eq!(table.render(Format::Table, &look(false)), "NODE\na\\u{1b}[2Jb\n");
+    }
+
+    #[test]
+    fn no_rows_is_a_sentence_or_an_empty_list() {
+        let table = Table::new([Column::text("node", "NODE")], "No nodes yet.");
+        assert_eq!(table.render(Format::Table, &look(false)), "No nodes yet.\n");
+        assert_eq!(table.render(Format::Json, &look(false)), "[]\n");
+        assert_eq!(table.render(Format::Csv, &look(false)), "node\n");
+    }
+
+    #[test]
+    fn fits_the_terminal() {
+        let narrow = Look { width: Some(16), ..look(false) };
+        let text = sample().render(Format::Table, &narrow);
+        assert!(text.lines().all(|line| line.chars().count() <= 16), "{text}");
+    }
+}

@@ -1,0 +1,178 @@
+//! What the views of the lab share: a handful of questions to the server, and a pure function
+//! from the answers to a table.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use jiff::tz::TimeZone;
+
+use crate::answer::{Answer, Found};
+use crate::client::{Client, ServerArgs};
+use crate::failure::Failure;
+use crate::output;
+use crate::runtime;
+use crate::table::{Format, Look, Table};
+
+/// Questions by name.
+pub(crate) type Questions = [(&'static str, &'static str)];
+
+/// The name under which every view may read the server's time, in Unix seconds.
+const NOW: &str = "now";
+
+/// Options of every view.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ViewArgs {
+    /// Show this node only
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node: Option<String>,
+
+    /// How to print
+    #[arg(long, value_enum, default_value = "table")]
+    pub(crate) format: Format,
+
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// The answers to the questions of a view.
+#[derive(Debug, Default)]
+pub(crate) struct Answers {
+    found: BTreeMap<String, Vec<Found>>,
+}
+
+/// Asks, makes the table, prints it.
+pub(crate) fn show(
+    args: &ViewArgs,
+    questions: &Questions,
+    table: impl FnOnce(&Answers) -> Table,
+) -> Result<ExitCode, Failure> {
+    let answers = runtime::block_on(async {
+        let client = Client::new(&args.server)?;
+        let answers = Answers::ask(&client, questions).await?;
+        Ok(match &args.node {
+            Some(node) => answers.only(node),
+            None => answers,
+        })
+    })?;
+    output::result(&table(&answers).render(args.format, &look()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How tables look on this standard output.
+pub(crate) fn look() -> Look {
+    Look {
+        colour: output::result_colour(),
+        width: output::result_width(),
+        zone: TimeZone::system(),
+    }
+}
+
+impl Answers {
+    /// Asks all questions, one after the other on one connection, and the time.
+    pub(crate) async fn ask(client: &Client, questions: &Questions) -> Result<Self, Failure> {
+        let mut answers = Self::default();
+        for (name, query) in questions.iter().chain(&[(NOW, "time()")]) {
+            let reply = client.instant(query, None).await?;
+            answers.add(name, reply.answer(client.base())?);
+        }
+        Ok(answers)
+    }
+
+    /// Adds one answer.
+    pub(crate) fn add(&mut self, name: &str, answer: Answer) {
+        let found = match answer {
+            Answer::Vector(found) | Answer::Matrix(found) => found,
+            Answer::Scalar(point) => {
+                vec![Found { labels: BTreeMap::new(), points: vec![point] }]
+            }
+            Answer::Text(_) => Vec::new(),
+        };
+        self.found.insert(name.to_owned(), found);
+    }
+
+    /// Only what belongs to `node`, and what belongs to none.
+    pub(crate) fn only(mut self, node: &str) -> Self {
+        for found in self.found.values_mut() {
+            found.retain(|found| matches!(found.labels.get("instance"), None) || at(found) == node);
+        }
+        self
+    }
+
+    /// All series of an answer.
+    pub(crate) fn all(&self, name: &str) -> &[Found] {
+        self.found.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// The series of an answer whose labels contain `labels`.
+    pub(crate) fn with<'a>(
+        &'a self,
+        name: &str,
+        labels: &'a [(&'a str, &'a str)],
+    ) -> impl Iterator<Item = &'a Found> {
+        self.all(name)
+            .iter()
+            .filter(move |found| labels.iter().all(|(name, value)| found.label(name) == *value))
+    }
+
+    /// The first value of an answer whose labels contain `labels`. NaN is no value to show.
+    pub(crate) fn value(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+        self.with(name, labels).find_map(Found::value).filter(|value| !value.is_nan())
+    }
+
+    /// The server's time in Unix seconds.
+    pub(crate) fn now(&self) -> Option<f64> {
+        self.value(NOW, &[])
+    }
+}
+
+/// The node a series belongs to.
+pub(crate) fn at(found: &Found) -> &str {
+    found.label("instance")
+}
+
+/// `1 disk`, `2 disks`.
+pub(crate) fn count(number: usize, thing: &str) -> String {
+    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::answer::Point;
+
+    /// Answers from lines `NAME {label="value",…} VALUE`, such as `up {instance="apex"} 1`.
+    pub(crate) fn canned(lines: &str) -> Answers {
+        let mut answers = Answers::default();
+        for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let (name, rest) = line.split_once(' ').unwrap();
+            let (labels, value) = rest.rsplit_once(' ').unwrap();
+            let labels = labels.trim().trim_start_matches('{').trim_end_matches('}');
+            let labels = labels
+                .split("\",")
+                .filter(|pair| !pair.is_empty())
+                .map(|pair| {
+                    let (name, value) = pair.split_once("=\"").unwrap();
+                    (name.trim().to_owned(), value.trim_end_matches('"').to_owned())
+                })
+                .collect();
+            let point = Point { time: 0.0, value: value.parse().unwrap() };
+            let found = Found { labels, points: vec![point] };
+            answers.found.entry(name.to_owned()).or_default().push(found);
+        }
+        answers
+    }
+
+    /// The table as a person without a terminal reads it.
+    pub(crate) fn plain(table: &Table) -> String {
+        let look = Look { colour: false, width: None, zone: TimeZone::UTC };
+        table.render(Format::Table, &look)
+    }
+
+    #[test]
+    fn one_node_only() {
+        let answers = canned("up {instance=\"a\"} 1\nup {instance=\"b\"} 0\nnow {} 5").only("b");
+        assert_eq!(answers.value("up", &[]), Some(0.0));
+        assert_eq!(answers.all("up").len(), 1);
+        assert_eq!(answers.now(), Some(5.0));
+    }
+}
