@@ -1,20 +1,22 @@
 //! What an aggregator is told: where to listen, what to keep, which rules, whom to tell.
 //!
-//! A configuration is TOML. It is read key by key rather than by derive, so that one look at a
-//! file gives all its problems, each with its line. What a file does not say keeps the value of
-//! the [`Config`] it is read over, which is how a command line gives its own defaults.
+//! A configuration is TOML; one look at a file gives all its problems, each with its line. What a
+//! file does not say keeps the value of the [`Config`] it is read over, which is how a command
+//! line gives its own defaults.
 //!
 //! Not here: reading the file or the environment, which is the command line's, and what becomes
 //! of a receiver, which is `labstat-alerts`'.
 
-use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use labstat_alerts::notify::ReceiverConfig;
 use labstat_model::duration;
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+pub use labstat_model::settings::Problem;
+use labstat_model::settings::{
+    self, Problems, Section, boolean, count, duration_within, path, paths, text, url,
+};
 
 /// The port that spells LABS on a phone's keypad.
 pub const PORT: u16 = 5227;
@@ -36,9 +38,11 @@ pub struct Config {
     pub rules: Vec<PathBuf>,
     /// Whether the rules that labstat ships are evaluated too.
     pub shipped_rules: bool,
-    /// How often rule groups that say no interval of their own are evaluated, and how often it is
-    /// looked at which nodes have fallen silent, in milliseconds.
-    pub evaluation_interval_ms: i64,
+    /// How often it is looked at which nodes have fallen silent, in milliseconds. (How often rules
+    /// are evaluated is said by their groups.)
+    pub presence_interval_ms: i64,
+    /// Whom to tell of alerts.
+    pub receivers: Vec<ReceiverConfig>,
     /// Bounds on what requests may cost.
     pub limits: Limits,
 }
@@ -68,9 +72,10 @@ impl Default for Config {
             retention_ms: Some(365 * 86_400_000),
             token_file: None,
             external_url: None,
-            rules: vec![PathBuf::from("/etc/labstat/rules.d")],
+            rules: vec![PathBuf::from(crate::alerting::RULES_DIR)],
             shipped_rules: true,
-            evaluation_interval_ms: 15_000,
+            presence_interval_ms: 15_000,
+            receivers: Vec::new(),
             limits: Limits::default(),
         }
     }
@@ -91,21 +96,6 @@ impl Default for Limits {
     }
 }
 
-/// One thing that is wrong in a configuration text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// The line it stands on, from 1.
-    pub line: usize,
-    /// What is wrong and what would be right.
-    pub message: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: {}", self.line, self.message)
-    }
-}
-
 impl Config {
     /// Reads a configuration text over the defaults.
     pub fn parse(text: &str) -> Result<Self, Vec<Problem>> {
@@ -114,19 +104,9 @@ impl Config {
 
     /// Reads a configuration text over `base`: what it does not say stays as it is there.
     pub fn parse_over(text: &str, base: Self) -> Result<Self, Vec<Problem>> {
-        let mut problems = Problems { text, found: Vec::new() };
-        let (table, errors) = DeTable::parse_recoverable(text);
-        for error in errors {
-            problems.at(error.span().map_or(0, |span| span.start), error.message().to_owned());
-        }
-        if !problems.found.is_empty() {
-            // What follows a syntax error is guesswork; its own problems would mislead.
-            return Err(problems.found);
-        }
         let mut config = base;
-        config.read(&mut Section::new(table.into_inner(), ""), &mut problems);
-        problems.found.sort_by_key(|problem| problem.line);
-        if problems.found.is_empty() { Ok(config) } else { Err(problems.found) }
+        settings::read(text, |root, problems| config.read(root, problems))?;
+        Ok(config)
     }
 
     /// All that is wrong with a configuration text; empty when nothing is.
@@ -144,7 +124,7 @@ impl Config {
         });
         root.take("token_file", problems, &mut self.token_file, |value| path(value).map(Some));
         root.take("external_url", problems, &mut self.external_url, |value| url(value).map(Some));
-        root.take("evaluation_interval", problems, &mut self.evaluation_interval_ms, |value| {
+        root.take("presence_interval", problems, &mut self.presence_interval_ms, |value| {
             duration_within(value, 1_000, 3_600_000)
         });
         root.section("rules", problems, |rules, problems| {
@@ -152,7 +132,20 @@ impl Config {
             rules.take("shipped", problems, &mut self.shipped_rules, boolean);
         });
         root.section("limits", problems, |limits, problems| self.limits.read(limits, problems));
-        root.finish(problems);
+        let mut receivers: Option<Vec<ReceiverConfig>> = None;
+        root.deserialize("receivers", problems, |receiver: ReceiverConfig, at, problems| {
+            let known = receivers.get_or_insert_default();
+            for problem in receiver.problems() {
+                problems.at(at, format!("receiver {:?}: {problem}", receiver.name));
+            }
+            if known.iter().any(|known| known.name == receiver.name) {
+                problems.at(at, format!("receiver {:?} is given twice", receiver.name));
+            }
+            known.push(receiver);
+        });
+        if let Some(receivers) = receivers {
+            self.receivers = receivers;
+        }
     }
 }
 
@@ -185,7 +178,8 @@ pub struct ListenError(String);
 /// addresses). Without a port it is [`PORT`].
 pub fn parse_listen(text: &str) -> Result<SocketAddr, ListenError> {
     let named = text.replacen("localhost", "127.0.0.1", 1);
-    let full = if named.starts_with(':') { format!("[::]{named}") } else { named };
+    let port = named.strip_prefix(':').filter(|port| port.parse::<u16>().is_ok());
+    let full = port.map_or_else(|| named.clone(), |port| format!("[::]:{port}"));
     if let Ok(addr) = full.parse() {
         return Ok(addr);
     }
@@ -218,142 +212,10 @@ pub(crate) fn duration_of(ms: i64) -> Duration {
     Duration::from_millis(u64::try_from(ms).unwrap_or(0))
 }
 
-/// Collects what is wrong, by its place in the text.
-struct Problems<'a> {
-    text: &'a str,
-    found: Vec<Problem>,
-}
-
-impl Problems<'_> {
-    fn at(&mut self, offset: usize, message: String) {
-        let before = self.text.as_bytes().get(..offset).unwrap_or_default();
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        self.found.push(Problem { line, message });
-    }
-}
-
-/// A table whose keys are taken out one by one, so that what is left is unknown.
-struct Section<'a> {
-    table: DeTable<'a>,
-    prefix: String,
-    known: Vec<&'static str>,
-}
-
-impl<'a> Section<'a> {
-    fn new(table: DeTable<'a>, prefix: &str) -> Self {
-        Self { table, prefix: prefix.to_owned(), known: Vec::new() }
-    }
-
-    fn remove(&mut self, key: &'static str) -> Option<Spanned<DeValue<'a>>> {
-        self.known.push(key);
-        self.table.remove(key)
-    }
-
-    fn take<T>(
-        &mut self,
-        key: &'static str,
-        problems: &mut Problems<'_>,
-        field: &mut T,
-        read: impl Fn(&DeValue<'_>) -> Result<T, String>,
-    ) {
-        let Some(value) = self.remove(key) else { return };
-        match read(value.get_ref()) {
-            Ok(read) => *field = read,
-            Err(message) => {
-                problems.at(value.span().start, format!("{}{key}: {message}", self.prefix));
-            }
-        }
-    }
-
-    fn section(
-        &mut self,
-        key: &'static str,
-        problems: &mut Problems<'_>,
-        read: impl FnOnce(&mut Section<'a>, &mut Problems<'_>),
-    ) {
-        let Some(value) = self.remove(key) else { return };
-        let start = value.span().start;
-        match value.into_inner() {
-            DeValue::Table(table) => {
-                let mut section = Section::new(table, &format!("{}{key}.", self.prefix));
-                read(&mut section, problems);
-                section.finish(problems);
-            }
-            other => problems.at(start, wanted(&other, &format!("a [{key}] section"))),
-        }
-    }
-
-    fn finish(&mut self, problems: &mut Problems<'_>) {
-        self.known.sort_unstable();
-        for key in self.table.keys() {
-            let message = format!(
-                "unknown key {}{} (known here: {})",
-                self.prefix,
-                key.get_ref(),
-                self.known.join(", ")
-            );
-            problems.at(key.span().start, message);
-        }
-    }
-}
-
-fn wanted(value: &DeValue<'_>, what: &str) -> String {
-    format!("expected {what}, found {} {}", article(value.type_str()), value.type_str())
-}
-
-fn article(word: &str) -> &'static str {
-    if word.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }
-}
-
-fn text<'v>(value: &'v DeValue<'_>) -> Result<&'v str, String> {
-    value.as_str().ok_or_else(|| wanted(value, "a text"))
-}
-
-fn boolean(value: &DeValue<'_>) -> Result<bool, String> {
-    value.as_bool().ok_or_else(|| wanted(value, "true or false"))
-}
-
-fn path(value: &DeValue<'_>) -> Result<PathBuf, String> {
-    match text(value)? {
-        "" => Err("expected a path, found an empty text".to_owned()),
-        path => Ok(Path::new(path).to_owned()),
-    }
-}
-
-fn paths(value: &DeValue<'_>) -> Result<Vec<PathBuf>, String> {
-    let list = value.as_array().ok_or_else(|| wanted(value, "a list of paths"))?;
-    list.iter().map(|item| path(item.get_ref())).collect()
-}
-
-fn url(value: &DeValue<'_>) -> Result<String, String> {
-    let url = text(value)?;
-    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
-    match rest {
-        Some(host) if !host.is_empty() => Ok(url.trim_end_matches('/').to_owned()),
-        _ => Err(format!("expected a URL such as https://lab.example, found {url:?}")),
-    }
-}
-
-fn count(value: &DeValue<'_>, min: usize, max: usize) -> Result<usize, String> {
-    let number = value.as_integer().ok_or_else(|| wanted(value, "a whole number"))?;
-    match usize::from_str_radix(number.as_str(), number.radix()) {
-        Ok(number) if (min..=max).contains(&number) => Ok(number),
-        _ => Err(format!("expected a number from {min} to {max}, found {number}")),
-    }
-}
-
-fn duration_within(value: &DeValue<'_>, min_ms: i64, max_ms: i64) -> Result<i64, String> {
-    let text = text(value)?;
-    let ms = duration::parse_ms(text).map_err(|error| error.to_string())?;
-    if (min_ms..=max_ms).contains(&ms) {
-        return Ok(ms);
-    }
-    let (min, max) = (duration::format_ms(min_ms), duration::format_ms(max_ms));
-    Err(format!("expected a duration from {min} to {max}, found {text}"))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
@@ -385,7 +247,7 @@ mod tests {
     #[test]
     fn what_is_said_is_taken_and_the_rest_stays_as_in_the_base() {
         let text = "listen = \"[::1]:0\"\nretention = \"forever\"\ntoken_file = \"/t\"\n\
-                    evaluation_interval = \"1m\"\nexternal_url = \"https://lab.example/\"\n\
+                    presence_interval = \"1m\"\nexternal_url = \"https://lab.example/\"\n\
                     [rules]\npaths = [\"/a\", \"/b\"]\nshipped = false\n\
                     [limits]\nquery_timeout = \"30s\"\n";
         let base = Config { data_dir: PathBuf::from("/mine"), ..Config::default() };
@@ -397,8 +259,19 @@ mod tests {
         assert_eq!(config.external_url.as_deref(), Some("https://lab.example"));
         assert_eq!(config.rules, [PathBuf::from("/a"), PathBuf::from("/b")]);
         assert!(!config.shipped_rules);
-        assert_eq!(config.evaluation_interval_ms, 60_000);
+        assert_eq!(config.presence_interval_ms, 60_000);
         assert_eq!(config.limits, Limits { query_timeout_ms: 30_000, ..Limits::default() });
+    }
+
+    #[test]
+    fn receivers_are_read_and_each_of_their_problems_has_a_line() {
+        let phone = "[[receivers]]\nname = \"phone\"\n\
+                     ntfy = { url = \"https://ntfy.sh\", topic = \"lab\" }\n";
+        let config = Config::parse(phone).unwrap();
+        assert_eq!(config.receivers.len(), 1);
+        let twice = format!("{phone}{phone}[[receivers]]\nname = \"none\"\n[[receivers]]\nx = 1\n");
+        let lines: Vec<usize> = Config::check(&twice).iter().map(|problem| problem.line).collect();
+        assert_eq!(lines, [4, 7, 10], "{:#?}", Config::check(&twice));
     }
 
     #[test]

@@ -8,19 +8,24 @@
 //! - `http`: the listener, the bearer token, and one file per group of paths.
 //! - `storage`: the one door to the store, so that another engine can take its place.
 //! - `presence`: every node ever heard is expected; silence becomes `up 0`.
-//! - `rules`: rule files, their evaluation, and what goes to receivers.
+//! - `alerting`: rule files, their evaluation, and what goes to receivers.
 //! - `telemetry`: labstat's own figures for `/metrics`.
 //!
 //! Not here: PromQL (`labstat-promql`), how samples lie on disk (`labstat-store`), what a rule
 //! or a message is (`labstat-alerts`), the bytes of the wire (`labstat-wire`).
 
+mod alerting;
+mod app;
 mod config;
 mod http;
+mod presence;
 mod server;
+mod storage;
+mod telemetry;
 
+pub use alerting::RulesStatus;
 pub use config::{
     Config, Limits, ListenError, PORT, Problem, RetentionError, parse_listen, parse_retention,
 };
-pub use server::{
-    Aggregator, RuleProblem, RulesStatus, Running, ShutdownError, StartError, runtime,
-};
+pub use labstat_alerts::Problem as RuleProblem;
+pub use server::{Aggregator, Running, ShutdownError, StartError, runtime};

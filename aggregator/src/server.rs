@@ -1,28 +1,41 @@
 //! Starting and stopping: from a configuration to a listener and its tasks, and back.
 //!
-//! What is checked before anything is promised: the token, the data folder, the address. A
-//! problem with any of them is a [`StartError`] that names the cure. After that nothing ends the
-//! aggregator but [`Running::shutdown`].
+//! What is checked before anything is promised: the token, the address, the data folder, the
+//! receivers. A problem with any of them is a [`StartError`] that names the cure. After that
+//! nothing ends the aggregator but [`Running::shutdown`].
 
+use std::error::Error;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
+use labstat_alerts::{Problem, Service};
 use labstat_model::Clock;
+use labstat_store::{Notice, OpenError, Options, Store};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 
-use crate::config::Config;
+use crate::alerting::{Alerting, RulesStatus};
+use crate::app::{self, App, Parts};
+use crate::config::{Config, duration_of};
 use crate::http;
+use crate::http::auth::{TOKEN_LEN_MIN, Token, TokenError};
+use crate::storage::{SharedStorage, chain};
+use crate::telemetry::Telemetry;
 
 /// Threads that run tasks. Two keep a slow moment on one from delaying a write; more would only
 /// cost memory, since all long work is on the blocking threads.
 const WORKER_THREADS: usize = 2;
 
-/// Threads for blocking work (store, queries). Bounded, since each brings its own allocator arena.
-const BLOCKING_THREADS_MAX: usize = 8;
+/// Threads for blocking work (store, queries, rules). Bounded, since each brings its own
+/// allocator arena; idle ones end by themselves.
+const BLOCKING_THREADS_MAX: usize = 16;
+
+/// How often the store is asked to do what is due.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A runtime of the size an aggregator wants: two workers and a few blocking threads.
 pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
@@ -34,7 +47,7 @@ pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-/// Why an aggregator did not start. Each says what to do about it.
+/// Why an aggregator did not start. Each says, itself or in its cause, what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Open to the network and without a token.
@@ -47,7 +60,7 @@ pub enum StartError {
         listen: SocketAddr,
     },
     /// The token file could not be read.
-    #[error("failed to read the token file {path}")]
+    #[error("failed to read the token file {}", path.display())]
     TokenFile {
         /// The file.
         path: PathBuf,
@@ -57,13 +70,13 @@ pub enum StartError {
     },
     /// The token file holds no usable token.
     #[error(
-        "{path} holds no token: its first line must have {min} or more visible ASCII characters"
+        "{} holds no token: its first line must have {TOKEN_LEN_MIN} or more visible ASCII \
+         characters (such as from: openssl rand -hex 32)",
+        path.display()
     )]
     TokenUnfit {
         /// The file.
         path: PathBuf,
-        /// The least length of a token.
-        min: usize,
     },
     /// Somebody else listens there.
     #[error("{listen} is already in use: stop what listens there, or choose another with --listen")]
@@ -80,22 +93,27 @@ pub enum StartError {
         #[source]
         cause: io::Error,
     },
-    /// The data folder cannot be made or written to.
-    #[error(
-        "the data folder {path} cannot be written to: make it writable, or choose another with --data"
-    )]
-    DataDir {
-        /// The folder.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        cause: io::Error,
-    },
+    /// The data folder is not writable, in use, or holds what cannot be opened.
+    #[error("failed to open the store")]
+    Store(#[source] OpenError),
+    /// A receiver cannot be set up, or the state of the alerts cannot be read.
+    #[error("failed to start alerting")]
+    Alerting(#[source] labstat_alerts::StartError),
+    /// labstat's own metrics clash; a bug.
+    #[error("failed to register labstat's own metrics")]
+    Telemetry(#[source] prometheus::Error),
+    /// A part of the start panicked; the panic is in the log.
+    #[error("the start broke off")]
+    Broken(#[source] JoinError),
 }
 
 /// Why stopping was not clean. What was acknowledged is on disk all the same.
 #[derive(Debug, thiserror::Error)]
-pub enum ShutdownError {}
+pub enum ShutdownError {
+    /// The store did not close; it is recovered at the next start.
+    #[error("failed to close the store")]
+    Close(#[source] Box<dyn Error + Send + Sync>),
+}
 
 /// Starts aggregators.
 #[derive(Debug)]
@@ -105,87 +123,178 @@ impl Aggregator {
     /// Opens the store, loads the rules, listens, and starts everything that runs beside. Must be
     /// called within a tokio runtime with timers and I/O, such as [`runtime`] makes.
     pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
-        let _ = clock;
+        let token = token(&config)?;
         let listener = bind(config.listen).await?;
         let addr = listener
             .local_addr()
             .map_err(|cause| StartError::Listen { listen: config.listen, cause })?;
-        let (stop, stopped) = watch::channel(false);
-        let router = axum::Router::new();
-        let limits = config.limits;
-        let server = tokio::spawn(http::listen::serve(listener, router, limits, stopped));
-        Ok(Running { addr, stop, server })
+        let (store, notices) = open_store(&config, Arc::clone(&clock)).await?;
+        let storage = SharedStorage::new(store);
+        let telemetry = Telemetry::new(clock.now_ms()).map_err(StartError::Telemetry)?;
+        let telemetry = Arc::new(telemetry);
+        let url = url_of(addr);
+        let started =
+            Alerting::start(&config, &url, storage.clone(), clock.clone(), telemetry.clone()).await;
+        let (alerting, service) = match started {
+            Ok(started) => started,
+            Err(error) => {
+                // The folder must be free again for whoever starts with a better configuration.
+                let _ = tokio::task::spawn_blocking(move || storage.close()).await;
+                return Err(StartError::Alerting(error));
+            }
+        };
+        let engine = app::engine(&config);
+        let parts =
+            Parts { config, addr, clock, storage, engine, token, telemetry, alerting, notices };
+        let app = tokio::task::spawn_blocking(move || Arc::new(App::new(parts))).await;
+        let app = app.map_err(StartError::Broken)?;
+        Ok(run(app, listener, service))
     }
 }
 
-/// A rule file that could not be taken; the rules it had before stay in force.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RuleProblem {
-    /// The file.
-    pub file: String,
-    /// The line, from 1, where it is known.
-    pub line: Option<usize>,
-    /// What is wrong.
-    pub message: String,
+/// Starts the listener and the tasks.
+fn run(app: Arc<App>, listener: TcpListener, service: Service) -> Running {
+    let (stop, stopped) = watch::channel(false);
+    let router = http::router(Arc::clone(&app));
+    let limits = app.config.limits;
+    let server = tokio::spawn(http::listen::serve(listener, router, limits, stopped));
+    let mut tasks = JoinSet::new();
+    let watched = Arc::clone(&app);
+    tasks.spawn(async move { watched.alerting.follow().await });
+    let interval = duration_of(app.config.presence_interval_ms);
+    tasks.spawn(every(interval, Arc::clone(&app), App::look_for_silence));
+    tasks.spawn(every(MAINTENANCE_INTERVAL, Arc::clone(&app), maintain));
+    Running { app, stop, server, tasks, service }
 }
 
-/// Which rules are in force.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RulesStatus {
-    /// Rule files in force, the shipped ones included.
-    pub files: usize,
-    /// Rules in force.
-    pub rules: usize,
-    /// Files of the last load that were not taken, and why.
-    pub problems: Vec<RuleProblem>,
+/// Does `chore` on a blocking thread again and again, the first time after one interval.
+async fn every(interval: Duration, app: Arc<App>, chore: fn(&App)) {
+    let mut ticks = tokio::time::interval(interval);
+    // After a suspend, or when the machine was busy, once is enough.
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        let app = Arc::clone(&app);
+        if tokio::task::spawn_blocking(move || chore(&app)).await.is_err() {
+            tracing::error!("a chore broke off");
+        }
+    }
+}
+
+fn maintain(app: &App) {
+    // The times of nodes move without a change that would be kept at once.
+    app.keep_presence();
+    match app.storage.maintain(app.clock.now_ms()) {
+        Ok(done) => tracing::debug!(?done, "the store was maintained"),
+        Err(error) => {
+            app.telemetry.maintenance_failures.inc();
+            tracing::error!(error = chain(&error), "maintenance failed");
+        }
+    }
+}
+
+/// Reads the rule files and the token file anew.
+pub(crate) async fn reload(app: &App) -> RulesStatus {
+    let reread = token(&app.config);
+    let mut status = app.alerting.reload().await;
+    match reread {
+        Ok(token) => *app.token.write().unwrap_or_else(PoisonError::into_inner) = token,
+        Err(error) => {
+            let message = format!("{}; the old token stays in force", chain(&error));
+            tracing::error!("{message}");
+            let file = app.config.token_file.clone().unwrap_or_default();
+            status.problems.push(Problem { file: file.display().to_string(), line: None, message });
+        }
+    }
+    status
 }
 
 /// An aggregator that runs. Dropping it without [`Running::shutdown`] ends it abruptly, which
 /// loses nothing that was acknowledged.
-#[derive(Debug)]
 pub struct Running {
-    addr: SocketAddr,
+    app: Arc<App>,
     stop: watch::Sender<bool>,
     server: JoinHandle<()>,
+    tasks: JoinSet<()>,
+    service: Service,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running").field("addr", &self.addr()).finish_non_exhaustive()
+    }
 }
 
 impl Running {
     /// The address it listens on, with the real port where 0 was asked for.
     pub fn addr(&self) -> SocketAddr {
-        self.addr
+        self.app.addr
     }
 
     /// The base URL under which this machine reaches it, without a slash at the end.
     pub fn url(&self) -> String {
-        let ip = match self.addr.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
-            IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
-            ip => ip,
-        };
-        format!("http://{}", SocketAddr::new(ip, self.addr.port()))
+        url_of(self.app.addr)
     }
 
     /// What the store set aside when it was opened, and why, one sentence each.
     pub fn notices(&self) -> &[String] {
-        &[]
+        &self.app.notices
     }
 
     /// Which rules are in force, and which files could not be taken.
     pub fn rules(&self) -> RulesStatus {
-        RulesStatus::default()
+        self.app.alerting.status()
     }
 
-    /// Reads the rule files and the token file again; a file that is bad changes nothing.
+    /// Reads the rule files and the token file anew; what is bad changes nothing and is told in
+    /// the problems.
     pub async fn reload(&self) -> RulesStatus {
-        self.rules()
+        reload(&self.app).await
     }
 
     /// Stops accepting, finishes what was begun, and closes the store.
     pub async fn shutdown(self) -> Result<(), ShutdownError> {
-        let _ = self.stop.send(true);
-        let _ = self.server.await;
-        Ok(())
+        let Self { app, stop, server, mut tasks, service } = self;
+        let _ = stop.send(true);
+        let _ = server.await;
+        tasks.shutdown().await;
+        service.shutdown().await;
+        let closed = tokio::task::spawn_blocking(move || {
+            app.keep_presence();
+            app.storage.close()
+        });
+        match closed.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(ShutdownError::Close(Box::new(error))),
+            Err(error) => Err(ShutdownError::Close(Box::new(error))),
+        }
     }
+}
+
+fn url_of(addr: SocketAddr) -> String {
+    let ip = match addr.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
+        ip => ip,
+    };
+    format!("http://{}", SocketAddr::new(ip, addr.port()))
+}
+
+/// The token that requests must carry; `None` only on loopback.
+fn token(config: &Config) -> Result<Option<Token>, StartError> {
+    let Some(path) = &config.token_file else {
+        let open = config.listen.ip().to_canonical().is_loopback();
+        return if open {
+            Ok(None)
+        } else {
+            Err(StartError::TokenMissing { listen: config.listen })
+        };
+    };
+    Token::read(path).map(Some).map_err(|error| match error {
+        TokenError::Read(cause) => StartError::TokenFile { path: path.clone(), cause },
+        TokenError::Unfit => StartError::TokenUnfit { path: path.clone() },
+    })
 }
 
 async fn bind(listen: SocketAddr) -> Result<TcpListener, StartError> {
@@ -193,4 +302,23 @@ async fn bind(listen: SocketAddr) -> Result<TcpListener, StartError> {
         io::ErrorKind::AddrInUse => StartError::AddressInUse { listen },
         _ => StartError::Listen { listen, cause },
     })
+}
+
+async fn open_store(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+) -> Result<(Store, Vec<String>), StartError> {
+    let dir = config.data_dir.clone();
+    let options = Options {
+        retention_ms: config.retention_ms,
+        read_samples_max: config.limits.query_samples_max,
+        ..Options::new(clock)
+    };
+    let opened = tokio::task::spawn_blocking(move || Store::open(&dir, options)).await;
+    let (store, notices) = opened.map_err(StartError::Broken)?.map_err(StartError::Store)?;
+    let notices: Vec<String> = notices.iter().map(Notice::to_string).collect();
+    for notice in &notices {
+        tracing::warn!("{notice}");
+    }
+    Ok((store, notices))
 }

@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 
 pub use toml::de::DeValue as Value;
 
+use serde::de::DeserializeOwned;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use crate::duration;
 
@@ -147,6 +148,32 @@ impl<'a> Section<'a> {
                     section.finish(problems);
                 }
                 other => problems.at(start, wanted(&other, &format!("a [[{key}]] section"))),
+            }
+        }
+    }
+
+    /// Reads the list of tables `key`, when it is there, as a type that knows serde; `each` gets
+    /// every one that could be read, and where it begins. Of each, serde tells the first problem.
+    pub fn deserialize<T: DeserializeOwned>(
+        &mut self,
+        key: &'static str,
+        problems: &mut Problems<'_>,
+        mut each: impl FnMut(T, usize, &mut Problems<'_>),
+    ) {
+        let Some(value) = self.remove(key) else { return };
+        let start = value.span().start;
+        let DeValue::Array(items) = value.into_inner() else {
+            return problems.at(start, format!("expected [[{key}]] sections"));
+        };
+        for (at, item) in items.into_iter().enumerate() {
+            let start = item.span().start;
+            match T::deserialize(ValueDeserializer::from(item)) {
+                Ok(read) => each(read, start, problems),
+                Err(error) => {
+                    let start = error.span().map_or(start, |span| span.start);
+                    let message = format!("{}{key}[{at}]: {}", self.prefix, error.message());
+                    problems.at(start, message);
+                }
             }
         }
     }
@@ -326,6 +353,23 @@ mod tests {
                 "line 5: unknown key tray (known here: colour, disk)",
             ]
         );
+    }
+
+    #[test]
+    fn types_that_know_serde_are_read_and_their_problems_have_lines() {
+        #[derive(serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Disk {
+            size: u8,
+        }
+        let mut sizes = Vec::new();
+        let text = "[[disk]]\nsize = 1\n[[disk]]\nsize = 300\n[[disk]]\nsize = 2\nshape = 1\n";
+        let problems = read(text, |root, problems| {
+            root.deserialize("disk", problems, |disk: Disk, _, _| sizes.push(disk.size));
+        });
+        let lines: Vec<usize> = problems.unwrap_err().iter().map(|problem| problem.line).collect();
+        assert_eq!(lines, [4, 7]);
+        assert_eq!(sizes, [1]);
     }
 
     #[test]

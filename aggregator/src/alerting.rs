@@ -1,0 +1,260 @@
+//! Rules and receivers within the aggregator: which files are in force, and when they change.
+//!
+//! The evaluation itself is `labstat-alerts`' [`Service`]; here is what it needs of this process:
+//! the store as its database and journal, the files, and somebody who notices that they changed.
+//! A set of files is taken whole or not at all: one bad line leaves the old rules in force, and
+//! the log, `/metrics` and [`RulesStatus`] say which.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use labstat_alerts::views::{AlertsView, RulesFilter, RulesView};
+use labstat_alerts::{ManagerOptions, Problem, Problems, RuleSet, Service, ServiceOptions};
+use labstat_model::Clock;
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::Notify;
+
+use crate::config::Config;
+use crate::storage::SharedStorage;
+use crate::telemetry::{self, Telemetry, seconds};
+
+/// Where rules are looked for when nothing is said; it need not be there.
+pub(crate) const RULES_DIR: &str = "/etc/labstat/rules.d";
+
+/// How long it must be quiet after a change before files are read: an editor or a package
+/// manager writes several in a row.
+const QUIET: Duration = Duration::from_millis(300);
+
+/// How many times in a row that wait starts anew before files are read all the same.
+const QUIET_RETRIES_MAX: usize = 20;
+
+/// Which rules are in force.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RulesStatus {
+    /// Rule files in force, the shipped ones included.
+    pub files: usize,
+    /// Rules in force.
+    pub rules: usize,
+    /// What was wrong when files were last read; then the rules before them stay in force.
+    pub problems: Vec<Problem>,
+}
+
+/// The rules at work.
+pub(crate) struct Alerting {
+    handle: labstat_alerts::Alerting,
+    files: RuleFiles,
+    clock: Arc<dyn Clock>,
+    telemetry: Arc<Telemetry>,
+    status: Mutex<RulesStatus>,
+}
+
+impl fmt::Debug for Alerting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Alerting").field("files", &self.files).finish_non_exhaustive()
+    }
+}
+
+/// Which files hold rules.
+#[derive(Debug, Clone)]
+pub(crate) struct RuleFiles {
+    paths: Vec<PathBuf>,
+    shipped: bool,
+}
+
+impl RuleFiles {
+    fn of(config: &Config) -> Self {
+        Self { paths: config.rules.clone(), shipped: config.shipped_rules }
+    }
+
+    /// All rules, or all that is wrong with them. Reads files, so it blocks.
+    fn load(&self) -> Result<RuleSet, Problems> {
+        let there = |path: &&PathBuf| path.as_path() != Path::new(RULES_DIR) || path.exists();
+        let paths: Vec<PathBuf> = self.paths.iter().filter(there).cloned().collect();
+        let own = RuleSet::load(&paths)?;
+        Ok(if self.shipped { RuleSet::shipped()?.and(own) } else { own })
+    }
+
+    /// The shipped rules alone, for a start with files that cannot be taken.
+    fn fallback(&self) -> RuleSet {
+        let shipped = self.shipped.then(|| RuleSet::shipped().ok()).flatten();
+        shipped.unwrap_or_default()
+    }
+}
+
+impl Alerting {
+    /// Loads the rules and starts to evaluate them. Rules that cannot be taken do not keep the
+    /// aggregator from starting: samples matter more, and the status says what is wrong.
+    pub(crate) async fn start(
+        config: &Config,
+        url: &str,
+        storage: SharedStorage,
+        clock: Arc<dyn Clock>,
+        telemetry: Arc<Telemetry>,
+    ) -> Result<(Self, Service), labstat_alerts::StartError> {
+        let files = RuleFiles::of(config);
+        let read = files.clone();
+        let loaded = tokio::task::spawn_blocking(move || read.load()).await;
+        let (rules, problems) = match loaded {
+            Ok(Ok(rules)) => (rules, Vec::new()),
+            Ok(Err(Problems(problems))) => (files.fallback(), problems),
+            Err(_) => (files.fallback(), vec![unread()]),
+        };
+        let status = status(&rules, problems);
+        let options = ServiceOptions {
+            rules,
+            receivers: config.receivers.clone(),
+            engine: crate::app::engine(config),
+            manager: ManagerOptions {
+                external_url: config.external_url.clone().unwrap_or_else(|| url.to_owned()),
+                ..ManagerOptions::default()
+            },
+            ..ServiceOptions::default()
+        };
+        let storage = Arc::new(storage);
+        let journal = Arc::clone(&storage);
+        let service = Service::start(options, storage, journal, Arc::clone(&clock)).await?;
+        let handle = service.alerting();
+        let alerting = Self { handle, files, clock, telemetry, status: Mutex::default() };
+        alerting.set_status(status);
+        Ok((alerting, service))
+    }
+
+    /// Reads the files anew; bad ones change nothing but the status.
+    pub(crate) async fn reload(&self) -> RulesStatus {
+        let files = self.files.clone();
+        let loaded = tokio::task::spawn_blocking(move || files.load()).await;
+        let status = match loaded {
+            Ok(Ok(rules)) => {
+                let status = status(&rules, Vec::new());
+                self.handle.reload(rules).await;
+                status
+            }
+            Ok(Err(Problems(problems))) => RulesStatus { problems, ..self.status() },
+            Err(_) => RulesStatus { problems: vec![unread()], ..self.status() },
+        };
+        self.set_status(status.clone());
+        status
+    }
+
+    /// Which rules are in force.
+    pub(crate) fn status(&self) -> RulesStatus {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_status(&self, status: RulesStatus) {
+        for problem in &status.problems {
+            tracing::error!("rules not taken: {problem}");
+        }
+        let figures = &self.telemetry.rules;
+        figures.count.set(telemetry::whole(status.rules));
+        figures.loaded.set(i64::from(status.problems.is_empty()));
+        if status.problems.is_empty() {
+            tracing::info!(rules = status.rules, files = status.files, "rules are in force");
+            figures.loaded_seconds.set(seconds(self.clock.now_ms()));
+        }
+        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
+    }
+
+    /// What `/api/v1/rules` answers.
+    pub(crate) fn rules_view(&self, filter: &RulesFilter) -> RulesView {
+        self.handle.manager().rules_view(filter)
+    }
+
+    /// What `/api/v1/alerts` answers.
+    pub(crate) fn alerts_view(&self) -> AlertsView {
+        self.handle.manager().alerts_view()
+    }
+
+    /// Brings the figures of rules and receivers up to date.
+    pub(crate) fn measure(&self) {
+        let figures = &self.telemetry.rules;
+        let manager = self.handle.manager();
+        figures.failing.set(telemetry::whole(manager.failing_len()));
+        let (pending, firing) = manager.alerts_len();
+        figures.alerts.with_label_values(&["pending"]).set(telemetry::whole(pending));
+        figures.alerts.with_label_values(&["firing"]).set(telemetry::whole(firing));
+        let filter = RulesFilter { exclude_alerts: true, ..RulesFilter::default() };
+        figures.group_seconds.reset();
+        for group in manager.rules_view(&filter).groups {
+            let labels = [group.file.as_str(), group.name.as_str()];
+            figures.group_seconds.with_label_values(&labels).set(group.evaluation_time);
+        }
+        for receiver in self.handle.dispatcher().metrics() {
+            figures.set_receiver(&receiver);
+        }
+    }
+
+    /// Waits for changes of the rule files and takes them. Never ends by itself.
+    pub(crate) async fn follow(&self) {
+        let changed = Arc::new(Notify::new());
+        let mut watcher = match watcher(&self.files.paths, &changed) {
+            Ok(watcher) => watcher,
+            Err(error) => {
+                tracing::warn!(%error, "changed rule files will be noticed on reload only");
+                return;
+            }
+        };
+        loop {
+            // Folders may have come since, so each round asks for all of them again.
+            watch_all(&mut watcher, &self.files.paths);
+            changed.notified().await;
+            for _ in 0..QUIET_RETRIES_MAX {
+                if tokio::time::timeout(QUIET, changed.notified()).await.is_err() {
+                    break;
+                }
+            }
+            self.reload().await;
+        }
+    }
+}
+
+fn status(rules: &RuleSet, problems: Vec<Problem>) -> RulesStatus {
+    let mut files: Vec<&str> = rules.groups.iter().map(|group| group.file.as_str()).collect();
+    files.sort_unstable();
+    files.dedup();
+    RulesStatus { files: files.len(), rules: rules.rules_len(), problems }
+}
+
+fn unread() -> Problem {
+    let message = "could not be read to the end".to_owned();
+    Problem { file: "rules".to_owned(), line: None, message }
+}
+
+/// A watcher that tells of changes in or below `paths`.
+fn watcher(paths: &[PathBuf], changed: &Arc<Notify>) -> notify::Result<RecommendedWatcher> {
+    let paths: Vec<PathBuf> = paths.iter().map(|path| absolute(path)).collect();
+    let changed = Arc::clone(changed);
+    notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        let matters = match event {
+            // Reading the files is an event too, and must not lead to reading them again.
+            Ok(event) if matches!(event.kind, EventKind::Access(_)) => false,
+            Ok(event) => event.paths.iter().any(|at| paths.iter().any(|path| at.starts_with(path))),
+            // Events were lost: there may have been one that matters.
+            Err(_) => true,
+        };
+        if matters {
+            changed.notify_one();
+        }
+    })
+}
+
+/// Watches each path that is there and its folder, since a file that is replaced is a new one,
+/// and a folder may yet come.
+fn watch_all(watcher: &mut RecommendedWatcher, paths: &[PathBuf]) {
+    for path in paths {
+        let path = absolute(path);
+        for watched in path.parent().into_iter().chain([path.as_path()]) {
+            if watched.is_dir()
+                && let Err(error) = watcher.watch(watched, RecursiveMode::NonRecursive)
+            {
+                tracing::warn!(path = %watched.display(), %error, "cannot be watched");
+            }
+        }
+    }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}

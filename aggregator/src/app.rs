@@ -1,0 +1,157 @@
+//! What every request and every task shares.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use labstat_model::{Clock, WriteRequest};
+use labstat_promql::Engine;
+use labstat_store::Appended;
+use tokio::sync::Semaphore;
+
+use crate::alerting::Alerting;
+use crate::config::{Config, duration_of};
+use crate::http::auth::Token;
+use crate::presence::Presence;
+use crate::storage::{SharedStorage, WriteFailed, chain};
+use crate::telemetry::Telemetry;
+
+/// The key under which the store keeps who is expected.
+const PRESENCE_KEY: &str = "presence";
+
+/// The unit in which memory for writes is handed out: 1 KiB, since a semaphore counts in `u32`.
+pub(crate) const PERMIT_BYTES: usize = 1024;
+
+/// Everything that runs, in one place.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) config: Config,
+    pub(crate) addr: SocketAddr,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) start_ms: i64,
+    pub(crate) storage: SharedStorage,
+    pub(crate) engine: Engine,
+    pub(crate) token: RwLock<Option<Token>>,
+    pub(crate) telemetry: Arc<Telemetry>,
+    pub(crate) alerting: Alerting,
+    /// One permit for each query that may run.
+    pub(crate) queries: Arc<Semaphore>,
+    /// One permit for each KiB that writes may hold in memory.
+    pub(crate) write_memory: Arc<Semaphore>,
+    /// What the store set aside when it was opened.
+    pub(crate) notices: Vec<String>,
+    presence: Mutex<Presence>,
+}
+
+/// What an [`App`] is made of.
+pub(crate) struct Parts {
+    pub(crate) config: Config,
+    pub(crate) addr: SocketAddr,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) storage: SharedStorage,
+    pub(crate) engine: Engine,
+    pub(crate) token: Option<Token>,
+    pub(crate) telemetry: Arc<Telemetry>,
+    pub(crate) alerting: Alerting,
+    pub(crate) notices: Vec<String>,
+}
+
+/// An engine within the limits of the configuration.
+pub(crate) fn engine(config: &Config) -> Engine {
+    Engine::new(labstat_promql::Options {
+        lookback_ms: config.limits.lookback_ms,
+        samples_max: config.limits.query_samples_max,
+        timeout: duration_of(config.limits.query_timeout_ms),
+        ..labstat_promql::Options::default()
+    })
+}
+
+impl App {
+    /// Puts the parts together. Reads the store, so it must be called from a blocking thread.
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { config, addr, clock, storage, engine, token, telemetry, alerting, notices } =
+            parts;
+        let now_ms = clock.now_ms();
+        let known = storage.document_get(PRESENCE_KEY).unwrap_or_else(|error| {
+            tracing::warn!(error = chain(&error), "who is expected must be learned anew");
+            None
+        });
+        let write_permits =
+            (config.limits.write_bytes_max / PERMIT_BYTES).min(Semaphore::MAX_PERMITS);
+        Self {
+            queries: Arc::new(Semaphore::new(config.limits.queries_max)),
+            write_memory: Arc::new(Semaphore::new(write_permits)),
+            presence: Mutex::new(Presence::restore(known.as_deref(), now_ms)),
+            token: RwLock::new(token),
+            start_ms: now_ms,
+            config,
+            addr,
+            clock,
+            storage,
+            engine,
+            telemetry,
+            alerting,
+            notices,
+        }
+    }
+
+    /// Who is expected. Held for moments only, never over a read or a write.
+    pub(crate) fn presence(&self) -> MutexGuard<'_, Presence> {
+        // A panic cannot leave a half-made change behind: each change is one map operation.
+        self.presence.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stores a write from outside and takes note of who was heard. Blocks.
+    pub(crate) fn ingest(&self, request: &WriteRequest) -> Result<Appended, WriteFailed> {
+        let appended = self.storage.append(request).inspect_err(|error| {
+            let reason = match error {
+                WriteFailed::Full(_) => "full",
+                WriteFailed::Closed => "closed",
+                WriteFailed::Failed(_) => "failed",
+            };
+            self.telemetry.ingest.failures.with_label_values(&[reason]).inc();
+        })?;
+        let ends = self.presence().observe(request, self.clock.now_ms());
+        self.append_own(&ends, "the ends of presence zeros");
+        let ingest = &self.telemetry.ingest;
+        ingest.samples.inc_by(u64::try_from(appended.accepted).unwrap_or(0));
+        ingest.duplicates.inc_by(u64::try_from(appended.duplicates).unwrap_or(0));
+        Ok(appended)
+    }
+
+    /// Stores what the aggregator itself has to say. Blocks; a failure is told in the log, since
+    /// the next round says the same again.
+    pub(crate) fn append_own(&self, request: &WriteRequest, what: &str) {
+        if request.series.is_empty() {
+            return;
+        }
+        if let Err(error) = self.storage.append(request) {
+            tracing::error!(error = chain(&error), "{what} could not be stored");
+        }
+    }
+
+    /// One look at who is silent. Blocks.
+    pub(crate) fn look_for_silence(&self) {
+        let now_ms = self.clock.now_ms();
+        let (zeros, changed, nodes) = {
+            let mut presence = self.presence();
+            (presence.tick(now_ms), presence.take_changed(), presence.nodes())
+        };
+        self.append_own(&zeros, "the silence of nodes");
+        let down = nodes.iter().filter(|node| node.down).count();
+        for (state, count) in [("down", down), ("up", nodes.len() - down)] {
+            let gauge = self.telemetry.nodes.with_label_values(&[state]);
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        if changed {
+            self.keep_presence();
+        }
+    }
+
+    /// Keeps who is expected across a restart. Blocks.
+    pub(crate) fn keep_presence(&self) {
+        let document = self.presence().snapshot();
+        if let Err(error) = self.storage.document_put(PRESENCE_KEY, &document) {
+            tracing::error!(error = chain(&error), "who is expected could not be stored");
+        }
+    }
+}

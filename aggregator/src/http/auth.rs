@@ -1,0 +1,209 @@
+//! Who may ask: the bearer token, and what a browser may be made to do.
+//!
+//! With a token, every path but `/-/healthy` and `/-/ready` wants it. Without one, which is only
+//! on loopback, everybody on this machine may ask. Then a web page that the owner happens to
+//! visit must not be able to write: a request that changes something and that a browser sends on
+//! behalf of a page (it has an `Origin`) is refused unless the page is this aggregator's own, and
+//! its name is one that no foreign DNS server can point here.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use subtle::ConstantTimeEq;
+
+use crate::app::App;
+
+/// The least length of a token: sixteen random letters cannot be guessed over a network.
+pub(crate) const TOKEN_LEN_MIN: usize = 16;
+
+/// Bytes of a token file that are read.
+const TOKEN_FILE_LEN_MAX: u64 = 64 * 1024;
+
+/// Paths that probes ask without a token; they tell nothing but that the aggregator runs.
+const OPEN_PATHS: [&str; 2] = ["/-/healthy", "/-/ready"];
+
+/// The secret that requests must carry. Never printed.
+#[derive(Clone)]
+pub(crate) struct Token(Arc<str>);
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+/// Why a file gives no token.
+#[derive(Debug)]
+pub(crate) enum TokenError {
+    Read(io::Error),
+    Unfit,
+}
+
+impl Token {
+    /// The first line of a file.
+    pub(crate) fn read(path: &Path) -> Result<Self, TokenError> {
+        use std::io::Read;
+
+        let file = std::fs::File::open(path).map_err(TokenError::Read)?;
+        let mut text = String::new();
+        file.take(TOKEN_FILE_LEN_MAX).read_to_string(&mut text).map_err(TokenError::Read)?;
+        let line = text.lines().next().unwrap_or("").trim();
+        if line.len() < TOKEN_LEN_MIN || !line.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(TokenError::Unfit);
+        }
+        Ok(Self(line.into()))
+    }
+
+    /// Whether an `Authorization` header carries this token; takes the same time for any wrong one
+    /// of the same length.
+    fn is_in(&self, headers: &HeaderMap) -> bool {
+        let value = headers.get(header::AUTHORIZATION).map_or(&b""[..], HeaderValue::as_bytes);
+        let (scheme, rest) = value.split_at_checked(7).unwrap_or((b"", b""));
+        let bearer = scheme.eq_ignore_ascii_case(b"bearer ");
+        bearer && bool::from(rest.trim_ascii().ct_eq(self.0.as_bytes()))
+    }
+}
+
+/// The middleware that lets a request through or not.
+pub(crate) async fn guard(
+    State(app): State<Arc<App>>,
+    request: Request<Body>,
+    next: Next,
+) -> Response {
+    let token = app.token.read().unwrap_or_else(PoisonError::into_inner).clone();
+    let path = request.uri().path();
+    match token {
+        Some(token) if !OPEN_PATHS.contains(&path) && !token.is_in(request.headers()) => {
+            unauthorized()
+        }
+        None if changes(request.method(), path) && from_foreign_page(request.headers()) => {
+            let text = "refused: a web page of another site may not change anything here\n";
+            (StatusCode::FORBIDDEN, text).into_response()
+        }
+        _ => next.run(request).await,
+    }
+}
+
+fn unauthorized() -> Response {
+    let text = "a bearer token is needed: Authorization: Bearer TOKEN\n";
+    (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], text).into_response()
+}
+
+/// Whether a request changes anything. Queries come by POST too.
+fn changes(method: &Method, path: &str) -> bool {
+    let reads = *method == Method::GET || *method == Method::HEAD || *method == Method::OPTIONS;
+    let writes_by_post = path == "/api/v1/write"
+        || path.starts_with("/-/")
+        || path.starts_with("/api/labstat/")
+        || path.starts_with("/api/v2/");
+    !reads && (*method != Method::POST || writes_by_post)
+}
+
+/// Whether a browser sends this for a page that is not ours.
+fn from_foreign_page(headers: &HeaderMap) -> bool {
+    let text =
+        |name: header::HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or(""));
+    let cross = headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site");
+    match (text(header::ORIGIN), text(header::HOST)) {
+        (None, _) => cross,
+        (Some(origin), Some(host)) => !(is_page_of(origin, host) && is_local_name(host)),
+        (Some(_), None) => true,
+    }
+}
+
+fn is_page_of(origin: &str, host: &str) -> bool {
+    origin.split_once("://").is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host))
+}
+
+/// A literal address or `localhost`: what no DNS server elsewhere decides about.
+fn is_local_name(host: &str) -> bool {
+    let Ok(uri) = Uri::builder().scheme("http").authority(host).path_and_query("/").build() else {
+        return false;
+    };
+    let name = uri.host().unwrap_or("").trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
+}
+
+/// The middleware that lets web pages read, as Prometheus does: the asking page's origin is named
+/// back, and preflights are answered with 204.
+pub(crate) async fn cors(request: Request<Body>, next: Next) -> Response {
+    let origin = request.headers().get(header::ORIGIN).cloned();
+    let preflight = *request.method() == Method::OPTIONS;
+    let mut response =
+        if preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
+    let headers = response.headers_mut();
+    headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    if let Some(origin) = origin {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        for (name, value) in [
+            (header::ACCESS_CONTROL_ALLOW_HEADERS, "Accept, Authorization, Content-Type, Origin"),
+            (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, OPTIONS"),
+            (header::ACCESS_CONTROL_EXPOSE_HEADERS, "Date"),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|&(name, value)| {
+                (header::HeaderName::from_static(name), HeaderValue::from_static(value))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn only_the_very_token_opens() {
+        let token = Token("0123456789abcdef".into());
+        let opens = |value| token.is_in(&headers(&[("authorization", value)]));
+        assert!(opens("Bearer 0123456789abcdef"));
+        assert!(opens("bearer 0123456789abcdef"));
+        for wrong in ["", "Bearer", "Bearer ", "Bearer 0123456789abcdeg", "Basic 0123456789abcdef"]
+        {
+            assert!(!opens(wrong), "{wrong}");
+        }
+        assert!(!token.is_in(&HeaderMap::new()));
+        assert_eq!(format!("{token:?}"), "Token(…)");
+    }
+
+    #[test]
+    fn pages_of_others_are_told_from_ours_and_from_programs() {
+        for (foreign, pairs) in [
+            (false, &[("host", "127.0.0.1:5227")][..]),
+            (false, &[("host", "lab.example")]),
+            (false, &[("host", "localhost:5227"), ("origin", "http://localhost:5227")]),
+            (false, &[("host", "[::1]:5227"), ("origin", "http://[::1]:5227")]),
+            (true, &[("host", "127.0.0.1:5227"), ("origin", "http://evil.example")]),
+            (true, &[("host", "evil.example"), ("origin", "http://evil.example")]),
+            (true, &[("host", "127.0.0.1:5227"), ("origin", "null")]),
+            (true, &[("host", "127.0.0.1:5227"), ("origin", "http://127.0.0.1:3000")]),
+            (true, &[("host", "127.0.0.1:5227"), ("sec-fetch-site", "cross-site")]),
+        ] {
+            assert_eq!(from_foreign_page(&headers(pairs)), foreign, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn queries_by_post_change_nothing() {
+        assert!(!changes(&Method::POST, "/api/v1/query"));
+        assert!(!changes(&Method::GET, "/api/v1/write"));
+        for path in ["/api/v1/write", "/-/reload", "/api/labstat/v1/compact"] {
+            assert!(changes(&Method::POST, path), "{path}");
+        }
+        assert!(changes(&Method::DELETE, "/api/labstat/v1/nodes/vertex"));
+    }
+}

@@ -1,0 +1,97 @@
+//! What a request that cannot be answered gets: Prometheus' error types, codes and shape.
+
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use labstat_promql::{ErrorKind, QueryError};
+
+use super::json;
+use crate::storage::{StorageError, chain};
+
+/// An error of the API.
+#[derive(Debug)]
+pub(crate) struct ApiError {
+    status: StatusCode,
+    kind: &'static str,
+    message: String,
+}
+
+/// The code that nginx invented and Prometheus took for a client that went away.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+impl ApiError {
+    /// The request makes no sense.
+    pub(crate) fn bad_data(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_data", message)
+    }
+
+    /// A parameter makes no sense.
+    pub(crate) fn parameter(name: &str, cause: impl std::fmt::Display) -> Self {
+        Self::bad_data(format!("invalid parameter \"{name}\": {cause}"))
+    }
+
+    /// What was asked for does not exist.
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", message)
+    }
+
+    /// It took too long.
+    pub(crate) fn timeout(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", message)
+    }
+
+    /// The fault is here.
+    pub(crate) fn internal(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
+    }
+
+    fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
+        Self { status, kind, message: message.into() }
+    }
+
+    /// The error as the line of text that the paths outside the API answer with.
+    pub(crate) fn into_text(self) -> Response {
+        (self.status, format!("{}\n", self.message)).into_response()
+    }
+}
+
+impl From<StorageError> for ApiError {
+    fn from(error: StorageError) -> Self {
+        tracing::error!(error = chain(&error), "a read failed");
+        Self::internal(chain(&error))
+    }
+}
+
+impl From<QueryError> for ApiError {
+    fn from(error: QueryError) -> Self {
+        let status = match error.kind() {
+            ErrorKind::BadData => StatusCode::BAD_REQUEST,
+            ErrorKind::Execution => StatusCode::UNPROCESSABLE_ENTITY,
+            ErrorKind::Timeout => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorKind::Canceled => StatusCode::from_u16(CLIENT_CLOSED_REQUEST)
+                .unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
+            ErrorKind::Internal => {
+                tracing::error!(error = chain(&error), "a query failed");
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+        };
+        Self::new(status, error.kind().as_str(), chain(&error))
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut body = format!(r#"{{"status":"error","errorType":"{}","error":"#, self.kind);
+        json::push_text(&mut body, &self.message);
+        body.push('}');
+        (self.status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+    }
+}
+
+/// A successful answer of the API.
+pub(crate) struct Json(pub(crate) String);
+
+impl IntoResponse for Json {
+    fn into_response(self) -> Response {
+        ([(header::CONTENT_TYPE, "application/json")], self.0).into_response()
+    }
+}

@@ -1,0 +1,221 @@
+//! JSON as the Prometheus API has it, written straight into a buffer.
+//!
+//! Results may hold a million samples; a tree of JSON values would take many times their memory.
+//! So results are written here, and only small answers go through serde.
+
+use labstat_model::{Labels, Sample, Series, number};
+use labstat_promql::{Answer, Value};
+
+/// Appends `text` as a JSON string.
+pub(crate) fn push_text(out: &mut String, text: &str) {
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if c < ' ' => {
+                out.push_str("\\u00");
+                out.push(char::from_digit(u32::from(c) >> 4, 16).unwrap_or('0'));
+                out.push(char::from_digit(u32::from(c) & 15, 16).unwrap_or('0'));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+}
+
+/// Appends a time as seconds, with three decimals unless they are zero.
+pub(crate) fn push_time(out: &mut String, time_ms: i64) {
+    use std::fmt::Write;
+
+    let magnitude = time_ms.unsigned_abs();
+    let sign = if time_ms < 0 { "-" } else { "" };
+    // Writing to a String cannot fail.
+    let _ = write!(out, "{sign}{}", magnitude / 1000);
+    let fraction = magnitude % 1000;
+    if fraction != 0 {
+        let _ = write!(out, ".{fraction:03}");
+    }
+}
+
+/// Appends a list, its items separated by commas.
+pub(crate) fn push_list<T>(
+    out: &mut String,
+    items: impl IntoIterator<Item = T>,
+    mut push: impl FnMut(&mut String, T),
+) {
+    out.push('[');
+    for (at, item) in items.into_iter().enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        push(out, item);
+    }
+    out.push(']');
+}
+
+/// Appends labels as an object.
+pub(crate) fn push_labels(out: &mut String, labels: &Labels) {
+    out.push('{');
+    for (at, (name, value)) in labels.iter().enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        push_text(out, name);
+        out.push(':');
+        push_text(out, value);
+    }
+    out.push('}');
+}
+
+/// Appends `[seconds,"value"]`.
+fn push_sample(out: &mut String, sample: Sample) {
+    out.push('[');
+    push_time(out, sample.time_ms);
+    out.push_str(",\"");
+    number::push_api(out, sample.value);
+    out.push_str("\"]");
+}
+
+fn push_series(out: &mut String, series: &Series) {
+    out.push_str("{\"metric\":");
+    push_labels(out, &series.labels);
+    out.push_str(",\"values\":");
+    push_list(out, series.samples(), push_sample);
+    out.push('}');
+}
+
+/// Appends the `data` of a query: the type of the result and the result.
+fn push_value(out: &mut String, value: &Value) {
+    match value {
+        Value::Scalar(sample) => {
+            out.push_str("{\"resultType\":\"scalar\",\"result\":");
+            push_sample(out, *sample);
+        }
+        Value::String { time_ms, text } => {
+            out.push_str("{\"resultType\":\"string\",\"result\":[");
+            push_time(out, *time_ms);
+            out.push(',');
+            push_text(out, text);
+            out.push(']');
+        }
+        Value::Vector(samples) => {
+            out.push_str("{\"resultType\":\"vector\",\"result\":");
+            push_list(out, samples, |out, item| {
+                out.push_str("{\"metric\":");
+                push_labels(out, &item.labels);
+                out.push_str(",\"value\":");
+                push_sample(out, item.sample);
+                out.push('}');
+            });
+        }
+        Value::Matrix(series) => {
+            out.push_str("{\"resultType\":\"matrix\",\"result\":");
+            push_list(out, series, push_series);
+        }
+    }
+    out.push('}');
+}
+
+/// The whole answer to a query. At most `limit` series of it, when that is not 0.
+pub(crate) fn answer(mut answer: Answer, limit: usize) -> String {
+    let mut warnings = std::mem::take(&mut answer.warnings);
+    let cut = limit > 0
+        && match &mut answer.value {
+            Value::Vector(samples) => truncate(samples, limit),
+            Value::Matrix(series) => truncate(series, limit),
+            Value::Scalar(_) | Value::String { .. } => false,
+        };
+    if cut {
+        warnings.push(TRUNCATED.to_owned());
+    }
+    envelope(|out| push_value(out, &answer.value), &warnings, &answer.infos)
+}
+
+/// What Prometheus says when an answer was cut to the limit that was asked for.
+pub(crate) const TRUNCATED: &str = "results truncated due to limit";
+
+/// Cuts to `limit` items; whether there were more.
+pub(crate) fn truncate<T>(items: &mut Vec<T>, limit: usize) -> bool {
+    let cut = items.len() > limit;
+    items.truncate(limit);
+    cut
+}
+
+/// A successful answer around the data that `push` writes.
+pub(crate) fn envelope(
+    push: impl FnOnce(&mut String),
+    warnings: &[String],
+    infos: &[String],
+) -> String {
+    let mut out = String::from("{\"status\":\"success\",\"data\":");
+    push(&mut out);
+    for (name, notes) in [("warnings", warnings), ("infos", infos)] {
+        if !notes.is_empty() {
+            out.push_str(",\"");
+            out.push_str(name);
+            out.push_str("\":");
+            push_list(&mut out, notes, |out, note| push_text(out, note));
+        }
+    }
+    out.push('}');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use labstat_promql::VectorSample;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn value_answer(value: Value) -> Answer {
+        Answer { value, warnings: Vec::new(), infos: Vec::new() }
+    }
+
+    #[test]
+    fn each_type_has_the_shape_of_prometheus() {
+        let sample = Sample { time_ms: 1_767_275_100_500, value: f64::INFINITY };
+        let scalar = answer(value_answer(Value::Scalar(sample)), 0);
+        assert_eq!(
+            scalar,
+            r#"{"status":"success","data":{"resultType":"scalar","result":[1767275100.500,"+Inf"]}}"#
+        );
+        let empty = answer(value_answer(Value::Vector(Vec::new())), 0);
+        assert_eq!(empty, r#"{"status":"success","data":{"resultType":"vector","result":[]}}"#);
+        let text = Value::String { time_ms: 4000, text: "a\"\n\u{1}".to_owned() };
+        assert_eq!(
+            answer(value_answer(text), 0),
+            r#"{"status":"success","data":{"resultType":"string","result":[4,"a\"\n\u0001"]}}"#
+        );
+    }
+
+    #[test]
+    fn series_and_notes_are_written_and_cut() {
+        let mut one = Series::new(Labels::new([("__name__", "up"), ("job", "a")]));
+        one.push(-1, 1.0);
+        one.push(1000, f64::NAN);
+        let two = Series::new(Labels::default());
+        let mut full = value_answer(Value::Matrix(vec![one, two]));
+        full.infos.push("look".to_owned());
+        assert_eq!(
+            answer(full, 1),
+            r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"__name__":"up","job":"a"},"values":[[-0.001,"1"],[1,"NaN"]]}]},"warnings":["results truncated due to limit"],"infos":["look"]}"#
+        );
+        let sample = Sample { time_ms: 0, value: 2.0 };
+        let vector = Value::Vector(vec![VectorSample { labels: Labels::default(), sample }]);
+        assert!(answer(value_answer(vector), 1).contains(r#"[{"metric":{},"value":[0,"2"]}]"#));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_valid_json(text in any::<String>()) {
+            let mut out = String::new();
+            push_text(&mut out, &text);
+            prop_assert_eq!(serde_json::from_str::<String>(&out).unwrap(), text);
+        }
+    }
+}

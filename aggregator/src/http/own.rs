@@ -1,0 +1,94 @@
+//! labstat's own paths: the first page, health, reload, nodes and compaction.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{Html, IntoResponse, Response};
+use serde_json::json;
+
+use super::error::{ApiError, Json};
+use super::status::{rfc3339, success};
+use crate::app::App;
+use crate::presence::NodeView;
+use crate::telemetry::seconds;
+
+/// The first page: what this is and where to look.
+const HOME: &str = include_str!("home.html");
+
+/// What this is and where to look.
+pub(crate) async fn home() -> Html<&'static str> {
+    Html(HOME)
+}
+
+/// It runs.
+pub(crate) async fn healthy() -> &'static str {
+    "labstat is healthy.\n"
+}
+
+/// It answers. The listener opens when everything else is up, so that is always so.
+pub(crate) async fn ready() -> &'static str {
+    "labstat is ready.\n"
+}
+
+/// Reads rule files and the token anew.
+pub(crate) async fn reload(State(app): State<Arc<App>>) -> Response {
+    let status = crate::server::reload(&app).await;
+    if status.problems.is_empty() {
+        return StatusCode::OK.into_response();
+    }
+    let problems: Vec<String> = status.problems.iter().map(ToString::to_string).collect();
+    let text = format!("the old rules stay in force:\n{}\n", problems.join("\n"));
+    (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
+}
+
+/// All nodes that are expected.
+pub(crate) async fn nodes(State(app): State<Arc<App>>) -> Json {
+    let now_ms = app.clock.now_ms();
+    let nodes = app.presence().nodes();
+    let list: Vec<_> = nodes.iter().map(|node| view(node, now_ms)).collect();
+    success(&json!(list))
+}
+
+fn view(node: &NodeView, now_ms: i64) -> serde_json::Value {
+    let mut view = json!({
+        "name": node.name,
+        "jobs": node.jobs,
+        "state": if node.down { "down" } else { "up" },
+        "lastSeen": rfc3339(node.heard_ms),
+        "ageSeconds": seconds(now_ms.saturating_sub(node.heard_ms).max(0)),
+        "newestSample": rfc3339(node.newest_ms),
+    });
+    if let (Some(ms), Some(fields)) = (node.interval_ms, view.as_object_mut()) {
+        fields.insert("intervalSeconds".to_owned(), json!(seconds(ms)));
+    }
+    view
+}
+
+/// Forgets a node: it is no longer expected. Its history stays.
+pub(crate) async fn forget(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+) -> Result<Json, ApiError> {
+    let now_ms = app.clock.now_ms();
+    let ends = app.presence().forget(&name, now_ms);
+    let ends = ends.ok_or_else(|| ApiError::not_found(format!("no node {name:?} is known")))?;
+    let done = tokio::task::spawn_blocking(move || {
+        app.append_own(&ends, "the end of a forgotten node");
+        app.keep_presence();
+    });
+    done.await.map_err(|_| ApiError::internal("the node was not forgotten"))?;
+    Ok(success(&json!({ "forgotten": name })))
+}
+
+/// Seals and compacts all that is pending; answers when it is on disk.
+pub(crate) async fn compact(State(app): State<Arc<App>>) -> Result<Json, ApiError> {
+    let done = tokio::task::spawn_blocking(move || app.storage.compact());
+    let compacted = done.await.map_err(|_| ApiError::internal("the store was not compacted"))??;
+    Ok(success(&json!(compacted)))
+}
+
+/// The answer to a path that is none, as Prometheus gives it.
+pub(crate) async fn not_found() -> Response {
+    (StatusCode::NOT_FOUND, "404 page not found\n").into_response()
+}

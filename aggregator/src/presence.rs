@@ -1,0 +1,442 @@
+//! Who is expected: every node ever heard. Silence becomes `up{job,instance} 0`.
+//!
+//! A node is an `instance`; it is heard when a write brings samples of it, whatever their age, so
+//! that one which delivers an hour's backlog counts as alive. When it has been silent for three
+//! times its usual interval (and at least half a minute), each look adds `up 0` for each of its
+//! jobs, until it is heard again.
+//!
+//! A late sample must never be refused because of that: it would be, had it the time of one of
+//! our zeros and another value. Rounds of agents are aligned to whole seconds, so ours carry an
+//! odd millisecond. What was delivered late then stands between the zeros: the node ran, and was
+//! not heard at the time; both are true.
+//!
+//! A node is forgotten when the last sample of its `up` is a stale marker (its sender says that
+//! the series has ended on purpose), or when somebody asks for it.
+//!
+//! Pure: time and writes come in, writes go out.
+
+use std::collections::BTreeMap;
+
+use labstat_model::{
+    Labels, METRIC_NAME, Sample, TimeSeries, WriteRequest, is_stale, stale_marker,
+};
+use serde::{Deserialize, Serialize};
+
+/// Nodes kept. Far beyond any lab; a sender that invents instances must not take all memory.
+const NODES_MAX: usize = 10_000;
+
+/// Jobs kept of one node.
+const JOBS_MAX: usize = 64;
+
+/// Intervals remembered of one node; their median is its usual interval, so that one backlog or
+/// one hiccup does not move it.
+const INTERVALS_LEN: usize = 8;
+
+/// Intervals that must be known before their median is believed.
+const INTERVALS_MIN: usize = 3;
+
+/// Usual intervals of silence before a node counts as down.
+const INTERVALS_SILENT: i64 = 3;
+
+/// The least silence that counts: a restart of an agent fits.
+const SILENCE_MIN_MS: i64 = 30_000;
+
+/// The silence that counts for a node whose interval is not known: the look-back of queries.
+const SILENCE_UNKNOWN_MS: i64 = 300_000;
+
+/// The longest silence that is waited for, whatever the interval.
+const SILENCE_MAX_MS: i64 = 3_600_000;
+
+/// All nodes ever heard and not forgotten.
+#[derive(Debug)]
+pub(crate) struct Presence {
+    nodes: BTreeMap<String, Node>,
+    /// When this process began to listen: nobody could be heard before.
+    since_ms: i64,
+    changed: bool,
+}
+
+/// What is known of one node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Node {
+    jobs: BTreeMap<String, Job>,
+    heard_ms: i64,
+    newest_ms: i64,
+    intervals_ms: Vec<i64>,
+    down: bool,
+}
+
+/// One job of a node.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Job {
+    /// Whether it sends `up` itself. If not, our zero must be ended when it is heard again.
+    sends_up: bool,
+    /// Whether the last `up` of it that we know is our zero.
+    marked: bool,
+}
+
+/// What is kept across a restart.
+#[derive(Debug, Serialize, Deserialize)]
+struct Snapshot {
+    nodes: BTreeMap<String, Node>,
+}
+
+/// A node as `/api/labstat/v1/nodes` tells of it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct NodeView {
+    pub(crate) name: String,
+    pub(crate) jobs: Vec<String>,
+    /// When it was last heard.
+    pub(crate) heard_ms: i64,
+    /// The time of its newest sample.
+    pub(crate) newest_ms: i64,
+    /// How often it usually sends, when that is known.
+    pub(crate) interval_ms: Option<i64>,
+    /// Whether it has been silent for too long.
+    pub(crate) down: bool,
+}
+
+/// What one write says of one job of one node.
+#[derive(Debug, Default)]
+struct Heard {
+    newest_ms: Option<i64>,
+    /// A series goes on: its last sample is a value.
+    live: bool,
+    up: Option<Up>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Up {
+    Live,
+    Ended,
+}
+
+impl Presence {
+    /// What is known from before, as [`Presence::snapshot`] gave it.
+    pub(crate) fn restore(document: Option<&[u8]>, now_ms: i64) -> Self {
+        // A document that does not read back is one of another version: what was expected is
+        // learned again from the first writes.
+        let snapshot = document.and_then(|json| serde_json::from_slice::<Snapshot>(json).ok());
+        let nodes = snapshot.map_or_else(BTreeMap::new, |snapshot| snapshot.nodes);
+        Self { nodes, since_ms: now_ms, changed: false }
+    }
+
+    /// What is known, to be kept.
+    pub(crate) fn snapshot(&self) -> Vec<u8> {
+        let snapshot = Snapshot { nodes: self.nodes.clone() };
+        // Maps of text and numbers always serialize.
+        serde_json::to_vec(&snapshot).unwrap_or_default()
+    }
+
+    /// Whether nodes, jobs or states changed since this was last asked.
+    pub(crate) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Takes note of a write that was stored. What it gives must be stored too: the ends of our
+    /// zeros for those who are back and send no `up` of their own.
+    pub(crate) fn observe(&mut self, request: &WriteRequest, now_ms: i64) -> WriteRequest {
+        let mut ends = WriteRequest::default();
+        for ((instance, job), heard) in gather(request) {
+            if heard.up == Some(Up::Ended) {
+                self.forget_job(instance, job);
+            } else if heard.live {
+                let ended = self.hear(instance, job, &heard, now_ms);
+                ends.series.extend(ended.then(|| up(instance, job, now_ms, stale_marker())));
+            }
+        }
+        ends
+    }
+
+    /// Whether our zero for this job must be ended.
+    fn hear(&mut self, instance: &str, job: &str, heard: &Heard, now_ms: i64) -> bool {
+        if !self.nodes.contains_key(instance) && self.nodes.len() >= NODES_MAX {
+            return false;
+        }
+        let node = self.nodes.entry(instance.to_owned()).or_insert_with(|| {
+            self.changed = true;
+            Node {
+                jobs: BTreeMap::new(),
+                heard_ms: now_ms,
+                newest_ms: i64::MIN,
+                intervals_ms: Vec::new(),
+                down: false,
+            }
+        });
+        node.heard_ms = now_ms;
+        self.changed |= node.down;
+        node.down = false;
+        if let Some(newest_ms) = heard.newest_ms {
+            node.note_time(newest_ms);
+        }
+        if !node.jobs.contains_key(job) {
+            if node.jobs.len() >= JOBS_MAX {
+                return false;
+            }
+            self.changed = true;
+            node.jobs.insert(job.to_owned(), Job::default());
+        }
+        let Some(job) = node.jobs.get_mut(job) else { return false };
+        job.sends_up |= heard.up.is_some();
+        std::mem::take(&mut job.marked) && !job.sends_up
+    }
+
+    /// The zeros for all who are silent, to be stored.
+    pub(crate) fn tick(&mut self, now_ms: i64) -> WriteRequest {
+        let mut zeros = WriteRequest::default();
+        // See the top of this file for the odd millisecond.
+        let time_ms = now_ms | 1;
+        for (instance, node) in &mut self.nodes {
+            let silent_ms = now_ms.saturating_sub(node.heard_ms.max(self.since_ms));
+            if silent_ms <= node.silence_max_ms() {
+                continue;
+            }
+            self.changed |= !node.down;
+            node.down = true;
+            for (job, state) in &mut node.jobs {
+                state.marked = true;
+                zeros.series.push(up(instance, job, time_ms, 0.0));
+            }
+        }
+        zeros
+    }
+
+    /// Forgets a node; what it gives must be stored, so that no zero of ours stays behind.
+    /// `None` when there is no such node.
+    pub(crate) fn forget(&mut self, instance: &str, now_ms: i64) -> Option<WriteRequest> {
+        let node = self.nodes.remove(instance)?;
+        self.changed = true;
+        let ends = node.jobs.keys().map(|job| up(instance, job, now_ms | 1, stale_marker()));
+        Some(WriteRequest { series: ends.collect(), metadata: Vec::new() })
+    }
+
+    fn forget_job(&mut self, instance: &str, job: &str) {
+        let Some(node) = self.nodes.get_mut(instance) else { return };
+        self.changed |= node.jobs.remove(job).is_some();
+        if node.jobs.is_empty() {
+            self.nodes.remove(instance);
+        }
+    }
+
+    /// All nodes, by name.
+    pub(crate) fn nodes(&self) -> Vec<NodeView> {
+        self.nodes.iter().map(|(name, node)| node.view(name)).collect()
+    }
+
+    /// One node.
+    pub(crate) fn node(&self, name: &str) -> Option<NodeView> {
+        self.nodes.get(name).map(|node| node.view(name))
+    }
+}
+
+impl Node {
+    fn note_time(&mut self, time_ms: i64) {
+        if time_ms <= self.newest_ms {
+            return;
+        }
+        if self.newest_ms != i64::MIN {
+            if self.intervals_ms.len() >= INTERVALS_LEN {
+                self.intervals_ms.remove(0);
+            }
+            self.intervals_ms.push(time_ms.saturating_sub(self.newest_ms));
+        }
+        self.newest_ms = time_ms;
+    }
+
+    fn interval_ms(&self) -> Option<i64> {
+        if self.intervals_ms.len() < INTERVALS_MIN {
+            return None;
+        }
+        let mut sorted = self.intervals_ms.clone();
+        sorted.sort_unstable();
+        sorted.get(sorted.len() / 2).copied()
+    }
+
+    fn silence_max_ms(&self) -> i64 {
+        let usual = self.interval_ms().map(|ms| ms.saturating_mul(INTERVALS_SILENT));
+        usual.unwrap_or(SILENCE_UNKNOWN_MS).clamp(SILENCE_MIN_MS, SILENCE_MAX_MS)
+    }
+
+    fn view(&self, name: &str) -> NodeView {
+        NodeView {
+            name: name.to_owned(),
+            jobs: self.jobs.keys().cloned().collect(),
+            heard_ms: self.heard_ms,
+            newest_ms: self.newest_ms,
+            interval_ms: self.interval_ms(),
+            down: self.down,
+        }
+    }
+}
+
+/// What a write says, by instance and job. Series of one target come in a row, so most of them
+/// cost two comparisons.
+fn gather(request: &WriteRequest) -> Vec<((&str, &str), Heard)> {
+    let mut index: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    let mut found: Vec<((&str, &str), Heard)> = Vec::new();
+    let mut last: Option<usize> = None;
+    for series in &request.series {
+        let (name, instance, job) = identity(&series.labels);
+        if instance.is_empty() {
+            continue;
+        }
+        let key = (instance, job);
+        let same = last.filter(|&at| found.get(at).is_some_and(|(known, _)| *known == key));
+        let at = same.unwrap_or_else(|| {
+            *index.entry(key).or_insert_with(|| {
+                found.push((key, Heard::default()));
+                found.len() - 1
+            })
+        });
+        last = Some(at);
+        let newest = series.samples.iter().max_by_key(|sample| sample.time_ms);
+        if let (Some((_, heard)), Some(newest)) = (found.get_mut(at), newest) {
+            heard.note(name, *newest);
+        }
+    }
+    found
+}
+
+impl Heard {
+    fn note(&mut self, name: &str, newest: Sample) {
+        let ended = is_stale(newest.value);
+        self.live |= !ended;
+        if !ended {
+            self.newest_ms = self.newest_ms.max(Some(newest.time_ms));
+        }
+        if name == "up" {
+            self.up = Some(if ended { Up::Ended } else { Up::Live });
+        }
+    }
+}
+
+/// The metric name, the instance and the job, in one walk over the labels.
+fn identity(labels: &Labels) -> (&str, &str, &str) {
+    let (mut metric, mut instance, mut job) = ("", "", "");
+    for (name, value) in labels.iter() {
+        match name {
+            METRIC_NAME => metric = value,
+            "instance" => instance = value,
+            "job" => job = value,
+            _ => {}
+        }
+    }
+    (metric, instance, job)
+}
+
+fn up(instance: &str, job: &str, time_ms: i64, value: f64) -> TimeSeries {
+    let labels = Labels::new([(METRIC_NAME, "up"), ("instance", instance), ("job", job)]);
+    TimeSeries { labels, samples: vec![Sample { time_ms, value }] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn series(name: &str, job: &str, time_ms: i64, value: f64) -> TimeSeries {
+        let labels = Labels::new([(METRIC_NAME, name), ("instance", "vertex"), ("job", job)]);
+        TimeSeries { labels, samples: vec![Sample { time_ms, value }] }
+    }
+
+    fn write(series: Vec<TimeSeries>) -> WriteRequest {
+        WriteRequest { series, metadata: Vec::new() }
+    }
+
+    /// Rounds every 10 s, up to and including `last_ms`.
+    fn rounds(presence: &mut Presence, name: &str, last_ms: i64) {
+        for time_ms in (0..=last_ms).step_by(10_000) {
+            let ends = presence.observe(&write(vec![series(name, "node", time_ms, 1.0)]), time_ms);
+            assert!(ends.series.is_empty());
+        }
+    }
+
+    #[test]
+    fn silence_of_three_intervals_is_a_zero_each_look() {
+        let mut presence = Presence::restore(None, 0);
+        rounds(&mut presence, "up", 100_000);
+        assert!(presence.tick(130_000).series.is_empty(), "30 s are within the bound");
+        let zeros = presence.tick(131_000);
+        assert_eq!(zeros.series, [up("vertex", "node", 131_001, 0.0)]);
+        assert_eq!(presence.tick(141_000).series.len(), 1);
+        assert!(presence.nodes().iter().all(|node| node.down));
+        let back = write(vec![series("up", "node", 150_000, 1.0)]);
+        assert!(presence.observe(&back, 150_000).series.is_empty(), "its own up takes over");
+        assert!(presence.tick(160_000).series.is_empty());
+    }
+
+    #[test]
+    fn our_zero_ends_when_one_is_back_that_sends_no_up() {
+        let mut presence = Presence::restore(None, 0);
+        rounds(&mut presence, "load", 100_000);
+        assert_eq!(presence.tick(140_000).series.len(), 1);
+        let back = write(vec![series("load", "node", 150_000, 1.0)]);
+        let ends = presence.observe(&back, 150_000);
+        assert!(ends.series.iter().all(|series| series.samples.iter().all(|s| is_stale(s.value))));
+        assert_eq!(ends.series.len(), 1);
+        assert!(presence.observe(&back, 151_000).series.is_empty(), "once");
+    }
+
+    #[test]
+    fn zeros_never_have_the_time_of_a_round() {
+        let mut presence = Presence::restore(None, 0);
+        rounds(&mut presence, "up", 100_000);
+        for now_ms in (140_000..200_000).step_by(1_000) {
+            for series in presence.tick(now_ms).series {
+                assert!(series.samples.iter().all(|sample| sample.time_ms % 1_000 != 0));
+            }
+        }
+    }
+
+    #[test]
+    fn an_ended_up_forgets_the_job_and_the_rest_of_that_write_does_not_bring_it_back() {
+        let mut presence = Presence::restore(None, 0);
+        rounds(&mut presence, "up", 50_000);
+        let stale = stale_marker();
+        let end = vec![series("load", "node", 60_000, stale), series("up", "node", 60_000, stale)];
+        presence.observe(&write(end), 60_000);
+        assert!(presence.nodes().is_empty());
+        assert!(presence.tick(1_000_000).series.is_empty());
+    }
+
+    #[test]
+    fn a_series_that_ends_does_not_make_a_node() {
+        let mut presence = Presence::restore(None, 0);
+        presence.observe(&write(vec![series("load", "node", 0, stale_marker())]), 0);
+        assert!(presence.nodes().is_empty());
+    }
+
+    #[test]
+    fn what_is_known_survives_a_restart_and_gets_time_to_come_back() {
+        let mut before = Presence::restore(None, 0);
+        rounds(&mut before, "up", 100_000);
+        let document = before.snapshot();
+        let mut after = Presence::restore(Some(&document), 1_000_000);
+        assert_eq!(after.nodes(), before.nodes());
+        assert!(after.tick(1_030_000).series.is_empty(), "nobody could be heard before");
+        assert_eq!(after.tick(1_031_000).series.len(), 1);
+        assert!(Presence::restore(Some(b"{broken"), 0).nodes().is_empty());
+    }
+
+    #[test]
+    fn a_backlog_counts_as_being_heard_and_does_not_stretch_the_interval() {
+        let mut presence = Presence::restore(None, 0);
+        rounds(&mut presence, "up", 100_000);
+        let backlog = write(vec![series("up", "node", 400_000, 1.0)]);
+        presence.observe(&backlog, 900_000);
+        let node = presence.node("vertex").unwrap();
+        assert_eq!(node.interval_ms, Some(10_000));
+        assert_eq!(node.heard_ms, 900_000);
+        assert_eq!(node.newest_ms, 400_000);
+    }
+
+    #[test]
+    fn forgetting_ends_the_zeros() {
+        let mut presence = Presence::restore(None, 0);
+        rounds(&mut presence, "up", 100_000);
+        let ends = presence.forget("vertex", 200_000).unwrap();
+        assert_eq!(ends.series.len(), 1);
+        assert!(presence.forget("vertex", 200_000).is_none());
+        assert!(presence.take_changed());
+        assert!(!presence.take_changed());
+    }
+}

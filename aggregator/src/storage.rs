@@ -1,0 +1,236 @@
+//! The one door to the store: a small trait, so that another engine can take its place.
+//!
+//! The vocabulary (what a write came to, how much there is) is that of `labstat-store`; its errors
+//! are narrowed to what a caller can do about them. All methods block: they are called from
+//! blocking threads only.
+
+use std::error::Error;
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use labstat_alerts::{Database, Journal, JournalError};
+use labstat_model::{Labels, Matcher, Metadata, Series, WriteRequest};
+use labstat_promql::{Source, SourceError};
+use labstat_store::{AppendError, Appended, Maintained, Stats, Store};
+
+/// Why samples or a document were not kept. The sender still has them and may try again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WriteFailed {
+    /// There is no room; there may be later.
+    #[error("the store is full")]
+    Full(#[source] Box<dyn Error + Send + Sync>),
+    /// The aggregator is being stopped.
+    #[error("the store is closed")]
+    Closed,
+    /// Anything else; trying again may help.
+    #[error("failed to write to the store")]
+    Failed(#[source] Box<dyn Error + Send + Sync>),
+}
+
+/// Why a read or a chore did not work.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to {operation}")]
+pub(crate) struct StorageError {
+    operation: &'static str,
+    #[source]
+    cause: Box<dyn Error + Send + Sync>,
+}
+
+/// Where samples are kept. Ranges include both ends; answers are sorted.
+pub(crate) trait Storage: fmt::Debug + Send + Sync {
+    /// Keeps a write; on return what was accepted is on disk.
+    fn append(&self, request: &WriteRequest) -> Result<Appended, WriteFailed>;
+    /// The series that fulfil all matchers, with their samples.
+    fn select(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<Series>, StorageError>;
+    /// The label sets of the series that fulfil any of the lists, or of all without a list.
+    fn series(
+        &self,
+        any: &[Vec<Matcher>],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<Labels>, StorageError>;
+    /// The label names of the same series.
+    fn label_names(
+        &self,
+        any: &[Vec<Matcher>],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<String>, StorageError>;
+    /// The values of one label of the same series.
+    fn label_values(
+        &self,
+        name: &str,
+        any: &[Vec<Matcher>],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<String>, StorageError>;
+    /// What senders said of metric families.
+    fn metadata(&self) -> Vec<Metadata>;
+    /// How much there is.
+    fn stats(&self) -> Stats;
+    /// A small durable document.
+    fn document_get(&self, key: &str) -> Result<Option<Vec<u8>>, StorageError>;
+    /// Keeps a small document; on return it is on disk.
+    fn document_put(&self, key: &str, document: &[u8]) -> Result<(), WriteFailed>;
+    /// Does what is due; a bounded amount of work.
+    fn maintain(&self, now_ms: i64) -> Result<Maintained, StorageError>;
+    /// Seals and compacts all there is.
+    fn compact(&self) -> Result<Maintained, StorageError>;
+    /// Ends it.
+    fn close(&self) -> Result<(), WriteFailed>;
+}
+
+fn failed<E: Error + Send + Sync + 'static>(
+    operation: &'static str,
+) -> impl FnOnce(E) -> StorageError {
+    move |cause| StorageError { operation, cause: Box::new(cause) }
+}
+
+impl From<AppendError> for WriteFailed {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::StorageFull { .. } => Self::Full(Box::new(error)),
+            AppendError::Closed => Self::Closed,
+            other => Self::Failed(Box::new(other)),
+        }
+    }
+}
+
+impl Storage for Store {
+    fn append(&self, request: &WriteRequest) -> Result<Appended, WriteFailed> {
+        Ok(Self::append(self, request)?)
+    }
+
+    fn select(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<Series>, StorageError> {
+        Self::select(self, matchers, start_ms, end_ms).map_err(failed("read samples"))
+    }
+
+    fn series(
+        &self,
+        any: &[Vec<Matcher>],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<Labels>, StorageError> {
+        Self::series(self, any, start_ms, end_ms).map_err(failed("read series"))
+    }
+
+    fn label_names(
+        &self,
+        any: &[Vec<Matcher>],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<String>, StorageError> {
+        Self::label_names(self, any, start_ms, end_ms).map_err(failed("read label names"))
+    }
+
+    fn label_values(
+        &self,
+        name: &str,
+        any: &[Vec<Matcher>],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<String>, StorageError> {
+        Self::label_values(self, name, any, start_ms, end_ms).map_err(failed("read label values"))
+    }
+
+    fn metadata(&self) -> Vec<Metadata> {
+        Self::metadata(self)
+    }
+
+    fn stats(&self) -> Stats {
+        Self::stats(self)
+    }
+
+    fn document_get(&self, key: &str) -> Result<Option<Vec<u8>>, StorageError> {
+        Self::document_get(self, key).map_err(failed("read a document"))
+    }
+
+    fn document_put(&self, key: &str, document: &[u8]) -> Result<(), WriteFailed> {
+        Ok(Self::document_put(self, key, document)?)
+    }
+
+    fn maintain(&self, now_ms: i64) -> Result<Maintained, StorageError> {
+        Self::maintain(self, now_ms).map_err(failed("maintain the store"))
+    }
+
+    fn compact(&self) -> Result<Maintained, StorageError> {
+        Self::compact(self).map_err(failed("compact the store"))
+    }
+
+    fn close(&self) -> Result<(), WriteFailed> {
+        Ok(Self::close(self)?)
+    }
+}
+
+/// The store as requests, queries and rules share it.
+#[derive(Debug, Clone)]
+pub(crate) struct SharedStorage(Arc<dyn Storage>);
+
+impl SharedStorage {
+    pub(crate) fn new(storage: impl Storage + 'static) -> Self {
+        Self(Arc::new(storage))
+    }
+}
+
+impl Deref for SharedStorage {
+    type Target = dyn Storage;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.0
+    }
+}
+
+impl Source for SharedStorage {
+    fn select(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<Series>, SourceError> {
+        let read = self.0.select(matchers, start_ms, end_ms);
+        read.map_err(|error| SourceError(Box::new(error)))
+    }
+}
+
+impl Database for SharedStorage {
+    fn append(&self, request: &WriteRequest) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let appended = self.0.append(request)?;
+        if let Some(refused) = appended.refusals.first() {
+            tracing::warn!(count = appended.refused, "samples of rules were refused: {refused}");
+        }
+        Ok(())
+    }
+}
+
+impl Journal for SharedStorage {
+    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, JournalError> {
+        self.0.document_get(key).map_err(|error| JournalError(Box::new(error)))
+    }
+
+    fn save(&self, key: &str, bytes: &[u8]) -> Result<(), JournalError> {
+        self.0.document_put(key, bytes).map_err(|error| JournalError(Box::new(error)))
+    }
+}
+
+/// An error and its causes on one line, as logs and answers have it.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,328 @@
+//! labstat's own figures, for `/metrics`: what it took in, answered, kept and evaluated.
+//!
+//! Only the aggregator itself is counted here. What nodes send never enters these registers: it
+//! would outlive a pulled disk.
+
+mod process;
+
+use labstat_alerts::notify::ReceiverMetrics;
+use labstat_store::Stats;
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use process::Process;
+
+/// Upper bounds of durations, in seconds: from a label lookup to the query timeout.
+const DURATION_BUCKETS: [f64; 10] = [0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 120.0];
+
+/// All of labstat's own metrics.
+#[derive(Debug)]
+pub(crate) struct Telemetry {
+    registry: Registry,
+    /// Requests, by handler (the route's pattern) and status code.
+    pub(crate) requests: IntCounterVec,
+    /// Seconds a request took, by handler.
+    pub(crate) request_seconds: HistogramVec,
+    /// Seconds a query took, waiting included, by kind.
+    pub(crate) query_seconds: HistogramVec,
+    pub(crate) ingest: Ingest,
+    pub(crate) rules: Rules,
+    /// Nodes expected, by state.
+    pub(crate) nodes: IntGaugeVec,
+    /// Rounds of maintenance that failed.
+    pub(crate) maintenance_failures: IntCounter,
+    store: StoreFigures,
+    process: Process,
+}
+
+/// What came in by remote write.
+#[derive(Debug)]
+pub(crate) struct Ingest {
+    /// Samples stored.
+    pub(crate) samples: IntCounter,
+    /// Samples that were stored already.
+    pub(crate) duplicates: IntCounter,
+    /// Samples refused, by reason.
+    pub(crate) refused: IntCounterVec,
+    /// Parts of writes that are not kept, by kind.
+    pub(crate) ignored: IntCounterVec,
+    /// Writes of which nothing was kept, by reason.
+    pub(crate) failures: IntCounterVec,
+}
+
+/// How the rules fare.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    /// Rules in force.
+    pub(crate) count: IntGauge,
+    /// Whether the rule files were taken when they were last read.
+    pub(crate) loaded: IntGauge,
+    /// When the rule files were last taken.
+    pub(crate) loaded_seconds: Gauge,
+    /// Seconds the last evaluation of a group took, by file and group.
+    pub(crate) group_seconds: GaugeVec,
+    /// Rules whose last evaluation failed.
+    pub(crate) failing: IntGauge,
+    /// Alerts, by state.
+    pub(crate) alerts: IntGaugeVec,
+    delivered: IntCounterVec,
+    queued: IntGaugeVec,
+}
+
+#[derive(Debug)]
+struct StoreFigures {
+    series: IntGauge,
+    head_samples: IntGauge,
+    head_bytes: IntGauge,
+    blobs: IntGauge,
+    sealed_samples: IntGauge,
+    sealed_bytes: IntGauge,
+    file_bytes: IntGauge,
+    damaged_blobs: IntGauge,
+    oldest: Gauge,
+    newest: Gauge,
+    appends: IntCounter,
+    commits: IntCounter,
+}
+
+impl Telemetry {
+    /// Registers everything. Fails only where two metrics have one name, which a test rules out.
+    pub(crate) fn new(start_ms: i64) -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let make = Make(&registry);
+        let version = make.gauges("build_info", "The version that runs.", &["version"])?;
+        version.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        Ok(Self {
+            requests: make.counters(
+                "http_requests_total",
+                "Requests answered.",
+                &["handler", "code"],
+            )?,
+            request_seconds: make.durations(
+                "http_request_duration_seconds",
+                "Time a request took.",
+                &["handler"],
+            )?,
+            query_seconds: make.durations(
+                "query_duration_seconds",
+                "Time a query took, waiting included.",
+                &["kind"],
+            )?,
+            ingest: Ingest::new(&make)?,
+            rules: Rules::new(&make)?,
+            nodes: make.gauges("nodes", "Nodes expected, by state.", &["state"])?,
+            maintenance_failures: make.counter(
+                "store_maintenance_failures_total",
+                "Rounds of sealing, compaction and retention that failed.",
+            )?,
+            store: StoreFigures::new(&make)?,
+            process: Process::new(&registry, start_ms)?,
+            registry,
+        })
+    }
+
+    /// All metrics as text exposition.
+    pub(crate) fn text(&self, stats: &Stats) -> prometheus::Result<Vec<u8>> {
+        self.store.set(stats);
+        self.process.read();
+        let mut out = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut out)?;
+        Ok(out)
+    }
+}
+
+impl Ingest {
+    fn new(make: &Make<'_>) -> prometheus::Result<Self> {
+        Ok(Self {
+            samples: make.counter("ingest_samples_total", "Samples stored.")?,
+            duplicates: make.counter(
+                "ingest_duplicate_samples_total",
+                "Samples that were stored already, with the same value.",
+            )?,
+            refused: make.counters(
+                "ingest_refused_samples_total",
+                "Samples refused.",
+                &["reason"],
+            )?,
+            ignored: make.counters(
+                "ingest_ignored_total",
+                "Parts of writes that are not kept: native histograms and exemplars.",
+                &["kind"],
+            )?,
+            failures: make.counters(
+                "ingest_failed_writes_total",
+                "Writes of which nothing was kept.",
+                &["reason"],
+            )?,
+        })
+    }
+}
+
+impl Rules {
+    fn new(make: &Make<'_>) -> prometheus::Result<Self> {
+        Ok(Self {
+            count: make.gauge("rules", "Rules in force.")?,
+            loaded: make.gauge(
+                "rules_last_reload_successful",
+                "Whether the rule files were taken when they were last read.",
+            )?,
+            loaded_seconds: make.float(
+                "rules_last_reload_success_timestamp_seconds",
+                "When the rule files were last taken.",
+            )?,
+            group_seconds: make.register(GaugeVec::new(
+                opts(
+                    "rule_group_last_duration_seconds",
+                    "Time the last evaluation of a rule group took.",
+                ),
+                &["file", "group"],
+            )?)?,
+            failing: make.gauge("rules_failing", "Rules whose last evaluation failed.")?,
+            alerts: make.gauges("alerts", "Alerts, by state.", &["state"])?,
+            delivered: make.counters(
+                "notifications_total",
+                "Messages to receivers, by how they ended.",
+                &["receiver", "outcome"],
+            )?,
+            queued: make.gauges(
+                "notifications_queued",
+                "Messages that wait to be delivered.",
+                &["receiver"],
+            )?,
+        })
+    }
+
+    /// Takes over the figures of one receiver.
+    pub(crate) fn set_receiver(&self, figures: &ReceiverMetrics) {
+        let receiver = figures.receiver.as_str();
+        let outcomes =
+            [("sent", figures.sent), ("failed", figures.failed), ("dropped", figures.dropped)];
+        for (outcome, total) in outcomes {
+            let counter = self.delivered.with_label_values(&[receiver, outcome]);
+            counter.inc_by(total.saturating_sub(counter.get()));
+        }
+        self.queued.with_label_values(&[receiver]).set(whole(figures.queued));
+    }
+}
+
+impl StoreFigures {
+    fn new(make: &Make<'_>) -> prometheus::Result<Self> {
+        Ok(Self {
+            series: make.gauge("store_series", "Series known.")?,
+            head_samples: make.gauge("store_head_samples", "Samples in memory.")?,
+            head_bytes: make.gauge("store_head_bytes", "Memory of the samples in memory.")?,
+            blobs: make.gauge("store_blobs", "Compressed blobs.")?,
+            sealed_samples: make.gauge("store_sealed_samples", "Samples in blobs.")?,
+            sealed_bytes: make.gauge("store_sealed_bytes", "Bytes of samples in blobs.")?,
+            file_bytes: make.gauge("store_file_bytes", "Bytes of the database files.")?,
+            damaged_blobs: make.gauge(
+                "store_damaged_blobs",
+                "Blobs that could not be read and are left out of answers.",
+            )?,
+            oldest: make.float("store_oldest_timestamp_seconds", "Time of the oldest sample.")?,
+            newest: make.float("store_newest_timestamp_seconds", "Time of the newest sample.")?,
+            appends: make.counter("store_appends_total", "Writes acknowledged.")?,
+            commits: make.counter(
+                "store_commits_total",
+                "Commits, each of a group of writes and with one wait for the disk.",
+            )?,
+        })
+    }
+
+    fn set(&self, stats: &Stats) {
+        self.series.set(whole(stats.series));
+        self.head_samples.set(whole(stats.head_samples));
+        self.head_bytes.set(whole(stats.head_bytes));
+        self.blobs.set(whole(stats.blobs));
+        self.sealed_samples.set(whole(stats.sealed_samples));
+        self.sealed_bytes.set(whole(stats.sealed_bytes));
+        self.file_bytes.set(whole(stats.file_bytes));
+        self.damaged_blobs.set(whole(stats.damaged_blobs));
+        // An empty store has no oldest sample; its gauge stays at a NaN, which is no time.
+        self.oldest.set(stats.oldest_ms.map_or(f64::NAN, seconds));
+        self.newest.set(stats.newest_ms.map_or(f64::NAN, seconds));
+        self.appends.inc_by(stats.appends.saturating_sub(self.appends.get()));
+        self.commits.inc_by(stats.commits.saturating_sub(self.commits.get()));
+    }
+}
+
+/// Milliseconds as seconds.
+pub(crate) fn seconds(time_ms: i64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "exact for 285,000 years around 1970")]
+    let ms = time_ms as f64;
+    ms / 1000.0
+}
+
+/// A count as the whole number a gauge holds.
+pub(crate) fn whole(count: impl TryInto<i64>) -> i64 {
+    count.try_into().unwrap_or(i64::MAX)
+}
+
+/// Makes metrics of labstat's namespace and registers them.
+struct Make<'a>(&'a Registry);
+
+impl Make<'_> {
+    fn register<C: Collector + Clone + 'static>(&self, metric: C) -> prometheus::Result<C> {
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+        self.register(IntCounter::with_opts(opts(name, help))?)
+    }
+
+    fn counters(&self, name: &str, help: &str, by: &[&str]) -> prometheus::Result<IntCounterVec> {
+        self.register(IntCounterVec::new(opts(name, help), by)?)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+        self.register(IntGauge::with_opts(opts(name, help))?)
+    }
+
+    fn float(&self, name: &str, help: &str) -> prometheus::Result<Gauge> {
+        self.register(Gauge::with_opts(opts(name, help))?)
+    }
+
+    fn gauges(&self, name: &str, help: &str, by: &[&str]) -> prometheus::Result<IntGaugeVec> {
+        self.register(IntGaugeVec::new(opts(name, help), by)?)
+    }
+
+    fn durations(&self, name: &str, help: &str, by: &[&str]) -> prometheus::Result<HistogramVec> {
+        let opts = HistogramOpts::new(name, help).namespace("labstat");
+        let opts = opts.buckets(DURATION_BUCKETS.to_vec());
+        self.register(HistogramVec::new(opts, by)?)
+    }
+}
+
+fn opts(name: &str, help: &str) -> Opts {
+    Opts::new(name, help).namespace("labstat")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_registers_and_is_written() {
+        let telemetry = Telemetry::new(1_000).unwrap();
+        telemetry.requests.with_label_values(&["/metrics", "200"]).inc();
+        let stats = Stats { series: 7, appends: 3, oldest_ms: Some(1_500), ..Stats::default() };
+        telemetry.text(&stats).unwrap();
+        let text = String::from_utf8(telemetry.text(&stats).unwrap()).unwrap();
+        for line in [
+            "labstat_http_requests_total{code=\"200\",handler=\"/metrics\"} 1",
+            "labstat_store_series 7",
+            "labstat_store_appends_total 3",
+            "labstat_store_oldest_timestamp_seconds 1.5",
+            "process_start_time_seconds 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+        let resident = text.lines().find(|line| line.starts_with("process_resident_memory_bytes "));
+        let bytes: f64 = resident.unwrap().rsplit(' ').next().unwrap().parse().unwrap();
+        assert!(bytes > 100_000.0, "a process takes memory: {bytes}");
+    }
+}
