@@ -1,1 +1,25 @@
-//! placeholder
+//! What the watched machine says: [`Host`], the only door to it, and one [`Collector`] per source.
+//!
+//! - [`host`] reads files, lists folders, runs commands and asks sockets, each with a bound on size
+//!   and time; its twin replays a captured machine ([`ReplayHost`], [`capture`]).
+//! - [`registry`] names every collector, one line each: a new collector is one file and one line.
+//! - A run of a collector has three outcomes: [`Status::Collected`], [`Status::Absent`] (no such
+//!   hardware) and [`CollectError`]; after an error its half-filled batch is to be dropped.
+//!
+//! Synchronous: whoever must not wait runs a collector on a thread of its own. Not here: when a
+//! collector runs and where its samples go (`labstat-agent`), and the shape of the files
+//! (`labstat-parse`, reachable as [`parse`]).
+
+mod collector;
+pub mod host;
+mod options;
+mod registry;
+
+pub use collector::{CollectError, Collector, Entry, Pace, Status};
+pub use host::{
+    CaptureError, CaptureReport, Counts, Host, Output, RealHost, ReplayHost, RunError, capture,
+};
+/// The parsers, for those that have text and no machine.
+pub use labstat_parse as parse;
+pub use options::{Ceph, Disks, Filesystems, Interfaces, Options, Smartctl};
+pub use registry::registry;

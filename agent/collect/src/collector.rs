@@ -1,0 +1,113 @@
+//! What a collector is, and how one run of it can end.
+
+use std::borrow::Cow;
+use std::io;
+use std::time::Duration;
+
+use labstat_model::Batch;
+
+use crate::host::{Host, RunError};
+use crate::options::Options;
+
+/// One source of samples.
+///
+/// A collector may keep what it needs from one run to the next (the last counters, buffers, the
+/// time of the last scan); it keeps no open file and no time of its own.
+pub trait Collector: Send {
+    /// Reads the source once and adds its samples to `out`.
+    ///
+    /// On an error `out` may hold some of the samples: the caller drops all of them.
+    fn collect(&mut self, host: &dyn Host, out: &mut Batch) -> Result<Status, CollectError>;
+}
+
+/// How a run ended that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// The source is there; what it says is in the batch, which may be empty.
+    Collected,
+    /// This machine has no such thing. The batch is empty.
+    Absent,
+}
+
+/// How often a collector runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// In every round: what the kernel has at hand.
+    Fast,
+    /// On a schedule of its own, with this time between two starts: what wakes a device or asks
+    /// another program. Its last samples stand in the rounds between.
+    Slow(Duration),
+}
+
+/// One line of the [`registry`](crate::registry()).
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// The name, as `--only` takes it and `node_scrape_collector_success{collector}` shows it.
+    pub name: &'static str,
+    /// The `job` label of its samples: `node`, `smartctl` or `ceph`.
+    pub job: &'static str,
+    /// How often it runs, unless the user says otherwise.
+    pub pace: Pace,
+    /// Makes one. Never fails: what cannot be read is found out when it runs.
+    pub make: fn(&Options) -> Box<dyn Collector>,
+}
+
+/// Why one run of a collector gave nothing.
+///
+/// `Display` never repeats the cause: the one place that logs errors prints the chain.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// A file could not be read.
+    #[error("failed to read {from}")]
+    Read {
+        /// Its path.
+        from: String,
+        /// What the kernel said.
+        #[source]
+        cause: io::Error,
+    },
+    /// A command could not be run, or did not end well.
+    #[error("failed to run {command}")]
+    Run {
+        /// The program and its arguments.
+        command: String,
+        /// What went wrong.
+        #[source]
+        cause: RunError,
+    },
+    /// The input was had but is not what the parser knows.
+    #[error("failed to parse {what}: {reason}")]
+    Parse {
+        /// The file or the command it came from.
+        what: Cow<'static, str>,
+        /// Where and what.
+        reason: String,
+    },
+    /// The input is larger than any host we know of; refuse it rather than grow.
+    #[error("{what}: {count} is over the limit of {max}")]
+    Limit {
+        /// What there is too much of.
+        what: &'static str,
+        /// How many there are.
+        count: usize,
+        /// How many are taken.
+        max: usize,
+    },
+}
+
+impl CollectError {
+    /// A [`Read`](Self::Read) error, shaped for `map_err`.
+    pub(crate) fn read(from: &str) -> impl FnOnce(io::Error) -> Self {
+        move |cause| Self::Read { from: from.to_owned(), cause }
+    }
+
+    /// A [`Parse`](Self::Parse) error, shaped for `map_err`.
+    pub(crate) fn parse<E: std::fmt::Display>(what: &'static str) -> impl FnOnce(E) -> Self {
+        move |error| Self::Parse { what: Cow::Borrowed(what), reason: error.to_string() }
+    }
+}
+
+/// Whether a failed read means that the machine has no such thing.
+pub(crate) fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}

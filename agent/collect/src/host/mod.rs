@@ -1,0 +1,200 @@
+//! The only door to the watched machine.
+//!
+//! Everything a collector learns comes through [`Host`]: files, folders, links, commands, sizes of
+//! filesystems, sockets, the time. So every read has a bound on its size and its time, and one
+//! collector works on the machine itself ([`RealHost`]), on a captured one ([`ReplayHost`]), and
+//! on one that is being captured ([`capture`]).
+//!
+//! Paths are absolute, as on the watched machine, and always `/`-separated UTF-8; names that are
+//! not are left out of listings.
+
+use std::fmt::Debug;
+use std::io;
+use std::time::Duration;
+
+mod capture;
+mod command;
+mod patience;
+mod real;
+mod replay;
+mod socket;
+mod tree;
+
+pub use capture::{CaptureError, CaptureReport, capture};
+pub use real::RealHost;
+pub use replay::ReplayHost;
+
+/// Bytes read of one file. The largest kernel file we read, `/proc/interrupts` of a machine with
+/// hundreds of CPUs, has a few hundred KiB.
+pub const FILE_LEN_MAX: usize = 4 * 1024 * 1024;
+
+/// Time one file may take while it still gives bytes. A read that blocks inside the kernel cannot
+/// be ended from outside; those that may do so go through [`Host::read_all`].
+pub const FILE_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Names taken of one folder. `/proc` of a busy machine has some ten thousand.
+pub const NAMES_MAX: usize = 65_536;
+
+/// Bytes kept of each output of a command; `smartctl` prints about 100 KiB at most.
+pub const OUTPUT_LEN_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes taken of one answer from a socket; a perf dump of a Ceph OSD has about 100 KiB.
+pub const ANSWER_LEN_MAX: usize = 8 * 1024 * 1024;
+
+/// The watched machine.
+pub trait Host: Debug + Send + Sync {
+    /// Reads a file into `into`, which is cleared first; on an error it holds nothing of use.
+    ///
+    /// At most [`FILE_LEN_MAX`] bytes: a longer file is an error ([`io::ErrorKind::FileTooLarge`]).
+    fn read_into(&self, path: &str, into: &mut Vec<u8>) -> io::Result<()>;
+
+    /// Reads files that may block, such as those of sysfs that ask a device. All together get
+    /// `deadline`; a file that does not answer gives [`io::ErrorKind::TimedOut`], and again, at
+    /// once, until its first read has ended. One result per path, in their order.
+    fn read_all(&self, paths: &[String], deadline: Duration) -> Vec<io::Result<Vec<u8>>>;
+
+    /// The names in a folder, sorted.
+    fn list(&self, dir: &str) -> io::Result<Vec<String>>;
+
+    /// Where a symbolic link points, as it is written.
+    fn link(&self, path: &str) -> io::Result<String>;
+
+    /// The path with all links followed; it exists.
+    fn canonical(&self, path: &str) -> io::Result<String>;
+
+    /// Runs a command to its end, or to `deadline`: then it and all it started are killed.
+    ///
+    /// An exit status other than 0 is an [`Output`], not an error. The program is looked up on
+    /// PATH unless it holds a `/`; it sees `LC_ALL=C` and no standard input.
+    fn run(&self, program: &str, args: &[&str], deadline: Duration) -> Result<Output, RunError>;
+
+    /// The sizes of mounted filesystems, one result per mount point, in their order; deadline and
+    /// errors as for [`read_all`](Self::read_all).
+    fn statvfs(
+        &self,
+        mount_points: &[String],
+        deadline: Duration,
+    ) -> Vec<io::Result<FilesystemSize>>;
+
+    /// Sends `request` to a Unix stream socket and takes the answer, framed as `framing` says.
+    /// The frame itself is part of what is returned.
+    fn socket_request(
+        &self,
+        path: &str,
+        request: &[u8],
+        framing: Framing,
+        deadline: Duration,
+    ) -> io::Result<Vec<u8>>;
+
+    /// What the kernel calls itself and the machine.
+    fn uname(&self) -> io::Result<Uname>;
+
+    /// The watched machine's time, in milliseconds since the Unix epoch.
+    fn now_ms(&self) -> i64;
+
+    /// What was asked of the machine so far.
+    fn counts(&self) -> Counts;
+
+    /// Reads a file.
+    fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.read_into(path, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Reads a file as text; what is not UTF-8 becomes U+FFFD.
+    fn text(&self, path: &str) -> io::Result<String> {
+        Ok(String::from_utf8_lossy(&self.read(path)?).into_owned())
+    }
+}
+
+/// What a command left behind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Output {
+    /// Its exit status; absent when a signal ended it.
+    pub status: Option<i32>,
+    /// What it printed.
+    pub stdout: Vec<u8>,
+    /// What it complained, cut at [`OUTPUT_LEN_MAX`].
+    pub stderr: Vec<u8>,
+}
+
+/// Why a command gave no output.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// There is no such program.
+    #[error("not installed")]
+    NotFound,
+    /// It is there and could not be started.
+    #[error("could not be started")]
+    Start(#[source] io::Error),
+    /// It was still running at the deadline and was killed.
+    #[error("no end after {0:?}, killed")]
+    TimedOut(Duration),
+    /// An earlier run of the same command was killed and has not ended yet: it hangs in the
+    /// kernel, as commands on a dying disk do. It was not started again.
+    #[error("an earlier run still hangs")]
+    Hung,
+    /// It printed more than [`OUTPUT_LEN_MAX`] and was killed.
+    #[error("printed over {OUTPUT_LEN_MAX} bytes, killed")]
+    TooLong,
+    /// Its output could not be read.
+    #[error("its output could not be read")]
+    Read(#[source] io::Error),
+}
+
+/// The size of a mounted filesystem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FilesystemSize {
+    /// All of it.
+    pub size_bytes: u64,
+    /// What is not used.
+    pub free_bytes: u64,
+    /// What is not used and not kept back for root.
+    pub avail_bytes: u64,
+    /// Inodes it can have; 0 where it has no such notion.
+    pub files: u64,
+    /// Inodes not used.
+    pub files_free: u64,
+    /// Whether it is mounted read-only.
+    pub readonly: bool,
+}
+
+/// How the end of a socket's answer is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// The peer closes the connection.
+    UntilClosed,
+    /// Four bytes, big-endian, give the number of bytes that follow.
+    LengthPrefix,
+}
+
+/// What the kernel calls itself; empty where it does not say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Uname {
+    /// `Linux`.
+    pub sysname: String,
+    /// The kernel's release, such as `6.1.0-18-amd64`.
+    pub release: String,
+    /// The kernel's build.
+    pub version: String,
+    /// `x86_64`, `aarch64` and so on.
+    pub machine: String,
+    /// The host's name.
+    pub nodename: String,
+    /// The NIS domain, mostly `(none)`.
+    pub domainname: String,
+}
+
+/// What was asked of the machine since the host was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Files read, or tried to.
+    pub reads: u64,
+    /// Commands started.
+    pub commands: u64,
+    /// Commands killed at their deadline.
+    pub commands_killed: u64,
+    /// Reads and commands that hang in the kernel at this moment.
+    pub hung: u64,
+}

@@ -1,0 +1,133 @@
+//! The machine this runs on.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use labstat_model::Clock;
+use rustix::fs::StatVfsMountFlags;
+
+use super::command::Commands;
+use super::patience::Patience;
+use super::tree::Tree;
+use super::{Counts, FilesystemSize, Framing, Host, Output, RunError, Uname, socket};
+
+/// How much longer than the deadline it was given an abandonable call may take before it is
+/// abandoned; it should end by itself at its deadline.
+const SOCKET_SLACK: Duration = Duration::from_millis(500);
+
+/// The machine this runs on.
+#[derive(Debug)]
+pub struct RealHost {
+    clock: Arc<dyn Clock>,
+    patience: Patience,
+    commands: Commands,
+    reads: AtomicU64,
+}
+
+impl RealHost {
+    /// The machine, whose time is `clock`'s.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            patience: Patience::default(),
+            commands: Commands::default(),
+            reads: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Host for RealHost {
+    fn read_into(&self, path: &str, into: &mut Vec<u8>) -> io::Result<()> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        Tree::Machine.read_into(path, into)
+    }
+
+    fn read_all(&self, paths: &[String], deadline: Duration) -> Vec<io::Result<Vec<u8>>> {
+        self.reads.fetch_add(paths.len() as u64, Ordering::Relaxed);
+        self.patience.all(paths, deadline, |path| {
+            let mut bytes = Vec::new();
+            Tree::Machine.read_into(path, &mut bytes)?;
+            Ok(bytes)
+        })
+    }
+
+    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+        Tree::Machine.list(dir)
+    }
+
+    fn link(&self, path: &str) -> io::Result<String> {
+        Tree::Machine.link(path)
+    }
+
+    fn canonical(&self, path: &str) -> io::Result<String> {
+        Tree::Machine.canonical(path)
+    }
+
+    fn run(&self, program: &str, args: &[&str], deadline: Duration) -> Result<Output, RunError> {
+        self.commands.run(program, args, deadline)
+    }
+
+    fn statvfs(
+        &self,
+        mount_points: &[String],
+        deadline: Duration,
+    ) -> Vec<io::Result<FilesystemSize>> {
+        self.patience.all(mount_points, deadline, filesystem_size)
+    }
+
+    fn socket_request(
+        &self,
+        path: &str,
+        request: &[u8],
+        framing: Framing,
+        deadline: Duration,
+    ) -> io::Result<Vec<u8>> {
+        let request = request.to_vec();
+        let ask = move |path: &str| socket::ask(path, &request, framing, deadline);
+        let answers = self.patience.all(&[path.to_owned()], deadline + SOCKET_SLACK, ask);
+        answers.into_iter().next().unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    fn uname(&self) -> io::Result<Uname> {
+        let uname = rustix::system::uname();
+        let text = |part: &std::ffi::CStr| part.to_string_lossy().into_owned();
+        Ok(Uname {
+            sysname: text(uname.sysname()),
+            release: text(uname.release()),
+            version: text(uname.version()),
+            machine: text(uname.machine()),
+            nodename: text(uname.nodename()),
+            domainname: text(uname.domainname()),
+        })
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
+    fn counts(&self) -> Counts {
+        let (commands, commands_killed) = self.commands.counts();
+        let hung = self.patience.hung() + self.commands.hung();
+        Counts {
+            reads: self.reads.load(Ordering::Relaxed),
+            commands,
+            commands_killed,
+            hung: hung as u64,
+        }
+    }
+}
+
+fn filesystem_size(mount_point: &str) -> io::Result<FilesystemSize> {
+    let stat = rustix::fs::statvfs(mount_point)?;
+    let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+    Ok(FilesystemSize {
+        size_bytes: bytes(stat.f_blocks),
+        free_bytes: bytes(stat.f_bfree),
+        avail_bytes: bytes(stat.f_bavail),
+        files: stat.f_files,
+        files_free: stat.f_ffree,
+        readonly: stat.f_flag.contains(StatVfsMountFlags::RDONLY),
+    })
+}

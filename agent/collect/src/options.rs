@@ -1,0 +1,102 @@
+//! What a user can say about collecting. Every default is what a lab wants.
+
+use std::time::Duration;
+
+/// All settings of all collectors.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Disks by smartctl.
+    pub smartctl: Smartctl,
+    /// Ceph daemons on this node.
+    pub ceph: Ceph,
+    /// Mounted filesystems.
+    pub filesystems: Filesystems,
+    /// Block devices.
+    pub disks: Disks,
+    /// Network interfaces.
+    pub interfaces: Interfaces,
+}
+
+/// Settings of the smartctl collector.
+#[derive(Debug, Clone)]
+pub struct Smartctl {
+    /// The program: a name looked up on PATH, or a path.
+    pub program: String,
+    /// How long one call for one disk may take. A disk that spins up needs up to 15 s, and a
+    /// dying one can take the kernel's 30 s command timeout.
+    pub device_deadline: Duration,
+    /// How long the search for disks may take.
+    pub scan_deadline: Duration,
+    /// Time between two searches for disks.
+    pub rescan: Duration,
+    /// How long the last values of a disk are kept when it can no longer be read.
+    pub keep_failed: Duration,
+    /// How long the last values of a disk are kept while it says that it sleeps.
+    pub keep_asleep: Duration,
+    /// Disks in place of those found: path and smartctl's device type (`auto` lets it guess).
+    pub devices: Vec<(String, String)>,
+    /// Paths of disks never to be touched.
+    pub exclude: Vec<String>,
+}
+
+impl Default for Smartctl {
+    fn default() -> Self {
+        Self {
+            program: "smartctl".to_owned(),
+            device_deadline: Duration::from_secs(45),
+            scan_deadline: Duration::from_secs(30),
+            rescan: Duration::from_secs(600),
+            keep_failed: Duration::from_secs(3600),
+            keep_asleep: Duration::from_secs(7 * 86_400),
+            devices: Vec::new(),
+            exclude: Vec::new(),
+        }
+    }
+}
+
+/// Settings of the Ceph collector.
+#[derive(Debug, Clone)]
+pub struct Ceph {
+    /// The configuration file, when it is not `/etc/ceph/ceph.conf`.
+    pub conf: Option<String>,
+    /// The folder of the admin sockets.
+    pub run_dir: String,
+    /// How long one daemon may take to answer.
+    pub deadline: Duration,
+}
+
+impl Default for Ceph {
+    fn default() -> Self {
+        Self { conf: None, run_dir: "/var/run/ceph".to_owned(), deadline: Duration::from_secs(5) }
+    }
+}
+
+/// Settings of the filesystem collector.
+#[derive(Debug, Clone)]
+pub struct Filesystems {
+    /// How long all filesystems together may take to tell their sizes. One that does not answer
+    /// (a server that is gone) is reported so, and not asked again until it does.
+    pub deadline: Duration,
+    /// Mount points left out, besides those of the kernel and of containers.
+    pub exclude: Vec<String>,
+}
+
+impl Default for Filesystems {
+    fn default() -> Self {
+        Self { deadline: Duration::from_secs(5), exclude: Vec::new() }
+    }
+}
+
+/// Settings of the block device collector.
+#[derive(Debug, Clone, Default)]
+pub struct Disks {
+    /// Device names left out, besides partitions, RAM disks and loop devices.
+    pub exclude: Vec<String>,
+}
+
+/// Settings of the network interface collectors.
+#[derive(Debug, Clone, Default)]
+pub struct Interfaces {
+    /// Interface names left out.
+    pub exclude: Vec<String>,
+}
