@@ -1,10 +1,41 @@
 //! The history: samples go in and are on disk before the call returns; they come out by matchers
 //! and a time range.
+//!
+//! ```text
+//!  append ─► write: check, join a group ─► db: log row, one fsync ─► state: head, index
+//!                                                                        │ seal (2 h)
+//!  select ◄─ read: head + blobs that overlap ◄─ db: blobs, parts ◄───────┘ merge (1 day), retire
+//! ```
+//!
+//! - `write`: requests are checked in turn and committed in groups; `log` is what a commit writes.
+//! - `state`: what readers see; `index` (labels to series), `head` (newest samples), the blobs.
+//! - `maintain`: head into blobs, small blobs into large ones, old blobs away.
+//! - `blob`, `column`, `varint`: the compressed form; pure.
+//! - `db`: the only place that knows SQL. `salvage`: what to do with a damaged file.
+//!
+//! Invariants. What `append` acknowledged is on disk. A sample is in exactly one of head and
+//! blobs, and moves in one transaction. No two samples of a series have the same time. Readers see
+//! whole groups. Ids of series and blobs are never given twice. Nothing here knows a runtime, a
+//! network or a query language.
+//!
+//! The byte layouts and the tables are in `docs/formats/store.md`.
 
+mod blob;
+mod column;
+mod db;
 mod error;
+mod head;
+mod index;
+mod log;
+mod maintain;
 mod options;
+mod read;
 mod report;
+mod salvage;
+mod state;
 mod store;
+mod varint;
+mod write;
 
 pub use error::{AppendError, MaintainError, OpenError, ReadError};
 pub use options::Options;

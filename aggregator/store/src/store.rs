@@ -1,30 +1,95 @@
-//! The store as its callers see it.
+//! The store as its callers see it, and what its parts share.
 
-use std::path::Path;
-
-use labstat_model::{Labels, Matcher, Metadata, Series, WriteRequest};
-
-use crate::{
-    AppendError, Appended, MaintainError, Maintained, Notice, OpenError, Options, ReadError, Stats,
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{
+    Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };
 
+use labstat_model::{Labels, METRIC_NAME, Matcher, Metadata, Series, WriteRequest};
+use rusqlite::Connection;
+
+use crate::blob::BlobMeta;
+use crate::db::{self, Db, FILE};
+use crate::state::State;
+use crate::varint::Malformed;
+use crate::write::Writer;
+use crate::{
+    AppendError, Appended, MaintainError, Maintained, Notice, OpenError, Options, ReadError, Stats,
+    salvage,
+};
+
+/// Names of the highest cardinalities that [`Stats`] has.
+const CARDINALITIES_MAX: usize = 10;
+
 /// The history of a lab in one directory. All methods may be called from many threads at once.
+///
+/// Locks are taken in this order and never the other way: maintenance, writer, database, state.
 #[derive(Debug)]
-pub struct Store {}
+pub struct Store {
+    path: PathBuf,
+    options: Options,
+    state: RwLock<State>,
+    db: Mutex<Db>,
+    writer: Mutex<Writer>,
+    /// Whether one of the waiting writers commits.
+    leading: Mutex<bool>,
+    /// Rung when a commit has ended.
+    landing: Condvar,
+    readers: Mutex<Vec<Connection>>,
+    maintenance: Mutex<()>,
+    damaged: Mutex<BTreeSet<i64>>,
+    next_blob: AtomicI64,
+    seal_backoff: AtomicUsize,
+    appends: AtomicU64,
+    commits: AtomicU64,
+    /// Holds the directory for this process; the system lets go of it when the process ends,
+    /// however it does.
+    _lock: fs::File,
+}
 
 impl Store {
     /// Opens the store in `dir`, which is made when it is not there.
     ///
     /// A damaged database does not fail: it is set aside, what reads is kept, and the notices say
     /// so.
-    pub fn open(_dir: &Path, _options: Options) -> Result<(Self, Vec<Notice>), OpenError> {
-        Ok((Self {}, Vec::new()))
+    pub fn open(dir: &Path, options: Options) -> Result<(Self, Vec<Notice>), OpenError> {
+        let lock = lock(dir)?;
+        let (db, content, notices) = salvage::open(dir, &options)?;
+        let (next_series, next_blob) = (content.next_series, content.next_blob);
+        let state = State::new(content, options.clock.now_ms());
+        let known = state.index.iter();
+        let known = known.map(|(id, entry)| (id, entry.shelf, &entry.labels, entry.last_ms));
+        let writer = Writer::new(known, next_series);
+        let store = Self {
+            path: dir.join(FILE),
+            options,
+            state: RwLock::new(state),
+            db: Mutex::new(db),
+            writer: Mutex::new(writer),
+            leading: Mutex::new(false),
+            landing: Condvar::new(),
+            readers: Mutex::new(Vec::new()),
+            maintenance: Mutex::new(()),
+            damaged: Mutex::new(BTreeSet::new()),
+            next_blob: AtomicI64::new(next_blob),
+            seal_backoff: AtomicUsize::new(0),
+            appends: AtomicU64::new(0),
+            commits: AtomicU64::new(0),
+            _lock: lock,
+        };
+        Ok((store, notices))
     }
 
     /// Keeps a write; on return all that was accepted is on disk. Writes that arrive together
     /// share one wait for the disk. Of one write, all accepted samples are kept or none.
-    pub fn append(&self, _request: &WriteRequest) -> Result<Appended, AppendError> {
-        Err(AppendError::Closed)
+    pub fn append(&self, request: &WriteRequest) -> Result<Appended, AppendError> {
+        let appended = self.append_grouped(request)?;
+        self.appends.fetch_add(1, Ordering::Relaxed);
+        Ok(appended)
     }
 
     /// The series that fulfil all matchers, with their samples from `start_ms` to `end_ms`, both
@@ -32,78 +97,265 @@ impl Store {
     /// markers are among the samples, as they were sent.
     pub fn select(
         &self,
-        _matchers: &[Matcher],
-        _start_ms: i64,
-        _end_ms: i64,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
     ) -> Result<Vec<Series>, ReadError> {
-        Ok(Vec::new())
+        self.select_series(matchers, start_ms, end_ms)
     }
 
     /// The label sets, sorted, of the series that fulfil any of the matcher lists (all series
-    /// when there is no list) and whose samples reach into the range.
+    /// when there is no list) and whose first and last samples span a stretch of time that
+    /// overlaps the range.
     pub fn series(
         &self,
-        _any: &[Vec<Matcher>],
-        _start_ms: i64,
-        _end_ms: i64,
+        any: &[Vec<Matcher>],
+        start_ms: i64,
+        end_ms: i64,
     ) -> Result<Vec<Labels>, ReadError> {
-        Ok(Vec::new())
+        let mut all = self.any_of(any, start_ms, end_ms, Labels::clone);
+        all.sort_unstable();
+        Ok(all)
     }
 
     /// The label names, sorted, of the same series as [`Store::series`].
     pub fn label_names(
         &self,
-        _any: &[Vec<Matcher>],
-        _start_ms: i64,
-        _end_ms: i64,
+        any: &[Vec<Matcher>],
+        start_ms: i64,
+        end_ms: i64,
     ) -> Result<Vec<String>, ReadError> {
-        Ok(Vec::new())
+        let mut names = BTreeSet::new();
+        self.any_of(any, start_ms, end_ms, |labels| {
+            for (name, _) in labels.iter() {
+                if !names.contains(name) {
+                    names.insert(name.to_owned());
+                }
+            }
+        });
+        Ok(names.into_iter().collect())
     }
 
     /// The values of the label `name`, sorted, of the same series as [`Store::series`].
     pub fn label_values(
         &self,
-        _name: &str,
-        _any: &[Vec<Matcher>],
-        _start_ms: i64,
-        _end_ms: i64,
+        name: &str,
+        any: &[Vec<Matcher>],
+        start_ms: i64,
+        end_ms: i64,
     ) -> Result<Vec<String>, ReadError> {
-        Ok(Vec::new())
+        let mut values = BTreeSet::new();
+        self.any_of(any, start_ms, end_ms, |labels| {
+            if let Some(value) = labels.get(name)
+                && !values.contains(value)
+            {
+                values.insert(value.to_owned());
+            }
+        });
+        Ok(values.into_iter().collect())
     }
 
     /// What senders said of metric families, sorted by name.
     pub fn metadata(&self) -> Vec<Metadata> {
-        Vec::new()
+        self.state().metadata.values().cloned().collect()
     }
 
     /// How much there is.
     pub fn stats(&self) -> Stats {
-        Stats::default()
+        let mut stats = Stats {
+            file_bytes: self.file_bytes(),
+            appends: self.appends.load(Ordering::Relaxed),
+            commits: self.commits.load(Ordering::Relaxed),
+            damaged_blobs: self.damaged().len(),
+            ..Stats::default()
+        };
+        let state = self.state();
+        stats.series = state.index.len();
+        stats.label_pairs = state.index.pairs_len();
+        for head in state.heads() {
+            stats.head_series = stats.head_series.max(head.series_len());
+            stats.head_samples += head.samples_len();
+            stats.head_bytes += head.size_bytes();
+        }
+        for meta in state.blobs() {
+            stats.blobs += 1;
+            stats.sealed_samples += meta.samples;
+            stats.sealed_bytes += meta.size_bytes;
+        }
+        let spans = state.index.iter().filter(|(_, entry)| entry.first_ms <= entry.last_ms);
+        for (_, entry) in spans {
+            let oldest_ms = stats.oldest_ms.unwrap_or(i64::MAX).min(entry.first_ms);
+            let newest_ms = stats.newest_ms.unwrap_or(i64::MIN).max(entry.last_ms);
+            (stats.oldest_ms, stats.newest_ms) = (Some(oldest_ms), Some(newest_ms));
+        }
+        cardinalities(&state, &mut stats);
+        stats
     }
 
     /// A small document kept under `key`, as [`Store::document_put`] got it.
-    pub fn document_get(&self, _key: &str) -> Result<Option<Vec<u8>>, ReadError> {
-        Ok(None)
+    pub fn document_get(&self, key: &str) -> Result<Option<Vec<u8>>, ReadError> {
+        self.with_reader(|conn| db::document(conn, key))
+            .map_err(|cause| self.read_error("read a document", cause))
     }
 
     /// Keeps a small document under `key`, in place of what was there; on return it is on disk.
-    pub fn document_put(&self, _key: &str, _document: &[u8]) -> Result<(), AppendError> {
-        Err(AppendError::Closed)
+    pub fn document_put(&self, key: &str, document: &[u8]) -> Result<(), AppendError> {
+        self.db().document_put(key, document)
     }
 
     /// Does what is due: seals the head, merges small blobs, drops what is past the retention.
     /// To be called every minute or so; one call does a bounded amount of work.
-    pub fn maintain(&self, _now_ms: i64) -> Result<Maintained, MaintainError> {
-        Ok(Maintained::default())
+    pub fn maintain(&self, now_ms: i64) -> Result<Maintained, MaintainError> {
+        self.maintain_due(now_ms)
     }
 
     /// Seals and merges all there is, and answers when it is on disk.
     pub fn compact(&self) -> Result<Maintained, MaintainError> {
-        Ok(Maintained::default())
+        self.compact_all()
     }
 
-    /// Ends the store: later writes are refused, and the files are left as small as they are.
+    /// Ends the taking of writes, and moves SQLite's write-ahead log into the database. What is
+    /// in the head stays in the log until the next start. Reads still work.
     pub fn close(&self) -> Result<(), AppendError> {
-        Ok(())
+        self.writer().close();
+        let _alone = self.maintenance.lock().unwrap_or_else(PoisonError::into_inner);
+        self.db().checkpoint()
     }
+}
+
+/// What the parts of the store share.
+impl Store {
+    pub(crate) fn options(&self) -> &Options {
+        &self.options
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn db(&self) -> MutexGuard<'_, Db> {
+        self.db.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn leading(&self) -> &Mutex<bool> {
+        &self.leading
+    }
+
+    pub(crate) fn landing(&self) -> &Condvar {
+        &self.landing
+    }
+
+    pub(crate) fn readers(&self) -> &Mutex<Vec<Connection>> {
+        &self.readers
+    }
+
+    pub(crate) fn maintenance(&self) -> &Mutex<()> {
+        &self.maintenance
+    }
+
+    pub(crate) fn count_commit(&self) {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn seal_backoff(&self) -> usize {
+        self.seal_backoff.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_seal_backoff(&self, samples: usize) {
+        self.seal_backoff.store(samples, Ordering::Relaxed);
+    }
+
+    /// The id for a new blob.
+    pub(crate) fn next_blob(&self) -> i64 {
+        self.next_blob.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_damaged(&self, blob: i64) -> bool {
+        self.damaged().contains(&blob)
+    }
+
+    /// Leaves a damaged blob out of all answers from now on. It stays in the file.
+    pub(crate) fn set_damaged(&self, meta: &BlobMeta, cause: Malformed) {
+        if self.damaged().insert(meta.id) {
+            tracing::warn!(
+                blob = meta.id,
+                first_ms = meta.first_ms,
+                last_ms = meta.last_ms,
+                samples = meta.samples,
+                %cause,
+                "a blob is damaged and left out of answers"
+            );
+        }
+    }
+
+    fn damaged(&self) -> MutexGuard<'_, BTreeSet<i64>> {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn file_bytes(&self) -> u64 {
+        let files = ["", "-wal", "-shm"].map(|suffix| {
+            let mut name = self.path.clone().into_os_string();
+            name.push(suffix);
+            fs::metadata(name).map_or(0, |file| file.len())
+        });
+        files.iter().sum()
+    }
+}
+
+/// Makes the directory and holds it for this process alone.
+///
+/// The lock is on the directory itself, so that nothing but SQLite's files lies in it.
+fn lock(dir: &Path) -> Result<fs::File, OpenError> {
+    let path = || dir.to_owned();
+    fs::create_dir_all(dir).map_err(|cause| match cause.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            OpenError::NotWritable { path: path(), cause }
+        }
+        _ => OpenError::CreateDir { path: path(), cause },
+    })?;
+    let file =
+        fs::File::open(dir).map_err(|cause| OpenError::NotWritable { path: path(), cause })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(OpenError::InUse { path: path() }),
+        Err(fs::TryLockError::Error(cause)) => Err(OpenError::NotWritable { path: path(), cause }),
+    }
+}
+
+fn cardinalities(state: &State, stats: &mut Stats) {
+    let mut names = BTreeMap::new();
+    let mut pairs = Vec::new();
+    for (name, values) in state.index.cardinalities() {
+        for (value, series) in values {
+            *names.entry(name).or_insert(0_usize) += 1;
+            if name == METRIC_NAME {
+                stats.metric_names.push((value.to_owned(), series));
+            }
+            pairs.push(((name, value), series));
+        }
+    }
+    stats.label_names = names.into_iter().map(|(name, len)| (name.to_owned(), len)).collect();
+    keep_largest(&mut stats.metric_names);
+    keep_largest(&mut stats.label_names);
+    keep_largest(&mut pairs);
+    let owned = |((name, value), len): ((&str, &str), usize)| ((name.into(), value.into()), len);
+    stats.pairs = pairs.into_iter().map(owned).collect();
+}
+
+/// The largest counts first, and among equal ones by name.
+fn keep_largest<T: Ord>(counts: &mut Vec<(T, usize)>) {
+    counts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    counts.truncate(CARDINALITIES_MAX);
 }

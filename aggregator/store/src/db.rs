@@ -1,0 +1,540 @@
+//! The database file: schema, settings, and every statement the store runs.
+//!
+//! One SQLite file in WAL mode with `synchronous=FULL`: a commit is on the disk when it returns,
+//! and whatever belongs together is one transaction. The tables are described in
+//! `docs/formats/store.md`. Nothing above this module knows SQL.
+
+use std::path::{Path, PathBuf};
+
+use labstat_model::{Kind, Labels, Metadata};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, params};
+
+use crate::blob::{self, Blob, BlobMeta, part_key};
+use crate::error::AppendError;
+use crate::log::{self, Entry};
+use crate::varint::{checksum, seal, unseal};
+
+/// The database file in the data directory.
+pub(crate) const FILE: &str = "labstat.db";
+
+/// Says that a SQLite file is ours ("LSTA").
+const APPLICATION_ID: i64 = 0x4c53_5441;
+
+/// The newest format this version reads, and the one it writes.
+pub(crate) const FORMAT: i64 = 1;
+
+/// Kibibytes of pages a connection keeps: the kernel caches the file, so little is needed.
+const CACHE_KIB: i64 = 1024;
+
+/// The write-ahead log is cut back to this after a checkpoint.
+const WAL_LEN_MAX: i64 = 8 * 1024 * 1024;
+
+/// Pages of the write-ahead log that start a checkpoint (4 MiB).
+const CHECKPOINT_PAGES: i64 = 1000;
+
+/// Free pages are given back to the file system when they are more than this and more than a
+/// tenth of the file; below that, new blobs will fill them.
+const FREE_PAGES_MIN: i64 = 4096;
+
+/// Free pages given back at a time, so that no maintenance stalls the writers.
+const VACUUM_PAGES: i64 = 2048;
+
+const SCHEMA: &str = "
+CREATE TABLE series (id INTEGER PRIMARY KEY AUTOINCREMENT, shelf INTEGER NOT NULL, labels BLOB NOT NULL);
+CREATE TABLE spans (id INTEGER PRIMARY KEY, first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL, checksum INTEGER NOT NULL);
+CREATE TABLE log (id INTEGER PRIMARY KEY, record BLOB NOT NULL);
+CREATE TABLE blobs (id INTEGER PRIMARY KEY AUTOINCREMENT, shelf INTEGER NOT NULL, level INTEGER NOT NULL,
+  first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL, samples INTEGER NOT NULL, parts INTEGER NOT NULL,
+  size_bytes INTEGER NOT NULL, checksum INTEGER NOT NULL, directory BLOB NOT NULL);
+CREATE TABLE parts (id INTEGER PRIMARY KEY, content BLOB NOT NULL);
+CREATE TABLE metadata (family TEXT PRIMARY KEY, kind TEXT NOT NULL, help TEXT NOT NULL, unit TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE documents (key TEXT PRIMARY KEY, document BLOB NOT NULL) WITHOUT ROWID;
+";
+
+/// Why a database cannot be used.
+#[derive(Debug)]
+pub(crate) enum Unusable {
+    /// It is damaged, or not ours; the text says how.
+    Damaged(String),
+    /// It is of a newer format.
+    Version(i64),
+    /// Something else is wrong: rights, space, memory.
+    Other(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Unusable {
+    fn from(cause: rusqlite::Error) -> Self {
+        if is_damage(&cause) { Self::Damaged(cause.to_string()) } else { Self::Other(cause) }
+    }
+}
+
+/// Whether SQLite says that the file itself is broken. A value of another type than the schema
+/// has, or a table that is not there, is damage too: we never write such.
+pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
+    match error.sqlite_error_code() {
+        Some(code) => matches!(
+            code,
+            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown
+        ),
+        None => !matches!(error, rusqlite::Error::InvalidPath(_)),
+    }
+}
+
+/// Turns what SQLite said into what the caller of a write should know.
+pub(crate) fn write_error(path: &Path, cause: &rusqlite::Error) -> AppendError {
+    let path = path.to_owned();
+    let extended = cause.sqlite_error().map_or(0, |error| error.extended_code);
+    match cause.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => AppendError::StorageFull { path },
+        // The index of the write-ahead log could not be made larger.
+        _ if extended == rusqlite::ffi::SQLITE_IOERR_SHMSIZE => AppendError::StorageFull { path },
+        Some(ErrorCode::ReadOnly) => AppendError::ReadOnly { path },
+        _ => AppendError::Database { path, cause: cause.to_string() },
+    }
+}
+
+/// All that is read at start.
+#[derive(Debug, Default)]
+pub(crate) struct Content {
+    pub(crate) series: Vec<(u32, u32, Labels)>,
+    pub(crate) spans: Vec<(u32, i64, i64)>,
+    pub(crate) blobs: Vec<BlobMeta>,
+    pub(crate) log: Vec<Vec<Entry>>,
+    pub(crate) metadata: Vec<Metadata>,
+    pub(crate) next_series: u32,
+    pub(crate) next_blob: i64,
+}
+
+/// A group of writes, to be stored all or not at all.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    pub(crate) series: Vec<(u32, u32, Labels)>,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) metadata: Vec<Metadata>,
+}
+
+impl Group {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.series.is_empty() && self.entries.is_empty() && self.metadata.is_empty()
+    }
+}
+
+/// The connection that writes.
+#[derive(Debug)]
+pub(crate) struct Db {
+    conn: Connection,
+    path: PathBuf,
+    next_log: i64,
+}
+
+impl Db {
+    /// Opens the database, or makes one.
+    pub(crate) fn open(path: &Path, size_max_bytes: Option<u64>) -> Result<Self, Unusable> {
+        let conn = Connection::open(path)?;
+        set_up(&conn)?;
+        if let Some(size_max) = size_max_bytes {
+            let page: i64 = conn.pragma_query_value(None, "page_size", |row| row.get(0))?;
+            let pages = i64::try_from(size_max).unwrap_or(i64::MAX) / page.max(1);
+            conn.pragma_update(None, "max_page_count", pages.max(1))?;
+        }
+        let next_log =
+            conn.query_row("SELECT coalesce(max(id), 0) + 1 FROM log", [], |row| row.get(0))?;
+        Ok(Self { conn, path: path.to_owned(), next_log })
+    }
+
+    /// Reads all that is kept in memory, and checks it.
+    pub(crate) fn load(&self) -> Result<Content, Unusable> {
+        let conn = &self.conn;
+        let content = Content {
+            series: series(conn)?,
+            spans: spans(conn)?,
+            blobs: blobs(conn)?,
+            log: log_records(conn)?,
+            metadata: metadata(conn)?,
+            next_series: next(conn, "series")?,
+            next_blob: next(conn, "blobs")?,
+        };
+        // The right edge of the largest table is where the next seal writes.
+        conn.query_row("SELECT max(id) FROM parts", [], |row| row.get::<_, Option<i64>>(0))?;
+        Ok(content)
+    }
+
+    /// Stores a group of writes; on return it is on the disk.
+    pub(crate) fn commit(&mut self, group: &Group) -> Result<(), AppendError> {
+        let next_log = self.next_log;
+        self.transaction(|tx| {
+            insert_series(tx, &group.series)?;
+            if !group.entries.is_empty() {
+                let record = log::encode(next_log, &group.entries);
+                tx.prepare_cached("INSERT INTO log (id, record) VALUES (?1, ?2)")?
+                    .execute(params![next_log, record])?;
+            }
+            group.metadata.iter().try_for_each(|metadata| insert_metadata(tx, metadata))
+        })?;
+        if !group.entries.is_empty() {
+            self.next_log += 1;
+        }
+        Ok(())
+    }
+
+    /// The newest log record's id.
+    pub(crate) fn log_last(&self) -> i64 {
+        self.next_log - 1
+    }
+
+    /// Stores blobs in place of the log up to `log_last`.
+    pub(crate) fn seal(
+        &mut self,
+        sealed: &[Blob],
+        spans: &[(u32, i64, i64)],
+        log_last: i64,
+    ) -> Result<(), AppendError> {
+        self.transaction(|tx| {
+            sealed.iter().try_for_each(|blob| insert_blob(tx, blob))?;
+            insert_spans(tx, spans)?;
+            tx.execute("DELETE FROM log WHERE id <= ?1", [log_last]).map(drop)
+        })
+    }
+
+    /// Stores blobs in place of others.
+    pub(crate) fn replace(&mut self, new: &[Blob], old: &[BlobMeta]) -> Result<(), AppendError> {
+        self.transaction(|tx| {
+            new.iter().try_for_each(|blob| insert_blob(tx, blob))?;
+            old.iter().try_for_each(|meta| delete_blob(tx, meta))
+        })
+    }
+
+    /// Forgets series of which nothing is stored.
+    pub(crate) fn drop_series(&mut self, ids: &[u32]) -> Result<(), AppendError> {
+        self.transaction(|tx| {
+            for id in ids {
+                tx.prepare_cached("DELETE FROM series WHERE id = ?1")?.execute([id])?;
+                tx.prepare_cached("DELETE FROM spans WHERE id = ?1")?.execute([id])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Keeps a document.
+    pub(crate) fn document_put(&mut self, key: &str, document: &[u8]) -> Result<(), AppendError> {
+        self.transaction(|tx| insert_document(tx, key, document))
+    }
+
+    /// Gives free pages back to the file system: a bounded number of them, or all.
+    pub(crate) fn shrink(&self, all: bool) -> Result<(), AppendError> {
+        let run = || -> rusqlite::Result<()> {
+            let pragma =
+                |name| self.conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+            let free = pragma("freelist_count")?;
+            if all || (free > FREE_PAGES_MIN && free > pragma("page_count")? / 10) {
+                let pages = if all { free } else { VACUUM_PAGES };
+                let sql = format!("PRAGMA incremental_vacuum({pages})");
+                let mut statement = self.conn.prepare(&sql)?;
+                let mut rows = statement.query([])?;
+                while rows.next()?.is_some() {}
+            }
+            Ok(())
+        };
+        run().map_err(|cause| write_error(&self.path, &cause))
+    }
+
+    /// Moves the write-ahead log into the database and empties it.
+    pub(crate) fn checkpoint(&self) -> Result<(), AppendError> {
+        self.conn
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+            .map_err(|cause| write_error(&self.path, &cause))
+    }
+
+    /// Runs `work` in a transaction: all of it or nothing.
+    fn transaction(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<()>,
+    ) -> Result<(), AppendError> {
+        let run = || {
+            let tx = self.conn.transaction()?;
+            work(&tx)?;
+            tx.commit()
+        };
+        run().map_err(|cause| write_error(&self.path, &cause))
+    }
+}
+
+/// Rows that salvage writes into a fresh database.
+impl Db {
+    /// Stores rows as they are.
+    pub(crate) fn keep(&mut self, rows: &[Row]) -> Result<(), AppendError> {
+        self.transaction(|tx| rows.iter().try_for_each(|row| row.insert(tx)))
+    }
+
+    /// Keeps ids that were seen anywhere from being given again.
+    pub(crate) fn reserve(&mut self, series: u32, blob: i64) -> Result<(), AppendError> {
+        self.transaction(|tx| {
+            tx.execute("DELETE FROM sqlite_sequence", [])?;
+            let sql =
+                "INSERT INTO sqlite_sequence (name, seq) VALUES ('series', ?1), ('blobs', ?2)";
+            tx.execute(sql, params![series, blob]).map(drop)
+        })
+    }
+}
+
+/// A row that was read from a damaged database and is whole.
+#[derive(Debug)]
+pub(crate) enum Row {
+    Series(u32, u32, Labels),
+    Span(u32, i64, i64),
+    Log(i64, Vec<u8>),
+    Blob(Blob),
+    Metadata(Metadata),
+    Document(String, Vec<u8>),
+}
+
+impl Row {
+    fn insert(&self, tx: &Transaction<'_>) -> rusqlite::Result<()> {
+        match self {
+            Self::Series(id, shelf, labels) => insert_series(tx, &[(*id, *shelf, labels.clone())]),
+            Self::Span(id, first_ms, last_ms) => insert_spans(tx, &[(*id, *first_ms, *last_ms)]),
+            Self::Log(id, record) => tx
+                .prepare_cached("INSERT INTO log (id, record) VALUES (?1, ?2)")?
+                .execute(params![id, record])
+                .map(drop),
+            Self::Blob(blob) => insert_blob(tx, blob),
+            Self::Metadata(metadata) => insert_metadata(tx, metadata),
+            Self::Document(key, document) => insert_document(tx, key, document),
+        }
+    }
+}
+
+/// A connection that only reads.
+pub(crate) fn reader(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    Ok(conn)
+}
+
+/// The directory row of a blob; `None` when the blob is gone.
+pub(crate) fn directory(conn: &Connection, blob: i64) -> rusqlite::Result<Option<Vec<u8>>> {
+    conn.prepare_cached("SELECT directory FROM blobs WHERE id = ?1")?
+        .query_row([blob], |row| row.get(0))
+        .optional()
+}
+
+/// A part row of a blob.
+pub(crate) fn part(conn: &Connection, blob: i64, part: u32) -> rusqlite::Result<Option<Vec<u8>>> {
+    conn.prepare_cached("SELECT content FROM parts WHERE id = ?1")?
+        .query_row([part_key(blob, part)], |row| row.get(0))
+        .optional()
+}
+
+/// A document; an error when it is damaged.
+pub(crate) fn document(conn: &Connection, key: &str) -> rusqlite::Result<Option<Vec<u8>>> {
+    let row: Option<Vec<u8>> = conn
+        .prepare_cached("SELECT document FROM documents WHERE key = ?1")?
+        .query_row([key], |row| row.get(0))
+        .optional()?;
+    row.map(|row| open_document(key, &row)).transpose()
+}
+
+/// Checks a document row. The key is in the checksum, so that no document passes for another.
+pub(crate) fn open_document(key: &str, row: &[u8]) -> rusqlite::Result<Vec<u8>> {
+    unseal(document_key(key), row).map(<[u8]>::to_vec).map_err(|cause| malformed(cause.to_string()))
+}
+
+fn document_key(key: &str) -> i64 {
+    i64::from(checksum(&[], key.as_bytes()))
+}
+
+fn malformed(text: String) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, text.into())
+}
+
+fn set_up(conn: &Connection) -> Result<(), Unusable> {
+    let pragma = |name| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    // Nothing but this process writes; a tool that reads or backs up may hold a lock for a moment.
+    conn.busy_timeout(std::time::Duration::from_secs(10))?;
+    let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if tables == 0 {
+        conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    } else if pragma("application_id")? != APPLICATION_ID {
+        return Err(Unusable::Damaged("it is not a labstat database".to_owned()));
+    }
+    let format = pragma("user_version")?;
+    if format > FORMAT {
+        return Err(Unusable::Version(format));
+    }
+    conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    conn.pragma_update(None, "journal_size_limit", WAL_LEN_MAX)?;
+    conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    conn.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+    conn.pragma_update(None, "synchronous", "FULL")?;
+    if tables == 0 {
+        let marks = format!("PRAGMA application_id={APPLICATION_ID};PRAGMA user_version={FORMAT};");
+        conn.execute_batch(&format!("BEGIN;{SCHEMA}{marks}COMMIT;"))?;
+    }
+    Ok(())
+}
+
+fn next<T: TryFrom<i64> + Default>(conn: &Connection, table: &str) -> Result<T, Unusable> {
+    let sql = "SELECT seq FROM sqlite_sequence WHERE name = ?1";
+    let last: Option<i64> = conn.query_row(sql, [table], |row| row.get(0)).optional()?;
+    let next = last.unwrap_or(0).checked_add(1).and_then(|next| T::try_from(next).ok());
+    next.ok_or_else(|| Unusable::Damaged(format!("ids of {table} are used up")))
+}
+
+fn series(conn: &Connection) -> Result<Vec<(u32, u32, Labels)>, Unusable> {
+    let mut statement = conn.prepare("SELECT id, shelf, labels FROM series ORDER BY id")?;
+    let rows = statement.query_map([], series_row)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Reads `id, shelf, labels`.
+pub(crate) fn series_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<(u32, u32, Labels)> {
+    let (id, shelf): (u32, u32) = (row.get(0)?, row.get(1)?);
+    let content = row.get_ref(2)?.as_blob()?;
+    let labels = unseal(series_key(id, shelf), content).and_then(blob::labels);
+    Ok((id, shelf, labels.map_err(|cause| malformed(format!("series {id}: {cause}")))?))
+}
+
+fn series_key(id: u32, shelf: u32) -> i64 {
+    (i64::from(id) << 32) | i64::from(shelf)
+}
+
+fn spans(conn: &Connection) -> Result<Vec<(u32, i64, i64)>, Unusable> {
+    let mut statement =
+        conn.prepare("SELECT id, first_ms, last_ms, checksum FROM spans ORDER BY id")?;
+    let rows = statement.query_map([], span_row)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Reads `id, first_ms, last_ms, checksum`.
+pub(crate) fn span_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<(u32, i64, i64)> {
+    let (id, first_ms, last_ms): (u32, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+    if checksum(&[i64::from(id), first_ms, last_ms], b"") != row.get::<_, u32>(3)? {
+        return Err(malformed(format!("range of series {id}: malformed checksum")));
+    }
+    Ok((id, first_ms, last_ms))
+}
+
+fn blobs(conn: &Connection) -> Result<Vec<BlobMeta>, Unusable> {
+    let sql = format!("SELECT {BLOB_COLUMNS} FROM blobs ORDER BY id");
+    let mut statement = conn.prepare(&sql)?;
+    let rows = statement.query_map([], blob_row)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// What [`blob_row`] reads.
+pub(crate) const BLOB_COLUMNS: &str =
+    "id, shelf, level, first_ms, last_ms, samples, parts, size_bytes, checksum";
+
+/// Reads [`BLOB_COLUMNS`].
+pub(crate) fn blob_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<BlobMeta> {
+    let meta = BlobMeta {
+        id: row.get(0)?,
+        shelf: row.get(1)?,
+        level: row.get(2)?,
+        first_ms: row.get(3)?,
+        last_ms: row.get(4)?,
+        samples: row.get::<_, i64>(5)?.cast_unsigned(),
+        parts: row.get(6)?,
+        size_bytes: row.get::<_, i64>(7)?.cast_unsigned(),
+    };
+    if meta.checksum() != row.get::<_, u32>(8)? {
+        return Err(malformed(format!("blob {}: malformed checksum", meta.id)));
+    }
+    Ok(meta)
+}
+
+fn log_records(conn: &Connection) -> Result<Vec<Vec<Entry>>, Unusable> {
+    let mut statement = conn.prepare("SELECT id, record FROM log ORDER BY id")?;
+    let rows = statement.query_map([], |row| {
+        let id = row.get(0)?;
+        log::decode(id, row.get_ref(1)?.as_blob()?)
+            .map_err(|cause| malformed(format!("log record {id}: {cause}")))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn metadata(conn: &Connection) -> Result<Vec<Metadata>, Unusable> {
+    let mut statement = conn.prepare("SELECT family, kind, help, unit FROM metadata")?;
+    let rows = statement.query_map([], metadata_row)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Reads `family, kind, help, unit`.
+pub(crate) fn metadata_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Metadata> {
+    let kind: String = row.get(1)?;
+    let kinds = [Kind::Counter, Kind::Gauge, Kind::Histogram, Kind::Summary];
+    let kind = kinds.into_iter().find(|known| known.as_str() == kind).unwrap_or(Kind::Untyped);
+    Ok(Metadata { family: row.get(0)?, kind, help: row.get(2)?, unit: row.get(3)? })
+}
+
+fn insert_series(tx: &Transaction<'_>, series: &[(u32, u32, Labels)]) -> rusqlite::Result<()> {
+    let mut insert =
+        tx.prepare_cached("INSERT INTO series (id, shelf, labels) VALUES (?1, ?2, ?3)")?;
+    for (id, shelf, labels) in series {
+        let mut content = Vec::with_capacity(128);
+        blob::push_labels(&mut content, labels);
+        seal(series_key(*id, *shelf), &mut content);
+        insert.execute(params![id, shelf, content])?;
+    }
+    Ok(())
+}
+
+fn insert_spans(tx: &Transaction<'_>, spans: &[(u32, i64, i64)]) -> rusqlite::Result<()> {
+    let mut insert = tx.prepare_cached(
+        "INSERT OR REPLACE INTO spans (id, first_ms, last_ms, checksum) VALUES (?1, ?2, ?3, ?4)",
+    )?;
+    for (id, first_ms, last_ms) in spans {
+        let crc = checksum(&[i64::from(*id), *first_ms, *last_ms], b"");
+        insert.execute(params![id, first_ms, last_ms, crc])?;
+    }
+    Ok(())
+}
+
+fn insert_blob(tx: &Transaction<'_>, blob: &Blob) -> rusqlite::Result<()> {
+    let Blob { meta, directory, parts } = blob;
+    let sql = format!(
+        "INSERT INTO blobs ({BLOB_COLUMNS}, directory) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)"
+    );
+    tx.prepare_cached(&sql)?.execute(params![
+        meta.id,
+        meta.shelf,
+        meta.level,
+        meta.first_ms,
+        meta.last_ms,
+        meta.samples.cast_signed(),
+        meta.parts,
+        meta.size_bytes.cast_signed(),
+        meta.checksum(),
+        directory
+    ])?;
+    let mut insert = tx.prepare_cached("INSERT INTO parts (id, content) VALUES (?1, ?2)")?;
+    for (part, content) in (0..).zip(parts) {
+        insert.execute(params![part_key(meta.id, part), content])?;
+    }
+    Ok(())
+}
+
+fn delete_blob(tx: &Transaction<'_>, meta: &BlobMeta) -> rusqlite::Result<()> {
+    tx.prepare_cached("DELETE FROM blobs WHERE id = ?1")?.execute([meta.id])?;
+    tx.prepare_cached("DELETE FROM parts WHERE id >= ?1 AND id < ?2")?
+        .execute(params![part_key(meta.id, 0), part_key(meta.id + 1, 0)])
+        .map(drop)
+}
+
+fn insert_metadata(tx: &Transaction<'_>, metadata: &Metadata) -> rusqlite::Result<()> {
+    let Metadata { family, kind, help, unit } = metadata;
+    tx.prepare_cached(
+        "INSERT OR REPLACE INTO metadata (family, kind, help, unit) VALUES (?1, ?2, ?3, ?4)",
+    )?
+    .execute(params![family, kind.as_str(), help, unit])
+    .map(drop)
+}
+
+fn insert_document(tx: &Transaction<'_>, key: &str, document: &[u8]) -> rusqlite::Result<()> {
+    let mut row = document.to_vec();
+    seal(document_key(key), &mut row);
+    tx.prepare_cached("INSERT OR REPLACE INTO documents (key, document) VALUES (?1, ?2)")?
+        .execute(params![key, row])
+        .map(drop)
+}

@@ -1,0 +1,376 @@
+//! The read path: which series, then their samples from the head and from the blobs that overlap.
+//!
+//! Readers hold the lock of the state only while they copy what they need of it. The database is
+//! read in a transaction of its own, which no writer waits for. A blob that maintenance replaced
+//! in between is missing then, and the read starts anew.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::PoisonError;
+
+use labstat_model::{Labels, Matcher, Series};
+use rusqlite::Connection;
+
+use crate::ReadError;
+use crate::blob::{BlobMeta, Column, Directory, unpack_part};
+use crate::db;
+use crate::head::{Head, HeadSeries};
+use crate::store::Store;
+use crate::varint::Malformed;
+use crate::write::Known;
+
+/// A read that meets replaced blobs starts anew this often. Maintenance replaces a few blobs a
+/// second at the most, and a read takes less than that.
+const ATTEMPTS_MAX: usize = 16;
+
+/// Connections kept for the next reads; each holds up to a mebibyte of pages.
+const CONNECTIONS_KEPT_MAX: usize = 4;
+
+/// Samples of one series in a stretch of time, ascending.
+#[derive(Debug, Default)]
+pub(crate) struct Piece {
+    pub(crate) times: Vec<i64>,
+    pub(crate) values: Vec<f64>,
+}
+
+/// One piece of several: in order, each time once. Pieces mostly follow each other in time.
+pub(crate) fn combine(mut pieces: Vec<Piece>) -> Piece {
+    pieces.retain(|piece| !piece.times.is_empty());
+    pieces.sort_by_key(|piece| piece.times.first().copied());
+    let follows = |pair: &[Piece]| match pair {
+        [a, b] => a.times.last() < b.times.first(),
+        _ => true,
+    };
+    if pieces.windows(2).all(follows) {
+        let mut rest = pieces.into_iter();
+        let mut all = rest.next().unwrap_or_default();
+        for piece in rest {
+            all.times.extend(piece.times);
+            all.values.extend(piece.values);
+        }
+        return all;
+    }
+    let mut samples: Vec<(i64, f64)> =
+        pieces.into_iter().flat_map(|piece| piece.times.into_iter().zip(piece.values)).collect();
+    samples.sort_by_key(|(time_ms, _)| *time_ms);
+    samples.dedup_by_key(|(time_ms, _)| *time_ms);
+    let (times, values) = samples.into_iter().unzip();
+    Piece { times, values }
+}
+
+/// What a read needs of the state, copied.
+struct Snapshot {
+    series: Vec<(u32, Labels, Vec<HeadSeries>)>,
+    /// By shelf: the ids, sorted, and the blobs that overlap.
+    shelves: BTreeMap<u32, (Vec<u32>, Vec<BlobMeta>)>,
+}
+
+/// Why a blob gave nothing.
+pub(crate) enum Failed {
+    /// It was replaced since.
+    Gone,
+    /// It is damaged.
+    Damaged(Malformed),
+    /// The database could not be read.
+    Database(rusqlite::Error),
+}
+
+impl From<Malformed> for Failed {
+    fn from(cause: Malformed) -> Self {
+        Self::Damaged(cause)
+    }
+}
+
+impl From<rusqlite::Error> for Failed {
+    fn from(cause: rusqlite::Error) -> Self {
+        if db::is_damage(&cause) {
+            return Self::Damaged(Malformed("database page"));
+        }
+        Self::Database(cause)
+    }
+}
+
+/// Reads single columns of a blob, and decompresses each part once when they come in order.
+pub(crate) struct BlobReader<'a> {
+    conn: &'a Connection,
+    meta: BlobMeta,
+    pub(crate) directory: Directory,
+    part: Option<(u32, Vec<u8>)>,
+}
+
+impl<'a> BlobReader<'a> {
+    pub(crate) fn open(conn: &'a Connection, meta: BlobMeta) -> Result<Self, Failed> {
+        let row = db::directory(conn, meta.id)?.ok_or(Failed::Gone)?;
+        let directory = Directory::read(meta.id, &row)?;
+        Ok(Self { conn, meta, directory, part: None })
+    }
+
+    /// The samples of a column from `start_ms` to `end_ms`.
+    pub(crate) fn piece(
+        &mut self,
+        column: &Column,
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Piece, Failed> {
+        self.directory.decode_times(column)?;
+        let times = self.directory.times(column);
+        let from = times.partition_point(|&time_ms| time_ms < start_ms);
+        let to = times.partition_point(|&time_ms| time_ms <= end_ms);
+        let Some(wanted) = times.get(from..to).filter(|wanted| !wanted.is_empty()) else {
+            return Ok(Piece::default());
+        };
+        let part = match self.part.take() {
+            Some((part, content)) if part == column.part => content,
+            _ => {
+                // The directory was there in the same transaction, so a missing part is damage.
+                let row = db::part(self.conn, self.meta.id, column.part)?;
+                let row = row.ok_or(Malformed("blob: a part is missing"))?;
+                unpack_part(self.meta.id, column.part, &row)?
+            }
+        };
+        let values = column.values(&part, times.len());
+        self.part = Some((column.part, part));
+        let mut values = values?;
+        values.truncate(to);
+        values.drain(..from.min(values.len()));
+        Ok(Piece { times: wanted.to_vec(), values })
+    }
+
+    /// Calls `each` with the samples of the sorted `ids` that are in this blob.
+    fn pieces(
+        &mut self,
+        ids: &[u32],
+        (start_ms, end_ms): (i64, i64),
+        mut each: impl FnMut(u32, Piece),
+    ) -> Result<(), Failed> {
+        let columns: Vec<Column> = self
+            .directory
+            .columns
+            .iter()
+            .filter(|column| ids.binary_search(&column.series).is_ok())
+            .copied()
+            .collect();
+        for column in columns {
+            each(column.series, self.piece(&column, start_ms, end_ms)?);
+        }
+        Ok(())
+    }
+}
+
+impl Store {
+    pub(crate) fn select_series(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<Series>, ReadError> {
+        for _ in 0..ATTEMPTS_MAX {
+            let snapshot = self.snapshot(matchers, start_ms, end_ms);
+            if let Some(series) = self.read(snapshot, start_ms, end_ms)? {
+                return Ok(series);
+            }
+        }
+        Err(ReadError::Unsettled)
+    }
+
+    fn snapshot(&self, matchers: &[Matcher], start_ms: i64, end_ms: i64) -> Snapshot {
+        let state = self.state();
+        let mut snapshot = Snapshot { series: Vec::new(), shelves: BTreeMap::new() };
+        for id in state.index.select(matchers, start_ms, end_ms) {
+            let Some(entry) = state.index.get(id) else { continue };
+            let heads = state.heads().filter_map(|head: &Head| head.get(id));
+            let heads = heads.cloned().collect();
+            snapshot.series.push((id, entry.labels.clone(), heads));
+            let shelf = snapshot.shelves.entry(entry.shelf).or_insert_with(|| {
+                let overlaps =
+                    |meta: &&BlobMeta| meta.first_ms <= end_ms && meta.last_ms >= start_ms;
+                let blobs = state.blobs_of(entry.shelf).iter().filter(overlaps);
+                (Vec::new(), blobs.copied().collect())
+            });
+            shelf.0.push(id);
+        }
+        snapshot
+    }
+
+    /// `None` when a blob was replaced meanwhile.
+    fn read(
+        &self,
+        mut snapshot: Snapshot,
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Option<Vec<Series>>, ReadError> {
+        let max = self.options().read_samples_max;
+        let mut count = 0;
+        let mut pieces: HashMap<u32, Vec<Piece>> = HashMap::new();
+        for (ids, blobs) in snapshot.shelves.values() {
+            let settled = self.read_blobs(blobs, ids, (start_ms, end_ms), &mut |id, piece| {
+                count += piece.times.len();
+                if count <= max {
+                    pieces.entry(id).or_default().push(piece);
+                }
+            })?;
+            if !settled {
+                return Ok(None);
+            }
+            if count > max {
+                return Err(ReadError::TooManySamples { max });
+            }
+        }
+        snapshot.series.sort_by(|a, b| a.1.cmp(&b.1));
+        let mut all = Vec::with_capacity(snapshot.series.len());
+        for (id, labels, heads) in snapshot.series {
+            let mut pieces = pieces.remove(&id).unwrap_or_default();
+            for head in heads {
+                let piece = head_piece(&head, start_ms, end_ms);
+                count += piece.times.len();
+                pieces.push(piece);
+            }
+            if count > max {
+                return Err(ReadError::TooManySamples { max });
+            }
+            let Piece { times, values } = combine(pieces);
+            if !times.is_empty() {
+                all.push(Series { labels, times, values });
+            }
+        }
+        Ok(Some(all))
+    }
+
+    /// Calls `each` with what the blobs have of the sorted `ids`; `false` when one was replaced
+    /// meanwhile. A damaged blob is left out, and said so once.
+    fn read_blobs(
+        &self,
+        blobs: &[BlobMeta],
+        ids: &[u32],
+        range: (i64, i64),
+        each: &mut dyn FnMut(u32, Piece),
+    ) -> Result<bool, ReadError> {
+        if blobs.is_empty() {
+            return Ok(true);
+        }
+        self.with_reader(|conn| {
+            for meta in blobs.iter().filter(|meta| !self.is_damaged(meta.id)) {
+                let read = BlobReader::open(conn, *meta)
+                    .and_then(|mut blob| blob.pieces(ids, range, &mut *each));
+                match read {
+                    Ok(()) => {}
+                    Err(Failed::Gone) => return Ok(false),
+                    Err(Failed::Damaged(cause)) => self.set_damaged(meta, cause),
+                    Err(Failed::Database(cause)) => return Err(cause),
+                }
+            }
+            Ok(true)
+        })
+        .map_err(|cause| self.read_error("read blobs", cause))
+    }
+
+    /// Adds to `known` what is stored at the asked times, sorted by series.
+    pub(crate) fn look_up(
+        &self,
+        asked: &HashMap<u32, Vec<i64>>,
+        known: &mut Known,
+    ) -> Result<(), ReadError> {
+        for _ in 0..ATTEMPTS_MAX {
+            if self.try_look_up(asked, known)? {
+                return Ok(());
+            }
+        }
+        Err(ReadError::Unsettled)
+    }
+
+    fn try_look_up(
+        &self,
+        asked: &HashMap<u32, Vec<i64>>,
+        known: &mut Known,
+    ) -> Result<bool, ReadError> {
+        let mut heads = Vec::new();
+        let mut by_blob: BTreeMap<i64, (BlobMeta, Vec<u32>)> = BTreeMap::new();
+        let state = self.state();
+        for (&id, times) in asked {
+            heads.extend(state.heads().filter_map(|head| Some((id, head.get(id)?.clone()))));
+            let Some(entry) = state.index.get(id) else { continue };
+            for meta in state.blobs_of(entry.shelf) {
+                let from = times.partition_point(|&time_ms| time_ms < meta.first_ms);
+                if times.get(from).is_some_and(|&time_ms| time_ms <= meta.last_ms) {
+                    by_blob.entry(meta.id).or_insert((*meta, Vec::new())).1.push(id);
+                }
+            }
+        }
+        drop(state);
+        let mut keep = |id: u32, time_ms: i64, bits: u64| {
+            let times = asked.get(&id);
+            if times.is_some_and(|times| times.binary_search(&time_ms).is_ok()) {
+                known.insert((id, time_ms), bits);
+            }
+        };
+        for (id, head) in heads {
+            head.for_each(|time_ms, bits| keep(id, time_ms, bits));
+        }
+        for (meta, mut ids) in by_blob.into_values() {
+            ids.sort_unstable();
+            let range = (i64::MIN, i64::MAX);
+            let settled = self.read_blobs(&[meta], &ids, range, &mut |id, piece| {
+                for (time_ms, value) in piece.times.into_iter().zip(piece.values) {
+                    keep(id, time_ms, value.to_bits());
+                }
+            })?;
+            if !settled {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The sorted ids of the series that fulfil any of the lists; all when there is none.
+    pub(crate) fn any_of<T>(
+        &self,
+        any: &[Vec<Matcher>],
+        start_ms: i64,
+        end_ms: i64,
+        mut each: impl FnMut(&Labels) -> T,
+    ) -> Vec<T> {
+        let state = self.state();
+        let ids: BTreeSet<u32> = match any {
+            [] => state.index.select(&[], start_ms, end_ms).into_iter().collect(),
+            lists => lists
+                .iter()
+                .flat_map(|matchers| state.index.select(matchers, start_ms, end_ms))
+                .collect(),
+        };
+        ids.iter().filter_map(|&id| Some(each(&state.index.get(id)?.labels))).collect()
+    }
+
+    /// Runs `work` on a connection that sees one state of the database throughout.
+    pub(crate) fn with_reader<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        let kept = self.readers().lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let conn = match kept {
+            Some(conn) => conn,
+            None => db::reader(self.path())?,
+        };
+        let tx = conn.unchecked_transaction()?;
+        let result = work(&tx);
+        tx.finish()?;
+        let mut readers = self.readers().lock().unwrap_or_else(PoisonError::into_inner);
+        if readers.len() < CONNECTIONS_KEPT_MAX {
+            readers.push(conn);
+        }
+        result
+    }
+
+    pub(crate) fn read_error(&self, operation: &'static str, cause: rusqlite::Error) -> ReadError {
+        ReadError::Database { operation, path: self.path().to_owned(), cause }
+    }
+}
+
+fn head_piece(head: &HeadSeries, start_ms: i64, end_ms: i64) -> Piece {
+    let mut piece = Piece::default();
+    head.for_each(|time_ms, bits| {
+        if (start_ms..=end_ms).contains(&time_ms) {
+            piece.times.push(time_ms);
+            piece.values.push(f64::from_bits(bits));
+        }
+    });
+    piece
+}

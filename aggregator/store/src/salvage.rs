@@ -1,0 +1,390 @@
+//! Opening the database file, whatever state it is in.
+//!
+//! A damaged file is set aside under another name, never deleted, and what reads with a right
+//! checksum goes into a fresh one. The order survives a crash at any point: the fresh file is
+//! complete under a name of its own before the damaged one moves, and is taken for the database
+//! when that is missing.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::blob::{Blob, BlobMeta, Directory, check_part};
+use crate::db::{self, Content, Db, FILE, Row, Unusable};
+use crate::error::AppendError;
+use crate::log;
+use crate::{Notice, OpenError, Options};
+
+/// Suffix of the fresh database while it is filled.
+const FRESH: &str = "salvage";
+
+/// Rows put into the fresh database in one transaction: a few hundred mebibytes at the very most.
+const ROWS_KEPT_AT_ONCE: usize = 256;
+
+/// Reading goes on behind a damaged page by trying ids further and further on, up to this many.
+const SKIP_MAX: i64 = 1 << 40;
+
+/// Opens the database in `dir`, saves what is whole of a damaged one, and says so.
+pub(crate) fn open(dir: &Path, options: &Options) -> Result<(Db, Content, Vec<Notice>), OpenError> {
+    let path = dir.join(FILE);
+    let fresh = with_suffix(&path, FRESH);
+    let mut notices = Vec::new();
+    finish_earlier(&path, &fresh)?;
+    let damage = match fs::metadata(&path) {
+        Ok(file) if file.len() == 0 => Some("it is empty".to_owned()),
+        // SQLite throws a write-ahead log without its database away.
+        Err(_) if with_suffix(&path, "wal").exists() => Some("it is missing".to_owned()),
+        Ok(_) | Err(_) => None,
+    };
+    let damage = match damage {
+        Some(damage) => damage,
+        None => match try_open(&path, options) {
+            Ok((db, content)) => return Ok((db, content, notices)),
+            Err(Unusable::Damaged(damage)) => damage,
+            Err(other) => return Err(open_error(&path, other)),
+        },
+    };
+    let kept = salvage(&path, &fresh).map_err(|error| open_error(&fresh, error))?;
+    let aside = set_aside(&path, options.clock.now_ms())?;
+    rename(&fresh, &path)?;
+    let what = format!("database {} was damaged ({damage}); kept {kept}", path.display());
+    tracing::warn!(set_aside = ?aside, "{what}");
+    notices.push(Notice { what, set_aside: aside });
+    let (db, content) = try_open(&path, options).map_err(|error| open_error(&path, error))?;
+    Ok((db, content, notices))
+}
+
+fn try_open(path: &Path, options: &Options) -> Result<(Db, Content), Unusable> {
+    let db = Db::open(path, options.size_max_bytes)?;
+    let content = db.load()?;
+    Ok((db, content))
+}
+
+fn open_error(path: &Path, error: Unusable) -> OpenError {
+    let path = path.to_owned();
+    match error {
+        Unusable::Version(found) => OpenError::Version { path, found, known: db::FORMAT },
+        Unusable::Damaged(text) => {
+            OpenError::Database { path, cause: rusqlite::Error::InvalidPath(text.into()) }
+        }
+        Unusable::Other(cause) => match db::write_error(&path, &cause) {
+            AppendError::StorageFull { path } => OpenError::StorageFull { path, cause },
+            AppendError::ReadOnly { path } => OpenError::NotWritable {
+                path,
+                cause: io::Error::new(io::ErrorKind::ReadOnlyFilesystem, cause.to_string()),
+            },
+            _ if cause.sqlite_error_code() == Some(rusqlite::ErrorCode::CannotOpen) => {
+                let cause = io::Error::new(io::ErrorKind::PermissionDenied, cause.to_string());
+                OpenError::NotWritable { path, cause }
+            }
+            _ => OpenError::Database { path, cause },
+        },
+    }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-");
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Ends a salvage that was cut off.
+fn finish_earlier(path: &Path, fresh: &Path) -> Result<(), OpenError> {
+    if !fresh.exists() {
+        return Ok(());
+    }
+    if path.exists() {
+        return remove_all(fresh);
+    }
+    // The damaged file has moved, so the fresh one is complete.
+    rename(fresh, path)
+}
+
+fn remove_all(path: &Path) -> Result<(), OpenError> {
+    for file in [path.to_owned(), with_suffix(path, "wal"), with_suffix(path, "shm")] {
+        match fs::remove_file(&file) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                return Err(OpenError::SetAside { path: file, cause });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), OpenError> {
+    fs::rename(from, to)
+        .and_then(|()| to.parent().map_or(Ok(()), |dir| fs::File::open(dir)?.sync_all()))
+        .map_err(|cause| OpenError::SetAside { path: from.to_owned(), cause })
+}
+
+/// Moves the database and its write-ahead log out of the way. Gives where the database is now;
+/// `None` when there was only a log.
+fn set_aside(path: &Path, now_ms: i64) -> Result<Option<PathBuf>, OpenError> {
+    let mut aside = path.with_extension(format!("db.damaged-{now_ms}"));
+    let mut more = 1;
+    while aside.exists() || with_suffix(&aside, "wal").exists() {
+        aside = path.with_extension(format!("db.damaged-{now_ms}-{more}"));
+        more += 1;
+    }
+    let wal = with_suffix(path, "wal");
+    // The log goes first: without it the database is still found damaged when this is cut off
+    // here, while a log without its database would be taken for damage anew.
+    if wal.exists() {
+        rename(&wal, &with_suffix(&aside, "wal"))?;
+    }
+    let moved = path.exists();
+    if moved {
+        rename(path, &aside)?;
+    }
+    remove_all(&with_suffix(path, "shm"))?;
+    Ok(moved.then_some(aside))
+}
+
+/// How much was saved.
+#[derive(Debug, Default)]
+struct Kept {
+    series: usize,
+    blobs: usize,
+    blobs_lost: usize,
+    records: usize,
+    records_lost: usize,
+}
+
+impl std::fmt::Display for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { series, blobs, blobs_lost, records, records_lost } = self;
+        write!(f, "{series} series, {blobs} blobs ({blobs_lost} are lost) ")?;
+        write!(f, "and {records} log records ({records_lost} are lost)")
+    }
+}
+
+/// Fills the fresh database with what is whole of the damaged one.
+fn salvage(path: &Path, fresh: &Path) -> Result<Kept, Unusable> {
+    let mut into = Db::open(fresh, None)?;
+    let mut kept = Kept::default();
+    if let Some(from) = open_damaged(path) {
+        kept = Salvage { from, into: &mut into, rows: Vec::new(), last_series: 0, last_blob: 0 }
+            .run()
+            .map_err(|error| write_failed(&error))?;
+    }
+    into.checkpoint().map_err(|error| write_failed(&error))?;
+    drop(into);
+    let sync = fs::File::open(fresh).and_then(|file| file.sync_all());
+    sync.map_err(|cause| Unusable::Other(rusqlite::Error::InvalidPath(cause.to_string().into())))?;
+    Ok(kept)
+}
+
+/// The fresh database could not be written: the disk is full, most likely.
+fn write_failed(error: &AppendError) -> Unusable {
+    let code = match error {
+        AppendError::StorageFull { .. } => rusqlite::ffi::SQLITE_FULL,
+        AppendError::ReadOnly { .. } => rusqlite::ffi::SQLITE_READONLY,
+        _ => rusqlite::ffi::SQLITE_IOERR,
+    };
+    let error = rusqlite::ffi::Error::new(code);
+    Unusable::Other(rusqlite::Error::SqliteFailure(error, None))
+}
+
+/// The damaged database, so that reading it changes nothing in it.
+fn open_damaged(path: &Path) -> Option<Connection> {
+    if fs::metadata(path).map_or(true, |file| file.len() == 0) {
+        return None;
+    }
+    let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).ok()?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).ok()?;
+    conn.pragma_update(None, "wal_autocheckpoint", 0).ok()?;
+    Some(conn)
+}
+
+struct Salvage<'a> {
+    from: Connection,
+    into: &'a mut Db,
+    rows: Vec<Row>,
+    last_series: u32,
+    last_blob: i64,
+}
+
+impl Salvage<'_> {
+    fn run(mut self) -> Result<Kept, AppendError> {
+        let mut kept = Kept::default();
+        let (series, _) = by_id(&self.from, "series", "id, shelf, labels", db::series_row);
+        let known: BTreeSet<u32> = series.iter().map(|(id, _, _)| *id).collect();
+        kept.series = series.len();
+        for (id, shelf, labels) in series {
+            self.saw_series(id);
+            self.keep(Row::Series(id, shelf, labels))?;
+        }
+        self.flush()?;
+        let spans = self.blobs(&mut kept)?;
+        let (logged, lost) = by_id(&self.from, "log", "id, record", |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?))
+        });
+        kept.records_lost = lost;
+        for (id, record) in logged {
+            match log::decode(id, &record) {
+                Ok(entries) => {
+                    entries.iter().for_each(|entry| self.saw_series(entry.series));
+                    kept.records += 1;
+                    self.keep(Row::Log(id, record))?;
+                }
+                Err(_) => kept.records_lost += 1,
+            }
+        }
+        let whole = spans.into_iter().filter(|(id, _)| known.contains(id));
+        for (id, (first_ms, last_ms)) in whole {
+            self.keep(Row::Span(id, first_ms, last_ms))?;
+        }
+        self.texts()?;
+        self.flush()?;
+        self.into.reserve(self.last_series, self.last_blob)?;
+        Ok(kept)
+    }
+
+    /// Copies whole blobs. Gives the ranges of the series in them, from their own times: the
+    /// table of ranges may be what is damaged.
+    fn blobs(&mut self, kept: &mut Kept) -> Result<Spans, AppendError> {
+        let mut spans = Spans::new();
+        let (metas, lost) = by_id(&self.from, "blobs", db::BLOB_COLUMNS, db::blob_row);
+        kept.blobs_lost = lost;
+        for meta in metas {
+            self.last_blob = self.last_blob.max(meta.id);
+            match self.blob(meta, &mut spans) {
+                Some(blob) => {
+                    kept.blobs += 1;
+                    self.keep(Row::Blob(blob))?;
+                }
+                None => kept.blobs_lost += 1,
+            }
+        }
+        Ok(spans)
+    }
+
+    /// A blob all rows of which are whole.
+    fn blob(&mut self, meta: BlobMeta, spans: &mut Spans) -> Option<Blob> {
+        let row = db::directory(&self.from, meta.id).ok()??;
+        let mut directory = Directory::read(meta.id, &row).ok()?;
+        let mut parts = Vec::new();
+        for part in 0..meta.parts {
+            let content = db::part(&self.from, meta.id, part).ok()??;
+            check_part(meta.id, part, &content).ok()?;
+            parts.push(content);
+        }
+        for column in directory.columns.clone() {
+            self.saw_series(column.series);
+            directory.decode_times(&column).ok()?;
+            let times = directory.times(&column);
+            if let (Some(&first_ms), Some(&last_ms)) = (times.first(), times.last()) {
+                let span = spans.entry(column.series).or_insert((first_ms, last_ms));
+                *span = (span.0.min(first_ms), span.1.max(last_ms));
+            }
+        }
+        Some(Blob { meta, directory: row, parts })
+    }
+
+    /// Copies metadata and documents, which have texts for keys.
+    fn texts(&mut self) -> Result<(), AppendError> {
+        for metadata in
+            by_text(&self.from, "metadata", "family, kind, help, unit", db::metadata_row)
+        {
+            self.keep(Row::Metadata(metadata))?;
+        }
+        let documents = by_text(&self.from, "documents", "key, document", |row| {
+            let key: String = row.get(0)?;
+            let document = db::open_document(&key, row.get_ref(1)?.as_blob()?)?;
+            Ok((key, document))
+        });
+        for (key, document) in documents {
+            self.keep(Row::Document(key, document))?;
+        }
+        Ok(())
+    }
+
+    fn saw_series(&mut self, id: u32) {
+        self.last_series = self.last_series.max(id);
+    }
+
+    fn keep(&mut self, row: Row) -> Result<(), AppendError> {
+        self.rows.push(row);
+        if self.rows.len() >= ROWS_KEPT_AT_ONCE { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<(), AppendError> {
+        let rows = std::mem::take(&mut self.rows);
+        self.into.keep(&rows)
+    }
+}
+
+type Spans = std::collections::BTreeMap<u32, (i64, i64)>;
+
+/// The rows of a table with an integer key that read, and how many do not.
+///
+/// Behind a page that does not read, it goes on at ids further and further away.
+fn by_id<T>(
+    conn: &Connection,
+    table: &str,
+    columns: &str,
+    read: impl Fn(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+) -> (Vec<T>, usize) {
+    let mut good = Vec::new();
+    let mut lost = 0;
+    let mut last = i64::MIN;
+    let mut skip = 0;
+    let sql = format!("SELECT {columns} FROM {table} WHERE id > ?1 ORDER BY id");
+    while skip <= SKIP_MAX {
+        let after = last.saturating_add(skip);
+        let mut step = || -> rusqlite::Result<()> {
+            let mut statement = conn.prepare(&sql)?;
+            let mut rows = statement.query([after])?;
+            while let Some(row) = rows.next()? {
+                last = row.get(0)?;
+                skip = 0;
+                match read(row) {
+                    Ok(row) => good.push(row),
+                    Err(_) => lost += 1,
+                }
+            }
+            Ok(())
+        };
+        if step().is_ok() {
+            break;
+        }
+        // Ids start at 1; before the first row that reads there is nothing to add to.
+        last = last.max(0);
+        skip = (skip * 2).max(1);
+    }
+    (good, lost)
+}
+
+/// The rows of a table with a text key that read, from both ends up to a page that does not.
+fn by_text<T>(
+    conn: &Connection,
+    table: &str,
+    columns: &str,
+    read: impl Fn(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+) -> Vec<T> {
+    let mut good = std::collections::BTreeMap::new();
+    for order in ["ASC", "DESC"] {
+        let sql = format!("SELECT {columns} FROM {table} ORDER BY 1 {order}");
+        let mut each = || -> rusqlite::Result<()> {
+            let mut statement = conn.prepare(&sql)?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                if let (Ok(key), Ok(row)) = (row.get::<_, String>(0), read(row)) {
+                    good.insert(key, row);
+                }
+            }
+            Ok(())
+        };
+        // A page that does not read ends this direction, and the other one is tried.
+        if each().is_ok() {
+            break;
+        }
+    }
+    good.into_values().collect()
+}

@@ -1,0 +1,107 @@
+//! What readers see: the index, the head, and which blobs there are. One lock guards it, so that
+//! a reader never sees a sample twice or not at all while it moves from the head into a blob.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use labstat_model::Metadata;
+
+use crate::blob::BlobMeta;
+use crate::db::{Content, Group};
+use crate::head::Head;
+use crate::index::Index;
+
+/// A head that is being sealed: it only waits for its blobs to be on disk.
+#[derive(Debug, Clone)]
+pub(crate) struct Frozen {
+    pub(crate) head: Arc<Head>,
+    /// The newest log record that is in it.
+    pub(crate) log_last: i64,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) index: Index,
+    pub(crate) active: Head,
+    pub(crate) frozen: Option<Frozen>,
+    pub(crate) metadata: BTreeMap<String, Metadata>,
+    blobs: HashMap<u32, Vec<BlobMeta>>,
+}
+
+impl State {
+    /// The state at start. Samples of series that are not known, which only a damaged database
+    /// has, are left out.
+    pub(crate) fn new(content: Content, now_ms: i64) -> Self {
+        let mut state = Self::default();
+        for (id, shelf, labels) in content.series {
+            state.index.insert(id, shelf, labels);
+        }
+        for (id, first_ms, last_ms) in content.spans {
+            state.index.widen(id, first_ms, last_ms);
+        }
+        for meta in content.blobs {
+            state.blobs.entry(meta.shelf).or_default().push(meta);
+        }
+        for mut entries in content.log {
+            entries.retain(|entry| state.index.get(entry.series).is_some());
+            state.add(&entries, now_ms);
+        }
+        state.metadata =
+            content.metadata.into_iter().map(|one| (one.family.clone(), one)).collect();
+        state
+    }
+
+    /// Makes a committed group visible.
+    pub(crate) fn apply(&mut self, group: &Group, now_ms: i64) {
+        for (id, shelf, labels) in &group.series {
+            self.index.insert(*id, *shelf, labels.clone());
+        }
+        self.add(&group.entries, now_ms);
+        for metadata in &group.metadata {
+            self.metadata.insert(metadata.family.clone(), metadata.clone());
+        }
+    }
+
+    fn add(&mut self, entries: &[crate::log::Entry], now_ms: i64) {
+        self.active.add(entries, now_ms);
+        for run in entries.chunk_by(|a, b| a.series == b.series) {
+            let first_ms = run.iter().map(|entry| entry.time_ms).min();
+            let last_ms = run.iter().map(|entry| entry.time_ms).max();
+            if let (Some(entry), Some(first_ms), Some(last_ms)) = (run.first(), first_ms, last_ms) {
+                self.index.widen(entry.series, first_ms, last_ms);
+            }
+        }
+    }
+
+    /// The heads, the one being sealed first.
+    pub(crate) fn heads(&self) -> impl Iterator<Item = &Head> {
+        self.frozen.iter().map(|frozen| &*frozen.head).chain([&self.active])
+    }
+
+    /// The blobs of a shelf, in no order.
+    pub(crate) fn blobs_of(&self, shelf: u32) -> &[BlobMeta] {
+        self.blobs.get(&shelf).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// All blobs, in no order.
+    pub(crate) fn blobs(&self) -> impl Iterator<Item = &BlobMeta> {
+        self.blobs.values().flatten()
+    }
+
+    /// Puts blobs in place of others.
+    pub(crate) fn replace_blobs(
+        &mut self,
+        new: impl IntoIterator<Item = BlobMeta>,
+        old: &[BlobMeta],
+    ) {
+        for meta in old {
+            if let Some(blobs) = self.blobs.get_mut(&meta.shelf) {
+                blobs.retain(|known| known.id != meta.id);
+            }
+        }
+        for meta in new {
+            self.blobs.entry(meta.shelf).or_default().push(meta);
+        }
+    }
+}

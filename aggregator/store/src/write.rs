@@ -1,0 +1,448 @@
+//! The write path: requests are checked one after the other and join the group that waits for the
+//! disk; one of the waiting callers leads and commits the group while the next one forms.
+//!
+//! What was staged becomes visible to readers when it is on disk and not before. When a commit
+//! fails, so does every request that was checked against it: its duplicates may be duplicates of
+//! samples that are now nowhere.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock, PoisonError};
+
+use labstat_model::{Labels, Sample, TimeSeries, WriteRequest};
+
+use crate::db::Group;
+use crate::log::Entry;
+use crate::store::Store;
+use crate::{AppendError, Appended, Refusal, Refused};
+
+/// Series that are sealed together. More share their times better; fewer are read faster.
+const SHELF_SERIES_MAX: u32 = 1024;
+
+/// A shelf takes further metric names until it has this many series. The rest is room for the
+/// same metrics of other nodes, so that one metric of a lab lies in few shelves.
+const SHELF_NAMES_UNTIL: u32 = 256;
+
+/// Metric families whose metadata is kept; a lab has a few thousand.
+const METADATA_MAX: usize = 100_000;
+
+/// Before the year 1 and after the year 9999, in milliseconds since the Unix epoch: no API can
+/// write such times. What lies between is taken, the future too: a machine without a clock of its
+/// own starts in 1970, and all its agents would seem to be decades ahead.
+const TIMES_MS: std::ops::RangeInclusive<i64> = -62_135_596_800_000..=253_402_300_799_999;
+
+/// Samples by series and time.
+pub(crate) type Known = HashMap<(u32, i64), u64>;
+
+/// How a group's commit ended.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome(OnceLock<Result<(), AppendError>>);
+
+/// A group that is being committed.
+#[derive(Debug, Default)]
+struct Staged {
+    group: Group,
+    outcome: Arc<Outcome>,
+    /// The tips as they were, to go back to.
+    undo: Vec<(u32, i64)>,
+}
+
+/// What writers share, under one lock.
+#[derive(Debug, Default)]
+pub(crate) struct Writer {
+    closed: bool,
+    /// The newest time of every series by id, staged ones included. What is newer is new for
+    /// sure; what is not is looked up.
+    tips: Vec<i64>,
+    staged: Staged,
+    /// The group that is on its way to the disk.
+    flying: Option<Arc<Staged>>,
+    /// Series that are staged or flying, and so not in the index.
+    pending: HashMap<Labels, u32>,
+    next_series: u32,
+    shelves: Shelves,
+    series_len: usize,
+}
+
+/// Which shelf a new series goes to. See [`SHELF_NAMES_UNTIL`].
+#[derive(Debug, Default)]
+struct Shelves {
+    lens: Vec<u32>,
+    of_name: HashMap<String, u32>,
+    open: u32,
+}
+
+impl Shelves {
+    fn note(&mut self, shelf: u32, name: &str) {
+        let at = shelf as usize;
+        if self.lens.len() <= at {
+            self.lens.resize(at + 1, 0);
+        }
+        if let Some(len) = self.lens.get_mut(at) {
+            *len += 1;
+        }
+        self.open = self.open.max(shelf);
+        match self.of_name.get_mut(name) {
+            Some(known) => *known = shelf.max(*known),
+            None => drop(self.of_name.insert(name.to_owned(), shelf)),
+        }
+    }
+
+    fn len(&self, shelf: u32) -> u32 {
+        self.lens.get(shelf as usize).copied().unwrap_or(0)
+    }
+
+    fn assign(&mut self, name: &str) -> u32 {
+        let known = self.of_name.get(name).copied();
+        let shelf = match known {
+            Some(shelf) if self.len(shelf) < SHELF_SERIES_MAX => shelf,
+            _ if self.len(self.open) < SHELF_NAMES_UNTIL => self.open,
+            _ => self.open.saturating_add(1),
+        };
+        self.note(shelf, name);
+        shelf
+    }
+}
+
+/// The times that are taken.
+struct Bounds {
+    oldest_ms: Option<i64>,
+}
+
+impl Bounds {
+    fn refusal(&self, time_ms: i64) -> Option<Refusal> {
+        if !TIMES_MS.contains(&time_ms) {
+            Some(Refusal::OutOfRange)
+        } else if self.oldest_ms.is_some_and(|oldest_ms| time_ms < oldest_ms) {
+            Some(Refusal::TooOld)
+        } else {
+            None
+        }
+    }
+}
+
+impl Writer {
+    /// The writer of a store that holds these series: id, shelf, labels, newest time.
+    pub(crate) fn new<'a>(
+        series: impl Iterator<Item = (u32, u32, &'a Labels, i64)>,
+        next_series: u32,
+    ) -> Self {
+        let mut writer = Self { next_series, ..Self::default() };
+        for (id, shelf, labels, last_ms) in series {
+            writer.shelves.note(shelf, labels.metric_name());
+            writer.series_len += 1;
+            writer.set_tip(id, last_ms);
+        }
+        writer
+    }
+
+    fn tip(&self, id: u32) -> i64 {
+        self.tips.get(id as usize).copied().unwrap_or(i64::MIN)
+    }
+
+    fn set_tip(&mut self, id: u32, tip: i64) {
+        let at = id as usize;
+        if self.tips.len() <= at {
+            self.tips.resize(at + 1, i64::MIN);
+        }
+        if let Some(known) = self.tips.get_mut(at) {
+            *known = tip;
+        }
+    }
+
+    /// Whether all that is known of a series, staged samples too, is older than `cut_ms`.
+    pub(crate) fn ended_before(&self, id: u32, cut_ms: i64) -> bool {
+        self.tip(id) < cut_ms
+    }
+
+    /// Forgets a series.
+    pub(crate) fn forget(&mut self, id: u32) {
+        self.set_tip(id, i64::MIN);
+        self.series_len = self.series_len.saturating_sub(1);
+    }
+
+    /// Ends the taking of writes.
+    pub(crate) fn close(&mut self) {
+        self.closed = true;
+    }
+
+    /// Checks a request and adds what it brings to the group that forms.
+    fn stage(
+        &mut self,
+        store: &Store,
+        request: &WriteRequest,
+    ) -> Result<(Appended, Arc<Outcome>), AppendError> {
+        if self.closed {
+            return Err(AppendError::Closed);
+        }
+        let options = store.options();
+        let now_ms = options.clock.now_ms();
+        let oldest_ms =
+            options.retention_ms.map(|retention_ms| now_ms.saturating_sub(retention_ms));
+        let bounds = Bounds { oldest_ms };
+        let ids = self.resolve(store, request);
+        let stored = self.stored(store, request, &ids, &bounds)?;
+        let mut run = Run {
+            from: self.staged.group.entries.len(),
+            local: None,
+            stored,
+            appended: Appended::default(),
+        };
+        for (series, id) in request.series.iter().zip(ids) {
+            self.stage_series(&mut run, series, id, &bounds, options.series_max);
+        }
+        self.stage_metadata(store, request);
+        Ok((run.appended, Arc::clone(&self.staged.outcome)))
+    }
+
+    fn resolve(&self, store: &Store, request: &WriteRequest) -> Vec<Option<u32>> {
+        let state = store.state();
+        let resolve = |series: &TimeSeries| {
+            let known = state.index.id(&series.labels);
+            known.or_else(|| self.pending.get(&series.labels).copied())
+        };
+        request.series.iter().map(resolve).collect()
+    }
+
+    /// What is stored, staged or flying at the times of samples that do not follow their series'
+    /// newest.
+    fn stored(
+        &self,
+        store: &Store,
+        request: &WriteRequest,
+        ids: &[Option<u32>],
+        bounds: &Bounds,
+    ) -> Result<Known, AppendError> {
+        let mut asked: HashMap<u32, Vec<i64>> = HashMap::new();
+        for (series, id) in request.series.iter().zip(ids) {
+            let Some(id) = *id else { continue };
+            let tip = self.tip(id);
+            let late = |sample: &&Sample| {
+                sample.time_ms <= tip && bounds.refusal(sample.time_ms).is_none()
+            };
+            let mut times = series.samples.iter().filter(late).map(|s| s.time_ms).peekable();
+            if times.peek().is_some() {
+                asked.entry(id).or_default().extend(times);
+            }
+        }
+        let mut known = Known::new();
+        if asked.is_empty() {
+            return Ok(known);
+        }
+        asked.values_mut().for_each(|times| times.sort_unstable());
+        let flying = self.flying.iter().flat_map(|flying| &flying.group.entries);
+        for entry in flying.chain(&self.staged.group.entries) {
+            let times = asked.get(&entry.series);
+            if times.is_some_and(|times| times.binary_search(&entry.time_ms).is_ok()) {
+                known.insert((entry.series, entry.time_ms), entry.bits);
+            }
+        }
+        store
+            .look_up(&asked, &mut known)
+            .map_err(|error| AppendError::Read { cause: error_chain(&error) })?;
+        Ok(known)
+    }
+
+    fn stage_series(
+        &mut self,
+        run: &mut Run,
+        series: &TimeSeries,
+        id: Option<u32>,
+        bounds: &Bounds,
+        series_max: usize,
+    ) {
+        let mut id = id;
+        for sample in &series.samples {
+            if let Some(reason) = bounds.refusal(sample.time_ms) {
+                run.refuse(reason, series, sample);
+                continue;
+            }
+            // A series is made by its first sample that is taken, so that none stays empty.
+            id = id.or_else(|| self.create(&series.labels, series_max));
+            match id {
+                Some(id) => self.stage_sample(run, series, id, sample),
+                None => run.refuse(Refusal::TooManySeries, series, sample),
+            }
+        }
+    }
+
+    fn stage_sample(&mut self, run: &mut Run, series: &TimeSeries, id: u32, sample: &Sample) {
+        let entry = Entry { series: id, time_ms: sample.time_ms, bits: sample.value.to_bits() };
+        let tip = self.tip(id);
+        if sample.time_ms <= tip {
+            match run.known(&self.staged.group.entries, id, sample.time_ms) {
+                Some(bits) if bits == entry.bits => return run.appended.duplicates += 1,
+                Some(_) => return run.refuse(Refusal::Conflict, series, sample),
+                None => {}
+            }
+        } else {
+            self.staged.undo.push((id, tip));
+            self.set_tip(id, sample.time_ms);
+        }
+        if let Some(local) = &mut run.local {
+            local.insert((id, sample.time_ms), entry.bits);
+        }
+        self.staged.group.entries.push(entry);
+        run.appended.accepted += 1;
+    }
+
+    /// The id of a new series; `None` when there are as many as may be.
+    fn create(&mut self, labels: &Labels, series_max: usize) -> Option<u32> {
+        if let Some(&id) = self.pending.get(labels) {
+            return Some(id);
+        }
+        let next_series = self.next_series.checked_add(1)?;
+        if self.series_len >= series_max {
+            return None;
+        }
+        let id = std::mem::replace(&mut self.next_series, next_series);
+        let shelf = self.shelves.assign(labels.metric_name());
+        self.series_len += 1;
+        self.pending.insert(labels.clone(), id);
+        self.staged.group.series.push((id, shelf, labels.clone()));
+        Some(id)
+    }
+
+    fn stage_metadata(&mut self, store: &Store, request: &WriteRequest) {
+        if request.metadata.is_empty() {
+            return;
+        }
+        let state = store.state();
+        let mut room = METADATA_MAX.saturating_sub(state.metadata.len());
+        for metadata in &request.metadata {
+            let known = state.metadata.get(&metadata.family);
+            if known == Some(metadata) || (known.is_none() && room == 0) {
+                continue;
+            }
+            room = room.saturating_sub(usize::from(known.is_none()));
+            self.staged.group.metadata.push(metadata.clone());
+        }
+    }
+
+    /// Sends the group that formed on its way.
+    fn launch(&mut self) -> Arc<Staged> {
+        let flying = Arc::new(std::mem::take(&mut self.staged));
+        self.flying = Some(Arc::clone(&flying));
+        flying
+    }
+
+    /// The flying group is on disk and visible.
+    fn landed(&mut self) {
+        if let Some(flying) = self.flying.take() {
+            for (_, _, labels) in &flying.group.series {
+                self.pending.remove(labels);
+            }
+        }
+    }
+
+    /// The flying group is lost, and with it what was staged behind it, whose outcome is given.
+    fn crashed(&mut self) -> Arc<Outcome> {
+        let staged = std::mem::take(&mut self.staged);
+        let flying = self.flying.take();
+        let undo = flying.iter().flat_map(|flying| &flying.undo).chain(&staged.undo);
+        let undo: Vec<(u32, i64)> = undo.copied().collect();
+        for (id, tip) in undo.into_iter().rev() {
+            self.set_tip(id, tip);
+        }
+        self.series_len = self.series_len.saturating_sub(self.pending.len());
+        self.pending.clear();
+        staged.outcome
+    }
+}
+
+/// One request's way through [`Writer::stage`].
+struct Run {
+    /// Where its entries begin in the group.
+    from: usize,
+    /// Its own samples, once one of them is not newer than the one before.
+    local: Option<Known>,
+    stored: Known,
+    appended: Appended,
+}
+
+impl Run {
+    fn refuse(&mut self, reason: Refusal, series: &TimeSeries, sample: &Sample) {
+        self.appended.refused += 1;
+        if self.appended.refusals.len() < Appended::REFUSALS_MAX {
+            let labels = series.labels.clone();
+            self.appended.refusals.push(Refused { reason, labels, time_ms: sample.time_ms });
+        }
+    }
+
+    /// The bits that `id` has at `time_ms`, stored before or by this request.
+    fn known(&mut self, entries: &[Entry], id: u32, time_ms: i64) -> Option<u64> {
+        if let Some(&bits) = self.stored.get(&(id, time_ms)) {
+            return Some(bits);
+        }
+        let local = self.local.get_or_insert_with(|| {
+            let own = entries.get(self.from..).unwrap_or_default();
+            own.iter().map(|entry| ((entry.series, entry.time_ms), entry.bits)).collect()
+        });
+        local.get(&(id, time_ms)).copied()
+    }
+}
+
+impl Store {
+    pub(crate) fn append_grouped(&self, request: &WriteRequest) -> Result<Appended, AppendError> {
+        let (appended, outcome) = self.writer().stage(self, request)?;
+        let mut leading = self.leading().lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(result) = outcome.0.get() {
+                return result.clone().map(|()| appended);
+            }
+            if *leading {
+                let woken = self.landing().wait(leading);
+                leading = woken.unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            *leading = true;
+            drop(leading);
+            self.lead();
+            leading = self.leading().lock().unwrap_or_else(PoisonError::into_inner);
+            *leading = false;
+            self.landing().notify_all();
+        }
+    }
+
+    /// Commits the group that formed, and makes it visible.
+    fn lead(&self) {
+        let flying = self.writer().launch();
+        let result = self.commit(&flying.group);
+        match result {
+            Ok(()) => {
+                self.writer().landed();
+                let _ = flying.outcome.0.set(Ok(()));
+                self.seal_when_large();
+            }
+            Err(error) => {
+                let behind = self.writer().crashed();
+                let _ = flying.outcome.0.set(Err(error.clone()));
+                let _ = behind.0.set(Err(error));
+            }
+        }
+    }
+
+    fn commit(&self, group: &Group) -> Result<(), AppendError> {
+        if group.is_empty() {
+            return Ok(());
+        }
+        // The database stays locked until the group is visible, so that a seal never sees a log
+        // record whose samples are not in the head yet.
+        let mut db = self.db();
+        db.commit(group)?;
+        self.state_mut().apply(group, self.options().clock.now_ms());
+        self.count_commit();
+        Ok(())
+    }
+}
+
+/// An error and its causes on one line.
+fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

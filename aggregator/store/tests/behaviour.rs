@@ -1,0 +1,226 @@
+//! What a store takes, what it refuses, and what it answers.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{NOW_MS, everything, labels, one, open, open_with, options, samples, write};
+use labstat_model::{Kind, ManualClock, MatchOp, Matcher, Metadata};
+use labstat_store::{AppendError, OpenError, Options, ReadError, Refusal, Store};
+
+const DAY_MS: i64 = 86_400_000;
+
+#[test]
+fn late_and_ancient_samples_are_merged_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.append(&one("m", &[(NOW_MS, 3.0)])).unwrap();
+    store.compact().unwrap();
+    store.append(&one("m", &[(0, 1.0), (NOW_MS - 5, 2.0), (-DAY_MS, 0.0)])).unwrap();
+    let wanted = [(-DAY_MS, 0.0), (0, 1.0), (NOW_MS - 5, 2.0), (NOW_MS, 3.0)];
+    assert_eq!(samples(&store, "m"), wanted);
+    store.compact().unwrap();
+    assert_eq!(samples(&store, "m"), wanted);
+}
+
+/// Prometheus drops what it has, and refuses another value at the same time; it makes no
+/// difference how long ago the first one was stored.
+#[test]
+fn a_duplicate_is_dropped_and_a_conflict_refused_in_head_and_blobs() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.append(&one("m", &[(1_000, 1.0), (2_000, 2.0)])).unwrap();
+    for _ in 0..2 {
+        let again = store.append(&one("m", &[(1_000, 1.0), (2_000, 7.0), (1_500, 5.0)])).unwrap();
+        assert_eq!((again.refused, again.duplicates + again.accepted), (1, 2));
+        assert_eq!(again.refusals[0].reason, Refusal::Conflict);
+        assert_eq!(
+            again.refusals[0].to_string(),
+            "duplicate sample for timestamp: m{instance=\"a\"} at 2000"
+        );
+        store.compact().unwrap();
+    }
+    assert_eq!(samples(&store, "m"), [(1_000, 1.0), (1_500, 5.0), (2_000, 2.0)]);
+}
+
+#[test]
+fn times_out_of_bounds_are_refused_and_leave_no_series() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_with(dir.path(), Options { retention_ms: Some(DAY_MS), ..options() });
+    let year_10000 = 253_402_300_800_000;
+    let appended = store
+        .append(&write([
+            (labels("old", "a"), vec![(NOW_MS - DAY_MS - 1, 1.0)]),
+            (labels("kept", "a"), vec![(NOW_MS - DAY_MS, 1.0), (NOW_MS + 40 * DAY_MS, 2.0)]),
+            (labels("far", "a"), vec![(year_10000, 1.0), (i64::MIN, 1.0), (i64::MAX, 1.0)]),
+        ]))
+        .unwrap();
+    assert_eq!((appended.accepted, appended.refused), (2, 4));
+    let reasons: Vec<Refusal> = appended.refusals.iter().map(|refused| refused.reason).collect();
+    assert_eq!(reasons[..2], [Refusal::TooOld, Refusal::OutOfRange]);
+    assert_eq!(store.stats().series, 1, "a series is made by a sample that is taken");
+}
+
+#[test]
+fn no_more_series_than_allowed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_with(dir.path(), Options { series_max: 1, ..options() });
+    let both =
+        write([(labels("a", "a"), vec![(1, 1.0)]), (labels("b", "a"), vec![(1, 1.0), (2, 1.0)])]);
+    let appended = store.append(&both).unwrap();
+    assert_eq!((appended.accepted, appended.refused), (1, 2));
+    assert_eq!(appended.refusals[0].reason, Refusal::TooManySeries);
+}
+
+#[test]
+fn labels_are_answered_for_a_range() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store
+        .append(&write([
+            (labels("early", "a"), vec![(1_000, 1.0)]),
+            (labels("late", "b"), vec![(9_000, 1.0)]),
+        ]))
+        .unwrap();
+    let all = (i64::MIN, i64::MAX);
+    assert_eq!(store.label_names(&[], all.0, all.1).unwrap(), ["__name__", "instance"]);
+    assert_eq!(store.label_values("instance", &[], all.0, all.1).unwrap(), ["a", "b"]);
+    assert_eq!(store.label_values("instance", &[], 0, 5_000).unwrap(), ["a"]);
+    assert_eq!(store.label_values("nope", &[], all.0, all.1).unwrap(), Vec::<String>::new());
+    let not_a = Matcher::new("instance", MatchOp::NotRegex, "a|x").unwrap();
+    let early = Matcher::equal("__name__", "early");
+    assert_eq!(
+        store.series(&[vec![not_a.clone()], vec![early]], all.0, all.1).unwrap(),
+        [labels("early", "a"), labels("late", "b")]
+    );
+    assert_eq!(store.series(&[vec![not_a]], 0, 5_000).unwrap(), []);
+    let missing = Matcher::equal("nope", "");
+    assert_eq!(store.select(&[missing], 0, 5_000).unwrap().len(), 1, "a missing label is empty");
+}
+
+#[test]
+fn documents_and_metadata_outlive_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let metadata = |help: &str| Metadata {
+        family: "m".to_owned(),
+        kind: Kind::Counter,
+        help: help.to_owned(),
+        unit: String::new(),
+    };
+    {
+        let store = open(dir.path());
+        for help in ["first", "second"] {
+            let mut request = one("m", &[]);
+            request.metadata.push(metadata(help));
+            store.append(&request).unwrap();
+        }
+        store.document_put("alerts", b"old").unwrap();
+        store.document_put("alerts", b"new").unwrap();
+    }
+    let store = open(dir.path());
+    assert_eq!(store.metadata(), [metadata("second")]);
+    assert_eq!(store.document_get("alerts").unwrap().as_deref(), Some(&b"new"[..]));
+    assert_eq!(store.document_get("nope").unwrap(), None);
+    assert_eq!(store.stats().series, 0, "a series without samples is not kept");
+}
+
+#[test]
+fn retention_drops_whole_blobs_and_ended_series() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(NOW_MS));
+    let options = Options { retention_ms: Some(10 * DAY_MS), ..Options::new(clock.clone()) };
+    let store = open_with(dir.path(), options.clone());
+    store.append(&write([(labels("ended", "a"), vec![(NOW_MS, 1.0)])])).unwrap();
+    store.append(&one("m", &[(NOW_MS, 1.0)])).unwrap();
+    store.compact().unwrap();
+
+    // A clock that jumps ahead takes nothing with it.
+    let done = store.maintain(NOW_MS + 9_000 * DAY_MS).unwrap();
+    assert_eq!((done.dropped_blobs, done.dropped_series), (0, 0));
+
+    clock.advance_ms(11 * DAY_MS);
+    store.append(&one("m", &[(NOW_MS + 11 * DAY_MS, 2.0)])).unwrap();
+    let done = store.maintain(NOW_MS + 11 * DAY_MS).unwrap();
+    assert_eq!((done.dropped_blobs, done.dropped_series), (1, 1));
+    assert_eq!(samples(&store, "m"), [(NOW_MS + 11 * DAY_MS, 2.0)]);
+    assert_eq!(samples(&store, "ended"), []);
+
+    // The id of the series that is gone is not given to another one.
+    store.append(&one("new", &[(NOW_MS + 11 * DAY_MS, 3.0)])).unwrap();
+    drop(store);
+    let store = open_with(dir.path(), options);
+    assert_eq!(everything(&store).len(), 2);
+    assert_eq!(samples(&store, "new"), [(NOW_MS + 11 * DAY_MS, 3.0)]);
+}
+
+#[test]
+fn a_read_beyond_the_bound_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_with(dir.path(), Options { read_samples_max: 3, ..options() });
+    store.append(&one("m", &[(1, 1.0), (2, 1.0), (3, 1.0)])).unwrap();
+    assert_eq!(everything(&store)[0].len(), 3);
+    store.append(&one("m", &[(4, 1.0)])).unwrap();
+    for _ in 0..2 {
+        let error = store.select(&[], 0, 10).unwrap_err();
+        assert!(matches!(error, ReadError::TooManySamples { max: 3 }), "{error}");
+        store.compact().unwrap();
+    }
+}
+
+#[test]
+fn a_full_head_is_sealed_by_its_writers() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_with(dir.path(), Options { head_samples_max: 10, ..options() });
+    for at in 0..35 {
+        store.append(&one("m", &[(at, 1.0)])).unwrap();
+    }
+    let stats = store.stats();
+    assert_eq!((stats.head_samples, stats.sealed_samples, stats.blobs), (5, 30, 3));
+    assert_eq!(samples(&store, "m").len(), 35);
+}
+
+#[test]
+fn a_directory_has_one_owner() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let error = Store::open(dir.path(), options()).unwrap_err();
+    assert!(matches!(error, OpenError::InUse { .. }), "{error}");
+    assert!(error.to_string().contains("in use by another process"), "{error}");
+    drop(store);
+    open(dir.path());
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let error = Store::open(&file.join("data"), options()).unwrap_err();
+    assert!(matches!(error, OpenError::CreateDir { .. }), "{error:?}");
+    assert!(error.to_string().contains("file/data"), "{error}");
+}
+
+#[test]
+fn a_closed_store_refuses_writes_and_still_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.append(&one("m", &[(1, 1.0)])).unwrap();
+    store.close().unwrap();
+    let error = store.append(&one("m", &[(2, 1.0)])).unwrap_err();
+    assert!(matches!(error, AppendError::Closed));
+    assert_eq!(samples(&store, "m"), [(1, 1.0)]);
+}
+
+#[test]
+fn only_sqlite_files_lie_in_the_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.append(&one("m", &[(1, 1.0)])).unwrap();
+    let names = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+    names.sort();
+    assert_eq!(names, ["labstat.db", "labstat.db-shm", "labstat.db-wal"]);
+    let stats = store.stats();
+    assert_eq!((stats.series, stats.label_pairs, stats.oldest_ms), (1, 2, Some(1)));
+    assert_eq!(stats.metric_names, [("m".to_owned(), 1)]);
+}

@@ -1,0 +1,185 @@
+//! Damaged files are set aside and said so; what is whole of them is kept.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::{NOW_MS, everything, labels, one, open, options, samples, write};
+use labstat_model::Series;
+use labstat_store::{Notice, OpenError, Store};
+
+const FILE: &str = "labstat.db";
+
+/// A store of two days in blobs and a little in the log, closed in good order.
+fn fill(dir: &Path) -> Vec<Series> {
+    let store = open(dir);
+    for day in [2, 1] {
+        let from_ms = NOW_MS - day * 86_400_000;
+        store
+            .append(&write((0..300).map(|at| {
+                let value = |step: i64| f64::from(at * 31 % 17) + (step as f64).sqrt();
+                let samples = (0..100).map(|step| (from_ms + step * 15_000, value(step)));
+                (labels(&format!("m{at}"), "a"), samples.collect())
+            })))
+            .unwrap();
+        store.compact().unwrap();
+    }
+    store.document_put("alerts", b"state").unwrap();
+    store.append(&one("logged", &[(NOW_MS, 1.0)])).unwrap();
+    store.close().unwrap();
+    everything(&store)
+}
+
+fn reopen(dir: &Path) -> (Store, Vec<Notice>) {
+    Store::open(dir, options()).unwrap()
+}
+
+/// It was noticed, the damaged file is kept, and the store takes writes.
+fn check_set_aside(dir: &Path) -> (Store, Notice) {
+    let (store, notices) = reopen(dir);
+    let [notice] = &notices[..] else { panic!("{notices:?}") };
+    let aside: &PathBuf = notice.set_aside.as_ref().expect("a file was set aside");
+    assert!(aside.exists());
+    assert!(aside.to_string_lossy().contains("labstat.db.damaged-"), "{aside:?}");
+    assert!(notice.to_string().contains("was damaged"), "{notice}");
+    assert_eq!(store.append(&one("after", &[(NOW_MS, 1.0)])).unwrap().accepted, 1);
+    (store, notice.clone())
+}
+
+fn overwrite(path: &Path, at: usize, bytes: &[u8]) {
+    let mut file = fs::read(path).unwrap();
+    file[at..at + bytes.len()].copy_from_slice(bytes);
+    fs::write(path, file).unwrap();
+}
+
+#[test]
+fn something_else_in_place_of_the_database() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path());
+    fs::write(dir.path().join(FILE), "this is a shopping list\n".repeat(500)).unwrap();
+    let (store, _) = check_set_aside(dir.path());
+    assert_eq!(everything(&store).len(), 1);
+    drop(store);
+    open(dir.path());
+}
+
+#[test]
+fn an_empty_file_and_a_lost_file_are_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path());
+    fs::write(dir.path().join(FILE), "").unwrap();
+    check_set_aside(dir.path());
+
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.append(&one("m", &[(1, 1.0)])).unwrap();
+    // The process ends without closing, so that the write-ahead log stays.
+    let wal = fs::read(dir.path().join("labstat.db-wal")).unwrap();
+    drop(store);
+    fs::write(dir.path().join("labstat.db-wal"), wal).unwrap();
+    fs::remove_file(dir.path().join(FILE)).unwrap();
+    let (_store, notices) = reopen(dir.path());
+    assert!(notices[0].what.contains("it is missing"), "{notices:?}");
+}
+
+#[test]
+fn another_programs_database_is_not_taken_for_ours() {
+    let dir = tempfile::tempdir().unwrap();
+    let other = rusqlite::Connection::open(dir.path().join(FILE)).unwrap();
+    other.execute_batch("CREATE TABLE t (x); INSERT INTO t VALUES (1);").unwrap();
+    drop(other);
+    let (_, notice) = check_set_aside(dir.path());
+    assert!(notice.what.contains("not a labstat database"), "{notice}");
+}
+
+#[test]
+fn a_newer_format_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path());
+    let newer = rusqlite::Connection::open(dir.path().join(FILE)).unwrap();
+    newer.pragma_update(None, "user_version", 2).unwrap();
+    drop(newer);
+    let error = Store::open(dir.path(), options()).unwrap_err();
+    assert!(matches!(error, OpenError::Version { found: 2, known: 1, .. }), "{error:?}");
+}
+
+/// Every page in turn is overwritten: the store opens, keeps at least the other pages' samples,
+/// and gives no sample that was not written.
+#[test]
+fn any_damaged_page_costs_little_and_invents_nothing() {
+    let pristine = tempfile::tempdir().unwrap();
+    let wanted = fill(pristine.path());
+    let file = fs::read(pristine.path().join(FILE)).unwrap();
+    let pages = file.len() / 4096;
+    assert!(pages > 30, "{pages}");
+    let total: usize = wanted.iter().map(Series::len).sum();
+    for page in (1..pages).step_by(3) {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(FILE), &file).unwrap();
+        overwrite(&dir.path().join(FILE), page * 4096, &[0xa5; 4096]);
+        let (store, _) = reopen(dir.path());
+        let mut found = 0;
+        for series in everything(&store) {
+            let right = wanted.iter().find(|wanted| wanted.labels == series.labels).unwrap();
+            for sample in series.samples() {
+                assert!(right.samples().any(|right| right == sample), "page {page}: {sample:?}");
+                found += 1;
+            }
+        }
+        // The root of a table takes the table with it; else a blob of six or so is the most.
+        let roots = page < 12;
+        assert!(roots || found * 3 >= total, "page {page}: {found} of {total}");
+        assert_eq!(store.append(&one("after", &[(NOW_MS, 1.0)])).unwrap().accepted, 1);
+    }
+}
+
+#[test]
+fn a_truncated_file_keeps_what_is_left() {
+    let pristine = tempfile::tempdir().unwrap();
+    fill(pristine.path());
+    let file = fs::read(pristine.path().join(FILE)).unwrap();
+    for share in [1, 3, 7, 9] {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(FILE), &file[..file.len() * share / 10]).unwrap();
+        let (store, _) = check_set_aside(dir.path());
+        everything(&store);
+    }
+}
+
+/// A flipped bit in a blob is found when it is read; its samples are absent and not wrong, and
+/// everything else is answered.
+#[test]
+fn a_flipped_bit_in_a_blob_is_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path());
+    let path = dir.path().join(FILE);
+    let db = rusqlite::Connection::open(&path).unwrap();
+    let part: Vec<u8> =
+        db.query_row("SELECT content FROM parts LIMIT 1", [], |row| row.get(0)).unwrap();
+    drop(db);
+    let file = fs::read(&path).unwrap();
+    let piece = &part[part.len() - 600..part.len() - 500];
+    let at = file.windows(piece.len()).position(|window| window == piece).unwrap();
+    overwrite(&path, at, &[piece[0] ^ 4]);
+
+    let store = open(dir.path());
+    assert!(everything(&store).iter().any(|series| series.len() == 100));
+    assert_eq!(store.stats().damaged_blobs, 1);
+    assert_eq!(samples(&store, "logged"), [(NOW_MS, 1.0)]);
+    store.compact().unwrap();
+    assert_eq!(store.document_get("alerts").unwrap().as_deref(), Some(&b"state"[..]));
+}
+
+/// A salvage that was cut off is done again, or taken as it is when it was complete.
+#[test]
+fn a_salvage_that_was_cut_off_ends_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let wanted = fill(dir.path());
+    let fresh = dir.path().join("labstat.db-salvage");
+    fs::write(&fresh, "half of something").unwrap();
+    assert_eq!(everything(&open(dir.path())), wanted, "the database itself is whole");
+    assert!(!fresh.exists());
+    fs::rename(dir.path().join(FILE), &fresh).unwrap();
+    assert_eq!(everything(&open(dir.path())), wanted, "the damaged one has moved already");
+}
