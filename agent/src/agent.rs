@@ -1,0 +1,431 @@
+//! Starting, running and stopping an agent.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use labstat_collect::{Entry, Host, RealHost, ReplayHost};
+use labstat_model::Clock;
+use labstat_wire::remote_write::Message;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::config::{Config, UnknownCollector, duration_of, unknown_collector};
+use crate::crew::{Crew, Limits};
+use crate::findings::{Finding, chain};
+use crate::http::{self, Latest};
+use crate::process;
+use crate::remote::{Remote, RemoteError};
+use crate::round::Round;
+use crate::schedule::{Next, Pause, Timeline};
+use crate::ship::{Backoff, Queue, STOP_TIME_MAX, Shipper, tell};
+use crate::spool::{Spool, SpoolError};
+use crate::telemetry::{Shipped, Telemetry, add};
+
+/// The longest sleep between two looks at the clock, so that a clock that was set is noticed.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How often the receiver is told about the families: help texts cost more than samples.
+const METADATA_EVERY: Duration = Duration::from_secs(600);
+
+/// How long a collector that sizes filesystems or asks sockets may wait for them, as a part of
+/// the interval: so that it ends by itself, with what it has, before it is given up.
+const WAIT_PART: u32 = 4;
+
+/// How long a stop may take in all: what shipping gets, and a moment for the disk.
+const STOP_SLACK: Duration = Duration::from_secs(5);
+
+/// The name of a node that has none.
+const NODE_UNKNOWN: &str = "localhost";
+
+/// Starts agents.
+#[derive(Debug)]
+pub struct Agent;
+
+/// Why an agent did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// `only` or `exclude` names a collector that does not exist.
+    #[error(transparent)]
+    UnknownCollector(#[from] UnknownCollector),
+    /// `only` and `exclude` leave nothing to run.
+    #[error("no collector is left to run by `only` and `exclude`")]
+    NoCollectors,
+    /// The interval is none.
+    #[error("the interval must be longer than 0")]
+    Interval,
+    /// There is no such captured machine.
+    #[error("failed to read the captured machine in {dir} (a folder made by labstat capture)")]
+    HostRoot {
+        /// The folder.
+        dir: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: io::Error,
+    },
+    /// Nothing can be shipped with these settings.
+    #[error("the receiver cannot be used")]
+    Remote(#[from] RemoteError),
+    /// The state folder cannot be used.
+    #[error("the state folder cannot be used; choose another with --state, or make it writable")]
+    State(#[from] SpoolError),
+    /// The address is taken or not this machine's.
+    #[error(
+        "failed to listen on {addr}; choose another address with --listen, or stop what holds it"
+    )]
+    Bind {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system said.
+        #[source]
+        cause: io::Error,
+    },
+}
+
+/// An agent that runs. Dropping it stops it at once, without the markers that end its series.
+#[derive(Debug)]
+pub struct Running {
+    addr: Option<SocketAddr>,
+    node: String,
+    shared: Arc<Shared>,
+    rounds: watch::Receiver<u64>,
+    stop: watch::Sender<bool>,
+    stop_shipping: watch::Sender<Option<Instant>>,
+    rounds_task: JoinHandle<()>,
+    ship_task: Option<JoinHandle<()>>,
+    http_task: Option<JoinHandle<()>>,
+}
+
+/// What the tasks of an agent share.
+#[derive(Debug, Default)]
+struct Shared {
+    latest: Arc<Latest>,
+    findings: Mutex<Vec<Finding>>,
+    telemetry: Arc<Telemetry>,
+}
+
+impl Agent {
+    /// Starts an agent on the running tokio runtime; a current-thread one will do.
+    pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
+        let host = host(&config, &clock)?;
+        let entries = entries(&config, labstat_collect::registry())?;
+        start_with(config, clock, &entries, host, Backoff::default()).await
+    }
+}
+
+/// As [`Agent::start`], with collectors, machine and waits of the caller's choice.
+pub(crate) async fn start_with(
+    config: Config,
+    clock: Arc<dyn Clock>,
+    entries: &[Entry],
+    host: Arc<dyn Host>,
+    backoff: Backoff,
+) -> Result<Running, StartError> {
+    if config.interval_ms <= 0 {
+        return Err(StartError::Interval);
+    }
+    let shared = Arc::new(Shared::default());
+    let queue = Arc::new(Queue::default());
+    let (stop, stopped) = watch::channel(false);
+    let (stop_shipping, shipping_stopped) = watch::channel(None);
+    let (rounds_sender, rounds) = watch::channel(0);
+    let shipper = match &config.aggregator {
+        None => None,
+        Some(url) => Some(Shipper {
+            remote: Remote::new(url, config.token_file.as_deref(), config.ca_file.as_deref())?,
+            queue: Arc::clone(&queue),
+            telemetry: Arc::clone(&shared.telemetry),
+            clock: Arc::clone(&clock),
+            backoff,
+            spool: open_spool(&config, &shared.telemetry)?,
+            kept: Default::default(),
+            failures: 0,
+            stop: shipping_stopped,
+        }),
+    };
+    let listener = match config.listen {
+        Some(addr) => Some(bind(addr).await?),
+        None => None,
+    };
+    let addr = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+    let node = config.node.clone().unwrap_or_else(|| node_name(&*host));
+    let rounds_loop = Rounds {
+        crew: crew(&config, entries, &host),
+        host,
+        clock,
+        interval: duration_of(config.interval_ms),
+        node: node.clone(),
+        ships: shipper.is_some(),
+        queue,
+        shared: Arc::clone(&shared),
+        before: Arc::new(Round::default()),
+        spare: None,
+        message: Message::new(),
+        families: 0,
+        metadata_at: Instant::now(),
+        rounds: rounds_sender,
+    };
+    Ok(Running {
+        addr,
+        node,
+        rounds,
+        stop,
+        stop_shipping,
+        rounds_task: tokio::spawn(rounds_loop.run(stopped)),
+        ship_task: shipper.map(|shipper| tokio::spawn(shipper.run())),
+        http_task: listener
+            .map(|listener| tokio::spawn(http::serve(listener, Arc::clone(&shared.latest)))),
+        shared,
+    })
+}
+
+impl Running {
+    /// The address of its own `/metrics`, when it listens.
+    pub fn addr(&self) -> Option<SocketAddr> {
+        self.addr
+    }
+
+    /// The node's name, as the label `instance` has it.
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// How each collector fared in its last run; empty before the first round.
+    pub fn findings(&self) -> Vec<Finding> {
+        self.shared.findings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The latest round as text exposition; none before the first.
+    pub fn exposition(&self) -> Option<String> {
+        self.shared.latest.get().map(|round| round.exposition())
+    }
+
+    /// How shipping goes.
+    pub fn shipped(&self) -> Shipped {
+        self.shared.telemetry.shipped()
+    }
+
+    /// Waits until at least `count` rounds were run.
+    pub async fn wait_rounds(&self, count: u64) {
+        let mut rounds = self.rounds.clone();
+        // An error means that the loop has ended: there will be no more.
+        let _ = rounds.wait_for(|done| *done >= count).await;
+    }
+
+    /// Stops cleanly: ends all series with markers, and delivers what waits or leaves it in the
+    /// spool. Takes a few seconds at most.
+    pub async fn shutdown(mut self) {
+        let _ = self.stop.send(true);
+        let deadline = Instant::now() + STOP_TIME_MAX + STOP_SLACK;
+        let _ = tokio::time::timeout_at(deadline, &mut self.rounds_task).await;
+        let _ = self.stop_shipping.send(Some(Instant::now() + STOP_TIME_MAX));
+        if let Some(task) = &mut self.ship_task {
+            let _ = tokio::time::timeout_at(deadline, task).await;
+        }
+        // Dropping ends what is left.
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.rounds_task.abort();
+        let tasks = [&self.ship_task, &self.http_task];
+        for task in tasks.into_iter().flatten() {
+            task.abort();
+        }
+    }
+}
+
+/// The loop that runs the rounds.
+struct Rounds {
+    crew: Crew,
+    host: Arc<dyn Host>,
+    clock: Arc<dyn Clock>,
+    interval: Duration,
+    node: String,
+    ships: bool,
+    queue: Arc<Queue>,
+    shared: Arc<Shared>,
+    before: Arc<Round>,
+    /// The round before that, for its buffers.
+    spare: Option<Arc<Round>>,
+    message: Message,
+    families: usize,
+    metadata_at: Instant,
+    rounds: watch::Sender<u64>,
+}
+
+impl Rounds {
+    async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let start_ms = self.clock.now_ms();
+        let interval_ms = i64::try_from(self.interval.as_millis()).unwrap_or(i64::MAX);
+        let mut timeline = Timeline::new(interval_ms, start_ms);
+        let mut told: Option<Pause> = None;
+        let limits = Limits::of(self.interval);
+        self.crew.start_slow();
+        while !*stop.borrow() && stop.has_changed().is_ok() {
+            match timeline.poll(self.clock.now_ms()) {
+                Next::Wait { wait_ms, because } => {
+                    tell_pause(because, &mut told);
+                    let wait = duration_of(wait_ms).min(LOOK_EVERY);
+                    tokio::select! {
+                        () = tokio::time::sleep(wait) => {}
+                        _ = stop.changed() => {}
+                    }
+                }
+                Next::Round { tick_ms, missed } => {
+                    tell_pause(None, &mut told);
+                    let telemetry = &self.shared.telemetry;
+                    add(&telemetry.rounds, 1);
+                    add(&telemetry.missed, u64::try_from(missed).unwrap_or(0));
+                    let late_ms = self.clock.now_ms() - tick_ms;
+                    add(&telemetry.late, u64::from(late_ms > interval_ms / 10));
+                    self.crew.run_round(limits).await;
+                    self.emit(tick_ms, start_ms);
+                }
+            }
+        }
+        self.end();
+    }
+
+    /// Makes a round of what the collectors gave, and hands it on.
+    fn emit(&mut self, tick_ms: i64, start_ms: i64) {
+        // Nobody else holds the round before last, unless it is being shown right now.
+        let mut round = self.spare.take().and_then(Arc::into_inner).unwrap_or_default();
+        round.reset(tick_ms);
+        let mut findings = Vec::new();
+        for (samples, finding) in self.crew.results() {
+            round.add(samples, &finding);
+            findings.push(finding);
+        }
+        process::collect(start_ms, round.own());
+        self.shared.telemetry.collect(self.ships, self.host.counts(), round.own());
+        round.finish();
+        if self.ships {
+            self.send(&round);
+            self.describe(&round);
+        }
+        *self.shared.findings.lock().unwrap_or_else(PoisonError::into_inner) = findings;
+        let round = Arc::new(round);
+        self.shared.latest.set(Arc::clone(&round));
+        self.spare = Some(std::mem::replace(&mut self.before, round));
+        self.rounds.send_modify(|rounds| *rounds += 1);
+    }
+
+    fn send(&mut self, round: &Round) {
+        match round.parcel(&self.before, &self.node, &mut self.message) {
+            Ok(parcel) => self.queue.push(parcel, &self.shared.telemetry),
+            Err(error) => tracing::error!(error = chain(&error), "a round could not be sent"),
+        }
+    }
+
+    /// Tells the receiver about the families, when there are new ones or it is time again.
+    fn describe(&mut self, round: &Round) {
+        let (now, families) = (Instant::now(), round.families_len());
+        if families == self.families && now < self.metadata_at {
+            return;
+        }
+        match round.metadata() {
+            Ok(body) => {
+                self.queue.set_metadata(body);
+                (self.families, self.metadata_at) = (families, now + METADATA_EVERY);
+            }
+            Err(error) => tracing::error!(error = chain(&error), "metadata could not be made"),
+        }
+    }
+
+    /// Ends all series: a last round of nothing but markers.
+    fn end(&mut self) {
+        let last_ms = self.before.tick_ms;
+        if !self.ships || last_ms == 0 {
+            return;
+        }
+        let mut round = Round::default();
+        // After the last sample whatever the clock says, or the markers would end nothing.
+        round.reset(self.clock.now_ms().max(last_ms + 1));
+        self.send(&round);
+    }
+}
+
+fn tell_pause(because: Option<Pause>, told: &mut Option<Pause>) {
+    let kind = |pause: &Pause| std::mem::discriminant(pause);
+    if because.as_ref().map(kind) == told.as_ref().map(kind) {
+        return;
+    }
+    match because {
+        Some(Pause::Unset) => {
+            tracing::warn!("the clock is before 2020: no rounds until it is set");
+        }
+        Some(Pause::WentBack { by_ms }) => {
+            tracing::warn!(
+                by_ms,
+                "the clock went back over written history: no rounds until it is past"
+            );
+        }
+        None => tracing::info!("the clock is right again"),
+    }
+    *told = because;
+}
+
+/// The entries of `registry` that `config` asks for.
+pub(crate) fn entries(config: &Config, registry: &[Entry]) -> Result<Vec<Entry>, StartError> {
+    for names in [&config.only, &config.exclude] {
+        if let Some(unknown) = unknown_collector(names) {
+            return Err(StartError::UnknownCollector(unknown));
+        }
+    }
+    let has = |names: &[String], entry: &Entry| names.iter().any(|name| name == entry.name);
+    let entries: Vec<Entry> = registry
+        .iter()
+        .filter(|entry| config.only.is_empty() || has(&config.only, entry))
+        .filter(|entry| !has(&config.exclude, entry))
+        .copied()
+        .collect();
+    if entries.is_empty() { Err(StartError::NoCollectors) } else { Ok(entries) }
+}
+
+/// The machine that `config` names.
+pub(crate) fn host(config: &Config, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Host>, StartError> {
+    let Some(dir) = &config.host_root else {
+        return Ok(Arc::new(RealHost::new(Arc::clone(clock))));
+    };
+    let error = |cause| StartError::HostRoot { dir: dir.clone(), cause };
+    Ok(Arc::new(ReplayHost::open(dir, Arc::clone(clock)).map_err(error)?))
+}
+
+fn crew(config: &Config, entries: &[Entry], host: &Arc<dyn Host>) -> Crew {
+    let mut options = config.collect.clone();
+    let wait_max = duration_of(config.interval_ms) / WAIT_PART;
+    options.filesystems.deadline = options.filesystems.deadline.min(wait_max);
+    options.ceph.deadline = options.ceph.deadline.min(wait_max);
+    Crew::new(entries, options, config.slow_interval_ms.map(duration_of), Arc::clone(host))
+}
+
+fn open_spool(config: &Config, telemetry: &Telemetry) -> Result<Option<Spool>, SpoolError> {
+    let Some(dir) = &config.state_dir else { return Ok(None) };
+    let (spool, notices) = Spool::open(&dir.join("spool"), config.spool)?;
+    for notice in notices {
+        tell(&notice, telemetry);
+    }
+    if spool.rounds() > 0 {
+        tracing::info!(rounds = spool.rounds(), "rounds of an earlier run wait in the spool");
+    }
+    telemetry.spool_bytes.store(spool.bytes(), Ordering::Relaxed);
+    telemetry.spool_rounds.store(spool.rounds(), Ordering::Relaxed);
+    Ok(Some(spool))
+}
+
+async fn bind(addr: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(addr).await.map_err(|cause| StartError::Bind { addr, cause })
+}
+
+/// The host's name, as the kernel has it.
+fn node_name(host: &dyn Host) -> String {
+    let name = host.uname().map(|uname| uname.nodename).unwrap_or_default();
+    if name.is_empty() { NODE_UNKNOWN.to_owned() } else { name }
+}

@@ -1,0 +1,309 @@
+//! What an agent is told: where to ship, how often, which collectors.
+//!
+//! A configuration is TOML. It is read key by key rather than by derive, so that one look at a
+//! file gives all its problems, each with its line. What a file does not say keeps the value of
+//! the [`Config`] it is read over. A configuration is read once, when the agent starts.
+//!
+//! Not here: reading the file or the environment, which is the command line's.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hyper::Uri;
+use labstat_collect::Options;
+use labstat_model::settings::{
+    self, Problem, Problems, Section, Value, duration_within, name, path, text, wanted,
+};
+
+/// The shortest interval: below it, reading the machine would show in what is read.
+const INTERVAL_MIN_MS: i64 = 1_000;
+
+/// The longest interval: a series counts as ended after five minutes without a sample.
+const INTERVAL_MAX_MS: i64 = 120_000;
+
+/// Where a URL without a path is taken to have its remote write receiver.
+const WRITE_PATH: &str = "/api/v1/write";
+
+/// How an agent runs. See [`Config::default`] for what each field is when nothing is said.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The receiver's URL, as [`write_url`] reads it; without one, nothing is shipped.
+    pub aggregator: Option<String>,
+    /// The file whose first line is the bearer token that requests carry.
+    pub token_file: Option<PathBuf>,
+    /// Certificates (PEM) to trust instead of the system's, for `https`.
+    pub ca_file: Option<PathBuf>,
+    /// Time between two rounds, in milliseconds.
+    pub interval_ms: i64,
+    /// Time between two runs of a slow collector, in milliseconds; `None` leaves each its own.
+    pub slow_interval_ms: Option<i64>,
+    /// The folder of the spool; without one, rounds that cannot be shipped wait in memory.
+    pub state_dir: Option<PathBuf>,
+    /// The address of the agent's own `/metrics`; port 0 takes a free one.
+    pub listen: Option<SocketAddr>,
+    /// The node's name (`instance`); `None` takes the host's.
+    pub node: Option<String>,
+    /// The collectors to run; empty runs all.
+    pub only: Vec<String>,
+    /// The collectors not to run.
+    pub exclude: Vec<String>,
+    /// A captured machine to read in place of this one.
+    pub host_root: Option<PathBuf>,
+    /// The collectors' own settings.
+    pub collect: Options,
+    /// What the spool may hold.
+    pub spool: SpoolBounds,
+}
+
+/// What the spool may hold; when it is more, the oldest rounds are dropped and counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpoolBounds {
+    /// Bytes on disk.
+    pub bytes_max: u64,
+    /// Age of a round, in milliseconds.
+    pub age_max_ms: i64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            aggregator: None,
+            token_file: None,
+            ca_file: None,
+            interval_ms: 10_000,
+            slow_interval_ms: None,
+            state_dir: None,
+            listen: None,
+            node: None,
+            only: Vec::new(),
+            exclude: Vec::new(),
+            host_root: None,
+            collect: Options::default(),
+            spool: SpoolBounds::default(),
+        }
+    }
+}
+
+impl Default for SpoolBounds {
+    fn default() -> Self {
+        // A round of 1,000 samples takes about 15 KiB: this is two days of them at 10 s.
+        Self { bytes_max: 256 * 1024 * 1024, age_max_ms: 7 * 86_400_000 }
+    }
+}
+
+impl Config {
+    /// Reads a configuration text over the defaults.
+    pub fn parse(text: &str) -> Result<Self, Vec<Problem>> {
+        Self::parse_over(text, Self::default())
+    }
+
+    /// Reads a configuration text over `base`: what it does not say stays as it is there.
+    pub fn parse_over(text: &str, base: Self) -> Result<Self, Vec<Problem>> {
+        let mut config = base;
+        settings::read(text, |root, problems| config.read(root, problems))?;
+        Ok(config)
+    }
+
+    /// All that is wrong with a configuration text; empty when nothing is.
+    pub fn check(text: &str) -> Vec<Problem> {
+        Self::parse(text).err().unwrap_or_default()
+    }
+
+    fn read(&mut self, root: &mut Section<'_>, problems: &mut Problems<'_>) {
+        root.take("aggregator", problems, &mut self.aggregator, |value| {
+            let url = text(value)?;
+            write_url(url).map_err(|error| error.to_string())?;
+            Ok(Some(url.to_owned()))
+        });
+        root.take("token_file", problems, &mut self.token_file, |v| path(v).map(Some));
+        root.take("ca_file", problems, &mut self.ca_file, |v| path(v).map(Some));
+        root.take("interval", problems, &mut self.interval_ms, |v| {
+            duration_within(v, INTERVAL_MIN_MS, INTERVAL_MAX_MS)
+        });
+        root.take("slow_interval", problems, &mut self.slow_interval_ms, |v| {
+            duration_within(v, 10_000, 86_400_000).map(Some)
+        });
+        root.take("state", problems, &mut self.state_dir, |v| path(v).map(Some));
+        root.take("listen", problems, &mut self.listen, |v| listen(v).map(Some));
+        root.take("node", problems, &mut self.node, |v| name(v).map(Some));
+        root.take("only", problems, &mut self.only, collectors);
+        root.take("exclude", problems, &mut self.exclude, collectors);
+        root.take("host_root", problems, &mut self.host_root, |v| path(v).map(Some));
+        root.section("smartctl", problems, |section, problems| {
+            let smartctl = &mut self.collect.smartctl;
+            section.take("program", problems, &mut smartctl.program, name);
+            section.take("deadline", problems, &mut smartctl.device_deadline, |v| {
+                Ok(duration_of(duration_within(v, 1_000, 600_000)?))
+            });
+            section.take("exclude", problems, &mut smartctl.exclude, names);
+        });
+        root.section("ceph", problems, |section, problems| {
+            let ceph = &mut self.collect.ceph;
+            section.take("conf", problems, &mut ceph.conf, |v| name(v).map(Some));
+            section.take("run", problems, &mut ceph.run_dir, name);
+        });
+        root.section("filesystems", problems, |section, problems| {
+            section.take("exclude", problems, &mut self.collect.filesystems.exclude, names);
+        });
+        root.section("disks", problems, |section, problems| {
+            section.take("exclude", problems, &mut self.collect.disks.exclude, names);
+        });
+        root.section("interfaces", problems, |section, problems| {
+            section.take("exclude", problems, &mut self.collect.interfaces.exclude, names);
+        });
+        root.section("spool", problems, |section, problems| {
+            section.take("size", problems, &mut self.spool.bytes_max, |v| {
+                size_within(v, 4 << 20, 1 << 40)
+            });
+            section.take("age", problems, &mut self.spool.age_max_ms, |v| {
+                duration_within(v, 60_000, 365 * 86_400_000)
+            });
+        });
+    }
+}
+
+/// Why a text is no URL to ship to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a URL to ship to: {0:?} (such as https://lab.example:5227)")]
+pub struct UrlError(String);
+
+/// Reads the URL of a receiver. Without a path, remote write's usual one is added.
+pub fn write_url(text: &str) -> Result<Uri, UrlError> {
+    let error = || UrlError(text.to_owned());
+    let uri: Uri = text.parse().map_err(|_| error())?;
+    let scheme_known = matches!(uri.scheme_str(), Some("http" | "https"));
+    if !scheme_known || uri.host().is_none_or(str::is_empty) {
+        return Err(error());
+    }
+    // Credentials in a URL end up in logs, and the client would not send them.
+    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err(error());
+    }
+    let mut parts = uri.into_parts();
+    if parts.path_and_query.as_ref().is_none_or(|path| path.as_str() == "/") {
+        parts.path_and_query = Some(hyper::http::uri::PathAndQuery::from_static(WRITE_PATH));
+    }
+    Uri::from_parts(parts).map_err(|_| error())
+}
+
+/// `ms` as a duration of the standard library; a negative one is none at all.
+pub(crate) fn duration_of(ms: i64) -> Duration {
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+}
+
+fn names(value: &Value<'_>) -> Result<Vec<String>, String> {
+    let list = value.as_array().ok_or_else(|| wanted(value, "a list of texts"))?;
+    list.iter().map(|item| name(item.get_ref())).collect()
+}
+
+fn collectors(value: &Value<'_>) -> Result<Vec<String>, String> {
+    let names = names(value)?;
+    match unknown_collector(&names) {
+        Some(unknown) => Err(unknown.to_string()),
+        None => Ok(names),
+    }
+}
+
+/// A collector was named that does not exist.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no collector {name:?} (there are: {known})")]
+pub struct UnknownCollector {
+    name: String,
+    known: String,
+}
+
+/// The first of `names` that is no collector's.
+pub(crate) fn unknown_collector(names: &[String]) -> Option<UnknownCollector> {
+    let known: Vec<&str> = labstat_collect::registry().iter().map(|entry| entry.name).collect();
+    let name = names.iter().find(|name| !known.contains(&name.as_str()))?;
+    Some(UnknownCollector { name: name.clone(), known: known.join(", ") })
+}
+
+fn listen(value: &Value<'_>) -> Result<SocketAddr, String> {
+    let text = text(value)?;
+    text.replacen("localhost", "127.0.0.1", 1)
+        .parse()
+        .map_err(|_| format!("expected an address and port such as 127.0.0.1:9100, found {text:?}"))
+}
+
+fn size_within(value: &Value<'_>, min: u64, max: u64) -> Result<u64, String> {
+    let text = text(value)?;
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit {
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => 0,
+    };
+    let size = number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+    match size {
+        Some(size) if (min..=max).contains(&size) => Ok(size),
+        _ => Err(format!("expected a size from 4MiB to 1024GiB, found {text:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn all_problems_are_told_at_once_with_their_lines() {
+        let text = "aggregator = \"ftp://x\"\ninterval = \"10\"\ncolour = 3\nonly = [\"nonsense\"]\n\
+                    listen = 9100\n\n[spool]\nsize = \"1KiB\"\nage = \"1s\"\n[smartctl]\nprogramme = \"x\"\n";
+        let problems: Vec<String> = Config::check(text).iter().map(Problem::to_string).collect();
+        let starts = [
+            "line 1: aggregator: not a URL to ship to: \"ftp://x\"",
+            "line 2: interval: not a duration: \"10\"",
+            "line 3: unknown key colour (known here: aggregator, ",
+            "line 4: only: no collector \"nonsense\" (there are: ",
+            "line 5: listen: expected a text, found an integer",
+            "line 8: spool.size: expected a size from 4MiB to 1024GiB, found \"1KiB\"",
+            "line 9: spool.age: expected a duration from 1m to 1y, found 1s",
+            "line 11: unknown key smartctl.programme (known here: deadline, exclude, program)",
+        ];
+        assert_eq!(problems.len(), starts.len(), "{problems:#?}");
+        for (problem, start) in problems.iter().zip(starts) {
+            assert!(problem.starts_with(start), "{problem} | {start}");
+        }
+    }
+
+    #[test]
+    fn syntax_errors_have_a_line() {
+        let problems = Config::check("node = \"a\"\ninterval = \n");
+        assert_eq!(problems.first().map(|problem| problem.line), Some(2), "{problems:?}");
+    }
+
+    #[test]
+    fn what_is_said_is_taken_and_the_rest_stays_as_in_the_base() {
+        let text = "aggregator = \"https://lab.example:5227\"\ninterval = \"1s\"\nnode = \"apex\"\n\
+                    listen = \"localhost:0\"\n[spool]\nsize = \"64MiB\"\n[ceph]\nrun = \"/x\"\n";
+        let base = Config { state_dir: Some("/mine".into()), ..Config::default() };
+        let config = Config::parse_over(text, base).unwrap();
+        assert_eq!(config.interval_ms, 1_000);
+        assert_eq!(config.node.as_deref(), Some("apex"));
+        assert_eq!(config.listen, Some("127.0.0.1:0".parse().unwrap()));
+        assert_eq!(config.state_dir.as_deref(), Some(Path::new("/mine")));
+        assert_eq!(config.spool.bytes_max, 64 << 20);
+        assert_eq!(config.spool.age_max_ms, SpoolBounds::default().age_max_ms);
+        assert_eq!(config.collect.ceph.run_dir, "/x");
+    }
+
+    #[test]
+    fn urls_get_the_usual_path() {
+        for (text, url) in [
+            ("http://127.0.0.1:5227", "http://127.0.0.1:5227/api/v1/write"),
+            ("https://lab.example/", "https://lab.example/api/v1/write"),
+            ("https://mimir.example/api/v1/push", "https://mimir.example/api/v1/push"),
+            ("http://[::1]:9", "http://[::1]:9/api/v1/write"),
+        ] {
+            assert_eq!(write_url(text).unwrap().to_string(), url);
+        }
+        for text in ["", "lab.example:5227", "ftp://x", "http://", "http://user:pw@x", "http://a b"]
+        {
+            assert!(write_url(text).is_err(), "{text}");
+        }
+    }
+}

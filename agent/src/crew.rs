@@ -1,0 +1,355 @@
+//! The collectors at work, on threads, so that whatever one of them waits for, the round goes out.
+//!
+//! Fast collectors run one after the other on one thread, which keeps memory small and the times
+//! they take honest. One that has not returned in its time is left behind together with the
+//! thread, and a new thread goes on with the next. Until it returns it counts as failed and is not
+//! started again, so at most one thread per collector can be lost.
+//!
+//! Slow collectors run each on a thread of its own that ends with the run. Their last samples are
+//! given again in every round while they are fresh, so that queries, which look back five minutes,
+//! never lose them between two runs.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use labstat_collect::{CollectError, Collector, Entry, Host, Options, Pace, Status};
+use labstat_model::Batch;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+
+use crate::findings::{Finding, Outcome, chain};
+
+/// Stack of a collector's thread. Collectors hold their buffers on the heap; JSON is the deepest
+/// they go, and its depth is bounded. Only pages that are touched cost memory.
+const STACK_SIZE_BYTES: usize = 1024 * 1024;
+
+/// How long the samples of a slow collector are given again: this many of its intervals …
+const FRESH_INTERVALS: u32 = 3;
+
+/// … and this much longer, for a run that itself takes long. Together, two runs in a row may fail
+/// before the samples end.
+const FRESH_SLACK: Duration = Duration::from_secs(60);
+
+/// How long a run of a slow collector may take before it counts as hung. Its own deadlines, one
+/// per device, are what should end it.
+const SLOW_TIME_MAX: Duration = Duration::from_secs(600);
+
+/// How long a round may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// One fast collector.
+    pub(crate) collector: Duration,
+    /// All of them.
+    pub(crate) round: Duration,
+}
+
+impl Limits {
+    /// The limits of rounds that are `interval` apart: half of it for one collector, so that one
+    /// that hangs leaves room for the others, and all done well before the next tick.
+    pub(crate) fn of(interval: Duration) -> Self {
+        Self { collector: interval / 2, round: interval * 3 / 4 }
+    }
+}
+
+/// All collectors of an agent.
+pub(crate) struct Crew {
+    host: Arc<dyn Host>,
+    options: Options,
+    slots: Vec<Slot>,
+    worker: Option<std::sync::mpsc::Sender<Job>>,
+    /// At most one result per slot is under way, so the channel is bounded by their number.
+    done: mpsc::UnboundedReceiver<Done>,
+    done_sender: mpsc::UnboundedSender<Done>,
+}
+
+/// One collector and what came of it.
+struct Slot {
+    entry: Entry,
+    /// Time between two runs, for a slow one.
+    every: Option<Duration>,
+    /// Absent while it runs.
+    idle: Option<(Box<dyn Collector>, Batch)>,
+    started: Instant,
+    /// Whether the run that is under way was given up.
+    hung: bool,
+    outcome: Outcome,
+    took: Option<Duration>,
+    /// The samples of the last good run, and when it ended.
+    good: Batch,
+    good_at: Option<Instant>,
+}
+
+struct Job {
+    slot: usize,
+    collector: Box<dyn Collector>,
+    batch: Batch,
+}
+
+struct Done {
+    slot: usize,
+    /// Absent when it panicked: what is left of it is not to be trusted.
+    collector: Option<Box<dyn Collector>>,
+    batch: Batch,
+    result: Result<Status, Failure>,
+    took: Duration,
+}
+
+/// Why a run gave nothing.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Collect(CollectError),
+    #[error("the collector panicked: {0}")]
+    Panic(String),
+}
+
+impl Crew {
+    /// The collectors of `entries`; a slow one runs every `slow`, when given.
+    pub(crate) fn new(
+        entries: &[Entry],
+        options: Options,
+        slow: Option<Duration>,
+        host: Arc<dyn Host>,
+    ) -> Self {
+        let slot = |entry: &Entry| Slot {
+            entry: *entry,
+            every: match entry.pace {
+                Pace::Fast => None,
+                Pace::Slow(every) => Some(slow.unwrap_or(every)),
+            },
+            idle: Some(((entry.make)(&options), Batch::new())),
+            started: Instant::now(),
+            hung: false,
+            outcome: Outcome::Pending,
+            took: None,
+            good: Batch::new(),
+            good_at: None,
+        };
+        let slots = entries.iter().map(slot).collect();
+        let (done_sender, done) = mpsc::unbounded_channel();
+        Self { host, options, slots, worker: None, done, done_sender }
+    }
+
+    /// Starts the slow collectors that are due. Called ahead of the first round, so that what they
+    /// find is not a round later than it must be.
+    pub(crate) fn start_slow(&mut self) {
+        let now = Instant::now();
+        for at in 0..self.slots.len() {
+            let Some(slot) = self.slots.get_mut(at) else { continue };
+            let Some(every) = slot.every else { continue };
+            // An outcome that is pending means that it never ran: it is due at once.
+            if slot.outcome != Outcome::Pending && now < slot.started + every {
+                continue;
+            }
+            if let Some((collector, batch)) = slot.idle.take() {
+                slot.started = now;
+                let worker = spawn(slot.entry.name, &self.host, &self.done_sender);
+                let job = Job { slot: at, collector, batch };
+                if let Some(job) = send(worker.as_ref(), job) {
+                    slot.give_back(job);
+                }
+            } else if now > slot.started + SLOW_TIME_MAX {
+                slot.hang(now);
+            }
+        }
+    }
+
+    /// Runs all fast collectors once and takes in what slow ones have finished.
+    pub(crate) async fn run_round(&mut self, limits: Limits) {
+        while let Ok(done) = self.done.try_recv() {
+            self.take_in(done);
+        }
+        self.start_slow();
+        let deadline = Instant::now() + limits.round;
+        for at in 0..self.slots.len() {
+            self.run_fast(at, deadline, limits.collector).await;
+        }
+        while let Ok(done) = self.done.try_recv() {
+            self.take_in(done);
+        }
+        self.forget_old();
+    }
+
+    /// Runs every collector once, the slow ones too, waiting up to `limits.round` for all.
+    pub(crate) async fn run_once(&mut self, limits: Limits) {
+        let deadline = Instant::now() + limits.round;
+        self.run_round(limits).await;
+        while self.slots.iter().any(|slot| slot.outcome == Outcome::Pending) {
+            match timeout_at(deadline, self.done.recv()).await {
+                Ok(Some(done)) => self.take_in(done),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        let now = Instant::now();
+        for slot in self.slots.iter_mut().filter(|slot| slot.outcome == Outcome::Pending) {
+            slot.hang(now);
+        }
+    }
+
+    async fn run_fast(&mut self, at: usize, round_deadline: Instant, limit: Duration) {
+        let now = Instant::now();
+        let Some(slot) = self.slots.get_mut(at).filter(|slot| slot.every.is_none()) else { return };
+        if now >= round_deadline {
+            slot.fail(format!("no time was left in the round for {}", slot.entry.name));
+            return;
+        }
+        let Some((collector, batch)) = slot.idle.take() else {
+            slot.hang(now);
+            return;
+        };
+        slot.started = now;
+        let job = Job { slot: at, collector, batch };
+        if let Some(job) = send(self.worker.as_ref(), job) {
+            self.worker = spawn("labstat-collect", &self.host, &self.done_sender);
+            if let Some(job) = send(self.worker.as_ref(), job) {
+                slot.give_back(job);
+                return;
+            }
+        }
+        let deadline = round_deadline.min(now + limit);
+        while let Ok(Some(done)) = timeout_at(deadline, self.done.recv()).await {
+            let mine = done.slot == at;
+            self.take_in(done);
+            if mine {
+                return;
+            }
+        }
+        // The thread ends by itself when the collector returns, since nobody sends it more.
+        self.worker = None;
+        if let Some(slot) = self.slots.get_mut(at) {
+            slot.hang(Instant::now());
+        }
+    }
+
+    fn take_in(&mut self, done: Done) {
+        let Some(slot) = self.slots.get_mut(done.slot) else { return };
+        let Done { collector, mut batch, result, took, .. } = done;
+        let late = std::mem::take(&mut slot.hung) && slot.every.is_none();
+        match result {
+            // What a fast collector read for an earlier tick is not true at this one.
+            _ if late => batch.clear(),
+            Ok(status) => {
+                slot.took = Some(took);
+                slot.outcome = match status {
+                    Status::Collected => Outcome::Collected { samples: batch.len() },
+                    Status::Absent => Outcome::Absent,
+                };
+                std::mem::swap(&mut slot.good, &mut batch);
+                slot.good_at = Some(Instant::now());
+            }
+            Err(failure) => {
+                slot.took = Some(took);
+                slot.fail(chain(&failure));
+            }
+        }
+        batch.clear();
+        let collector = collector.unwrap_or_else(|| (slot.entry.make)(&self.options));
+        slot.idle = Some((collector, batch));
+    }
+
+    fn forget_old(&mut self) {
+        let now = Instant::now();
+        for slot in &mut self.slots {
+            let Some(every) = slot.every else { continue };
+            let fresh = every * FRESH_INTERVALS + FRESH_SLACK;
+            if slot.good_at.is_some_and(|at| now > at + fresh) {
+                slot.good.clear();
+                slot.good_at = None;
+            }
+        }
+    }
+
+    /// Each collector's job, its samples for this round, and how it fares.
+    pub(crate) fn results(&self) -> impl Iterator<Item = (&Batch, Finding)> {
+        self.slots.iter().map(|slot| (&slot.good, slot.finding()))
+    }
+}
+
+impl Slot {
+    fn finding(&self) -> Finding {
+        Finding {
+            collector: self.entry.name,
+            job: self.entry.job,
+            outcome: self.outcome.clone(),
+            took: self.took,
+        }
+    }
+
+    /// A failed run has no samples; those of a slow collector's last good run stay while fresh.
+    fn fail(&mut self, reason: String) {
+        self.outcome = Outcome::Failed { reason };
+        if self.every.is_none() {
+            self.good.clear();
+        }
+    }
+
+    fn hang(&mut self, now: Instant) {
+        let took = now - self.started;
+        self.hung = true;
+        self.took = Some(took);
+        self.fail(format!(
+            "no answer for {} s; it is not started again until then",
+            took.as_secs()
+        ));
+    }
+
+    /// Takes a job back that no thread could be had for.
+    fn give_back(&mut self, job: Job) {
+        self.idle = Some((job.collector, job.batch));
+        self.took = None;
+        self.fail("no thread could be started for it".to_owned());
+    }
+}
+
+/// Gives a job to a worker. When there is none or it is gone, the job comes back.
+fn send(worker: Option<&std::sync::mpsc::Sender<Job>>, job: Job) -> Option<Job> {
+    match worker {
+        Some(worker) => worker.send(job).err().map(|error| error.0),
+        None => Some(job),
+    }
+}
+
+/// Starts a thread that runs the jobs it is sent, until its sender is dropped.
+fn spawn(
+    name: &str,
+    host: &Arc<dyn Host>,
+    done: &mpsc::UnboundedSender<Done>,
+) -> Option<std::sync::mpsc::Sender<Job>> {
+    let (sender, jobs) = std::sync::mpsc::channel::<Job>();
+    let (host, done) = (Arc::clone(host), done.clone());
+    let work = move || {
+        for job in jobs {
+            if done.send(run(&*host, job)).is_err() {
+                return;
+            }
+        }
+    };
+    let thread = thread::Builder::new().name(name.to_owned()).stack_size(STACK_SIZE_BYTES);
+    match thread.spawn(work) {
+        Ok(_) => Some(sender),
+        Err(error) => {
+            tracing::warn!(%error, "failed to start a thread for a collector");
+            None
+        }
+    }
+}
+
+fn run(host: &dyn Host, job: Job) -> Done {
+    let Job { slot, mut collector, mut batch } = job;
+    let start = Instant::now();
+    // A bug in one collector must not end the agent; the collector is made anew after it.
+    let result = catch_unwind(AssertUnwindSafe(|| collector.collect(host, &mut batch)));
+    let took = start.elapsed();
+    let (collector, result) = match result {
+        Ok(result) => (Some(collector), result.map_err(Failure::Collect)),
+        Err(panic) => (None, Err(Failure::Panic(panic_text(&*panic)))),
+    };
+    Done { slot, collector, batch, result, took }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text").to_owned()
+}

@@ -1,0 +1,64 @@
+//! How each collector fares: what `up` and `doctor` tell people.
+
+use std::error::Error;
+use std::time::Duration;
+
+/// How one collector fared in its last run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The collector's name.
+    pub collector: &'static str,
+    /// The job that its samples belong to.
+    pub job: &'static str,
+    /// How the run ended.
+    pub outcome: Outcome,
+    /// How long it took, or has taken so far when it hangs; absent before the first run.
+    pub took: Option<Duration>,
+}
+
+/// How a run of a collector ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its first run has not ended yet.
+    Pending,
+    /// It gave this many samples.
+    Collected {
+        /// How many.
+        samples: usize,
+    },
+    /// This machine has no such thing.
+    Absent,
+    /// It gave nothing.
+    Failed {
+        /// The error and its causes, on one line.
+        reason: String,
+    },
+}
+
+impl Outcome {
+    /// The value of the label `outcome` of `labstat_collector_outcome`; none while pending.
+    pub fn as_str(&self) -> Option<&'static str> {
+        match self {
+            Self::Pending => None,
+            Self::Collected { .. } => Some("collected"),
+            Self::Absent => Some("absent"),
+            Self::Failed { .. } => Some("failed"),
+        }
+    }
+}
+
+/// An error and its causes on one line, as they are printed.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // Some libraries repeat their cause in their own text.
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,322 @@
+//! One round: all samples of one tick, by job, and what is sent of it.
+//!
+//! Two kinds of samples stand apart. Those a scrape of the agent would see, and those that the
+//! scraping side adds ([`JobSamples::edge`]: `up`, `scrape_*`), which are sent and not exposed.
+//!
+//! A series of the last round that is not in this one has ended: it gets a stale marker at this
+//! tick, so that queries do not see it for five more minutes.
+
+use std::collections::HashSet;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::time::Duration;
+
+use labstat_model::{Batch, BatchSample, Family, stale_marker};
+use labstat_wire::exposition;
+use labstat_wire::remote_write::{EncodeError, Message};
+
+use crate::findings::{Finding, Outcome};
+use crate::process::count;
+
+/// The job that the agent's figures about itself and its collectors belong to.
+const OWN_JOB: &str = "node";
+
+static UP: Family = Family::gauge("up", "Whether any source of this job could be read.");
+static SCRAPE_SECONDS: Family =
+    Family::gauge("scrape_duration_seconds", "How long this job's sources took to read.");
+static SCRAPE_SAMPLES: Family =
+    Family::gauge("scrape_samples_scraped", "Samples that this job's sources gave.");
+static SECONDS: Family = Family::gauge(
+    "node_scrape_collector_duration_seconds",
+    "How long the collector's last run took.",
+);
+static SUCCESS: Family = Family::gauge(
+    "node_scrape_collector_success",
+    "Whether the collector's last run went well; 1 also where there is nothing to collect.",
+);
+static OUTCOME: Family = Family::gauge(
+    "labstat_collector_outcome",
+    "How the collector's last run ended: 1 for the outcome that applies.",
+);
+
+/// The outcomes of the state set [`OUTCOME`].
+const OUTCOMES: [&str; 3] = ["collected", "absent", "failed"];
+
+/// All samples of one tick.
+#[derive(Debug, Default)]
+pub(crate) struct Round {
+    /// The timestamp of all of them, in milliseconds since the Unix epoch.
+    pub(crate) tick_ms: i64,
+    jobs: Vec<JobSamples>,
+}
+
+/// The samples of one job.
+#[derive(Debug)]
+struct JobSamples {
+    job: &'static str,
+    samples: Batch,
+    edge: Batch,
+    /// What the collectors of the job did, for `edge`.
+    took: Duration,
+    present: usize,
+    failed: usize,
+}
+
+/// A round as it is sent and spooled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Parcel {
+    /// When its samples were taken.
+    pub(crate) tick_ms: i64,
+    /// How many it holds, markers included.
+    pub(crate) samples: u32,
+    /// The protobuf message, as a snappy block.
+    pub(crate) block: Vec<u8>,
+}
+
+impl Round {
+    /// Empties the round for another tick and keeps the buffers.
+    pub(crate) fn reset(&mut self, tick_ms: i64) {
+        self.tick_ms = tick_ms;
+        for job in &mut self.jobs {
+            job.samples.clear();
+            job.edge.clear();
+            (job.took, job.present, job.failed) = (Duration::ZERO, 0, 0);
+        }
+    }
+
+    /// Adds what a collector gave, and how it fared.
+    pub(crate) fn add(&mut self, samples: &Batch, finding: &Finding) {
+        let job = self.job(finding.job);
+        job.samples.append(samples);
+        job.took += finding.took.unwrap_or_default();
+        match finding.outcome {
+            Outcome::Pending | Outcome::Absent => {}
+            Outcome::Collected { .. } => job.present += 1,
+            Outcome::Failed { .. } => job.failed += 1,
+        }
+        let own = self.own();
+        let labels = [("collector", finding.collector)];
+        let Some(outcome) = finding.outcome.as_str() else { return };
+        if let Some(took) = finding.took {
+            own.push(&SECONDS, &labels, took.as_secs_f64());
+        }
+        own.push(&SUCCESS, &labels, truth(outcome != "failed"));
+        for each in OUTCOMES {
+            let labels = [("collector", finding.collector), ("outcome", each)];
+            own.push(&OUTCOME, &labels, truth(each == outcome));
+        }
+    }
+
+    /// The batch of the agent's figures about itself.
+    pub(crate) fn own(&mut self) -> &mut Batch {
+        &mut self.job(OWN_JOB).samples
+    }
+
+    /// Adds what a scraping side knows of each job. Called last.
+    pub(crate) fn finish(&mut self) {
+        for job in &mut self.jobs {
+            // A job of which this machine has nothing is not down: it is not there.
+            if job.present + job.failed == 0 && job.samples.is_empty() {
+                continue;
+            }
+            job.edge.push(&UP, &[], truth(job.present > 0 || job.failed == 0));
+            job.edge.push(&SCRAPE_SECONDS, &[], job.took.as_secs_f64());
+            job.edge.push(&SCRAPE_SAMPLES, &[], count(job.samples.len()));
+        }
+    }
+
+    /// The round as a scrape of this agent shows it: neither `job` nor `instance`.
+    pub(crate) fn exposition(&self) -> String {
+        let mut text = String::new();
+        let written = exposition::write_batches(&mut text, self.jobs.iter().map(|j| &j.samples));
+        if written.duplicates > 0 {
+            tracing::warn!(samples = written.duplicates, "series given twice in one round");
+        }
+        text
+    }
+
+    /// The round to send: its samples, and markers for the series of `before` that ended.
+    pub(crate) fn parcel(
+        &self,
+        before: &Self,
+        node: &str,
+        message: &mut Message,
+    ) -> Result<Parcel, EncodeError> {
+        message.clear();
+        for job in &self.jobs {
+            message.samples(job.all(), &[("instance", node), ("job", job.job)], self.tick_ms);
+        }
+        let now: HashSet<u64> =
+            self.jobs.iter().flat_map(|job| job.all().map(|s| key(job.job, &s))).collect();
+        for job in &before.jobs {
+            let ended = job.all().filter(|sample| !now.contains(&key(job.job, sample)));
+            let markers = ended.map(|sample| BatchSample { value: stale_marker(), ..sample });
+            message.samples(markers, &[("instance", node), ("job", job.job)], self.tick_ms);
+        }
+        Ok(Parcel {
+            tick_ms: self.tick_ms,
+            samples: u32::try_from(message.samples_len()).unwrap_or(u32::MAX),
+            block: message.to_body()?,
+        })
+    }
+
+    /// What is known about the families of the round, as a request's body.
+    pub(crate) fn metadata(&self) -> Result<Vec<u8>, EncodeError> {
+        let mut message = Message::new();
+        let mut seen = HashSet::new();
+        for batch in self.jobs.iter().flat_map(|job| [&job.samples, &job.edge]) {
+            for family in batch.families() {
+                if seen.insert(&family.name) {
+                    message.metadata(&family.name, family.kind, &family.help, "");
+                }
+            }
+        }
+        message.to_body()
+    }
+
+    /// The number of families in the round.
+    pub(crate) fn families_len(&self) -> usize {
+        let batches = self.jobs.iter().flat_map(|job| [&job.samples, &job.edge]);
+        batches.map(|batch| batch.families().len()).sum()
+    }
+
+    fn job(&mut self, name: &'static str) -> &mut JobSamples {
+        let at = self.jobs.iter().position(|job| job.job == name).unwrap_or_else(|| {
+            self.jobs.push(JobSamples {
+                job: name,
+                samples: Batch::new(),
+                edge: Batch::new(),
+                took: Duration::ZERO,
+                present: 0,
+                failed: 0,
+            });
+            self.jobs.len() - 1
+        });
+        &mut self.jobs[at]
+    }
+}
+
+impl JobSamples {
+    fn all(&self) -> impl Iterator<Item = BatchSample<'_>> {
+        self.samples.iter().chain(self.edge.iter())
+    }
+}
+
+/// What tells one series of a round from another. Two of a few thousand series share a key of 64
+/// bits once in some 10^12 rounds; then one marker would be missed.
+fn key(job: &str, sample: &BatchSample<'_>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (job, &*sample.family.name, sample.labels).hash(&mut hasher);
+    hasher.finish()
+}
+
+fn truth(is: bool) -> f64 {
+    f64::from(u8::from(is))
+}
+
+#[cfg(test)]
+mod tests {
+    use labstat_model::is_stale;
+    use labstat_wire::remote_write;
+
+    use super::*;
+
+    static LOAD: Family = Family::gauge("node_load1", "Load.");
+
+    fn finding(job: &'static str, outcome: Outcome) -> Finding {
+        Finding { collector: "x", job, outcome, took: Some(Duration::from_millis(500)) }
+    }
+
+    fn round(tick_ms: i64, devices: &[&str]) -> Round {
+        let mut batch = Batch::new();
+        for device in devices {
+            batch.push(&LOAD, &[("device", device)], 1.0);
+        }
+        let mut round = Round::default();
+        round.reset(tick_ms);
+        round.add(&batch, &finding("node", Outcome::Collected { samples: batch.len() }));
+        round.finish();
+        round
+    }
+
+    /// The samples of a parcel as text, and whether each is a marker.
+    fn sent(parcel: &Parcel) -> Vec<(String, i64, bool)> {
+        let decoded = remote_write::decode(&parcel.block).unwrap();
+        assert_eq!(decoded.request.samples_len(), parcel.samples as usize);
+        let series = decoded.request.series.iter();
+        series
+            .map(|s| (s.labels.to_string(), s.samples[0].time_ms, is_stale(s.samples[0].value)))
+            .collect()
+    }
+
+    #[test]
+    fn all_samples_carry_the_tick_job_and_instance() {
+        let parcel =
+            round(1_000, &["a"]).parcel(&Round::default(), "apex", &mut Message::new()).unwrap();
+        let sent = sent(&parcel);
+        assert!(sent.iter().all(|(_, time_ms, stale)| *time_ms == 1_000 && !stale));
+        let has = |series: &str| sent.iter().any(|(found, ..)| found == series);
+        assert!(has(r#"node_load1{device="a", instance="apex", job="node"}"#), "{sent:?}");
+        assert!(has(r#"up{instance="apex", job="node"}"#));
+        assert!(has(r#"scrape_duration_seconds{instance="apex", job="node"}"#));
+        assert!(has(
+            r#"labstat_collector_outcome{collector="x", instance="apex", job="node", outcome="absent"}"#
+        ));
+    }
+
+    #[test]
+    fn a_series_that_ended_is_marked_once() {
+        let (first, second) = (round(1_000, &["a", "b"]), round(2_000, &["b", "c"]));
+        let parcel = second.parcel(&first, "apex", &mut Message::new()).unwrap();
+        let stale: Vec<_> = sent(&parcel).into_iter().filter(|(.., stale)| *stale).collect();
+        let marker = r#"node_load1{device="a", instance="apex", job="node"}"#.to_owned();
+        assert_eq!(stale, [(marker, 2_000, true)]);
+        let third = round(3_000, &["b", "c"]);
+        let parcel = third.parcel(&second, "apex", &mut Message::new()).unwrap();
+        assert!(sent(&parcel).iter().all(|(.., stale)| !stale));
+    }
+
+    #[test]
+    fn an_empty_round_ends_everything() {
+        let first = round(1_000, &["a"]);
+        let mut last = Round::default();
+        last.reset(2_000);
+        let parcel = last.parcel(&first, "apex", &mut Message::new()).unwrap();
+        let sent = sent(&parcel);
+        assert!(sent.iter().all(|(.., stale)| *stale));
+        assert!(sent.iter().any(|(series, ..)| series.starts_with("up{")));
+    }
+
+    #[test]
+    fn what_is_absent_is_neither_down_nor_failed() {
+        let mut round = Round::default();
+        round.reset(1_000);
+        round.add(&Batch::new(), &finding("ceph", Outcome::Absent));
+        round.add(&Batch::new(), &finding("smartctl", Outcome::Failed { reason: String::new() }));
+        round.add(&Batch::new(), &finding("node", Outcome::Pending));
+        round.finish();
+        let parcel = round.parcel(&Round::default(), "n", &mut Message::new()).unwrap();
+        let decoded = remote_write::decode(&parcel.block).unwrap();
+        let up: Vec<(String, f64)> = decoded
+            .request
+            .series
+            .iter()
+            .filter(|series| series.labels.metric_name() == "up")
+            .map(|series| (series.labels.get("job").unwrap().to_owned(), series.samples[0].value))
+            .collect();
+        assert_eq!(up, [("node".to_owned(), 1.0), ("smartctl".to_owned(), 0.0)]);
+        let text = round.exposition();
+        assert!(!text.contains("up ") && !text.contains("job="), "{text}");
+    }
+
+    #[test]
+    fn metadata_names_each_family_once() {
+        let decoded = remote_write::decode(&round(1, &["a", "b"]).metadata().unwrap()).unwrap();
+        let mut names: Vec<_> = decoded.request.metadata.into_iter().map(|m| m.family).collect();
+        names.sort();
+        assert!(names.contains(&"node_load1".to_owned()) && names.contains(&"up".to_owned()));
+        let len = names.len();
+        names.dedup();
+        assert_eq!(names.len(), len);
+    }
+}

@@ -1,0 +1,549 @@
+//! The agent against a real receiver on this machine, which answers as each test tells it to.
+//!
+//! The collectors are made up, so that each can hang, fail or end when a test wants it.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use labstat_collect::{CollectError, Collector, Entry, Host, Options, Pace, RealHost, Status};
+use labstat_model::{Batch, Family, SystemClock, WriteRequest, is_stale};
+use labstat_wire::remote_write;
+use tokio::net::TcpListener;
+
+use crate::agent::start_with;
+use crate::config::Config;
+use crate::findings::Outcome;
+use crate::once::once_with;
+use crate::ship::Backoff;
+use crate::{Agent, Running, StartError};
+
+/// How long a test waits for what must come: rounds are a fraction of a second apart, and the
+/// machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+static VALUE: Family = Family::gauge("demo_value", "A value.");
+
+/// A receiver of remote write.
+#[derive(Clone, Default)]
+struct Receiver {
+    /// Answers in order; when there are none left, 204.
+    answers: Arc<Mutex<VecDeque<(u16, &'static str)>>>,
+    taken: Arc<Mutex<Vec<WriteRequest>>>,
+    tokens: Arc<Mutex<Vec<String>>>,
+    requests: Arc<AtomicUsize>,
+}
+
+impl Receiver {
+    async fn start(&self, addr: SocketAddr) -> SocketAddr {
+        let listener = TcpListener::bind(addr).await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let receiver = self.clone();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let receiver = receiver.clone();
+                tokio::spawn(async move {
+                    let service = service_fn(|request| receiver.answer(request));
+                    let _ = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
+                });
+            }
+        });
+        addr
+    }
+
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+    ) -> Result<Response<Full<Bytes>>, Infallible> {
+        self.requests.fetch_add(1, Ordering::SeqCst);
+        assert_eq!(request.uri().path(), "/api/v1/write");
+        assert_eq!(request.headers()["content-encoding"], "snappy");
+        assert_eq!(request.headers()["content-type"], "application/x-protobuf");
+        if let Some(token) = request.headers().get("authorization") {
+            self.tokens.lock().unwrap().push(token.to_str().unwrap().to_owned());
+        }
+        let body = request.into_body().collect().await.unwrap().to_bytes();
+        let decoded = remote_write::decode(&body).unwrap();
+        assert_eq!(decoded.refused.series, 0);
+        let answer = self.answers.lock().unwrap().pop_front();
+        let (status, reason) = answer.unwrap_or((204, ""));
+        if status == 204 {
+            self.taken.lock().unwrap().push(decoded.request);
+        }
+        let mut response = Response::new(Full::new(Bytes::from_static(reason.as_bytes())));
+        *response.status_mut() = StatusCode::from_u16(status).unwrap();
+        Ok(response)
+    }
+
+    /// The times of all samples of `demo_value`, markers left out, as they came.
+    fn ticks(&self) -> Vec<i64> {
+        let taken = self.taken.lock().unwrap();
+        let series = taken.iter().flat_map(|request| &request.series);
+        series
+            .filter(|series| series.labels.metric_name() == "demo_value")
+            .flat_map(|series| &series.samples)
+            .filter(|sample| !is_stale(sample.value))
+            .map(|sample| sample.time_ms)
+            .collect()
+    }
+
+    fn stale_len(&self) -> usize {
+        let taken = self.taken.lock().unwrap();
+        let samples = taken.iter().flat_map(|r| &r.series).flat_map(|s| &s.samples);
+        samples.filter(|sample| is_stale(sample.value)).count()
+    }
+}
+
+/// Polls until `done`, or fails.
+async fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !done() {
+        assert!(tokio::time::Instant::now() < deadline, "never happened: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+struct Good;
+
+impl Collector for Good {
+    fn collect(&mut self, _: &dyn Host, out: &mut Batch) -> Result<Status, CollectError> {
+        out.push(&VALUE, &[], 1.0);
+        Ok(Status::Collected)
+    }
+}
+
+fn entry(name: &'static str, pace: Pace, make: fn(&Options) -> Box<dyn Collector>) -> Entry {
+    Entry { name, job: "node", pace, make }
+}
+
+fn good() -> Entry {
+    entry("good", Pace::Fast, |_| Box::new(Good))
+}
+
+fn machine() -> Arc<dyn Host> {
+    Arc::new(RealHost::new(Arc::new(SystemClock)))
+}
+
+fn config(addr: SocketAddr) -> Config {
+    Config {
+        aggregator: Some(format!("http://{addr}")),
+        node: Some("vertex".to_owned()),
+        interval_ms: 100,
+        ..Config::default()
+    }
+}
+
+fn local() -> SocketAddr {
+    "127.0.0.1:0".parse().unwrap()
+}
+
+/// An address on which nothing listens.
+async fn closed() -> SocketAddr {
+    TcpListener::bind(local()).await.unwrap().local_addr().unwrap()
+}
+
+async fn start(config: Config, entries: &[Entry]) -> Running {
+    let backoff = Backoff { min: Duration::from_millis(20), max: Duration::from_millis(80) };
+    start_with(config, Arc::new(SystemClock), entries, machine(), backoff).await.unwrap()
+}
+
+async fn start_error(config: Config) -> StartError {
+    let clock = Arc::new(SystemClock);
+    start_with(config, clock, &[good()], machine(), Backoff::default()).await.unwrap_err()
+}
+
+fn is_ascending(ticks: &[i64]) -> bool {
+    ticks.windows(2).all(|pair| pair[0] < pair[1])
+}
+
+#[tokio::test]
+async fn rounds_arrive_aligned_and_a_stop_ends_the_series() {
+    let receiver = Receiver::default();
+    let addr = receiver.start(local()).await;
+    let running = start(config(addr), &[good()]).await;
+    until("three rounds", || receiver.ticks().len() >= 3).await;
+    until("metadata", || receiver.taken.lock().unwrap().iter().any(|r| !r.metadata.is_empty()))
+        .await;
+    assert_eq!(receiver.stale_len(), 0);
+    running.shutdown().await;
+    let ticks = receiver.ticks();
+    assert!(is_ascending(&ticks) && ticks.iter().all(|tick| tick % 100 == 0), "{ticks:?}");
+    let taken = receiver.taken.lock().unwrap();
+    let rounds: Vec<_> = taken.iter().filter(|request| !request.series.is_empty()).collect();
+    let last = rounds.last().unwrap();
+    assert!(last.series.iter().flat_map(|s| &s.samples).all(|sample| is_stale(sample.value)));
+    assert!(last.series.iter().all(|s| s.samples[0].time_ms > *ticks.last().unwrap()));
+    let before = rounds[rounds.len() - 2];
+    assert_eq!(last.series.len(), before.series.len(), "every series ends");
+    let labels = before.series.iter().map(|series| series.labels.to_string());
+    assert!(labels.into_iter().any(|l| l == r#"demo_value{instance="vertex", job="node"}"#));
+    let up = before.series.iter().find(|series| series.labels.metric_name() == "up").unwrap();
+    assert_eq!(up.samples[0].value, 1.0);
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_away_gets_everything_later_in_order() {
+    let (receiver, addr) = (Receiver::default(), closed().await);
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { state_dir: Some(dir.path().to_owned()), ..config(addr) };
+    let running = start(config, &[good()]).await;
+    until("rounds on disk", || running.shipped().spool_rounds >= 5).await;
+    receiver.start(addr).await;
+    let waiting = running.shipped().rounds;
+    until("all rounds", || receiver.ticks().len() as u64 > waiting).await;
+    until("an empty spool", || running.shipped().spool_rounds == 0).await;
+    running.wait_rounds(running.shipped().rounds + 1).await;
+    let shipped = running.shipped();
+    running.shutdown().await;
+    assert_eq!(shipped.samples_dropped, 0);
+    assert!(shipped.errors > 0);
+    let ticks = receiver.ticks();
+    assert!(is_ascending(&ticks), "{ticks:?}");
+    assert!(ticks.len() as u64 >= shipped.rounds, "{} of {}", ticks.len(), shipped.rounds);
+    let requests = receiver.taken.lock().unwrap().len();
+    assert!(requests < ticks.len(), "several rounds in one request: {requests}");
+}
+
+#[tokio::test]
+async fn what_was_spooled_survives_a_restart() {
+    let (receiver, addr) = (Receiver::default(), closed().await);
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { state_dir: Some(dir.path().to_owned()), ..config(addr) };
+    let running = start(config.clone(), &[good()]).await;
+    running.wait_rounds(4).await;
+    running.shutdown().await;
+    receiver.start(addr).await;
+    let running = start(config, &[good()]).await;
+    until("rounds of both", || receiver.ticks().len() >= 6).await;
+    running.shutdown().await;
+    let ticks = receiver.ticks();
+    assert!(is_ascending(&ticks), "{ticks:?}");
+    assert!(receiver.stale_len() >= 2, "the first life was ended with markers, too");
+}
+
+#[tokio::test]
+async fn busy_and_broken_receivers_are_tried_again() {
+    let receiver = Receiver::default();
+    let answers = [(500, "oops"), (429, "slow down"), (503, ""), (401, "who?"), (404, "")];
+    receiver.answers.lock().unwrap().extend(answers);
+    let addr = receiver.start(local()).await;
+    let running = start(config(addr), &[good()]).await;
+    until("rounds after the errors", || receiver.ticks().len() >= 8).await;
+    let shipped = running.shipped();
+    running.shutdown().await;
+    assert_eq!((shipped.errors, shipped.samples_dropped), (5, 0));
+    let ticks = receiver.ticks();
+    assert!(is_ascending(&ticks));
+    assert_eq!(ticks[7] - ticks[0], 700, "without a spool they wait in memory: {ticks:?}");
+}
+
+#[tokio::test]
+async fn a_refused_round_is_dropped_and_costs_no_other() {
+    let receiver = Receiver::default();
+    // One refused as it comes; later one of a request of several.
+    receiver.answers.lock().unwrap().push_back((400, "out of order"));
+    let addr = receiver.start(local()).await;
+    let running = start(config(addr), &[good()]).await;
+    until("a round after the refused one", || receiver.ticks().len() >= 2).await;
+    let per_round = running.shipped().samples_dropped;
+    assert!(per_round > 0);
+    receiver.answers.lock().unwrap().extend([
+        (500, ""),
+        (500, ""),
+        (500, ""),
+        (500, ""),
+        (500, ""),
+        (413, "too many"),
+        (413, "too many"),
+    ]);
+    let before = receiver.ticks().len();
+    until("rounds after that", || receiver.ticks().len() >= before + 6).await;
+    let shipped = running.shipped();
+    running.shutdown().await;
+    assert!(shipped.samples_dropped > per_round, "{shipped:?}");
+    assert!(shipped.samples_dropped < 5 * per_round, "{shipped:?}");
+    assert!(is_ascending(&receiver.ticks()));
+}
+
+#[tokio::test]
+async fn the_token_is_sent_and_taken_up_anew_when_it_changes() {
+    let receiver = Receiver::default();
+    let addr = receiver.start(local()).await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("token");
+    std::fs::write(&path, "first\n").unwrap();
+    let config = Config { token_file: Some(path.clone()), ..config(addr) };
+    let running = start(config, &[good()]).await;
+    until("a round", || !receiver.ticks().is_empty()).await;
+    std::fs::write(&path, "second\n").unwrap();
+    receiver.answers.lock().unwrap().push_back((401, "no"));
+    until("the new token", || {
+        receiver.tokens.lock().unwrap().last().is_some_and(|token| token == "Bearer second")
+    })
+    .await;
+    running.shutdown().await;
+    assert_eq!(receiver.tokens.lock().unwrap()[0], "Bearer first");
+}
+
+#[tokio::test]
+async fn what_cannot_start_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = dir.path().join("none");
+    let error = start_error(Config { token_file: Some(missing.clone()), ..config(local()) }).await;
+    let text = crate::findings::chain(&error);
+    let wanted =
+        format!("the receiver cannot be used: failed to read the token file {}", missing.display());
+    assert!(text.starts_with(&wanted) && text.contains("No such file"), "{text}");
+
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let error = start_error(Config { state_dir: Some(file.clone()), ..config(local()) }).await;
+    let text = crate::findings::chain(&error);
+    assert!(text.contains("--state") && text.contains(&file.display().to_string()), "{text}");
+
+    let taken = TcpListener::bind(local()).await.unwrap();
+    let addr = taken.local_addr().unwrap();
+    let error = start_error(Config { listen: Some(addr), ..Config::default() }).await;
+    let text = crate::findings::chain(&error);
+    let wanted = format!("failed to listen on {addr}; choose another address with --listen");
+    assert!(text.starts_with(&wanted) && text.contains("in use"), "{text}");
+
+    assert!(matches!(
+        start_error(Config { interval_ms: 0, ..Config::default() }).await,
+        StartError::Interval
+    ));
+    let config = Config { only: vec!["nonsense".to_owned()], ..Config::default() };
+    let error = Agent::start(config, Arc::new(SystemClock)).await.unwrap_err();
+    assert!(error.to_string().starts_with("no collector \"nonsense\" (there are: "), "{error}");
+    let config = Config { host_root: Some(missing), ..Config::default() };
+    let error = Agent::start(config, Arc::new(SystemClock)).await.unwrap_err();
+    assert!(matches!(error, StartError::HostRoot { .. }), "{error}");
+}
+
+/// A door that a test opens.
+struct Gate {
+    open: Mutex<bool>,
+    news: Condvar,
+    entered: AtomicUsize,
+}
+
+impl Gate {
+    const fn new() -> Self {
+        Self { open: Mutex::new(false), news: Condvar::new(), entered: AtomicUsize::new(0) }
+    }
+
+    fn pass(&self) {
+        self.entered.fetch_add(1, Ordering::SeqCst);
+        let mut open = self.open.lock().unwrap();
+        while !*open {
+            open = self.news.wait(open).unwrap();
+        }
+    }
+
+    fn open(&self) {
+        *self.open.lock().unwrap() = true;
+        self.news.notify_all();
+    }
+}
+
+static HUNG: Gate = Gate::new();
+static HUNG_VALUE: Family = Family::gauge("demo_hung", "A value.");
+
+struct Hung;
+
+impl Collector for Hung {
+    fn collect(&mut self, _: &dyn Host, out: &mut Batch) -> Result<Status, CollectError> {
+        HUNG.pass();
+        out.push(&HUNG_VALUE, &[], 1.0);
+        Ok(Status::Collected)
+    }
+}
+
+fn outcome(running: &Running, collector: &str) -> Option<Outcome> {
+    let findings = running.findings();
+    findings.into_iter().find(|f| f.collector == collector).map(|f| f.outcome)
+}
+
+#[tokio::test]
+async fn a_hung_collector_is_left_behind_and_taken_back() {
+    let receiver = Receiver::default();
+    let addr = receiver.start(local()).await;
+    let entries = [entry("hung", Pace::Fast, |_| Box::new(Hung)), good()];
+    let running = start(Config { interval_ms: 500, ..config(addr) }, &entries).await;
+    until("rounds without it", || receiver.ticks().len() >= 3).await;
+    let ticks = receiver.ticks();
+    assert!(ticks.windows(2).all(|pair| pair[1] - pair[0] == 500), "none delayed: {ticks:?}");
+    assert_eq!(HUNG.entered.load(Ordering::SeqCst), 1, "started once");
+    let Some(Outcome::Failed { reason }) = outcome(&running, "hung") else { panic!("not failed") };
+    assert!(reason.starts_with("no answer for "), "{reason}");
+    let text = running.exposition().unwrap();
+    assert!(text.contains("\nnode_scrape_collector_success{collector=\"hung\"} 0\n"), "{text}");
+    assert!(
+        text.contains("\nlabstat_collector_outcome{collector=\"hung\",outcome=\"failed\"} 1\n")
+    );
+    assert!(text.contains("\nnode_scrape_collector_success{collector=\"good\"} 1\n"));
+    assert!(!text.contains("demo_hung"));
+    HUNG.open();
+    until("its return", || outcome(&running, "hung") == Some(Outcome::Collected { samples: 1 }))
+        .await;
+    assert!(running.exposition().unwrap().contains("\ndemo_hung 1\n"));
+    running.shutdown().await;
+}
+
+static SLOW: Gate = Gate::new();
+static SLOW_VALUE: Family = Family::gauge("demo_slow", "A value.");
+
+struct Slow;
+
+impl Collector for Slow {
+    fn collect(&mut self, _: &dyn Host, out: &mut Batch) -> Result<Status, CollectError> {
+        SLOW.pass();
+        out.push(&SLOW_VALUE, &[], 7.0);
+        Ok(Status::Collected)
+    }
+}
+
+#[tokio::test]
+async fn a_slow_collector_delays_nothing_and_its_samples_stand_in_every_round() {
+    let receiver = Receiver::default();
+    let addr = receiver.start(local()).await;
+    let hour = Duration::from_secs(3600);
+    let entries = [entry("slow", Pace::Slow(hour), |_| Box::new(Slow)), good()];
+    let running = start(config(addr), &entries).await;
+    until("rounds without it", || receiver.ticks().len() >= 3).await;
+    assert_eq!(outcome(&running, "slow"), Some(Outcome::Pending));
+    let text = running.exposition().unwrap();
+    assert!(!text.contains("collector=\"slow\""), "nothing is known of it yet: {text}");
+    SLOW.open();
+    let slow = || {
+        let taken = receiver.taken.lock().unwrap();
+        let series = taken.iter().flat_map(|r| &r.series);
+        series.filter(|s| s.labels.metric_name() == "demo_slow").count()
+    };
+    until("its samples in several rounds", || slow() >= 3).await;
+    assert_eq!(SLOW.entered.load(Ordering::SeqCst), 1, "and it ran once");
+    assert_eq!(receiver.stale_len(), 0);
+    running.shutdown().await;
+}
+
+static PANICS: AtomicUsize = AtomicUsize::new(0);
+
+/// Works, then fails, panics, has nothing, and works again.
+struct Moody;
+
+impl Collector for Moody {
+    fn collect(&mut self, _: &dyn Host, out: &mut Batch) -> Result<Status, CollectError> {
+        out.push(&VALUE, &[("mood", "any")], 1.0);
+        match PANICS.fetch_add(1, Ordering::SeqCst) {
+            1 => Err(CollectError::Limit { what: "moods", count: 2, max: 1 }),
+            2 => panic!("out of moods"),
+            3 => {
+                out.clear();
+                Ok(Status::Absent)
+            }
+            _ => Ok(Status::Collected),
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_outcome_is_told_and_a_failed_run_gives_nothing() {
+    let receiver = Receiver::default();
+    let addr = receiver.start(local()).await;
+    let entries = [entry("moody", Pace::Fast, |_| Box::new(Moody)), good()];
+    let running = start(Config { interval_ms: 300, ..config(addr) }, &entries).await;
+    let mut outcomes = Vec::new();
+    for round in 1..=5 {
+        running.wait_rounds(round).await;
+        outcomes.push(outcome(&running, "moody").unwrap());
+    }
+    running.shutdown().await;
+    let failed = |reason: &str| Outcome::Failed { reason: reason.to_owned() };
+    assert_eq!(
+        outcomes,
+        [
+            Outcome::Collected { samples: 1 },
+            failed("moods: 2 is over the limit of 1"),
+            failed("the collector panicked: out of moods"),
+            Outcome::Absent,
+            Outcome::Collected { samples: 1 },
+        ]
+    );
+    let taken = receiver.taken.lock().unwrap();
+    let moody: Vec<bool> = taken
+        .iter()
+        .flat_map(|request| &request.series)
+        .filter(|series| series.labels.get("mood").is_some())
+        .map(|series| is_stale(series.samples[0].value))
+        .collect();
+    assert_eq!(moody, [false, true, false, true], "values, their end, and the end of all");
+}
+
+async fn get(addr: SocketAddr, method: &str, path: &str) -> (u16, String, String) {
+    let client: Client<HttpConnector, Empty<Bytes>> =
+        Client::builder(TokioExecutor::new()).build_http();
+    let request = Request::builder().method(method).uri(format!("http://{addr}{path}"));
+    let response = client.request(request.body(Empty::new()).unwrap()).await.unwrap();
+    let status = response.status().as_u16();
+    let kind = response.headers()["content-type"].to_str().unwrap().to_owned();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, kind, String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn its_own_metrics_show_the_latest_round() {
+    let config = Config { listen: Some(local()), aggregator: None, ..config(local()) };
+    let running = start(config, &[good()]).await;
+    let addr = running.addr().unwrap();
+    assert_eq!(get(addr, "GET", "/-/healthy").await.0, 200);
+    assert_eq!(get(addr, "GET", "/nothing").await.0, 404);
+    assert_eq!(get(addr, "POST", "/metrics").await.0, 405);
+    running.wait_rounds(1).await;
+    let (status, kind, text) = get(addr, "GET", "/metrics").await;
+    assert_eq!((status, &*kind), (200, "text/plain; version=0.0.4; charset=utf-8"));
+    for line in [
+        "demo_value 1\n",
+        "node_scrape_collector_success{collector=\"good\"} 1\n",
+        "labstat_agent_rounds_total 1\n",
+        "# TYPE process_cpu_seconds_total counter\n",
+        "labstat_build_info{version=\"",
+    ] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+    for wrong in ["instance=", "job=", "\nup ", "labstat_agent_samples_sent_total"] {
+        assert!(!text.contains(wrong), "{wrong} in {text}");
+    }
+    running.shutdown().await;
+}
+
+struct Brief;
+
+impl Collector for Brief {
+    fn collect(&mut self, _: &dyn Host, out: &mut Batch) -> Result<Status, CollectError> {
+        out.push(&SLOW_VALUE, &[], 1.0);
+        Ok(Status::Collected)
+    }
+}
+
+#[tokio::test]
+async fn once_waits_for_slow_collectors_too() {
+    let slow = entry("brief", Pace::Slow(Duration::from_secs(300)), |_| Box::new(Brief));
+    let once = once_with(&Config::default(), &SystemClock, &[good(), slow], machine()).await;
+    assert!(once.text.contains("\ndemo_slow 1\n"), "{}", once.text);
+    let outcomes: Vec<_> = once.findings.into_iter().map(|f| f.outcome).collect();
+    assert_eq!(outcomes, vec![Outcome::Collected { samples: 1 }; 2]);
+}
