@@ -326,8 +326,8 @@ impl<'a> Writer<'a> {
             let token = self.take();
             let Some(found) = token else { return Err(self.unexpected(None, &context)) };
             match &found.kind {
-                // `inf` and `nan` are labels here, and so is every keyword.
-                Kind::Word | Kind::Number(_) if is_label(found.text) => self.label(found.text),
+                // A string, since the grammar takes some of its keywords for no labels.
+                Kind::Word if is_label(found.text) => self.string(found.text),
                 Kind::Text(text) => self.string(text),
                 Kind::Symbol if found.text == ")" => {
                     self.write(")");
@@ -346,12 +346,6 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// A label name outside of braces goes as a string, since the grammar takes some of its
-    /// keywords for no labels.
-    fn label(&mut self, name: &str) {
-        self.string(name);
-    }
-
     /// The matchers of a selector; the opening brace has been taken.
     fn braces(&mut self) -> Result<(), QueryError> {
         const CONTEXT: &str = " in label matching";
@@ -366,6 +360,7 @@ impl<'a> Writer<'a> {
                     self.write("}");
                     return Ok(());
                 }
+                // Within braces even `inf` and `nan` are labels.
                 Kind::Word | Kind::Number(_) if is_label(found.text) => {
                     self.string(found.text);
                     self.matcher()?;

@@ -26,7 +26,7 @@ pub(super) fn eval(
             select(evaluator, aggregate, columns, &param)?
         }
         AggregateOp::Quantile => {
-            if let Some(param) = aggregate.param.as_ref().filter(|_| !columns.is_empty()) {
+            if let Some(param) = &aggregate.param {
                 evaluator.note_quantiles(param, steps)?;
             }
             quantile(evaluator, aggregate, &columns, &param, steps)?

@@ -154,16 +154,38 @@ pub(super) fn double_exponential_smoothing(
     call: &Call,
     steps: Steps,
 ) -> Result<Columns, QueryError> {
+    let mut bad = vec![None; steps.len];
     for (at, what) in [(1, "smoothing"), (2, "trend")] {
         let Some(arg) = call.args.get(at) else { continue };
-        for factor in evaluator.scalar(arg, steps)? {
-            if !(factor > 0.0 && factor < 1.0) {
-                let short = what.get(..1).unwrap_or("");
-                return Err(QueryError::execution(format!(
-                    "invalid {what} factor. Expected: 0 < {short}f < 1, got: {factor:.6}"
-                )));
+        for (slot, factor) in bad.iter_mut().zip(evaluator.scalar(arg, steps)?) {
+            if !(factor > 0.0 && factor < 1.0) && slot.is_none() {
+                *slot = Some((what, factor));
             }
         }
     }
+    if bad.iter().any(Option::is_some) {
+        refuse_factors(evaluator, call, steps, &bad)?;
+    }
     evaluator.windows(call, steps, smoothed, false)
+}
+
+/// A factor out of bounds is an error only where there is something to smooth.
+fn refuse_factors(
+    evaluator: &Evaluator<'_>,
+    call: &Call,
+    steps: Steps,
+    bad: &[Option<(&str, f64)>],
+) -> Result<(), QueryError> {
+    let Columns::Vector(columns) = evaluator.windows_raw(call, steps, present)? else {
+        return Ok(());
+    };
+    for (step, _) in columns.iter().flat_map(|column| column.iter()) {
+        if let Some(Some((what, factor))) = bad.get(step) {
+            let short = what.get(..1).unwrap_or("");
+            return Err(QueryError::execution(format!(
+                "invalid {what} factor. Expected: 0 < {short}f < 1, got: {factor:.6}"
+            )));
+        }
+    }
+    Ok(())
 }
