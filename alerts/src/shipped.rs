@@ -1,4 +1,11 @@
 //! The rules labstat ships, embedded, so that one binary is enough.
 
-/// The rule files, each by the name it is shown with.
-pub const FILES: &[(&str, &str)] = &[];
+/// The rule files, each by the name it is shown with. Every one has its unit tests beside it
+/// (`*.test.yml`), in promtool's format.
+pub const FILES: &[(&str, &str)] = &[
+    ("labstat/filesystem.yml", include_str!("../rules/filesystem.yml")),
+    ("labstat/node.yml", include_str!("../rules/node.yml")),
+    ("labstat/raid.yml", include_str!("../rules/raid.yml")),
+    ("labstat/smart.yml", include_str!("../rules/smart.yml")),
+    ("labstat/thermal.yml", include_str!("../rules/thermal.yml")),
+];
