@@ -81,11 +81,182 @@ pub struct Slave {
     pub partner_mac: Option<String>,
 }
 
+/// What this input is called in errors.
+const WHAT: &str = "bonding";
+
+/// The driver's words for its modes, and the modes. Words may follow in brackets.
+const MODES: [(&str, &str); 7] = [
+    ("load balancing (round-robin)", "balance-rr"),
+    ("fault-tolerance (active-backup)", "active-backup"),
+    ("load balancing (xor)", "balance-xor"),
+    ("fault-tolerance (broadcast)", "broadcast"),
+    ("IEEE 802.3ad Dynamic link aggregation", "802.3ad"),
+    ("transmit load balancing", "balance-tlb"),
+    ("adaptive load balancing", "balance-alb"),
+];
+
 /// What `text`, the content of one file, says.
 ///
 /// # Errors
 /// A number that is none, named by its line; a file without a bonding mode; more slaves than
 /// there can be.
-pub fn parse(_text: &str) -> Result<Bond, ParseError> {
-    Ok(Bond::default())
+pub fn parse(text: &str) -> Result<Bond, ParseError> {
+    if text.len() > INPUT_LEN_MAX {
+        let (count, max) = (text.len(), INPUT_LEN_MAX);
+        return Err(ParseError::Limit { what: "bytes of a bond", count, max });
+    }
+    let mut bond = Bond::default();
+    let mut part = Part::Bond;
+    for (number, line) in text.lines().enumerate() {
+        let entry = line.trim();
+        let (key, value) = match entry.split_once(':') {
+            Some((key, value)) => (key, value.trim()),
+            None => (entry, ""),
+        };
+        part = part.after(key);
+        let taken = match key {
+            "Slave Interface" => bond.add_slave(value)?,
+            _ => bond.take(part, key, value),
+        };
+        taken.ok_or_else(|| ParseError::line(WHAT, number + 1, line))?;
+    }
+    match bond.mode_text.is_empty() {
+        true => Err(ParseError::Missing { what: "bond", missing: "bonding mode" }),
+        false => Ok(bond),
+    }
+}
+
+/// What a line is about.
+#[derive(Clone, Copy, PartialEq)]
+enum Part {
+    Bond,
+    Lacp,
+    Slave,
+    ActorPdu,
+    PartnerPdu,
+}
+
+impl Part {
+    /// The part a line with this key stands in.
+    fn after(self, key: &str) -> Self {
+        match key {
+            "802.3ad info" => Self::Lacp,
+            "Slave Interface" => Self::Slave,
+            "details actor lacp pdu" => Self::ActorPdu,
+            "details partner lacp pdu" => Self::PartnerPdu,
+            _ => self,
+        }
+    }
+}
+
+impl Bond {
+    fn add_slave(&mut self, name: &str) -> Result<Option<()>, ParseError> {
+        if self.slaves.len() >= SLAVES_MAX {
+            let count = self.slaves.len() + 1;
+            return Err(ParseError::Limit { what: "slaves of a bond", count, max: SLAVES_MAX });
+        }
+        self.slaves.push(Slave { name: name.to_owned(), ..Slave::default() });
+        Ok((!name.is_empty()).then_some(()))
+    }
+
+    /// Takes a line; nothing when its value is broken. Keys that are not known are passed over.
+    fn take(&mut self, part: Part, key: &str, value: &str) -> Option<()> {
+        match part {
+            Part::Bond => self.take_bond(key, value),
+            Part::Lacp => self.lacp.get_or_insert_default().take(key, value),
+            Part::Slave => self.slaves.last_mut().map_or(Some(()), |it| it.take(key, value)),
+            Part::ActorPdu => Some(()),
+            Part::PartnerPdu => {
+                if let (Some(slave), "system mac address") = (self.slaves.last_mut(), key) {
+                    slave.partner_mac = stated(value);
+                }
+                Some(())
+            }
+        }
+    }
+
+    fn take_bond(&mut self, key: &str, value: &str) -> Option<()> {
+        match key {
+            "Bonding Mode" => {
+                let mode = MODES.iter().find(|(words, _)| value.starts_with(words));
+                self.mode = mode.map(|&(_, mode)| mode);
+                self.mode_text = value.to_owned();
+            }
+            "Transmit Hash Policy" => self.transmit_hash_policy = first_word(value),
+            "Primary Slave" => self.primary_slave = first_word(value).filter(|it| it != "None"),
+            "Currently Active Slave" => {
+                self.active_slave = first_word(value).filter(|it| it != "None");
+            }
+            "MII Status" => self.mii_status = stated(value),
+            "MII Polling Interval (ms)" => self.mii_polling_interval_ms = count(value)?,
+            _ => {}
+        }
+        Some(())
+    }
+}
+
+impl Lacp {
+    fn take(&mut self, key: &str, value: &str) -> Option<()> {
+        match key {
+            "LACP rate" => self.rate = stated(value),
+            "Min links" => self.min_links = count(value)?,
+            "Aggregator ID" => self.aggregator_id = count(value)?,
+            "Number of ports" => self.ports = count(value)?,
+            "Actor Key" => self.actor_key = count(value)?,
+            "Partner Key" => self.partner_key = count(value)?,
+            "Partner Mac Address" => self.partner_mac = stated(value),
+            _ => {}
+        }
+        Some(())
+    }
+}
+
+impl Slave {
+    fn take(&mut self, key: &str, value: &str) -> Option<()> {
+        match key {
+            "MII Status" => self.mii_status = stated(value),
+            "Speed" => self.speed_mbit_s = speed(value)?,
+            "Duplex" => self.duplex = known(value),
+            "Link Failure Count" => self.link_failures = count(value)?,
+            "Permanent HW addr" => self.permanent_mac = stated(value),
+            "Aggregator ID" => self.aggregator_id = count(value)?,
+            "Actor Churn State" => self.actor_churn_state = stated(value),
+            "Partner Churn State" => self.partner_churn_state = stated(value),
+            "Actor Churned Count" => self.actor_churned = count(value)?,
+            "Partner Churned Count" => self.partner_churned = count(value)?,
+            _ => {}
+        }
+        Some(())
+    }
+}
+
+fn stated(value: &str) -> Option<String> {
+    (!value.is_empty()).then(|| value.to_owned())
+}
+
+fn first_word(value: &str) -> Option<String> {
+    value.split_whitespace().next().map(str::to_owned)
+}
+
+/// Absent when the driver says that it does not know.
+fn known(value: &str) -> Option<String> {
+    stated(value).filter(|value| !value.starts_with("Unknown"))
+}
+
+/// A number, or nothing stated; `None` when it is broken.
+#[expect(clippy::option_option, reason = "absent and broken are two things")]
+fn count(value: &str) -> Option<Option<u64>> {
+    match value {
+        "" => Some(None),
+        _ => value.parse().ok().map(Some),
+    }
+}
+
+/// `1000 Mbps` or `Unknown`; `None` when it is broken.
+#[expect(clippy::option_option, reason = "absent and broken are two things")]
+fn speed(value: &str) -> Option<Option<u64>> {
+    match known(value) {
+        None => Some(None),
+        Some(value) => count(value.strip_suffix("Mbps")?.trim()),
+    }
 }

@@ -34,7 +34,7 @@ pub(super) fn look(input: &[u8]) -> Found<'_> {
         if rest.starts_with(b"{") {
             return Found::Json(input.get(from + indent..).unwrap_or_default());
         }
-        if rest.starts_with(b"smartctl ") || rest.starts_with(b"=== START OF") {
+        if is_banner(rest) || rest.starts_with(b"=== START OF") {
             break;
         }
         if from == 0
@@ -46,6 +46,12 @@ pub(super) fn look(input: &[u8]) -> Found<'_> {
         from += line.len();
     }
     Found::Text(input)
+}
+
+/// `smartctl 7.4 …`, and not a shell's echo of the command.
+fn is_banner(line: &[u8]) -> bool {
+    let rest = line.strip_prefix(b"smartctl ").unwrap_or_default();
+    rest.starts_with(b"version ") || rest.first().is_some_and(u8::is_ascii_digit)
 }
 
 /// Keys of which every JSON of smartctl has at least one.

@@ -333,13 +333,13 @@ facts! {
         pub lifetime_over_limit_minutes: i64,
         /// Minutes under the limit in its life.
         pub lifetime_under_limit_minutes: i64,
-        /// Lowest it may run at.
-        pub op_limit_min: i64,
-        /// Highest it may run at.
-        pub op_limit_max: i64,
         /// Lowest that is recommended.
-        pub limit_min: i64,
+        pub op_limit_min: i64,
         /// Highest that is recommended.
+        pub op_limit_max: i64,
+        /// Lowest it may have.
+        pub limit_min: i64,
+        /// Highest it may have.
         pub limit_max: i64,
     }
 

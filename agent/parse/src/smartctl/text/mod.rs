@@ -1,8 +1,283 @@
-//! smartctl's text.
+//! smartctl's text, versions 5 to 7.
+//!
+//! The text is read line by line. A line is a row of a table, a `Key: value` pair, a heading that
+//! tells which log follows, or a message of smartctl's own; what is none of these is passed over.
+//! Tables are not delimited by anything but the form of their rows, because firmware makes
+//! smartctl print warnings in the middle of them.
+//!
+//! A fact that is stated twice counts as it was stated first, and a second report in the same
+//! input is not read: it may be of another disk.
 
-use super::Report;
+mod attribute;
+mod facts;
+mod messages;
+mod number;
+mod self_test;
 
-/// What `text` says.
-pub(super) fn parse(_text: &[u8]) -> Report {
-    Report::default()
+use std::borrow::Cow;
+
+use super::report::{
+    Device, NvmeSelfTestLog, Report, SCSI_SELF_TESTS_MAX, ScsiErrorCounter, SelfTestLog,
+};
+
+/// Rows of an attribute table. The drive has room for 30; some reports hold the table twice.
+const ATTRIBUTES_MAX: usize = 256;
+/// Rows of a self-test log. ATA has 21 in the old log and up to 19 a sector in the extended one.
+const SELF_TESTS_MAX: usize = 1024;
+/// Devices of a scan.
+const DEVICES_MAX: usize = 1024;
+
+/// What `input` says.
+pub(super) fn parse(input: &[u8]) -> Report {
+    let text = decode(input);
+    let mut reader = Reader::default();
+    let mut lines = text.split_inclusive('\n');
+    for line in &mut lines {
+        // A last line without its end may have been cut in the middle of a number.
+        let whole = line.ends_with('\n');
+        let line = line.trim_end();
+        if let Some(program) = facts::banner(line) {
+            if reader.report.smartctl.is_some() {
+                break;
+            }
+            reader.report.smartctl = Some(program);
+        } else if whole {
+            reader.line(line);
+        } else {
+            reader.cut_line(line);
+        }
+    }
+    reader.finish()
+}
+
+/// The input as text. Bytes that are not UTF-8 are taken as Latin-1, which is what the locales
+/// and the vendors' names of that kind are in; a no-break space between digits is one of them.
+fn decode(input: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = std::str::from_utf8(input) {
+        return Cow::Borrowed(text);
+    }
+    let mut text = String::with_capacity(input.len() + input.len() / 8);
+    for chunk in input.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|&byte| char::from(byte)));
+    }
+    Cow::Owned(text)
+}
+
+/// The log a line stands in, as far as that decides what the line means.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Log {
+    #[default]
+    None,
+    AtaErrors,
+    AtaExtendedErrors,
+    AtaSelfTests,
+    AtaExtendedSelfTests,
+    NvmeErrors,
+    NvmeSelfTests,
+    ScsiSelfTests,
+    ScsiErrorCounters,
+}
+
+/// Headings, by how they begin.
+const HEADINGS: [(&str, Log); 19] = [
+    ("SMART Error Log Version", Log::AtaErrors),
+    ("SMART Extended Comprehensive Error Log Version", Log::AtaExtendedErrors),
+    ("SMART Self-test log structure", Log::AtaSelfTests),
+    ("SMART Extended Self-test Log Version", Log::AtaExtendedSelfTests),
+    ("Error Information (NVMe Log", Log::NvmeErrors),
+    ("Self-test Log (NVMe Log", Log::NvmeSelfTests),
+    ("SMART Self-test log", Log::ScsiSelfTests),
+    ("Error counter log:", Log::ScsiErrorCounters),
+    ("=== START OF", Log::None),
+    ("SMART Attributes Data Structure", Log::None),
+    ("SMART Selective self-test log", Log::None),
+    ("SCT Status Version", Log::None),
+    ("SCT Temperature History", Log::None),
+    ("Device Statistics", Log::None),
+    ("SATA Phy Event Counters", Log::None),
+    ("Background scan results", Log::None),
+    ("Protocol Specific port log", Log::None),
+    ("General SMART Values", Log::None),
+    ("Supported Power States", Log::None),
+];
+
+/// A report while it is read.
+#[derive(Debug, Default)]
+struct Reader {
+    report: Report,
+    log: Log,
+    /// Temperature of the ATA status log, which counts before any attribute.
+    sct_temperature: Option<i64>,
+}
+
+impl Reader {
+    fn line(&mut self, line: &str) {
+        if line.is_empty() {
+            return;
+        }
+        if let Some(&(_, log)) = HEADINGS.iter().find(|(begin, _)| line.starts_with(begin)) {
+            self.log = log;
+        }
+        if self.row(line) || messages::read(&mut self.report, line) || self.log_line(line) {
+            return;
+        }
+        if let Some(device) = facts::scanned(line) {
+            let devices = self.report.devices.get_or_insert_default();
+            if devices.len() < DEVICES_MAX {
+                devices.push(device);
+            }
+        } else if let Some((key, value)) = pair(line) {
+            self.pair(&key, value);
+        }
+    }
+
+    /// A line that may be cut: only what says of itself that it is whole.
+    fn cut_line(&mut self, line: &str) {
+        if messages::read(&mut self.report, line) {
+            return;
+        }
+        if let Some((key, value)) = pair(line)
+            && matches!(value, "PASSED" | "FAILED!" | "OK")
+        {
+            self.pair(&key, value);
+        }
+    }
+
+    /// Takes a row of a table; `false` when the line is none.
+    fn row(&mut self, line: &str) -> bool {
+        if let Some(row) = attribute::row(line) {
+            let table = self.report.ata_smart_attributes.get_or_insert_default();
+            push(table.table.get_or_insert_default(), row, ATTRIBUTES_MAX);
+            return true;
+        }
+        match self.log {
+            Log::AtaSelfTests | Log::AtaExtendedSelfTests => self_test::ata(line).map(|test| {
+                let log = self.ata_self_tests();
+                push(log.table.get_or_insert_default(), test, SELF_TESTS_MAX);
+            }),
+            Log::NvmeSelfTests => self_test::nvme(line).map(|test| {
+                let log = self.report.nvme_self_test_log.get_or_insert_default();
+                push(log.table.get_or_insert_default(), test, SELF_TESTS_MAX);
+            }),
+            Log::ScsiSelfTests => self_test::scsi(line).map(|test| {
+                push(&mut self.report.scsi_self_tests.0, test, SCSI_SELF_TESTS_MAX);
+            }),
+            Log::ScsiErrorCounters => facts::error_counter(line).map(|(name, row)| {
+                if let Some(place) = self.error_counter(name) {
+                    place.get_or_insert(row);
+                }
+            }),
+            _ => None,
+        }
+        .is_some()
+    }
+
+    fn ata_self_tests(&mut self) -> &mut SelfTestLog {
+        let logs = self.report.ata_smart_self_test_log.get_or_insert_default();
+        match self.log {
+            Log::AtaExtendedSelfTests => logs.extended.get_or_insert_default(),
+            _ => logs.standard.get_or_insert_default(),
+        }
+    }
+
+    fn error_counter(&mut self, name: &str) -> Option<&mut Option<ScsiErrorCounter>> {
+        let counters = self.report.scsi_error_counter_log.get_or_insert_default();
+        match name {
+            "read" => Some(&mut counters.read),
+            "write" => Some(&mut counters.write),
+            "verify" => Some(&mut counters.verify),
+            _ => None,
+        }
+    }
+
+    /// Takes a line that means something by the log it stands in.
+    fn log_line(&mut self, line: &str) -> bool {
+        if line == "No Errors Logged" {
+            self.error_count(Some(0));
+        } else if let Some(count) = line.strip_prefix("Device Error Count:") {
+            self.log = Log::AtaExtendedErrors;
+            self.error_count(number::leading(count));
+        } else if let Some(count) = line.strip_prefix("ATA Error Count:") {
+            self.log = Log::AtaErrors;
+            self.error_count(number::leading(count));
+        } else if line.starts_with("No self-tests have been logged") {
+            match self.log {
+                Log::AtaSelfTests | Log::AtaExtendedSelfTests => {
+                    self.ata_self_tests().count.get_or_insert(0);
+                }
+                _ => {}
+            }
+        } else if line.starts_with("No Self-tests Logged") {
+            let log = self.report.nvme_self_test_log.get_or_insert_default();
+            *log = NvmeSelfTestLog { table: Some(Vec::new()) };
+        } else {
+            return false;
+        }
+        true
+    }
+
+    fn error_count(&mut self, count: Option<u64>) {
+        let Some(count) = count else { return };
+        let report = &mut self.report;
+        let log = match self.log {
+            Log::AtaErrors => &mut report.ata_smart_error_log.get_or_insert_default().summary,
+            Log::AtaExtendedErrors => {
+                &mut report.ata_smart_error_log.get_or_insert_default().extended
+            }
+            _ => return,
+        };
+        log.get_or_insert_default().count.get_or_insert(count);
+    }
+
+    fn pair(&mut self, key: &str, value: &str) {
+        if value.is_empty() {
+            return;
+        }
+        if key == "Current Temperature" {
+            let celsius = facts::celsius(value);
+            self.sct_temperature = self.sct_temperature.or(celsius);
+            return;
+        }
+        let report = &mut self.report;
+        let _ = facts::identity(report, key, value)
+            || facts::capacity(report, key, value)
+            || facts::health(report, key, value)
+            || facts::scsi(report, key, value)
+            || facts::nvme_identity(report, key, value)
+            || facts::nvme_health(report, key, value)
+            || facts::ata(report, key, value);
+    }
+
+    /// Draws the few conclusions that smartctl's JSON draws, too, and says so when there is
+    /// nothing to draw them from.
+    fn finish(mut self) -> Report {
+        facts::conclude(&mut self.report, self.sct_temperature);
+        if self.report.device.is_none() {
+            let protocol = facts::protocol(&self.report);
+            self.report.device = protocol
+                .map(|name| Device { protocol: Some(name.to_owned()), ..Device::default() });
+        }
+        messages::explain(&mut self.report);
+        self.report
+    }
+}
+
+/// `Key: value`, the key with single spaces, the value trimmed. Some lines of SCSI devices have
+/// an equals sign in place of the colon.
+fn pair(line: &str) -> Option<(Cow<'_, str>, &str)> {
+    let at = line.find([':', '='])?;
+    let (key, value) = (line.get(..at)?.trim(), line.get(at + 1..)?.trim());
+    let key = match key.contains("  ") {
+        true => Cow::Owned(key.split_whitespace().collect::<Vec<_>>().join(" ")),
+        false => Cow::Borrowed(key),
+    };
+    Some((key, value))
+}
+
+/// Appends, up to a limit.
+fn push<T>(list: &mut Vec<T>, item: T, max: usize) {
+    if list.len() < max {
+        list.push(item);
+    }
 }
