@@ -323,7 +323,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn read_all(blob: &Blob) -> Result<Vec<(u32, Vec<i64>, Vec<f64>)>, Malformed> {
+    type Columns = Vec<(u32, Vec<i64>, Vec<f64>)>;
+
+    fn read_all(blob: &Blob) -> Result<Columns, Malformed> {
         let mut directory = Directory::read(blob.meta.id, &blob.directory)?;
         let mut all = Vec::new();
         for column in directory.columns.clone() {
@@ -337,7 +339,7 @@ mod tests {
         Ok(all)
     }
 
-    fn sample() -> (Blob, Vec<(u32, Vec<i64>, Vec<f64>)>) {
+    fn sample() -> (Blob, Columns) {
         let mut builder = Builder::new(5);
         let mut wanted = Vec::new();
         for series in 0..300_u32 {

@@ -1,5 +1,7 @@
 //! Whatever is done to a store, it answers as a sorted map would.
 
+#![expect(clippy::unwrap_used, reason = "a test that fails may stop")]
+
 mod common;
 
 use std::collections::BTreeMap;

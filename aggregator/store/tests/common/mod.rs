@@ -1,6 +1,7 @@
 //! What the tests of the store share.
 
-#![expect(dead_code, reason = "no test binary needs all of it")]
+#![allow(dead_code, clippy::allow_attributes, reason = "no test binary needs all of it")]
+#![expect(clippy::unwrap_used, reason = "a helper of tests that fails may stop")]
 
 use std::path::Path;
 use std::sync::Arc;
