@@ -20,7 +20,7 @@ use crate::crew::{Crew, Limits};
 use crate::findings::{Finding, chain};
 use crate::http::{self, Latest};
 use crate::process;
-use crate::remote::{Remote, RemoteError};
+use crate::remote::{Remote, RemoteError, read_token};
 use crate::round::Round;
 use crate::schedule::{Next, Pause, Timeline};
 use crate::ship::{Backoff, Queue, STOP_TIME_MAX, Shipper, tell};
@@ -74,6 +74,18 @@ pub enum StartError {
     /// The state folder cannot be used.
     #[error("the state folder cannot be used; choose another with --state, or make it writable")]
     State(#[from] SpoolError),
+    /// The address can be reached from other machines, and no token protects it.
+    #[error(
+        "{addr} can be reached from other machines: name a token file (listen_token_file), or \
+         listen on 127.0.0.1"
+    )]
+    Open {
+        /// The address.
+        addr: SocketAddr,
+    },
+    /// The token for scrapes cannot be used.
+    #[error("the token for scrapes cannot be used")]
+    ListenToken(#[source] RemoteError),
     /// The address is taken or not this machine's.
     #[error(
         "failed to listen on {addr}; choose another address with --listen, or stop what holds it"
@@ -148,7 +160,12 @@ pub(crate) async fn start_with(
             stop: shipping_stopped,
         }),
     };
+    let token = config.listen_token_file.as_deref().map(read_token).transpose();
+    let token = token.map_err(StartError::ListenToken)?;
     let listener = match config.listen {
+        Some(addr) if token.is_none() && !addr.ip().is_loopback() => {
+            return Err(StartError::Open { addr });
+        }
         Some(addr) => Some(bind(addr).await?),
         None => None,
     };
@@ -179,7 +196,7 @@ pub(crate) async fn start_with(
         rounds_task: tokio::spawn(rounds_loop.run(stopped)),
         ship_task: shipper.map(|shipper| tokio::spawn(shipper.run())),
         http_task: listener
-            .map(|listener| tokio::spawn(http::serve(listener, Arc::clone(&shared.latest)))),
+            .map(|listener| tokio::spawn(http::serve(listener, Arc::clone(&shared.latest), token))),
         shared,
     })
 }
@@ -285,8 +302,10 @@ impl Rounds {
                     add(&telemetry.missed, u64::try_from(missed).unwrap_or(0));
                     let late_ms = self.clock.now_ms() - tick_ms;
                     add(&telemetry.late, u64::from(late_ms > interval_ms / 10));
-                    self.crew.run_round(limits).await;
-                    self.emit(tick_ms, start_ms);
+                    tokio::select! {
+                        () = self.crew.run_round(limits) => self.emit(tick_ms, start_ms),
+                        _ = stop.changed() => {}
+                    }
                 }
             }
         }

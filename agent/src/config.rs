@@ -42,6 +42,9 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// The address of the agent's own `/metrics`; port 0 takes a free one.
     pub listen: Option<SocketAddr>,
+    /// The file whose first line is the bearer token that a scrape of `/metrics` must carry.
+    /// Needed when `listen` is not a loopback address.
+    pub listen_token_file: Option<PathBuf>,
     /// The node's name (`instance`); `None` takes the host's.
     pub node: Option<String>,
     /// The collectors to run; empty runs all.
@@ -75,6 +78,7 @@ impl Default for Config {
             slow_interval_ms: None,
             state_dir: None,
             listen: None,
+            listen_token_file: None,
             node: None,
             only: Vec::new(),
             exclude: Vec::new(),
@@ -126,6 +130,9 @@ impl Config {
         });
         root.take("state", problems, &mut self.state_dir, |v| path(v).map(Some));
         root.take("listen", problems, &mut self.listen, |v| listen(v).map(Some));
+        root.take("listen_token_file", problems, &mut self.listen_token_file, |v| {
+            path(v).map(Some)
+        });
         root.take("node", problems, &mut self.node, |v| name(v).map(Some));
         root.take("only", problems, &mut self.only, collectors);
         root.take("exclude", problems, &mut self.exclude, collectors);

@@ -1,7 +1,8 @@
 //! The agent's own HTTP: `/metrics`, as an exporter has it, and `/-/healthy`.
 //!
 //! It shows the latest round, so scraping costs the machine nothing and any number of scrapers
-//! see the same. Nothing can be changed through it.
+//! see the same. Nothing can be changed through it. On addresses that other machines reach,
+//! `/metrics` wants a bearer token.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -49,8 +50,17 @@ impl Latest {
     }
 }
 
+/// What is shown, and to whom.
+struct Site {
+    latest: Arc<Latest>,
+    token: Option<HeaderValue>,
+}
+
 /// Answers on `listener` until it is dropped.
-pub(crate) async fn serve(listener: TcpListener, latest: Arc<Latest>) {
+///
+/// With a `token`, `/metrics` is for those who send it.
+pub(crate) async fn serve(listener: TcpListener, latest: Arc<Latest>, token: Option<HeaderValue>) {
+    let site = Arc::new(Site { latest, token });
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     // Dropping the set ends its connections, so none outlives the agent.
     let mut connections = JoinSet::new();
@@ -59,9 +69,9 @@ pub(crate) async fn serve(listener: TcpListener, latest: Arc<Latest>) {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let latest = Arc::clone(&latest);
+                let site = Arc::clone(&site);
                 connections.spawn(async move {
-                    connection(stream, peer, latest).await;
+                    connection(stream, peer, site).await;
                     drop(permit);
                 });
             }
@@ -73,9 +83,9 @@ pub(crate) async fn serve(listener: TcpListener, latest: Arc<Latest>) {
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, latest: Arc<Latest>) {
+async fn connection(stream: TcpStream, peer: SocketAddr, site: Arc<Site>) {
     let service = service_fn(|request| {
-        let response = answer(&request, &latest);
+        let response = site.answer(&request);
         async move { Ok::<_, Infallible>(response) }
     });
     let serve = hyper::server::conn::http1::Builder::new()
@@ -87,26 +97,49 @@ async fn connection(stream: TcpStream, peer: SocketAddr, latest: Arc<Latest>) {
     }
 }
 
-fn answer(request: &Request<Incoming>, latest: &Latest) -> Response<Full<Bytes>> {
-    if request.method() != Method::GET && request.method() != Method::HEAD {
-        let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n");
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return response;
-    }
-    match request.uri().path() {
-        "/metrics" => match latest.get() {
-            Some(round) => {
-                let mut response = Response::new(Full::new(Bytes::from(round.exposition())));
-                let content_type = HeaderValue::from_static(exposition::CONTENT_TYPE);
-                response.headers_mut().insert(CONTENT_TYPE, content_type);
+impl Site {
+    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        if request.method() != Method::GET && request.method() != Method::HEAD {
+            let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n");
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        match request.uri().path() {
+            "/metrics" if self.may_see(request) => self.metrics(),
+            "/metrics" => {
+                let mut response = plain(StatusCode::UNAUTHORIZED, "a bearer token is needed\n");
+                let scheme = HeaderValue::from_static("Bearer");
+                response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
                 response
             }
-            None => plain(StatusCode::SERVICE_UNAVAILABLE, "the first round is not done yet\n"),
-        },
-        "/-/healthy" => plain(StatusCode::OK, "labstat agent is healthy\n"),
-        "/" => plain(StatusCode::OK, "labstat agent: see /metrics and /-/healthy\n"),
-        _ => plain(StatusCode::NOT_FOUND, "not found; there are /metrics and /-/healthy\n"),
+            "/-/healthy" => plain(StatusCode::OK, "labstat agent is healthy\n"),
+            "/" => plain(StatusCode::OK, "labstat agent: see /metrics and /-/healthy\n"),
+            _ => plain(StatusCode::NOT_FOUND, "not found; there are /metrics and /-/healthy\n"),
+        }
     }
+
+    fn metrics(&self) -> Response<Full<Bytes>> {
+        let Some(round) = self.latest.get() else {
+            let text = "the first round is not done yet\n";
+            return plain(StatusCode::SERVICE_UNAVAILABLE, text);
+        };
+        let mut response = Response::new(Full::new(Bytes::from(round.exposition())));
+        let content_type = HeaderValue::from_static(exposition::CONTENT_TYPE);
+        response.headers_mut().insert(CONTENT_TYPE, content_type);
+        response
+    }
+
+    fn may_see(&self, request: &Request<Incoming>) -> bool {
+        let Some(token) = &self.token else { return true };
+        let given = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
+        given.is_some_and(|given| is_same(given, token.as_bytes()))
+    }
+}
+
+/// Compares in a time that does not tell how much of the beginning is right.
+fn is_same(given: &[u8], wanted: &[u8]) -> bool {
+    let differing = given.iter().zip(wanted).fold(0, |all, (a, b)| all | (a ^ b));
+    given.len() == wanted.len() && differing == 0
 }
 
 fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {

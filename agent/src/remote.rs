@@ -240,7 +240,8 @@ fn one_line(body: &[u8]) -> String {
         .join(" ")
 }
 
-fn read_token(path: &Path) -> Result<HeaderValue, RemoteError> {
+/// The value of `Authorization` for the token in a file.
+pub(crate) fn read_token(path: &Path) -> Result<HeaderValue, RemoteError> {
     let text = fs::read_to_string(path)
         .map_err(|cause| RemoteError::TokenFile { path: path.to_owned(), cause })?;
     let token = text.lines().next().unwrap_or_default().trim();

@@ -20,6 +20,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use labstat_collect::{CollectError, Collector, Entry, Host, Options, Pace, RealHost, Status};
 use labstat_model::{Batch, Family, SystemClock, WriteRequest, is_stale};
 use labstat_wire::remote_write;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
 
 use crate::agent::start_with;
@@ -322,6 +324,16 @@ async fn what_cannot_start_says_why() {
     let wanted = format!("failed to listen on {addr}; choose another address with --listen");
     assert!(text.starts_with(&wanted) && text.contains("in use"), "{text}");
 
+    let open = "0.0.0.0:0".parse().unwrap();
+    let error = start_error(Config { listen: Some(open), ..Config::default() }).await;
+    assert!(matches!(error, StartError::Open { .. }), "{error}");
+    let config = Config {
+        listen: Some(open),
+        listen_token_file: Some(missing.clone()),
+        ..Config::default()
+    };
+    assert!(matches!(start_error(config).await, StartError::ListenToken(_)));
+
     assert!(matches!(
         start_error(Config { interval_ms: 0, ..Config::default() }).await,
         StartError::Interval
@@ -358,6 +370,80 @@ impl Gate {
         *self.open.lock().unwrap() = true;
         self.news.notify_all();
     }
+}
+
+#[tokio::test]
+async fn rounds_wait_in_memory_when_the_spool_s_disk_goes_away() {
+    let (receiver, addr) = (Receiver::default(), closed().await);
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { state_dir: Some(dir.path().to_owned()), ..config(addr) };
+    // The folder goes before the first round, and a file stands in its place.
+    let running = start(config, &[good()]).await;
+    std::fs::remove_dir_all(dir.path().join("spool")).unwrap();
+    std::fs::write(dir.path().join("spool"), "").unwrap();
+    running.wait_rounds(4).await;
+    receiver.start(addr).await;
+    until("all rounds", || receiver.ticks().len() >= 6).await;
+    let shipped = running.shipped();
+    running.shutdown().await;
+    assert_eq!((shipped.samples_dropped, shipped.spool_rounds), (0, 0));
+    let ticks = receiver.ticks();
+    assert_eq!(ticks[5] - ticks[0], 500, "{ticks:?}");
+}
+
+/// A receiver behind TLS, with the certificate of `testdata/tls`.
+async fn start_tls(receiver: &Receiver) -> SocketAddr {
+    let file = |name: &str| format!("{}/testdata/tls/{name}", env!("CARGO_MANIFEST_DIR"));
+    let certificate = CertificateDer::from_pem_file(file("server.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(file("server.key")).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind(local()).await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let receiver = receiver.clone();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (receiver, acceptor) = (receiver.clone(), acceptor.clone());
+            tokio::spawn(async move {
+                // A client that does not trust us ends the handshake.
+                let Ok(stream) = acceptor.accept(stream).await else { return };
+                let service = service_fn(|request| receiver.answer(request));
+                let _ = hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
+            });
+        }
+    });
+    addr
+}
+
+#[tokio::test]
+async fn https_trusts_the_given_authority_and_no_other() {
+    let receiver = Receiver::default();
+    let addr = start_tls(&receiver).await;
+    let authority = format!("{}/testdata/tls/ca.pem", env!("CARGO_MANIFEST_DIR"));
+    let trusting = Config {
+        aggregator: Some(format!("https://localhost:{}", addr.port())),
+        ca_file: Some(authority.into()),
+        ..config(addr)
+    };
+    let running = start(trusting.clone(), &[good()]).await;
+    until("rounds over TLS", || receiver.ticks().len() >= 2).await;
+    running.shutdown().await;
+    let before = receiver.requests.load(Ordering::SeqCst);
+    let other = format!("{}/testdata/tls/other-ca.pem", env!("CARGO_MANIFEST_DIR"));
+    let distrusting = Config { ca_file: Some(other.into()), ..trusting };
+    let running = start(distrusting, &[good()]).await;
+    until("failed tries", || running.shipped().errors >= 2).await;
+    running.shutdown().await;
+    assert_eq!(receiver.requests.load(Ordering::SeqCst), before, "nothing was sent");
 }
 
 static HUNG: Gate = Gate::new();
@@ -494,9 +580,21 @@ async fn every_outcome_is_told_and_a_failed_run_gives_nothing() {
 }
 
 async fn get(addr: SocketAddr, method: &str, path: &str) -> (u16, String, String) {
+    get_with(addr, method, path, "none").await
+}
+
+async fn get_with(
+    addr: SocketAddr,
+    method: &str,
+    path: &str,
+    authorization: &str,
+) -> (u16, String, String) {
     let client: Client<HttpConnector, Empty<Bytes>> =
         Client::builder(TokioExecutor::new()).build_http();
-    let request = Request::builder().method(method).uri(format!("http://{addr}{path}"));
+    let request = Request::builder()
+        .method(method)
+        .uri(format!("http://{addr}{path}"))
+        .header("authorization", authorization);
     let response = client.request(request.body(Empty::new()).unwrap()).await.unwrap();
     let status = response.status().as_u16();
     let kind = response.headers()["content-type"].to_str().unwrap().to_owned();
@@ -530,6 +628,27 @@ async fn its_own_metrics_show_the_latest_round() {
     running.shutdown().await;
 }
 
+#[tokio::test]
+async fn beyond_loopback_its_metrics_want_a_token() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("token");
+    std::fs::write(&path, "s3cret\n").unwrap();
+    let config = Config {
+        listen: Some("0.0.0.0:0".parse().unwrap()),
+        listen_token_file: Some(path),
+        aggregator: None,
+        ..config(local())
+    };
+    let running = start(config, &[good()]).await;
+    let addr = SocketAddr::from(([127, 0, 0, 1], running.addr().unwrap().port()));
+    running.wait_rounds(1).await;
+    assert_eq!(get(addr, "GET", "/metrics").await.0, 401);
+    assert_eq!(get(addr, "GET", "/-/healthy").await.0, 200, "probes need none");
+    assert_eq!(get_with(addr, "GET", "/metrics", "Bearer s3cre").await.0, 401);
+    assert_eq!(get_with(addr, "GET", "/metrics", "Bearer s3cret").await.0, 200);
+    running.shutdown().await;
+}
+
 struct Brief;
 
 impl Collector for Brief {
@@ -544,6 +663,32 @@ async fn once_waits_for_slow_collectors_too() {
     let slow = entry("brief", Pace::Slow(Duration::from_secs(300)), |_| Box::new(Brief));
     let once = once_with(&Config::default(), &SystemClock, &[good(), slow], machine()).await;
     assert!(once.text.contains("\ndemo_slow 1\n"), "{}", once.text);
+    check_metrics(&once.text);
     let outcomes: Vec<_> = once.findings.into_iter().map(|f| f.outcome).collect();
     assert_eq!(outcomes, vec![Outcome::Collected { samples: 1 }; 2]);
+}
+
+/// Fails when promtool finds anything to say about `text`.
+fn check_metrics(text: &str) {
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+
+    let fetched = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/peers/bin/promtool");
+    let Some(promtool) =
+        ["/usr/bin/promtool", fetched].into_iter().find(|path| std::path::Path::new(path).exists())
+    else {
+        println!("SKIPPED: promtool is not here (package prometheus, or .ci/peers)");
+        return;
+    };
+    let mut child = Command::new(promtool)
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}\n{text}");
 }
