@@ -231,20 +231,28 @@ fn check_one_side(
         any.iter_mut().zip(&column.present).for_each(|(any, present)| *any |= present);
     }
     let mut first: HashMap<Labels, Vec<Option<&Column>>> = HashMap::new();
+    // Of several clashes the earliest is named.
+    let mut clash: Option<(usize, Labels, &Labels, &Labels)> = None;
     for column in one {
         let group = binary.matching.apply(&column.labels);
         let seen = first.entry(group.clone()).or_insert_with(|| vec![None; steps.len]);
-        for ((slot, present), any) in seen.iter_mut().zip(&column.present).zip(&any) {
+        for (step, (slot, any)) in seen.iter_mut().zip(&any).enumerate() {
+            if column.get(step).is_none() {
+                continue;
+            }
             match slot {
-                Some(other) if *present && *any => {
-                    return Err(duplicate(binary, &group, &column.labels, &other.labels));
+                Some(other) if *any && clash.as_ref().is_none_or(|(at, ..)| step < *at) => {
+                    clash = Some((step, group.clone(), &column.labels, &other.labels));
                 }
-                None if *present => *slot = Some(column),
-                _ => {}
+                Some(_) => {}
+                None => *slot = Some(column),
             }
         }
     }
-    Ok(())
+    match clash {
+        None => Ok(()),
+        Some((_, group, a, b)) => Err(duplicate(binary, &group, a, b)),
+    }
 }
 
 fn duplicate(binary: &Binary, group: &Labels, a: &Labels, b: &Labels) -> QueryError {

@@ -1,0 +1,369 @@
+//! What holds for all queries and all data.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use labstat_model::{Labels, Matcher, Series, stale_marker};
+use labstat_promql::{
+    Answer, Engine, ErrorKind, Options, QueryError, QueryOptions, Source, SourceError, Value,
+    check, selector,
+};
+use proptest::prelude::*;
+
+#[derive(Debug)]
+struct Memory(Vec<Series>);
+
+impl Source for Memory {
+    fn select(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<Series>, SourceError> {
+        let found = |series: &&Series| matchers.iter().all(|m| m.matches_labels(&series.labels));
+        let cut = |series: &Series| {
+            let mut part = Series::new(series.labels.clone());
+            let inside = series.samples().filter(|s| (start_ms..=end_ms).contains(&s.time_ms));
+            inside.for_each(|sample| part.push(sample.time_ms, sample.value));
+            part
+        };
+        Ok(self.0.iter().filter(found).map(cut).collect())
+    }
+}
+
+fn value() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        6 => (-100..100_i32).prop_map(f64::from),
+        3 => any::<f64>(),
+        1 => Just(f64::NAN),
+        1 => Just(f64::INFINITY),
+        1 => Just(stale_marker()),
+    ]
+}
+
+fn memory() -> impl Strategy<Value = Memory> {
+    let names = prop::sample::select(vec!["a", "b_total", "c_bucket"]);
+    let labels = (names, 0..3_u8, prop::sample::select(vec!["0.1", "1", "+Inf", "x"]));
+    let samples = prop::collection::vec((1..90_000_i64, value()), 0..30);
+    prop::collection::btree_map(labels, samples, 0..8).prop_map(|all| {
+        let mut series: Vec<Series> = Vec::new();
+        for ((name, node, le), samples) in all {
+            let node = node.to_string();
+            let labels = Labels::new([("__name__", name), ("node", node.as_str()), ("le", le)]);
+            let mut one = Series::new(labels);
+            let mut time = 0;
+            for (gap, value) in samples {
+                time += gap;
+                one.push(time, value);
+            }
+            series.push(one);
+        }
+        series.sort_by(|a, b| a.labels.cmp(&b.labels));
+        Memory(series)
+    })
+}
+
+/// Queries that look like queries.
+fn query() -> impl Strategy<Value = String> {
+    let leaf = prop::sample::select(vec![
+        "a",
+        "b_total",
+        "c_bucket",
+        "{node=\"1\"}",
+        "a offset 1m",
+        "a @ 60",
+        "b_total @ end()",
+        "1",
+        "-0.5",
+        "NaN",
+        "time()",
+        "rate(b_total[2m])",
+        "sum_over_time(a[90s])",
+        "a{node=~\"0|2\"}",
+        "max_over_time(a[3m:25s])",
+        "timestamp(a)",
+        "absent(a)",
+        "deriv(a[5m])",
+        "last_over_time(a[1m] offset 1m)",
+        "quantile_over_time(0.3, c_bucket[4m])",
+        "histogram_quantile(0.7, c_bucket)",
+        "scalar(a)",
+    ]);
+    leaf.prop_map(str::to_owned).prop_recursive(4, 24, 2, |inner| {
+        let op = prop::sample::select(vec![
+            "+",
+            "-",
+            "*",
+            "/",
+            "%",
+            "^",
+            "== bool",
+            ">",
+            "<= bool",
+            "and",
+            "or",
+            "unless",
+            "* on(node) group_left()",
+            "+ ignoring(le)",
+            "== on(node, le)",
+            "atan2",
+        ]);
+        let wrap = prop::sample::select(vec![
+            "sum(#)",
+            "sum by (node) (#)",
+            "avg without (le) (#)",
+            "topk(2, #)",
+            "bottomk by (node) (1, #)",
+            "quantile(0.4, #)",
+            "count_values(\"v\", #)",
+            "stddev(#)",
+            "max(#)",
+            "-(#)",
+            "abs(#)",
+            "round(#, 0.5)",
+            "sort(#)",
+            "avg_over_time((#)[2m:20s])",
+            "vector(scalar(#))",
+            "clamp(#, 0, 5)",
+            "label_replace(#, \"le\", \"$1\", \"node\", \"(.*)\")",
+            "count by (le) (#)",
+            "absent(#)",
+            "predict_linear((#)[3m:30s], 60)",
+            "group(#)",
+            "(# @ 90)",
+            "ceil(#)",
+            "day_of_week(#)",
+        ]);
+        prop_oneof![
+            (inner.clone(), op, inner.clone()).prop_map(|(a, op, b)| format!("({a}) {op} ({b})")),
+            (wrap, inner).prop_map(|(wrap, inner)| wrap.replace('#', &inner)),
+        ]
+    })
+}
+
+const STEP_MS: i64 = 40_000;
+const END_MS: i64 = 600_000;
+
+fn range(memory: &Memory, query: &str) -> Result<Answer, QueryError> {
+    Engine::default().range(memory, query, 0, END_MS, STEP_MS, &QueryOptions::default())
+}
+
+fn instant(memory: &Memory, query: &str, time_ms: i64) -> Result<Answer, QueryError> {
+    Engine::default().instant(memory, query, time_ms, &QueryOptions::default())
+}
+
+fn same(a: f64, b: f64) -> bool {
+    a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan())
+}
+
+/// The value at one time, as sorted pairs.
+fn at(value: &Value, time_ms: i64) -> Vec<(Labels, f64)> {
+    let mut found: Vec<(Labels, f64)> = match value {
+        Value::Scalar(sample) => vec![(Labels::default(), sample.value)],
+        Value::Vector(vector) => {
+            vector.iter().map(|e| (e.labels.clone(), e.sample.value)).collect()
+        }
+        Value::Matrix(matrix) => matrix
+            .iter()
+            .filter_map(|series| {
+                let sample = series.samples().find(|sample| sample.time_ms == time_ms)?;
+                Some((series.labels.clone(), sample.value))
+            })
+            .collect(),
+        Value::String { .. } => Vec::new(),
+    };
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    found
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// A range query is the instant query at each of its steps. `end()` and `start()` differ by
+    /// meaning, so the query has none.
+    #[test]
+    fn a_range_is_its_instants(memory in memory(), query in query()) {
+        prop_assume!(!query.contains("end()"));
+        let Ok(whole) = range(&memory, &query) else { return Ok(()) };
+        for time in (0..=END_MS).step_by(STEP_MS as usize) {
+            let one = instant(&memory, &query, time);
+            prop_assert!(one.is_ok(), "{} at {}: {:?}", query, time, one);
+            let (wanted, found) = (at(&one.unwrap().value, time), at(&whole.value, time));
+            prop_assert_eq!(wanted.len(), found.len(), "{} at {}", query, time);
+            for (a, b) in wanted.iter().zip(&found) {
+                prop_assert!(a.0 == b.0 && same(a.1, b.1), "{} at {}: {:?} {:?}", query, time, a, b);
+            }
+        }
+    }
+
+    /// A sum is the sum of the sums of its parts, where no rounding comes between.
+    #[test]
+    fn a_sum_is_the_sum_of_its_parts(values in prop::collection::vec(-1000..1000_i32, 1..20)) {
+        let series = values.iter().enumerate().map(|(at, value)| {
+            let (n, node) = (at.to_string(), (at % 3).to_string());
+            let labels = [("__name__", "a"), ("n", n.as_str()), ("node", node.as_str())];
+            let mut series = Series::new(Labels::new(labels));
+            series.push(0, f64::from(*value));
+            series
+        });
+        let memory = Memory(series.collect());
+        let whole = at(&instant(&memory, "sum(a)", 0).unwrap().value, 0);
+        let parts = at(&instant(&memory, "sum(sum by (node) (a))", 0).unwrap().value, 0);
+        prop_assert_eq!(whole[0].1, f64::from(values.iter().sum::<i32>()));
+        prop_assert_eq!(whole, parts);
+    }
+
+    /// No text does harm, whatever is in it.
+    #[test]
+    fn any_text_is_answered_or_refused(text in ".{0,60}") {
+        let _ = check(&text);
+        let _ = selector(&text);
+    }
+
+    /// Neither do pieces of the language in any order.
+    #[test]
+    fn any_row_of_tokens_is_answered_or_refused(
+        memory in memory(),
+        tokens in prop::collection::vec(prop::sample::select(vec![
+            "a", "sum", "rate", "topk", "by", "on", "offset", "@", "(", ")", "[", "]", "{", "}", ",", "=",
+            "=~", "\"x\"", "'(?i'", "5m", "1e9", "-", "+", "^", "and", "bool", "group_left", "start", ":", "0",
+            "9223372036854775807", "1e300", "inf", "time()", "a[5m]", "a[1ms:1ms]", "[100y:1s]", "0x", "`r`", "#",
+        ]), 0..14),
+    ) {
+        let engine = Engine::new(Options { samples_max: 20_000, ..Options::default() });
+        let query = tokens.join(" ");
+        let _ = engine.instant(&memory, &query, 60_000, &QueryOptions::default());
+        let _ = engine.range(&memory, &query, 0, 60_000, 20_000, &QueryOptions::default());
+    }
+
+    /// Nor do times at the ends of what an integer holds.
+    #[test]
+    fn any_time_is_answered(
+        memory in memory(),
+        query in query(),
+        times in (any::<i64>(), any::<i64>(), any::<i64>()),
+    ) {
+        let engine = Engine::new(Options { samples_max: 20_000, ..Options::default() });
+        let options = QueryOptions { lookback_ms: Some(times.2), ..QueryOptions::default() };
+        let _ = engine.instant(&memory, &query, times.0, &options);
+        let _ = engine.range(&memory, &query, times.0, times.1, times.2, &options);
+    }
+}
+
+fn one_series() -> Memory {
+    let mut series = Series::new(Labels::new([("__name__", "a")]));
+    (0..1000).for_each(|at| series.push(at * 1000, 1.0));
+    Memory(vec![series])
+}
+
+#[test]
+fn deep_queries_are_refused_before_they_exhaust_the_stack() {
+    // As small a stack as a server's threads may have.
+    let deep = || {
+        let sum = "a+".repeat(240) + "a";
+        let nested = "-(".repeat(95) + "a" + &")".repeat(95);
+        let calls = "abs(".repeat(99) + "a" + &")".repeat(99);
+        for query in [sum, nested, calls] {
+            assert!(instant(&one_series(), &query, 1000).is_ok(), "{query}");
+        }
+        for query in
+            ["(".repeat(100_000), "-".repeat(100_000), "a[".to_owned() + &"(".repeat(9_000)]
+        {
+            let error = instant(&one_series(), &query, 0).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::BadData);
+        }
+    };
+    let thread = std::thread::Builder::new().stack_size(2 * 1024 * 1024).spawn(deep);
+    thread.unwrap().join().unwrap();
+}
+
+#[test]
+fn samples_are_bounded() {
+    let engine = Engine::new(Options { samples_max: 500, ..Options::default() });
+    for query in ["a[1h]", "sum_over_time(a[1h])", "sum_over_time(vector(1)[100y:1ms])"] {
+        let error = engine.instant(&one_series(), query, 1_000_000, &QueryOptions::default());
+        assert!(matches!(error, Err(QueryError::TooManySamples { limit: 500 })), "{query}");
+    }
+    let error = engine.range(&one_series(), "1", 0, i64::MAX, 1, &QueryOptions::default());
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::Execution);
+}
+
+#[test]
+fn what_nobody_waits_for_is_stopped() {
+    let cancel = Arc::new(AtomicBool::new(false));
+    let options = QueryOptions { cancel: Some(Arc::clone(&cancel)), ..QueryOptions::default() };
+    assert!(Engine::default().instant(&one_series(), "a", 0, &options).is_ok());
+    cancel.store(true, Ordering::Relaxed);
+    let error = Engine::default().instant(&one_series(), "a", 0, &options).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Canceled);
+
+    let options = QueryOptions { timeout: Some(Duration::ZERO), ..QueryOptions::default() };
+    let error = Engine::default().instant(&one_series(), "a", 0, &options).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+}
+
+/// Says which windows it was asked for.
+struct Asked(std::sync::Mutex<Vec<(i64, i64)>>);
+
+impl Source for Asked {
+    fn select(&self, _: &[Matcher], start: i64, end: i64) -> Result<Vec<Series>, SourceError> {
+        self.0.lock().unwrap().push((start, end));
+        Ok(Vec::new())
+    }
+}
+
+/// One select per selector and query, whatever the number of steps, and one for the same selector
+/// twice.
+#[test]
+fn a_selector_is_read_once() {
+    let source = Asked(std::sync::Mutex::default());
+    let query = "a / (a + rate(b[5m] offset 1m)) + max_over_time(c[10m:1m])";
+    let options = QueryOptions::default();
+    Engine::default().range(&source, query, 0, 3_600_000, 15_000, &options).unwrap();
+    let asked = source.0.into_inner().unwrap();
+    let lookback = 300_000;
+    assert_eq!(
+        asked,
+        [
+            (1 - lookback, 3_600_000),
+            (1 - 300_000 - 60_000, 3_600_000 - 60_000),
+            (-540_000 + 1 - lookback, 3_600_000),
+        ]
+    );
+}
+
+/// A source that fails is not an empty one.
+#[test]
+fn a_broken_source_is_an_error() {
+    struct Broken;
+    impl Source for Broken {
+        fn select(&self, _: &[Matcher], _: i64, _: i64) -> Result<Vec<Series>, SourceError> {
+            Err(SourceError("the disk is gone".into()))
+        }
+    }
+    let error = Engine::default().instant(&Broken, "a", 0, &QueryOptions::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Internal);
+}
+
+#[test]
+fn check_tells_what_a_query_is() {
+    let checked =
+        check("sum(rate(a_total[5m])) / on() group_left count(b{x=\"1\"} or a_total)").unwrap();
+    assert_eq!(checked.value_type.as_str(), "vector");
+    assert_eq!(checked.metric_names, ["a_total", "b"]);
+    assert_eq!(checked.selectors.len(), 3);
+    assert_eq!(check("a[5m]").unwrap().value_type.as_str(), "matrix");
+    assert_eq!(check("1 + 1").unwrap().value_type.as_str(), "scalar");
+    assert!(check("sum(").is_err());
+}
+
+#[test]
+fn selectors_are_read_for_the_api() {
+    let matchers = selector("up{job=~\"n.*\"}").unwrap();
+    let texts: Vec<String> = matchers.iter().map(ToString::to_string).collect();
+    assert_eq!(texts, ["job=~\"n.*\"", "__name__=\"up\""]);
+    for text in ["up[5m]", "up offset 5m", "up + up", "{}", "{a=\"\"}"] {
+        assert!(selector(text).is_err(), "{text}");
+    }
+}

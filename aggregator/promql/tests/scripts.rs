@@ -1,0 +1,271 @@
+//! The engine against scripts: what is loaded, what is asked, what must come out.
+//!
+//! A script in `scripts/*.test` has commands that begin at the margin; what belongs to a command is
+//! indented. Times are durations since the epoch.
+//!
+//! ```text
+//! load 30s                     each value a step of 30s after the last, from 0 on
+//!   up{job="x"}  1 2 _ stale 5 10+2x3    `_` is no sample, `10+2x3` is 10 12 14 16
+//! clear                        forgets all series
+//! at 1m: sum(up)               an instant query; `ordered` in front of it wants the order too
+//!   {} 3                       a series and its value; no line for no result
+//!   = 3                        a scalar
+//!   = "text"                   a string
+//! range 0 to 1m step 30s: up
+//!   {job="x"} 1 _ 5            a value per step
+//! fails at 1m: up + up         the indented text is part of the error
+//!   many-to-many
+//! warns at 1m: …               an indented text is part of a remark, the values do not matter
+//! ```
+
+use std::path::Path;
+
+use labstat_model::{Labels, Matcher, Series, duration, stale_marker};
+use labstat_promql::{Answer, Engine, QueryError, QueryOptions, Source, SourceError, Value};
+
+#[derive(Default)]
+struct Memory(Vec<Series>);
+
+impl Source for Memory {
+    fn select(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<Series>, SourceError> {
+        let found = |series: &&Series| matchers.iter().all(|m| m.matches_labels(&series.labels));
+        let cut = |series: &Series| {
+            let mut part = Series::new(series.labels.clone());
+            let inside = series.samples().filter(|s| (start_ms..=end_ms).contains(&s.time_ms));
+            inside.for_each(|sample| part.push(sample.time_ms, sample.value));
+            part
+        };
+        Ok(self.0.iter().filter(found).map(cut).collect())
+    }
+}
+
+/// A command and the lines that belong to it.
+struct Command<'a> {
+    line: usize,
+    text: &'a str,
+    body: Vec<&'a str>,
+}
+
+fn commands(script: &str) -> Vec<Command<'_>> {
+    let mut commands: Vec<Command<'_>> = Vec::new();
+    for (at, line) in script.lines().enumerate() {
+        if line.trim().is_empty() || line.starts_with('#') {
+            continue;
+        }
+        if line.starts_with(' ') {
+            commands.last_mut().expect("a command comes first").body.push(line.trim());
+        } else {
+            commands.push(Command { line: at + 1, text: line.trim(), body: Vec::new() });
+        }
+    }
+    commands
+}
+
+fn ms(text: &str) -> i64 {
+    match text.strip_prefix('-') {
+        Some(text) => -duration::parse_ms(text).expect(text),
+        None => duration::parse_ms(text).expect(text),
+    }
+}
+
+fn number(text: &str) -> f64 {
+    match text {
+        "stale" => stale_marker(),
+        text => text.parse().unwrap_or_else(|_| panic!("no number: {text}")),
+    }
+}
+
+/// `1 _ 10+2x3`.
+fn values(text: &str) -> Vec<Option<f64>> {
+    let mut values = Vec::new();
+    for word in text.split_whitespace() {
+        let progression = word.split_once('x').filter(|(_, count)| count.parse::<u32>().is_ok());
+        match (word, progression) {
+            ("_", _) => values.push(None),
+            (_, Some((line, count))) => {
+                let sign = line.rfind(['+', '-']).expect("start and slope");
+                let (start, slope) = (number(&line[..sign]), number(&line[sign..]));
+                let count: u32 = count.parse().expect("a count");
+                values.extend((0..=count).map(|n| Some(start + slope * f64::from(n))));
+            }
+            (word, None) => values.push(Some(number(word))),
+        }
+    }
+    values
+}
+
+/// `name{a="b"} rest`.
+fn labelled(line: &str) -> (Labels, &str) {
+    let (head, rest) = match line.find('}') {
+        Some(end) => (&line[..=end], &line[end + 1..]),
+        None => line.split_once(' ').expect("a series and its values"),
+    };
+    let (name, inner) = head.split_once('{').unwrap_or((head, "}"));
+    let mut labels = Labels::new([("__name__", name)]);
+    for pair in inner.trim_end_matches('}').split(',').filter(|pair| !pair.trim().is_empty()) {
+        let (label, value) = pair.split_once('=').expect("label=value");
+        labels = labels.with(label.trim(), value.trim().trim_matches('"'));
+    }
+    (labels, rest)
+}
+
+fn load(memory: &mut Memory, step_ms: i64, body: &[&str]) {
+    for line in body {
+        let (labels, rest) = labelled(line);
+        let mut series = Series::new(labels);
+        for (at, value) in values(rest).into_iter().enumerate() {
+            if let Some(value) = value {
+                series.push(at as i64 * step_ms, value);
+            }
+        }
+        memory.0.push(series);
+    }
+    memory.0.sort_by(|a, b| a.labels.cmp(&b.labels));
+}
+
+enum When {
+    At(i64),
+    Range(i64, i64, i64),
+}
+
+/// `at 1m: query` or `range 0 to 1m step 30s: query`.
+fn question(text: &str) -> (When, &str) {
+    let (when, query) = text.split_once(": ").expect("a time, a colon and a query");
+    let words: Vec<&str> = when.split_whitespace().collect();
+    let when = match words.as_slice() {
+        ["at", time] => When::At(ms(time)),
+        ["range", start, "to", end, "step", step] => When::Range(ms(start), ms(end), ms(step)),
+        _ => panic!("when is {when:?}?"),
+    };
+    (when, query)
+}
+
+fn ask(memory: &Memory, text: &str) -> (When, Result<Answer, QueryError>) {
+    let (when, query) = question(text);
+    let (engine, options) = (Engine::default(), QueryOptions::default());
+    let answer = match when {
+        When::At(time) => engine.instant(memory, query, time, &options),
+        When::Range(start, end, step) => engine.range(memory, query, start, end, step, &options),
+    };
+    (when, answer)
+}
+
+fn same(a: f64, b: f64) -> bool {
+    a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= 1e-9 * a.abs().max(b.abs())
+}
+
+/// What is wrong with an answer, if anything.
+fn verdict(when: &When, answer: &Answer, body: &[&str], ordered: bool) -> Result<(), String> {
+    let wanted_text = body.join("\n");
+    match &answer.value {
+        Value::Scalar(sample) => {
+            let wanted = wanted_text.strip_prefix("= ").ok_or("a scalar")?;
+            same(number(wanted), sample.value).then_some(()).ok_or(format!("{}", sample.value))
+        }
+        Value::String { text, .. } => {
+            (wanted_text == format!("= {text:?}")).then_some(()).ok_or(format!("{text:?}"))
+        }
+        Value::Vector(vector) => {
+            let found: Vec<(Labels, Vec<Option<f64>>)> = vector
+                .iter()
+                .map(|element| (element.labels.clone(), vec![Some(element.sample.value)]))
+                .collect();
+            rows(&found, body, ordered)
+        }
+        Value::Matrix(matrix) => {
+            let cells = |series: &Series| match when {
+                When::At(_) => series.values.iter().map(|value| Some(*value)).collect(),
+                When::Range(start, end, step) => (0..=(end - start) / step)
+                    .map(|at| {
+                        let time = start + at * step;
+                        series.samples().find(|s| s.time_ms == time).map(|s| s.value)
+                    })
+                    .collect(),
+            };
+            let found: Vec<_> = matrix.iter().map(|s| (s.labels.clone(), cells(s))).collect();
+            rows(&found, body, true)
+        }
+    }
+}
+
+fn rows(found: &[(Labels, Vec<Option<f64>>)], body: &[&str], ordered: bool) -> Result<(), String> {
+    let mut wanted: Vec<(Labels, Vec<Option<f64>>)> = body
+        .iter()
+        .map(|line| {
+            let (labels, rest) = labelled(line);
+            (labels, values(rest))
+        })
+        .collect();
+    let mut found = found.to_vec();
+    if !ordered {
+        wanted.sort_by(|a, b| a.0.cmp(&b.0));
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+    }
+    let equal = |(a, b): (&(Labels, Vec<Option<f64>>), &(Labels, Vec<Option<f64>>))| {
+        let cells = |(a, b): (&Option<f64>, &Option<f64>)| match (a, b) {
+            (Some(a), Some(b)) => same(*a, *b),
+            (a, b) => a.is_none() && b.is_none(),
+        };
+        a.0 == b.0 && a.1.len() == b.1.len() && a.1.iter().zip(&b.1).all(cells)
+    };
+    let all = wanted.len() == found.len() && wanted.iter().zip(&found).all(equal);
+    all.then_some(()).ok_or_else(|| format!("{found:?}"))
+}
+
+fn run(memory: &mut Memory, command: &Command<'_>) -> Result<(), String> {
+    let (word, rest) = command.text.split_once(' ').unwrap_or((command.text, ""));
+    match word {
+        "load" => load(memory, ms(rest), &command.body),
+        "clear" => memory.0.clear(),
+        "fails" => {
+            let (_, answer) = ask(memory, rest);
+            let error = answer.err().ok_or("it did not fail")?.to_string();
+            let wanted = command.body.join(" ");
+            if wanted.is_empty() || !error.contains(&wanted) {
+                return Err(error);
+            }
+        }
+        "warns" => {
+            let answer = ask(memory, rest).1.map_err(|error| error.to_string())?;
+            let remarks = [answer.warnings, answer.infos].concat();
+            let wanted = command.body.join(" ");
+            if wanted.is_empty() || !remarks.iter().any(|remark| remark.contains(&wanted)) {
+                return Err(format!("{remarks:?}"));
+            }
+        }
+        _ => {
+            let ordered = word == "ordered";
+            let (when, answer) = ask(memory, if ordered { rest } else { command.text });
+            let answer = answer.map_err(|error| error.to_string())?;
+            verdict(&when, &answer, &command.body, ordered)?;
+        }
+    }
+    Ok(())
+}
+
+/// Every script; all that is wrong, then fail.
+#[test]
+fn scripts_hold() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
+    let mut failures = Vec::new();
+    let mut asked = 0;
+    for entry in std::fs::read_dir(folder).expect("the scripts") {
+        let path = entry.expect("a script").path();
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        let script = std::fs::read_to_string(&path).expect("a script is text");
+        let mut memory = Memory::default();
+        for command in commands(&script) {
+            asked += usize::from(!matches!(command.text, "clear"));
+            if let Err(found) = run(&mut memory, &command) {
+                failures.push(format!("{name}:{}: {}\n    {found}", command.line, command.text));
+            }
+        }
+    }
+    assert!(asked > 100, "only {asked} commands");
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
