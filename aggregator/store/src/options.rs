@@ -14,8 +14,8 @@ const SERIES_MAX: usize = 2_000_000;
 /// that a start replays little.
 const SEAL_AFTER_MS: i64 = 2 * 3_600_000;
 
-/// The head is sealed early when it holds this many samples, about 50 MB of memory.
-const HEAD_SAMPLES_MAX: usize = 12_000_000;
+/// The head is sealed early when it holds this many samples, about 40 MB of memory.
+const HEAD_SAMPLES_MAX: usize = 6_000_000;
 
 /// How a store is set up. [`Options::new`] gives what suits a lab.
 #[derive(Debug, Clone)]

@@ -1,4 +1,4 @@
-//! A full disk fails writes with a clear error, loses nothing, and heals.
+//! A full or read-only disk fails writes with a clear error, loses nothing, and heals.
 
 #![expect(
     clippy::unwrap_used,
@@ -14,7 +14,7 @@ use std::process::Command;
 
 use common::{NOW_MS, everything, labels, one, open_with, options, samples, write};
 use labstat_model::WriteRequest;
-use labstat_store::{AppendError, MaintainError, Options, Store};
+use labstat_store::{AppendError, MaintainError, OpenError, Options, Store};
 
 /// A write of about 200 KB that nothing compresses.
 fn large(at: i64) -> WriteRequest {
@@ -112,4 +112,31 @@ fn a_full_file_system_loses_nothing_and_heals() {
     check_acknowledged(&store, writes + 1);
     drop(store);
     check_acknowledged(&open_with(&data, options()), writes + 1);
+}
+
+/// A file system that became read-only refuses writes and answers reads; a start on it names the
+/// directory.
+#[test]
+fn a_read_only_file_system_is_named() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let data = disk.path().join("data");
+    let remount = |mode: &str| {
+        let mount = Command::new("mount").args(["-o", mode]).arg(disk.path()).status();
+        mount.is_ok_and(|status| status.success())
+    };
+    let store = open_with(&data, options());
+    store.append(&one("m", &[(1, 1.0)])).unwrap();
+    store.compact().unwrap();
+    drop(store);
+    if !remount("remount,ro") {
+        println!("SKIPPED: the small disk cannot be made read-only here");
+        return;
+    }
+    let error = Store::open(&data, options()).unwrap_err();
+    assert!(matches!(error, OpenError::NotWritable { .. }), "{error:?}");
+    assert!(error.to_string().contains("data"), "{error}");
+    let error = Store::open(&disk.path().join("other"), options()).unwrap_err();
+    assert!(matches!(error, OpenError::NotWritable { .. }), "{error:?}");
+    assert!(remount("remount,rw"));
+    assert_eq!(samples(&open_with(&data, options()), "m"), [(1, 1.0)]);
 }
