@@ -64,77 +64,85 @@ fn memory() -> impl Strategy<Value = Memory> {
     })
 }
 
+/// What a query is made of, at its leaves.
+const LEAVES: &[&str] = &[
+    "a",
+    "b_total",
+    "c_bucket",
+    "{node=\"1\"}",
+    "a offset 1m",
+    "a @ 60",
+    "b_total @ end()",
+    "1",
+    "-0.5",
+    "NaN",
+    "time()",
+    "rate(b_total[2m])",
+    "sum_over_time(a[90s])",
+    "a{node=~\"0|2\"}",
+    "max_over_time(a[3m:25s])",
+    "timestamp(a)",
+    "absent(a)",
+    "deriv(a[5m])",
+    "last_over_time(a[1m] offset 1m)",
+    "quantile_over_time(0.3, c_bucket[4m])",
+    "histogram_quantile(0.7, c_bucket)",
+    "scalar(a)",
+];
+
+/// What stands between two of them.
+const OPERATORS: &[&str] = &[
+    "+",
+    "-",
+    "*",
+    "/",
+    "%",
+    "^",
+    "== bool",
+    ">",
+    "<= bool",
+    "and",
+    "or",
+    "unless",
+    "* on(node) group_left()",
+    "+ ignoring(le)",
+    "== on(node, le)",
+    "atan2",
+];
+
+/// What is put around one.
+const WRAPPERS: &[&str] = &[
+    "sum(#)",
+    "sum by (node) (#)",
+    "avg without (le) (#)",
+    "topk(2, #)",
+    "bottomk by (node) (1, #)",
+    "quantile(0.4, #)",
+    "count_values(\"v\", #)",
+    "stddev(#)",
+    "max(#)",
+    "-(#)",
+    "abs(#)",
+    "round(#, 0.5)",
+    "sort(#)",
+    "avg_over_time((#)[2m:20s])",
+    "vector(scalar(#))",
+    "clamp(#, 0, 5)",
+    "label_replace(#, \"le\", \"$1\", \"node\", \"(.*)\")",
+    "count by (le) (#)",
+    "absent(#)",
+    "predict_linear((#)[3m:30s], 60)",
+    "group(#)",
+    "ceil(#)",
+    "day_of_week(#)",
+];
+
 /// Queries that look like queries.
 fn query() -> impl Strategy<Value = String> {
-    let leaf = prop::sample::select(vec![
-        "a",
-        "b_total",
-        "c_bucket",
-        "{node=\"1\"}",
-        "a offset 1m",
-        "a @ 60",
-        "b_total @ end()",
-        "1",
-        "-0.5",
-        "NaN",
-        "time()",
-        "rate(b_total[2m])",
-        "sum_over_time(a[90s])",
-        "a{node=~\"0|2\"}",
-        "max_over_time(a[3m:25s])",
-        "timestamp(a)",
-        "absent(a)",
-        "deriv(a[5m])",
-        "last_over_time(a[1m] offset 1m)",
-        "quantile_over_time(0.3, c_bucket[4m])",
-        "histogram_quantile(0.7, c_bucket)",
-        "scalar(a)",
-    ]);
-    leaf.prop_map(str::to_owned).prop_recursive(4, 24, 2, |inner| {
-        let op = prop::sample::select(vec![
-            "+",
-            "-",
-            "*",
-            "/",
-            "%",
-            "^",
-            "== bool",
-            ">",
-            "<= bool",
-            "and",
-            "or",
-            "unless",
-            "* on(node) group_left()",
-            "+ ignoring(le)",
-            "== on(node, le)",
-            "atan2",
-        ]);
-        let wrap = prop::sample::select(vec![
-            "sum(#)",
-            "sum by (node) (#)",
-            "avg without (le) (#)",
-            "topk(2, #)",
-            "bottomk by (node) (1, #)",
-            "quantile(0.4, #)",
-            "count_values(\"v\", #)",
-            "stddev(#)",
-            "max(#)",
-            "-(#)",
-            "abs(#)",
-            "round(#, 0.5)",
-            "sort(#)",
-            "avg_over_time((#)[2m:20s])",
-            "vector(scalar(#))",
-            "clamp(#, 0, 5)",
-            "label_replace(#, \"le\", \"$1\", \"node\", \"(.*)\")",
-            "count by (le) (#)",
-            "absent(#)",
-            "predict_linear((#)[3m:30s], 60)",
-            "group(#)",
-            "(# @ 90)",
-            "ceil(#)",
-            "day_of_week(#)",
-        ]);
+    let leaf = prop::sample::select(LEAVES).prop_map(str::to_owned);
+    leaf.prop_recursive(4, 24, 2, |inner| {
+        let op = prop::sample::select(OPERATORS);
+        let wrap = prop::sample::select(WRAPPERS);
         prop_oneof![
             (inner.clone(), op, inner.clone()).prop_map(|(a, op, b)| format!("({a}) {op} ({b})")),
             (wrap, inner).prop_map(|(wrap, inner)| wrap.replace('#', &inner)),
@@ -186,7 +194,7 @@ proptest! {
     fn a_range_is_its_instants(memory in memory(), query in query()) {
         prop_assume!(!query.contains("end()"));
         let Ok(whole) = range(&memory, &query) else { return Ok(()) };
-        for time in (0..=END_MS).step_by(STEP_MS as usize) {
+        for time in (0..=END_MS / STEP_MS).map(|step| step * STEP_MS) {
             let one = instant(&memory, &query, time);
             prop_assert!(one.is_ok(), "{} at {}: {:?}", query, time, one);
             let (wanted, found) = (at(&one.unwrap().value, time), at(&whole.value, time));
@@ -308,7 +316,7 @@ struct Asked(std::sync::Mutex<Vec<(i64, i64)>>);
 
 impl Source for Asked {
     fn select(&self, _: &[Matcher], start: i64, end: i64) -> Result<Vec<Series>, SourceError> {
-        self.0.lock().unwrap().push((start, end));
+        self.0.lock().map_err(|_| SourceError("poisoned".into()))?.push((start, end));
         Ok(Vec::new())
     }
 }

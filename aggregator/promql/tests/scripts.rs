@@ -18,6 +18,13 @@
 //! warns at 1m: …               an indented text is part of a remark, the values do not matter
 //! ```
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_possible_wrap,
+    reason = "a test fails by panicking, and its scripts are short"
+)]
+
 use std::path::Path;
 
 use labstat_model::{Labels, Matcher, Series, duration, stale_marker};
@@ -65,6 +72,9 @@ fn commands(script: &str) -> Vec<Command<'_>> {
     }
     commands
 }
+
+/// A series and its value at each step.
+type Row = (Labels, Vec<Option<f64>>);
 
 fn ms(text: &str) -> i64 {
     match text.strip_prefix('-') {
@@ -171,7 +181,7 @@ fn verdict(when: &When, answer: &Answer, body: &[&str], ordered: bool) -> Result
             (wanted_text == format!("= {text:?}")).then_some(()).ok_or(format!("{text:?}"))
         }
         Value::Vector(vector) => {
-            let found: Vec<(Labels, Vec<Option<f64>>)> = vector
+            let found: Vec<Row> = vector
                 .iter()
                 .map(|element| (element.labels.clone(), vec![Some(element.sample.value)]))
                 .collect();
@@ -193,8 +203,8 @@ fn verdict(when: &When, answer: &Answer, body: &[&str], ordered: bool) -> Result
     }
 }
 
-fn rows(found: &[(Labels, Vec<Option<f64>>)], body: &[&str], ordered: bool) -> Result<(), String> {
-    let mut wanted: Vec<(Labels, Vec<Option<f64>>)> = body
+fn rows(found: &[Row], body: &[&str], ordered: bool) -> Result<(), String> {
+    let mut wanted: Vec<Row> = body
         .iter()
         .map(|line| {
             let (labels, rest) = labelled(line);
@@ -206,7 +216,7 @@ fn rows(found: &[(Labels, Vec<Option<f64>>)], body: &[&str], ordered: bool) -> R
         wanted.sort_by(|a, b| a.0.cmp(&b.0));
         found.sort_by(|a, b| a.0.cmp(&b.0));
     }
-    let equal = |(a, b): (&(Labels, Vec<Option<f64>>), &(Labels, Vec<Option<f64>>))| {
+    let equal = |(a, b): (&Row, &Row)| {
         let cells = |(a, b): (&Option<f64>, &Option<f64>)| match (a, b) {
             (Some(a), Some(b)) => same(*a, *b),
             (a, b) => a.is_none() && b.is_none(),

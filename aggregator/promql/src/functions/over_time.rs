@@ -1,7 +1,7 @@
 //! Functions of the samples in a range, their distances in time not regarded.
 
 use crate::QueryError;
-use crate::column::{Columns, Steps};
+use crate::column::{Column, Columns, Steps};
 use crate::eval::{Evaluator, Window};
 use crate::expr::Call;
 use crate::sums::{self, Mean, Sum};
@@ -179,7 +179,7 @@ fn refuse_factors(
     let Columns::Vector(columns) = evaluator.windows_raw(call, steps, present)? else {
         return Ok(());
     };
-    for (step, _) in columns.iter().flat_map(|column| column.iter()) {
+    for (step, _) in columns.iter().flat_map(Column::iter) {
         if let Some(Some((what, factor))) = bad.get(step) {
             let short = what.get(..1).unwrap_or("");
             return Err(QueryError::execution(format!(
