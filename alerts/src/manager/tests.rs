@@ -1,1 +1,336 @@
-//! Tests.
+//! The state machine over the real engine and a source in memory.
+
+use std::sync::Mutex;
+
+use labstat_model::{Labels, Matcher, Series, is_stale};
+use labstat_promql::{Engine, Source, SourceError};
+
+use super::{Evaluation, Manager, ManagerOptions};
+use crate::notification::Status;
+use crate::rules::RuleSet;
+use crate::views::RulesFilter;
+
+/// Series that the test sets; what rules write is put in too.
+#[derive(Default)]
+struct Memory(Mutex<Vec<Series>>);
+
+impl Memory {
+    fn set(&self, labels: &[(&str, &str)], time_ms: i64, value: f64) {
+        self.push(Labels::new(labels.iter().copied()), time_ms, value);
+    }
+
+    fn push(&self, labels: Labels, time_ms: i64, value: f64) {
+        let mut all = self.0.lock().unwrap();
+        match all.iter_mut().find(|series| series.labels == labels) {
+            Some(series) => series.push(time_ms, value),
+            None => {
+                let mut series = Series::new(labels);
+                series.push(time_ms, value);
+                all.push(series);
+                all.sort_by(|a, b| a.labels.cmp(&b.labels));
+            }
+        }
+    }
+}
+
+impl Source for Memory {
+    fn select(
+        &self,
+        matchers: &[Matcher],
+        start: i64,
+        end: i64,
+    ) -> Result<Vec<Series>, SourceError> {
+        let all = self.0.lock().unwrap();
+        let wanted = all.iter().filter(|s| matchers.iter().all(|m| m.matches_labels(&s.labels)));
+        Ok(wanted
+            .map(|series| {
+                let mut cut = Series::new(series.labels.clone());
+                for sample in series.samples().filter(|s| (start..=end).contains(&s.time_ms)) {
+                    cut.push(sample.time_ms, sample.value);
+                }
+                cut
+            })
+            .collect())
+    }
+}
+
+const MINUTE: i64 = 60_000;
+
+struct Lab {
+    manager: Manager,
+    source: Memory,
+    engine: Engine,
+}
+
+fn rules(text: &str) -> RuleSet {
+    RuleSet::parse(&[("r.yml", text)]).unwrap()
+}
+
+fn lab(text: &str) -> Lab {
+    let manager = Manager::new(rules(text), ManagerOptions::default(), 0);
+    Lab { manager, source: Memory::default(), engine: Engine::default() }
+}
+
+impl Lab {
+    /// Evaluates all that is due in the minute before `minute`, at its own slot.
+    fn round(&self, minute: i64) -> Evaluation {
+        let mut all = Evaluation::default();
+        for due in self.manager.due(minute * MINUTE) {
+            let out = self.manager.evaluate(&due, &self.engine, &self.source);
+            for series in &out.write.series {
+                for sample in &series.samples {
+                    self.source.push(series.labels.clone(), sample.time_ms, sample.value);
+                }
+            }
+            all.write.series.extend(out.write.series);
+            all.notifications.extend(out.notifications);
+        }
+        all
+    }
+
+    /// Sets `up` of one node just before minute `minute` begins.
+    fn up(&self, minute: i64, value: f64) {
+        let labels = [("__name__", "up"), ("instance", "vertex")];
+        self.source.set(&labels, (minute - 1) * MINUTE, value);
+    }
+
+    /// Sets `up`, evaluates, and gives what was told.
+    fn minute(&self, minute: i64, value: f64) -> Vec<Status> {
+        self.up(minute, value);
+        self.round(minute).notifications.iter().map(|n| n.status).collect()
+    }
+
+    fn state(&self) -> String {
+        let view = self.manager.rules_view(&RulesFilter::default());
+        serde_json::to_value(view).unwrap()["groups"][0]["rules"][0]["state"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    }
+}
+
+const DOWN: &str = "
+groups:
+- name: g
+  interval: 1m
+  rules:
+  - alert: Down
+    expr: up == 0
+    for: 2m
+    labels: {severity: critical}
+    annotations: {summary: '{{ $labels.instance }} {{ $value }}'}
+";
+
+#[test]
+fn pending_then_firing_then_resolved_each_told_once() {
+    let lab = lab(DOWN);
+    assert_eq!(lab.minute(2, 1.0), []);
+    assert_eq!(lab.state(), "inactive");
+    assert_eq!(lab.minute(3, 0.0), []);
+    assert_eq!(lab.state(), "pending");
+    assert_eq!(lab.minute(4, 0.0), []);
+    lab.up(5, 0.0);
+    let fired = lab.round(5);
+    assert_eq!(fired.notifications.len(), 1);
+    let told = &fired.notifications[0];
+    assert_eq!((told.name(), told.severity()), ("Down", "critical"));
+    assert_eq!(told.annotation("summary"), Some("vertex 0"));
+    assert_eq!(told.starts_at_ms - told.active_at_ms, 2 * MINUTE);
+    assert_eq!(lab.state(), "firing");
+    assert_eq!(lab.minute(6, 0.0), [], "one message per change");
+    assert_eq!(lab.minute(7, 1.0), [Status::Resolved]);
+    assert_eq!(lab.minute(8, 1.0), []);
+    assert_eq!(lab.state(), "inactive");
+}
+
+#[test]
+fn series_of_alerts_are_written_and_end_with_a_marker() {
+    let lab = lab(DOWN);
+    let texts = |out: &Evaluation| -> Vec<String> {
+        let mut texts: Vec<String> = out
+            .write
+            .series
+            .iter()
+            .map(|s| {
+                let value = s.samples[0].value;
+                let value = if is_stale(value) { "stale".to_owned() } else { value.to_string() };
+                format!("{} {value}", s.labels.without(|name| name == "severity"))
+            })
+            .collect();
+        texts.sort();
+        texts
+    };
+    lab.up(3, 0.0);
+    let pending = lab.round(3);
+    let since = pending.write.series[1].samples[0].value;
+    assert_eq!(
+        texts(&pending),
+        [
+            format!("ALERTS_FOR_STATE{{alertname=\"Down\", instance=\"vertex\"}} {since}"),
+            "ALERTS{alertname=\"Down\", alertstate=\"pending\", instance=\"vertex\"} 1".to_owned(),
+        ]
+    );
+    lab.minute(4, 0.0);
+    lab.up(5, 0.0);
+    assert_eq!(
+        texts(&lab.round(5)),
+        [
+            format!("ALERTS_FOR_STATE{{alertname=\"Down\", instance=\"vertex\"}} {since}"),
+            "ALERTS{alertname=\"Down\", alertstate=\"firing\", instance=\"vertex\"} 1".to_owned(),
+            "ALERTS{alertname=\"Down\", alertstate=\"pending\", instance=\"vertex\"} stale"
+                .to_owned(),
+        ]
+    );
+    lab.up(6, 1.0);
+    assert_eq!(
+        texts(&lab.round(6)),
+        [
+            "ALERTS_FOR_STATE{alertname=\"Down\", instance=\"vertex\"} stale".to_owned(),
+            "ALERTS{alertname=\"Down\", alertstate=\"firing\", instance=\"vertex\"} stale"
+                .to_owned(),
+        ]
+    );
+}
+
+#[test]
+fn keep_firing_for_holds_an_alert_up() {
+    let lab = lab(&DOWN.replace("for: 2m", "keep_firing_for: 2m"));
+    assert_eq!(lab.minute(3, 0.0), [Status::Firing]);
+    assert_eq!(lab.minute(4, 1.0), []);
+    assert_eq!(lab.state(), "firing");
+    assert_eq!(lab.minute(5, 0.0), []);
+    assert_eq!(lab.minute(6, 1.0), []);
+    assert_eq!(lab.minute(7, 1.0), []);
+    assert_eq!(lab.minute(8, 1.0), [Status::Resolved], "two minutes after it ceased for good");
+}
+
+#[test]
+fn a_failing_rule_says_so_and_stops_no_other() {
+    let lab = lab("
+groups:
+- name: g
+  interval: 1m
+  rules:
+  - record: same
+    expr: label_replace(up, 'instance', 'x', '', '')
+  - record: twice
+    expr: up * 2
+  - alert: Many
+    expr: up
+");
+    for instance in ["a", "b"] {
+        lab.source.set(&[("__name__", "up"), ("instance", instance)], MINUTE, 1.0);
+    }
+    let out = lab.round(2);
+    assert_eq!(out.notifications.len(), 2);
+    assert_eq!(out.write.series.iter().filter(|s| s.labels.metric_name() == "twice").count(), 2);
+    let view = serde_json::to_value(lab.manager.rules_view(&RulesFilter::default())).unwrap();
+    let rules = &view["groups"][0]["rules"];
+    assert_eq!(rules[0]["health"], "err");
+    assert!(rules[0]["lastError"].as_str().unwrap().contains("same labelset"), "{rules}");
+    assert_eq!(rules[1]["health"], "ok");
+    assert!(rules[1].get("lastError").is_none());
+    assert_eq!(lab.manager.failing_len(), 1);
+}
+
+#[test]
+fn a_limit_that_is_broken_fails_the_rule_and_tells_nobody() {
+    let lab = lab(&DOWN.replace("interval: 1m", "interval: 1m\n  limit: 1").replace("for: 2m", ""));
+    for instance in ["a", "b"] {
+        lab.source.set(&[("__name__", "up"), ("instance", instance)], MINUTE, 0.0);
+    }
+    assert_eq!(lab.round(2).notifications.len(), 0);
+    assert_eq!(lab.manager.failing_len(), 1);
+}
+
+/// Through JSON, as it is kept: the pending alert goes on where it was, the firing one is not told
+/// again, and what ended meanwhile is told.
+#[test]
+fn state_survives_a_restart() {
+    let before = lab(DOWN);
+    before.minute(3, 0.0);
+    let kept = serde_json::to_string(&before.manager.snapshot()).unwrap();
+    let after = lab(DOWN);
+    assert!(after.manager.restore(serde_json::from_str(&kept).unwrap(), 0).is_empty());
+    assert_eq!(after.state(), "pending");
+    assert_eq!(after.minute(5, 0.0), [Status::Firing], "`for` counts from before the restart");
+
+    let kept = serde_json::to_string(&after.manager.snapshot()).unwrap();
+    let again = lab(DOWN);
+    again.manager.restore(serde_json::from_str(&kept).unwrap(), 0);
+    assert_eq!(again.minute(6, 0.0), [], "not told again");
+    assert_eq!(again.minute(7, 1.0), [Status::Resolved]);
+
+    let ended = lab(DOWN);
+    ended.manager.restore(serde_json::from_str(&kept).unwrap(), 0);
+    ended.up(9, 1.0);
+    let out = ended.round(9);
+    assert_eq!(out.notifications[0].status, Status::Resolved, "it ended while nobody looked");
+    assert!(out.write.series.iter().all(|series| is_stale(series.samples[0].value)));
+}
+
+#[test]
+fn reload_keeps_what_is_unchanged_and_resolves_what_is_gone() {
+    let lab = lab(&DOWN.replace("for: 2m", ""));
+    assert_eq!(lab.minute(3, 0.0), [Status::Firing]);
+    let more = DOWN.replace("for: 2m", "") + "  - record: x\n    expr: up\n";
+    assert!(lab.manager.reload(rules(&more), 3 * MINUTE).is_empty());
+    assert_eq!(lab.minute(4, 0.0), []);
+    let gone = lab.manager.reload(rules("groups: []"), 5 * MINUTE);
+    assert_eq!(gone.notifications.len(), 1);
+    assert_eq!(gone.notifications[0].status, Status::Resolved);
+    assert_eq!(gone.write.series.len(), 3, "ALERTS, ALERTS_FOR_STATE and x end");
+    assert!(lab.manager.alerts_view().alerts.is_empty());
+
+    let kept = lab_snapshot_of_firing();
+    let other = Manager::new(rules("groups: []"), ManagerOptions::default(), 0);
+    let out = other.restore(kept, 1);
+    assert_eq!(out.notifications.len(), 1, "a rule that was removed while it was down");
+}
+
+fn lab_snapshot_of_firing() -> super::Snapshot {
+    let lab = lab(&DOWN.replace("for: 2m", ""));
+    lab.minute(3, 0.0);
+    lab.manager.snapshot()
+}
+
+#[test]
+fn groups_are_due_once_a_slot_and_spread() {
+    let text: String = (0..50)
+        .map(|n| format!("- name: g{n}\n  interval: 1m\n  rules: [{{record: a, expr: up}}]\n"))
+        .collect();
+    let lab = lab(&format!("groups:\n{text}"));
+    let due = lab.manager.due(MINUTE);
+    assert_eq!(due.len(), 50);
+    let times: std::collections::BTreeSet<i64> = due.iter().map(|due| due.time_ms).collect();
+    assert!(times.len() > 40, "spread over the interval: {}", times.len());
+    assert!(times.iter().all(|time| (1..=MINUTE).contains(time)));
+    lab.round(1);
+    assert!(lab.manager.due(MINUTE).is_empty(), "each slot once");
+    let next = lab.manager.next_due_ms(MINUTE).unwrap();
+    assert!((MINUTE + 1..=2 * MINUTE).contains(&next));
+    assert_eq!(lab.manager.due(100 * MINUTE).len(), 50, "missed slots are not made up for");
+}
+
+/// The shape Grafana and Prometheus' own tools read.
+#[test]
+fn views_are_prometheus_json() {
+    let lab = lab(DOWN);
+    lab.minute(3, 0.0);
+    let mut rules = serde_json::to_value(lab.manager.rules_view(&RulesFilter::default())).unwrap();
+    let rule = &mut rules["groups"][0]["rules"][0];
+    assert_eq!(rule["type"], "alerting");
+    assert_eq!(rule["duration"], 120.0);
+    assert_eq!(rule["annotations"]["summary"], "{{ $labels.instance }} {{ $value }}");
+    assert_eq!(rule["alerts"][0]["value"], "0e+00");
+    assert_eq!(rule["alerts"][0]["annotations"]["summary"], "vertex 0");
+    assert!(rule["alerts"][0]["activeAt"].as_str().unwrap().starts_with("1970-01-01T00:0"));
+    let group = &rules["groups"][0];
+    let keys: Vec<&str> = group.as_object().unwrap().keys().map(String::as_str).collect();
+    for key in ["name", "file", "interval", "limit", "rules", "evaluationTime", "lastEvaluation"] {
+        assert!(keys.contains(&key), "{key}");
+    }
+    let alerts = serde_json::to_value(lab.manager.alerts_view()).unwrap();
+    assert_eq!(alerts["alerts"][0]["labels"]["alertname"], "Down");
+    assert_eq!(alerts["alerts"][0]["state"], "pending");
+}

@@ -1,1 +1,148 @@
-//! Tests.
+//! Rule files, good and bad.
+
+use super::{RuleKind, RuleSet};
+
+const GOOD: &str = r#"
+groups:
+  - name: lab
+    interval: 30s
+    limit: 10
+    query_offset: 1m
+    labels: {site: home, severity: info}
+    rules:
+      - alert: Down
+        expr: up == 0
+        for: 5m
+        keep_firing_for: 10m
+        labels: {severity: critical}
+        annotations:
+          summary: "{{ $labels.instance }} is down"
+      - record: job:up:sum
+        expr: sum by (job) (up)
+  - name: empty
+"#;
+
+#[test]
+fn all_keys_of_a_good_file_are_read() {
+    let set = RuleSet::parse(&[("a.yml", GOOD)]).unwrap();
+    assert_eq!((set.groups.len(), set.rules_len()), (2, 2));
+    let group = &set.groups[0];
+    assert_eq!((group.interval_ms, group.limit, group.query_offset_ms), (30_000, 10, 60_000));
+    let RuleKind::Alert(alert) = &group.rules[0].kind else { panic!("an alert") };
+    assert_eq!((alert.for_ms, alert.keep_firing_for_ms), (300_000, 600_000));
+    let labels: Vec<_> = alert.labels.iter().map(|(n, t)| (n.as_str(), t.source())).collect();
+    assert_eq!(labels, [("severity", "critical"), ("site", "home")], "the rule's own label wins");
+    assert_eq!(group.rules[0].line, 9);
+    let RuleKind::Record { labels } = &group.rules[1].kind else { panic!("a record") };
+    assert_eq!(labels.get("site"), Some("home"));
+    assert_eq!(set.groups[1].interval_ms, super::INTERVAL_DEFAULT_MS);
+}
+
+/// Everything that is wrong with the files, told at once.
+#[test]
+fn all_problems_are_told_with_file_and_line() {
+    let bad = r#"
+groups:
+  - name: a
+    interval: 5
+    extra: 1
+    rules:
+      - alert: X
+        expr: "up =="
+        fro: 1m
+        for: soon
+        labels: {a-b: x, __name__: y}
+        annotations: {s: "{{ $nope }}"}
+      - record: "no name"
+        expr: up
+        for: 1m
+      - alert: A
+        record: b
+        expr: up
+      - expr: up
+      - alert: NoExpr
+  - name: a
+  - rules: []
+"#;
+    let broken = "groups:\n  - name: [\n";
+    let error = RuleSet::parse(&[("bad.yml", bad), ("broken.yml", broken), ("good.yml", GOOD)]);
+    let problems = error.unwrap_err();
+    let places: Vec<(String, usize)> =
+        problems.0.iter().map(|p| (p.file.clone(), p.line.unwrap_or(0))).collect();
+    let text = problems.to_string();
+    for wanted in [
+        "bad.yml:5: unknown key \"extra\" in a group",
+        "bad.yml:4: interval: not a duration: \"5\"",
+        "bad.yml:8: expr: ",
+        "bad.yml:9: unknown key \"fro\" in a rule",
+        "bad.yml:10: for: not a duration: \"soon\"",
+        "bad.yml:11: \"a-b\" is not a name for a label",
+        "bad.yml:11: \"__name__\" is not a name for a label",
+        "bad.yml:12: annotation s: template: __alert_X:1: undefined variable \"$nope\"",
+        "bad.yml:13: \"no name\" is not a metric name",
+        "bad.yml:15: for has no meaning in a recording rule",
+        "bad.yml:16: a rule has either alert or record, not both",
+        "bad.yml:19: a rule needs alert or record",
+        "bad.yml:20: a rule needs an expr",
+        "bad.yml:21: group name \"a\" is repeated in the same file",
+        "bad.yml:22: a group needs a name",
+        "broken.yml:",
+    ] {
+        assert!(text.contains(wanted), "{wanted:?} is missing in:\n{text}");
+    }
+    assert!(places.iter().all(|(file, line)| file != "good.yml" && *line > 0), "{text}");
+}
+
+#[test]
+fn empty_files_have_no_rules_and_odd_kinds_are_named() {
+    for text in ["", "# nothing\n", "groups:\n", "groups: []\n", "groups:\n- name: a\n  rules:\n"] {
+        assert_eq!(RuleSet::parse(&[("a.yml", text)]).unwrap().rules_len(), 0, "{text:?}");
+    }
+    for text in [
+        "- a\n",
+        "groups: 1\n",
+        "groups:\n- 1\n",
+        "a: 1\n",
+        "groups:\n- name: {a: 1}\n",
+        "groups:\n- name: a\n  name: b\n",
+    ] {
+        let problems = RuleSet::parse(&[("a.yml", text)]).unwrap_err();
+        assert!(problems.0[0].line.is_some(), "{text:?}: {problems}");
+    }
+}
+
+#[test]
+fn folders_give_their_rule_files_and_missing_ones_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in [
+        ("b.yml", GOOD),
+        ("a.yaml", GOOD),
+        ("x.test.yml", "nonsense: 1"),
+        (".c.yml", "bad: 1"),
+        ("d.txt", ""),
+    ] {
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    let set = RuleSet::load(&[dir.path().to_owned()]).unwrap();
+    assert_eq!(set.groups.len(), 4);
+    assert!(set.groups[0].file.ends_with("a.yaml"), "ascending by name");
+    let missing = dir.path().join("none.yml");
+    let problems = RuleSet::load(&[dir.path().to_owned(), missing]).unwrap_err();
+    assert!(problems.to_string().contains("none.yml: cannot be read"), "{problems}");
+}
+
+#[test]
+fn shipped_rules_load_and_are_complete() {
+    let set = RuleSet::shipped().unwrap();
+    assert!(set.rules_len() >= 15);
+    for rule in set.groups.iter().flat_map(|group| &group.rules) {
+        let RuleKind::Alert(alert) = &rule.kind else { continue };
+        let has = |list: &[(String, crate::template::Template)], name: &str| {
+            list.iter().any(|(found, text)| found == name && !text.source().is_empty())
+        };
+        assert!(has(&alert.labels, "severity"), "{}", rule.name);
+        assert!(has(&alert.annotations, "summary"), "{}", rule.name);
+        let text = alert.annotations.iter().find(|(name, _)| name == "description");
+        assert!(text.is_some_and(|(_, text)| text.source().contains("Next: ")), "{}", rule.name);
+    }
+}

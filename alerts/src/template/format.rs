@@ -114,8 +114,14 @@ impl Verb {
                 .map_or_else(|| "\u{fffd}".to_owned(), |c| c.to_string()),
             ('e' | 'E' | 'f' | 'F' | 'g' | 'G', Value::Float(value)) => self.float(letter, *value),
             ('s' | 'q' | 'x' | 'X', Value::Text(text)) => self.text(letter, text),
-            ('s', Value::Time(_) | Value::Duration(_) | Value::Nil) => value.printed(),
-            ('s', Value::Texts(_) | Value::Map(_) | Value::List(_)) => value.printed(),
+            (
+                's',
+                Value::Time(_)
+                | Value::Duration(_)
+                | Value::Texts(_)
+                | Value::Map(_)
+                | Value::List(_),
+            ) => value.printed(),
             (_, Value::Nil) => format!("%!{letter}(<nil>)"),
             _ => format!("%!{letter}({}={})", value.type_name(), value.printed()),
         };

@@ -74,7 +74,6 @@ fn push_text(pieces: &mut Vec<Piece>, text: &str, trim_start: bool, trim_end: bo
 
 /// The tokens of the action at the start of `body` (`None` for a comment), what follows it, and
 /// whether the white space after it goes.
-#[expect(clippy::type_complexity, reason = "three results of one pass")]
 fn action(body: &str, line: usize) -> Result<(Option<Vec<Token>>, &str, bool), Problem> {
     let start = body.trim_start_matches(SPACE);
     if let Some(comment) = start.strip_prefix("/*") {

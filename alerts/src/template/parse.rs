@@ -23,12 +23,12 @@ pub(super) fn parse(source: &str) -> Result<Tree, Problem> {
     };
     let (nodes, end) = parser.list()?;
     match end {
-        End::Whole => {
+        Stop::Whole => {
             parser.tree.nodes = nodes;
             parser.check_templates()
         }
-        End::End => Err(parser.problem("unexpected {{end}}")),
-        End::Else(_) => Err(parser.problem("unexpected {{else}}")),
+        Stop::End => Err(parser.problem("unexpected {{end}}")),
+        Stop::Else(_) => Err(parser.problem("unexpected {{else}}")),
     }
 }
 
@@ -44,7 +44,7 @@ struct Parser {
 }
 
 /// What ended a list of nodes; the tokens behind `else`.
-enum End {
+enum Stop {
     Whole,
     End,
     Else(Vec<Token>),
@@ -60,7 +60,7 @@ impl Parser {
         if self.depth > DEPTH_MAX { Err(self.problem("nested too deeply")) } else { Ok(()) }
     }
 
-    fn list(&mut self) -> Result<(Vec<Node>, End), Problem> {
+    fn list(&mut self) -> Result<(Vec<Node>, Stop), Problem> {
         let mut nodes = Vec::new();
         while let Some(piece) = self.pieces.next() {
             let (line, tokens) = match piece {
@@ -79,8 +79,8 @@ impl Parser {
             };
             let rest = trimmed(tokens.get(1..).unwrap_or_default().to_vec());
             match word.as_str() {
-                "end" => return Ok((nodes, End::End)),
-                "else" => return Ok((nodes, End::Else(rest))),
+                "end" => return Ok((nodes, Stop::End)),
+                "else" => return Ok((nodes, Stop::Else(rest))),
                 "if" => nodes.push(self.branch(BranchKind::If, &rest)?),
                 "with" => nodes.push(self.branch(BranchKind::With, &rest)?),
                 "range" => nodes.push(self.branch(BranchKind::Range, &rest)?),
@@ -104,7 +104,7 @@ impl Parser {
                 _ => nodes.push(Node::Pipe(self.pipe(&tokens, "command", true)?)),
             }
         }
-        Ok((nodes, End::Whole))
+        Ok((nodes, Stop::Whole))
     }
 
     /// A branch up to its end. `else if` and `else with` are branches within the else.
@@ -117,7 +117,7 @@ impl Parser {
         let (then, mut end) = self.list()?;
         self.loops -= usize::from(kind == BranchKind::Range);
         let mut otherwise = Vec::new();
-        if let End::Else(rest) = end {
+        if let Stop::Else(rest) = end {
             let chained = match rest.first() {
                 Some(Token::Word(word)) if word == "if" && kind == BranchKind::If => true,
                 Some(Token::Word(word)) if word == "with" && kind == BranchKind::With => true,
@@ -127,7 +127,7 @@ impl Parser {
             if chained {
                 let rest = trimmed(rest.get(1..).unwrap_or_default().to_vec());
                 otherwise.push(self.branch(kind, &rest)?);
-                end = End::End;
+                end = Stop::End;
             } else {
                 let (nodes, next) = self.list()?;
                 otherwise = nodes;
@@ -137,9 +137,9 @@ impl Parser {
         self.variables.truncate(scope);
         self.depth -= 1;
         match end {
-            End::End => Ok(Node::Branch(Branch { kind, pipe, then, otherwise })),
-            End::Else(_) => Err(self.problem("expected end; found {{else}}")),
-            End::Whole => Err((line, format!("unexpected EOF: {{{{{name}}}}} is not closed"))),
+            Stop::End => Ok(Node::Branch(Branch { kind, pipe, then, otherwise })),
+            Stop::Else(_) => Err(self.problem("expected end; found {{else}}")),
+            Stop::Whole => Err((line, format!("unexpected EOF: {{{{{name}}}}} is not closed"))),
         }
     }
 
@@ -154,11 +154,11 @@ impl Parser {
         self.loops = loops;
         self.depth -= 1;
         match end {
-            End::End => {
+            Stop::End => {
                 self.tree.defined.insert(name, nodes);
                 Ok(())
             }
-            End::Else(_) | End::Whole => {
+            Stop::Else(_) | Stop::Whole => {
                 Err(self.problem(format!("{{{{define {name:?}}}}} is not closed")))
             }
         }

@@ -1,0 +1,61 @@
+//! The rules we ship, judged by Prometheus' own tool, and evaluated by ours on a healthy machine.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Debian's promtool and the current one, where they are.
+fn promtools() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let known = [PathBuf::from("/usr/bin/promtool"), root.join("target/peers/bin/promtool")];
+    known.into_iter().filter(|path| path.exists()).collect()
+}
+
+fn files(tests: bool) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.to_string_lossy().ends_with(".test.yml") == tests)
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn promtool_finds_them_right_and_their_unit_tests_pass() {
+    let tools = promtools();
+    if tools.is_empty() {
+        eprintln!("SKIPPED: no promtool (Debian package prometheus, or .ci/peers)");
+        return;
+    }
+    for tool in tools {
+        for (action, list) in [("check", files(false)), ("test", files(true))] {
+            assert!(!list.is_empty());
+            let mut command = Command::new(&tool);
+            let output = command.args([action, "rules"]).args(list).output().unwrap();
+            let text = String::from_utf8_lossy(&output.stdout);
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{tool:?} {action}:\n{text}{errors}");
+        }
+    }
+}
+
+#[test]
+fn every_file_is_embedded_and_has_unit_tests_for_each_alert() {
+    let shipped = labstat_alerts::shipped::FILES;
+    let names: Vec<String> = files(false)
+        .iter()
+        .map(|path| format!("labstat/{}", path.file_name().unwrap().to_string_lossy()))
+        .collect();
+    assert_eq!(names, shipped.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+    let tests: String =
+        files(true).iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let set = labstat_alerts::RuleSet::shipped().unwrap();
+    for rule in set.groups.iter().flat_map(|group| &group.rules) {
+        assert!(
+            tests.contains(&format!("alertname: {}\n", rule.name)),
+            "{} has no test",
+            rule.name
+        );
+    }
+}
