@@ -48,6 +48,7 @@ pub(crate) struct Alerting {
     clock: Arc<dyn Clock>,
     telemetry: Arc<Telemetry>,
     status: Mutex<RulesStatus>,
+    watch: Watch,
 }
 
 impl fmt::Debug for Alerting {
@@ -94,6 +95,8 @@ impl Alerting {
         telemetry: Arc<Telemetry>,
     ) -> Result<(Self, Service), labstat_alerts::StartError> {
         let files = RuleFiles::of(config);
+        // Watched before they are read, so that no change falls in between.
+        let watch = Watch::start(&files.paths);
         let read = files.clone();
         let loaded = tokio::task::spawn_blocking(move || read.load()).await;
         let (rules, problems) = match loaded {
@@ -116,7 +119,8 @@ impl Alerting {
         let journal = Arc::clone(&storage);
         let service = Service::start(options, storage, journal, Arc::clone(&clock)).await?;
         let handle = service.alerting();
-        let alerting = Self { handle, files, clock, telemetry, status: Mutex::default() };
+        let status_now = Mutex::default();
+        let alerting = Self { handle, files, clock, telemetry, status: status_now, watch };
         alerting.set_status(status);
         Ok((alerting, service))
     }
@@ -186,25 +190,10 @@ impl Alerting {
         }
     }
 
-    /// Waits for changes of the rule files and takes them. Never ends by itself.
+    /// Waits for changes of the rule files and takes them. Never ends.
     pub(crate) async fn follow(&self) {
-        let changed = Arc::new(Notify::new());
-        let mut watcher = match watcher(&self.files.paths, &changed) {
-            Ok(watcher) => watcher,
-            Err(error) => {
-                tracing::warn!(%error, "changed rule files will be noticed on reload only");
-                return;
-            }
-        };
         loop {
-            // Folders may have come since, so each round asks for all of them again.
-            watch_all(&mut watcher, &self.files.paths);
-            changed.notified().await;
-            for _ in 0..QUIET_RETRIES_MAX {
-                if tokio::time::timeout(QUIET, changed.notified()).await.is_err() {
-                    break;
-                }
-            }
+            self.watch.changed().await;
             self.reload().await;
         }
     }
@@ -222,10 +211,59 @@ fn unread() -> Problem {
     Problem { file: "rules".to_owned(), line: None, message }
 }
 
+/// Notices when files change.
+struct Watch {
+    paths: Vec<PathBuf>,
+    changed: Arc<Notify>,
+    /// None where the system has no more watches to give; then only a reload is noticed.
+    watcher: Option<Mutex<RecommendedWatcher>>,
+}
+
+impl Watch {
+    fn start(paths: &[PathBuf]) -> Self {
+        let paths: Vec<PathBuf> = paths.iter().map(|path| absolute(path)).collect();
+        let changed = Arc::new(Notify::new());
+        let watcher = watcher(paths.clone(), Arc::clone(&changed))
+            .inspect_err(|error| {
+                tracing::warn!(%error, "changed rule files will be noticed on reload only");
+            })
+            .ok();
+        let watch = Self { paths, changed, watcher: watcher.map(Mutex::new) };
+        watch.watch_all();
+        watch
+    }
+
+    /// Returns when something has changed and it has been quiet since.
+    async fn changed(&self) {
+        self.changed.notified().await;
+        for _ in 0..QUIET_RETRIES_MAX {
+            if tokio::time::timeout(QUIET, self.changed.notified()).await.is_err() {
+                break;
+            }
+        }
+        // Folders may have come since.
+        self.watch_all();
+    }
+
+    /// Watches each path that is there and its folder, since a file that is replaced is a new
+    /// one, and a folder may yet come.
+    fn watch_all(&self) {
+        let Some(watcher) = &self.watcher else { return };
+        let mut watcher = watcher.lock().unwrap_or_else(PoisonError::into_inner);
+        for path in &self.paths {
+            for watched in path.parent().into_iter().chain([path.as_path()]) {
+                if watched.is_dir()
+                    && let Err(error) = watcher.watch(watched, RecursiveMode::NonRecursive)
+                {
+                    tracing::warn!(path = %watched.display(), %error, "cannot be watched");
+                }
+            }
+        }
+    }
+}
+
 /// A watcher that tells of changes in or below `paths`.
-fn watcher(paths: &[PathBuf], changed: &Arc<Notify>) -> notify::Result<RecommendedWatcher> {
-    let paths: Vec<PathBuf> = paths.iter().map(|path| absolute(path)).collect();
-    let changed = Arc::clone(changed);
+fn watcher(paths: Vec<PathBuf>, changed: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
     notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         let matters = match event {
             // Reading the files is an event too, and must not lead to reading them again.
@@ -238,21 +276,6 @@ fn watcher(paths: &[PathBuf], changed: &Arc<Notify>) -> notify::Result<Recommend
             changed.notify_one();
         }
     })
-}
-
-/// Watches each path that is there and its folder, since a file that is replaced is a new one,
-/// and a folder may yet come.
-fn watch_all(watcher: &mut RecommendedWatcher, paths: &[PathBuf]) {
-    for path in paths {
-        let path = absolute(path);
-        for watched in path.parent().into_iter().chain([path.as_path()]) {
-            if watched.is_dir()
-                && let Err(error) = watcher.watch(watched, RecursiveMode::NonRecursive)
-            {
-                tracing::warn!(path = %watched.display(), %error, "cannot be watched");
-            }
-        }
-    }
 }
 
 fn absolute(path: &Path) -> PathBuf {

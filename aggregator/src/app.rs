@@ -13,7 +13,7 @@ use crate::config::{Config, duration_of};
 use crate::http::auth::Token;
 use crate::presence::Presence;
 use crate::storage::{SharedStorage, WriteFailed, chain};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{self, Telemetry};
 
 /// The key under which the store keeps who is expected.
 const PRESENCE_KEY: &str = "presence";
@@ -132,19 +132,25 @@ impl App {
     /// One look at who is silent. Blocks.
     pub(crate) fn look_for_silence(&self) {
         let now_ms = self.clock.now_ms();
-        let (zeros, changed, nodes) = {
+        let (zeros, changed) = {
             let mut presence = self.presence();
-            (presence.tick(now_ms), presence.take_changed(), presence.nodes())
+            (presence.tick(now_ms), presence.take_changed())
         };
         self.append_own(&zeros, "the silence of nodes");
-        let down = nodes.iter().filter(|node| node.down).count();
-        for (state, count) in [("down", down), ("up", nodes.len() - down)] {
-            let gauge = self.telemetry.nodes.with_label_values(&[state]);
-            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
-        }
         if changed {
             self.keep_presence();
         }
+    }
+
+    /// labstat's own figures as text exposition. Blocks.
+    pub(crate) fn own_metrics(&self) -> prometheus::Result<Vec<u8>> {
+        let nodes = self.presence().nodes();
+        let down = nodes.iter().filter(|node| node.down).count();
+        for (state, count) in [("down", down), ("up", nodes.len() - down)] {
+            self.telemetry.nodes.with_label_values(&[state]).set(telemetry::whole(count));
+        }
+        self.alerting.measure();
+        self.telemetry.text(&self.storage.stats())
     }
 
     /// Keeps who is expected across a restart. Blocks.

@@ -30,10 +30,8 @@ const RULES_OWN: [&str; 2] = ["ALERTS", "ALERTS_FOR_STATE"];
 
 /// labstat's own figures.
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
-    let text = tokio::task::spawn_blocking(move || {
-        app.alerting.measure();
-        app.telemetry.text(&app.storage.stats()).map_err(|error| chain(&error))
-    });
+    let text =
+        tokio::task::spawn_blocking(move || app.own_metrics().map_err(|error| chain(&error)));
     match text.await {
         Ok(Ok(text)) => text_response(text),
         Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, error).into_response(),

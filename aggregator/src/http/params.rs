@@ -3,7 +3,6 @@
 use axum::body::Body;
 use axum::extract::FromRequest;
 use axum::http::{HeaderMap, Method, Request, header};
-use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use labstat_model::{Matcher, duration};
 
@@ -130,9 +129,9 @@ fn whole_ms(seconds: f64) -> Option<i64> {
 }
 
 impl<S: Send + Sync> FromRequest<S> for Params {
-    type Rejection = Response;
+    type Rejection = ApiError;
 
-    async fn from_request(request: Request<Body>, _: &S) -> Result<Self, Response> {
+    async fn from_request(request: Request<Body>, _: &S) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
         let url = Self::parse(parts.uri.query().unwrap_or("").as_bytes());
         if parts.method != Method::POST || !is_form(&parts.headers) {
@@ -144,15 +143,12 @@ impl<S: Send + Sync> FromRequest<S> for Params {
             Ok(Ok(body)) => body.to_bytes(),
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
                 let message = format!("the form is longer than {FORM_LEN_MAX} bytes");
-                return Err(ApiError::bad_data(message).into_response());
+                return Err(ApiError::bad_data(message));
             }
             Ok(Err(error)) => {
-                let message = format!("error parsing form values: {error}");
-                return Err(ApiError::bad_data(message).into_response());
+                return Err(ApiError::bad_data(format!("error parsing form values: {error}")));
             }
-            Err(_) => {
-                return Err(ApiError::timeout("the form did not arrive in time").into_response());
-            }
+            Err(_) => return Err(ApiError::timeout("the form did not arrive in time")),
         };
         let mut params = Self::parse(&body);
         params.0.extend(url.0);

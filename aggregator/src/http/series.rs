@@ -44,9 +44,12 @@ pub(crate) async fn label_names(
     State(app): State<Arc<App>>,
     params: Params,
 ) -> Result<Json, ApiError> {
-    list(app, Asked::read(&params)?, push_string, |storage, asked| {
-        storage.label_names(&asked.selectors, asked.start_ms, asked.end_ms)
-    })
+    list(
+        app,
+        Asked::read(&params)?,
+        |out, name: &String| json::push_text(out, name),
+        |storage, asked| storage.label_names(&asked.selectors, asked.start_ms, asked.end_ms),
+    )
     .await
 }
 
@@ -56,22 +59,22 @@ pub(crate) async fn label_values(
     Path(name): Path<String>,
     params: Params,
 ) -> Result<Json, ApiError> {
-    list(app, Asked::read(&params)?, push_string, move |storage, asked| {
-        storage.label_values(&name, &asked.selectors, asked.start_ms, asked.end_ms)
-    })
+    list(
+        app,
+        Asked::read(&params)?,
+        |out, value: &String| json::push_text(out, value),
+        move |storage, asked| {
+            storage.label_values(&name, &asked.selectors, asked.start_ms, asked.end_ms)
+        },
+    )
     .await
-}
-
-#[expect(clippy::ptr_arg, reason = "it is a callback over lists of strings")]
-fn push_string(out: &mut String, text: &String) {
-    json::push_text(out, text);
 }
 
 /// Answers with a list, cut to the limit that was asked for.
 async fn list<T: Send + 'static>(
     app: Arc<App>,
     asked: Asked,
-    push: fn(&mut String, &T),
+    push: impl Fn(&mut String, &T) + Send + 'static,
     read: impl FnOnce(&dyn Storage, &Asked) -> Result<Vec<T>, StorageError> + Send + 'static,
 ) -> Result<Json, ApiError> {
     let permit = query::permit(&app, duration_of(app.config.limits.query_timeout_ms)).await?;

@@ -40,14 +40,46 @@ const RETRY_BUSY_S: &str = "5";
 /// Seconds after which a sender should try again when there was no room on disk.
 const RETRY_FULL_S: &str = "60";
 
-/// Takes a write.
-pub(crate) async fn write(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
-    match take(app, request).await {
-        Ok(response) | Err(response) => response,
+/// A write that was not taken, or not all of it.
+#[derive(Debug)]
+struct Refusal {
+    status: StatusCode,
+    /// Seconds after which the sender should try again.
+    retry_s: Option<&'static str>,
+    message: String,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, retry_s: None, message: message.into() }
+    }
+
+    fn later(status: StatusCode, retry_s: &'static str, message: impl Into<String>) -> Self {
+        Self { status, retry_s: Some(retry_s), message: message.into() }
+    }
+
+    fn too_large() -> Self {
+        let message = format!("body over the limit of {WRITE_BODY_LEN_MAX} bytes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, message)
     }
 }
 
-async fn take(app: Arc<App>, request: Request<Body>) -> Result<Response, Response> {
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let retry = self.retry_s.map(|seconds| [(header::RETRY_AFTER, seconds)]);
+        (self.status, retry, format!("{}\n", self.message)).into_response()
+    }
+}
+
+/// Takes a write.
+pub(crate) async fn write(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
+    match take(app, request).await {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+async fn take(app: Arc<App>, request: Request<Body>) -> Result<(), Refusal> {
     check_headers(request.headers())?;
     let len = content_len(request.headers())?;
     let room = room(&app.write_memory, len).await?;
@@ -55,114 +87,94 @@ async fn take(app: Arc<App>, request: Request<Body>) -> Result<Response, Respons
     // The room and the work stay together, so that a sender that hangs up early frees nothing
     // that is still in use.
     let done = tokio::task::spawn_blocking(move || {
-        let response = decode_and_store(&app, &body);
+        let taken = decode_and_store(&app, &body);
         drop(room);
-        response
+        taken
     });
-    Ok(done
-        .await
-        .unwrap_or_else(|_| text(StatusCode::INTERNAL_SERVER_ERROR, "the write was not finished")))
+    done.await.unwrap_or_else(|_| {
+        Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the write was not finished"))
+    })
 }
 
 /// Remote write 2.0 and anything else that 1.0 does not say is refused with 415, which makes a
 /// sender that knows both go on with 1.0.
-fn check_headers(headers: &HeaderMap) -> Result<(), Response> {
+fn check_headers(headers: &HeaderMap) -> Result<(), Refusal> {
+    let unsupported =
+        |message: String| Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
     let get = |name| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     let kind = get(header::CONTENT_TYPE).unwrap_or("application/x-protobuf");
     let mut parts = kind.split(';').map(str::trim);
     let media = parts.next().unwrap_or("");
     if !media.eq_ignore_ascii_case("application/x-protobuf") {
-        let message = format!("content type {media:?}: expected application/x-protobuf");
-        return Err(text(StatusCode::UNSUPPORTED_MEDIA_TYPE, &message));
+        return unsupported(format!("content type {media:?}: expected application/x-protobuf"));
     }
-    for part in parts {
-        let Some((name, proto)) = part.split_once('=') else { continue };
-        if name.eq_ignore_ascii_case("proto")
-            && proto.trim_matches('"') != "prometheus.WriteRequest"
-        {
-            let message = format!(
+    for (name, proto) in parts.filter_map(|part| part.split_once('=')) {
+        let proto = proto.trim_matches('"');
+        if name.eq_ignore_ascii_case("proto") && proto != "prometheus.WriteRequest" {
+            return unsupported(format!(
                 "message {proto}: remote write 2.0 is not taken yet, send 1.0 \
                  (prometheus.WriteRequest)"
-            );
-            return Err(text(StatusCode::UNSUPPORTED_MEDIA_TYPE, &message));
+            ));
         }
     }
     match get(header::CONTENT_ENCODING) {
-        None => Ok(()),
-        Some(encoding) if encoding.eq_ignore_ascii_case("snappy") => Ok(()),
-        Some(other) => {
-            let message = format!("content encoding {other:?}: expected snappy");
-            Err(text(StatusCode::UNSUPPORTED_MEDIA_TYPE, &message))
+        Some(encoding) if !encoding.eq_ignore_ascii_case("snappy") => {
+            unsupported(format!("content encoding {encoding:?}: expected snappy"))
         }
+        _ => Ok(()),
     }
 }
 
 /// The body's length as stated; the largest there may be where it is not.
-fn content_len(headers: &HeaderMap) -> Result<usize, Response> {
+fn content_len(headers: &HeaderMap) -> Result<usize, Refusal> {
     let stated = headers.get(header::CONTENT_LENGTH).and_then(|len| len.to_str().ok());
     let len = stated.map_or(Some(WRITE_BODY_LEN_MAX), |len| len.parse().ok());
-    match len {
-        Some(len) if len <= WRITE_BODY_LEN_MAX => Ok(len),
-        _ => Err(body_too_large()),
-    }
+    len.filter(|len| *len <= WRITE_BODY_LEN_MAX).ok_or_else(Refusal::too_large)
 }
 
-async fn room(memory: &Arc<Semaphore>, len: usize) -> Result<OwnedSemaphorePermit, Response> {
+async fn room(memory: &Arc<Semaphore>, len: usize) -> Result<OwnedSemaphorePermit, Refusal> {
     let bytes = len.saturating_mul(GROWTH_MAX).clamp(PERMIT_BYTES, REQUEST_BYTES_MAX);
     let permits = u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
     let wait = Arc::clone(memory).acquire_many_owned(permits);
-    match tokio::time::timeout(ROOM_TIMEOUT, wait).await {
-        Ok(Ok(permit)) => Ok(permit),
-        Ok(Err(_)) | Err(_) => {
-            Err(later(StatusCode::SERVICE_UNAVAILABLE, RETRY_BUSY_S, "too many writes at a time"))
-        }
-    }
+    let got = tokio::time::timeout(ROOM_TIMEOUT, wait).await.ok().and_then(Result::ok);
+    got.ok_or_else(|| {
+        let message = "too many writes at a time";
+        Refusal::later(StatusCode::SERVICE_UNAVAILABLE, RETRY_BUSY_S, message)
+    })
 }
 
-async fn read_body(body: Body) -> Result<Bytes, Response> {
+async fn read_body(body: Body) -> Result<Bytes, Refusal> {
     let collected = Limited::new(body, WRITE_BODY_LEN_MAX).collect();
     match tokio::time::timeout(BODY_TIMEOUT, collected).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(body_too_large()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::too_large()),
         Ok(Err(error)) => {
-            Err(text(StatusCode::BAD_REQUEST, &format!("failed to read the body: {error}")))
+            Err(Refusal::new(StatusCode::BAD_REQUEST, format!("failed to read the body: {error}")))
         }
-        Err(_) => Err(text(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time")),
+        Err(_) => Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time")),
     }
 }
 
-fn body_too_large() -> Response {
-    let message = format!("body over the limit of {WRITE_BODY_LEN_MAX} bytes");
-    text(StatusCode::PAYLOAD_TOO_LARGE, &message)
+fn decode_and_store(app: &App, body: &[u8]) -> Result<(), Refusal> {
+    let decoded = remote_write::decode(body).map_err(|error| {
+        app.telemetry.ingest.failures.with_label_values(&["malformed"]).inc();
+        let large = error.is_too_large();
+        let status = if large { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST };
+        Refusal::new(status, chain(&error))
+    })?;
+    count_left_out(app, &decoded);
+    let appended = app.ingest(&decoded.request).map_err(|error| not_kept(&error))?;
+    outcome(app, &decoded, &appended)
 }
 
-fn decode_and_store(app: &App, body: &[u8]) -> Response {
-    let decoded = match remote_write::decode(body) {
-        Ok(decoded) => decoded,
-        Err(error) => {
-            let status = if error.is_too_large() {
-                StatusCode::PAYLOAD_TOO_LARGE
-            } else {
-                StatusCode::BAD_REQUEST
-            };
-            app.telemetry.ingest.failures.with_label_values(&["malformed"]).inc();
-            return text(status, &chain(&error));
-        }
-    };
-    count_left_out(app, &decoded);
-    match app.ingest(&decoded.request) {
-        Ok(appended) => outcome(app, &decoded, &appended),
-        Err(error @ WriteFailed::Full(_)) => {
-            tracing::error!(error = chain(&error), "a write was not kept");
-            later(StatusCode::INSUFFICIENT_STORAGE, RETRY_FULL_S, &chain(&error))
-        }
-        Err(error @ WriteFailed::Closed) => {
-            later(StatusCode::SERVICE_UNAVAILABLE, RETRY_BUSY_S, &chain(&error))
-        }
-        Err(error @ WriteFailed::Failed(_)) => {
-            tracing::error!(error = chain(&error), "a write was not kept");
-            text(StatusCode::INTERNAL_SERVER_ERROR, &chain(&error))
-        }
+/// Nothing was kept, and the sender should come back.
+fn not_kept(error: &WriteFailed) -> Refusal {
+    let why = chain(error);
+    tracing::error!(error = why, "a write was not kept");
+    match error {
+        WriteFailed::Full(_) => Refusal::later(StatusCode::INSUFFICIENT_STORAGE, RETRY_FULL_S, why),
+        WriteFailed::Closed => Refusal::later(StatusCode::SERVICE_UNAVAILABLE, RETRY_BUSY_S, why),
+        WriteFailed::Failed(_) => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, why),
     }
 }
 
@@ -175,24 +187,23 @@ fn count_left_out(app: &App, decoded: &Decoded) {
     }
 }
 
-/// 204 when nothing was refused, else 400 with the reasons.
-fn outcome(app: &App, decoded: &Decoded, appended: &Appended) -> Response {
+/// All is well when nothing was refused; else 400 with the reasons.
+fn outcome(app: &App, decoded: &Decoded, appended: &Appended) -> Result<(), Refusal> {
     let refused = &app.telemetry.ingest.refused;
     for refusal in &appended.refusals {
-        // The store names the first few; the rest share their reason nearly always.
         refused.with_label_values(&[refusal.reason.as_str()]).inc();
     }
+    // The store names the first few only.
     let unnamed = appended.refused.saturating_sub(appended.refusals.len());
-    if unnamed > 0 {
-        refused.with_label_values(&["unnamed"]).inc_by(u64::try_from(unnamed).unwrap_or(0));
-    }
     let bad_labels = &decoded.refused;
-    if bad_labels.samples > 0 {
-        let samples = u64::try_from(bad_labels.samples).unwrap_or(0);
-        refused.with_label_values(&["labels"]).inc_by(samples);
+    for (reason, count) in [("unnamed", unnamed), ("labels", bad_labels.samples)] {
+        if count > 0 {
+            let count = u64::try_from(count).unwrap_or(0);
+            refused.with_label_values(&[reason]).inc_by(count);
+        }
     }
     if appended.refused == 0 && bad_labels.series == 0 {
-        return StatusCode::NO_CONTENT.into_response();
+        return Ok(());
     }
     let mut message = format!(
         "{} samples were stored, {} were refused",
@@ -204,15 +215,7 @@ fn outcome(app: &App, decoded: &Decoded, appended: &Appended) -> Response {
         message.push_str("; ");
         message.push_str(&reason);
     }
-    text(StatusCode::BAD_REQUEST, &message)
-}
-
-fn text(status: StatusCode, message: &str) -> Response {
-    (status, format!("{message}\n")).into_response()
-}
-
-fn later(status: StatusCode, seconds: &'static str, message: &str) -> Response {
-    (status, [(header::RETRY_AFTER, seconds)], format!("{message}\n")).into_response()
+    Err(Refusal::new(StatusCode::BAD_REQUEST, message))
 }
 
 #[cfg(test)]
@@ -228,7 +231,7 @@ mod tests {
             })
             .collect();
         let checked = check_headers(&headers).and_then(|()| content_len(&headers).map(|_| ()));
-        checked.err().map(|response| response.status().as_u16())
+        checked.err().map(|refusal| refusal.status.as_u16())
     }
 
     #[test]

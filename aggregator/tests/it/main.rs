@@ -1,0 +1,15 @@
+//! The aggregator as its clients see it: started in this process on a free port, asked over HTTP.
+
+/// Marked as tests so that the lints for tests hold in the helpers too.
+#[cfg(test)]
+mod tests {
+    mod api;
+    mod exposition;
+    mod lifecycle;
+    mod nodes;
+    mod peers;
+    mod rules;
+    mod security;
+    mod support;
+    mod writes;
+}

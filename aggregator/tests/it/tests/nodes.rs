@@ -1,0 +1,61 @@
+//! Who is expected, and what silence becomes.
+
+use std::sync::Arc;
+
+use labstat_model::ManualClock;
+use serde_json::json;
+
+use super::support::{Server, eventually, series};
+
+const START_MS: i64 = 1_700_000_000_000;
+
+fn heard(server: &Server, clock: &ManualClock, rounds: i64) {
+    for _ in 0..rounds {
+        let now_ms = labstat_model::Clock::now_ms(clock);
+        let up = [("__name__", "up"), ("instance", "vertex"), ("job", "node")];
+        server.write(&[series(&up, &[(now_ms, 1.0)])]);
+        clock.advance_ms(10_000);
+    }
+}
+
+fn up(server: &Server, at_ms: i64) -> serde_json::Value {
+    server.query("up", &format!("{}", at_ms / 1000))[0]["value"][1].clone()
+}
+
+#[test]
+fn a_silent_node_is_down_and_a_late_spool_is_taken() {
+    let clock = Arc::new(ManualClock::new(START_MS));
+    let server = Server::at(&clock);
+    heard(&server, &clock, 6);
+    let silent_from = START_MS + 60_000;
+    clock.set_ms(silent_from + 60_000);
+    eventually("up becomes 0", || {
+        let value = up(&server, silent_from + 61_000);
+        if value == json!("0") { Ok(()) } else { Err(value.to_string()) }
+    });
+    let nodes = server.get("/api/labstat/v1/nodes").json();
+    assert_eq!(nodes["data"][0]["state"], "down");
+    assert_eq!(nodes["data"][0]["intervalSeconds"], json!(10.0));
+    assert_eq!(server.get("/nodes/vertex/metrics").status, 503, "as a scrape of it would fail");
+    let metrics = server.get("/metrics").text();
+    assert!(metrics.contains("labstat_nodes{state=\"down\"} 1"), "{metrics}");
+    // Back again, with all the rounds that could not be delivered.
+    let labels = [("__name__", "up"), ("instance", "vertex"), ("job", "node")];
+    let spool: Vec<(i64, f64)> = (0..8).map(|i| (silent_from + i * 10_000, 1.0)).collect();
+    server.write(&[series(&labels, &spool)]);
+    assert_eq!(up(&server, silent_from + 71_000), json!("1"));
+    assert_eq!(server.get("/api/labstat/v1/nodes").json()["data"][0]["state"], "up");
+}
+
+#[test]
+fn a_node_can_be_forgotten() {
+    let clock = Arc::new(ManualClock::new(START_MS));
+    let server = Server::at(&clock);
+    heard(&server, &clock, 6);
+    let answer = server.request("DELETE", "/api/labstat/v1/nodes/vertex", &[], b"");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(server.get("/api/labstat/v1/nodes").json()["data"], json!([]));
+    assert_eq!(server.query("up", &format!("{}", START_MS / 1000 + 61)), json!([]));
+    let again = server.request("DELETE", "/api/labstat/v1/nodes/vertex", &[], b"");
+    assert_eq!((again.status, again.json()["errorType"].clone()), (404, json!("not_found")));
+}

@@ -1,0 +1,110 @@
+//! Rules at work: evaluated, reloaded, and kept when a file is bad.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use labstat_model::{Clock, SystemClock};
+use serde_json::{Value, json};
+
+use super::support::{Server, eventually, series};
+
+fn rule(name: &str, expr: &str) -> String {
+    format!(
+        "groups:\n- name: lab\n  interval: 1s\n  rules:\n  - record: lab:recorded\n    expr: \
+         vector(7)\n  - alert: {name}\n    expr: {expr}\n    labels: {{severity: warning}}\n    \
+         annotations: {{summary: \"{{{{ $labels.instance }}}} is hot\"}}\n"
+    )
+}
+
+fn with_rules(text: &str) -> Server {
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let rules = dir.path().join("rules.d");
+    std::fs::create_dir(&rules).unwrap();
+    std::fs::write(rules.join("lab.yml"), text).unwrap();
+    Server::within(dir, |config| config.rules = vec![rules], Arc::new(SystemClock))
+}
+
+fn file(server: &Server) -> std::path::PathBuf {
+    Path::new(server.dir.path()).join("rules.d/lab.yml")
+}
+
+fn rule_names(server: &Server) -> Vec<String> {
+    let groups = server.get("/api/v1/rules").json()["data"]["groups"].clone();
+    let rules =
+        groups.as_array().unwrap().iter().flat_map(|g| g["rules"].as_array().unwrap().clone());
+    rules.map(|rule| rule["name"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_rule_fires_is_told_and_its_series_are_kept() {
+    let server = with_rules(&rule("Hot", "temperature > 40"));
+    let now_ms = SystemClock.now_ms();
+    let labels = [("__name__", "temperature"), ("instance", "closet")];
+    server.write(&[series(&labels, &[(now_ms, 45.0)])]);
+    let alert: Value = eventually("the alert fires", || {
+        let alerts = server.get("/api/v1/alerts").json();
+        let alert = alerts["data"]["alerts"][0].clone();
+        if alert["state"] == "firing" { Ok(alert) } else { Err(alerts.to_string()) }
+    });
+    assert_eq!(
+        alert["labels"],
+        json!({"alertname": "Hot", "instance": "closet", "severity": "warning"})
+    );
+    assert_eq!(alert["annotations"]["summary"], "closet is hot");
+    let now = || format!("{}", SystemClock.now_ms() / 1000 + 1);
+    eventually("its series are stored", || {
+        let stored = server.query("ALERTS{alertname='Hot',alertstate='firing'}", &now());
+        if stored[0]["value"][1] == "1" { Ok(()) } else { Err(stored.to_string()) }
+    });
+    eventually("the recorded one too", || {
+        let stored = server.query("lab:recorded", &now());
+        if stored[0]["value"][1] == "7" { Ok(()) } else { Err(stored.to_string()) }
+    });
+    let metrics = server.get("/metrics").text();
+    assert!(metrics.contains("labstat_alerts{state=\"firing\"} 1\n"), "{metrics}");
+    assert!(metrics.contains("labstat_rules 2\n"), "{metrics}");
+}
+
+#[test]
+fn a_bad_file_keeps_the_old_rules_and_names_the_line() {
+    let server = with_rules(&rule("First", "up == 0"));
+    assert_eq!(rule_names(&server), ["lab:recorded", "First"]);
+    std::fs::write(file(&server), rule("Second", "up == (")).unwrap();
+    let answer = server.post("/-/reload", &[], b"");
+    assert_eq!(answer.status, 500);
+    assert!(answer.text().contains("lab.yml:8: "), "{}", answer.text());
+    assert_eq!(rule_names(&server), ["lab:recorded", "First"]);
+    let status = server.running().rules();
+    assert_eq!((status.files, status.rules, status.problems.len()), (1, 2, 1), "{status:?}");
+    let metrics = server.get("/metrics").text();
+    assert!(metrics.contains("labstat_rules_last_reload_successful 0\n"), "{metrics}");
+    std::fs::write(file(&server), rule("Third", "up == 0")).unwrap();
+    assert_eq!(server.post("/-/reload", &[], b"").status, 200);
+    assert_eq!(rule_names(&server), ["lab:recorded", "Third"]);
+}
+
+#[test]
+fn a_changed_file_is_taken_by_itself() {
+    let server = with_rules(&rule("First", "up == 0"));
+    std::fs::write(file(&server), rule("Second", "up == 0")).unwrap();
+    eventually("the new rule is in force", || {
+        let names = rule_names(&server);
+        if names.contains(&"Second".to_owned()) { Ok(()) } else { Err(format!("{names:?}")) }
+    });
+    // As editors do it: a new file takes the place of the old one.
+    let next = server.dir.path().join("next");
+    std::fs::write(&next, rule("Third", "up == 0")).unwrap();
+    std::fs::rename(&next, file(&server)).unwrap();
+    eventually("the replaced file is in force", || {
+        let names = rule_names(&server);
+        if names.contains(&"Third".to_owned()) { Ok(()) } else { Err(format!("{names:?}")) }
+    });
+}
+
+#[test]
+fn bad_rules_at_the_start_do_not_keep_samples_out() {
+    let server = with_rules("groups: [");
+    assert_eq!(server.running().rules().problems.len(), 1);
+    server.write(&[series(&[("__name__", "x")], &[(1_000, 1.0)])]);
+    assert_eq!(server.query("x", "1")[0]["value"][1], "1");
+}
