@@ -116,6 +116,13 @@ impl Running {
         // A state is written only in whole steps, so one that a panic left behind is usable.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The slot up to which all is done. One that lies ahead is from a clock that has been set back
+    /// since, and must not keep the rules from being evaluated until it comes round again.
+    fn done_ms(&self, now_ms: i64) -> i64 {
+        let done_ms = self.lock().done_ms;
+        if done_ms > now_ms.saturating_add(self.group.interval_ms) { i64::MIN } else { done_ms }
+    }
 }
 
 impl Manager {
@@ -192,7 +199,8 @@ impl Manager {
     pub fn due(&self, now_ms: i64) -> Vec<Due> {
         let due = |running: &Arc<Running>| {
             let time_ms = slot(&running.group, now_ms);
-            (time_ms > running.lock().done_ms).then(|| Due { time_ms, group: running.clone() })
+            let done_ms = running.done_ms(now_ms);
+            (time_ms > done_ms).then(|| Due { time_ms, group: running.clone() })
         };
         self.read().iter().filter_map(due).collect()
     }
@@ -200,7 +208,7 @@ impl Manager {
     /// When the next group is due, seen from `now_ms`; `None` without groups.
     pub fn next_due_ms(&self, now_ms: i64) -> Option<i64> {
         let next = |running: &Arc<Running>| {
-            let from_ms = now_ms.max(running.lock().done_ms);
+            let from_ms = now_ms.max(running.done_ms(now_ms));
             slot(&running.group, from_ms).saturating_add(running.group.interval_ms)
         };
         self.read().iter().map(next).min()

@@ -312,6 +312,15 @@ fn groups_are_due_once_a_slot_and_spread() {
     assert_eq!(lab.manager.due(100 * MINUTE).len(), 50, "missed slots are not made up for");
 }
 
+#[test]
+fn a_clock_that_is_set_back_does_not_stop_the_rules() {
+    let lab = lab(DOWN);
+    lab.round(1_000_000);
+    assert!(lab.manager.due(1_000_000 * MINUTE).is_empty());
+    assert_eq!(lab.manager.due(5 * MINUTE).len(), 1);
+    assert!(lab.manager.next_due_ms(5 * MINUTE).is_some_and(|next| next <= 6 * MINUTE));
+}
+
 /// The shape Grafana and Prometheus' own tools read.
 #[test]
 fn views_are_prometheus_json() {

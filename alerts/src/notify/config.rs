@@ -10,7 +10,7 @@
 
 use std::path::{Path, PathBuf};
 
-use labstat_model::Matcher;
+use labstat_model::{METRIC_NAME, Matcher};
 use serde::Deserialize;
 
 use super::BuildError;
@@ -193,10 +193,14 @@ impl ReceiverConfig {
 
     /// The matchers; the error says which is not one.
     pub(super) fn parsed_matchers(&self) -> Result<Vec<Matcher>, String> {
+        // PromQL refuses a selector that could match everything, such as `{a!="b"}`; with a metric
+        // name before it, which is dropped again, it cannot.
+        const NAME: &str = "alert";
         let mut matchers = Vec::new();
         for text in &self.matchers {
-            let parsed = labstat_promql::selector(&format!("{{{text}}}"));
-            matchers.extend(parsed.map_err(|error| format!("matcher {text:?}: {error}"))?);
+            let parsed = labstat_promql::selector(&format!("{NAME}{{{text}}}"));
+            let parsed = parsed.map_err(|error| format!("matcher {text:?}: {error}"))?;
+            matchers.extend(parsed.into_iter().filter(|m| m.name() != METRIC_NAME));
         }
         Ok(matchers)
     }

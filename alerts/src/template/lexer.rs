@@ -162,9 +162,10 @@ fn word(text: &str) -> (&str, &str) {
 fn numeral(text: &str) -> Result<(Token, &str), String> {
     let mut end = 0;
     let mut previous = ' ';
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text).as_bytes();
+    let hex = matches!(unsigned, [b'0', b'x' | b'X', ..]);
     for c in text.chars() {
         let sign = matches!(c, '+' | '-');
-        let hex = text.trim_start_matches(['+', '-']).to_ascii_lowercase().starts_with("0x");
         let after_exponent = matches!(previous, 'e' | 'E') && !hex;
         if !(c.is_ascii_alphanumeric()
             || c == '.'

@@ -293,3 +293,47 @@ fn any_text_is_parsed_without_a_panic() {
         let _ = Template::parse("t", &text[..start]).map(|t| t.expand(&data(1.0)));
     }
 }
+
+proptest::proptest! {
+    /// Whatever stands in a rule file, parsing and rendering it end, without a panic.
+    #[test]
+    fn any_mix_of_pieces_ends(parts in proptest::collection::vec(0..PIECES.len(), 0..25)) {
+        let text: String = parts.iter().map(|at| PIECES[*at]).collect();
+        if let Ok(template) = Template::parse("t", &text) {
+            let _ = template.expand(&data(0.5));
+        }
+    }
+}
+
+const PIECES: [&str; 30] = [
+    "{{",
+    "}}",
+    "{{-",
+    " -}}",
+    " ",
+    "if ",
+    "else",
+    "{{end}}",
+    "range ",
+    "with ",
+    "$labels",
+    "$x := ",
+    ".Value",
+    ".a",
+    "(",
+    ")",
+    " | ",
+    "printf ",
+    "\"%5.2f\"",
+    "\"é\\n",
+    "`",
+    "/*",
+    "*/",
+    "1e3",
+    "-0x1",
+    "'a'",
+    "index ",
+    "eq ",
+    "humanize ",
+    "query \"m\"",
+];

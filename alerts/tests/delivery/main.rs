@@ -1,6 +1,9 @@
 //! The way of a message: receivers against real and failing servers, and the whole loop across a
 //! restart.
 
+#[cfg(test)]
 mod receivers;
+#[cfg(test)]
 mod service;
+#[cfg(test)]
 mod support;

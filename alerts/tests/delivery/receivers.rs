@@ -14,6 +14,10 @@ fn receiver(toml: &str) -> Receiver {
     Receiver::build(&config, "http://lab.test:5227").unwrap()
 }
 
+fn receiver_of(toml: &str) -> Receiver {
+    receiver(toml)
+}
+
 fn ntfy(url: &str, more: &str) -> Receiver {
     receiver(&format!("name = 'phone'\n[ntfy]\nurl = '{url}'\ntopic = 'lab'\n{more}"))
 }
@@ -242,7 +246,7 @@ fn bad_configurations_are_told_whole() {
 fn receivers_hear_only_what_they_want() {
     let toml = "name = 'a'\nseverity = 'warning'\nmatchers = ['instance=~\"vertex|apex\"']\n\
                 send_resolved = false\nwebhook = { url = 'http://127.0.0.1:1' }";
-    let receiver = receiver(toml);
+    let receiver = receiver_of(toml);
     let mut message = notification("x");
     assert!(receiver.wants(&message));
     message.labels.insert("severity".to_owned(), "info".to_owned());
@@ -251,6 +255,9 @@ fn receivers_hear_only_what_they_want() {
     assert!(receiver.wants(&message));
     message.labels.insert("instance".to_owned(), "zenith".to_owned());
     assert!(!receiver.wants(&message));
+    let all_but = "name = 'a'\nmatchers = ['instance!=\"vertex\"', 'job=\"\"']\n\
+                   webhook = { url = 'http://127.0.0.1:1' }";
+    assert!(receiver_of(all_but).wants(&message), "conditions on what is absent count too");
     message.labels.insert("instance".to_owned(), "apex".to_owned());
     message.status = labstat_alerts::Status::Resolved;
     assert!(!receiver.wants(&message));

@@ -1,0 +1,4 @@
+//! The rules we ship.
+
+#[cfg(test)]
+mod shipped;
