@@ -18,6 +18,10 @@ use crate::rules::RuleSet;
 /// The longest the loop sleeps: it follows a clock that was set within this time.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 
+/// How long the loop waits after a restart when alerts were firing: the agents must be heard again
+/// before their silence can be taken for the end of an alert. Two rounds of an agent's default.
+const RETURN_WAIT: Duration = Duration::from_secs(20);
+
 /// The data that rules are evaluated over and their samples go to.
 pub trait Database: Source + Send + Sync + 'static {
     /// Keeps samples; returns when they are kept.
@@ -176,6 +180,12 @@ impl Inner {
 }
 
 async fn run(alerting: Alerting, mut stopped: watch::Receiver<bool>) {
+    if alerting.manager().alerts_len().1 > 0 {
+        tokio::select! {
+            () = tokio::time::sleep(RETURN_WAIT) => {}
+            _ = stopped.changed() => {}
+        }
+    }
     while !*stopped.borrow() {
         alerting.evaluate_due().await;
         let now_ms = alerting.inner.clock.now_ms();

@@ -56,7 +56,10 @@ pub(super) fn parse(name: &str, text: &str) -> Result<Mapping, Problem> {
         let line = error.location().and_then(|place| usize::try_from(place.line()).ok());
         let text = error.to_string();
         // The place is told by the problem; the library puts it behind its message.
-        let message = text.split(" at line ").next().unwrap_or_default().to_owned();
+        let message = text.split(" at line ").next().unwrap_or_default();
+        // Nor does it help to hear of the library's options.
+        let message = message.split(", set DuplicateKeyPolicy").next().unwrap_or_default();
+        let message = message.to_owned();
         Problem { file: name.to_owned(), line: line.filter(|line| *line > 0), message }
     })
 }

@@ -108,6 +108,7 @@ fn empty_files_have_no_rules_and_odd_kinds_are_named() {
     ] {
         let problems = RuleSet::parse(&[("a.yml", text)]).unwrap_err();
         assert!(problems.0[0].line.is_some(), "{text:?}: {problems}");
+        assert!(!problems.to_string().contains("Policy"), "{problems}");
     }
 }
 
