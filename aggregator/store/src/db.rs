@@ -312,6 +312,11 @@ pub(crate) fn reader(path: &Path) -> rusqlite::Result<Connection> {
     Ok(conn)
 }
 
+/// Makes the transaction see the database as it is now, and not as it is at its first read.
+pub(crate) fn pin(conn: &Connection) -> rusqlite::Result<()> {
+    conn.prepare_cached("SELECT count(*) FROM sqlite_schema")?.query_row([], |_| Ok(()))
+}
+
 /// The directory row of a blob; `None` when the blob is gone.
 pub(crate) fn directory(conn: &Connection, blob: i64) -> rusqlite::Result<Option<Vec<u8>>> {
     conn.prepare_cached("SELECT directory FROM blobs WHERE id = ?1")?

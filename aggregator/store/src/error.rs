@@ -129,9 +129,6 @@ pub enum ReadError {
         /// The bound.
         max: usize,
     },
-    /// The blobs were rewritten again and again while they were read.
-    #[error("blobs kept changing while they were read")]
-    Unsettled,
 }
 
 /// Why sealing, compaction or retention did not finish. What was stored before still is.

@@ -2,7 +2,8 @@
 //!
 //! Readers hold the lock of the state only while they copy what they need of it. The database is
 //! read in a transaction of its own, which no writer waits for. A blob that maintenance replaced
-//! in between is missing then, and the read starts anew.
+//! in between is missing then, and the read starts anew, the second time with the transaction
+//! begun while nothing can be replaced.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::PoisonError;
@@ -17,10 +18,6 @@ use crate::head::{Head, HeadSeries};
 use crate::store::Store;
 use crate::varint::Malformed;
 use crate::write::Known;
-
-/// A read that meets replaced blobs starts anew this often. Maintenance replaces a few blobs a
-/// second at the most, and a read takes less than that.
-const ATTEMPTS_MAX: usize = 16;
 
 /// Connections kept for the next reads; each holds up to a mebibyte of pages.
 const CONNECTIONS_KEPT_MAX: usize = 4;
@@ -62,6 +59,47 @@ struct Snapshot {
     series: Vec<(u32, Labels, Vec<HeadSeries>)>,
     /// By shelf: the ids, sorted, and the blobs that overlap.
     shelves: BTreeMap<u32, (Vec<u32>, Vec<BlobMeta>)>,
+}
+
+/// Where asked samples may be: in heads, and in blobs with the series to look for.
+#[derive(Default)]
+struct Places {
+    heads: Vec<(u32, HeadSeries)>,
+    blobs: BTreeMap<i64, (BlobMeta, Vec<u32>)>,
+}
+
+/// The blobs as one transaction sees them.
+struct Blobs<'a> {
+    store: &'a Store,
+    conn: &'a Connection,
+    /// Whether no blob can have been replaced since its place was copied.
+    pinned: bool,
+}
+
+impl Blobs<'_> {
+    /// Calls `each` with what the blobs have of the sorted `ids`. A damaged blob is left out, and
+    /// said so once.
+    fn read(
+        &mut self,
+        metas: &[BlobMeta],
+        ids: &[u32],
+        range: (i64, i64),
+        each: &mut dyn FnMut(u32, Piece),
+    ) -> Result<(), Failed> {
+        for meta in metas.iter().filter(|meta| !self.store.is_damaged(meta.id)) {
+            let read = BlobReader::open(self.conn, *meta)
+                .and_then(|mut blob| blob.pieces(ids, range, &mut *each));
+            match read {
+                Ok(()) => {}
+                Err(Failed::Damaged(cause)) => self.store.set_damaged(meta, cause),
+                Err(Failed::Gone) if self.pinned => {
+                    self.store.set_damaged(meta, Malformed("blob: its row is missing"));
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Why a blob gave nothing.
@@ -163,13 +201,40 @@ impl Store {
         start_ms: i64,
         end_ms: i64,
     ) -> Result<Vec<Series>, ReadError> {
-        for _ in 0..ATTEMPTS_MAX {
-            let snapshot = self.snapshot(matchers, start_ms, end_ms);
-            if let Some(series) = self.read(snapshot, start_ms, end_ms)? {
-                return Ok(series);
+        self.settled(
+            || self.snapshot(matchers, start_ms, end_ms),
+            |snapshot, blobs| self.read(snapshot, blobs, start_ms, end_ms),
+        )?
+    }
+
+    /// Copies what a read needs of the state by `copy`, and reads by `read` until no blob was
+    /// replaced in between, which is the second time at the latest.
+    fn settled<S, T>(
+        &self,
+        copy: impl Fn() -> S,
+        mut read: impl FnMut(S, &mut Blobs<'_>) -> Result<T, Failed>,
+    ) -> Result<T, ReadError> {
+        let mut attempt = |conn: &Connection, pinned: bool| {
+            let snapshot = if pinned {
+                // What is in the database and what the state says change together under this lock.
+                let _db = self.db();
+                db::pin(conn)?;
+                copy()
+            } else {
+                copy()
+            };
+            Ok(read(snapshot, &mut Blobs { store: self, conn, pinned }))
+        };
+        for pinned in [false, true] {
+            let result = self.with_reader(|conn| attempt(conn, pinned));
+            match result.map_err(|cause| self.read_error("read blobs", cause))? {
+                Ok(done) => return Ok(done),
+                Err(Failed::Database(cause)) => return Err(self.read_error("read blobs", cause)),
+                Err(Failed::Gone | Failed::Damaged(_)) => {}
             }
         }
-        Err(ReadError::Unsettled)
+        // A pinned read leaves out what it misses, so that this is not reached.
+        Err(self.read_error("read blobs", rusqlite::Error::QueryReturnedNoRows))
     }
 
     fn snapshot(&self, matchers: &[Matcher], start_ms: i64, end_ms: i64) -> Snapshot {
@@ -191,28 +256,26 @@ impl Store {
         snapshot
     }
 
-    /// `None` when a blob was replaced meanwhile.
+    /// Fails inside for what the caller should know, outside for what another attempt may heal.
     fn read(
         &self,
         mut snapshot: Snapshot,
+        blobs: &mut Blobs<'_>,
         start_ms: i64,
         end_ms: i64,
-    ) -> Result<Option<Vec<Series>>, ReadError> {
+    ) -> Result<Result<Vec<Series>, ReadError>, Failed> {
         let max = self.options().read_samples_max;
         let mut count = 0;
         let mut pieces: HashMap<u32, Vec<Piece>> = HashMap::new();
-        for (ids, blobs) in snapshot.shelves.values() {
-            let settled = self.read_blobs(blobs, ids, (start_ms, end_ms), &mut |id, piece| {
+        for (ids, metas) in snapshot.shelves.values() {
+            blobs.read(metas, ids, (start_ms, end_ms), &mut |id, piece| {
                 count += piece.times.len();
                 if count <= max {
                     pieces.entry(id).or_default().push(piece);
                 }
             })?;
-            if !settled {
-                return Ok(None);
-            }
             if count > max {
-                return Err(ReadError::TooManySamples { max });
+                return Ok(Err(ReadError::TooManySamples { max }));
             }
         }
         snapshot.series.sort_by(|a, b| a.1.cmp(&b.1));
@@ -225,42 +288,14 @@ impl Store {
                 pieces.push(piece);
             }
             if count > max {
-                return Err(ReadError::TooManySamples { max });
+                return Ok(Err(ReadError::TooManySamples { max }));
             }
             let Piece { times, values } = combine(pieces);
             if !times.is_empty() {
                 all.push(Series { labels, times, values });
             }
         }
-        Ok(Some(all))
-    }
-
-    /// Calls `each` with what the blobs have of the sorted `ids`; `false` when one was replaced
-    /// meanwhile. A damaged blob is left out, and said so once.
-    fn read_blobs(
-        &self,
-        blobs: &[BlobMeta],
-        ids: &[u32],
-        range: (i64, i64),
-        each: &mut dyn FnMut(u32, Piece),
-    ) -> Result<bool, ReadError> {
-        if blobs.is_empty() {
-            return Ok(true);
-        }
-        self.with_reader(|conn| {
-            for meta in blobs.iter().filter(|meta| !self.is_damaged(meta.id)) {
-                let read = BlobReader::open(conn, *meta)
-                    .and_then(|mut blob| blob.pieces(ids, range, &mut *each));
-                match read {
-                    Ok(()) => {}
-                    Err(Failed::Gone) => return Ok(false),
-                    Err(Failed::Damaged(cause)) => self.set_damaged(meta, cause),
-                    Err(Failed::Database(cause)) => return Err(cause),
-                }
-            }
-            Ok(true)
-        })
-        .map_err(|cause| self.read_error("read blobs", cause))
+        Ok(Ok(all))
     }
 
     /// Adds to `known` what is stored at the asked times, sorted by series.
@@ -269,55 +304,46 @@ impl Store {
         asked: &HashMap<u32, Vec<i64>>,
         known: &mut Known,
     ) -> Result<(), ReadError> {
-        for _ in 0..ATTEMPTS_MAX {
-            if self.try_look_up(asked, known)? {
-                return Ok(());
-            }
-        }
-        Err(ReadError::Unsettled)
+        self.settled(
+            || self.places(asked),
+            |places, blobs| {
+                let mut keep = |id: u32, time_ms: i64, bits: u64| {
+                    let times = asked.get(&id);
+                    if times.is_some_and(|times| times.binary_search(&time_ms).is_ok()) {
+                        known.insert((id, time_ms), bits);
+                    }
+                };
+                for (id, head) in places.heads {
+                    head.for_each(|time_ms, bits| keep(id, time_ms, bits));
+                }
+                for (meta, mut ids) in places.blobs.into_values() {
+                    ids.sort_unstable();
+                    blobs.read(&[meta], &ids, (i64::MIN, i64::MAX), &mut |id, piece| {
+                        for (time_ms, value) in piece.times.into_iter().zip(piece.values) {
+                            keep(id, time_ms, value.to_bits());
+                        }
+                    })?;
+                }
+                Ok(())
+            },
+        )
     }
 
-    fn try_look_up(
-        &self,
-        asked: &HashMap<u32, Vec<i64>>,
-        known: &mut Known,
-    ) -> Result<bool, ReadError> {
-        let mut heads = Vec::new();
-        let mut by_blob: BTreeMap<i64, (BlobMeta, Vec<u32>)> = BTreeMap::new();
+    fn places(&self, asked: &HashMap<u32, Vec<i64>>) -> Places {
+        let mut places = Places::default();
         let state = self.state();
         for (&id, times) in asked {
-            heads.extend(state.heads().filter_map(|head| Some((id, head.get(id)?.clone()))));
+            let heads = state.heads().filter_map(|head| Some((id, head.get(id)?.clone())));
+            places.heads.extend(heads);
             let Some(entry) = state.index.get(id) else { continue };
             for meta in state.blobs_of(entry.shelf) {
                 let from = times.partition_point(|&time_ms| time_ms < meta.first_ms);
                 if times.get(from).is_some_and(|&time_ms| time_ms <= meta.last_ms) {
-                    by_blob.entry(meta.id).or_insert((*meta, Vec::new())).1.push(id);
+                    places.blobs.entry(meta.id).or_insert((*meta, Vec::new())).1.push(id);
                 }
             }
         }
-        drop(state);
-        let mut keep = |id: u32, time_ms: i64, bits: u64| {
-            let times = asked.get(&id);
-            if times.is_some_and(|times| times.binary_search(&time_ms).is_ok()) {
-                known.insert((id, time_ms), bits);
-            }
-        };
-        for (id, head) in heads {
-            head.for_each(|time_ms, bits| keep(id, time_ms, bits));
-        }
-        for (meta, mut ids) in by_blob.into_values() {
-            ids.sort_unstable();
-            let range = (i64::MIN, i64::MAX);
-            let settled = self.read_blobs(&[meta], &ids, range, &mut |id, piece| {
-                for (time_ms, value) in piece.times.into_iter().zip(piece.values) {
-                    keep(id, time_ms, value.to_bits());
-                }
-            })?;
-            if !settled {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        places
     }
 
     /// The sorted ids of the series that fulfil any of the lists; all when there is none.
