@@ -131,6 +131,11 @@ impl Receiver {
             && self.matchers.iter().all(|matcher| matcher.matches(value(matcher.name())))
     }
 
+    /// Sends a real test message, past any queue; for callers without a [`Dispatcher`].
+    pub async fn test(&self, now_ms: i64) -> Result<(), SendError> {
+        self.send(&text::test_message(now_ms)).await
+    }
+
     /// Delivers once, within [`SEND_TIMEOUT`].
     pub async fn send(&self, notification: &Notification) -> Result<(), SendError> {
         let attempt = async {

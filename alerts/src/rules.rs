@@ -4,7 +4,7 @@
 //! everything that is wrong with them, each with its file and line, and the caller keeps the set
 //! it had. What a rule may say is what Prometheus 3 accepts, with label names of the classic form.
 //!
-//! [`file`] reads the YAML, [`check`] turns it into rules; neither evaluates anything.
+//! [`mod@file`] reads the YAML, [`check`] turns it into rules; neither evaluates anything.
 
 mod check;
 mod file;

@@ -3,7 +3,7 @@
 //!
 //! [`parse`] turns a text into a tree ([`ast`]) and refuses what Go refuses: unknown functions,
 //! undefined variables, unclosed blocks. [`render`] walks the tree over [`Data`] within bounds on
-//! steps and output; [`functions`] are Go's and Prometheus' functions, [`format`] is `printf`.
+//! steps and output; [`functions`] are Go's and Prometheus' functions, [`mod@format`] is `printf`.
 //!
 //! Left out: methods of Go's types (`.Format` of a time), complex numbers, `call`.
 

@@ -211,8 +211,7 @@ impl Dispatcher {
     pub async fn test(&self, name: &str) -> Result<(), TestError> {
         let line = self.shared.receivers.iter().find(|line| line.receiver.name() == name);
         let line = line.ok_or_else(|| TestError::Unknown(name.to_owned()))?;
-        let message = super::text::test_message(self.shared.clock.now_ms());
-        let outcome = line.receiver.send(&message).await;
+        let outcome = line.receiver.test(self.shared.clock.now_ms()).await;
         outcome.map_err(|error| TestError::Send(name.to_owned(), error))
     }
 
