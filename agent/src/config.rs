@@ -277,6 +277,26 @@ mod tests {
         }
     }
 
+    /// The example that is handed out says everything, and says it right.
+    #[test]
+    fn the_example_is_right_and_holds_the_defaults() {
+        let example = include_str!("../../docs/agent.toml");
+        assert_eq!(Config::check(example), []);
+        let all: String = example
+            .lines()
+            .map(|line| {
+                line.strip_prefix('#').filter(|line| !line.starts_with(' ')).unwrap_or(line)
+            })
+            .map(|line| format!("{line}\n"))
+            .collect();
+        assert_eq!(Config::check(&all), [], "what is commented out is right, too");
+        let example = Config::parse(example).unwrap();
+        let mut default = Config::default();
+        default.aggregator.clone_from(&example.aggregator);
+        default.state_dir.clone_from(&example.state_dir);
+        assert_eq!(format!("{example:?}"), format!("{default:?}"));
+    }
+
     #[test]
     fn syntax_errors_have_a_line() {
         let problems = Config::check("node = \"a\"\ninterval = \n");

@@ -33,9 +33,9 @@ const QUEUE_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Rounds in one request while catching up.
 const REQUEST_ROUNDS_MAX: usize = 40;
 
-/// Bytes of compressed rounds in one request; they are about ten times as many uncompressed, of
-/// which two copies are held while the request is made.
-const REQUEST_BYTES_MAX: usize = 192 * 1024;
+/// Bytes of compressed rounds in one request; they are about eight times as many uncompressed,
+/// and held in memory while the request is made.
+const REQUEST_BYTES_MAX: usize = 96 * 1024;
 
 /// How long a clean stop may take to deliver what waits; the rest goes to the spool.
 pub(crate) const STOP_TIME_MAX: Duration = Duration::from_secs(5);

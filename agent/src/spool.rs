@@ -31,8 +31,9 @@ const PREFIX_LEN: usize = 8;
 const HEAD_LEN: usize = 12;
 
 /// Bytes after which a segment is closed and another begun. Also what may be sent twice after a
-/// restart, and what is dropped at once when the spool is full.
-const SEGMENT_LEN_MAX: u64 = 1024 * 1024;
+/// restart, what is dropped at once when the spool is full, and what is held in memory while it is
+/// being delivered.
+const SEGMENT_LEN_MAX: u64 = 256 * 1024;
 
 /// Bytes of one record. A round is some 15 KiB; a length beyond this is damage, not data.
 const RECORD_LEN_MAX: usize = 16 * 1024 * 1024;

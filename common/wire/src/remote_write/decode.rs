@@ -247,12 +247,13 @@ fn series<'a>(
             _ => {}
         }
     }
+    if samples.is_empty() {
+        // A series of histograms only, or an empty one: there is nothing to keep. Looking no
+        // further bounds the work by the number of samples, not by that of two-byte series.
+        return Ok(());
+    }
     match label_set(labels) {
-        Ok(labels) if !samples.is_empty() => {
-            decoded.request.series.push(TimeSeries { labels, samples });
-        }
-        // A series of histograms only, or an empty one: there is nothing to keep.
-        Ok(_) => {}
+        Ok(labels) => decoded.request.series.push(TimeSeries { labels, samples }),
         Err(error) => {
             decoded.refused.series += 1;
             decoded.refused.samples += samples.len();
