@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
+use crate::answer::Found;
 use crate::failure::Failure;
 use crate::human::Unit;
 use crate::table::{Cell, Column, Table, Tone};
@@ -207,7 +208,7 @@ fn traffic(answers: &Answers, name: &str, (node, device): (&str, &str)) -> Optio
         .all(name)
         .iter()
         .filter(|found| at(found) == node && disk_of(found.label("device")) == device);
-    let rates: Vec<f64> = on_it.filter_map(|found| found.value()).collect();
+    let rates: Vec<f64> = on_it.filter_map(Found::value).collect();
     (!rates.is_empty()).then(|| rates.iter().sum())
 }
 

@@ -97,7 +97,7 @@ impl Graph<'_> {
         for (at, found) in shown.iter().enumerate() {
             let values = || found.points.iter().map(|point| point.value).filter(|v| v.is_finite());
             let (Some(last), low, high) = (
-                values().last(),
+                values().next_back(),
                 values().fold(f64::INFINITY, f64::min),
                 values().fold(f64::NEG_INFINITY, f64::max),
             ) else {

@@ -48,6 +48,9 @@ pub(crate) fn span(seconds: f64) -> String {
     }
     let sign = if seconds < 0.0 { "-" } else { "" };
     let size = seconds.abs();
+    if size == 0.0 {
+        return "0s".to_owned();
+    }
     if size < 1.0 {
         return format!("{sign}{}ms", rounded(size * 1000.0, 0));
     }
@@ -164,7 +167,7 @@ mod tests {
     #[test]
     fn spans_have_two_units() {
         for (seconds, text) in [
-            (0.0, "0ms"),
+            (0.0, "0s"),
             (0.25, "250ms"),
             (59.9, "59s"),
             (60.0, "1m"),

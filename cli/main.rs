@@ -7,27 +7,41 @@
 //! Not here: anything that another program could want to call. Collecting, keeping, evaluating and
 //! sending are libraries that print nothing and never exit.
 
+mod agent;
+mod aggregator;
 mod alerts;
 mod answer;
+mod capture;
 mod client;
+mod completions;
+mod config;
+mod dashboards;
 mod disks;
+mod doctor;
 mod failure;
 mod graph;
 mod human;
+mod log;
 mod net;
 mod nodes;
+mod notify;
 mod output;
+mod parse;
+mod places;
 mod query;
 mod raid;
+mod rules;
 mod runtime;
+mod settings;
 mod status;
 mod table;
 mod temps;
+mod up;
 mod view;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use failure::Failure;
 
@@ -59,6 +73,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Up(up::Up),
+    Agent(Box<agent::Agent>),
+    Aggregator(aggregator::Aggregator),
     Status(status::Status),
     Nodes(nodes::Nodes),
     Disks(disks::Disks),
@@ -67,10 +84,19 @@ enum Command {
     Net(net::Net),
     Alerts(alerts::Alerts),
     Query(query::Query),
+    Doctor(doctor::Doctor),
+    Parse(parse::Parse),
+    Capture(capture::Capture),
+    Config(config::Config),
+    Rules(rules::Rules),
+    Notify(notify::Notify),
+    Dashboards(dashboards::Dashboards),
+    Completions(completions::Completions),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    log::start(cli.verbose, cli.command.is_service());
     match cli.command.run() {
         Ok(code) => code,
         Err(failure) => failure.report(),
@@ -78,8 +104,20 @@ fn main() -> ExitCode {
 }
 
 impl Command {
+    /// Whether it runs until it is told to end, and so says what it does on the way.
+    fn is_service(&self) -> bool {
+        match self {
+            Self::Agent(command) => !command.is_once(),
+            Self::Aggregator(_) => true,
+            _ => false,
+        }
+    }
+
     fn run(self) -> Result<ExitCode, Failure> {
         match self {
+            Self::Up(command) => command.run(),
+            Self::Agent(command) => command.run(),
+            Self::Aggregator(command) => command.run(),
             Self::Status(command) => command.run(),
             Self::Nodes(command) => command.run(),
             Self::Disks(command) => command.run(),
@@ -88,6 +126,14 @@ impl Command {
             Self::Net(command) => command.run(),
             Self::Alerts(command) => command.run(),
             Self::Query(command) => command.run(),
+            Self::Doctor(command) => command.run(),
+            Self::Parse(command) => command.run(),
+            Self::Capture(command) => command.run(),
+            Self::Config(command) => command.run(),
+            Self::Rules(command) => command.run(),
+            Self::Notify(command) => command.run(),
+            Self::Dashboards(command) => command.run(),
+            Self::Completions(command) => command.run(Cli::command()),
         }
     }
 }

@@ -72,10 +72,10 @@ pub(crate) fn names(answers: &Answers) -> BTreeSet<&str> {
     found.map(at).filter(|name| !name.is_empty()).collect()
 }
 
-/// Seconds since a node was last heard of. Clocks differ a little: never negative.
+/// Whole seconds since a node was last heard of. Clocks differ a little: never negative.
 pub(crate) fn silence(answers: &Answers, node: &str) -> Option<f64> {
     let seen = answers.value("seen", &[("instance", node)])?;
-    Some((answers.now()? - seen).max(0.0))
+    Some((answers.now()? - seen).max(0.0).round())
 }
 
 /// Whether a node is up: it says so, and said it lately.

@@ -16,6 +16,7 @@ use crate::graph::Graph;
 use crate::human::Unit;
 use crate::output;
 use crate::runtime;
+use crate::settings;
 use crate::table::{Cell, Column, Format, Table, printable};
 use crate::view::look;
 
@@ -38,11 +39,11 @@ pub(crate) struct Query {
     at: Option<When>,
 
     /// Over this long a time, up to now or --at
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = settings::duration_ms)]
     range: Option<i64>,
 
     /// Time between two points of a range [default: a 240th of the range]
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "range")]
+    #[arg(long, value_name = "DURATION", value_parser = settings::duration_ms, requires = "range")]
     step: Option<i64>,
 
     /// How to print [default: a graph for a range on a terminal, else a table]
@@ -132,14 +133,6 @@ fn default_step(range_ms: i64) -> i64 {
     let step = (range_ms / POINTS_DEFAULT).max(STEP_MIN_MS);
     // Whole seconds: a step that fits a clock is easier to read.
     step / 1_000 * 1_000
-}
-
-fn parse_duration(text: &str) -> Result<i64, String> {
-    match duration::parse_ms(text) {
-        Ok(ms) if ms > 0 => Ok(ms),
-        Ok(_) => Err("must be longer than nothing".to_owned()),
-        Err(error) => Err(error.to_string()),
-    }
 }
 
 fn parse_when(text: &str) -> Result<When, String> {

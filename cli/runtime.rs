@@ -1,4 +1,4 @@
-//! The runtime a command works in: one thread for what waits, two for what serves.
+//! The runtime a command works in: one thread for what waits, the aggregator's for what serves.
 
 use std::future::Future;
 
@@ -6,19 +6,14 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::failure::Failure;
 
-/// Threads of a serving process: one can answer while the other evaluates. More would only cost
-/// memory on the machines this runs on; disk work has threads of its own.
-const SERVER_WORKERS: usize = 2;
-
 /// Runs `work` on this thread.
 pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     started(Builder::new_current_thread().enable_all().build())?.block_on(work)
 }
 
-/// Runs `work` with the threads of a server.
+/// Runs `work` with the threads of an aggregator.
 pub(crate) fn serve<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = Builder::new_multi_thread().worker_threads(SERVER_WORKERS).enable_all().build();
-    started(runtime)?.block_on(work)
+    started(labstat_aggregator::runtime())?.block_on(work)
 }
 
 fn started(runtime: std::io::Result<Runtime>) -> Result<Runtime, Failure> {

@@ -156,6 +156,7 @@ impl Table {
     }
 
     /// Rows so far.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.rows.len()
     }

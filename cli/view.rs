@@ -93,7 +93,7 @@ impl Answers {
     /// Only what belongs to `node`, and what belongs to none.
     pub(crate) fn only(mut self, node: &str) -> Self {
         for found in self.found.values_mut() {
-            found.retain(|found| matches!(found.labels.get("instance"), None) || at(found) == node);
+            found.retain(|found| !found.labels.contains_key("instance") || at(found) == node);
         }
         self
     }

@@ -1,0 +1,141 @@
+//! `labstat aggregator`: takes samples, keeps them, answers queries, looks after alerts.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use labstat_aggregator::{Aggregator as Service, Config, Running, parse_listen, parse_retention};
+use labstat_model::SystemClock;
+
+use crate::failure::Failure;
+use crate::output;
+use crate::places;
+use crate::runtime;
+use crate::settings;
+
+/// Takes samples from agents, keeps them, answers queries, looks after alerts
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  labstat aggregator                                  on 127.0.0.1:5227, history of a year
+  labstat aggregator --listen 0.0.0.0:5227 --token-file /etc/labstat/token
+  labstat aggregator --config /etc/labstat/aggregator.toml
+  labstat aggregator --retention forever
+
+On loopback it needs no token; on any other address it refuses to start without one.")]
+pub(crate) struct Aggregator {
+    /// Address to answer on [default: 127.0.0.1:5227]
+    #[arg(long, value_name = "ADDR", env = "LABSTAT_LISTEN", value_parser = listen)]
+    listen: Option<SocketAddr>,
+
+    /// Folder of the history [default: the state folder of this user]
+    #[arg(long, value_name = "DIR", env = "LABSTAT_DATA")]
+    data: Option<PathBuf>,
+
+    /// How long samples are kept: 90d, 1y, forever [default: 1y]
+    #[arg(long, value_name = "TIME", env = "LABSTAT_RETENTION", value_parser = retention)]
+    retention: Option<Retention>,
+
+    /// Rule file, or folder of rule files; may be given more than once
+    #[arg(long, value_name = "PATH")]
+    rules: Vec<PathBuf>,
+
+    /// File with the bearer token that every request must carry
+    #[arg(long, value_name = "FILE", env = "LABSTAT_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
+
+    /// Configuration file; what is given here wins over it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// How long samples are kept; none is for ever.
+#[derive(Debug, Clone, Copy)]
+struct Retention(Option<i64>);
+
+impl Aggregator {
+    /// Runs the command.
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        let config = self.config()?;
+        runtime::serve(serve(config))
+    }
+
+    fn config(self) -> Result<Config, Failure> {
+        let base = defaults();
+        let mut config = match &self.config {
+            Some(file) => settings::parse(file, |text| Config::parse_over(text, base))?,
+            None => base,
+        };
+        config.listen = self.listen.unwrap_or(config.listen);
+        config.data_dir = self.data.unwrap_or(config.data_dir);
+        config.token_file = self.token_file.or(config.token_file);
+        if let Some(Retention(ms)) = self.retention {
+            config.retention_ms = ms;
+        }
+        if !self.rules.is_empty() {
+            config.rules = self.rules;
+        }
+        Ok(config)
+    }
+}
+
+/// What an aggregator is on this machine when nothing is said.
+pub(crate) fn defaults() -> Config {
+    let mut config = Config::default();
+    if let Some(dir) = places::state_dir() {
+        config.data_dir = dir;
+    }
+    // The folder is the usual place and not a must.
+    config.rules = vec![places::rules_dir()].into_iter().filter(|dir| dir.is_dir()).collect();
+    config
+}
+
+/// An address as people write it, for clap.
+pub(crate) fn listen(text: &str) -> Result<SocketAddr, String> {
+    parse_listen(text).map_err(|error| error.to_string())
+}
+
+fn retention(text: &str) -> Result<Retention, String> {
+    parse_retention(text).map(Retention).map_err(|error| error.to_string())
+}
+
+/// Starts one; the failure names what to do.
+pub(crate) async fn start(config: Config) -> Result<Running, Failure> {
+    Service::start(config, Arc::new(SystemClock))
+        .await
+        .map_err(|error| Failure::new("the aggregator did not start").because(&error))
+}
+
+/// What a person should know of a start: what was set aside, which rules were not taken.
+pub(crate) fn tell_troubles(running: &Running) {
+    for notice in running.notices() {
+        output::message(&format!("labstat: {notice}\n"));
+    }
+    for problem in running.rules().problems {
+        output::message(&format!("labstat: {problem}\n"));
+    }
+}
+
+/// Ends one.
+pub(crate) async fn stop(running: Running) -> Result<(), Failure> {
+    running
+        .shutdown()
+        .await
+        .map_err(|error| Failure::new("the aggregator did not stop cleanly").because(&error))
+}
+
+async fn serve(config: Config) -> Result<ExitCode, Failure> {
+    let data_dir = config.data_dir.display().to_string();
+    let mut end = std::pin::pin!(runtime::asked_to_end());
+    let running = tokio::select! {
+        running = start(config) => running?,
+        ended = &mut end => return ended.map(|()| ExitCode::SUCCESS),
+    };
+    tell_troubles(&running);
+    output::message(&format!("labstat: answering at {}, history in {data_dir}\n", running.url()));
+    end.as_mut().await?;
+    output::message("labstat: stopping\n");
+    stop(running).await?;
+    Ok(ExitCode::SUCCESS)
+}

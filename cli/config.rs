@@ -1,0 +1,114 @@
+//! `labstat config check`: everything that is wrong with a configuration file, at once.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Subcommand, ValueEnum};
+use labstat_model::settings::Problem;
+
+use crate::failure::{FAILED, Failure};
+use crate::output;
+use crate::settings;
+
+/// Checks configuration files
+#[derive(Debug, clap::Args)]
+pub(crate) struct Config {
+    #[command(subcommand)]
+    command: ConfigCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    Check(Check),
+}
+
+/// Says everything that is wrong with a configuration file, with line numbers
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  labstat config check /etc/labstat/agent.toml
+  labstat config check --kind aggregator my.toml
+
+Whether a file is an agent's or an aggregator's is told by its name, else by what is in it. The
+exit status is 1 when there is a problem.")]
+struct Check {
+    /// The file
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    /// Whose configuration it is
+    #[arg(long, value_enum)]
+    kind: Option<Kind>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// Of `labstat agent`
+    Agent,
+    /// Of `labstat aggregator`
+    Aggregator,
+}
+
+impl Config {
+    /// Runs the command.
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        let ConfigCommand::Check(check) = self.command;
+        let text = settings::read(&check.file)?;
+        let kind = check.kind.or_else(|| by_name(&check.file)).unwrap_or_else(|| by_content(&text));
+        let problems = kind.check(&text);
+        let file = check.file.display();
+        if problems.is_empty() {
+            output::result(&format!("{file}: a good configuration of the {}\n", kind.name()))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        for problem in problems {
+            output::result(&format!("{file}:{}: {}\n", problem.line, problem.message))?;
+        }
+        Ok(ExitCode::from(FAILED))
+    }
+}
+
+impl Kind {
+    fn check(self, text: &str) -> Vec<Problem> {
+        match self {
+            Self::Agent => labstat_agent::Config::check(text),
+            Self::Aggregator => labstat_aggregator::Config::check(text),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Aggregator => "aggregator",
+        }
+    }
+}
+
+fn by_name(file: &Path) -> Option<Kind> {
+    let name = file.file_name()?.to_str()?;
+    match (name.contains("agent"), name.contains("aggregator")) {
+        (true, false) => Some(Kind::Agent),
+        (false, true) => Some(Kind::Aggregator),
+        _ => None,
+    }
+}
+
+/// The kind in whose eyes less is wrong.
+fn by_content(text: &str) -> Kind {
+    let wrong = |kind: Kind| kind.check(text).len();
+    if wrong(Kind::Agent) < wrong(Kind::Aggregator) { Kind::Agent } else { Kind::Aggregator }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whose_file_it_is() {
+        assert_eq!(by_name(Path::new("/etc/labstat/agent.toml")), Some(Kind::Agent));
+        assert_eq!(by_name(Path::new("my-aggregator.toml")), Some(Kind::Aggregator));
+        assert_eq!(by_name(Path::new("lab.toml")), None);
+        assert_eq!(by_content("aggregator = \"http://nas:5227\"\n"), Kind::Agent);
+        assert_eq!(by_content("retention = \"1y\"\n"), Kind::Aggregator);
+    }
+}

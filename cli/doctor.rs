@@ -1,0 +1,373 @@
+//! `labstat doctor`: what is missing on this machine, and the cure, one line each.
+//!
+//! Facts are gathered through `Host` ([`facts`]); what they mean is a pure function ([`advice`]).
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use labstat_agent::collect::{Host, Options, RealHost, RunError};
+use labstat_model::SystemClock;
+
+use crate::client::{Client, ServerArgs};
+use crate::failure::{FAILED, Failure};
+use crate::output;
+use crate::places;
+use crate::runtime;
+use crate::table::{Cell, Column, Format, Table, Tone};
+use crate::view;
+
+/// Says what is missing on this machine, and the cure
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  labstat doctor
+  sudo labstat doctor               as the agent sees the machine when it runs as root
+  labstat doctor --format json
+
+The exit status is 1 when something is missing that can be cured.")]
+pub(crate) struct Doctor {
+    /// How to print
+    #[arg(long, value_enum, default_value = "table")]
+    format: Format,
+
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// How long `smartctl --version` may take: it opens no device.
+const VERSION_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// The oldest smartctl that speaks JSON.
+const SMARTCTL_JSON_SINCE: (u32, u32) = (7, 0);
+
+/// What was found out about this machine.
+#[derive(Debug, Clone, Default)]
+struct Facts {
+    root: bool,
+    /// The version of smartctl; the inner none is a version that is not understood.
+    smartctl: Option<Option<(u32, u32)>>,
+    /// Whole disks of the kernel.
+    disks: Vec<String>,
+    /// Of those, the ones that may not be opened.
+    disks_denied: Vec<String>,
+    /// Disks behind USB.
+    disks_usb: Vec<String>,
+    /// Sockets of Ceph daemons here; none when Ceph's folder may not be read.
+    ceph_sockets: Option<usize>,
+    /// Whether Ceph has a configuration here.
+    ceph_configured: bool,
+    state_dir: Option<PathBuf>,
+    state_problem: Option<String>,
+    /// The server asked, and why it did not answer.
+    server: String,
+    server_problem: Option<String>,
+    temperatures: usize,
+}
+
+/// One thing looked at.
+#[derive(Debug, Clone, PartialEq)]
+struct Advice {
+    what: &'static str,
+    tone: Tone,
+    found: String,
+    cure: String,
+}
+
+impl Doctor {
+    /// Runs the command.
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        let host = RealHost::new(Arc::new(SystemClock));
+        let mut facts = facts(&host);
+        facts.server = self.server.server.clone();
+        facts.server_problem = server_problem(&self.server);
+        let advice = advice(&facts);
+        let mut table = Table::new(
+            [
+                Column::text("what", "WHAT"),
+                Column::text("state", "STATE"),
+                Column::text("found", "FOUND"),
+                Column::text("cure", "CURE"),
+            ],
+            "",
+        );
+        for line in &advice {
+            table.push(vec![
+                Cell::text(line.what),
+                Cell::text(word(line.tone)).tone(line.tone),
+                Cell::text(&*line.found),
+                Cell::text(&*line.cure),
+            ]);
+        }
+        output::result(&table.render(self.format, &view::look()))?;
+        let missing = advice.iter().any(|line| line.tone >= Tone::Warn);
+        Ok(if missing { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
+    }
+}
+
+fn word(tone: Tone) -> &'static str {
+    match tone {
+        Tone::Plain => "note",
+        Tone::Good => "ok",
+        Tone::Warn => "missing",
+        Tone::Bad => "broken",
+    }
+}
+
+fn server_problem(args: &ServerArgs) -> Option<String> {
+    let asked = runtime::block_on(async {
+        let client = Client::new(args)?;
+        client.get("/api/v1/status/buildinfo").await
+    });
+    let text = asked.err()?.text()?;
+    Some(text.lines().next()?.trim_start_matches("labstat: ").to_owned())
+}
+
+fn facts(host: &dyn Host) -> Facts {
+    let options = Options::default();
+    let disks = disks(host);
+    let denied = |disk: &&String| {
+        let device = Path::new("/dev").join(disk);
+        std::fs::File::open(device)
+            .is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+    };
+    let usb = |disk: &&String| {
+        host.canonical(&format!("/sys/block/{disk}")).is_ok_and(|path| path.contains("/usb"))
+    };
+    let state_dir = places::state_dir();
+    Facts {
+        root: places::is_root(),
+        smartctl: smartctl(host, &options.smartctl.program),
+        disks_denied: disks.iter().filter(denied).cloned().collect(),
+        disks_usb: disks.iter().filter(usb).cloned().collect(),
+        disks,
+        ceph_sockets: ceph_sockets(host, &options.ceph.run_dir),
+        ceph_configured: host.read("/etc/ceph/ceph.conf").is_ok(),
+        state_problem: state_dir.as_deref().and_then(state_problem),
+        state_dir,
+        temperatures: temperatures(host),
+        ..Facts::default()
+    }
+}
+
+/// Whole disks that hold something, without RAM disks, loops, optical drives and what is stacked
+/// on other disks.
+fn disks(host: &dyn Host) -> Vec<String> {
+    let stacked = ["loop", "ram", "zram", "dm-", "md", "sr", "fd", "rbd", "zd", "nbd", "drbd"];
+    let names = host.list("/sys/block").unwrap_or_default();
+    names.into_iter().filter(|name| !stacked.iter().any(|kind| name.starts_with(kind))).collect()
+}
+
+fn smartctl(host: &dyn Host, program: &str) -> Option<Option<(u32, u32)>> {
+    match host.run(program, &["--version"], VERSION_TIME_MAX) {
+        Ok(output) => Some(version(&String::from_utf8_lossy(&output.stdout))),
+        Err(RunError::NotFound) => None,
+        Err(_) => Some(None),
+    }
+}
+
+/// The version in `smartctl 7.3 2022-02-28 r5338 …`.
+fn version(text: &str) -> Option<(u32, u32)> {
+    let (major, minor) = text.split_whitespace().nth(1)?.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+fn ceph_sockets(host: &dyn Host, run_dir: &str) -> Option<usize> {
+    match host.list(run_dir) {
+        Ok(names) => Some(names.iter().filter(|name| name.ends_with(".asok")).count()),
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => None,
+        Err(_) => Some(0),
+    }
+}
+
+fn temperatures(host: &dyn Host) -> usize {
+    let chips = host.list("/sys/class/hwmon").unwrap_or_default();
+    let inputs = |chip: &String| {
+        let names = host.list(&format!("/sys/class/hwmon/{chip}")).unwrap_or_default();
+        names.iter().filter(|n| n.starts_with("temp") && n.ends_with("_input")).count()
+    };
+    chips.iter().map(inputs).sum()
+}
+
+/// Why the state folder cannot be written to; a folder that does not exist yet is judged by the
+/// nearest one that does.
+fn state_problem(dir: &Path) -> Option<String> {
+    let there = dir.ancestors().find(|dir| dir.exists())?;
+    let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    rustix::fs::access(there, access).err().map(|error| format!("{}: {error}", there.display()))
+}
+
+fn advice(facts: &Facts) -> Vec<Advice> {
+    let areas = [
+        Some(smartctl_advice(facts)),
+        disks_advice(facts),
+        usb_advice(facts),
+        ceph_advice(facts),
+        Some(temperature_advice(facts)),
+        Some(state_advice(facts)),
+        Some(server_advice(facts)),
+    ];
+    areas.into_iter().flatten().collect()
+}
+
+fn line(what: &'static str, tone: Tone, found: impl Into<String>, cure: &str) -> Advice {
+    Advice { what, tone, found: found.into(), cure: cure.to_owned() }
+}
+
+fn smartctl_advice(facts: &Facts) -> Advice {
+    let what = "smartctl";
+    match facts.smartctl {
+        None if facts
+            .disks
+            .iter()
+            .all(|disk| disk.starts_with("vd") || disk.starts_with("xvd")) =>
+        {
+            line(what, Tone::Plain, "not installed; virtual disks have no SMART data", "")
+        }
+        None => {
+            line(what, Tone::Warn, "not installed: no disk health", "apt install smartmontools")
+        }
+        Some(None) => line(what, Tone::Warn, "its version could not be read", "smartctl --version"),
+        Some(Some(version)) if version < SMARTCTL_JSON_SINCE => {
+            let found = format!("version {}.{} has no --json", version.0, version.1);
+            line(what, Tone::Warn, found, "install smartmontools 7.0 or newer")
+        }
+        Some(Some((major, minor))) => line(
+            what,
+            Tone::Good,
+            format!("version {major}.{minor}; disks that sleep are not woken up"),
+            "",
+        ),
+    }
+}
+
+/// Disks that a hypervisor makes up have no SMART data.
+fn is_virtual(disk: &str) -> bool {
+    disk.starts_with("vd") || disk.starts_with("xvd")
+}
+
+fn disks_advice(facts: &Facts) -> Option<Advice> {
+    if facts.disks.is_empty() {
+        return None;
+    }
+    let what = "disks";
+    Some(if facts.disks_denied.is_empty() {
+        line(what, Tone::Good, format!("{} can be opened", facts.disks.join(", ")), "")
+    } else {
+        let found = format!("no right to open {}", facts.disks_denied.join(", "));
+        let cure = match facts.root {
+            true => "not even for root: in a container, pass the devices in",
+            false => "run the agent as root: SMART data needs it",
+        };
+        let virtual_only = facts.disks_denied.iter().all(|disk| is_virtual(disk));
+        line(what, if virtual_only { Tone::Plain } else { Tone::Warn }, found, cure)
+    })
+}
+
+fn usb_advice(facts: &Facts) -> Option<Advice> {
+    let (first, _) = facts.disks_usb.split_first()?;
+    let found = format!("{} behind USB; some bridges hide SMART data", facts.disks_usb.join(", "));
+    let cure = format!("if disks lack data, try: smartctl -d sat -i /dev/{first}");
+    Some(line("USB disks", Tone::Plain, found, &cure))
+}
+
+fn ceph_advice(facts: &Facts) -> Option<Advice> {
+    let what = "Ceph";
+    match (facts.ceph_sockets, facts.ceph_configured) {
+        (None, _) => Some(line(
+            what,
+            Tone::Warn,
+            "no right to read the admin sockets",
+            "run the agent as root or in the group ceph",
+        )),
+        (Some(0), false) => None,
+        (Some(0), true) => Some(line(what, Tone::Plain, "configured, no daemon runs here", "")),
+        (Some(daemons), _) => {
+            Some(line(what, Tone::Good, view::count(daemons, "admin socket"), ""))
+        }
+    }
+}
+
+fn temperature_advice(facts: &Facts) -> Advice {
+    match facts.temperatures {
+        0 => line(
+            "temperatures",
+            Tone::Plain,
+            "no sensors",
+            "usual in virtual machines; else: apt install lm-sensors && sensors-detect",
+        ),
+        sensors => line("temperatures", Tone::Good, view::count(sensors, "sensor"), ""),
+    }
+}
+
+fn state_advice(facts: &Facts) -> Advice {
+    let what = "state folder";
+    match (&facts.state_dir, &facts.state_problem) {
+        (None, _) => line(what, Tone::Bad, "no home to put it in", "name one with --data, --state"),
+        (Some(_), Some(problem)) => {
+            line(what, Tone::Bad, problem.clone(), "make it writable, or choose one with --data")
+        }
+        (Some(dir), None) => line(what, Tone::Good, format!("{} is fine", dir.display()), ""),
+    }
+}
+
+fn server_advice(facts: &Facts) -> Advice {
+    match &facts.server_problem {
+        None => line("server", Tone::Good, format!("{} answers", facts.server), ""),
+        // Nothing is wrong with a machine on which labstat was not started yet.
+        Some(problem) => {
+            line("server", Tone::Plain, problem.clone(), "start one here with `labstat up`")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn well() -> Facts {
+        Facts {
+            smartctl: Some(Some((7, 3))),
+            disks: vec!["sda".into()],
+            ceph_sockets: Some(0),
+            state_dir: Some("/var/lib/labstat".into()),
+            temperatures: 4,
+            ..Facts::default()
+        }
+    }
+
+    fn about(facts: &Facts, what: &str) -> Advice {
+        advice(facts).into_iter().find(|line| line.what == what).unwrap()
+    }
+
+    #[test]
+    fn a_machine_in_order_needs_no_cure() {
+        assert!(advice(&well()).iter().all(|line| line.tone < Tone::Warn));
+    }
+
+    #[test]
+    fn what_is_missing_has_its_cure() {
+        let facts = Facts { smartctl: None, ..well() };
+        assert_eq!(about(&facts, "smartctl").cure, "apt install smartmontools");
+        let facts = Facts { smartctl: Some(Some((6, 6))), ..well() };
+        assert_eq!(about(&facts, "smartctl").tone, Tone::Warn);
+        let facts = Facts { smartctl: None, disks: vec!["vda".into()], ..well() };
+        assert_eq!(about(&facts, "smartctl").tone, Tone::Plain, "a virtual disk has none");
+        let facts = Facts { disks_denied: vec!["sda".into()], ..well() };
+        assert!(about(&facts, "disks").cure.contains("root"));
+        let facts = Facts { ceph_sockets: None, ..well() };
+        assert!(about(&facts, "Ceph").cure.contains("root"));
+        let facts = Facts { state_problem: Some("/: read-only".into()), ..well() };
+        assert_eq!(about(&facts, "state folder").tone, Tone::Bad);
+        let facts = Facts { disks_usb: vec!["sdb".into()], ..well() };
+        assert!(about(&facts, "USB disks").cure.contains("/dev/sdb"));
+    }
+
+    #[test]
+    fn versions() {
+        assert_eq!(version("smartctl 7.3 2022-02-28 r5338 [x86_64-linux]"), Some((7, 3)));
+        assert_eq!(version("something else"), None);
+        assert_eq!(version(""), None);
+    }
+}

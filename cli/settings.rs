@@ -1,0 +1,46 @@
+//! Reading configuration files and durations for the commands that serve.
+
+use std::fmt::Display;
+use std::path::Path;
+
+use labstat_model::duration;
+
+use crate::failure::Failure;
+
+/// Bytes of a configuration file; a longer one is some other file.
+const FILE_LEN_MAX: u64 = 1024 * 1024;
+
+/// The text of a configuration file.
+pub(crate) fn read(file: &Path) -> Result<String, Failure> {
+    let what = || Failure::new(format!("failed to read {}", file.display()));
+    let size = std::fs::metadata(file).map_err(|error| what().because(&error))?.len();
+    if size > FILE_LEN_MAX {
+        return Err(Failure::new(format!(
+            "{} has {size} bytes: not a configuration file",
+            file.display()
+        )));
+    }
+    std::fs::read_to_string(file).map_err(|error| what().because(&error))
+}
+
+/// Reads `file` by `parse`, which gives all problems at once.
+pub(crate) fn parse<T, P: Display>(
+    file: &Path,
+    parse: impl FnOnce(&str) -> Result<T, Vec<P>>,
+) -> Result<T, Failure> {
+    let text = read(file)?;
+    parse(&text).map_err(|problems| {
+        let lines: Vec<String> = problems.iter().map(|problem| format!("{problem}")).collect();
+        let count = crate::view::count(lines.len(), "problem");
+        Failure::new(format!("{} has {count}", file.display())).cure(lines.join("\n  "))
+    })
+}
+
+/// A positive duration such as `10s`, for clap.
+pub(crate) fn duration_ms(text: &str) -> Result<i64, String> {
+    match duration::parse_ms(text) {
+        Ok(ms) if ms > 0 => Ok(ms),
+        Ok(_) => Err("must be longer than nothing".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
