@@ -16,8 +16,10 @@ pub mod vmstat;
 
 use crate::ParseError;
 
+pub(crate) use fields_of as fields;
+
 /// The fields of a line: what stands between spaces and tabs.
-pub(crate) fn fields(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub fn fields_of(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|field| !field.is_empty())
 }
 

@@ -64,11 +64,31 @@ pub(super) fn parse(json: &[u8]) -> Result<Report, String> {
     let text = String::from_utf8_lossy(json);
     let mut values = serde_json::Deserializer::from_str(&text).into_iter::<Report>();
     match values.next() {
-        Some(Ok(report)) if is_report(&report) => Ok(report),
+        Some(Ok(report)) if is_report(&report) => Ok(one_name(report)),
         Some(Ok(_)) => Err("the input is JSON, but not of smartctl".to_owned()),
         Some(Err(cause)) => Err(format!("the input is broken JSON: {cause}")),
         None => Err("the input is empty".to_owned()),
     }
+}
+
+/// Facts that smartctl's versions have under several keys, under the key of its latest.
+fn one_name(mut report: Report) -> Report {
+    for (place, old) in [
+        (&mut report.scsi_vendor, &report.vendor),
+        (&mut report.scsi_product, &report.product),
+        (&mut report.scsi_revision, &report.revision),
+    ] {
+        if place.is_none() {
+            place.clone_from(old);
+        }
+    }
+    if report.model_name.is_none() {
+        report.model_name.clone_from(&report.scsi_model_name);
+    }
+    if let Some(trip) = report.scsi_temperature.as_ref().and_then(|it| it.drive_trip) {
+        report.temperature.get_or_insert_default().drive_trip.get_or_insert(trip);
+    }
+    report
 }
 
 /// The first JSON value of `json`, on one line and otherwise as it is: numbers of any size and

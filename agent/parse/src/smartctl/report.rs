@@ -129,6 +129,8 @@ facts! {
         pub power_mode: PowerMode,
         /// Temperatures, in degrees Celsius.
         pub temperature: Temperature,
+        /// Temperatures that versions 7.3 and 7.4 have apart for SCSI devices.
+        pub scsi_temperature: Temperature,
         /// Time the device was on.
         pub power_on_time: PowerOnTime,
         /// Times the device was switched on.

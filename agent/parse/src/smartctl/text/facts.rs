@@ -544,7 +544,8 @@ pub(super) fn protocol(report: &Report) -> Option<&'static str> {
 /// Facts that follow from others, as in smartctl's JSON.
 pub(super) fn conclude(report: &mut Report, sct_temperature: Option<i64>) {
     let names = [&report.scsi_vendor, &report.scsi_product].map(Option::as_deref);
-    if names.iter().any(Option::is_some) {
+    // The revision follows the product: a report that has only the vendor may have been cut.
+    if report.scsi_product.is_some() || report.scsi_revision.is_some() {
         let model = names.into_iter().flatten().collect::<Vec<_>>().join(" ");
         let model = Some(model.trim().to_owned());
         set(&mut report.scsi_model_name, model.clone());

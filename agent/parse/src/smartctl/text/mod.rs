@@ -36,15 +36,15 @@ pub(super) fn parse(input: &[u8]) -> Report {
         // A last line without its end may have been cut in the middle of a number.
         let whole = line.ends_with('\n');
         let line = line.trim_end();
-        if let Some(program) = facts::banner(line) {
+        if !whole {
+            reader.cut_line(line);
+        } else if let Some(program) = facts::banner(line) {
             if reader.report.smartctl.is_some() {
                 break;
             }
             reader.report.smartctl = Some(program);
-        } else if whole {
-            reader.line(line);
         } else {
-            reader.cut_line(line);
+            reader.line(line);
         }
     }
     reader.finish()

@@ -11,7 +11,7 @@ const GROUP_LEN: usize = 3;
 fn is_separator(character: char) -> bool {
     matches!(
         character,
-        ',' | '.' | '\'' | '’' | ' ' | '\u{a0}' | '\u{202f}' | '\u{2009}' | '٬' | '_'
+        ',' | '.' | '\'' | '’' | ' ' | '\u{a0}' | '\u{202f}' | '\u{2009}' | '\u{fffd}'
     )
 }
 
