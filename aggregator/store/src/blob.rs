@@ -375,6 +375,9 @@ mod tests {
     }
 
     proptest! {
+        // Each case builds a whole blob.
+        #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
         #[test]
         fn a_flipped_bit_is_found(at in any::<prop::sample::Index>(), bit in 0..8_u32, part in 0..4_usize) {
             let (mut blob, _) = sample();

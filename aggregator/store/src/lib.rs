@@ -11,7 +11,7 @@
 //! - `state`: what readers see; `index` (labels to series), `head` (newest samples), the blobs.
 //! - `maintain`: head into blobs, small blobs into large ones, old blobs away.
 //! - `blob`, `column`, `varint`: the compressed form; pure.
-//! - `db`: the only place that knows SQL. `salvage`: what to do with a damaged file.
+//! - `db`: the only place that knows SQL. `salvage`, `wal`: what to do with damaged files.
 //!
 //! Invariants. What `append` acknowledged is on disk. A sample is in exactly one of head and
 //! blobs, and moves in one transaction. No two samples of a series have the same time. Readers see
@@ -35,6 +35,7 @@ mod salvage;
 mod state;
 mod store;
 mod varint;
+mod wal;
 mod write;
 
 pub use error::{AppendError, MaintainError, OpenError, ReadError};

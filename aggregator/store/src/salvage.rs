@@ -17,7 +17,7 @@ use crate::blob::{Blob, BlobMeta, Directory, check_part};
 use crate::db::{self, Content, Db, FILE, Row, Unusable};
 use crate::error::AppendError;
 use crate::log;
-use crate::{Notice, OpenError, Options};
+use crate::{Notice, OpenError, Options, wal};
 
 /// Suffix of the fresh database while it is filled.
 const FRESH: &str = "salvage";
@@ -34,6 +34,7 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<(Db, Content, Vec<No
     let fresh = with_suffix(&path, FRESH);
     let mut notices = Vec::new();
     finish_earlier(&path, &fresh)?;
+    notices.extend(check_wal(&path, options.clock.now_ms()));
     let damage = match fs::metadata(&path) {
         Ok(file) if file.len() == 0 => Some("it is empty".to_owned()),
         // SQLite throws a write-ahead log without its database away.
@@ -56,6 +57,21 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<(Db, Content, Vec<No
     notices.push(Notice { what, set_aside: aside });
     let (db, content) = try_open(&path, options).map_err(|error| open_error(&path, error))?;
     Ok((db, content, notices))
+}
+
+/// Keeps a copy of a write-ahead log that SQLite will not read to its end.
+fn check_wal(path: &Path, now_ms: i64) -> Option<Notice> {
+    let log = with_suffix(path, "wal");
+    let damage = wal::damage(&log)?;
+    let aside = with_suffix(&path.with_extension(format!("db.damaged-{now_ms}")), "wal-copy");
+    let what = format!(
+        "write-ahead log {} was damaged ({damage}); kept what was written before",
+        log.display()
+    );
+    // A full disk must not keep what is whole from being opened.
+    let set_aside = fs::copy(&log, &aside).is_ok().then_some(aside);
+    tracing::warn!(?set_aside, "{what}");
+    Some(Notice { what, set_aside })
 }
 
 fn try_open(path: &Path, options: &Options) -> Result<(Db, Content), Unusable> {

@@ -182,6 +182,28 @@ fn a_flipped_bit_in_a_blob_is_left_out() {
     assert_eq!(store.document_get("alerts").unwrap().as_deref(), Some(&b"state"[..]));
 }
 
+/// Part of the write-ahead log is lost when it is damaged, but not without a word.
+#[test]
+fn a_damaged_write_ahead_log_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for at in 0..20 {
+        store.append(&one("m", &[(at, 1.0)])).unwrap();
+    }
+    let copy = tempfile::tempdir().unwrap();
+    for name in [FILE, "labstat.db-wal"] {
+        fs::copy(dir.path().join(name), copy.path().join(name)).unwrap();
+    }
+    let log = copy.path().join("labstat.db-wal");
+    let middle = usize::try_from(fs::metadata(&log).unwrap().len()).unwrap() / 2;
+    overwrite(&log, middle, &[0xa5; 64]);
+    let (store, notices) = reopen(copy.path());
+    assert!(notices[0].what.contains("write-ahead log"), "{notices:?}");
+    assert!(notices[0].set_aside.as_ref().is_some_and(|aside| aside.exists()));
+    let kept = samples(&store, "m");
+    assert!(!kept.is_empty() && kept.len() < 20, "{}", kept.len());
+}
+
 /// A salvage that was cut off is done again, or taken as it is when it was complete.
 #[test]
 fn a_salvage_that_was_cut_off_ends_well() {
