@@ -160,17 +160,12 @@ impl Lowering<'_> {
     }
 
     fn matcher(&self, tree: &grammar_label::Matcher, start: usize) -> Result<Matcher, QueryError> {
-        use grammar_label::MatchOp as Op;
-
         // A name by itself, `{"a.b"}`, comes as a matcher on the metric name.
         let name =
             if tree.name == METRIC_NAME { tree.name.clone() } else { self.string(&tree.name) };
-        let op = match tree.op {
-            Op::Equal => MatchOp::Equal,
-            Op::NotEqual => MatchOp::NotEqual,
-            Op::Re(_) => MatchOp::Regex,
-            Op::NotRe(_) => MatchOp::NotRegex,
-        };
+        let op =
+            tree.value.parse().ok().and_then(|index: usize| self.prepared.operators.get(&index));
+        let op = op.copied().unwrap_or(MatchOp::Equal);
         Matcher::new(name, op, self.string(&tree.value))
             .map_err(|error| self.error(start, error.to_string()))
     }

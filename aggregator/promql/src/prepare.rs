@@ -5,10 +5,14 @@
 //! - Rewrites what the grammar does not know or gets wrong: arithmetic in durations, digits parted
 //!   by underscores, an offset of zero, durations beyond 49 days in one unit, negative ranges.
 //! - Takes the strings out: in the rewritten text every string is its index, and `lower` puts them
-//!   back. So escapes are read once, and patterns are compiled once and with their size bounded.
+//!   back; so it does with the operators of matchers. So escapes are read once, and patterns are
+//!   compiled once and with their size bounded.
 //! - Notes where each part of the tree begins, for messages about it.
 
+use std::collections::HashMap;
 use std::fmt::Write;
+
+use labstat_model::MatchOp;
 
 use crate::error::{Position, QueryError};
 use crate::functions;
@@ -72,6 +76,8 @@ pub(crate) struct Prepared {
     pub(crate) text: String,
     /// The strings, by the index that stands in their place.
     pub(crate) strings: Vec<String>,
+    /// The operators of matchers, by the index of the value they compare with.
+    pub(crate) operators: HashMap<usize, MatchOp>,
     /// Where the parts begin in the original text.
     pub(crate) marks: Vec<Mark>,
 }
@@ -387,22 +393,23 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// `="value"`.
+    /// `="value"`. To the grammar every matcher is an equality; the operator is kept aside.
     fn matcher(&mut self) -> Result<(), QueryError> {
-        let op = self.take();
-        match op {
-            Some(token)
-                if matches!(token.text, "=" | "!=" | "=~" | "!~") && token.kind == Kind::Symbol =>
-            {
-                self.write(token.text);
-            }
-            token => {
+        let token = self.take();
+        let op = match token.filter(|token| token.kind == Kind::Symbol).map(|token| token.text) {
+            Some("=") => MatchOp::Equal,
+            Some("!=") => MatchOp::NotEqual,
+            Some("=~") => MatchOp::Regex,
+            Some("!~") => MatchOp::NotRegex,
+            _ => {
                 let context = " in label matching, expected label matching operator";
                 return Err(self.unexpected(token, context));
             }
-        }
+        };
         match self.take() {
             Some(Token { kind: Kind::Text(text), .. }) => {
+                self.out.operators.insert(self.out.strings.len(), op);
+                self.write("=");
                 self.string(text);
                 Ok(())
             }
@@ -696,8 +703,9 @@ mod tests {
     #[test]
     fn strings_become_indices() {
         let prepared = prepare(r#"{"a.b", x=~'y'}"#).unwrap();
-        assert_eq!(prepared.text, r#"{ "0" , "1" =~ "2" } "#);
+        assert_eq!(prepared.text, r#"{ "0" , "1" = "2" } "#);
         assert_eq!(prepared.strings, ["a.b", "x", "y"]);
+        assert_eq!(prepared.operators[&2], MatchOp::Regex);
     }
 
     #[test]
