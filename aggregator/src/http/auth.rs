@@ -18,6 +18,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq;
 
+use super::listen;
 use crate::app::App;
 
 /// The least length of a token: sixteen random letters cannot be guessed over a network.
@@ -81,9 +82,11 @@ pub(crate) async fn guard(
     let path = request.uri().path();
     match token {
         Some(token) if !OPEN_PATHS.contains(&path) && !token.is_in(request.headers()) => {
+            listen::drain(request.into_body()).await;
             unauthorized()
         }
         None if changes(request.method(), path) && from_foreign_page(request.headers()) => {
+            listen::drain(request.into_body()).await;
             let text = "refused: a web page of another site may not change anything here\n";
             (StatusCode::FORBIDDEN, text).into_response()
         }

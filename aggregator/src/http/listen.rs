@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use http_body_util::{BodyExt, Limited};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -23,6 +25,12 @@ const HEAD_LEN_MAX: usize = 64 * 1024;
 
 /// How long requests may still take once the aggregator was asked to stop.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+
+/// Bytes of an unwanted body that are taken before it is refused.
+const DRAIN_LEN_MAX: usize = 1024 * 1024;
+
+/// How long an unwanted body may take.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long to wait after an accept failed, as it does when file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
@@ -63,6 +71,14 @@ pub(crate) async fn serve(
     if tokio::time::timeout(SHUTDOWN_GRACE, graceful.shutdown()).await.is_err() {
         tracing::warn!("some requests did not finish in time and were cut off");
     }
+}
+
+/// Takes and forgets what is left of a body that will not be used. A client that is still sending
+/// when the connection closes may never see the answer, so small bodies are let in.
+pub(crate) async fn drain(body: Body) {
+    let rest = Limited::new(body, DRAIN_LEN_MAX).collect();
+    // However it ends, the answer is sent next.
+    let _ = tokio::time::timeout(DRAIN_TIMEOUT, rest).await;
 }
 
 /// The next connection, however often accepting one fails before.

@@ -19,6 +19,7 @@ use labstat_store::Appended;
 use labstat_wire::remote_write::{self, Decoded};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::listen;
 use crate::app::{App, PERMIT_BYTES};
 use crate::storage::{WriteFailed, chain};
 
@@ -80,8 +81,14 @@ pub(crate) async fn write(State(app): State<Arc<App>>, request: Request<Body>) -
 }
 
 async fn take(app: Arc<App>, request: Request<Body>) -> Result<(), Refusal> {
-    check_headers(request.headers())?;
-    let len = content_len(request.headers())?;
+    let stated = check_headers(request.headers()).and_then(|()| content_len(request.headers()));
+    let len = match stated {
+        Ok(len) => len,
+        Err(refusal) => {
+            listen::drain(request.into_body()).await;
+            return Err(refusal);
+        }
+    };
     let room = room(&app.write_memory, len).await?;
     let body = read_body(request.into_body()).await?;
     // The room and the work stay together, so that a sender that hangs up early frees nothing
