@@ -10,10 +10,19 @@
 //! collector runs and where its samples go (`labstat-agent`), and the shape of the files
 //! (`labstat-parse`, reachable as [`parse`]).
 
+pub mod ceph;
 mod collector;
+pub mod cpu;
+pub mod disks;
+pub mod filesystem;
 pub mod host;
+pub mod hwmon;
+pub mod kernel;
+pub mod mdadm;
+pub mod network;
 mod options;
 mod registry;
+pub mod smartctl;
 
 pub use collector::{CollectError, Collector, Entry, Pace, Status};
 pub use host::{

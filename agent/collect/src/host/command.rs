@@ -248,8 +248,7 @@ impl Pipe {
                 self.end = None;
                 Ok(false)
             }
-            Ok(_) => Ok(true),
-            Err(Errno::INTR) => Ok(true),
+            Ok(_) | Err(Errno::INTR) => Ok(true),
             Err(Errno::AGAIN) => Ok(false),
             Err(error) => Err(End::Read(error.into())),
         }

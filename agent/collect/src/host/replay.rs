@@ -146,7 +146,8 @@ impl Host for ReplayHost {
         let size = |point: &String| match self.sizes.get(point) {
             Some(Ok(size)) => Ok(*size),
             Some(Err(code)) => Err(io::Error::from_raw_os_error(*code)),
-            None => Err(io::ErrorKind::NotFound.into()),
+            // The capture does not say: neither a size nor a fault of the filesystem.
+            None => Err(io::ErrorKind::Unsupported.into()),
         };
         mount_points.iter().map(size).collect()
     }
