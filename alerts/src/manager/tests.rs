@@ -12,14 +12,14 @@ use crate::views::RulesFilter;
 
 /// Series that the test sets; what rules write is put in too.
 #[derive(Default)]
-struct Memory(Mutex<Vec<Series>>);
+pub(super) struct Memory(Mutex<Vec<Series>>);
 
 impl Memory {
     fn set(&self, labels: &[(&str, &str)], time_ms: i64, value: f64) {
         self.push(Labels::new(labels.iter().copied()), time_ms, value);
     }
 
-    fn push(&self, labels: Labels, time_ms: i64, value: f64) {
+    pub(super) fn push(&self, labels: Labels, time_ms: i64, value: f64) {
         let mut all = self.0.lock().unwrap();
         match all.iter_mut().find(|series| series.labels == labels) {
             Some(series) => series.push(time_ms, value),
