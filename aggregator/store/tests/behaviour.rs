@@ -224,3 +224,20 @@ fn only_sqlite_files_lie_in_the_directory() {
     assert_eq!((stats.series, stats.label_pairs, stats.oldest_ms), (1, 2, Some(1)));
     assert_eq!(stats.metric_names, [("m".to_owned(), 1)]);
 }
+
+/// What a user without rights is told. Root may write anywhere, so there it is not tested.
+#[cfg(unix)]
+#[test]
+fn a_directory_without_rights_is_named_with_the_cure() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o555)).unwrap();
+    if std::fs::write(dir.path().join("probe"), "").is_ok() {
+        println!("SKIPPED: this user may write anywhere");
+        return;
+    }
+    let error = Store::open(dir.path(), options()).unwrap_err();
+    assert!(matches!(error, OpenError::NotWritable { .. }), "{error:?}");
+    assert!(error.to_string().contains("give it to the user that runs labstat"), "{error}");
+}

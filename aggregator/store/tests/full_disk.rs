@@ -140,3 +140,43 @@ fn a_read_only_file_system_is_named() {
     assert!(remount("remount,rw"));
     assert_eq!(samples(&open_with(&data, options()), "m"), [(1, 1.0)]);
 }
+
+/// When a commit fails, so do the requests that were checked against it: each of them is taken in
+/// full when it is sent again, and those that were acknowledged are there.
+#[test]
+fn of_many_writers_at_a_full_disk_each_knows_what_is_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let bound = |size_max_bytes| Options { size_max_bytes, ..options() };
+    let store = open_with(dir.path(), bound(Some(2_000_000)));
+    let request = |writer: i64, at: i64| {
+        // Every writer's samples come twice, so that duplicates meet what is still on its way.
+        large(at + writer / 2 * 100_000)
+    };
+    let (acknowledged, failed): (Vec<_>, Vec<_>) = std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..4)
+            .map(|writer| {
+                let store = &store;
+                scope.spawn(move || {
+                    let send = |at| ((writer, at), store.append(&request(writer, at)).is_ok());
+                    (0..8).map(send).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        let results = writers.into_iter().flat_map(|writer| writer.join().unwrap());
+        results.partition(|(_, stored)| *stored)
+    });
+    assert!(!acknowledged.is_empty() && !failed.is_empty());
+    drop(store);
+    let store = open_with(dir.path(), bound(None));
+    for ((writer, at), _) in &acknowledged {
+        let again = store.append(&request(*writer, *at)).unwrap();
+        assert_eq!((again.duplicates, again.accepted), (20_000, 0), "{writer} {at} is lost");
+    }
+    let stored: std::collections::BTreeSet<_> =
+        acknowledged.iter().map(|((writer, at), _)| (writer / 2, *at)).collect();
+    for ((writer, at), _) in &failed {
+        let again = store.append(&request(*writer, *at)).unwrap();
+        assert_eq!(again.accepted + again.duplicates, 20_000);
+        assert!(again.accepted == 0 || !stored.contains(&(writer / 2, *at)));
+    }
+}
