@@ -1,0 +1,175 @@
+//! Answers in one form, whoever gave them, and what is different between two.
+
+use std::collections::BTreeMap;
+
+use labstat_model::Sample;
+use serde_json::Value as Json;
+
+/// Values may differ by this part of themselves: sums are taken in different orders, and
+/// logarithms come from different libraries.
+const TOLERANCE: f64 = 1e-9;
+
+pub(crate) type Pairs = BTreeMap<String, String>;
+
+/// What a side says to a query.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// `vector`, `matrix`, … or the error's type.
+    pub(crate) kind: Result<String, String>,
+    /// The status, where HTTP was spoken.
+    pub(crate) status: Option<u16>,
+    /// The text of an error.
+    pub(crate) error: String,
+    pub(crate) series: Vec<(Pairs, Vec<Sample>)>,
+    pub(crate) text: String,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) infos: Vec<String>,
+}
+
+impl Answer {
+    pub(crate) fn failed(kind: &str, error: String) -> Self {
+        Self { kind: Err(kind.to_owned()), error, ..Self::empty(String::new()) }
+    }
+
+    pub(crate) fn empty(kind: String) -> Self {
+        Self {
+            kind: Ok(kind),
+            status: None,
+            error: String::new(),
+            series: Vec::new(),
+            text: String::new(),
+            warnings: Vec::new(),
+            infos: Vec::new(),
+        }
+    }
+
+    /// The body of an answer of the Prometheus API.
+    pub(crate) fn of_json(body: &[u8]) -> Self {
+        let Ok(json) = serde_json::from_slice::<Json>(body) else {
+            return Self::failed("no JSON", String::from_utf8_lossy(body).into_owned());
+        };
+        if json["status"] != "success" {
+            return Self::failed(&text(&json["errorType"]), text(&json["error"]));
+        }
+        let data = &json["data"];
+        let mut answer = Self::empty(text(&data["resultType"]));
+        match data["resultType"].as_str() {
+            Some("scalar") => answer.series.push((Pairs::new(), vec![sample(&data["result"])])),
+            Some("string") => answer.text = text(&data["result"][1]),
+            _ => {
+                for series in data["result"].as_array().into_iter().flatten() {
+                    let samples = match series["values"].as_array() {
+                        Some(values) => values.iter().map(sample).collect(),
+                        None => vec![sample(&series["value"])],
+                    };
+                    answer.series.push((pairs(&series["metric"]), samples));
+                }
+            }
+        }
+        answer.warnings = texts(&json["warnings"]);
+        answer.infos = texts(&json["infos"]);
+        answer
+    }
+}
+
+fn text(json: &Json) -> String {
+    json.as_str().unwrap_or_default().to_owned()
+}
+
+fn texts(json: &Json) -> Vec<String> {
+    json.as_array().into_iter().flatten().map(text).collect()
+}
+
+fn pairs(json: &Json) -> Pairs {
+    let pair = |(name, value): (&String, &Json)| (name.clone(), text(value));
+    json.as_object().into_iter().flatten().map(pair).collect()
+}
+
+fn sample(json: &Json) -> Sample {
+    let time_ms = (json[0].as_f64().unwrap_or(f64::NAN) * 1000.0).round() as i64;
+    let value = match json[1].as_str().unwrap_or("?") {
+        "+Inf" => f64::INFINITY,
+        "-Inf" => f64::NEG_INFINITY,
+        text => text.parse().unwrap_or_else(|_| panic!("no number: {text}")),
+    };
+    Sample { time_ms, value }
+}
+
+/// What is different, one line each; nothing when the two are equal.
+pub(crate) fn differences(wanted: &Answer, found: &Answer, ordered: bool) -> Vec<String> {
+    if wanted.kind != found.kind {
+        return vec![format!(
+            "wanted {:?} {}, found {:?} {}",
+            wanted.kind, wanted.error, found.kind, found.error
+        )];
+    }
+    let mut lines = Vec::new();
+    if wanted.kind == Err("execution".to_owned()) && wanted.error != found.error {
+        lines.push(format!("wanted {:?}, found {:?}", wanted.error, found.error));
+    }
+    if let (Some(wanted), Some(found)) = (wanted.status, found.status)
+        && wanted != found
+    {
+        lines.push(format!("wanted status {wanted}, found {found}"));
+    }
+    if wanted.text != found.text {
+        lines.push(format!("wanted {:?}, found {:?}", wanted.text, found.text));
+    }
+    for (what, wanted, found) in
+        [("warnings", &wanted.warnings, &found.warnings), ("infos", &wanted.infos, &found.infos)]
+    {
+        let (mut wanted, mut found) = (wanted.clone(), found.clone());
+        // In a range Prometheus forgets the name of a metric after the first step and then makes
+        // the same remark about no name.
+        wanted.retain(|remark| !remark.contains("for metric name \"\""));
+        wanted.sort();
+        found.sort();
+        if wanted != found {
+            lines.push(format!("{what}: wanted {wanted:?}, found {found:?}"));
+        }
+    }
+    let order = |answer: &Answer| answer.series.iter().map(|(l, _)| l.clone()).collect::<Vec<_>>();
+    if (ordered || wanted.kind.as_deref() == Ok("matrix")) && order(wanted) != order(found) {
+        lines.push(format!("order: wanted {:?}, found {:?}", order(wanted), order(found)));
+    }
+    lines.extend(series_differences(wanted, found));
+    lines
+}
+
+fn series_differences(wanted: &Answer, found: &Answer) -> Vec<String> {
+    let index = |answer: &Answer| answer.series.iter().cloned().collect::<BTreeMap<_, _>>();
+    let (left, right) = (index(wanted), index(found));
+    let mut lines = Vec::new();
+    if right.len() != found.series.len() {
+        lines.push("a label set appears twice".to_owned());
+    }
+    for (labels, samples) in &left {
+        match right.get(labels) {
+            None => lines.push(format!("missing {labels:?} of {} samples", samples.len())),
+            Some(other) => lines.extend(sample_difference(labels, samples, other)),
+        }
+    }
+    let surplus = right.keys().filter(|labels| !left.contains_key(*labels));
+    lines.extend(surplus.map(|labels| format!("surplus {labels:?}")));
+    lines
+}
+
+fn sample_difference(labels: &Pairs, wanted: &[Sample], found: &[Sample]) -> Option<String> {
+    if wanted.len() != found.len() {
+        let (wanted, found) = (wanted.len(), found.len());
+        return Some(format!("{labels:?}: wanted {wanted} samples, found {found}"));
+    }
+    let differs = |(a, b): &(&Sample, &Sample)| a.time_ms != b.time_ms || !close(a.value, b.value);
+    let (a, b) = wanted.iter().zip(found).find(differs)?;
+    Some(format!(
+        "{labels:?}: wanted {} at {}, found {} at {}",
+        a.value, a.time_ms, b.value, b.time_ms
+    ))
+}
+
+fn close(a: f64, b: f64) -> bool {
+    if a.is_nan() || b.is_nan() {
+        return a.is_nan() && b.is_nan();
+    }
+    a == b || (a - b).abs() <= TOLERANCE * a.abs().max(b.abs())
+}

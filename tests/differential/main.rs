@@ -1,0 +1,165 @@
+//! labstat answers as Prometheus does: the same data is given to both, the same queries are asked
+//! of both, and every difference is printed.
+//!
+//! The reference is the Prometheus that `.ci/peers` fetches; where it is not there the tests say
+//! so and pass. `DIFFERENTIAL_ONLY=text` asks only the queries that contain the text.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    reason = "a test fails by panicking and says why on its output; its numbers are small"
+)]
+
+mod answer;
+mod data;
+mod http;
+mod sides;
+
+use std::path::Path;
+
+use answer::differences;
+use sides::{InProcess, Labstat, Prometheus, Remote, Side, When};
+
+const QUERIES: &str = include_str!("queries.txt");
+const REQUESTS: &str = include_str!("requests.txt");
+
+/// Differences printed per query: the first ones say what is wrong.
+const LINES_MAX: usize = 4;
+
+fn lines(text: &'static str) -> impl Iterator<Item = &'static str> {
+    let only = option_env!("DIFFERENTIAL_ONLY").unwrap_or("");
+    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.filter(move |line| line.contains(only))
+}
+
+fn queries() -> impl Iterator<Item = &'static str> {
+    lines(QUERIES)
+}
+
+/// Times on a sample, between samples, before the first, after the last, and at the edges of
+/// look-back; ranges with steps shorter and longer than the distance of samples.
+fn whens() -> Vec<When> {
+    let (start, end) = (data::START_MS, data::START_MS + data::LENGTH_MS);
+    let mut whens: Vec<When> = [
+        start,
+        start + 3_600_000,
+        start + 3_600_000 + 7_001,
+        start + 50 * 60_000 + 1,
+        start - 1,
+        end,
+        end + 299_999,
+        end + 300_000,
+        end + 3_600_000,
+    ]
+    .map(When::Instant)
+    .to_vec();
+    for (from, to, step_ms) in [
+        (start, end, 60_000),
+        (start + 1_234, start + 1_800_000, 7_000),
+        (start - 600_000, end + 600_000, 301_000),
+        (start + 3_600_000, start + 3_600_000, 15_000),
+    ] {
+        whens.push(When::Range { start_ms: from, end_ms: to, step_ms });
+    }
+    whens
+}
+
+fn is_ordered(query: &str, when: When) -> bool {
+    matches!(when, When::Instant(_)) && query.starts_with("sort")
+}
+
+/// Asks everything of both; returns how many queries were asked and how many answers differed.
+fn compare(wanted: &dyn Side, found: &dyn Side) -> (usize, usize) {
+    let (mut asked, mut different) = (0, 0);
+    for query in queries() {
+        for when in whens() {
+            asked += 1;
+            let (wanted, found) = (wanted.ask(query, when), found.ask(query, when));
+            let lines = differences(&wanted, &found, is_ordered(query, when));
+            if lines.is_empty() {
+                continue;
+            }
+            different += 1;
+            println!("{query}   {when:?}");
+            lines.iter().take(LINES_MAX).for_each(|line| println!("    {line}"));
+        }
+    }
+    (asked, different)
+}
+
+/// Sends the requests to both; returns how many were answered differently.
+fn compare_requests(wanted: &Remote, found: &Remote) -> usize {
+    let time = |ms: i64| (ms / 1000).to_string();
+    let (start, end) = (data::START_MS, data::START_MS + data::LENGTH_MS);
+    let mut different = 0;
+    for line in lines(REQUESTS) {
+        let (method, path) = line.split_once(' ').expect("a method and a path");
+        let path = path
+            .replace("START", &time(start))
+            .replace("MIDDLE", &time(start + data::LENGTH_MS / 2))
+            .replace("END", &time(end));
+        let path = http::encode_path(&path);
+        let (wanted, found) = (wanted.request(method, &path), found.request(method, &path));
+        let parts = |(status, json): &(u16, serde_json::Value)| {
+            let remarks = json["warnings"].clone();
+            (
+                *status,
+                json["status"].clone(),
+                json["data"].clone(),
+                json["errorType"].clone(),
+                remarks,
+            )
+        };
+        if parts(&wanted) != parts(&found) {
+            different += 1;
+            println!(
+                "{line}\n    wanted {} {}\n    found  {} {}",
+                wanted.0, wanted.1, found.0, found.1
+            );
+        }
+    }
+    different
+}
+
+fn prometheus() -> Option<Prometheus> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let Some(program) = Prometheus::program(root) else {
+        println!("SKIPPED: no target/peers/bin/prometheus; .ci/peers fetches it");
+        return None;
+    };
+    let prometheus = Prometheus::start(&program);
+    data::writes().iter().for_each(|write| prometheus.remote.write(write));
+    Some(prometheus)
+}
+
+/// There is a list worth the name.
+#[test]
+fn the_list_holds_at_least_150_queries() {
+    assert!(queries().count() >= 150 || option_env!("DIFFERENTIAL_ONLY").is_some());
+}
+
+fn holds(wanted: &dyn Side, found: &dyn Side) {
+    let (asked, different) = compare(wanted, found);
+    println!("{asked} answers compared, {different} differ");
+    assert_eq!(different, 0, "of {asked} answers");
+}
+
+/// The whole way: remote write in, through the store, out of the HTTP API.
+#[test]
+fn labstat_answers_as_prometheus_does() {
+    let Some(prometheus) = prometheus() else { return };
+    let labstat = Labstat::start();
+    data::writes().iter().for_each(|write| labstat.remote.write(write));
+    let requests = compare_requests(&prometheus.remote, &labstat.remote);
+    holds(&prometheus.remote, &labstat.remote);
+    assert_eq!(requests, 0, "requests answered differently");
+}
+
+/// The engine by itself, over the data in memory: tells whether a difference is its own.
+#[test]
+fn the_engine_answers_as_prometheus_does() {
+    let Some(prometheus) = prometheus() else { return };
+    holds(&prometheus.remote, &InProcess::new(data::series()));
+}

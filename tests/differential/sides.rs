@@ -1,0 +1,260 @@
+//! Who is asked: a real Prometheus, labstat over HTTP, and its engine by itself.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use labstat_model::{Matcher, Series, TimeSeries, WriteRequest};
+use labstat_promql::{Engine, QueryOptions, Source, SourceError, Value};
+
+use crate::answer::{Answer, Pairs};
+use crate::http;
+
+/// When to evaluate.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum When {
+    Instant(i64),
+    Range { start_ms: i64, end_ms: i64, step_ms: i64 },
+}
+
+pub(crate) trait Side {
+    fn ask(&self, query: &str, when: When) -> Answer;
+}
+
+/// Anything that speaks the Prometheus API.
+pub(crate) struct Remote(pub(crate) SocketAddr);
+
+impl Remote {
+    pub(crate) fn write(&self, request: &WriteRequest) {
+        let body = labstat_wire::remote_write::encode(request).expect("the data fits");
+        let headers = [
+            ("Content-Type", "application/x-protobuf"),
+            ("Content-Encoding", "snappy"),
+            ("X-Prometheus-Remote-Write-Version", "0.1.0"),
+        ];
+        let response = http::send(self.0, "POST", "/api/v1/write", &headers, &body)
+            .expect("the write arrives");
+        let text = String::from_utf8_lossy(&response.body);
+        assert!(matches!(response.status, 200 | 204), "write refused: {} {text}", response.status);
+    }
+}
+
+impl Remote {
+    /// The status and the body of a request such as `GET /api/v1/labels`.
+    pub(crate) fn request(&self, method: &str, path: &str) -> (u16, serde_json::Value) {
+        let response = http::send(self.0, method, path, &[], b"").expect("an answer");
+        let text =
+            || serde_json::Value::String(String::from_utf8_lossy(&response.body).into_owned());
+        let json = serde_json::from_slice(&response.body).unwrap_or_else(|_| text());
+        (response.status, json)
+    }
+}
+
+fn seconds(ms: i64) -> String {
+    format!("{}.{:03}", ms / 1000, ms % 1000)
+}
+
+impl Side for Remote {
+    fn ask(&self, query: &str, when: When) -> Answer {
+        let mut form = vec![("query", query.to_owned())];
+        let path = match when {
+            When::Instant(time_ms) => {
+                form.push(("time", seconds(time_ms)));
+                "/api/v1/query"
+            }
+            When::Range { start_ms, end_ms, step_ms } => {
+                form.push(("start", seconds(start_ms)));
+                form.push(("end", seconds(end_ms)));
+                form.push(("step", seconds(step_ms)));
+                "/api/v1/query_range"
+            }
+        };
+        let headers = [("Content-Type", "application/x-www-form-urlencoded")];
+        let response = http::send(self.0, "POST", path, &headers, http::form(&form).as_bytes());
+        let response = response.expect("an answer");
+        Answer { status: Some(response.status), ..Answer::of_json(&response.body) }
+    }
+}
+
+/// The engine over the data in memory.
+pub(crate) struct InProcess {
+    engine: Engine,
+    series: Vec<Series>,
+}
+
+impl InProcess {
+    pub(crate) fn new(series: Vec<TimeSeries>) -> Self {
+        let column = |series: TimeSeries| {
+            let mut columns = Series::new(series.labels);
+            series.samples.iter().for_each(|sample| columns.push(sample.time_ms, sample.value));
+            columns
+        };
+        Self { engine: Engine::default(), series: series.into_iter().map(column).collect() }
+    }
+}
+
+impl Source for InProcess {
+    fn select(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<Series>, SourceError> {
+        let found = |series: &&Series| matchers.iter().all(|m| m.matches_labels(&series.labels));
+        let cut = |series: &Series| {
+            let mut part = Series::new(series.labels.clone());
+            series
+                .samples()
+                .filter(|sample| (start_ms..=end_ms).contains(&sample.time_ms))
+                .for_each(|sample| part.push(sample.time_ms, sample.value));
+            part
+        };
+        Ok(self.series.iter().filter(found).map(cut).collect())
+    }
+}
+
+fn pairs(labels: &labstat_model::Labels) -> Pairs {
+    labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+impl Side for InProcess {
+    fn ask(&self, query: &str, when: When) -> Answer {
+        let options = QueryOptions::default();
+        let result = match when {
+            When::Instant(time_ms) => self.engine.instant(self, query, time_ms, &options),
+            When::Range { start_ms, end_ms, step_ms } => {
+                self.engine.range(self, query, start_ms, end_ms, step_ms, &options)
+            }
+        };
+        let given = match result {
+            Ok(given) => given,
+            Err(error) => return Answer::failed(error.kind().as_str(), error.to_string()),
+        };
+        let mut answer = Answer::empty(String::new());
+        let kind = match given.value {
+            Value::Scalar(sample) => {
+                answer.series.push((Pairs::new(), vec![sample]));
+                "scalar"
+            }
+            Value::String { text, .. } => {
+                answer.text = text;
+                "string"
+            }
+            Value::Vector(vector) => {
+                let element = |e: &labstat_promql::VectorSample| (pairs(&e.labels), vec![e.sample]);
+                answer.series = vector.iter().map(element).collect();
+                "vector"
+            }
+            Value::Matrix(matrix) => {
+                let series = |s: &Series| (pairs(&s.labels), s.samples().collect());
+                answer.series = matrix.iter().map(series).collect();
+                "matrix"
+            }
+        };
+        answer.kind = Ok(kind.to_owned());
+        answer.warnings = given.warnings;
+        answer.infos = given.infos;
+        answer
+    }
+}
+
+/// A running aggregator, with an empty store of its own and nothing that would add to it.
+pub(crate) struct Labstat {
+    runtime: tokio::runtime::Runtime,
+    running: Option<labstat_aggregator::Running>,
+    pub(crate) remote: Remote,
+    _data: tempfile::TempDir,
+}
+
+impl Labstat {
+    pub(crate) fn start() -> Self {
+        let data = tempfile::tempdir().expect("a folder for the store");
+        let config = labstat_aggregator::Config {
+            listen: "127.0.0.1:0".parse().expect("an address"),
+            data_dir: data.path().to_owned(),
+            // The data is years old.
+            retention_ms: None,
+            rules: Vec::new(),
+            shipped_rules: false,
+            // Not within this test: silent nodes would become series.
+            presence_interval_ms: 3_600_000,
+            ..labstat_aggregator::Config::default()
+        };
+        let runtime = labstat_aggregator::runtime().expect("a runtime");
+        let clock = std::sync::Arc::new(labstat_model::SystemClock);
+        let started = runtime.block_on(labstat_aggregator::Aggregator::start(config, clock));
+        let running = started.expect("the aggregator starts");
+        let remote = Remote(running.addr());
+        Self { runtime, running: Some(running), remote, _data: data }
+    }
+}
+
+impl Drop for Labstat {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            let _ = self.runtime.block_on(running.shutdown());
+        }
+    }
+}
+
+/// A running Prometheus, stopped when dropped.
+pub(crate) struct Prometheus {
+    child: Child,
+    pub(crate) remote: Remote,
+    _data: tempfile::TempDir,
+}
+
+impl Prometheus {
+    /// The program that `.ci/peers` fetches, when it is there.
+    pub(crate) fn program(root: &Path) -> Option<PathBuf> {
+        let program = root.join("target/peers/bin/prometheus");
+        program.exists().then_some(program)
+    }
+
+    pub(crate) fn start(program: &Path) -> Self {
+        let data = tempfile::tempdir().expect("a folder for Prometheus");
+        let config = data.path().join("prometheus.yml");
+        std::fs::write(&config, "global:\n  evaluation_interval: 1m\n").expect("its configuration");
+        let mut child = Command::new(program)
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.tsdb.path={}", data.path().join("tsdb").display()))
+            .arg("--storage.tsdb.retention.time=100y")
+            .arg("--web.listen-address=127.0.0.1:0")
+            .arg("--web.enable-remote-write-receiver")
+            .arg("--enable-feature=promql-experimental-functions,promql-duration-expr")
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("Prometheus starts");
+        let mut log = BufReader::new(child.stderr.take().expect("its log"));
+        let mut addr = None;
+        let mut lines = String::new();
+        loop {
+            let mut line = String::new();
+            let read = log.read_line(&mut line).expect("its log is text");
+            assert!(read > 0, "Prometheus ended before it was ready:\n{lines}");
+            if line.contains("Listening on") {
+                let at =
+                    line.split("address=").nth(1).and_then(|rest| rest.split_whitespace().next());
+                addr = at.and_then(|at| at.trim_matches('"').parse().ok());
+            }
+            let ready = line.contains("Server is ready");
+            lines.push_str(&line);
+            if ready {
+                break;
+            }
+        }
+        // What it goes on to say must be read, or it blocks.
+        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+        let addr = addr.unwrap_or_else(|| panic!("no address in the log of Prometheus:\n{lines}"));
+        Self { child, remote: Remote(addr), _data: data }
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
