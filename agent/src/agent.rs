@@ -15,7 +15,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::config::{Config, UnknownCollector, duration_of, unknown_collector};
+use crate::config::{
+    Config, INTERVAL_MAX_MS, INTERVAL_MIN_MS, UnknownCollector, duration_of, unknown_collector,
+};
 use crate::crew::{Crew, Limits};
 use crate::findings::{Finding, chain};
 use crate::http::{self, Latest};
@@ -56,8 +58,8 @@ pub enum StartError {
     /// `only` and `exclude` leave nothing to run.
     #[error("no collector is left to run by `only` and `exclude`")]
     NoCollectors,
-    /// The interval is none.
-    #[error("the interval must be longer than 0")]
+    /// The interval is too short to be kept, or so long that series would seem to end.
+    #[error("the interval must be from 1s to 2m")]
     Interval,
     /// There is no such captured machine.
     #[error("failed to read the captured machine in {dir} (a folder made by labstat capture)")]
@@ -124,6 +126,9 @@ struct Shared {
 impl Agent {
     /// Starts an agent on the running tokio runtime; a current-thread one will do.
     pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
+        if !(INTERVAL_MIN_MS..=INTERVAL_MAX_MS).contains(&config.interval_ms) {
+            return Err(StartError::Interval);
+        }
         let host = host(&config, &clock)?;
         let entries = entries(&config, labstat_collect::registry())?;
         start_with(config, clock, &entries, host, Backoff::default()).await
@@ -138,9 +143,6 @@ pub(crate) async fn start_with(
     host: Arc<dyn Host>,
     backoff: Backoff,
 ) -> Result<Running, StartError> {
-    if config.interval_ms <= 0 {
-        return Err(StartError::Interval);
-    }
     let shared = Arc::new(Shared::default());
     let queue = Arc::new(Queue::default());
     let (stop, stopped) = watch::channel(false);
@@ -284,7 +286,7 @@ impl Rounds {
         let mut timeline = Timeline::new(interval_ms, start_ms);
         let mut told: Option<Pause> = None;
         let limits = Limits::of(self.interval);
-        self.crew.start_slow();
+        self.crew.start_slow(Instant::now());
         while !*stop.borrow() && stop.has_changed().is_ok() {
             match timeline.poll(self.clock.now_ms()) {
                 Next::Wait { wait_ms, because } => {

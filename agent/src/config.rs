@@ -17,10 +17,10 @@ use labstat_model::settings::{
 };
 
 /// The shortest interval: below it, reading the machine would show in what is read.
-const INTERVAL_MIN_MS: i64 = 1_000;
+pub(crate) const INTERVAL_MIN_MS: i64 = 1_000;
 
 /// The longest interval: a series counts as ended after five minutes without a sample.
-const INTERVAL_MAX_MS: i64 = 120_000;
+pub(crate) const INTERVAL_MAX_MS: i64 = 120_000;
 
 /// Where a URL without a path is taken to have its remote write receiver.
 const WRITE_PATH: &str = "/api/v1/write";

@@ -134,8 +134,7 @@ impl Crew {
 
     /// Starts the slow collectors that are due. Called ahead of the first round, so that what they
     /// find is not a round later than it must be.
-    pub(crate) fn start_slow(&mut self) {
-        let now = Instant::now();
+    pub(crate) fn start_slow(&mut self, now: Instant) {
         for at in 0..self.slots.len() {
             let Some(slot) = self.slots.get_mut(at) else { continue };
             let Some(every) = slot.every else { continue };
@@ -161,7 +160,7 @@ impl Crew {
         while let Ok(done) = self.done.try_recv() {
             self.take_in(done);
         }
-        self.start_slow();
+        self.start_slow(Instant::now());
         let deadline = Instant::now() + limits.round;
         for at in 0..self.slots.len() {
             self.run_fast(at, deadline, limits.collector).await;
@@ -169,7 +168,7 @@ impl Crew {
         while let Ok(done) = self.done.try_recv() {
             self.take_in(done);
         }
-        self.forget_old();
+        self.forget_old(Instant::now());
     }
 
     /// Runs every collector once, the slow ones too, waiting up to `limits.round` for all.
@@ -249,8 +248,8 @@ impl Crew {
         slot.idle = Some((collector, batch));
     }
 
-    fn forget_old(&mut self) {
-        let now = Instant::now();
+    /// Ends the samples of slow collectors that are no longer fresh.
+    fn forget_old(&mut self, now: Instant) {
         for slot in &mut self.slots {
             let Some(every) = slot.every else { continue };
             let fresh = every * FRESH_INTERVALS + FRESH_SLACK;
@@ -286,7 +285,7 @@ impl Slot {
     }
 
     fn hang(&mut self, now: Instant) {
-        let took = now - self.started;
+        let took = now.saturating_duration_since(self.started);
         self.hung = true;
         self.took = Some(took);
         self.fail(format!(
@@ -352,4 +351,108 @@ fn run(host: &dyn Host, job: Job) -> Done {
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use labstat_collect::RealHost;
+    use labstat_model::{Family, SystemClock};
+
+    use super::*;
+
+    static VALUE: Family = Family::gauge("demo", "A value.");
+    const EVERY: Duration = Duration::from_secs(300);
+
+    /// Works while the test does not hold this.
+    static DOOR: Mutex<()> = Mutex::new(());
+
+    struct Slow;
+
+    impl Collector for Slow {
+        fn collect(&mut self, _: &dyn Host, out: &mut Batch) -> Result<Status, CollectError> {
+            let _open = DOOR.lock().unwrap();
+            out.push(&VALUE, &[], 1.0);
+            Ok(Status::Collected)
+        }
+    }
+
+    static RUNS: AtomicUsize = AtomicUsize::new(0);
+
+    /// Works, then fails, panics, has nothing, and works again.
+    struct Moody;
+
+    impl Collector for Moody {
+        fn collect(&mut self, _: &dyn Host, out: &mut Batch) -> Result<Status, CollectError> {
+            out.push(&VALUE, &[], 1.0);
+            match RUNS.fetch_add(1, Ordering::SeqCst) {
+                1 => Err(CollectError::Limit { what: "moods", count: 2, max: 1 }),
+                2 => panic!("out of moods"),
+                3 => {
+                    out.clear();
+                    Ok(Status::Absent)
+                }
+                _ => Ok(Status::Collected),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn every_outcome_is_told_and_a_failed_run_gives_nothing() {
+        let entry =
+            Entry { name: "moody", job: "node", pace: Pace::Fast, make: |_| Box::new(Moody) };
+        let host = Arc::new(RealHost::new(Arc::new(SystemClock)));
+        let mut crew = Crew::new(&[entry], Options::default(), None, host);
+        let failed = |reason: &str| Outcome::Failed { reason: reason.to_owned() };
+        for wanted in [
+            (1, Outcome::Collected { samples: 1 }),
+            (0, failed("moods: 2 is over the limit of 1")),
+            (0, failed("the collector panicked: out of moods")),
+            (0, Outcome::Absent),
+            (1, Outcome::Collected { samples: 1 }),
+        ] {
+            crew.run_round(Limits { collector: EVERY, round: EVERY }).await;
+            assert_eq!(result(&crew), wanted);
+        }
+    }
+
+    fn result(crew: &Crew) -> (usize, Outcome) {
+        let (samples, finding) = crew.results().next().unwrap();
+        (samples.len(), finding.outcome)
+    }
+
+    #[tokio::test]
+    async fn slow_samples_last_three_intervals_and_a_run_that_hangs_is_told() {
+        let entry =
+            Entry { name: "slow", job: "node", pace: Pace::Slow(EVERY), make: |_| Box::new(Slow) };
+        let host = Arc::new(RealHost::new(Arc::new(SystemClock)));
+        let mut crew = Crew::new(&[entry], Options::default(), None, host);
+        let limits = Limits { collector: EVERY, round: EVERY };
+        crew.run_once(limits).await;
+        assert_eq!(result(&crew), (1, Outcome::Collected { samples: 1 }));
+
+        let shut = DOOR.lock().unwrap();
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        crew.start_slow(start + EVERY - second);
+        assert!(crew.slots[0].idle.is_some(), "not due yet");
+        crew.start_slow(start + EVERY + second);
+        assert!(crew.slots[0].idle.is_none(), "due");
+        crew.start_slow(start + EVERY + SLOW_TIME_MAX);
+        assert_eq!(result(&crew).1, Outcome::Collected { samples: 1 }, "still patient");
+        crew.start_slow(start + EVERY + SLOW_TIME_MAX + 2 * second);
+        let reason = "no answer for 601 s; it is not started again until then".to_owned();
+        assert_eq!(result(&crew), (1, Outcome::Failed { reason }), "what it gave is still fresh");
+        crew.forget_old(start + 3 * EVERY);
+        assert_eq!(result(&crew).0, 1);
+        crew.forget_old(start + 3 * EVERY + FRESH_SLACK + second);
+        assert_eq!(result(&crew).0, 0);
+
+        drop(shut);
+        let done = crew.done.recv().await.unwrap();
+        crew.take_in(done);
+        assert_eq!(result(&crew), (1, Outcome::Collected { samples: 1 }), "taken back");
+    }
 }

@@ -142,7 +142,7 @@ pub fn compress(bytes: &[u8]) -> Result<Vec<u8>, EncodeError> {
 }
 
 /// The content of a snappy block that this program made itself, such as one kept on disk. For
-/// blocks from outside see [`decode`](super::decode), which bounds what they may cost.
+/// blocks from outside see [`decode`](super::decode()), which bounds what they may cost.
 pub fn decompress(block: &[u8]) -> Result<Vec<u8>, EncodeError> {
     snap::raw::Decoder::new()
         .decompress_vec(block)

@@ -1,7 +1,7 @@
 //! Prometheus remote write 1.0: a protobuf `WriteRequest`, compressed as one snappy block.
 //!
-//! - [`decode`] takes a request's body and gives what it carries, see [`Decoded`].
-//! - [`encode`] makes a body of a [`WriteRequest`](labstat_model::WriteRequest); [`Message`]
+//! - [`decode()`] takes a request's body and gives what it carries, see [`Decoded`].
+//! - [`encode()`] makes a body of a [`WriteRequest`](labstat_model::WriteRequest); [`Message`]
 //!   makes one straight from batches, without an owned string per sample.
 //!
 //! ```text
