@@ -15,7 +15,7 @@ use labstat_alerts::notify::ReceiverConfig;
 use labstat_model::duration;
 pub use labstat_model::settings::Problem;
 use labstat_model::settings::{
-    self, Problems, Section, boolean, count, duration_within, path, paths, text, url,
+    self, Problems, Section, boolean, count, duration_within, path, paths, size_within, text, url,
 };
 
 /// The port that spells LABS on a phone's keypad.
@@ -30,6 +30,9 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// How long samples are kept, in milliseconds; `None` keeps them for ever.
     pub retention_ms: Option<i64>,
+    /// Bytes that the store's database may grow to; `None` is for as much as the disk has. When
+    /// they are used up, writes are refused for now (507) and senders keep what they have.
+    pub size_max_bytes: Option<u64>,
     /// The file whose first line is the bearer token that every request must carry.
     pub token_file: Option<PathBuf>,
     /// The address under which people reach this aggregator, for links in notifications.
@@ -46,6 +49,9 @@ pub struct Config {
     /// Bounds on what requests may cost.
     pub limits: Limits,
 }
+
+/// The least bound on the database's size: below it, not even a day of one node fits.
+const SIZE_MIN_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Bounds on what requests may cost; the defaults suit a small machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +76,7 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)),
             data_dir: PathBuf::from("/var/lib/labstat"),
             retention_ms: Some(365 * 86_400_000),
+            size_max_bytes: None,
             token_file: None,
             external_url: None,
             rules: vec![PathBuf::from(crate::alerting::RULES_DIR)],
@@ -121,6 +128,9 @@ impl Config {
         root.take("data", problems, &mut self.data_dir, path);
         root.take("retention", problems, &mut self.retention_ms, |value| {
             parse_retention(text(value)?).map_err(|error| error.to_string())
+        });
+        root.take("size_max", problems, &mut self.size_max_bytes, |value| {
+            size_within(value, SIZE_MIN_BYTES, 1 << 50).map(Some)
         });
         root.take("token_file", problems, &mut self.token_file, |value| path(value).map(Some));
         root.take("external_url", problems, &mut self.external_url, |value| url(value).map(Some));
@@ -247,7 +257,7 @@ mod tests {
     #[test]
     fn what_is_said_is_taken_and_the_rest_stays_as_in_the_base() {
         let text = "listen = \"[::1]:0\"\nretention = \"forever\"\ntoken_file = \"/t\"\n\
-                    presence_interval = \"1m\"\nexternal_url = \"https://lab.example/\"\n\
+                    size_max = \"2GiB\"\npresence_interval = \"1m\"\nexternal_url = \"https://lab.example/\"\n\
                     [rules]\npaths = [\"/a\", \"/b\"]\nshipped = false\n\
                     [limits]\nquery_timeout = \"30s\"\n";
         let base = Config { data_dir: PathBuf::from("/mine"), ..Config::default() };
@@ -258,6 +268,7 @@ mod tests {
         assert_eq!(config.token_file.as_deref(), Some(Path::new("/t")));
         assert_eq!(config.external_url.as_deref(), Some("https://lab.example"));
         assert_eq!(config.rules, [PathBuf::from("/a"), PathBuf::from("/b")]);
+        assert_eq!(config.size_max_bytes, Some(2 << 30));
         assert!(!config.shipped_rules);
         assert_eq!(config.presence_interval_ms, 60_000);
         assert_eq!(config.limits, Limits { query_timeout_ms: 30_000, ..Limits::default() });

@@ -10,12 +10,16 @@
 //! odd millisecond. What was delivered late then stands between the zeros: the node ran, and was
 //! not heard at the time; both are true.
 //!
-//! A node is forgotten when the last sample of its `up` is a stale marker (its sender says that
-//! the series has ended on purpose), or when somebody asks for it.
+//! When the last sample of an `up` is a stale marker, its sender has ended the series on purpose.
+//! From a scraper that means that the target was taken out of its configuration, so the job is
+//! forgotten, and with its last job the node. A labstat agent ends all its series when it stops,
+//! as it does when its machine is shut down: that is silence like any other and will be told. One
+//! that ends a single job while others go on has lost a source for good, and the job is forgotten.
+//! Any node is forgotten when somebody asks for it.
 //!
 //! Pure: time and writes come in, writes go out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use labstat_model::{
     Labels, METRIC_NAME, Sample, TimeSeries, WriteRequest, is_stale, stale_marker,
@@ -47,6 +51,9 @@ const SILENCE_UNKNOWN_MS: i64 = 300_000;
 /// The longest silence that is waited for, whatever the interval.
 const SILENCE_MAX_MS: i64 = 3_600_000;
 
+/// The series by which a labstat agent is known.
+const AGENT_METRIC: &str = "labstat_collector_outcome";
+
 /// All nodes ever heard and not forgotten.
 #[derive(Debug)]
 pub(crate) struct Presence {
@@ -64,6 +71,8 @@ struct Node {
     newest_ms: i64,
     intervals_ms: Vec<i64>,
     down: bool,
+    /// Whether a labstat agent sends for it.
+    agent: bool,
 }
 
 /// One job of a node.
@@ -103,6 +112,7 @@ struct Heard {
     /// A series goes on: its last sample is a value.
     live: bool,
     up: Option<Up>,
+    agent: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,9 +147,18 @@ impl Presence {
     /// zeros for those who are back and send no `up` of their own.
     pub(crate) fn observe(&mut self, request: &WriteRequest, now_ms: i64) -> WriteRequest {
         let mut ends = WriteRequest::default();
-        for ((instance, job), heard) in gather(request) {
+        let all = gather(request);
+        let live: BTreeSet<&str> = all
+            .iter()
+            .filter(|(_, heard)| heard.live)
+            .map(|((instance, _), _)| *instance)
+            .collect();
+        for ((instance, job), heard) in all {
             if heard.up == Some(Up::Ended) {
-                self.forget_job(instance, job);
+                let agent = self.nodes.get(instance).is_some_and(|node| node.agent);
+                if !agent || live.contains(instance) {
+                    self.forget_job(instance, job);
+                }
             } else if heard.live {
                 let ended = self.hear(instance, job, &heard, now_ms);
                 ends.series.extend(ended.then(|| up(instance, job, now_ms, stale_marker())));
@@ -161,9 +180,11 @@ impl Presence {
                 newest_ms: i64::MIN,
                 intervals_ms: Vec::new(),
                 down: false,
+                agent: false,
             }
         });
         node.heard_ms = now_ms;
+        node.agent |= heard.agent;
         self.changed |= node.down;
         node.down = false;
         if let Some(newest_ms) = heard.newest_ms {
@@ -304,6 +325,7 @@ impl Heard {
         if !ended {
             self.newest_ms = self.newest_ms.max(Some(newest.time_ms));
         }
+        self.agent |= name == AGENT_METRIC;
         if name == "up" {
             self.up = Some(if ended { Up::Ended } else { Up::Live });
         }
@@ -396,6 +418,22 @@ mod tests {
         presence.observe(&write(end), 60_000);
         assert!(presence.nodes().is_empty());
         assert!(presence.tick(1_000_000).series.is_empty());
+    }
+
+    #[test]
+    fn an_agent_that_stops_is_silent_and_one_that_loses_a_job_is_not() {
+        let mut presence = Presence::restore(None, 0);
+        for time_ms in (0..=100_000).step_by(10_000) {
+            let jobs = ["node", "ceph"].map(|job| series("up", job, time_ms, 1.0));
+            let outcome = series(AGENT_METRIC, "node", time_ms, 1.0);
+            presence.observe(&write(jobs.into_iter().chain([outcome]).collect()), time_ms);
+        }
+        let stale = stale_marker();
+        let lost = vec![series("up", "ceph", 110_000, stale), series("up", "node", 110_000, 1.0)];
+        presence.observe(&write(lost), 110_000);
+        assert_eq!(presence.node("vertex").unwrap().jobs, ["node"]);
+        presence.observe(&write(vec![series("up", "node", 120_000, stale)]), 120_000);
+        assert_eq!(presence.tick(160_000).series, [up("vertex", "node", 160_001, 0.0)]);
     }
 
     #[test]

@@ -311,6 +311,7 @@ async fn open_store(
     let dir = config.data_dir.clone();
     let options = Options {
         retention_ms: config.retention_ms,
+        size_max_bytes: config.size_max_bytes,
         read_samples_max: config.limits.query_samples_max,
         ..Options::new(clock)
     };

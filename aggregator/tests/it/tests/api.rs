@@ -209,3 +209,36 @@ fn a_query_over_its_bounds_fails_and_says_so() {
     assert_eq!(json["status"], "error");
     assert!(json["error"].as_str().unwrap().contains("samples"), "{json}");
 }
+
+/// A query that takes hours: a count over five million counts over a million points each.
+const ENDLESS: &str = "count_over_time(count_over_time(vector(1)[1000000s:1s])[5000000s:1s])";
+
+#[test]
+fn a_query_that_takes_too_long_is_503_timeout() {
+    let server = Server::start();
+    let path = format!("/api/v1/query?query={}&timeout=200ms", encode(ENDLESS));
+    let (status, kind, _) = error(&server, &path);
+    assert_eq!((status, kind.as_str()), (503, "timeout"));
+}
+
+#[test]
+fn a_query_stops_when_whoever_asked_hangs_up() {
+    let server = Server::with(
+        |config| config.limits.queries_max = 1,
+        std::sync::Arc::new(labstat_model::SystemClock),
+    );
+    let mut asking = std::net::TcpStream::connect(server.running().addr()).unwrap();
+    let request =
+        format!("GET /api/v1/query?query={} HTTP/1.1\r\nHost: localhost\r\n\r\n", encode(ENDLESS));
+    std::io::Write::write_all(&mut asking, request.as_bytes()).unwrap();
+    // It has the only place as soon as another has to wait for it in vain.
+    crate::tests::support::eventually("the query runs", || {
+        let answer = server.get("/api/v1/query?query=1&timeout=50ms");
+        if answer.status == 503 { Ok(()) } else { Err(answer.text()) }
+    });
+    drop(asking);
+    // Waits for the place, which is free long before the endless query would end or time out.
+    let started = std::time::Instant::now();
+    assert_eq!(server.get("/api/v1/query?query=1").status, 200);
+    assert!(started.elapsed() < std::time::Duration::from_secs(30));
+}

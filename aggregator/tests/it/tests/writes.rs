@@ -136,6 +136,37 @@ fn two_writers_at_once_lose_nothing() {
     assert_eq!(server.query("count(round)", "49")[0]["value"][1], json!("2"));
 }
 
+/// A bound on the database's size is met as a full disk is: by SQLite, in the middle of a write.
+#[test]
+fn a_full_disk_is_507_and_what_was_acknowledged_stays() {
+    let clock = Arc::new(ManualClock::new(1_700_000_000_000));
+    let server = Server::with(|config| config.size_max_bytes = Some(400 * 1024), clock);
+    let mut acknowledged = 0_u32;
+    let refused = loop {
+        let labels = |at: u32| format!("{acknowledged}-{at}-{}", "x".repeat(200));
+        let series: Vec<_> = (0..100)
+            .map(|at| series(&[("__name__", "big"), ("n", &labels(at))], &[(1_000, 1.0)]))
+            .collect();
+        let request = WriteRequest { series, metadata: Vec::new() };
+        let answer = server.write_body(&remote_write::encode(&request).unwrap());
+        if answer.status != 204 {
+            break answer;
+        }
+        acknowledged += 100;
+        assert!(acknowledged < 100_000, "the bound must be met");
+    };
+    assert_eq!(refused.status, 507, "{}", refused.text());
+    assert_ne!(refused.header("retry-after"), "", "a sender must come back");
+    assert!(acknowledged > 0);
+    let count = server.query("count(big)", "1")[0]["value"][1].clone();
+    assert_eq!(count, json!(acknowledged.to_string()), "reads still work");
+    let metrics = server.get("/metrics").text();
+    assert!(
+        metrics.contains("labstat_ingest_failed_writes_total{reason=\"full\"} 1\n"),
+        "{metrics}"
+    );
+}
+
 #[test]
 fn metadata_is_kept_and_told() {
     let server = Server::start();
