@@ -8,6 +8,7 @@ use std::sync::Arc;
 use labstat_agent::{Agent as Service, Config, Finding, Outcome};
 use labstat_model::{Clock, SystemClock, duration};
 
+use crate::aggregator;
 use crate::failure::Failure;
 use crate::output;
 use crate::places;
@@ -29,11 +30,11 @@ The aggregator may be any receiver of Prometheus remote write. While it is away,
 the state folder and are delivered later.")]
 pub(crate) struct Agent {
     /// Where to ship: an aggregator, or any remote write receiver
-    #[arg(long, value_name = "URL", env = "LABSTAT_AGGREGATOR")]
+    #[arg(long, value_name = "URL", env = "LABSTAT_AGGREGATOR", hide_env_values = true)]
     aggregator: Option<String>,
 
     /// File with the bearer token that the receiver wants
-    #[arg(long, value_name = "FILE", env = "LABSTAT_TOKEN_FILE")]
+    #[arg(long, value_name = "FILE", env = "LABSTAT_TOKEN_FILE", hide_env_values = true)]
     token_file: Option<PathBuf>,
 
     /// Certificates (PEM) to trust in place of the system's
@@ -49,7 +50,7 @@ pub(crate) struct Agent {
     state: Option<PathBuf>,
 
     /// Address of the agent's own /metrics
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = aggregator::listen)]
     listen: Option<SocketAddr>,
 
     /// Name of this node [default: the host's]

@@ -26,15 +26,15 @@ Examples:
 On loopback it needs no token; on any other address it refuses to start without one.")]
 pub(crate) struct Aggregator {
     /// Address to answer on [default: 127.0.0.1:5227]
-    #[arg(long, value_name = "ADDR", env = "LABSTAT_LISTEN", value_parser = listen)]
+    #[arg(long, value_name = "ADDR", env = "LABSTAT_LISTEN", hide_env_values = true, value_parser = listen)]
     listen: Option<SocketAddr>,
 
     /// Folder of the history [default: the state folder of this user]
-    #[arg(long, value_name = "DIR", env = "LABSTAT_DATA")]
+    #[arg(long, value_name = "DIR", env = "LABSTAT_DATA", hide_env_values = true)]
     data: Option<PathBuf>,
 
     /// How long samples are kept: 90d, 1y, forever [default: 1y]
-    #[arg(long, value_name = "TIME", env = "LABSTAT_RETENTION", value_parser = retention)]
+    #[arg(long, value_name = "TIME", env = "LABSTAT_RETENTION", hide_env_values = true, value_parser = retention)]
     retention: Option<Retention>,
 
     /// Rule file, or folder of rule files; may be given more than once
@@ -42,7 +42,7 @@ pub(crate) struct Aggregator {
     rules: Vec<PathBuf>,
 
     /// File with the bearer token that every request must carry
-    #[arg(long, value_name = "FILE", env = "LABSTAT_TOKEN_FILE")]
+    #[arg(long, value_name = "FILE", env = "LABSTAT_TOKEN_FILE", hide_env_values = true)]
     token_file: Option<PathBuf>,
 
     /// Configuration file; what is given here wins over it

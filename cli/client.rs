@@ -37,11 +37,11 @@ const REASON_LEN_MAX: usize = 300;
 #[command(next_help_heading = "Server")]
 pub(crate) struct ServerArgs {
     /// The aggregator to ask (any server with the Prometheus API will do)
-    #[arg(long, value_name = "URL", env = "LABSTAT_SERVER", default_value = DEFAULT_SERVER)]
+    #[arg(long, value_name = "URL", env = "LABSTAT_SERVER", hide_env_values = true, default_value = DEFAULT_SERVER)]
     pub(crate) server: String,
 
     /// File that holds the bearer token, where the server wants one
-    #[arg(long, value_name = "FILE", env = "LABSTAT_TOKEN_FILE")]
+    #[arg(long, value_name = "FILE", env = "LABSTAT_TOKEN_FILE", hide_env_values = true)]
     pub(crate) token_file: Option<PathBuf>,
 }
 

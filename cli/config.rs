@@ -12,6 +12,7 @@ use crate::settings;
 
 /// Checks configuration files
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  labstat config check /etc/labstat/agent.toml")]
 pub(crate) struct Config {
     #[command(subcommand)]
     command: ConfigCommand,

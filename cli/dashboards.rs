@@ -11,6 +11,7 @@ use crate::output;
 
 /// Brings labstat's dashboards to Grafana
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  labstat dashboards export /etc/grafana")]
 pub(crate) struct Dashboards {
     #[command(subcommand)]
     command: DashboardsCommand,
@@ -36,7 +37,7 @@ struct Export {
     dir: PathBuf,
 
     /// The aggregator's URL as Grafana reaches it
-    #[arg(long, value_name = "URL", env = "LABSTAT_SERVER", default_value = DEFAULT_SERVER)]
+    #[arg(long, value_name = "URL", env = "LABSTAT_SERVER", hide_env_values = true, default_value = DEFAULT_SERVER)]
     server: String,
 }
 

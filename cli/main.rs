@@ -64,7 +64,7 @@ Exit status: 0 done, 1 failed or something is wrong, 2 wrong usage."
 )]
 struct Cli {
     /// Say more on standard error: -v what is done, -vv how (RUST_LOG says it more finely)
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, display_order = 900, action = clap::ArgAction::Count)]
     verbose: u8,
 
     #[command(subcommand)]

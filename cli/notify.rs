@@ -19,6 +19,7 @@ use crate::settings;
 
 /// Tries out receivers of alerts
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  labstat notify test phone")]
 pub(crate) struct Notify {
     #[command(subcommand)]
     command: NotifyCommand,

@@ -12,6 +12,7 @@ use crate::view::count;
 
 /// Checks alert and recording rules
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  labstat rules check /etc/labstat/rules.d")]
 pub(crate) struct Rules {
     #[command(subcommand)]
     command: RulesCommand,
