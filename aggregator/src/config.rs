@@ -285,6 +285,25 @@ mod tests {
         assert_eq!(lines, [4, 7, 10], "{:#?}", Config::check(&twice));
     }
 
+    /// The documented file says the defaults, and every key that it shows is one.
+    #[test]
+    fn the_documented_file_is_the_default() {
+        let documented = include_str!("../../docs/aggregator.toml");
+        let config = Config::parse(documented).unwrap();
+        assert_eq!(format!("{config:?}"), format!("{:?}", Config::default()));
+        let shown: Vec<&str> = documented
+            .lines()
+            .map(|line| match line.strip_prefix('#') {
+                Some(shown) if !shown.starts_with(' ') => shown,
+                _ => line,
+            })
+            .collect();
+        let config = Config::parse(&shown.join("\n")).unwrap();
+        assert_eq!(config.limits, Limits::default());
+        assert_eq!(config.receivers.len(), 3);
+        assert_eq!(config.presence_interval_ms, Config::default().presence_interval_ms);
+    }
+
     #[test]
     fn addresses_are_read_as_people_write_them() {
         for (text, addr) in [
