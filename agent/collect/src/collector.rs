@@ -1,6 +1,6 @@
 //! What a collector is, and how one run of it can end.
 
-use std::borrow::Cow;
+use std::error::Error;
 use std::io;
 use std::time::Duration;
 
@@ -76,12 +76,13 @@ pub enum CollectError {
         cause: RunError,
     },
     /// The input was had but is not what the parser knows.
-    #[error("failed to parse {what}: {reason}")]
+    #[error("{what} makes no sense")]
     Parse {
         /// The file or the command it came from.
-        what: Cow<'static, str>,
+        what: &'static str,
         /// Where and what.
-        reason: String,
+        #[source]
+        cause: Box<dyn Error + Send + Sync>,
     },
     /// The input is larger than any host we know of; refuse it rather than grow.
     #[error("{what}: {count} is over the limit of {max}")]
@@ -102,8 +103,11 @@ impl CollectError {
     }
 
     /// A [`Parse`](Self::Parse) error, shaped for `map_err`.
-    pub(crate) fn parse<E: std::fmt::Display>(what: &'static str) -> impl FnOnce(E) -> Self {
-        move |error| Self::Parse { what: Cow::Borrowed(what), reason: error.to_string() }
+    pub(crate) fn parse<E>(what: &'static str) -> impl FnOnce(E) -> Self
+    where
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        move |cause| Self::Parse { what, cause: cause.into() }
     }
 }
 

@@ -408,9 +408,9 @@ impl Collector for Numbers {
             let mut fields = fields_of(trimmed(&self.bytes));
             for family in *families {
                 let field = fields.next().unwrap_or_default();
-                let value = number(field).ok_or_else(|| CollectError::Parse {
-                    what: (*path).into(),
-                    reason: format!("not a number: {:?}", String::from_utf8_lossy(field)),
+                let value = number(field).ok_or_else(|| {
+                    let found = String::from_utf8_lossy(field);
+                    CollectError::parse(path)(format!("not a number: {found:?}"))
                 })?;
                 if let Some(family) = family {
                     out.push(family, &[], value as f64);

@@ -163,7 +163,7 @@ impl Recorder<'_> {
     /// What is not there needs no note.
     fn note_error(&self, path: &str, error: &io::Error) {
         if error.kind() != io::ErrorKind::NotFound
-            && let Some(code) = error.raw_os_error()
+            && let Some(code) = code_of(error)
         {
             self.notes().errors.insert(path.to_owned(), code);
         }
@@ -255,7 +255,10 @@ impl Host for Recorder<'_> {
         for (point, result) in mount_points.iter().zip(&results) {
             let value = match result {
                 Ok(size) => size_json(size),
-                Err(error) => json!(error.raw_os_error().unwrap_or(TIMED_OUT)),
+                Err(error) => match code_of(error) {
+                    Some(code) => json!(code),
+                    None => continue,
+                },
             };
             notes.sizes.insert(point.clone(), value);
         }
@@ -276,7 +279,8 @@ impl Host for Recorder<'_> {
                 let file = format!("/{}/{}", socket_dir(path), request_name(request));
                 self.notes().files.insert(file, answer.clone());
             }
-            Err(error) => self.note_error(path, error),
+            // One request may fail and the next be answered.
+            Err(error) => self.note_error(&format!("{path} {}", request_name(request)), error),
         }
         result
     }
@@ -296,8 +300,18 @@ impl Host for Recorder<'_> {
     }
 }
 
-/// The error number of a call that did not come back in time.
-const TIMED_OUT: i32 = rustix::io::Errno::TIMEDOUT.raw_os_error();
+/// The number that stands for an error in the capture; our own bounds have those the kernel would
+/// give. An error that only says that a capture does not know has none.
+fn code_of(error: &io::Error) -> Option<i32> {
+    use rustix::io::Errno;
+
+    error.raw_os_error().or(match error.kind() {
+        io::ErrorKind::TimedOut => Some(Errno::TIMEDOUT.raw_os_error()),
+        io::ErrorKind::FileTooLarge => Some(Errno::FBIG.raw_os_error()),
+        io::ErrorKind::InvalidInput => Some(Errno::INVAL.raw_os_error()),
+        _ => None,
+    })
+}
 
 impl Notes {
     fn write(mut self, dir: &Path, now_ms: i64) -> Result<CaptureReport, CaptureError> {

@@ -11,7 +11,7 @@
 //!   lies in the tree, if it is a real one.
 //! - `statvfs.json`: mount point to sizes, or to an error number.
 //! - `errors.json`: path to the error number that reading it gave (a file without rights, a sensor
-//!   that is off).
+//!   that is off); for a socket also path, space and REQUEST.
 //! - `host.json`: the time of the capture (`now_ms`) and the `uname`. Without it the time is the
 //!   clock's and the names are those of `proc/sys/kernel`.
 //!
@@ -160,6 +160,7 @@ impl Host for ReplayHost {
         deadline: Duration,
     ) -> io::Result<Vec<u8>> {
         self.recorded_error(path)?;
+        self.recorded_error(&format!("{path} {}", request_name(request)))?;
         match self.recorded_file(&socket_dir(path), &request_name(request)) {
             Err(error) if super::super::collector::is_absent(&error) => {}
             answer => return answer,

@@ -11,7 +11,6 @@
 
 mod samples;
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use labstat_model::{Batch, Family};
@@ -155,10 +154,7 @@ impl Smartctl {
                 }
                 Ok(output) => match json(&output) {
                     Ok(report) => return Ok(Some(devices(&report, how))),
-                    Err(reason) => {
-                        let what = Cow::Borrowed("smartctl --scan");
-                        failure = Some(CollectError::Parse { what, reason });
-                    }
+                    Err(error) => failure = Some(CollectError::parse("smartctl --scan")(error)),
                 },
             }
         }
@@ -247,14 +243,11 @@ fn millis(duration: Duration) -> i64 {
 
 /// The report in a command's output. Firmware puts bytes into it that are not UTF-8; they become
 /// U+FFFD, the rest counts.
-fn json(output: &Output) -> Result<Report, String> {
+fn json(output: &Output) -> Result<Report, serde_json::Error> {
     let text = String::from_utf8_lossy(&output.stdout);
-    let checked: Result<serde_json::Map<String, serde_json::Value>, _> =
-        serde_json::from_str(&text);
-    match checked {
-        Ok(_) => Ok(smartctl::parse(text.as_bytes())),
-        Err(error) => Err(error.to_string()),
-    }
+    // The parser takes texts too and never fails; here only a whole JSON object will do.
+    let _: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text)?;
+    Ok(smartctl::parse(text.as_bytes()))
 }
 
 /// What the search found. Without opening a disk smartctl calls all SATA disks `scsi`: then it had

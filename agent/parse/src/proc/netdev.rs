@@ -13,13 +13,11 @@ pub struct Interface<'a> {
     pub counters: [u64; 16],
 }
 
-/// Lines of headings.
-const HEAD_LINES: usize = 2;
-
 /// The interfaces in the order of the file.
 pub fn parse(bytes: &[u8]) -> impl Iterator<Item = Result<Interface<'_>, ParseError>> {
     lines(bytes)
-        .skip_while(|(at, _)| *at <= HEAD_LINES)
+        // The two lines of headings are the only ones with bars.
+        .filter(|(_, text)| !text.contains(&b'|'))
         .map(|(at, text)| interface(text).ok_or_else(|| bad("net/dev", at, text)))
 }
 
