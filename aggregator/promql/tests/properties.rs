@@ -188,11 +188,11 @@ fn at(value: &Value, time_ms: i64) -> Vec<(Labels, f64)> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// A range query is the instant query at each of its steps. `end()` and `start()` differ by
-    /// meaning, so the query has none.
+    /// A range query is the instant query at each of its steps, except for `end()`, which is
+    /// another time by meaning.
     #[test]
     fn a_range_is_its_instants(memory in memory(), query in query()) {
-        prop_assume!(!query.contains("end()"));
+        let query = query.replace("end()", "300");
         let Ok(whole) = range(&memory, &query) else { return Ok(()) };
         for time in (0..=END_MS / STEP_MS).map(|step| step * STEP_MS) {
             let one = instant(&memory, &query, time);

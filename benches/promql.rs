@@ -1,0 +1,85 @@
+//! How fast queries are evaluated, the store left out.
+//!
+//! `cargo bench --bench promql`. A thousand series of six hours, a sample every ten seconds, asked
+//! for a panel's worth of points; the milliseconds are the best of a few runs on one core.
+
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+#![expect(clippy::unwrap_used, reason = "a benchmark that fails may stop")]
+#![expect(clippy::cast_precision_loss, reason = "the counts are small")]
+
+use std::time::{Duration, Instant};
+
+use labstat_model::{Labels, Matcher, Series};
+use labstat_promql::{Engine, QueryOptions, Source, SourceError};
+
+const NODES: usize = 50;
+const DEVICES: usize = 20;
+const SAMPLES: i64 = 2_160;
+const INTERVAL_MS: i64 = 10_000;
+const START_MS: i64 = 1_700_006_400_000;
+const STEPS: i64 = 720;
+const RUNS: usize = 3;
+
+struct Memory(Vec<Series>);
+
+impl Source for Memory {
+    fn select(&self, matchers: &[Matcher], _: i64, _: i64) -> Result<Vec<Series>, SourceError> {
+        let found = |series: &&Series| matchers.iter().all(|m| m.matches_labels(&series.labels));
+        Ok(self.0.iter().filter(found).cloned().collect())
+    }
+}
+
+fn memory() -> Memory {
+    let mut series = Vec::new();
+    for node in 0..NODES {
+        for device in 0..DEVICES {
+            let (node_name, device_name) = (format!("node{node:02}"), format!("sd{device:02}"));
+            let labels = [
+                ("__name__", "disk_read_bytes_total"),
+                ("device", device_name.as_str()),
+                ("instance", node_name.as_str()),
+                ("job", "node"),
+            ];
+            let mut one = Series::new(Labels::new(labels));
+            for at in 0..SAMPLES {
+                let value = (at * 4096 * (1 + device as i64)) as f64;
+                one.push(START_MS + at * INTERVAL_MS, value);
+            }
+            series.push(one);
+        }
+    }
+    series.sort_by(|a, b| a.labels.cmp(&b.labels));
+    Memory(series)
+}
+
+fn best(engine: &Engine, memory: &Memory, query: &str) -> Duration {
+    let end = START_MS + (SAMPLES - 1) * INTERVAL_MS;
+    let step = SAMPLES * INTERVAL_MS / STEPS;
+    let run = |_| {
+        let start = Instant::now();
+        engine.range(memory, query, START_MS, end, step, &QueryOptions::default()).unwrap();
+        start.elapsed()
+    };
+    (0..RUNS).map(run).min().unwrap()
+}
+
+fn main() {
+    let (engine, memory) = (Engine::default(), memory());
+    let (series, samples) = (memory.0.len(), memory.0.iter().map(Series::len).sum::<usize>());
+    println!("{series} series, {samples} samples, {STEPS} steps");
+    for query in [
+        "disk_read_bytes_total",
+        "sum by (instance) (disk_read_bytes_total)",
+        "rate(disk_read_bytes_total[5m])",
+        "sum by (instance) (rate(disk_read_bytes_total[5m]))",
+        "avg_over_time(disk_read_bytes_total[1h])",
+        "topk(5, rate(disk_read_bytes_total[5m]))",
+        "disk_read_bytes_total / on(instance, device) disk_read_bytes_total",
+        "disk_read_bytes_total / on(instance) group_left sum by (instance) (disk_read_bytes_total)",
+        "max_over_time(rate(disk_read_bytes_total[5m])[30m:1m])",
+        "quantile(0.9, disk_read_bytes_total)",
+    ] {
+        let took = best(&engine, &memory, query);
+        println!("{:9.1} ms  {query}", took.as_secs_f64() * 1000.0);
+    }
+}
