@@ -30,7 +30,7 @@ pub(crate) struct Net {
 /// Interfaces that come and go with guests; their numbers are their guests'.
 const GUEST_PREFIXES: [&str; 6] = ["veth", "tap", "fwbr", "fwpr", "fwln", "vnet"];
 
-const QUESTIONS: &Questions = &[
+pub(crate) const QUESTIONS: &Questions = &[
     ("up", "node_network_up"),
     ("speed", "node_network_speed_bytes"),
     ("received", "rate(node_network_receive_bytes_total[5m])"),

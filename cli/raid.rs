@@ -26,7 +26,7 @@ pub(crate) const QUESTIONS: &Questions = &[
     ("wanted", "node_md_disks_required"),
     ("blocks", "node_md_blocks"),
     ("synced", "node_md_blocks_synced"),
-    ("info", "labstat_md_info"),
+    ("members", "labstat_md_member_info"),
 ];
 
 /// Bytes of the blocks in which the kernel counts an array.
@@ -62,7 +62,6 @@ fn table(answers: &Answers) -> Table {
         [
             Column::text("node", "NODE"),
             Column::text("array", "ARRAY"),
-            Column::text("level", "LEVEL"),
             Column::text("state", "STATE"),
             Column::new("disks_active", "ACTIVE", Unit::Plain),
             Column::new("disks_required", "OF", Unit::Plain),
@@ -70,6 +69,7 @@ fn table(answers: &Answers) -> Table {
             Column::new("disks_spare", "SPARE", Unit::Plain),
             Column::new("sync_ratio", "SYNCED", Unit::Ratio),
             Column::new("size_bytes", "SIZE", Unit::Bytes),
+            Column::text("members", "MEMBERS"),
         ],
         "No node has a software array (md).",
     );
@@ -82,7 +82,6 @@ fn table(answers: &Answers) -> Table {
 fn row(answers: &Answers, array: (&str, &str)) -> Vec<Cell> {
     let here = [("instance", array.0), ("device", array.1)];
     let number = |name| answers.value(name, &here);
-    let level = answers.with("info", &here).next().map(|found| found.label("level"));
     let state = answers.with("state", &here).next().map(|found| found.label("state"));
     let state = match (degraded(answers, array), state) {
         (Some(true), Some("active") | None) => Cell::text("degraded").tone(Tone::Bad),
@@ -96,7 +95,6 @@ fn row(answers: &Answers, array: (&str, &str)) -> Vec<Cell> {
     vec![
         Cell::text(array.0),
         Cell::text(array.1),
-        Cell::text_opt(level),
         state,
         Cell::number(disks(answers, &here, "active")),
         Cell::number(number("wanted").filter(|wanted| *wanted > 0.0)),
@@ -104,7 +102,21 @@ fn row(answers: &Answers, array: (&str, &str)) -> Vec<Cell> {
         Cell::number(disks(answers, &here, "spare")),
         Cell::number(synced(number("synced"), number("blocks"))),
         Cell::number(number("blocks").map(|blocks| blocks * BLOCK_BYTES)),
+        Cell::text(members(answers, &here)),
     ]
+}
+
+/// The devices of an array; those that do not simply serve have their state beside them.
+fn members(answers: &Answers, here: &[(&str, &str)]) -> String {
+    let mut names: Vec<String> = answers
+        .with("members", here)
+        .map(|found| match (found.label("member"), found.label("state")) {
+            (member, "in-use" | "") => member.to_owned(),
+            (member, state) => format!("{member} ({state})"),
+        })
+        .collect();
+    names.sort();
+    names.join(", ")
 }
 
 fn synced(done: Option<f64>, of: Option<f64>) -> Option<f64> {
@@ -131,15 +143,16 @@ mod tests {
             wanted {instance="nas",device="md1"} 0
             blocks {instance="nas",device="md0"} 976630464
             synced {instance="nas",device="md0"} 83013589
-            info {instance="nas",device="md0",level="raid1"} 1
+            members {instance="nas",device="md0",member="sdb1",state="faulty"} 1
+            members {instance="nas",device="md0",member="sda1",state="in-use"} 1
             "#,
         );
         assert_eq!(
             plain(&table(&answers)),
             "\
-NODE  ARRAY  LEVEL  STATE                 ACTIVE  OF  FAILED  SPARE  SYNCED     SIZE
-nas   md0    raid1  degraded, recovering       1   2       1      0   8.5 %  931 GiB
-nas   md1    -      active                     2   -       0      -       -        -
+NODE  ARRAY  STATE                 ACTIVE  OF  FAILED  SPARE  SYNCED     SIZE  MEMBERS
+nas   md0    degraded, recovering       1   2       1      0   8.5 %  931 GiB  sda1, sdb1 (faulty)
+nas   md1    active                     2   -       0      -       -        -  -
 "
         );
     }

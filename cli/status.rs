@@ -39,7 +39,7 @@ const NAMES_MAX: usize = 3;
 /// What a monitoring plugin says when it cannot tell.
 const UNKNOWN: u8 = 3;
 
-const OWN_QUESTIONS: &Questions = &[
+pub(crate) const OWN_QUESTIONS: &Questions = &[
     (
         "hot",
         "topk(1, node_hwmon_temp_celsius or node_thermal_zone_temp \

@@ -24,7 +24,7 @@ pub(crate) struct Temps {
 /// Above this a limit is a placeholder: NVMe drives say 65261.85 °C where they have none.
 const LIMIT_MAX: f64 = 150.0;
 
-const QUESTIONS: &Questions = &[
+pub(crate) const QUESTIONS: &Questions = &[
     ("hwmon", "node_hwmon_temp_celsius"),
     ("label", "node_hwmon_sensor_label"),
     ("chip", "node_hwmon_chip_names"),

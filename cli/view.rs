@@ -168,6 +168,53 @@ pub(crate) mod tests {
         table.render(Format::Table, &look)
     }
 
+    /// Every metric that agents and aggregators of ours are known to give: those of the golden
+    /// expositions of captured machines, the clock, and those the aggregator makes itself.
+    fn catalogue() -> std::collections::BTreeSet<String> {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut names: std::collections::BTreeSet<String> =
+            ["up", "ALERTS", "node_time_seconds"].map(str::to_owned).into();
+        let mut folders = vec![root.join("agent/collect/fixtures")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|kind| kind == "prom") {
+                    let text = std::fs::read_to_string(path).unwrap();
+                    let lines = text.lines().filter(|line| !line.starts_with('#'));
+                    names.extend(
+                        lines.filter_map(|line| line.split(['{', ' ']).next().map(str::to_owned)),
+                    );
+                }
+            }
+        }
+        names
+    }
+
+    #[test]
+    fn every_question_and_panel_asks_for_what_our_agents_give() {
+        let views: [&Questions; 6] = [
+            crate::nodes::QUESTIONS,
+            crate::disks::QUESTIONS,
+            crate::raid::QUESTIONS,
+            crate::temps::QUESTIONS,
+            crate::net::QUESTIONS,
+            crate::status::OWN_QUESTIONS,
+        ];
+        let asked = views.iter().flat_map(|all| all.iter().map(|(_, query)| (*query).to_owned()));
+        let panels = labstat_dashboards::queries().into_iter().map(|panel| panel.query);
+        let known = catalogue();
+        let mut unknown = Vec::new();
+        for query in asked.chain(panels) {
+            let checked = labstat_promql::check(&query);
+            let checked = checked.unwrap_or_else(|error| panic!("{query}: {error}"));
+            let names = checked.metric_names.into_iter().filter(|name| !known.contains(name));
+            unknown.extend(names.map(|name| format!("{name} in {query}")));
+        }
+        assert!(unknown.is_empty(), "no agent of ours gives these:\n{}", unknown.join("\n"));
+    }
+
     #[test]
     fn one_node_only() {
         let answers = canned("up {instance=\"a\"} 1\nup {instance=\"b\"} 0\nnow {} 5").only("b");

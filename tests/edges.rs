@@ -3,6 +3,8 @@
 //! `docs/architecture.md` draws these arrows; this test keeps the manifests to them. Dependencies
 //! of tests and benchmarks are free.
 
+#![expect(clippy::panic, reason = "helpers of tests may fail the test")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
