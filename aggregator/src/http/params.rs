@@ -7,12 +7,16 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use labstat_model::{Matcher, duration};
 
 use super::error::ApiError;
+use super::listen;
 
 /// Bytes of a form. The longest queries of dashboards have some ten thousand.
 const FORM_LEN_MAX: usize = 1024 * 1024;
 
 /// How long a form's body may take to arrive.
 const FORM_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// Selectors of one request; each is a read of the store. Grafana sends a handful.
+const SELECTORS_MAX: usize = 1_000;
 
 /// The first and the last time that can be stored: the years 1 and 9999.
 pub(crate) const TIME_MIN_MS: i64 = -62_135_596_800_000;
@@ -75,6 +79,10 @@ impl Params {
     /// The `match[]` selectors. One that would match a series without labels is refused, since it
     /// matches everything.
     pub(crate) fn selectors(&self) -> Result<Vec<Vec<Matcher>>, ApiError> {
+        if self.all("match[]").count() > SELECTORS_MAX {
+            let cause = format!("more than {SELECTORS_MAX} selectors");
+            return Err(ApiError::parameter("match[]", cause));
+        }
         self.all("match[]").map(selector).collect()
     }
 
@@ -132,16 +140,16 @@ impl<S: Send + Sync> FromRequest<S> for Params {
     type Rejection = ApiError;
 
     async fn from_request(request: Request<Body>, _: &S) -> Result<Self, ApiError> {
-        let (parts, body) = request.into_parts();
+        let (parts, mut body) = request.into_parts();
         let url = Self::parse(parts.uri.query().unwrap_or("").as_bytes());
         if parts.method != Method::POST || !is_form(&parts.headers) {
             return Ok(url);
         }
-        let collected =
-            tokio::time::timeout(FORM_TIMEOUT, Limited::new(body, FORM_LEN_MAX).collect());
-        let body = match collected.await {
-            Ok(Ok(body)) => body.to_bytes(),
+        let form = Limited::new(&mut body, FORM_LEN_MAX).collect();
+        let form = match tokio::time::timeout(FORM_TIMEOUT, form).await {
+            Ok(Ok(form)) => form.to_bytes(),
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                listen::drain(body).await;
                 let message = format!("the form is longer than {FORM_LEN_MAX} bytes");
                 return Err(ApiError::bad_data(message));
             }
@@ -150,7 +158,7 @@ impl<S: Send + Sync> FromRequest<S> for Params {
             }
             Err(_) => return Err(ApiError::timeout("the form did not arrive in time")),
         };
-        let mut params = Self::parse(&body);
+        let mut params = Self::parse(&form);
         params.0.extend(url.0);
         Ok(params)
     }

@@ -242,3 +242,21 @@ fn a_query_stops_when_whoever_asked_hangs_up() {
     assert_eq!(server.get("/api/v1/query?query=1").status, 200);
     assert!(started.elapsed() < std::time::Duration::from_secs(30));
 }
+
+#[test]
+fn hostile_requests_are_refused_and_the_server_lives() {
+    let server = filled();
+    let nested = format!("query={}1{}", "(".repeat(100_000), ")".repeat(100_000));
+    let long = format!("query={}", "x".repeat(2_000_000));
+    let regex = format!("query={}", encode(r#"up{a=~"(a{1000}){1000}{1000}"}"#));
+    for form in [nested, long, regex, "query=%ff%fe".to_owned()] {
+        let answer = server.post_form("/api/v1/query", &form);
+        assert_eq!(answer.status, 400, "{}", answer.text());
+        assert_eq!(answer.json()["errorType"], "bad_data");
+    }
+    let many = "match[]=up&".repeat(2_000);
+    assert_eq!(server.post_form("/api/v1/series", &many).status, 400);
+    assert_eq!(server.get("/api/v1/label/%ff/values").status, 400);
+    assert_eq!(server.get("/nodes/%2e%2e%2fetc/metrics").status, 404);
+    assert_eq!(server.query("load{instance='apex'}", "1040")[0]["value"][1], "4");
+}

@@ -1,5 +1,7 @@
 //! Rules at work: evaluated, reloaded, and kept when a file is bad.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -107,4 +109,47 @@ fn bad_rules_at_the_start_do_not_keep_samples_out() {
     assert_eq!(server.running().rules().problems.len(), 1);
     server.write(&[series(&[("__name__", "x")], &[(1_000, 1.0)])]);
     assert_eq!(server.query("x", "1")[0]["value"][1], "1");
+}
+
+/// Answers one request with 200 and gives its body.
+fn receive(listener: &TcpListener) -> Value {
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut len = 0;
+    for line in reader.by_ref().lines().map_while(Result::ok).take_while(|line| !line.is_empty()) {
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            len = value.trim().parse().unwrap();
+        }
+    }
+    let mut body = vec![0; len];
+    reader.read_exact(&mut body).unwrap();
+    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+    serde_json::from_slice(&body).unwrap()
+}
+
+#[test]
+fn an_alert_reaches_the_configured_receiver() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let rules = dir.path().join("hot.yml");
+    std::fs::write(&rules, rule("Hot", "vector(50) > 40")).unwrap();
+    let text = format!(
+        "[rules]\npaths = [{rules:?}]\n[[receivers]]\nname = \"hook\"\n\
+         webhook = {{ url = \"http://{}/hook\" }}\n",
+        listener.local_addr().unwrap()
+    );
+    let told = labstat_aggregator::Config::parse(&text).unwrap();
+    let change = |config: &mut labstat_aggregator::Config| {
+        config.rules.clone_from(&told.rules);
+        config.receivers.clone_from(&told.receivers);
+    };
+    let server = Server::within(dir, change, Arc::new(SystemClock));
+    let message = receive(&listener);
+    assert_eq!(message["status"], "firing");
+    assert_eq!(message["alerts"][0]["labels"]["alertname"], "Hot");
+    eventually("it is counted", || {
+        let metrics = server.get("/metrics").text();
+        let line = "labstat_notifications_total{outcome=\"sent\",receiver=\"hook\"} 1\n";
+        if metrics.contains(line) { Ok(()) } else { Err(metrics) }
+    });
 }
