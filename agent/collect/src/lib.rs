@@ -23,6 +23,7 @@ pub mod network;
 mod options;
 mod registry;
 pub mod smartctl;
+pub mod stack;
 
 pub use collector::{CollectError, Collector, Entry, Pace, Status};
 pub use host::{

@@ -6,7 +6,7 @@ use crate::collector::Pace::{Fast, Slow};
 use crate::collector::{Collector, Entry, Pace};
 use crate::kernel::Numbers;
 use crate::options::Options;
-use crate::{ceph, cpu, disks, filesystem, hwmon, kernel, mdadm, network, smartctl};
+use crate::{ceph, cpu, disks, filesystem, hwmon, kernel, mdadm, network, smartctl, stack};
 
 /// SMART values move slowly, and reading them costs the disk a moment.
 const SMART: Pace = Slow(Duration::from_secs(300));
@@ -27,6 +27,7 @@ const fn node(name: &'static str, make: Make) -> Entry {
 
 #[rustfmt::skip]
 static ENTRIES: &[Entry] = &[
+    node("arp", |_| Box::new(stack::Arp::default())),
     node("conntrack", |_| Box::new(Numbers::conntrack())),
     node("cpu", |_| Box::new(cpu::Cpu::default())),
     node("diskstats", |o| Box::new(disks::Diskstats::new(&o.disks))),
@@ -40,8 +41,11 @@ static ENTRIES: &[Entry] = &[
     node("meminfo", |_| Box::new(kernel::Meminfo::default())),
     node("netclass", |o| Box::new(network::Netclass::new(&o.interfaces))),
     node("netdev", |o| Box::new(network::Netdev::new(&o.interfaces))),
+    node("netstat", |_| Box::new(stack::Netstat::default())),
     node("os", |_| Box::new(kernel::Os::default())),
     node("pressure", |_| Box::new(kernel::Pressure::default())),
+    node("sockstat", |_| Box::new(stack::Sockstat::default())),
+    node("softnet", |_| Box::new(stack::Softnet::default())),
     node("stat", |_| Box::new(kernel::Stat::default())),
     node("thermal_zone", |_| Box::new(hwmon::ThermalZone)),
     node("time", |_| Box::new(kernel::Time)),
