@@ -4,27 +4,24 @@
 //! Nothing here sleeps for a fixed time: [`eventually`] asks again until the answer is there or a
 //! deadline has passed.
 
-#![allow(dead_code, reason = "each test file is its own crate and uses its own part of this")]
-
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 /// How long a test waits for something that should happen within a second or two. Generous, since
 /// a test machine may be busy with other tests.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A running `labstat` that is killed when the test ends.
-pub struct Labstat {
+pub(crate) struct Labstat {
     child: Child,
     lines: Receiver<String>,
     seen: Vec<String>,
 }
 
 /// The fresh binary, ready for arguments, with no environment of its own that could change it.
-pub fn command(args: &[&str]) -> Command {
+pub(crate) fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_labstat"));
     command.args(args).env_remove("LABSTAT_SERVER").env_remove("RUST_LOG").env("NO_COLOR", "1");
     command
@@ -32,12 +29,12 @@ pub fn command(args: &[&str]) -> Command {
 
 impl Labstat {
     /// Starts `labstat ARGS…`; its standard output and error are read line by line.
-    pub fn start(args: &[&str]) -> Self {
+    pub(crate) fn start(args: &[&str]) -> Self {
         Self::spawn(&mut command(args))
     }
 
     /// As [`Labstat::start`], for a command that was prepared further.
-    pub fn spawn(command: &mut Command) -> Self {
+    pub(crate) fn spawn(command: &mut Command) -> Self {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -61,7 +58,7 @@ impl Labstat {
 
     /// Waits for a line that contains `part` and gives it; fails the test when the process ends or
     /// the deadline passes first.
-    pub fn line(&mut self, part: &str) -> String {
+    pub(crate) fn line(&mut self, part: &str) -> String {
         let deadline = Instant::now() + DEADLINE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -78,7 +75,7 @@ impl Labstat {
     }
 
     /// The base URL that a line of its output tells, such as `http://127.0.0.1:41234`.
-    pub fn url(&mut self) -> String {
+    pub(crate) fn url(&mut self) -> String {
         let line = self.line("http://127.0.0.1:");
         let start = line.find("http://").expect("found above");
         let url = &line[start..];
@@ -86,19 +83,14 @@ impl Labstat {
         url[..end.map_or(url.len(), |end| end + 7)].trim_end_matches('.').to_owned()
     }
 
-    /// The process id.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Ends it as a power cut would.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().expect("still running");
         self.child.wait().expect("reaped");
     }
 
     /// Asks it to end and waits for it; gives its exit code.
-    pub fn stop(mut self) -> Option<i32> {
+    pub(crate) fn stop(mut self) -> Option<i32> {
         signal(self.child.id(), "TERM");
         let deadline = Instant::now() + DEADLINE;
         while Instant::now() < deadline {
@@ -119,13 +111,13 @@ impl Drop for Labstat {
 }
 
 /// Sends a signal by name to one process.
-pub fn signal(pid: u32, name: &str) {
+pub(crate) fn signal(pid: u32, name: &str) {
     let done = Command::new("kill").args(["-s", name, &pid.to_string()]).status();
     assert!(done.is_ok_and(|status| status.success()), "kill -s {name} {pid}");
 }
 
 /// Asks `probe` until it gives something; fails the test with its last refusal at the deadline.
-pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Result<T, String>) -> T {
+pub(crate) fn eventually<T>(what: &str, mut probe: impl FnMut() -> Result<T, String>) -> T {
     let deadline = Instant::now() + DEADLINE;
     loop {
         match probe() {
@@ -137,13 +129,17 @@ pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Result<T, String>) -
 }
 
 /// The body of a GET that succeeds.
-pub fn get(url: &str) -> Result<String, String> {
+pub(crate) fn get(url: &str) -> Result<String, String> {
     let mut answer = ureq::get(url).call().map_err(|error| format!("{url}: {error}"))?;
     answer.body_mut().read_to_string().map_err(|error| format!("{url}: {error}"))
 }
 
 /// Sends a body; gives the status and the answer's text, whatever the status.
-pub fn post(url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<(u16, String), String> {
+pub(crate) fn post(
+    url: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Result<(u16, String), String> {
     let config = ureq::Agent::config_builder().http_status_as_error(false).build();
     let mut request = ureq::Agent::new_with_config(config).post(url);
     for (name, value) in headers {
@@ -155,7 +151,7 @@ pub fn post(url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<(u16, St
 }
 
 /// The answer to an instant query: one `(labels, value)` a series.
-pub fn query(base: &str, promql: &str) -> Result<Vec<(serde_json::Value, f64)>, String> {
+pub(crate) fn query(base: &str, promql: &str) -> Result<Vec<(serde_json::Value, f64)>, String> {
     let mut answer = ureq::get(format!("{base}/api/v1/query"))
         .query("query", promql)
         .call()
@@ -172,27 +168,9 @@ pub fn query(base: &str, promql: &str) -> Result<Vec<(serde_json::Value, f64)>, 
 }
 
 /// The only value of an instant query that answers with one series.
-pub fn value(base: &str, promql: &str) -> Result<f64, String> {
+pub(crate) fn value(base: &str, promql: &str) -> Result<f64, String> {
     match query(base, promql)?.as_slice() {
         [(_, value)] => Ok(*value),
         rows => Err(format!("{promql}: {} series", rows.len())),
     }
-}
-
-/// The folder of shared captures, when this checkout has one beside it.
-pub fn shared_fixtures() -> Option<PathBuf> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/fixtures");
-    dir.is_dir().then_some(dir)
-}
-
-/// A program of `.ci/peers`, or of the machine.
-pub fn peer(name: &str) -> Option<PathBuf> {
-    let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers/bin").join(name);
-    let installed = ["/usr/bin", "/usr/local/bin"].map(|dir| Path::new(dir).join(name));
-    std::iter::once(fetched).chain(installed).find(|path| path.exists())
-}
-
-/// Says that a test could not be run and why; such lines are counted by reading the test output.
-pub fn skip(test: &str, why: &str) {
-    println!("SKIPPED {test}: {why}");
 }

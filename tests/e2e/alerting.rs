@@ -1,0 +1,120 @@
+//! An alert goes all the way: a member of an array fails on a node, and a phone and a mailbox hear
+//! of it; the array is whole again, and they hear of that too. Once each.
+
+use std::path::Path;
+
+use crate::servers::{MailServer, NtfyServer};
+use crate::support::{Labstat, eventually};
+
+const HEALTHY: &str = "\
+Personalities : [raid1]
+md0 : active raid1 sdb1[1] sda1[0]
+      97280 blocks super 1.2 [2/2] [UU]
+
+unused devices: <none>
+";
+
+const DEGRADED: &str = "\
+Personalities : [raid1]
+md0 : active raid1 sdb1[1](F) sda1[0]
+      97280 blocks super 1.2 [2/1] [U_]
+
+unused devices: <none>
+";
+
+const RULES: &str = "\
+groups:
+  - name: arrays
+    interval: 1s
+    rules:
+      - alert: MemberFailed
+        expr: node_md_disks{state=\"failed\"} > 0
+        for: 1s
+        labels: {severity: critical}
+        annotations:
+          summary: '{{ $labels.device }} on {{ $labels.instance }} has {{ $value }} failed member'
+";
+
+fn write_mdstat(root: &Path, text: &str) {
+    // By renaming, so that no round reads half a file.
+    let dir = root.join("proc");
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join("mdstat.new"), text).unwrap();
+    std::fs::rename(dir.join("mdstat.new"), dir.join("mdstat")).unwrap();
+}
+
+fn config(dir: &Path, ntfy: &NtfyServer, mail: &MailServer) -> String {
+    let at = |name: &str| dir.join(name).display().to_string();
+    format!(
+        "listen = '127.0.0.1:0'\ndata = '{data}'\n\
+         [rules]\npaths = ['{rules}']\nshipped = false\n\
+         [[receivers]]\nname = 'phone'\nntfy = {{ url = '{ntfy}', topic = 'lab' }}\n\
+         [[receivers]]\nname = 'mail'\n[receivers.email]\nhost = 'localhost'\nport = {port}\n\
+         tls = 'starttls'\nusername = 'labstat'\npassword_file = '{password}'\n\
+         from = 'labstat <labstat@lab.test>'\nto = ['me@lab.test']\nca_file = '{ca}'\n",
+        data = at("data"),
+        rules = at("rules"),
+        ntfy = ntfy.url,
+        port = mail.starttls,
+        password = at("password"),
+        ca = mail.certificate.display(),
+    )
+}
+
+#[test]
+fn a_failed_member_reaches_a_phone_and_a_mailbox() {
+    let (Some(ntfy), Some(mail)) = (NtfyServer::start(), MailServer::start()) else { return };
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    let machine = dir.join("machine");
+    write_mdstat(&machine, HEALTHY);
+    std::fs::create_dir(dir.join("rules")).unwrap();
+    std::fs::write(dir.join("rules/arrays.yml"), RULES).unwrap();
+    std::fs::write(dir.join("password"), "secret\n").unwrap();
+    let file = dir.join("aggregator.toml");
+    std::fs::write(&file, config(dir, &ntfy, &mail)).unwrap();
+
+    let mut server = Labstat::start(&["aggregator", "--config", file.to_str().unwrap()]);
+    let base = server.url();
+    let agent = Labstat::start(&[
+        "agent",
+        "--aggregator",
+        &base,
+        "--node",
+        "apex",
+        "--interval",
+        "1s",
+        "--state",
+        dir.join("state").to_str().unwrap(),
+        "--host-root",
+        machine.to_str().unwrap(),
+    ]);
+    eventually("the whole array is known", || {
+        match crate::support::value(&base, "node_md_disks{state='active'}")? {
+            2.0 => Ok(()),
+            other => Err(format!("{other} active members")),
+        }
+    });
+    write_mdstat(&machine, DEGRADED);
+    let summary = "md0 on apex has 1 failed member";
+    hear(&ntfy, &mail, summary, 1);
+    write_mdstat(&machine, HEALTHY);
+    hear(&ntfy, &mail, "esolved", 2);
+    let mails = mail.mails();
+    assert!(mails.iter().all(|mail| mail.contains("X-Test-TLS: True")), "{mails:?}");
+    drop(agent);
+}
+
+/// Waits until both have `count` messages, the last with `text`.
+fn hear(ntfy: &NtfyServer, mail: &MailServer, text: &str, count: usize) {
+    eventually("the phone hears", || {
+        let messages = ntfy.poll("lab", None);
+        let told = messages.last().is_some_and(|message| message.to_string().contains(text));
+        if told && messages.len() == count { Ok(()) } else { Err(format!("{messages:#?}")) }
+    });
+    eventually("the mailbox hears", || {
+        let mails = mail.mails();
+        let told = mails.iter().any(|mail| mail.contains(text));
+        if told && mails.len() == count { Ok(()) } else { Err(mails.join("\n---\n")) }
+    });
+}

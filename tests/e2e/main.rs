@@ -1,0 +1,17 @@
+//! The real binary, end to end: real kernel files, real processes, real servers, real signals.
+//!
+//! Each module is one story. All run on port 0 and in temporary folders, side by side.
+
+// Marked as tests, so that the lints allow their helpers what tests may do.
+#[cfg(test)]
+mod alerting;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+#[path = "../support/servers.rs"]
+#[expect(dead_code, reason = "the receivers' own tests use the rest")]
+mod servers;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod up;
