@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use labstat_aggregator::{Aggregator as Service, Config, Running, parse_listen, parse_retention};
+use labstat_aggregator::{
+    Aggregator as Service, Config, RulesStatus, Running, parse_listen, parse_retention,
+};
 use labstat_model::SystemClock;
 
 use crate::failure::Failure;
@@ -23,7 +25,8 @@ Examples:
   labstat aggregator --config /etc/labstat/aggregator.toml
   labstat aggregator --retention forever
 
-On loopback it needs no token; on any other address it refuses to start without one.")]
+On loopback it needs no token; on any other address it refuses to start without one. SIGHUP reads
+the rule files again; those that are bad change nothing.")]
 pub(crate) struct Aggregator {
     /// Address to answer on [default: 127.0.0.1:5227]
     #[arg(long, value_name = "ADDR", env = "LABSTAT_LISTEN", hide_env_values = true, value_parser = listen)]
@@ -112,7 +115,11 @@ pub(crate) fn tell_troubles(running: &Running) {
     for notice in running.notices() {
         output::message(&format!("labstat: {notice}\n"));
     }
-    for problem in running.rules().problems {
+    tell_rules(running.rules());
+}
+
+fn tell_rules(rules: RulesStatus) {
+    for problem in rules.problems {
         output::message(&format!("labstat: {problem}\n"));
     }
 }
@@ -134,7 +141,13 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
     };
     tell_troubles(&running);
     output::message(&format!("labstat: answering at {}, history in {data_dir}\n", running.url()));
-    end.as_mut().await?;
+    let mut reload = runtime::asked_to_reload()?;
+    loop {
+        tokio::select! {
+            ended = &mut end => break ended?,
+            Some(()) = reload.recv() => tell_rules(running.reload().await),
+        }
+    }
     output::message("labstat: stopping\n");
     stop(running).await?;
     Ok(ExitCode::SUCCESS)

@@ -34,3 +34,10 @@ pub(crate) async fn asked_to_end() -> Result<(), Failure> {
     }
     Ok(())
 }
+
+/// Tells each time the process is asked to read its files again: SIGHUP.
+pub(crate) fn asked_to_reload() -> Result<tokio::signal::unix::Signal, Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
+    signal(SignalKind::hangup())
+        .map_err(|error| Failure::new("failed to listen for signals").because(&error))
+}
