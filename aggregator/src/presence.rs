@@ -84,9 +84,13 @@ struct Job {
     marked: bool,
 }
 
+/// The version of what is kept; `docs/formats/presence.md` describes it.
+const SNAPSHOT_VERSION: u32 = 1;
+
 /// What is kept across a restart.
 #[derive(Debug, Serialize, Deserialize)]
 struct Snapshot {
+    version: u32,
     nodes: BTreeMap<String, Node>,
 }
 
@@ -127,13 +131,14 @@ impl Presence {
         // A document that does not read back is one of another version: what was expected is
         // learned again from the first writes.
         let snapshot = document.and_then(|json| serde_json::from_slice::<Snapshot>(json).ok());
-        let nodes = snapshot.map_or_else(BTreeMap::new, |snapshot| snapshot.nodes);
+        let known = snapshot.filter(|snapshot| snapshot.version == SNAPSHOT_VERSION);
+        let nodes = known.map_or_else(BTreeMap::new, |snapshot| snapshot.nodes);
         Self { nodes, since_ms: now_ms, changed: false }
     }
 
     /// What is known, to be kept.
     pub(crate) fn snapshot(&self) -> Vec<u8> {
-        let snapshot = Snapshot { nodes: self.nodes.clone() };
+        let snapshot = Snapshot { version: SNAPSHOT_VERSION, nodes: self.nodes.clone() };
         // Maps of text and numbers always serialize.
         serde_json::to_vec(&snapshot).unwrap_or_default()
     }
@@ -453,6 +458,20 @@ mod tests {
         assert!(after.tick(1_030_000).series.is_empty(), "nobody could be heard before");
         assert_eq!(after.tick(1_031_000).series.len(), 1);
         assert!(Presence::restore(Some(b"{broken"), 0).nodes().is_empty());
+    }
+
+    /// What an earlier release kept must be read for as long as its version is known.
+    #[test]
+    fn version_1_is_read_as_documented() {
+        let page = include_str!("../../docs/formats/presence.md");
+        let (_, rest) = page.split_once("```json\n").unwrap();
+        let (document, _) = rest.split_once("```").unwrap();
+        let presence = Presence::restore(Some(document.as_bytes()), 0);
+        let node = presence.node("vertex").unwrap();
+        assert_eq!(node.jobs, ["node", "smartctl"]);
+        assert_eq!(node.interval_ms, Some(10_000));
+        let other = document.replace("\"version\": 1", "\"version\": 2");
+        assert!(Presence::restore(Some(other.as_bytes()), 0).nodes().is_empty());
     }
 
     #[test]
