@@ -75,11 +75,11 @@ fn table(answers: &Answers, all: bool) -> Table {
         [
             Column::text("node", "NODE"),
             Column::text("device", "INTERFACE"),
-            Column::text("kind", "KIND"),
+            Column::text("kind", "KIND").minor(3),
             Column::text("state", "STATE"),
             Column::text("vlan", "VLAN"),
             Column::text("on", "ON"),
-            Column::new("speed_bytes_per_second", "SPEED", Unit::BitsPerSecond),
+            Column::new("speed_bytes_per_second", "SPEED", Unit::BitsPerSecond).minor(2),
             Column::new("received_bytes_per_second", "IN", Unit::BitsPerSecond),
             Column::new("sent_bytes_per_second", "OUT", Unit::BitsPerSecond),
             Column::new("errors_last_hour", "ERRORS", Unit::Plain),

@@ -66,10 +66,10 @@ fn table(answers: &Answers) -> Table {
             Column::new("disks_active", "ACTIVE", Unit::Plain),
             Column::new("disks_required", "OF", Unit::Plain),
             Column::new("disks_failed", "FAILED", Unit::Plain),
-            Column::new("disks_spare", "SPARE", Unit::Plain),
+            Column::new("disks_spare", "SPARE", Unit::Plain).minor(2),
             Column::new("sync_ratio", "SYNCED", Unit::Ratio),
-            Column::new("size_bytes", "SIZE", Unit::Bytes),
-            Column::text("members", "MEMBERS"),
+            Column::new("size_bytes", "SIZE", Unit::Bytes).minor(2),
+            Column::text("members", "MEMBERS").minor(3),
         ],
         "No node has a software array (md).",
     );

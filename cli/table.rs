@@ -6,7 +6,9 @@
 use std::borrow::Cow;
 
 use clap::ValueEnum;
-use comfy_table::{Attribute, CellAlignment, Color, ContentArrangement, Table as Grid};
+use comfy_table::{
+    Attribute, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table as Grid,
+};
 use jiff::tz::TimeZone;
 
 use crate::human::{self, Unit};
@@ -22,12 +24,17 @@ pub(crate) enum Format {
     Csv,
 }
 
+/// Blanks between two columns.
+const GAP: usize = 2;
+
 /// A column: its key for machines, its title for people, and what its numbers count.
 #[derive(Debug, Clone)]
 pub(crate) struct Column {
     key: Cow<'static, str>,
     title: Cow<'static, str>,
     unit: Unit,
+    /// How soon it gives way in a narrow terminal, the highest first; 0 stays.
+    minor: u8,
 }
 
 /// What a cell says.
@@ -87,7 +94,7 @@ pub(crate) struct Look {
 impl Column {
     /// A column; `key` is part of what scripts rely on, and ends in its unit.
     pub(crate) const fn new(key: &'static str, title: &'static str, unit: Unit) -> Self {
-        Self { key: Cow::Borrowed(key), title: Cow::Borrowed(title), unit }
+        Self { key: Cow::Borrowed(key), title: Cow::Borrowed(title), unit, minor: 0 }
     }
 
     /// A column of words.
@@ -95,10 +102,16 @@ impl Column {
         Self::new(key, title, Unit::Plain)
     }
 
+    /// The same, giving way in a narrow terminal: the highest rank first.
+    pub(crate) const fn minor(mut self, rank: u8) -> Self {
+        self.minor = rank;
+        self
+    }
+
     /// A column named after a label.
     pub(crate) fn label(name: &str) -> Self {
         let title = Cow::Owned(name.to_uppercase());
-        Self { key: Cow::Owned(name.to_owned()), title, unit: Unit::Plain }
+        Self { key: Cow::Owned(name.to_owned()), title, unit: Unit::Plain, minor: 0 }
     }
 }
 
@@ -174,28 +187,50 @@ impl Table {
         if self.rows.is_empty() {
             return format!("{}\n", self.empty);
         }
-        let mut grid = self.grid(look);
-        let sides = self.sides();
-        for row in &self.rows {
-            let cells = self.columns.iter().zip(row).zip(&sides);
-            grid.add_row(
-                cells.map(|((column, cell), side)| drawn(column, cell, look).set_alignment(*side)),
-            );
-        }
-        let last = self.columns.len().saturating_sub(1);
-        for (at, column) in grid.column_iter_mut().enumerate() {
-            // Two blanks between columns, none at the edges.
-            column.set_padding((0, if at == last { 0 } else { 2 }));
-        }
+        let hidden = self.hidden(look);
+        let shown: Vec<usize> =
+            (0..self.columns.len()).filter(|column| !hidden.contains(column)).collect();
         let mut text = String::new();
-        for line in grid.lines() {
+        for line in self.grid(&shown, look).lines() {
             text.push_str(line.trim_end());
             text.push('\n');
+        }
+        let titles = hidden.iter().filter_map(|at| self.columns.get(*at));
+        let titles: Vec<&str> = titles.map(|column| &*column.title).collect();
+        if !titles.is_empty() {
+            let titles = titles.join(", ");
+            text.push_str(&format!(
+                "\nNot shown for want of room: {titles}. --format csv has all.\n"
+            ));
         }
         text
     }
 
-    fn grid(&self, look: &Look) -> Grid {
+    /// The minor columns that must give way for the rest to fit the terminal.
+    fn hidden(&self, look: &Look) -> Vec<usize> {
+        let mut hidden = Vec::new();
+        let Some(width) = look.width.map(usize::from) else { return hidden };
+        let all: Vec<usize> = (0..self.columns.len()).collect();
+        let widths =
+            self.grid(&all, &Look { width: None, ..look.clone() }).column_max_content_widths();
+        let widths: Vec<usize> = widths.into_iter().map(usize::from).collect();
+        let gaps = GAP * self.columns.len().saturating_sub(1);
+        let mut needed = widths.iter().sum::<usize>() + gaps;
+        let mut minor: Vec<usize> = all;
+        minor.retain(|at| self.columns.get(*at).is_some_and(|column| column.minor > 0));
+        // Of columns of one rank, the rightmost goes first.
+        minor.sort_by_key(|at| (self.columns.get(*at).map_or(0, |column| column.minor), *at));
+        while needed > width {
+            let Some(at) = minor.pop() else { break };
+            needed -= widths.get(at).copied().unwrap_or(0) + GAP;
+            hidden.push(at);
+        }
+        hidden.sort_unstable();
+        hidden
+    }
+
+    /// The columns `shown`, laid out.
+    fn grid(&self, shown: &[usize], look: &Look) -> Grid {
         let mut grid = Grid::new();
         grid.load_style(comfy_table::presets::NOTHING);
         match look.width {
@@ -211,11 +246,27 @@ impl Table {
         } else {
             grid.force_no_tty();
         }
-        let titles = self.columns.iter().zip(self.sides());
-        grid.set_header(titles.map(|(column, side)| {
+        let sides = self.sides();
+        let picked =
+            || shown.iter().filter_map(|at| Some((self.columns.get(*at)?, *sides.get(*at)?, *at)));
+        grid.set_header(picked().map(|(column, side, _)| {
             let title = comfy_table::Cell::new(&column.title).add_attribute(Attribute::Bold);
             title.set_alignment(side)
         }));
+        for row in &self.rows {
+            grid.add_row(picked().filter_map(|(column, side, at)| {
+                Some(drawn(column, row.get(at)?, look).set_alignment(side))
+            }));
+        }
+        let last = shown.len().saturating_sub(1);
+        for (at, (column, (_, side, _))) in grid.column_iter_mut().zip(picked()).enumerate() {
+            // Two blanks between columns, none at the edges.
+            column.set_padding((0, if at == last { 0 } else { 2 }));
+            // Words may be broken into lines; a broken number cannot be read.
+            if side == CellAlignment::Right {
+                column.set_constraint(ColumnConstraint::ContentWidth);
+            }
+        }
         grid
     }
 
@@ -373,9 +424,34 @@ mod tests {
     }
 
     #[test]
-    fn fits_the_terminal() {
-        let narrow = Look { width: Some(16), ..look(false) };
+    fn what_is_minor_gives_way_to_a_narrow_terminal() {
+        let mut table = Table::new(
+            [
+                Column::text("node", "NODE"),
+                Column::new("size_bytes", "SIZE", Unit::Bytes).minor(1),
+                Column::text("kernel", "KERNEL").minor(2),
+                Column::text("state", "STATE"),
+            ],
+            "",
+        );
+        let row = ["apex", "", "6.8.12-4-pve", "up"].map(Cell::text);
+        table.push(row.to_vec());
+        let drawn =
+            |width| table.render(Format::Table, &Look { width: Some(width), ..look(false) });
+        assert_eq!(drawn(40), "NODE  SIZE  KERNEL        STATE\napex     -  6.8.12-4-pve  up\n");
+        assert_eq!(
+            drawn(20),
+            "NODE  SIZE  STATE\napex     -  up\n\n\
+             Not shown for want of room: KERNEL. --format csv has all.\n"
+        );
+        assert!(drawn(12).contains("SIZE, KERNEL"));
+    }
+
+    #[test]
+    fn words_break_and_numbers_do_not() {
+        let narrow = Look { width: Some(18), ..look(false) };
         let text = sample().render(Format::Table, &narrow);
-        assert!(text.lines().all(|line| line.chars().count() <= 16), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 18), "{text}");
+        assert!(text.contains("71 °C"), "{text}");
     }
 }

@@ -60,8 +60,8 @@ fn table(answers: &Answers) -> Table {
             Column::text("source", "SOURCE"),
             Column::text("sensor", "SENSOR"),
             Column::new("temperature_celsius", "TEMP", Unit::Celsius),
-            Column::new("max_celsius", "MAX", Unit::Celsius),
-            Column::new("critical_celsius", "CRITICAL", Unit::Celsius),
+            Column::new("max_celsius", "MAX", Unit::Celsius).minor(2),
+            Column::new("critical_celsius", "CRITICAL", Unit::Celsius).minor(1),
         ],
         "No node tells a temperature. Virtual machines have no sensors; disks need smartctl.",
     );
