@@ -292,5 +292,7 @@ fn result_labels(binary: &Binary, many: &Labels, one: &Labels) -> Labels {
     });
     let (Card::ManyToOne(include) | Card::OneToMany(include)) = &binary.card else { return kept };
     let included = include.iter().map(|name| (name.as_str(), one.get(name).unwrap_or("")));
-    Labels::new(kept.iter().chain(included))
+    let labels = Labels::new(kept.iter().chain(included));
+    // Taking the name from the other side is possible, but a truth value has none.
+    if binary.bool_result { labels.without_metric_name() } else { labels }
 }

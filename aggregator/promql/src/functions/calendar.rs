@@ -83,11 +83,11 @@ impl Date {
     }
 }
 
-/// Seconds as a whole number, cut off; far beyond any calendar it stays at its bound.
-#[expect(clippy::cast_possible_truncation, reason = "the cast saturates, and the clamp bounds it")]
-fn whole_seconds(value: f64) -> i64 {
-    const FAR: i64 = 1 << 53;
-    (value as i64).clamp(-FAR, FAR)
+/// Seconds as a whole number, cut off; `None` for what is no time that any calendar reaches.
+fn whole_seconds(value: f64) -> Option<i64> {
+    const FAR: f64 = 9_007_199_254_740_992.0;
+    #[expect(clippy::cast_possible_truncation, reason = "the bound was just checked")]
+    (value.abs() <= FAR).then_some(value as i64)
 }
 
 /// A part of the calendar of each value of the argument, or of the time of the step.
@@ -102,9 +102,10 @@ fn part(
         None => vec![Column::full(Labels::default(), steps.times().map(seconds).collect())],
     };
     #[expect(clippy::cast_precision_loss, reason = "parts of a date are small")]
+    let part = |value| whole_seconds(value).map_or(f64::NAN, |seconds| part(seconds) as f64);
     for column in &mut columns {
         column.labels = column.labels.without_metric_name();
-        column.map(|_, value| Some(part(whole_seconds(value)) as f64));
+        column.map(|_, value| Some(part(value)));
     }
     column::merge(columns).map(Columns::Vector)
 }
@@ -159,9 +160,11 @@ mod tests {
     }
 
     #[test]
-    fn far_values_do_not_overflow() {
+    fn far_values_have_no_date() {
         for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX, f64::MIN] {
-            let _ = date(whole_seconds(value));
+            assert_eq!(whole_seconds(value), None);
         }
+        let far = whole_seconds(9e15).map(|seconds| date(seconds).year);
+        assert_eq!(far, Some(285_200_616));
     }
 }
