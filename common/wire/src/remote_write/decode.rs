@@ -231,10 +231,19 @@ fn series<'a>(
     // Counting first costs a pass over bytes that are in cache, and saves each of the many series
     // with one sample from holding room for four.
     let mut samples = Vec::with_capacity(count(fields.clone())?);
+    let mut labels_len = 0;
     let mut fields = fields;
     while let Some(field) = fields.next()? {
         match field.tag {
-            tag::SERIES_LABELS => labels.push(label(fields.inner("label", &field)?)?),
+            tag::SERIES_LABELS => {
+                let label = label(fields.inner("label", &field)?)?;
+                labels_len += 1;
+                // A label of two bytes takes sixteen times as much here, so what is refused
+                // anyway is only counted.
+                if labels.len() < LABELS_MAX {
+                    labels.push(label);
+                }
+            }
             tag::SERIES_SAMPLES => {
                 *samples_all += 1;
                 if *samples_all > WRITE_SAMPLES_MAX {
@@ -252,7 +261,7 @@ fn series<'a>(
         // further bounds the work by the number of samples, not by that of two-byte series.
         return Ok(());
     }
-    match label_set(labels) {
+    match label_set(labels, labels_len) {
         Ok(labels) => decoded.request.series.push(TimeSeries { labels, samples }),
         Err(error) => {
             decoded.refused.series += 1;
@@ -343,9 +352,10 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(cut).into_owned()
 }
 
-fn label_set(raw: &[RawLabel<'_>]) -> Result<Labels, SeriesError> {
-    if raw.len() > LABELS_MAX {
-        let cause = LabelError::TooMany(raw.len());
+/// The set of the first labels of a series, which had `len` in all.
+fn label_set(raw: &[RawLabel<'_>], len: usize) -> Result<Labels, SeriesError> {
+    if len > LABELS_MAX {
+        let cause = LabelError::TooMany(len);
         return Err(SeriesError::Labels { series: lossy(raw), cause });
     }
     let mut pairs = [("", ""); LABELS_MAX];
