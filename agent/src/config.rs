@@ -172,19 +172,21 @@ impl Config {
 
 /// Why a text is no URL to ship to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not a URL to ship to: {0:?} (such as https://lab.example:5227)")]
+#[error("not a URL to ship to: {0} (such as https://lab.example:5227)")]
 pub struct UrlError(String);
 
 /// Reads the URL of a receiver. Without a path, remote write's usual one is added.
 pub fn write_url(text: &str) -> Result<Uri, UrlError> {
-    let error = || UrlError(text.to_owned());
+    // Credentials in a URL end up in logs, and the client would not send them.
+    if text.contains('@') {
+        return Err(UrlError(
+            "a login (what stands before an @) is not sent; name a token file".to_owned(),
+        ));
+    }
+    let error = || UrlError(format!("{text:?}"));
     let uri: Uri = text.parse().map_err(|_| error())?;
     let scheme_known = matches!(uri.scheme_str(), Some("http" | "https"));
     if !scheme_known || uri.host().is_none_or(str::is_empty) {
-        return Err(error());
-    }
-    // Credentials in a URL end up in logs, and the client would not send them.
-    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
         return Err(error());
     }
     let mut parts = uri.into_parts();
@@ -328,6 +330,8 @@ mod tests {
         ] {
             assert_eq!(write_url(text).unwrap().to_string(), url);
         }
+        let error = write_url("http://user:s3cret@x").unwrap_err().to_string();
+        assert!(error.contains("token file") && !error.contains("s3cret"), "{error}");
         for text in ["", "lab.example:5227", "ftp://x", "http://", "http://user:pw@x", "http://a b"]
         {
             assert!(write_url(text).is_err(), "{text}");

@@ -3,9 +3,10 @@
 //! One connection is kept open between rounds. Certificates are loaded for `https` only: the
 //! system's store takes a megabyte of memory.
 
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use std::{fs, io};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -38,8 +39,8 @@ const REASON_LEN_MAX: usize = 1024;
 /// The longest wait that a receiver may ask for with `Retry-After`.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 
-/// Bytes of a token file; a token has some dozens.
-const TOKEN_LEN_MAX: usize = 4096;
+/// Bytes of a token file's first line; a token has some dozens.
+const TOKEN_LEN_MAX: u64 = 4096;
 
 /// Why nothing can be shipped with these settings.
 #[derive(Debug, thiserror::Error)]
@@ -193,8 +194,8 @@ fn unavailable(what: String) -> SendError {
     SendError::Unavailable { what, retry_after: None }
 }
 
-/// What an answer means. Only answers that speak about the samples (bad, or too many for one
-/// request) cost them; a wrong token or path is put right by people, and the samples wait.
+/// What an answer means. Only answers that speak about the samples cost them; a wrong token or
+/// path is put right by people, and the samples wait.
 async fn judge<B>(response: Response<B>) -> Result<(), SendError>
 where
     B: hyper::body::Body<Data = Bytes>,
@@ -213,15 +214,24 @@ where
         .map(|seconds| Duration::from_secs(seconds).min(RETRY_AFTER_MAX));
     let body = Limited::new(response.into_body(), REASON_LEN_MAX).collect().await;
     let reason = body.map(|body| one_line(&body.to_bytes())).unwrap_or_default();
-    Err(match status {
-        StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => {
-            SendError::Rejected { status, reason }
-        }
-        _ => {
-            let what = format!("the receiver answers {status}: {reason}{}", hint(status));
-            SendError::Unavailable { what, retry_after }
-        }
+    Err(if is_about_samples(status) {
+        SendError::Rejected { status, reason }
+    } else {
+        let what = format!("the receiver answers {status}: {reason}{}", hint(status));
+        SendError::Unavailable { what, retry_after }
     })
+}
+
+/// Whether a status refuses the samples for good: bad, too many for one request, or against what
+/// is there already (Thanos answers 409, Mimir 422). Sending those again would hold up all others.
+fn is_about_samples(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BAD_REQUEST
+            | StatusCode::CONFLICT
+            | StatusCode::PAYLOAD_TOO_LARGE
+            | StatusCode::UNPROCESSABLE_ENTITY
+    )
 }
 
 fn hint(status: StatusCode) -> &'static str {
@@ -242,14 +252,17 @@ fn one_line(body: &[u8]) -> String {
 
 /// The value of `Authorization` for the token in a file.
 pub(crate) fn read_token(path: &Path) -> Result<HeaderValue, RemoteError> {
-    let text = fs::read_to_string(path)
+    let file = File::open(path)
         .map_err(|cause| RemoteError::TokenFile { path: path.to_owned(), cause })?;
-    let token = text.lines().next().unwrap_or_default().trim();
+    let mut line = Vec::new();
+    // One byte over the limit, to tell a token that is too long from one that is cut.
+    BufReader::new(file.take(TOKEN_LEN_MAX + 1))
+        .read_until(b'\n', &mut line)
+        .map_err(|cause| RemoteError::TokenFile { path: path.to_owned(), cause })?;
     let error = || RemoteError::Token { path: path.to_owned() };
-    if token.is_empty()
-        || token.len() > TOKEN_LEN_MAX
-        || !token.bytes().all(|b| b.is_ascii_graphic())
-    {
+    let token = std::str::from_utf8(&line).map_err(|_| error())?.trim();
+    let is_long = u64::try_from(line.len()).is_ok_and(|len| len > TOKEN_LEN_MAX);
+    if token.is_empty() || is_long || !token.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(error());
     }
     let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| error())?;
@@ -280,7 +293,31 @@ fn is_loopback(uri: &Uri) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+
+    #[tokio::test]
+    async fn only_answers_about_the_samples_cost_them() {
+        for (status, is_refused) in [
+            (302, false),
+            (400, true),
+            (401, false),
+            (403, false),
+            (404, false),
+            (408, false),
+            (409, true),
+            (413, true),
+            (422, true),
+            (429, false),
+            (503, false),
+        ] {
+            let mut response = Response::new(Full::new(Bytes::from_static(b"why")));
+            *response.status_mut() = StatusCode::from_u16(status).unwrap();
+            let error = judge(response).await.unwrap_err();
+            assert_eq!(matches!(error, SendError::Rejected { .. }), is_refused, "{status}");
+        }
+    }
 
     #[test]
     fn tokens_are_one_line_of_text() {
@@ -291,9 +328,12 @@ mod tests {
             read_token(&path)
         };
         assert_eq!(read("s3cret\n# note\n").unwrap(), "Bearer s3cret");
-        for bad in ["", "\nsecond", "two words", "ümlaut"] {
+        let long = "x".repeat(5_000);
+        for bad in ["", "\nsecond", "two words", "ümlaut", &long] {
             assert!(matches!(read(bad), Err(RemoteError::Token { .. })), "{bad:?}");
         }
+        // An endless file is read as far as a token goes.
+        assert!(matches!(read_token(Path::new("/dev/zero")), Err(RemoteError::Token { .. })));
         let error = read_token(&dir.path().join("none")).unwrap_err();
         assert!(error.to_string().starts_with("failed to read the token file /"), "{error}");
     }

@@ -3,10 +3,11 @@
 //! Rounds come in through a bounded queue in memory. While the receiver answers, each goes out at
 //! once. When it does not, all that waits goes to the spool, and stays ahead of what comes later.
 //!
-//! An answer of 400 or 413 speaks about the samples. A request of several rounds is then sent
-//! again round by round, so that only the one that is refused is dropped, counted and told. Any
-//! other failure keeps the rounds and tries again, after a wait that doubles up to a bound and
-//! varies, so that thirty agents do not come back in one moment.
+//! An answer that speaks about the samples (400, 413 and their like) refuses them for good. A
+//! request of several rounds is then sent again round by round, so that only the one that is
+//! refused is dropped, counted and told. Any other failure keeps the rounds and tries again, after
+//! a wait that doubles up to a bound and varies, so that thirty agents do not come back in one
+//! moment.
 
 use std::collections::VecDeque;
 use std::collections::hash_map::RandomState;
@@ -139,7 +140,9 @@ impl Shipper {
             } else if !self.has_work() {
                 self.wait_for_news(None).await;
             } else if let Some(wait) = self.ship_some().await {
-                retry_at = now + wait;
+                // From the failure on: a request that ran into its deadline took longer than the
+                // first waits, and would be followed by the next without any.
+                retry_at = Instant::now() + wait;
             } else if let Some(body) = self.queue.take_metadata() {
                 self.send_metadata(body).await;
             }
@@ -243,7 +246,7 @@ impl Shipper {
             self.kept.push_back(parcel);
         }
         drop(queue);
-        (self.kept.iter().take(REQUEST_ROUNDS_MAX).cloned().collect(), Source::Memory)
+        (first_of(&self.kept, REQUEST_ROUNDS_MAX, REQUEST_BYTES_MAX), Source::Memory)
     }
 
     async fn send(&mut self, parcels: &[Parcel]) -> Result<(), SendError> {
@@ -271,8 +274,13 @@ impl Shipper {
         add(&self.telemetry.sent, samples);
         self.telemetry.last_success_ms.store(self.clock.now_ms(), Ordering::Relaxed);
         self.forget(parcels.len(), source);
+        self.answered();
+    }
+
+    /// The receiver is there, whatever it said about the samples.
+    fn answered(&mut self) {
         if self.failures > 0 {
-            tracing::info!(uri = %self.remote.uri(), "the receiver takes samples again");
+            tracing::info!(uri = %self.remote.uri(), "the receiver answers again");
             self.failures = 0;
         }
     }
@@ -282,6 +290,7 @@ impl Shipper {
         add(&self.telemetry.rejected, 1);
         self.telemetry.drop_samples(Dropped::Rejected, samples);
         self.forget(parcels.len(), source);
+        self.answered();
         tracing::error!(uri = %self.remote.uri(), samples, "dropped a round: {error}");
     }
 
@@ -405,8 +414,12 @@ impl Shipper {
     }
 
     async fn send_metadata(&mut self, body: Vec<u8>) {
-        if let Err(error) = self.remote.send(body).await {
-            tracing::debug!("metadata was not taken: {error}");
+        // A stop does not wait for it: what is left of its time is for samples.
+        tokio::select! {
+            result = self.remote.send(body) => if let Err(error) = result {
+                tracing::debug!("metadata was not taken: {error}");
+            },
+            _ = self.stop.changed() => {}
         }
     }
 
@@ -453,6 +466,22 @@ pub(crate) fn tell(notice: &Notice, telemetry: &Telemetry) {
             tracing::warn!(rounds, samples, "dropped rounds that were too old");
         }
     }
+}
+
+/// The first of `parcels`: at least one when there is any, and at most `rounds_max` or as many as
+/// have `bytes_max` together.
+pub(crate) fn first_of<'a>(
+    parcels: impl IntoIterator<Item = &'a Parcel>,
+    rounds_max: usize,
+    bytes_max: usize,
+) -> Vec<Parcel> {
+    let mut bytes = 0;
+    let fits = |parcel: &&Parcel| {
+        let first = bytes == 0;
+        bytes += parcel.block.len();
+        first || bytes <= bytes_max
+    };
+    parcels.into_iter().take(rounds_max).take_while(fits).cloned().collect()
 }
 
 /// The body of a request with all of `parcels`.

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::SpoolBounds;
 use crate::round::Parcel;
+use crate::ship::first_of;
 
 /// How a segment begins: what it is, and the version of its layout.
 const MAGIC: &[u8; 8] = b"LABSPL\x00\x01";
@@ -114,9 +115,7 @@ impl Spool {
         probe(dir).map_err(error)?;
         let mut numbers: Vec<u64> = Vec::new();
         for entry in fs::read_dir(dir).map_err(error)? {
-            let name = entry.map_err(error)?.file_name();
-            let number = name.to_str().and_then(|name| name.strip_suffix(".spool"));
-            numbers.extend(number.and_then(|number| number.parse::<u64>().ok()));
+            numbers.extend(entry.map_err(error)?.file_name().to_str().and_then(number_of));
         }
         numbers.sort_unstable();
         let mut spool = Self {
@@ -124,7 +123,7 @@ impl Spool {
             bounds,
             segments: VecDeque::new(),
             tail: None,
-            next: numbers.last().map_or(1, |last| last + 1),
+            next: numbers.last().map_or(1, |last| last.saturating_add(1)),
             head: None,
         };
         let mut notices = Vec::new();
@@ -172,6 +171,10 @@ impl Spool {
         while let Some(segment) = self.segments.front().copied() {
             if self.head.is_none() {
                 let (parcels, notice) = self.read(segment.number)?;
+                if notice.is_some() && self.segments.len() == 1 {
+                    // What was being written is the file that was moved aside.
+                    self.tail = None;
+                }
                 notices.extend(notice);
                 self.head = Some(parcels);
             }
@@ -181,14 +184,7 @@ impl Spool {
             }
             self.pop_segment();
         }
-        let mut bytes = 0;
-        let fits = |parcel: &&Parcel| {
-            let first = bytes == 0;
-            bytes += parcel.block.len();
-            first || bytes <= bytes_max
-        };
-        let head = self.head.iter().flatten();
-        Ok((head.take(rounds_max).take_while(fits).cloned().collect(), notices))
+        Ok((first_of(self.head.iter().flatten(), rounds_max, bytes_max), notices))
     }
 
     /// Forgets the oldest `rounds` parcels, which [`peek`](Self::peek) gave.
@@ -204,8 +200,7 @@ impl Spool {
     /// behind it can be delivered. Gives the samples it held.
     pub(crate) fn abandon(&mut self) -> u64 {
         let Some(segment) = self.segments.front().copied() else { return 0 };
-        let path = path_of(&self.dir, segment.number);
-        let _ = fs::rename(&path, path.with_extension("damaged"));
+        self.set_aside(segment.number);
         self.pop_segment();
         segment.samples
     }
@@ -230,15 +225,16 @@ impl Spool {
     }
 
     fn adopt(&mut self, number: u64, notices: &mut Vec<Notice>) -> Result<(), SpoolError> {
-        let (parcels, notice) = self.read(number)?;
-        let damaged = notice.is_some();
+        let path = path_of(&self.dir, number);
+        let Ok((parcels, notice)) = self.read(number) else {
+            // One file that cannot be read must not keep an agent from starting.
+            let path = self.set_aside(number);
+            notices.push(Notice::Damaged { path, kept: 0 });
+            return Ok(());
+        };
         notices.extend(notice);
-        if damaged {
-            // The file is aside; what was whole in it goes into a new one, in its place in order.
-            return self.rewrite(number, &parcels);
-        }
         if parcels.is_empty() {
-            let _ = fs::remove_file(path_of(&self.dir, number));
+            let _ = fs::remove_file(path);
             return Ok(());
         }
         let mut segment = Segment { number, len: MAGIC.len() as u64, ..Segment::default() };
@@ -249,25 +245,8 @@ impl Spool {
         Ok(())
     }
 
-    fn rewrite(&mut self, number: u64, parcels: &VecDeque<Parcel>) -> Result<(), SpoolError> {
-        if parcels.is_empty() {
-            return Ok(());
-        }
-        let path = path_of(&self.dir, number);
-        let mut segment = Segment { number, ..Segment::default() };
-        let mut bytes = MAGIC.to_vec();
-        segment.len = bytes.len() as u64;
-        for parcel in parcels {
-            let record = encode(parcel);
-            segment.count(record.len(), parcel);
-            bytes.extend(record);
-        }
-        fs::write(&path, bytes).map_err(|cause| SpoolError::Write { path, cause })?;
-        self.segments.push_back(segment);
-        Ok(())
-    }
-
-    /// The whole parcels of a segment. A damaged one is moved aside.
+    /// The whole parcels of a segment. A damaged one is moved aside, and what is whole in it goes
+    /// into a new file in its place.
     fn read(&self, number: u64) -> Result<(VecDeque<Parcel>, Option<Notice>), SpoolError> {
         let path = path_of(&self.dir, number);
         let bytes =
@@ -276,11 +255,24 @@ impl Spool {
         if whole {
             return Ok((parcels, None));
         }
-        let aside = path.with_extension("damaged");
-        fs::rename(&path, &aside).map_err(|cause| SpoolError::Write { path, cause })?;
-        self.forget_damaged();
-        let notice = Notice::Damaged { path: aside, kept: parcels.len() };
+        let notice = Notice::Damaged { path: self.set_aside(number), kept: parcels.len() };
+        if !parcels.is_empty() {
+            let bytes: Vec<u8> =
+                MAGIC.iter().copied().chain(parcels.iter().flat_map(encode)).collect();
+            fs::write(&path, bytes).map_err(|cause| SpoolError::Write { path, cause })?;
+        }
         Ok((parcels, Some(notice)))
+    }
+
+    /// Moves a segment out of the way, or deletes it where it cannot be moved. Gives its new path.
+    fn set_aside(&self, number: u64) -> PathBuf {
+        let path = path_of(&self.dir, number);
+        let aside = path.with_extension("damaged");
+        if fs::rename(&path, &aside).is_err() {
+            let _ = fs::remove_file(&path);
+        }
+        self.forget_damaged();
+        aside
     }
 
     fn forget_damaged(&self) {
@@ -373,7 +365,17 @@ fn probe(dir: &Path) -> io::Result<()> {
 }
 
 fn path_of(dir: &Path, number: u64) -> PathBuf {
-    dir.join(format!("{number:020}.spool"))
+    dir.join(name_of(number))
+}
+
+fn name_of(number: u64) -> String {
+    format!("{number:020}.spool")
+}
+
+/// The number in a segment's name; files of other names are not ours.
+fn number_of(name: &str) -> Option<u64> {
+    let number = name.strip_suffix(".spool")?.parse().ok()?;
+    (name_of(number) == name).then_some(number)
 }
 
 fn encode(parcel: &Parcel) -> Vec<u8> {
@@ -546,6 +548,45 @@ mod tests {
         assert!(aside(1).exists() && aside(2).exists());
         spool.push(&parcel(9, 100), 9).unwrap();
         assert_eq!(ticks(&mut spool), [0, 1, 9]);
+    }
+
+    #[test]
+    fn damage_found_while_running_costs_only_what_is_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut spool, _) = open(dir.path());
+        for tick in 0..3 {
+            spool.push(&parcel(tick, 100), tick).unwrap();
+        }
+        let path = path_of(dir.path(), 1);
+        let mut bytes = fs::read(&path).unwrap();
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        let (parcels, notices) = spool.peek(9, 1 << 20).unwrap();
+        assert_eq!((parcels.len(), notices.len()), (2, 1));
+        spool.push(&parcel(3, 100), 3).unwrap();
+        drop(spool);
+        let (mut spool, notices) = open(dir.path());
+        assert_eq!(notices, []);
+        assert_eq!(ticks(&mut spool), [0, 1, 3], "a restart finds what was whole, and what came");
+    }
+
+    #[test]
+    fn a_segment_that_cannot_be_read_keeps_nothing_from_starting() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut spool, _) = open(dir.path());
+        spool.push(&parcel(7, 100), 7).unwrap();
+        drop(spool);
+        // Reading a folder fails as a bad sector does, whoever runs the test.
+        fs::create_dir(path_of(dir.path(), 0)).unwrap();
+        // These are no segments, whatever number can be read from them.
+        for other in ["+3.spool", "18446744073709551616.spool", "x.spool"] {
+            fs::write(dir.path().join(other), b"").unwrap();
+        }
+        let (mut spool, notices) = open(dir.path());
+        let aside = path_of(dir.path(), 0).with_extension("damaged");
+        assert_eq!(notices, [Notice::Damaged { path: aside, kept: 0 }]);
+        assert_eq!(ticks(&mut spool), [7]);
     }
 
     #[test]
