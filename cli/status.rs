@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use crate::alerts::{self, Alert};
+use crate::answer::Found;
 use crate::client::Client;
 use crate::disks::{self, Health};
 use crate::failure::Failure;
@@ -42,12 +43,12 @@ const UNKNOWN: u8 = 3;
 pub(crate) const OWN_QUESTIONS: &Questions = &[
     (
         "hot",
-        "topk(1, node_hwmon_temp_celsius or node_thermal_zone_temp \
+        "topk by (instance) (1, node_hwmon_temp_celsius or node_thermal_zone_temp \
          or smartctl_device_temperature{temperature_type=\"current\"})",
     ),
     (
         "full",
-        "topk(1, 1 - node_filesystem_avail_bytes{fstype!~\"tmpfs|ramfs\"} \
+        "topk by (instance) (1, 1 - node_filesystem_avail_bytes{fstype!~\"tmpfs|ramfs\"} \
          / (node_filesystem_size_bytes > 0))",
     ),
 ];
@@ -227,8 +228,7 @@ fn arrays_line(answers: &Answers) -> Option<Line> {
 }
 
 fn hottest_line(answers: &Answers) -> Option<Line> {
-    let found = answers.all("hot").first()?;
-    let celsius = found.value().filter(|value| value.is_finite())?;
+    let (found, celsius) = highest(answers, "hot")?;
     let what = ["chip", "device", "type"].iter().map(|name| found.label(name));
     let what = what.chain([found.label("sensor")]).filter(|word| !word.is_empty());
     let what: Vec<&str> = what.collect();
@@ -241,8 +241,7 @@ fn hottest_line(answers: &Answers) -> Option<Line> {
 }
 
 fn fullest_line(answers: &Answers) -> Option<Line> {
-    let found = answers.all("full").first()?;
-    let used = found.value().filter(|value| value.is_finite())?;
+    let (found, used) = highest(answers, "full")?;
     Some(Line {
         area: "fullest",
         tone: graded(used, nodes::FULL_WARN, nodes::FULL_BAD),
@@ -254,6 +253,12 @@ fn fullest_line(answers: &Answers) -> Option<Line> {
         ),
         figure: Some(("fullest_ratio", used)),
     })
+}
+
+/// The series with the highest value of an answer.
+fn highest<'a>(answers: &'a Answers, name: &str) -> Option<(&'a Found, f64)> {
+    let known = answers.all(name).iter().filter_map(|found| Some((found, found.value()?)));
+    known.filter(|(_, value)| value.is_finite()).max_by(|a, b| a.1.total_cmp(&b.1))
 }
 
 fn graded(value: f64, warn: f64, bad: f64) -> Tone {
@@ -358,7 +363,10 @@ mod tests {
             disks {instance="nas",device="md0",state="active"} 2
             wanted {instance="nas",device="md0"} 2
             hot {instance="apex",chip="nvme_nvme0",sensor="temp1"} 78.2
+            hot {instance="nas",chip="cool",sensor="temp1"} 30
+            full {instance="nas",mountpoint="/",fstype="ext4"} 0.2
             full {instance="apex",mountpoint="/var",fstype="ext4"} 0.5
+            full {instance="vps",mountpoint="/odd",fstype="ext4"} NaN
             "#,
         );
         let alert =

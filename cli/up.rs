@@ -129,7 +129,7 @@ fn report(node: &str, interval: &str, findings: &[Finding]) -> String {
     // Writing to a String cannot fail.
     let mut text = format!("Watching {node} every {interval}.\n\n");
     let samples = count(samples_all, "sample");
-    let _ = writeln!(text, "  found     {samples} a round: {}", listed(&found));
+    let _ = writeln!(text, "  found     {samples} a round:\n            {}", listed(&found));
     if !absent.is_empty() {
         let _ = writeln!(text, "  not here  {}", listed(&absent));
     }
@@ -145,8 +145,22 @@ fn report(node: &str, interval: &str, findings: &[Finding]) -> String {
     text
 }
 
+/// Columns of a list of names; with what stands before it, it fits an ordinary window.
+const LIST_WIDTH: usize = 66;
+
+/// Names in lines, the further ones under the first.
 fn listed(names: &[&str]) -> String {
-    if names.is_empty() { "nothing yet".to_owned() } else { names.join(", ") }
+    let mut lines: Vec<String> = Vec::new();
+    for name in names {
+        match lines.last_mut() {
+            Some(line) if line.len() + name.len() + 2 <= LIST_WIDTH => {
+                line.push_str(", ");
+                line.push_str(name);
+            }
+            _ => lines.push((*name).to_owned()),
+        }
+    }
+    if lines.is_empty() { "nothing yet".to_owned() } else { lines.join(",\n            ") }
 }
 
 /// Where to look next.
@@ -196,13 +210,22 @@ mod tests {
             "\
 Watching apex every 10s.
 
-  found     35 samples a round: cpu, loadavg
+  found     35 samples a round:
+            cpu, loadavg
   not here  mdadm
   coming    smartctl
   failed    hwmon: failed to read x: denied
             `labstat doctor` says what is missing, and the cure
 "
         );
+    }
+
+    #[test]
+    fn long_lists_go_on_under_their_first_line() {
+        let names = ["a".repeat(40), "b".repeat(30), "c".to_owned()];
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        assert_eq!(listed(&names), format!("{},\n            {}, c", names[0], names[1]));
+        assert_eq!(listed(&[]), "nothing yet");
     }
 
     #[test]
