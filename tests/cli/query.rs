@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex};
 use crate::support::command;
 
 /// A server that answers every request with the same status and body, and notes what it was asked.
-struct Canned {
-    url: String,
+pub(crate) struct Canned {
+    pub(crate) url: String,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Canned {
-    fn start(status: &'static str, body: &'static str) -> Self {
+    pub(crate) fn start(status: &'static str, body: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -36,7 +36,7 @@ impl Canned {
         output.expect("the binary runs")
     }
 
-    fn asked(&self) -> String {
+    pub(crate) fn asked(&self) -> String {
         self.asked.lock().expect("not poisoned").join("\n")
     }
 }
