@@ -104,6 +104,9 @@ pub enum AppendError {
         /// What the read said.
         cause: String,
     },
+    /// The commit panicked, which is a defect of the store.
+    #[error("the commit was interrupted")]
+    Interrupted,
     /// The store was closed.
     #[error("the store is closed")]
     Closed,

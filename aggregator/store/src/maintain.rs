@@ -6,7 +6,7 @@
 //! whole blobs, and merging has an end.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, TryLockError};
 
 use crate::blob::{Blob, BlobMeta, Builder, Column};
 use crate::column::COLUMN_LEN_MAX;
@@ -66,11 +66,18 @@ impl Store {
     /// Seals when writers fill the head faster than maintenance is called; so they wait for it.
     pub(crate) fn seal_when_large(&self) {
         let max = self.options().head_samples_max;
-        if self.state().active.samples_len() < max.saturating_add(self.seal_backoff()) {
-            return;
-        }
-        let _alone = self.maintenance().lock().unwrap_or_else(PoisonError::into_inner);
-        if self.state().active.samples_len() < max.saturating_add(self.seal_backoff()) {
+        let excess = || {
+            let full = max.saturating_add(self.seal_backoff());
+            self.state().active.samples_len().checked_sub(full)
+        };
+        let Some(excess_len) = excess() else { return };
+        let _alone = match self.maintenance().try_lock() {
+            Ok(alone) => alone,
+            // A merge may take a while; until the head has twice its size, writers go on.
+            Err(TryLockError::WouldBlock) if excess_len < max => return,
+            Err(_) => self.maintenance().lock().unwrap_or_else(PoisonError::into_inner),
+        };
+        if excess().is_none() {
             return;
         }
         match self.seal() {
@@ -86,7 +93,10 @@ impl Store {
     fn seal_is_due(&self, now_ms: i64) -> bool {
         let options = self.options();
         let state = self.state();
-        let old = |opened_ms: i64| now_ms.saturating_sub(opened_ms) >= options.seal_after_ms;
+        // A clock that was set back must not keep the head open until it has caught up.
+        let old = |opened_ms: i64| {
+            now_ms.abs_diff(opened_ms) >= options.seal_after_ms.max(0).unsigned_abs()
+        };
         state.frozen.is_some()
             || state.active.samples_len() >= options.head_samples_max
             || state.active.opened_ms().is_some_and(old)
@@ -318,5 +328,59 @@ impl<'a> Shelving<'a> {
             self.done.extend(builder.finish(self.shelf, self.level));
         }
         self.done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use labstat_model::{Labels, ManualClock, Sample, TimeSeries, WriteRequest};
+
+    use super::*;
+    use crate::Options;
+
+    /// A merge of everything may take minutes, and agents wait for their answers meanwhile.
+    #[test]
+    fn writers_of_a_full_head_do_not_wait_for_a_merge() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::new(Arc::new(ManualClock::new(0)));
+        let options = Options { head_samples_max: 10, ..options };
+        let (store, _) = Store::open(dir.path(), options).unwrap();
+        let append = |time_ms| {
+            let labels = Labels::new([("__name__", "m")]);
+            let samples = vec![Sample { time_ms, value: 1.0 }];
+            let series = vec![TimeSeries { labels, samples }];
+            store.append(&WriteRequest { series, metadata: Vec::new() }).unwrap().accepted
+        };
+        std::thread::scope(|scope| {
+            let merging = store.maintenance().lock().unwrap();
+            let (told, tells) = mpsc::channel();
+            scope.spawn(move || {
+                for at in 0..25 {
+                    let _ = told.send(append(at));
+                }
+            });
+            let wait = Duration::from_secs(10);
+            // The twentieth waits, so that the head is bounded.
+            let answered = (0..19).take_while(|_| tells.recv_timeout(wait).is_ok());
+            assert_eq!(answered.count(), 19);
+            drop(merging);
+        });
+        assert!(store.stats().sealed_samples >= 20);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_does_not_keep_the_head_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let hour_ms = 3_600_000;
+        let options = Options::new(Arc::new(ManualClock::new(1_000 * hour_ms)));
+        let (store, _) = Store::open(dir.path(), options).unwrap();
+        let labels = Labels::new([("__name__", "m")]);
+        let series = vec![TimeSeries { labels, samples: vec![Sample { time_ms: 0, value: 1.0 }] }];
+        store.append(&WriteRequest { series, metadata: Vec::new() }).unwrap();
+        assert_eq!(store.maintain(999 * hour_ms).unwrap().sealed_samples, 0);
+        assert_eq!(store.maintain(900 * hour_ms).unwrap().sealed_samples, 1);
     }
 }

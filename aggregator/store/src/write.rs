@@ -397,41 +397,55 @@ impl Store {
             *leading = true;
             drop(leading);
             self.lead();
+            // Only now, so that the others' commits go on while this writer waits for the seal.
+            self.seal_when_large();
             leading = self.leading().lock().unwrap_or_else(PoisonError::into_inner);
-            *leading = false;
-            self.landing().notify_all();
         }
     }
 
     /// Commits the group that formed, and makes it visible.
     fn lead(&self) {
         let flying = self.writer().launch();
-        let result = self.commit(&flying.group);
-        match result {
-            Ok(()) => {
-                self.writer().landed();
-                let _ = flying.outcome.0.set(Ok(()));
-                self.seal_when_large();
-            }
-            Err(error) => {
-                let behind = self.writer().crashed();
-                let _ = flying.outcome.0.set(Err(error.clone()));
-                let _ = behind.0.set(Err(error));
-            }
-        }
+        let mut landing = Landing { store: self, flying, result: Err(AppendError::Interrupted) };
+        landing.result = self.commit(&landing.flying.group);
     }
 
     fn commit(&self, group: &Group) -> Result<(), AppendError> {
         if group.is_empty() {
             return Ok(());
         }
+        let now_ms = self.options().clock.now_ms();
         // The database stays locked until the group is visible, so that a seal never sees a log
         // record whose samples are not in the head yet.
         let mut db = self.db();
         db.commit(group)?;
-        self.state_mut().apply(group, self.options().clock.now_ms());
+        self.state_mut().apply(group, now_ms);
         self.count_commit();
         Ok(())
+    }
+}
+
+/// Tells the writers of a group how its commit ended and lets the next one lead, even when the
+/// commit panicked: nobody may wait for a leader that is gone.
+struct Landing<'a> {
+    store: &'a Store,
+    flying: Arc<Staged>,
+    result: Result<(), AppendError>,
+}
+
+impl Drop for Landing<'_> {
+    fn drop(&mut self) {
+        match &self.result {
+            Ok(()) => self.store.writer().landed(),
+            Err(error) => {
+                let behind = self.store.writer().crashed();
+                let _ = behind.0.set(Err(error.clone()));
+            }
+        }
+        let _ = self.flying.outcome.0.set(self.result.clone());
+        let leading = self.store.leading().lock();
+        *leading.unwrap_or_else(PoisonError::into_inner) = false;
+        self.store.landing().notify_all();
     }
 }
 

@@ -2,11 +2,12 @@
 
 mod common;
 
-use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Barrier, mpsc};
+use std::time::Duration;
 
 use common::{NOW_MS, everything, labels, open, open_with, options, write};
-use labstat_model::Matcher;
+use labstat_model::{Clock, Matcher};
 use labstat_store::Options;
 
 const WRITERS: usize = 8;
@@ -98,4 +99,42 @@ fn readers_see_whole_requests_while_everything_moves() {
         }
     });
     assert_eq!(everything(&store)[0].len(), 150);
+}
+
+/// A clock that panics at the second look that is taken at it: that of the commit, which the first
+/// writer makes for itself and for those behind it.
+#[derive(Debug, Default)]
+struct BrokenClock(AtomicI64);
+
+impl Clock for BrokenClock {
+    fn now_ms(&self) -> i64 {
+        assert_ne!(self.0.fetch_add(1, Ordering::SeqCst), 1, "the panic that is tested");
+        NOW_MS
+    }
+}
+
+#[test]
+fn nobody_waits_for_a_leader_that_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(BrokenClock(AtomicI64::new(2)));
+    let store = Arc::new(open_with(dir.path(), Options::new(clock.clone())));
+    clock.0.store(0, Ordering::SeqCst);
+    let (told, tells) = mpsc::channel();
+    for writer in 0..3 {
+        let (store, told) = (store.clone(), told.clone());
+        std::thread::spawn(move || {
+            let request = write([(labels("m", &writer.to_string()), vec![(NOW_MS, 1.0)])]);
+            // Taken down with the thread that panics; the other threads tell.
+            let _ = told.send(store.append(&request));
+        });
+    }
+    let told: Vec<_> = (0..2).map(|_| tells.recv_timeout(Duration::from_secs(10))).collect();
+    let stored = told.iter().filter(|told| matches!(told, Ok(Ok(_)))).count();
+    assert!(told.iter().all(Result::is_ok), "a writer waits: {told:?}");
+    assert_eq!(everything(&store).len(), stored, "{told:?}");
+    // What was lost may be sent again, and the store goes on.
+    for writer in 0..3 {
+        store.append(&write([(labels("m", &writer.to_string()), vec![(NOW_MS, 1.0)])])).unwrap();
+    }
+    assert_eq!(everything(&store).len(), 3);
 }
