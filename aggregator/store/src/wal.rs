@@ -1,9 +1,11 @@
 //! Whether SQLite's write-ahead log is damaged in the middle.
 //!
-//! SQLite stops at the first frame with a wrong checksum and says nothing: after a power loss the
-//! last frames are often half written, and were never acknowledged. Whole frames behind a broken
-//! one are another matter: the broken one was whole once, so it and they may have been
-//! acknowledged. They cannot be applied without it; the owner should know.
+//! SQLite stops at the first frame with a wrong checksum and says nothing. After a power loss that
+//! is right: the frames of the last transaction may have reached the disk in any order or not at
+//! all, and it was never acknowledged. But a transaction begins when the one before is on the disk.
+//! So when a broken frame is followed by a whole one that ends a transaction, and that by another
+//! whole frame, the broken one was on the disk once, and what follows may have been acknowledged.
+//! It cannot be applied without it; the owner should know.
 //!
 //! The layout is SQLite's (section 4 of "Database File Format"): a header of 32 bytes, then frames
 //! of 24 bytes and a page. Checksums run from frame to frame.
@@ -26,44 +28,87 @@ pub(crate) fn damage(path: &Path) -> Option<String> {
 
 fn check(mut log: impl Read) -> io::Result<Option<String>> {
     let mut header = [0; HEADER_LEN];
-    match log.read_exact(&mut header) {
-        Err(cause) if cause.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        other => other?,
+    if !fill(&mut log, &mut header)? {
+        return Ok(None);
     }
-    let big = match word(&header, 0) {
-        MAGIC_LITTLE => false,
-        MAGIC_BIG => true,
-        _ => return Ok(Some("its header does not read".to_owned())),
+    let Some(header) = Header::read(&header) else {
+        // The header is on the disk before anything follows it; zeros are what a power loss leaves
+        // of a file that was just made longer.
+        let is_zero = header == [0; HEADER_LEN] && is_zero(log)?;
+        return Ok((!is_zero).then(|| "its header does not read".to_owned()));
     };
-    let page_len = word(&header, 8) as usize;
-    let seed = checksum((0, 0), &header[..24], big);
-    if seed != stored(&header, 24) || !(512..=65_536).contains(&page_len) {
-        return Ok(Some("its header does not read".to_owned()));
-    }
-    let salts = stored(&header, 16);
-    let mut frame = vec![0; FRAME_HEADER_LEN + page_len];
-    let (mut seed, mut at, mut broken) = (seed, 0_usize, None);
-    loop {
-        match log.read_exact(&mut frame) {
-            Err(cause) if cause.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-            other => other?,
+    let mut frame = vec![0; FRAME_HEADER_LEN + header.page_len];
+    let (mut seed, mut broken, mut ended) = (header.seed, None, false);
+    for at in 1_usize.. {
+        if !fill(&mut log, &mut frame)? {
+            break;
         }
-        at += 1;
-        let found = stored(&frame, 16);
-        let sum = checksum(checksum(seed, &frame[..8], big), &frame[FRAME_HEADER_LEN..], big);
-        let whole = sum == found && stored(&frame, 8) == salts;
         match broken {
-            None if whole => {}
-            // A frame of an earlier round of the log ends it, and so may a broken one.
+            None if header.is_whole(&frame, seed) => {}
             None => broken = Some(at),
-            Some(first) if whole => {
-                return Ok(Some(format!("frame {first} does not read, and whole ones follow")));
+            Some(first) if header.is_whole(&frame, seed) => {
+                if ended {
+                    let text = format!("frame {first} does not read, and whole ones follow");
+                    return Ok(Some(text));
+                }
+                // The frame that ends a transaction has the size of the database.
+                ended = word(&frame, 4) != 0;
             }
             Some(_) => {}
         }
         // Each frame continues from what the one before says, so that a whole frame is known as
         // such behind a broken one too.
-        seed = found;
+        seed = stored(&frame, 16);
+    }
+    Ok(None)
+}
+
+/// What is needed of the log's header.
+struct Header {
+    /// Whether checksums take big-endian words.
+    big: bool,
+    page_len: usize,
+    /// Frames of an earlier round of the log have others.
+    salts: (u32, u32),
+    seed: (u32, u32),
+}
+
+impl Header {
+    fn read(bytes: &[u8; HEADER_LEN]) -> Option<Self> {
+        let big = match word(bytes, 0) {
+            MAGIC_LITTLE => false,
+            MAGIC_BIG => true,
+            _ => return None,
+        };
+        let page_len = word(bytes, 8) as usize;
+        let seed = checksum((0, 0), &bytes[..24], big);
+        let is_whole = seed == stored(bytes, 24) && (512..=65_536).contains(&page_len);
+        is_whole.then(|| Self { big, page_len, salts: stored(bytes, 16), seed })
+    }
+
+    fn is_whole(&self, frame: &[u8], seed: (u32, u32)) -> bool {
+        let (head, page) = frame.split_at(FRAME_HEADER_LEN);
+        let sum = checksum(checksum(seed, &head[..8], self.big), page, self.big);
+        sum == stored(head, 16) && stored(head, 8) == self.salts
+    }
+}
+
+/// Reads a whole buffer; `false` when the log ends before.
+fn fill(log: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
+    match log.read_exact(buffer) {
+        Err(cause) if cause.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        other => other.map(|()| true),
+    }
+}
+
+fn is_zero(mut rest: impl Read) -> io::Result<bool> {
+    let mut buffer = [0; 4096];
+    loop {
+        match rest.read(&mut buffer)? {
+            0 => return Ok(true),
+            len if buffer.iter().take(len).any(|&byte| byte != 0) => return Ok(false),
+            _ => {}
+        }
     }
 }
 
@@ -126,6 +171,20 @@ mod tests {
         broken[HEADER_LEN + 2 * frame_len + 500] ^= 1;
         let text = check(&broken[..]).unwrap().unwrap();
         assert_eq!(text, "frame 3 does not read, and whole ones follow");
+
+        // A power loss while the last transaction is written leaves any of its frames.
+        let ends = (HEADER_LEN..whole.len()).step_by(frame_len);
+        let ends: Vec<usize> = ends.filter(|&frame| word(&whole, frame + 4) != 0).collect();
+        let last = ends[ends.len() - 2] + frame_len;
+        assert!(last < *ends.last().unwrap(), "the last transaction has several frames");
+        let mut last_lost = whole.clone();
+        last_lost[last..last + frame_len].fill(0);
+        assert_eq!(check(&last_lost[..]).unwrap(), None, "its first frame is not there");
+        assert_eq!(
+            check(&vec![0; whole.len()][..]).unwrap(),
+            None,
+            "nothing is there but a length"
+        );
 
         let mut headless = whole;
         headless[20] ^= 1;
