@@ -97,10 +97,15 @@ impl Matcher {
 }
 
 fn compile(pattern: &str) -> Result<Regex, MatcherError> {
-    regex::RegexBuilder::new(&format!("^(?s:{pattern})$"))
-        .size_limit(REGEX_SIZE_MAX)
-        .build()
-        .map_err(|error| MatcherError { pattern: pattern.to_owned(), cause: one_line(&error) })
+    let build = |text: &str| {
+        regex::RegexBuilder::new(text)
+            .size_limit(REGEX_SIZE_MAX)
+            .build()
+            .map_err(|error| MatcherError { pattern: pattern.to_owned(), cause: one_line(&error) })
+    };
+    // On its own first: `a)|(b` would close the group around it and slip its anchors.
+    build(pattern)?;
+    build(&format!("^(?s:{pattern})$"))
 }
 
 /// The regex crate draws its errors over several lines; the last one says what is wrong.
@@ -146,5 +151,7 @@ mod tests {
     fn bad_pattern_is_named_on_one_line() {
         let error = Matcher::new("a", MatchOp::Regex, "a(").unwrap_err().to_string();
         assert_eq!(error, r#"invalid regular expression "a(": unclosed group"#);
+        let slips_its_anchors = Matcher::new("a", MatchOp::Regex, "a)|(b").unwrap_err();
+        assert_eq!(slips_its_anchors.cause, "unopened group");
     }
 }
