@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::Data;
 use super::format::{general, sprintf};
-use super::render::wrong_count;
+use super::render::{OUTPUT_LEN_MAX, wrong_count};
 use super::value::Value;
 use crate::manager::push_escaped;
 
@@ -129,7 +129,7 @@ fn two_or_three(name: &str, args: &[Value]) -> Result<Value, String> {
             Ok(Value::Bool(regex(pattern)?.is_match(text)))
         }
         ("reReplaceAll", [Value::Text(pattern), Value::Text(by), Value::Text(text)]) => {
-            Ok(Value::Text(regex(pattern)?.replace_all(text, by.as_str()).into_owned()))
+            replace_all(&regex(pattern)?, by, text).map(Value::Text)
         }
         ("label", [Value::Text(label), Value::Sample { labels, .. }]) => {
             Ok(Value::Text(labels.get(label).cloned().unwrap_or_default()))
@@ -413,6 +413,23 @@ fn element(name: &str, args: &[Value]) -> Result<Value, String> {
         };
     }
     Ok(value)
+}
+
+/// `text` with each match replaced, as long as the result is one that may be rendered.
+fn replace_all(pattern: &regex::Regex, by: &str, text: &str) -> Result<String, String> {
+    let mut out = String::new();
+    let mut end = 0;
+    for captures in pattern.captures_iter(text) {
+        let Some(whole) = captures.get(0) else { continue };
+        out.push_str(text.get(end..whole.start()).unwrap_or_default());
+        captures.expand(by, &mut out);
+        end = whole.end();
+        if out.len() > OUTPUT_LEN_MAX {
+            return Err(format!("more than {OUTPUT_LEN_MAX} bytes of text"));
+        }
+    }
+    out.push_str(text.get(end..).unwrap_or_default());
+    Ok(out)
 }
 
 fn regex(pattern: &str) -> Result<regex::Regex, String> {

@@ -13,8 +13,9 @@ pub(super) const OUTPUT_LEN_MAX: usize = 64 * 1024;
 /// Nodes and commands of one rendering, so that no loop outlasts its evaluation.
 const STEPS_MAX: usize = 100_000;
 
-/// How deep templates may call one another.
-const CALLS_MAX: usize = 50;
+/// How deep blocks and templates may nest while they are rendered: a template may call itself, and
+/// recursion must end before the thread's stack does.
+const DEPTH_MAX: usize = 150;
 
 /// The text of a tree; the error is what went wrong.
 pub(super) fn render(tree: &Tree, data: &Data<'_>) -> Result<String, String> {
@@ -30,7 +31,7 @@ pub(super) fn render(tree: &Tree, data: &Data<'_>) -> Result<String, String> {
             ("$value".to_owned(), Value::Float(data.value)),
         ],
         steps: 0,
-        calls: 0,
+        depth: 0,
     };
     renderer.nodes(&tree.nodes, &Value::Root)?;
     Ok(renderer.out)
@@ -42,7 +43,7 @@ struct Renderer<'a> {
     out: String,
     variables: Vec<(String, Value)>,
     steps: usize,
-    calls: usize,
+    depth: usize,
 }
 
 /// How a list of nodes ended.
@@ -60,12 +61,22 @@ impl Renderer<'_> {
             return Err(format!("more than {STEPS_MAX} steps"));
         }
         if self.out.len() > OUTPUT_LEN_MAX {
-            return Err(format!("more than {OUTPUT_LEN_MAX} bytes of text"));
+            return Err(too_long());
         }
         Ok(())
     }
 
     fn nodes(&mut self, nodes: &[Node], dot: &Value) -> Result<Flow, String> {
+        self.depth += 1;
+        if self.depth > DEPTH_MAX {
+            return Err("exceeded maximum template depth".to_owned());
+        }
+        let flow = self.each_node(nodes, dot);
+        self.depth -= 1;
+        flow
+    }
+
+    fn each_node(&mut self, nodes: &[Node], dot: &Value) -> Result<Flow, String> {
         for node in nodes {
             self.step()?;
             match node {
@@ -97,14 +108,9 @@ impl Renderer<'_> {
         let tree = self.tree;
         let nodes =
             tree.defined.get(name).ok_or_else(|| format!("template {name:?} not defined"))?;
-        self.calls += 1;
-        if self.calls > CALLS_MAX {
-            return Err("exceeded maximum template depth".to_owned());
-        }
         let outer = std::mem::replace(&mut self.variables, vec![("$".to_owned(), value.clone())]);
         self.nodes(nodes, &value)?;
         self.variables = outer;
-        self.calls -= 1;
         Ok(())
     }
 
@@ -198,8 +204,13 @@ impl Renderer<'_> {
             arguments.push(self.operand(operand, dot)?);
         }
         arguments.extend(last);
-        functions::call(name, &arguments, self.data)
-            .map_err(|error| format!("error calling {name}: {error}"))
+        let value = functions::call(name, &arguments, self.data)
+            .map_err(|error| format!("error calling {name}: {error}"))?;
+        // A text that a loop puts together with itself doubles each time.
+        match &value {
+            Value::Text(text) if text.len() > OUTPUT_LEN_MAX => Err(too_long()),
+            _ => Ok(value),
+        }
     }
 
     fn operand(&mut self, operand: &Operand, dot: &Value) -> Result<Value, String> {
@@ -247,6 +258,10 @@ impl Renderer<'_> {
             }
         }
     }
+}
+
+fn too_long() -> String {
+    format!("more than {OUTPUT_LEN_MAX} bytes of text")
 }
 
 /// What `range` goes through: keys or positions, and elements.

@@ -337,3 +337,17 @@ const PIECES: [&str; 30] = [
     "humanize ",
     "query \"m\"",
 ];
+
+#[test]
+fn no_template_takes_the_memory_or_the_stack() {
+    let doubling = "{{ $x := \"ab\" }}{{ range 60 }}{{ $x = print $x $x }}{{ end }}";
+    assert!(render(doubling, 1.0).unwrap_err().contains("bytes of text"));
+    let blown_up = "{{ $x := printf \"%900s\" \"\" }}{{ range 6 }}{{ $x = print $x $x }}{{ end }}\
+                    {{ reReplaceAll \"\" $x $x }}";
+    assert!(render(blown_up, 1.0).unwrap_err().contains("bytes of text"));
+    let (open, close) = ("{{ if true }}".repeat(45), "{{ end }}".repeat(45));
+    let endless = format!(
+        "{{{{ define \"t\" }}}}{open}{{{{ template \"t\" . }}}}{close}{{{{ end }}}}{{{{ template \"t\" . }}}}"
+    );
+    assert!(render(&endless, 1.0).unwrap_err().contains("depth"));
+}
