@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
 use labstat_model::{Labels, Sample, TimeSeries, WriteRequest, stale_marker};
-use labstat_promql::{Engine, Source};
+use labstat_promql::{Engine, Source, SourceError};
 
 use crate::hash::fnv;
 use crate::notification::Notification;
@@ -259,6 +259,13 @@ impl Manager {
     /// resolved: what to write and whom to tell of that is returned.
     pub fn restore(&self, snapshot: Snapshot, now_ms: i64) -> Evaluation {
         snapshot::put(&self.read(), snapshot, &self.options, now_ms)
+    }
+
+    /// Takes the time in which nobody looked off what pending alerts have waited, right after
+    /// [`Manager::restore`]: whether their condition held then, nobody knows. `source` has the
+    /// samples that say when they were last seen; those not seen for an hour begin anew.
+    pub fn discount_absence(&self, source: &dyn Source, now_ms: i64) -> Result<(), SourceError> {
+        snapshot::discount(&self.read(), source, now_ms)
     }
 
     /// What `/api/v1/rules` answers.

@@ -19,8 +19,9 @@ use crate::rules::RuleSet;
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 
 /// How long the loop waits after a restart when alerts were firing: the agents must be heard again
-/// before their silence can be taken for the end of an alert. Two rounds of an agent's default.
-const RETURN_WAIT: Duration = Duration::from_secs(20);
+/// before their silence can be taken for the end of an alert. After a long absence an agent tries
+/// again within a minute; the rest is for its next round.
+const RETURN_WAIT: Duration = Duration::from_secs(90);
 
 /// The data that rules are evaluated over and their samples go to.
 pub trait Database: Source + Send + Sync + 'static {
@@ -101,7 +102,16 @@ impl Service {
         let turn = Mutex::new(());
         let inner = Arc::new(Inner { manager, dispatcher, engine, database, clock, turn });
         let alerting = Alerting { inner };
-        alerting.blocking(move |inner| inner.settle(&restored)).await;
+        alerting
+            .blocking(move |inner| {
+                inner.settle(&restored);
+                let source: &dyn Source = inner.database.as_ref();
+                if let Err(error) = inner.manager.discount_absence(source, now_ms) {
+                    let error = error_chain(&error);
+                    tracing::error!(error, "pending alerts count the time nobody looked");
+                }
+            })
+            .await;
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(run(alerting.clone(), stopped));
         Ok(Self { alerting, stop, task })

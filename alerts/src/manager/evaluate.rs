@@ -15,7 +15,7 @@ use crate::template::{Data, Template};
 /// The series that says which alerts there are.
 const ALERTS: &str = "ALERTS";
 /// The series that says since when.
-const ALERTS_FOR_STATE: &str = "ALERTS_FOR_STATE";
+pub(super) const ALERTS_FOR_STATE: &str = "ALERTS_FOR_STATE";
 
 /// What the evaluation of one rule needs.
 pub(super) struct Context<'a> {

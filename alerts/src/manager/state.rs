@@ -67,6 +67,14 @@ pub(super) struct Change {
 }
 
 impl Alert {
+    /// Whether the two differ in nothing but what the next evaluation finds anew.
+    pub(super) fn is_as_far_as(&self, other: &Self) -> bool {
+        let stage = |alert: &Self| {
+            (alert.state, alert.active_at_ms, alert.fired_at_ms, alert.keep_firing_since_ms)
+        };
+        stage(self) == stage(other) && self.labels == other.labels
+    }
+
     /// The set of its labels.
     pub(super) fn label_set(&self) -> Labels {
         Labels::new(self.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())))

@@ -270,6 +270,47 @@ fn state_survives_a_restart() {
 }
 
 #[test]
+fn the_time_nobody_looked_does_not_count_for_a_pending_alert() {
+    let restart = |minutes: i64| {
+        let before = lab(DOWN);
+        before.minute(3, 0.0);
+        before.minute(4, 0.0);
+        let after = Lab { manager: lab(DOWN).manager, ..before };
+        let kept = before.manager.snapshot();
+        let now_ms = (4 + minutes) * MINUTE;
+        after.manager.restore(kept, now_ms);
+        after.manager.discount_absence(&after.source, now_ms).unwrap();
+        after
+    };
+    let lab = restart(30);
+    assert_eq!(lab.state(), "pending");
+    assert_eq!(lab.minute(35, 0.0), [], "one minute of two was seen before");
+    assert_eq!(lab.minute(37, 0.0), [Status::Firing]);
+    let lab = restart(90);
+    assert_eq!(lab.state(), "inactive", "what was an hour ago says nothing");
+    assert_eq!(lab.minute(95, 0.0), []);
+    assert_eq!(lab.minute(96, 0.0), []);
+    assert_eq!(lab.minute(97, 0.0), [Status::Firing]);
+}
+
+#[test]
+fn rules_of_one_name_get_back_their_own_alerts() {
+    let text = "
+groups:
+- name: g
+  interval: 1m
+  rules:
+  - {alert: Down, expr: up == 5}
+  - {alert: Down, expr: up == 0}
+";
+    let before = lab(text);
+    assert_eq!(before.minute(3, 0.0), [Status::Firing]);
+    let after = lab(text);
+    after.manager.restore(before.manager.snapshot(), 0);
+    assert_eq!(after.minute(4, 0.0), [], "neither its end nor its beginning is told");
+}
+
+#[test]
 fn reload_keeps_what_is_unchanged_and_resolves_what_is_gone() {
     let lab = lab(&DOWN.replace("for: 2m", ""));
     assert_eq!(lab.minute(3, 0.0), [Status::Firing]);

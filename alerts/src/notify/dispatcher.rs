@@ -7,7 +7,7 @@
 //! receiver says "taken", can repeat a message.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -118,6 +118,8 @@ struct Shared {
     document: Mutex<Document>,
     /// Held while a document is made and saved, so that an older one never overwrites a newer.
     saving: Mutex<()>,
+    /// Whether the document on disk is not the present one, since it could not be saved.
+    is_unsaved: AtomicBool,
     next_id: AtomicU64,
     journal: Arc<dyn Journal>,
     clock: Arc<dyn Clock>,
@@ -171,6 +173,7 @@ impl Dispatcher {
             receivers,
             document: Mutex::new(document),
             saving: Mutex::new(()),
+            is_unsaved: AtomicBool::new(false),
             next_id,
             journal,
             clock,
@@ -191,10 +194,10 @@ impl Dispatcher {
         alerts: Snapshot,
     ) -> Result<(), JournalError> {
         let shared = &self.shared;
-        let mut changed = !notifications.is_empty();
+        let mut changed = !notifications.is_empty() || shared.is_unsaved.load(Ordering::Relaxed);
         {
             let mut document = shared.lock();
-            changed |= document.alerts != alerts;
+            changed |= !document.alerts.is_as_far_as(&alerts);
             document.alerts = alerts;
             for notification in notifications {
                 shared.enqueue(&mut document, notification);
@@ -281,7 +284,9 @@ impl Shared {
         let _turn = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = serde_json::to_vec(&*self.lock());
         let bytes = bytes.map_err(|error| JournalError(Box::new(error)))?;
-        self.journal.save(DOCUMENT, &bytes)
+        let saved = self.journal.save(DOCUMENT, &bytes);
+        self.is_unsaved.store(saved.is_err(), Ordering::Relaxed);
+        saved
     }
 
     fn front(&self, line: &Line) -> Option<Pending> {

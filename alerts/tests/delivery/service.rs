@@ -1,6 +1,7 @@
 //! The whole loop in one process: rules over data in memory, a receiver, a crash in between.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,15 +14,24 @@ use labstat_model::{Clock, Labels, ManualClock, Matcher, Series, WriteRequest};
 use labstat_promql::{Source, SourceError};
 
 #[derive(Default)]
-struct Kept(Mutex<BTreeMap<String, Vec<u8>>>);
+struct Kept {
+    documents: Mutex<BTreeMap<String, Vec<u8>>>,
+    /// How often something was saved.
+    saves: AtomicUsize,
+    is_full: AtomicBool,
+}
 
 impl Journal for Kept {
     fn load(&self, key: &str) -> Result<Option<Vec<u8>>, JournalError> {
-        Ok(self.0.lock().unwrap().get(key).cloned())
+        Ok(self.documents.lock().unwrap().get(key).cloned())
     }
 
     fn save(&self, key: &str, bytes: &[u8]) -> Result<(), JournalError> {
-        self.0.lock().unwrap().insert(key.to_owned(), bytes.to_vec());
+        if self.is_full.load(Ordering::SeqCst) {
+            return Err(JournalError("no space left".into()));
+        }
+        self.saves.fetch_add(1, Ordering::SeqCst);
+        self.documents.lock().unwrap().insert(key.to_owned(), bytes.to_vec());
         Ok(())
     }
 }
@@ -104,6 +114,50 @@ async fn a_condition_is_told_once_across_a_restart_and_so_is_its_end() {
     double.reached(2).await;
     service.shutdown().await;
     assert_eq!(statuses(&double), ["firing", "resolved"]);
+}
+
+/// A value that changes, or is no number, with every evaluation is not worth a write.
+#[tokio::test]
+async fn the_state_is_saved_when_it_changes_and_until_that_succeeds() {
+    let double = Double::start(vec![Answer::Status(200, "")]).await;
+    let database = Arc::new(Up(Mutex::new(f64::NAN), Mutex::new(0)));
+    let journal = Arc::new(Kept::default());
+    let clock = Arc::new(ManualClock::new(1_000_000));
+    let text = "groups: [{name: g, interval: 1s, rules: [{alert: Odd, expr: up != 1}]}]";
+    let rules = RuleSet::parse(&[("r.yml", text)]).unwrap();
+    let options = ServiceOptions { rules, ..options(&double.url) };
+    let service =
+        Service::start(options, database.clone(), journal.clone(), clock.clone()).await.unwrap();
+    let saves = || journal.saves.load(Ordering::SeqCst);
+    let evaluate = async || {
+        clock.advance_ms(2_000);
+        service.alerting().evaluate_due().await;
+    };
+    evaluate().await;
+    double.reached(1).await;
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    // At the start, when it began, and when it was delivered.
+    while saves() < 3 {
+        assert!(std::time::Instant::now() < deadline, "what was delivered is not kept");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    for value in [f64::NAN, 2.0, 3.0] {
+        *database.0.lock().unwrap() = value;
+        evaluate().await;
+    }
+    assert_eq!(saves(), 3);
+
+    journal.is_full.store(true, Ordering::SeqCst);
+    *database.0.lock().unwrap() = 1.0;
+    evaluate().await;
+    double.reached(2).await;
+    service.alerting().evaluate_due().await;
+    journal.is_full.store(false, Ordering::SeqCst);
+    evaluate().await;
+    let kept = journal.documents.lock().unwrap().values().next().unwrap().clone();
+    let kept = String::from_utf8(kept).unwrap();
+    assert!(!kept.contains("Odd"), "the end was kept once there was space: {kept}");
+    service.shutdown().await;
 }
 
 #[tokio::test]
