@@ -11,6 +11,7 @@ use lettre::transport::smtp::{self, AsyncSmtpTransport};
 use lettre::{AsyncTransport, Message, Tokio1Executor};
 
 use super::config::{EmailConfig, SmtpTls, read_file, read_secret};
+use super::http::PEOPLE_PAUSE;
 use super::{BuildError, SendError, text};
 use crate::hash::fnv;
 use crate::notification::{Notification, Status};
@@ -18,6 +19,9 @@ use crate::notification::{Notification, Status};
 /// How long one step of the conversation may take; the whole attempt has
 /// [`SEND_TIMEOUT`](super::SEND_TIMEOUT).
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Replies that refuse the login and not the mail (RFC 4954): people can put that right.
+const LOGIN_REFUSED: [u16; 5] = [530, 534, 535, 538, 454];
 
 /// Bytes of a subject: what a list of mails shows several times over.
 const SUBJECT_LEN_MAX: usize = 250;
@@ -77,6 +81,9 @@ impl Email {
     /// A refusal for good is given up; all else (the net, a timeout, a busy server) passes.
     fn judge(&self, error: &smtp::Error) -> SendError {
         let why = format!("{}: {}", self.place, crate::manager::error_chain(error));
+        if error.status().map(u16::from).is_some_and(|code| LOGIN_REFUSED.contains(&code)) {
+            return SendError::Retry { why, after: Some(PEOPLE_PAUSE) };
+        }
         // A client error is a server that cannot do what we were told to insist on.
         if error.is_permanent() || error.is_client() {
             SendError::GiveUp(why)

@@ -28,6 +28,10 @@ const ANSWER_LEN_MAX: usize = 16 * 1024;
 /// Characters of an answer that are quoted in an error.
 const QUOTE_LEN_MAX: usize = 200;
 
+/// How long to wait after an answer that only people can put right: a login that is refused, a
+/// path that is not there. Servers shut out those who knock too often.
+pub(super) const PEOPLE_PAUSE: Duration = Duration::from_secs(5 * 60);
+
 /// Names of headers and their values.
 pub(super) type Headers = Vec<(&'static str, String)>;
 
@@ -54,7 +58,7 @@ impl Post {
         ca_file: Option<&Path>,
     ) -> Result<Self, BuildError> {
         let problem = |problem: String| BuildError::Config { name: name.to_owned(), problem };
-        let uri = url.parse().map_err(|error| problem(format!("{url:?}: {error}")))?;
+        let uri = url.parse().map_err(|error| problem(format!("the URL is none: {error}")))?;
         let authorization = match authorization(name, login)? {
             Some(text) => {
                 let value = HeaderValue::try_from(text);
@@ -106,10 +110,11 @@ impl Post {
         let body = Limited::new(answer.into_body(), ANSWER_LEN_MAX).collect().await;
         let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
         let why = format!("{} answered {status}{}", self.place(), quote(&body));
-        Err(if is_passing(status) {
-            SendError::Retry { why, after }
-        } else {
+        Err(if is_about_message(status) {
             SendError::GiveUp(why)
+        } else {
+            let pause = (!is_passing(status)).then_some(PEOPLE_PAUSE);
+            SendError::Retry { why, after: after.or(pause) }
         })
     }
 
@@ -124,6 +129,20 @@ impl Post {
             })
         )
     }
+}
+
+/// Whether a status refuses the message itself: no other try makes it better. All else speaks of
+/// the server, the way to it or the login; a proxy whose server is away may well answer 404.
+fn is_about_message(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BAD_REQUEST
+            | StatusCode::PAYLOAD_TOO_LARGE
+            | StatusCode::URI_TOO_LONG
+            | StatusCode::UNSUPPORTED_MEDIA_TYPE
+            | StatusCode::UNPROCESSABLE_ENTITY
+            | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+    )
 }
 
 /// Whether a status speaks of a condition that passes.

@@ -16,6 +16,9 @@ const MESSAGE_LEN_MAX: usize = 4096;
 /// Bytes of a title: what a lock screen shows many times over.
 const TITLE_LEN_MAX: usize = 250;
 
+/// Bytes of a link. Servers and proxies refuse requests with long headers; the message matters more.
+const CLICK_LEN_MAX: usize = 2_000;
+
 /// Bytes of text in one encoded word, so that with its frame it stays below RFC 2047's 75.
 const WORD_LEN_MAX: usize = 45;
 
@@ -63,7 +66,8 @@ impl Ntfy {
             ("tags", tags.join(",")),
         ];
         let link = Some(&notification.generator_url).filter(|_| self.has_links);
-        if let Some(click) = self.click.as_ref().or(link).filter(|url| !url.is_empty()) {
+        let fits = |url: &&String| (1..=CLICK_LEN_MAX).contains(&url.len());
+        if let Some(click) = self.click.as_ref().or(link).filter(fits) {
             headers.push(("click", click.clone()));
         }
         headers
@@ -121,6 +125,21 @@ mod tests {
         let long = header_text(&"ü".repeat(60));
         assert!(long.split(' ').all(|word| word.len() <= 75), "{long}");
         assert!(header_text("=?UTF-8?Q?x?=").starts_with("=?UTF-8?B?"), "no double meaning");
+    }
+
+    #[test]
+    fn nothing_in_an_alert_makes_another_header_or_a_long_one() {
+        let config: NtfyConfig = toml::from_str("url = 'http://127.0.0.1'\ntopic = 'lab'").unwrap();
+        let ntfy = Ntfy::build("phone", &config, "http://lab").unwrap();
+        let mut message = text::test_message(0);
+        let summary = "a\r\nX-Evil: 1\r\n\r\nbody\u{7}".to_owned();
+        message.annotations.insert("summary".to_owned(), summary);
+        message.generator_url = "x".repeat(9_000);
+        let headers = ntfy.headers(&message);
+        assert!(headers.iter().all(|(_, value)| {
+            value.len() < 2_000 && value.bytes().all(|b| b.is_ascii_graphic() || b == b' ')
+        }));
+        assert!(headers.iter().all(|(name, _)| *name != "click"), "{headers:?}");
     }
 
     #[test]

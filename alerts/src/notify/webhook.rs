@@ -1,4 +1,6 @@
-//! The webhook of Alertmanager, version 4: a group of one alert per call.
+//! The webhook of Alertmanager, version 4: a group of one alert per call, as Alertmanager sends it
+//! where a route has `group_by: ['...']`. So the group is named by all labels: to a taker that goes
+//! by groups, the end of one alert is not the end of others of the same name.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +25,7 @@ struct Body<'a> {
     receiver: &'a str,
     status: &'a str,
     alerts: [Alert<'a>; 1],
-    group_labels: BTreeMap<&'a str, &'a str>,
+    group_labels: &'a BTreeMap<String, String>,
     common_labels: &'a BTreeMap<String, String>,
     common_annotations: &'a BTreeMap<String, String>,
     #[serde(rename = "externalURL")]
@@ -82,14 +84,21 @@ fn body<'a>(receiver: &'a str, external_url: &'a str, change: &'a Notification) 
             generator_url: &change.generator_url,
             fingerprint: &change.fingerprint,
         }],
-        group_labels: BTreeMap::from([("alertname", change.name())]),
+        group_labels: &change.labels,
         common_labels: &change.labels,
         common_annotations: &change.annotations,
         external_url,
         version: "4",
-        group_key: format!("{{}}:{{alertname={:?}}}", change.name()),
+        group_key: group_key(&change.labels),
         truncated_alerts: 0,
     }
+}
+
+/// The key of the group of these labels below the one route there is.
+fn group_key(labels: &BTreeMap<String, String>) -> String {
+    let pairs: Vec<String> =
+        labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+    format!("{{}}:{{{}}}", pairs.join(", "))
 }
 
 #[cfg(test)]
@@ -97,7 +106,7 @@ mod tests {
     use super::*;
     use crate::notification::Status;
 
-    /// The body Alertmanager 0.25 sent for this alert, recorded.
+    /// The body Alertmanager 0.25 sent for this alert, recorded; its group had one label.
     #[test]
     fn body_is_alertmanagers() {
         let recorded = r#"{"receiver":"hook","status":"firing","alerts":[{"status":"firing","labels":{"alertname":"CephOSDDown","osd":"2","severity":"critical"},"annotations":{"summary":"osd.2 down"},"startsAt":"2026-11-21T02:59:57Z","endsAt":"0001-01-01T00:00:00Z","generatorURL":"http://labstat.test/a","fingerprint":"50169d93bcde0c02"}],"groupLabels":{"alertname":"CephOSDDown"},"commonLabels":{"alertname":"CephOSDDown","osd":"2","severity":"critical"},"commonAnnotations":{"summary":"osd.2 down"},"externalURL":"http://alertmanager.test","version":"4","groupKey":"{}:{alertname=\"CephOSDDown\"}","truncatedAlerts":0}"#;
@@ -117,6 +126,16 @@ mod tests {
             generator_url: "http://labstat.test/a".to_owned(),
         };
         let ours = serde_json::to_string(&body("hook", "http://alertmanager.test", &change));
+        let all = r#"{"alertname":"CephOSDDown","osd":"2","severity":"critical"}"#;
+        let recorded = recorded
+            .replace(
+                r#""groupLabels":{"alertname":"CephOSDDown"}"#,
+                &format!(r#""groupLabels":{all}"#),
+            )
+            .replace(
+                r#"\"CephOSDDown\"}"#,
+                r#"\"CephOSDDown\", osd=\"2\", severity=\"critical\"}"#,
+            );
         assert_eq!(ours.unwrap(), recorded);
     }
 }

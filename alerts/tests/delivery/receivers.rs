@@ -61,11 +61,11 @@ async fn ntfy_wants_the_right_token() {
 
     let wrong = ntfy(&server.url, &format!("token_file = '{}'", file("w", "tk_wrong")));
     let error = wrong.send(&notification("x")).await.unwrap_err();
-    assert!(matches!(&error, SendError::GiveUp(why) if why.contains("401")), "{error}");
+    assert!(matches!(&error, SendError::Retry { why, .. } if why.contains("401")), "{error}");
     assert!(!error.to_string().contains("tk_wrong"), "no secret in an error");
     let none = ntfy(&server.url, "");
     let error = none.send(&notification("x")).await.unwrap_err();
-    assert!(matches!(&error, SendError::GiveUp(why) if why.contains("403")), "{error}");
+    assert!(matches!(&error, SendError::Retry { why, .. } if why.contains("403")), "{error}");
 }
 
 fn email(server: &MailServer, port: u16, tls: &str, password: &str, to: &str) -> Receiver {
@@ -121,7 +121,7 @@ async fn mail_servers_refuse_for_good_or_for_now() {
     let message = notification("x");
     let wrong = email(&server, server.starttls, "starttls", "wrong", "me@lab.test");
     let error = wrong.send(&message).await.unwrap_err();
-    assert!(matches!(&error, SendError::GiveUp(why) if why.contains("535")), "{error}");
+    assert!(matches!(&error, SendError::Retry { why, .. } if why.contains("535")), "{error}");
     let nobody = email(&server, server.tls, "tls", "secret", "nobody@lab.test");
     let error = nobody.send(&message).await.unwrap_err();
     assert!(matches!(&error, SendError::GiveUp(why) if why.contains("550")), "{error}");
@@ -152,9 +152,11 @@ async fn answers_say_whether_to_try_again() {
     let message = notification("x");
     for (status, again) in [
         (400, false),
-        (401, false),
-        (403, false),
+        (401, true),
+        (403, true),
+        (404, true),
         (413, false),
+        (422, false),
         (429, true),
         (500, true),
         (503, true),
@@ -215,6 +217,15 @@ async fn the_webhook_posts_alertmanagers_json() {
     assert_eq!(body["receiver"], "hook");
     assert_eq!(body["alerts"][0]["status"], "firing");
     assert_eq!(body["alerts"][0]["endsAt"], "0001-01-01T00:00:00Z");
+}
+
+#[test]
+fn a_url_that_is_none_is_told_without_its_secrets() {
+    let toml = "name = 'x'\nwebhook = { url = 'htps://user:s3cret@hook.test/s3cret' }";
+    let config: ReceiverConfig = toml::from_str(toml).unwrap();
+    let problems = config.problems().join("\n");
+    assert!(problems.contains("\"htps…\" is not an http or https URL"), "{problems}");
+    assert!(!problems.contains("s3cret"), "{problems}");
 }
 
 #[test]
