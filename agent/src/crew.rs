@@ -6,8 +6,8 @@
 //! started again, so at most one thread per collector can be lost.
 //!
 //! Slow collectors run each on a thread of its own that ends with the run. Their last samples are
-//! given again in every round while they are fresh, so that queries, which look back five minutes,
-//! never lose them between two runs.
+//! given again in every round until the next run has ended, so that queries, which look back five
+//! minutes, never lose them between two runs. A run that fails ends them, as a failed scrape does.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -24,13 +24,6 @@ use crate::findings::{Finding, Outcome, chain};
 /// Stack of a collector's thread. Collectors hold their buffers on the heap; JSON is the deepest
 /// they go, and its depth is bounded. Only pages that are touched cost memory.
 const STACK_SIZE_BYTES: usize = 1024 * 1024;
-
-/// How long the samples of a slow collector are given again: this many of its intervals …
-const FRESH_INTERVALS: u32 = 3;
-
-/// … and this much longer, for a run that itself takes long. Together, two runs in a row may fail
-/// before the samples end.
-const FRESH_SLACK: Duration = Duration::from_secs(60);
 
 /// How long a run of a slow collector may take before it counts as hung. Its own deadlines, one
 /// per device, are what should end it.
@@ -76,9 +69,8 @@ struct Slot {
     hung: bool,
     outcome: Outcome,
     took: Option<Duration>,
-    /// The samples of the last good run, and when it ended.
+    /// The samples of the last run, when it was good.
     good: Batch,
-    good_at: Option<Instant>,
 }
 
 struct Job {
@@ -125,7 +117,6 @@ impl Crew {
             outcome: Outcome::Pending,
             took: None,
             good: Batch::new(),
-            good_at: None,
         };
         let slots = entries.iter().map(slot).collect();
         let (done_sender, done) = mpsc::unbounded_channel();
@@ -168,7 +159,6 @@ impl Crew {
         while let Ok(done) = self.done.try_recv() {
             self.take_in(done);
         }
-        self.forget_old(Instant::now());
     }
 
     /// Runs every collector once, the slow ones too, waiting up to `limits.round` for all.
@@ -236,7 +226,6 @@ impl Crew {
                     Status::Absent => Outcome::Absent,
                 };
                 std::mem::swap(&mut slot.good, &mut batch);
-                slot.good_at = Some(Instant::now());
             }
             Err(failure) => {
                 slot.took = Some(took);
@@ -246,18 +235,6 @@ impl Crew {
         batch.clear();
         let collector = collector.unwrap_or_else(|| (slot.entry.make)(&self.options));
         slot.idle = Some((collector, batch));
-    }
-
-    /// Ends the samples of slow collectors that are no longer fresh.
-    fn forget_old(&mut self, now: Instant) {
-        for slot in &mut self.slots {
-            let Some(every) = slot.every else { continue };
-            let fresh = every * FRESH_INTERVALS + FRESH_SLACK;
-            if slot.good_at.is_some_and(|at| now > at + fresh) {
-                slot.good.clear();
-                slot.good_at = None;
-            }
-        }
     }
 
     /// Each collector's job, its samples for this round, and how it fares.
@@ -276,12 +253,10 @@ impl Slot {
         }
     }
 
-    /// A failed run has no samples; those of a slow collector's last good run stay while fresh.
+    /// A failed run has no samples, and what an earlier one gave is no longer known to be true.
     fn fail(&mut self, reason: String) {
         self.outcome = Outcome::Failed { reason };
-        if self.every.is_none() {
-            self.good.clear();
-        }
+        self.good.clear();
     }
 
     fn hang(&mut self, now: Instant) {
@@ -401,8 +376,14 @@ mod tests {
 
     #[tokio::test]
     async fn every_outcome_is_told_and_a_failed_run_gives_nothing() {
-        let entry =
-            Entry { name: "moody", job: "node", pace: Pace::Fast, make: |_| Box::new(Moody) };
+        for pace in [Pace::Fast, Pace::Slow(Duration::ZERO)] {
+            RUNS.store(0, Ordering::SeqCst);
+            check_outcomes(pace).await;
+        }
+    }
+
+    async fn check_outcomes(pace: Pace) {
+        let entry = Entry { name: "moody", job: "node", pace, make: |_| Box::new(Moody) };
         let host = Arc::new(RealHost::new(Arc::new(SystemClock)));
         let mut crew = Crew::new(&[entry], Options::default(), None, host);
         let failed = |reason: &str| Outcome::Failed { reason: reason.to_owned() };
@@ -413,7 +394,13 @@ mod tests {
             (0, Outcome::Absent),
             (1, Outcome::Collected { samples: 1 }),
         ] {
-            crew.run_round(Limits { collector: EVERY, round: EVERY }).await;
+            if pace == Pace::Fast {
+                crew.run_round(Limits { collector: EVERY, round: EVERY }).await;
+            } else {
+                crew.start_slow(Instant::now());
+                let done = crew.done.recv().await.unwrap();
+                crew.take_in(done);
+            }
             assert_eq!(result(&crew), wanted);
         }
     }
@@ -424,7 +411,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn slow_samples_last_three_intervals_and_a_run_that_hangs_is_told() {
+    async fn slow_samples_last_until_the_next_run_and_one_that_hangs_ends_them() {
         let entry =
             Entry { name: "slow", job: "node", pace: Pace::Slow(EVERY), make: |_| Box::new(Slow) };
         let host = Arc::new(RealHost::new(Arc::new(SystemClock)));
@@ -441,14 +428,10 @@ mod tests {
         crew.start_slow(start + EVERY + second);
         assert!(crew.slots[0].idle.is_none(), "due");
         crew.start_slow(start + EVERY + SLOW_TIME_MAX);
-        assert_eq!(result(&crew).1, Outcome::Collected { samples: 1 }, "still patient");
+        assert_eq!(result(&crew), (1, Outcome::Collected { samples: 1 }), "still patient");
         crew.start_slow(start + EVERY + SLOW_TIME_MAX + 2 * second);
         let reason = "no answer for 601 s; it is not started again until then".to_owned();
-        assert_eq!(result(&crew), (1, Outcome::Failed { reason }), "what it gave is still fresh");
-        crew.forget_old(start + 3 * EVERY);
-        assert_eq!(result(&crew).0, 1);
-        crew.forget_old(start + 3 * EVERY + FRESH_SLACK + second);
-        assert_eq!(result(&crew).0, 0);
+        assert_eq!(result(&crew), (0, Outcome::Failed { reason }));
 
         drop(shut);
         let done = crew.done.recv().await.unwrap();
