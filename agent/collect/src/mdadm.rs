@@ -1,6 +1,6 @@
 //! Software RAID.
 //!
-//! - Reads: `/proc/mdstat`; per array two files of sysfs.
+//! - Reads: `/proc/mdstat`; per array two files of sysfs, per member one.
 //! - Absent when the md driver is not loaded (no such file).
 //! - Emits: `node_md_*`, [`MEMBER`].
 //! - What the kernel does not say of an array (members in sync of a stripe or of one that is not
@@ -51,6 +51,7 @@ impl Collector for Mdadm {
         let mdstat = mdstat::parse(&text).map_err(CollectError::parse(PATH))?;
         for array in &mdstat.arrays {
             push_array(array, out);
+            push_members(host, array, out);
             for (family, file) in [(&DEGRADED, "degraded"), (&RAID_DISKS, "raid_disks")] {
                 let path = format!("/sys/block/{}/md/{file}", array.name);
                 // Levels without redundancy have no `degraded`.
@@ -94,9 +95,24 @@ fn push_array(array: &Array, out: &mut Batch) {
             out.push(&SYNCED, &[device], synced as f64);
         }
     }
+}
+
+/// The number that mdstat has in brackets is that of the member's record in the superblock: the
+/// third disk of a new RAID 5 has number 3. Its place is in sysfs, and there only; a member that is
+/// faulty or spare has none.
+fn push_members(host: &dyn Host, array: &Array, out: &mut Batch) {
     for member in &array.members {
-        let slot = member.slot.to_string();
-        let labels = [device, ("member", &member.device), ("slot", &slot), ("state", word(member))];
+        // The kernel writes a device such as `cciss/c0d0` with a `!` in its folders.
+        let device = member.device.replace('/', "!");
+        let path = format!("/sys/block/{}/md/dev-{device}/slot", array.name);
+        let slot = host.read(&path).ok().and_then(|bytes| number(trimmed(&bytes)));
+        let slot = slot.map(|slot: u64| slot.to_string()).unwrap_or_default();
+        let labels = [
+            ("device", array.name.as_str()),
+            ("member", &member.device),
+            ("slot", &slot),
+            ("state", word(member)),
+        ];
         out.push(&MEMBER, &labels, 1.0);
     }
 }
