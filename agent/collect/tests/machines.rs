@@ -238,6 +238,40 @@ fn a_sleeping_disk_keeps_its_values_for_a_time_while_they_age() {
     assert_eq!(last, Some(1_000.0), "when it was last seen is still known");
 }
 
+#[test]
+fn a_disk_that_was_pulled_has_no_values_from_then_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let answer = dir.path().join("answer");
+    fs::write(&answer, GOOD).unwrap();
+    let text = format!("case \"$*\" in *scan*) echo '{SCAN}';; *) cat {};; esac", answer.display());
+    let program = script(dir.path(), "smartctl", &text);
+    let clock = Arc::new(ManualClock::new(1_000_000));
+    let host = RealHost::new(Arc::clone(&clock) as Arc<dyn labstat_model::Clock>);
+    let options = smart_options(program);
+    let mut collector = smartctl(&options);
+    let mut batch = Batch::new();
+    let sda = [("device", "sda")];
+    let current = [("device", "sda"), ("temperature_type", "current")];
+    for gone in ["No such device", "No such device or address", "No such file or directory"] {
+        fs::write(&answer, GOOD).unwrap();
+        batch.clear();
+        collector.collect(&host, &mut batch).unwrap();
+        assert_eq!(batch.value("smartctl_device_temperature", &current), Some(41.0));
+
+        let message = format!("Smartctl open device: /dev/sda failed: {gone}");
+        let pulled = format!(
+            r#"{{"smartctl":{{"messages":[{{"string":"{message}","severity":"error"}}],"exit_status":2}}}}"#
+        );
+        fs::write(&answer, pulled).unwrap();
+        batch.clear();
+        collector.collect(&host, &mut batch).unwrap();
+        assert_eq!(batch.value("labstat_smart_read_success", &sda), Some(0.0), "{gone}");
+        assert_eq!(batch.value("smartctl_device_temperature", &current), None, "{gone}");
+        let last = batch.value("labstat_smart_last_success_timestamp_seconds", &sda);
+        assert_eq!(last, Some(1_000.0), "when it was last seen is still known");
+    }
+}
+
 /// Counters of one machine under load and after faults, from three kernels' worth of captures.
 #[test]
 fn third_party_trees_are_read() {

@@ -6,7 +6,7 @@
 //! - Emits: the names of `smartctl_exporter` ([`samples`]), and what it lacks: [`READ_SUCCESS`],
 //!   [`LAST_SUCCESS`], [`AGE`], [`POWER_MODE`].
 //! - One disk that cannot be read is that disk's fault: its last values stay for a bounded time
-//!   while their age grows; the others are not touched.
+//!   while their age grows; the others are not touched. One that is gone has no values at once.
 //! - Not here: verdicts.
 
 mod samples;
@@ -86,6 +86,8 @@ struct Reading {
 enum Outcome {
     Read,
     Asleep,
+    /// It was pulled, or its link died: there is no such device any more.
+    Gone,
     Failed,
 }
 
@@ -207,7 +209,7 @@ impl Disk {
             return Ok(Outcome::Asleep);
         }
         if !says_anything(&report) {
-            return Ok(Outcome::Failed);
+            return Ok(if is_gone(&report) { Outcome::Gone } else { Outcome::Failed });
         }
         let status = output.status.and_then(|status| u64::try_from(status).ok());
         let exit_status = report.smartctl.as_ref().and_then(|program| program.exit_status);
@@ -229,6 +231,8 @@ impl Disk {
         let keep = match outcome {
             Outcome::Read => return samples::push(&self.label, last, out),
             Outcome::Asleep => options.keep_asleep,
+            // What a disk said that is not there says nothing about this machine.
+            Outcome::Gone => return,
             Outcome::Failed => options.keep_failed,
         };
         if now_ms - last.at_ms <= millis(keep) {
@@ -268,12 +272,19 @@ fn devices(report: &Report, how: &str) -> Vec<(String, String)> {
 }
 
 fn is_asleep(report: &Report) -> bool {
+    complains(report, &["Device is in STANDBY", "Device is in SLEEP"])
+}
+
+/// Whether the kernel has no such device, in its words for `ENOENT`, `ENODEV` and `ENXIO`.
+fn is_gone(report: &Report) -> bool {
+    complains(report, &["failed: No such device", "failed: No such file or directory"])
+}
+
+/// Whether one of smartctl's messages has one of these words in it.
+fn complains(report: &Report, words: &[&str]) -> bool {
     let messages = report.smartctl.as_ref().and_then(|program| program.messages.as_ref());
-    messages
-        .into_iter()
-        .flatten()
-        .filter_map(|message| message.string.as_deref())
-        .any(|text| text.contains("Device is in STANDBY") || text.contains("Device is in SLEEP"))
+    let mut texts = messages.into_iter().flatten().filter_map(|m| m.string.as_deref());
+    texts.any(|text| words.iter().any(|word| text.contains(word)))
 }
 
 /// Whether there is more in it than that smartctl ran: an identity or a state.
