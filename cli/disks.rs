@@ -52,6 +52,7 @@ pub(crate) const QUESTIONS: &Questions = &[
          SSD_Life_Left|Percent_Lifetime_Remain|Percent_Lifetime_Used|Remaining_Lifetime_Perc\", \
          attribute_value_type=\"value\"}",
     ),
+    ("success", "labstat_smart_read_success"),
     ("age", "time() - labstat_smart_last_success_timestamp_seconds"),
     ("mode", "labstat_smart_power_mode == 1"),
     ("known", "node_disk_info"),
@@ -81,6 +82,9 @@ pub(crate) enum Health {
     Warns,
     /// It expects to fail.
     Failing,
+    /// It does not sleep, and could not be read when that was last tried: what it said before that
+    /// no longer counts, unless that was bad.
+    Unread,
 }
 
 /// The disk a block device belongs to, as smartctl names it: `nvme0n1` is on `nvme0`.
@@ -95,16 +99,19 @@ fn disk_of(device: &str) -> &str {
 
 /// Every disk that smartctl or the kernel knows, as `(node, device)`.
 pub(crate) fn disks(answers: &Answers) -> BTreeSet<(&str, &str)> {
-    let named = ["info", "read"].into_iter().flat_map(|name| answers.all(name));
+    let named = ["info", "success", "read"].into_iter().flat_map(|name| answers.all(name));
     named.map(|found| (at(found), disk_of(found.label("device")))).collect()
 }
 
 /// What a disk says of its own health; none when it does not say.
 pub(crate) fn health(answers: &Answers, (node, device): (&str, &str)) -> Option<Health> {
     let here = [("instance", node), ("device", device)];
+    let asleep = answers.with("mode", &here).next().is_some();
+    let unread = answers.value("success", &here) == Some(0.0) && !asleep;
     match (answers.value("passed", &here), answers.value("critical", &here)) {
         (Some(0.0), _) => Some(Health::Failing),
         (_, Some(flags)) if flags > 0.0 => Some(Health::Warns),
+        _ if unread => Some(Health::Unread),
         (Some(_), _) => Some(Health::Passed),
         (None, _) => None,
     }
@@ -167,6 +174,7 @@ fn health_cell(answers: &Answers, disk: (&str, &str)) -> Cell {
         Some(Health::Passed) => Cell::text("passed").tone(Tone::Good),
         Some(Health::Warns) => Cell::text("warns").tone(Tone::Warn),
         Some(Health::Failing) => Cell::text("FAILING").tone(Tone::Bad),
+        Some(Health::Unread) => Cell::text("unread").tone(Tone::Warn),
         None => {
             let here = [("instance", disk.0), ("device", disk.1)];
             let mode = answers.with("mode", &here).next().map(|found| found.label("mode"));
@@ -274,6 +282,29 @@ vps     vda    -              -             -  -            -     -        -    
             "#,
         );
         assert_eq!(health_cell(&answers, ("nas", "sda")), Cell::text("standby"));
+    }
+
+    #[test]
+    fn a_disk_that_could_not_be_read_has_not_passed() {
+        let answers = canned(
+            r#"
+            info {instance="nas",device="sda"} 1
+            passed {instance="nas",device="sda"} 1
+            success {instance="nas",device="sda"} 0
+            passed {instance="nas",device="sdb"} 0
+            success {instance="nas",device="sdb"} 0
+            passed {instance="nas",device="sdc"} 1
+            success {instance="nas",device="sdc"} 0
+            mode {instance="nas",device="sdc",mode="standby"} 1
+            success {instance="nas",device="nvme1"} 0
+            "#,
+        );
+        let of = |device| health(&answers, ("nas", device));
+        assert_eq!(of("sda"), Some(Health::Unread), "it passed before that");
+        assert_eq!(of("sdb"), Some(Health::Failing), "its last word was bad enough");
+        assert_eq!(of("sdc"), Some(Health::Passed), "it sleeps");
+        assert_eq!(of("nvme1"), Some(Health::Unread));
+        assert!(disks(&answers).contains(&("nas", "nvme1")), "gone, and still shown");
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub(crate) const OWN_QUESTIONS: &Questions = &[
 /// Questions of other views whose answers make part of the glance.
 const BORROWED: [(&Questions, &[&str]); 3] = [
     (nodes::QUESTIONS, &["seen", "up"]),
-    (disks::QUESTIONS, &["info", "passed", "critical", "read"]),
+    (disks::QUESTIONS, &["info", "passed", "critical", "success", "mode", "read"]),
     (raid::QUESTIONS, &["state", "disks", "wanted"]),
 ];
 
@@ -184,6 +184,7 @@ fn disks_line(answers: &Answers) -> Option<Line> {
         those.map(|(node, device)| format!("{node}/{device}")).collect()
     };
     let (failing, warning) = (with(Some(Health::Failing)), with(Some(Health::Warns)));
+    let unread = with(Some(Health::Unread));
     let passed = with(Some(Health::Passed)).len();
     let silent = with(None).len();
     let mut parts = Vec::new();
@@ -193,13 +194,16 @@ fn disks_line(answers: &Answers) -> Option<Line> {
     if !warning.is_empty() {
         parts.push(format!("{} warning ({})", warning.len(), listed(&warning)));
     }
+    if !unread.is_empty() {
+        parts.push(format!("{} unread ({})", unread.len(), listed(&unread)));
+    }
     if passed > 0 {
         parts.push(format!("{passed} passed"));
     }
     if silent > 0 {
         parts.push(format!("{silent} without SMART data"));
     }
-    let tone = match (failing.is_empty(), warning.is_empty(), passed) {
+    let tone = match (failing.is_empty(), warning.is_empty() && unread.is_empty(), passed) {
         (false, ..) => Tone::Bad,
         (_, false, _) => Tone::Warn,
         (.., 0) => Tone::Plain,
@@ -360,6 +364,8 @@ mod tests {
             passed {instance="apex",device="nvme0"} 1
             info {instance="apex",device="sda"} 1
             passed {instance="apex",device="sda"} 0
+            passed {instance="apex",device="sdb"} 1
+            success {instance="apex",device="sdb"} 0
             disks {instance="nas",device="md0",state="active"} 2
             wanted {instance="nas",device="md0"} 2
             hot {instance="apex",chip="nvme_nvme0",sensor="temp1"} 78.2
@@ -382,7 +388,7 @@ mod tests {
 AREA     STATE     WHAT
 nodes    critical  1 up, 1 down (zenith, silent for 3h)
 alerts   critical  1 firing (DiskFailing)
-disks    critical  1 FAILING (apex/sda), 1 passed
+disks    critical  1 FAILING (apex/sda), 1 unread (apex/sdb), 1 passed
 arrays   ok        1 array, none degraded
 hottest  warning   78.2 °C at apex nvme_nvme0 temp1
 fullest  ok        50 % of apex:/var

@@ -100,9 +100,15 @@ fn hwmon(answers: &Answers, found: &Found, celsius: f64) -> Reading {
         |name| answers.value(name, &sensor).filter(|limit| (1.0..LIMIT_MAX).contains(limit));
     let name = answers.with("chip", &chip).next().map_or("", |found| found.label("chip_name"));
     let label = answers.with("label", &sensor).next().map_or("", |found| found.label("label"));
+    // A machine has several chips of one make, such as one in each NVMe drive.
+    let same = answers.with("chip", &[chip[0], ("chip_name", name)]).count();
+    let source = match same {
+        0 | 1 => first_of(name, found.label("chip")),
+        _ => format!("{name} {}", found.label("chip")),
+    };
     Reading {
         node: at(found).to_owned(),
-        source: first_of(name, found.label("chip")),
+        source,
         sensor: first_of(label, found.label("sensor")),
         celsius,
         max: limit("max"),
@@ -156,6 +162,10 @@ mod tests {
             hwmon {instance="apex",chip="x",sensor="temp9"} NaN
             label {instance="apex",chip="platform_coretemp_0",sensor="temp1",label="Package id 0"} 1
             chip {instance="apex",chip="nvme_nvme0",chip_name="nvme"} 1
+            chip {instance="nas",chip="nvme_nvme0",chip_name="nvme"} 1
+            chip {instance="nas",chip="nvme_nvme1",chip_name="nvme"} 1
+            hwmon {instance="nas",chip="nvme_nvme0",sensor="temp1"} 50
+            hwmon {instance="nas",chip="nvme_nvme1",sensor="temp1"} 49
             max {instance="apex",chip="nvme_nvme0",sensor="temp1"} 65261.85
             crit {instance="apex",chip="platform_coretemp_0",sensor="temp1"} 100
             zone {instance="nas",type="acpitz",zone="0"} 27.8
@@ -170,6 +180,8 @@ mod tests {
 NODE  SOURCE               SENSOR                      TEMP  MAX  CRITICAL
 apex  platform_coretemp_0  Package id 0               71 °C    -    100 °C
 apex  nvme                 temp1                    58.9 °C    -         -
+nas   nvme nvme_nvme0      temp1                      50 °C    -         -
+nas   nvme nvme_nvme1      temp1                      49 °C    -         -
 nas   disk sda             Samsung SSD 870 EVO 1TB    34 °C    -     70 °C
 nas   thermal zone         acpitz 0                 27.8 °C    -         -
 "
