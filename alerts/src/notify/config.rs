@@ -269,7 +269,7 @@ fn check_url(url: &str) -> Vec<String> {
         matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()
     });
     // A URL may hold a secret, in its login, path or query: only its start is quoted.
-    let start: String = url.chars().take_while(|c| c.is_ascii_alphanumeric()).take(12).collect();
+    let start: String = url.chars().take_while(char::is_ascii_alphanumeric).take(12).collect();
     if fits { Vec::new() } else { vec![format!("\"{start}…\" is not an http or https URL")] }
 }
 
