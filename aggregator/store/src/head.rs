@@ -100,13 +100,16 @@ impl HeadSeries {
         size_of::<Self>() + self.run.capacity() + self.late.len() * LATE_LEN
     }
 
-    /// Calls `each` with time and bits of all samples, ascending.
+    /// Calls `each` with time and bits of all samples, ascending, each time once: a log of damaged
+    /// files may hold a sample twice, and no column can.
     pub(crate) fn for_each(&self, mut each: impl FnMut(i64, u64)) {
         let mut late = self.late.iter().peekable();
         // The run was written by `add`, so that it reads to its end.
         let _ = self.walk_run(|time_ms, bits| {
-            while let Some((&before_ms, &bits)) = late.next_if(|(late_ms, _)| **late_ms < time_ms) {
-                each(before_ms, bits);
+            while let Some((&late_ms, &bits)) = late.next_if(|(late_ms, _)| **late_ms <= time_ms) {
+                if late_ms < time_ms {
+                    each(late_ms, bits);
+                }
             }
             each(time_ms, bits);
         });
@@ -144,6 +147,17 @@ mod tests {
         }
         let run = head.get(1).unwrap().run.len();
         assert!(run < 4_100, "{run}");
+    }
+
+    #[test]
+    fn a_sample_that_is_logged_twice_is_there_once() {
+        let mut head = Head::default();
+        for time_ms in [1, 2, 3, 2, 1, 0] {
+            head.add(&[Entry { series: 1, time_ms, bits: 7 }], 0);
+        }
+        let mut times = Vec::new();
+        head.get(1).unwrap().for_each(|time_ms, _| times.push(time_ms));
+        assert_eq!(times, [0, 1, 2, 3]);
     }
 
     proptest! {
