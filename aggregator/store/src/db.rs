@@ -93,13 +93,12 @@ pub(crate) fn write_error(path: &Path, cause: &rusqlite::Error) -> AppendError {
     }
 }
 
-/// All that is read at start.
+/// What is read at start, but for the log, which is replayed record by record.
 #[derive(Debug, Default)]
 pub(crate) struct Content {
     pub(crate) series: Vec<(u32, u32, Labels)>,
     pub(crate) spans: Vec<(u32, i64, i64)>,
     pub(crate) blobs: Vec<BlobMeta>,
-    pub(crate) log: Vec<Vec<Entry>>,
     pub(crate) metadata: Vec<Metadata>,
     pub(crate) next_series: u32,
     pub(crate) next_blob: i64,
@@ -149,7 +148,6 @@ impl Db {
             series: series(conn)?,
             spans: spans(conn)?,
             blobs: blobs(conn)?,
-            log: log_records(conn)?,
             metadata: metadata(conn)?,
             next_series: next(conn, "series")?,
             next_blob: next(conn, "blobs")?,
@@ -157,6 +155,19 @@ impl Db {
         // The right edge of the largest table is where the next seal writes.
         conn.query_row("SELECT max(id) FROM parts", [], |row| row.get::<_, Option<i64>>(0))?;
         Ok(content)
+    }
+
+    /// Calls `each` with what every log record holds, the oldest first.
+    pub(crate) fn replay(&self, mut each: impl FnMut(Vec<Entry>)) -> Result<(), Unusable> {
+        let mut statement = self.conn.prepare("SELECT id, record FROM log ORDER BY id")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let id = row.get(0)?;
+            let record = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+            let entries = log::decode(id, record);
+            each(entries.map_err(|cause| malformed(format!("log record {id}: {cause}")))?);
+        }
+        Ok(())
     }
 
     /// Stores a group of writes; on return it is on the disk.
@@ -220,20 +231,20 @@ impl Db {
         self.transaction(|tx| insert_document(tx, key, document))
     }
 
-    /// Gives free pages back to the file system: a bounded number of them, or all.
-    pub(crate) fn shrink(&self, all: bool) -> Result<(), AppendError> {
-        let run = || -> rusqlite::Result<()> {
-            let pragma =
-                |name| self.conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    /// Gives some free pages back to the file system, when there are many or `all` shall go. Says
+    /// whether there is more to give.
+    pub(crate) fn shrink(&self, all: bool) -> Result<bool, AppendError> {
+        let pragma = |name| self.conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        let run = || -> rusqlite::Result<bool> {
             let free = pragma("freelist_count")?;
-            if all || (free > FREE_PAGES_MIN && free > pragma("page_count")? / 10) {
-                let pages = if all { free } else { VACUUM_PAGES };
-                let sql = format!("PRAGMA incremental_vacuum({pages})");
-                let mut statement = self.conn.prepare(&sql)?;
-                let mut rows = statement.query([])?;
-                while rows.next()?.is_some() {}
+            if free == 0 || !all && (free <= FREE_PAGES_MIN || free <= pragma("page_count")? / 10) {
+                return Ok(false);
             }
-            Ok(())
+            let sql = format!("PRAGMA incremental_vacuum({VACUUM_PAGES})");
+            let mut statement = self.conn.prepare(&sql)?;
+            let mut rows = statement.query([])?;
+            while rows.next()?.is_some() {}
+            Ok(free > VACUUM_PAGES)
         };
         run().map_err(|cause| write_error(&self.path, &cause))
     }
@@ -289,6 +300,17 @@ pub(crate) enum Row {
 }
 
 impl Row {
+    /// Memory of its content, where that may be large.
+    pub(crate) fn size_bytes(&self) -> usize {
+        match self {
+            Self::Log(_, content) | Self::Document(_, content) => content.len(),
+            Self::Blob(blob) => {
+                blob.directory.len() + blob.parts.iter().map(Vec::len).sum::<usize>()
+            }
+            Self::Series(..) | Self::Span(..) | Self::Metadata(_) => 0,
+        }
+    }
+
     fn insert(&self, tx: &Transaction<'_>) -> rusqlite::Result<()> {
         match self {
             Self::Series(id, shelf, labels) => insert_series(tx, &[(*id, *shelf, labels.clone())]),
@@ -447,16 +469,6 @@ pub(crate) fn blob_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<BlobMeta> {
         return Err(malformed(format!("blob {}: malformed checksum", meta.id)));
     }
     Ok(meta)
-}
-
-fn log_records(conn: &Connection) -> Result<Vec<Vec<Entry>>, Unusable> {
-    let mut statement = conn.prepare("SELECT id, record FROM log ORDER BY id")?;
-    let rows = statement.query_map([], |row| {
-        let id = row.get(0)?;
-        log::decode(id, row.get_ref(1)?.as_blob()?)
-            .map_err(|cause| malformed(format!("log record {id}: {cause}")))
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 fn metadata(conn: &Connection) -> Result<Vec<Metadata>, Unusable> {

@@ -58,8 +58,9 @@ impl Store {
         done.sealed_samples += self.seal()?;
         done.merged_blobs = self.merge(usize::MAX, |_, _| true)?;
         self.retire(self.options().clock.now_ms(), &mut done)?;
-        let db = self.db();
-        db.shrink(true).and_then(|()| db.checkpoint()).map_err(MaintainError::Write)?;
+        // Piece by piece, so that writers come in between.
+        while self.db().shrink(true).map_err(MaintainError::Write)? {}
+        self.db().checkpoint().map_err(MaintainError::Write)?;
         Ok(done)
     }
 
@@ -208,7 +209,8 @@ impl Store {
 
     fn give_up<T>(&self, meta: &BlobMeta, failed: Failed) -> rusqlite::Result<Option<T>> {
         match failed {
-            Failed::Gone => Ok(None),
+            // Nothing is too many for a merge.
+            Failed::Gone | Failed::TooMany => Ok(None),
             Failed::Damaged(cause) => {
                 self.set_damaged(meta, cause);
                 Ok(None)

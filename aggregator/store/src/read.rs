@@ -77,14 +77,14 @@ struct Blobs<'a> {
 }
 
 impl Blobs<'_> {
-    /// Calls `each` with what the blobs have of the sorted `ids`. A damaged blob is left out, and
-    /// said so once.
+    /// Calls `each` with what the blobs have of the sorted `ids`, until it fails. A damaged blob is
+    /// left out, and said so once.
     fn read(
         &mut self,
         metas: &[BlobMeta],
         ids: &[u32],
         range: (i64, i64),
-        each: &mut dyn FnMut(u32, Piece),
+        each: &mut dyn FnMut(u32, Piece) -> Result<(), Failed>,
     ) -> Result<(), Failed> {
         for meta in metas.iter().filter(|meta| !self.store.is_damaged(meta.id)) {
             let read = BlobReader::open(self.conn, *meta)
@@ -110,6 +110,8 @@ pub(crate) enum Failed {
     Damaged(Malformed),
     /// The database could not be read.
     Database(rusqlite::Error),
+    /// It is more than the caller may have.
+    TooMany,
 }
 
 impl From<Malformed> for Failed {
@@ -178,7 +180,7 @@ impl<'a> BlobReader<'a> {
         &mut self,
         ids: &[u32],
         (start_ms, end_ms): (i64, i64),
-        mut each: impl FnMut(u32, Piece),
+        mut each: impl FnMut(u32, Piece) -> Result<(), Failed>,
     ) -> Result<(), Failed> {
         let columns: Vec<Column> = self
             .directory
@@ -188,7 +190,7 @@ impl<'a> BlobReader<'a> {
             .copied()
             .collect();
         for column in columns {
-            each(column.series, self.piece(&column, start_ms, end_ms)?);
+            each(column.series, self.piece(&column, start_ms, end_ms)?)?;
         }
         Ok(())
     }
@@ -204,7 +206,7 @@ impl Store {
         self.settled(
             || self.snapshot(matchers, start_ms, end_ms),
             |snapshot, blobs| self.read(snapshot, blobs, start_ms, end_ms),
-        )?
+        )
     }
 
     /// Copies what a read needs of the state by `copy`, and reads by `read` until no blob was
@@ -230,6 +232,9 @@ impl Store {
             match result.map_err(|cause| self.read_error("read blobs", cause))? {
                 Ok(done) => return Ok(done),
                 Err(Failed::Database(cause)) => return Err(self.read_error("read blobs", cause)),
+                Err(Failed::TooMany) => {
+                    return Err(ReadError::TooManySamples { max: self.options().read_samples_max });
+                }
                 Err(Failed::Gone | Failed::Damaged(_)) => {}
             }
         }
@@ -256,27 +261,25 @@ impl Store {
         snapshot
     }
 
-    /// Fails inside for what the caller should know, outside for what another attempt may heal.
     fn read(
         &self,
         mut snapshot: Snapshot,
         blobs: &mut Blobs<'_>,
         start_ms: i64,
         end_ms: i64,
-    ) -> Result<Result<Vec<Series>, ReadError>, Failed> {
-        let max = self.options().read_samples_max;
-        let mut count = 0;
+    ) -> Result<Vec<Series>, Failed> {
+        let mut room = self.options().read_samples_max;
+        let mut take = |piece: &Piece| -> Result<(), Failed> {
+            room = room.checked_sub(piece.times.len()).ok_or(Failed::TooMany)?;
+            Ok(())
+        };
         let mut pieces: HashMap<u32, Vec<Piece>> = HashMap::new();
         for (ids, metas) in snapshot.shelves.values() {
             blobs.read(metas, ids, (start_ms, end_ms), &mut |id, piece| {
-                count += piece.times.len();
-                if count <= max {
-                    pieces.entry(id).or_default().push(piece);
-                }
+                take(&piece)?;
+                pieces.entry(id).or_default().push(piece);
+                Ok(())
             })?;
-            if count > max {
-                return Ok(Err(ReadError::TooManySamples { max }));
-            }
         }
         snapshot.series.sort_by(|a, b| a.1.cmp(&b.1));
         let mut all = Vec::with_capacity(snapshot.series.len());
@@ -284,18 +287,15 @@ impl Store {
             let mut pieces = pieces.remove(&id).unwrap_or_default();
             for head in heads {
                 let piece = head_piece(&head, start_ms, end_ms);
-                count += piece.times.len();
+                take(&piece)?;
                 pieces.push(piece);
-            }
-            if count > max {
-                return Ok(Err(ReadError::TooManySamples { max }));
             }
             let Piece { times, values } = combine(pieces);
             if !times.is_empty() {
                 all.push(Series { labels, times, values });
             }
         }
-        Ok(Ok(all))
+        Ok(all)
     }
 
     /// Adds to `known` what is stored at the asked times, sorted by series.
@@ -322,6 +322,7 @@ impl Store {
                         for (time_ms, value) in piece.times.into_iter().zip(piece.values) {
                             keep(id, time_ms, value.to_bits());
                         }
+                        Ok(())
                     })?;
                 }
                 Ok(())

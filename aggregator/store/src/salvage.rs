@@ -1,9 +1,9 @@
 //! Opening the database file, whatever state it is in.
 //!
 //! A damaged file is set aside under another name, never deleted, and what reads with a right
-//! checksum goes into a fresh one. The order survives a crash at any point: the fresh file is
-//! complete under a name of its own before the damaged one moves, and is taken for the database
-//! when that is missing.
+//! checksum goes into a fresh one. The order survives a crash at any point: when the fresh file is
+//! complete and on the disk it gets a name that says so, and whoever finds that name sets aside
+//! what is left of the damaged database and puts the fresh one in its place.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,27 +14,49 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::blob::{Blob, BlobMeta, Directory, check_part};
-use crate::db::{self, Content, Db, FILE, Row, Unusable};
+use crate::db::{self, Db, FILE, Row, Unusable};
 use crate::error::AppendError;
 use crate::log;
+use crate::state::State;
 use crate::{Notice, OpenError, Options, wal};
 
 /// Suffix of the fresh database while it is filled.
 const FRESH: &str = "salvage";
 
-/// Rows put into the fresh database in one transaction: a few hundred mebibytes at the very most.
+/// Suffix of the fresh database when it is complete.
+const COMPLETE: &str = "salvaged";
+
+/// Rows put into the fresh database in one transaction.
 const ROWS_KEPT_AT_ONCE: usize = 256;
+
+/// Bytes of rows that are held until they are put into the fresh database; one blob more may come.
+const ROWS_SIZE_MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// Reading goes on behind a damaged page by trying ids further and further on, up to this many.
 const SKIP_MAX: i64 = 1 << 40;
 
+/// A database that was opened, and what was read of it.
+pub(crate) struct Opened {
+    pub(crate) db: Db,
+    pub(crate) state: State,
+    pub(crate) next_series: u32,
+    pub(crate) next_blob: i64,
+}
+
 /// Opens the database in `dir`, saves what is whole of a damaged one, and says so.
-pub(crate) fn open(dir: &Path, options: &Options) -> Result<(Db, Content, Vec<Notice>), OpenError> {
+pub(crate) fn open(dir: &Path, options: &Options) -> Result<(Opened, Vec<Notice>), OpenError> {
     let path = dir.join(FILE);
     let fresh = with_suffix(&path, FRESH);
+    let complete = with_suffix(&path, COMPLETE);
+    let now_ms = options.clock.now_ms();
     let mut notices = Vec::new();
-    finish_earlier(&path, &fresh)?;
-    notices.extend(check_wal(&path, options.clock.now_ms()));
+    remove_all(&fresh)?;
+    if complete.exists() {
+        let what =
+            format!("database {} was damaged; ended a salvage that was cut off", path.display());
+        notices.push(replace(&path, &complete, now_ms, what)?);
+    }
+    notices.extend(check_wal(&path, now_ms));
     let damage = match fs::metadata(&path) {
         Ok(file) if file.len() == 0 => Some("it is empty".to_owned()),
         // SQLite throws a write-ahead log without its database away.
@@ -44,19 +66,25 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<(Db, Content, Vec<No
     let damage = match damage {
         Some(damage) => damage,
         None => match try_open(&path, options) {
-            Ok((db, content)) => return Ok((db, content, notices)),
+            Ok(opened) => return Ok((opened, notices)),
             Err(Unusable::Damaged(damage)) => damage,
             Err(other) => return Err(open_error(&path, other)),
         },
     };
     let kept = salvage(&path, &fresh).map_err(|error| open_error(&fresh, error))?;
-    let aside = set_aside(&path, options.clock.now_ms())?;
-    rename(&fresh, &path)?;
+    rename(&fresh, &complete)?;
     let what = format!("database {} was damaged ({damage}); kept {kept}", path.display());
-    tracing::warn!(set_aside = ?aside, "{what}");
-    notices.push(Notice { what, set_aside: aside });
-    let (db, content) = try_open(&path, options).map_err(|error| open_error(&path, error))?;
-    Ok((db, content, notices))
+    notices.push(replace(&path, &complete, now_ms, what)?);
+    let opened = try_open(&path, options).map_err(|error| open_error(&path, error))?;
+    Ok((opened, notices))
+}
+
+/// Sets aside what is left of the damaged database, and puts the complete one in its place.
+fn replace(path: &Path, complete: &Path, now_ms: i64, what: String) -> Result<Notice, OpenError> {
+    let set_aside = set_aside(path, now_ms)?;
+    rename(complete, path)?;
+    tracing::warn!(?set_aside, "{what}");
+    Ok(Notice { what, set_aside })
 }
 
 /// Keeps a copy of a write-ahead log that SQLite will not read to its end.
@@ -74,10 +102,14 @@ fn check_wal(path: &Path, now_ms: i64) -> Option<Notice> {
     Some(Notice { what, set_aside })
 }
 
-fn try_open(path: &Path, options: &Options) -> Result<(Db, Content), Unusable> {
+fn try_open(path: &Path, options: &Options) -> Result<Opened, Unusable> {
     let db = Db::open(path, options.size_max_bytes)?;
     let content = db.load()?;
-    Ok((db, content))
+    let (next_series, next_blob) = (content.next_series, content.next_blob);
+    let mut state = State::new(content);
+    let now_ms = options.clock.now_ms();
+    db.replay(|entries| state.replay(entries, now_ms))?;
+    Ok(Opened { db, state, next_series, next_blob })
 }
 
 fn open_error(path: &Path, error: Unusable) -> OpenError {
@@ -109,22 +141,11 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Ends a salvage that was cut off.
-fn finish_earlier(path: &Path, fresh: &Path) -> Result<(), OpenError> {
-    if !fresh.exists() {
-        return Ok(());
-    }
-    if path.exists() {
-        return remove_all(fresh);
-    }
-    // The damaged file has moved, so the fresh one is complete.
-    rename(fresh, path)
-}
-
 fn remove_all(path: &Path) -> Result<(), OpenError> {
     for file in [path.to_owned(), with_suffix(path, "wal"), with_suffix(path, "shm")] {
         match fs::remove_file(&file) {
-            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+            // Of a file that is not there, a read-only file system says that it is read-only.
+            Err(cause) if file.exists() => {
                 return Err(OpenError::SetAside { path: file, cause });
             }
             _ => {}
@@ -149,8 +170,7 @@ fn set_aside(path: &Path, now_ms: i64) -> Result<Option<PathBuf>, OpenError> {
         more += 1;
     }
     let wal = with_suffix(path, "wal");
-    // The log goes first: without it the database is still found damaged when this is cut off
-    // here, while a log without its database would be taken for damage anew.
+    // The log goes first: SQLite would take it for that of the next file of this name.
     if wal.exists() {
         rename(&wal, &with_suffix(&aside, "wal"))?;
     }
@@ -185,9 +205,16 @@ fn salvage(path: &Path, fresh: &Path) -> Result<Kept, Unusable> {
     let mut into = Db::open(fresh, None)?;
     let mut kept = Kept::default();
     if let Some(from) = open_damaged(path) {
-        kept = Salvage { from, into: &mut into, rows: Vec::new(), last_series: 0, last_blob: 0 }
-            .run()
-            .map_err(|error| write_failed(&error))?;
+        kept = Salvage {
+            from,
+            into: &mut into,
+            rows: Vec::new(),
+            rows_size_bytes: 0,
+            last_series: 0,
+            last_blob: 0,
+        }
+        .run()
+        .map_err(|error| write_failed(&error))?;
     }
     into.checkpoint().map_err(|error| write_failed(&error))?;
     drop(into);
@@ -222,6 +249,7 @@ struct Salvage<'a> {
     from: Connection,
     into: &'a mut Db,
     rows: Vec<Row>,
+    rows_size_bytes: usize,
     last_series: u32,
     last_blob: i64,
 }
@@ -326,11 +354,14 @@ impl Salvage<'_> {
     }
 
     fn keep(&mut self, row: Row) -> Result<(), AppendError> {
+        self.rows_size_bytes += row.size_bytes();
         self.rows.push(row);
-        if self.rows.len() >= ROWS_KEPT_AT_ONCE { self.flush() } else { Ok(()) }
+        let is_much = self.rows_size_bytes >= ROWS_SIZE_MAX_BYTES;
+        if is_much || self.rows.len() >= ROWS_KEPT_AT_ONCE { self.flush() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> Result<(), AppendError> {
+        self.rows_size_bytes = 0;
         let rows = std::mem::take(&mut self.rows);
         self.into.keep(&rows)
     }

@@ -10,6 +10,7 @@ use crate::blob::BlobMeta;
 use crate::db::{Content, Group};
 use crate::head::Head;
 use crate::index::Index;
+use crate::log::Entry;
 
 /// A head that is being sealed: it only waits for its blobs to be on disk.
 #[derive(Debug, Clone)]
@@ -30,9 +31,8 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// The state at start. Samples of series that are not known, which only a damaged database
-    /// has, are left out.
-    pub(crate) fn new(content: Content, now_ms: i64) -> Self {
+    /// The state at start, before the log is replayed.
+    pub(crate) fn new(content: Content) -> Self {
         let mut state = Self::default();
         for (id, shelf, labels) in content.series {
             state.index.insert(id, shelf, labels);
@@ -43,13 +43,16 @@ impl State {
         for meta in content.blobs {
             state.blobs.entry(meta.shelf).or_default().push(meta);
         }
-        for mut entries in content.log {
-            entries.retain(|entry| state.index.get(entry.series).is_some());
-            state.add(&entries, now_ms);
-        }
         state.metadata =
             content.metadata.into_iter().map(|one| (one.family.clone(), one)).collect();
         state
+    }
+
+    /// Takes in a record of the log. Samples of series that are not known, which only a damaged
+    /// database has, are left out.
+    pub(crate) fn replay(&mut self, mut entries: Vec<Entry>, now_ms: i64) {
+        entries.retain(|entry| self.index.get(entry.series).is_some());
+        self.add(&entries, now_ms);
     }
 
     /// Makes a committed group visible.
@@ -63,7 +66,7 @@ impl State {
         }
     }
 
-    fn add(&mut self, entries: &[crate::log::Entry], now_ms: i64) {
+    fn add(&mut self, entries: &[Entry], now_ms: i64) {
         self.active.add(entries, now_ms);
         for run in entries.chunk_by(|a, b| a.series == b.series) {
             let first_ms = run.iter().map(|entry| entry.time_ms).min();

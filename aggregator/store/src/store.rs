@@ -58,9 +58,8 @@ impl Store {
     /// so.
     pub fn open(dir: &Path, options: Options) -> Result<(Self, Vec<Notice>), OpenError> {
         let lock = lock(dir)?;
-        let (db, content, notices) = salvage::open(dir, &options)?;
-        let (next_series, next_blob) = (content.next_series, content.next_blob);
-        let state = State::new(content, options.clock.now_ms());
+        let (opened, notices) = salvage::open(dir, &options)?;
+        let salvage::Opened { db, state, next_series, next_blob } = opened;
         let known = state.index.iter();
         let known = known.map(|(id, entry)| (id, entry.shelf, &entry.labels, entry.last_ms));
         let writer = Writer::new(known, next_series);
@@ -319,7 +318,7 @@ impl Store {
 /// The lock is on the directory itself, so that nothing but SQLite's files lies in it.
 fn lock(dir: &Path) -> Result<fs::File, OpenError> {
     let path = || dir.to_owned();
-    fs::create_dir_all(dir).map_err(|cause| match cause.kind() {
+    make(dir).map_err(|cause| match cause.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             OpenError::NotWritable { path: path(), cause }
         }
@@ -332,6 +331,19 @@ fn lock(dir: &Path) -> Result<fs::File, OpenError> {
         Err(fs::TryLockError::WouldBlock) => Err(OpenError::InUse { path: path() }),
         Err(fs::TryLockError::Error(cause)) => Err(OpenError::NotWritable { path: path(), cause }),
     }
+}
+
+/// Makes a directory that is still there after a power loss: what is synced in it is of no use when
+/// its own name was not.
+fn make(dir: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = dir.ancestors().take_while(|dir| !dir.exists()).collect();
+    fs::create_dir_all(dir)?;
+    for parent in missing.into_iter().filter_map(Path::parent) {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        // Some file systems sync no directories, and some parents may not be read.
+        let _ = fs::File::open(parent).and_then(|parent| parent.sync_all());
+    }
+    Ok(())
 }
 
 fn cardinalities(state: &State, stats: &mut Stats) {

@@ -213,6 +213,18 @@ fn a_salvage_that_was_cut_off_ends_well() {
     fs::write(&fresh, "half of something").unwrap();
     assert_eq!(everything(&open(dir.path())), wanted, "the database itself is whole");
     assert!(!fresh.exists());
-    fs::rename(dir.path().join(FILE), &fresh).unwrap();
-    assert_eq!(everything(&open(dir.path())), wanted, "the damaged one has moved already");
+
+    // The damaged file is still there, without its log: what was saved of both counts.
+    fs::rename(dir.path().join(FILE), dir.path().join("labstat.db-salvaged")).unwrap();
+    for damaged in [None, Some("damaged, and its log has moved already")] {
+        if let Some(damaged) = damaged {
+            fs::copy(dir.path().join(FILE), dir.path().join("labstat.db-salvaged")).unwrap();
+            fs::write(dir.path().join(FILE), damaged).unwrap();
+        }
+        let (store, notices) = reopen(dir.path());
+        assert_eq!(everything(&store), wanted);
+        assert!(notices[0].what.ends_with("ended a salvage that was cut off"), "{notices:?}");
+        assert_eq!(notices[0].set_aside.is_some(), damaged.is_some(), "{notices:?}");
+        store.close().unwrap();
+    }
 }
