@@ -6,6 +6,16 @@ use labstat_model::Labels;
 
 use crate::QueryError;
 
+/// What a series costs beside its samples, in samples of 16 bytes: its labels and the vectors of
+/// its times and values. Without it, a query for a million series at one time would count little
+/// more than nothing.
+pub(crate) const SERIES_COST: usize = 16;
+
+/// What `series` columns of `steps` points count for, for the bound on samples.
+pub(crate) fn points(series: usize, steps: usize) -> usize {
+    series.saturating_mul(steps.saturating_add(SERIES_COST))
+}
+
 /// What Prometheus says when dropping a name or a label makes two series the same.
 const SAME_LABELSET: &str = "vector cannot contain metrics with the same labelset";
 
@@ -121,7 +131,9 @@ impl Columns {
         match self {
             Self::Scalar(values) => values.len(),
             Self::Text(_) => 0,
-            Self::Vector(columns) => columns.iter().map(|column| column.values.len()).sum(),
+            Self::Vector(columns) => {
+                columns.iter().map(|column| points(1, column.values.len())).sum()
+            }
         }
     }
 

@@ -186,11 +186,8 @@ fn range_value(columns: Columns, steps: Steps) -> Value {
         Columns::Text(_) => Vec::new(),
     };
     let series = |column: Column| {
-        let mut series = Series::new(column.labels.clone());
-        for (step, value) in column.iter() {
-            series.push(steps.time(step), value);
-        }
-        series
+        let (times, values) = column.iter().map(|(step, value)| (steps.time(step), value)).unzip();
+        Series { labels: column.labels, times, values }
     };
     let mut matrix: Vec<Series> = columns.into_iter().map(series).collect();
     matrix.retain(|series| !series.is_empty());

@@ -28,6 +28,11 @@ impl Sum {
         if self.value.is_infinite() { self.value } else { self.value + self.error }
     }
 
+    /// The mean of the `count` terms of a finite sum.
+    pub(crate) fn mean(self, count: f64) -> f64 {
+        self.value / count + self.error / count
+    }
+
     fn scaled(self, factor: f64) -> Self {
         Self { value: self.value * factor, error: self.error * factor }
     }
@@ -67,11 +72,11 @@ impl Mean {
         if self.incremental {
             return self.sum.value + self.sum.error;
         }
-        self.sum.value / self.count + self.sum.error / self.count
+        self.sum.mean(self.count)
     }
 }
 
-/// The value at quantile `q`, interpolated; sorts `values`, NaN first.
+/// The value at quantile `q`, interpolated, NaN counting as least; reorders `values`.
 pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if values.is_empty() || q.is_nan() {
         return f64::NAN;
@@ -82,18 +87,16 @@ pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if q > 1.0 {
         return f64::INFINITY;
     }
-    values.sort_unstable_by(|a, b| nan_first(*a, *b));
     let last = values.len() - 1;
     #[expect(clippy::cast_precision_loss, reason = "fewer than 2^53 values fit in memory")]
     let rank = q * last as f64;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to len - 1")]
-    let lower = (rank.floor() as usize).min(last);
-    let upper = (lower + 1).min(last);
+    let at = (rank.floor() as usize).min(last);
     let weight = rank - rank.floor();
-    match (values.get(lower), values.get(upper)) {
-        (Some(lower), Some(upper)) => lower * (1.0 - weight) + upper * weight,
-        _ => f64::NAN,
-    }
+    // Sorting all of them is not needed to know two neighbours.
+    let (_, lower, above) = values.select_nth_unstable_by(at, |a, b| nan_first(*a, *b));
+    let upper = above.iter().copied().min_by(|a, b| nan_first(*a, *b)).unwrap_or(*lower);
+    *lower * (1.0 - weight) + upper * weight
 }
 
 /// Ascending, with NaN before everything.

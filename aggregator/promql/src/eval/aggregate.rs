@@ -146,6 +146,7 @@ fn quantile(
         evaluator.check_time()?;
         let mut result = Column::absent(labels, steps.len);
         for (step, q) in param.iter().enumerate() {
+            evaluator.check_time()?;
             let value = |member: &usize| columns.get(*member).and_then(|column| column.get(step));
             let mut values: Vec<f64> = members.iter().filter_map(value).collect();
             if !values.is_empty() {
@@ -181,7 +182,7 @@ fn count_values(
             let labels = grouping.apply(&column.labels.with(label, &plain(value)));
             let slot = *at.entry(labels.clone()).or_insert(results.len());
             if slot == results.len() {
-                evaluator.check_samples(slot.saturating_add(1).saturating_mul(steps.len))?;
+                evaluator.check_samples(column::points(slot + 1, steps.len))?;
                 results.push(Column::absent(labels, steps.len));
             }
             if let Some(result) = results.get_mut(slot) {
@@ -230,6 +231,7 @@ fn select(
     for (_, members) in &groups {
         evaluator.check_time()?;
         for (step, k) in param.iter().enumerate() {
+            evaluator.check_time()?;
             let value = |member: &usize| {
                 let value = columns.get(*member).and_then(|column| column.get(step));
                 value.map(|value| (*member, value))

@@ -35,7 +35,7 @@ pub(super) fn eval(
             BinaryOp::And => column::merge(and(binary, lhs, &rhs)).map(Columns::Vector),
             BinaryOp::Unless => column::merge(unless(binary, lhs, &rhs)).map(Columns::Vector),
             BinaryOp::Or => column::merge(or(binary, lhs, rhs)).map(Columns::Vector),
-            _ => vectors(binary, &lhs, &rhs, steps).map(Columns::Vector),
+            _ => vectors(evaluator, binary, &lhs, &rhs, steps).map(Columns::Vector),
         },
         _ => Err(QueryError::execution("operator between values that are no numbers")),
     }
@@ -152,6 +152,7 @@ fn or(binary: &Binary, mut lhs: Vec<Column>, rhs: Vec<Column>) -> Vec<Column> {
 
 /// Arithmetic and comparison between series that match.
 fn vectors(
+    evaluator: &Evaluator<'_>,
     binary: &Binary,
     lhs: &[Column],
     rhs: &[Column],
@@ -165,11 +166,16 @@ fn vectors(
     let mut taken: HashMap<(Labels, Labels), Vec<bool>> = HashMap::new();
     let mut results = Vec::new();
     for left in many {
+        evaluator.check_time()?;
         let group = binary.matching.apply(&left.labels);
         let Some(partners) = ones.get(&group) else { continue };
         for right in partners {
             let labels = result_labels(binary, &left.labels, &right.labels);
             let result = meet(binary, left, right, labels, swapped);
+            // Series that came one after the other meet only where both are there.
+            if result.is_empty() {
+                continue;
+            }
             let key = match binary.card {
                 Card::OneToOne => Labels::default(),
                 Card::ManyToOne(_) | Card::OneToMany(_) => result.labels.clone(),
@@ -177,6 +183,7 @@ fn vectors(
             let taken = taken.entry((group.clone(), key));
             let taken = taken.or_insert_with(|| vec![false; steps.len]);
             check_taken(binary, &result, taken)?;
+            evaluator.check_samples(column::points(results.len() + 1, steps.len))?;
             results.push(result);
         }
     }

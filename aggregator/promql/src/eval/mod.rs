@@ -1,10 +1,12 @@
 //! Walks the tree of a query once and computes columns over all its steps.
 //!
 //! Here are selectors, ranges, subqueries and the calling of functions; operators between vectors
-//! are in `binary`, aggregations in `aggregate`, the samples of a range in `window`.
+//! are in `binary`, aggregations in `aggregate`, the samples of a range in `window`, folds of
+//! windows that overlap in `slide`.
 
 mod aggregate;
 mod binary;
+mod slide;
 mod window;
 
 use std::borrow::Cow;
@@ -17,12 +19,13 @@ use std::time::Instant;
 
 use labstat_model::{Labels, Series, is_stale};
 
-use crate::column::{self, Column, Columns, Steps};
+use crate::column::{self, Column, Columns, SERIES_COST, Steps};
 use crate::expr::{Call, Expr, Node, Selector, Shift, Subquery};
 use crate::functions::Run;
 use crate::notes::Notes;
 use crate::{Position, QueryError, Source, ValueType};
 
+pub(crate) use slide::{Fold, Slide};
 use window::RangeSeries;
 pub(crate) use window::Window;
 
@@ -89,7 +92,8 @@ impl<'a> Evaluator<'a> {
         Ok(())
     }
 
-    fn check_samples(&self, more: usize) -> Result<(), QueryError> {
+    /// An error when `more` points beside those that are held would be too many.
+    pub(crate) fn check_samples(&self, more: usize) -> Result<(), QueryError> {
         let held = self.loaded.get().saturating_add(self.live.get()).saturating_add(more);
         if held > self.samples_max {
             return Err(QueryError::TooManySamples { limit: self.samples_max });
@@ -177,7 +181,7 @@ impl<'a> Evaluator<'a> {
         }
         let series =
             self.source.select(&selector.matchers, start_ms, end_ms).map_err(QueryError::Source)?;
-        let samples: usize = series.iter().map(Series::len).sum();
+        let samples: usize = series.iter().map(|series| series.len() + SERIES_COST).sum();
         self.loaded.set(self.loaded.get().saturating_add(samples));
         self.check_samples(0)?;
         let series = Rc::new(series);
@@ -195,7 +199,7 @@ impl<'a> Evaluator<'a> {
         let shift = selector.shift;
         let first = shift.apply(steps.start_ms) - self.lookback_ms + 1;
         let selected = self.select(selector, first, shift.apply(steps.last()))?;
-        self.check_samples(selected.len().saturating_mul(steps.len))?;
+        self.check_samples(column::points(selected.len(), steps.len))?;
         let mut columns = Vec::with_capacity(selected.len());
         for (at, series) in selected.iter().enumerate() {
             if at % CHECK_EVERY == 0 {
@@ -299,14 +303,10 @@ impl<'a> Evaluator<'a> {
         keep_name: bool,
         seen: impl Fn(&Labels),
     ) -> Result<Columns, QueryError> {
-        let Columns::Vector(mut columns) = self.windows_raw(call, steps, f)? else {
-            return Ok(Columns::Vector(Vec::new()));
-        };
+        let mut columns = self.windows_raw(call, steps, f)?;
         columns.iter().for_each(|column| seen(&column.labels));
         if !keep_name {
-            for column in &mut columns {
-                column.labels = column.labels.without_metric_name();
-            }
+            drop_names(&mut columns);
         }
         column::distinct(columns).map(Columns::Vector)
     }
@@ -317,14 +317,47 @@ impl<'a> Evaluator<'a> {
         call: &Call,
         steps: Steps,
         f: WindowFn,
+    ) -> Result<Vec<Column>, QueryError> {
+        self.windows_by(call, steps, |_| f)
+    }
+
+    /// What `f` makes of the fold of the window of every series at every step. Where the values
+    /// of a series do not suit the fold, `plain` is called for its windows.
+    pub(crate) fn folds<F: Fold>(
+        &self,
+        call: &Call,
+        steps: Steps,
+        f: fn(F, usize) -> f64,
+        plain: WindowFn,
     ) -> Result<Columns, QueryError> {
+        let mut columns = self.windows_by(call, steps, |series| {
+            let suits = F::suits(series.values());
+            let mut slide = Slide::<F>::new();
+            move |window: &Window<'_>, args: &[f64]| {
+                if !suits {
+                    return plain(window, args);
+                }
+                let fold = slide.fold(window.series_values(), &window.indices())?;
+                Some(f(fold, window.values.len()))
+            }
+        })?;
+        drop_names(&mut columns);
+        column::distinct(columns).map(Columns::Vector)
+    }
+
+    /// Walks the windows of every series with what `make` gives for it.
+    fn windows_by<F: FnMut(&Window<'_>, &[f64]) -> Option<f64>>(
+        &self,
+        call: &Call,
+        steps: Steps,
+        make: impl Fn(&RangeSeries<'_>) -> F,
+    ) -> Result<Vec<Column>, QueryError> {
         let range = |arg: &&Expr| arg.value_type == ValueType::Matrix;
-        let Some(range) = call.args.iter().find(range) else {
-            return Ok(Columns::Vector(Vec::new()));
-        };
+        let Some(range) = call.args.iter().find(range) else { return Ok(Vec::new()) };
         let scalars = self.scalars(call, steps)?;
         let mut columns = Vec::new();
         self.ranges(range, steps, |series, range_ms, shift| {
+            let mut f = make(&series);
             let mut column = Column::absent(series.labels.clone(), steps.len);
             let ends = steps.times().map(move |time| (time, shift.apply(time)));
             let mut args = Vec::with_capacity(scalars.len());
@@ -338,12 +371,12 @@ impl<'a> Evaluator<'a> {
                 }
             }
             if !column.is_empty() {
-                self.check_samples((columns.len() + 1).saturating_mul(steps.len))?;
+                self.check_samples(column::points(columns.len() + 1, steps.len))?;
                 columns.push(column);
             }
             Ok(())
         })?;
-        Ok(Columns::Vector(columns))
+        Ok(columns)
     }
 
     /// Hands every series of a range to `each`, with the length of the range and its shift.
@@ -422,6 +455,12 @@ impl<'a> Evaluator<'a> {
             }
         }
         Ok(())
+    }
+}
+
+fn drop_names(columns: &mut [Column]) {
+    for column in columns {
+        column.labels = column.labels.without_metric_name();
     }
 }
 

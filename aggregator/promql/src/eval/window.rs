@@ -53,6 +53,10 @@ impl<'a> RangeSeries<'a> {
         (cursor.from, cursor.to)
     }
 
+    pub(crate) fn values(&self) -> &[f64] {
+        &self.values
+    }
+
     pub(crate) fn into_series(self) -> Series {
         Series {
             labels: self.labels,
@@ -85,6 +89,16 @@ pub(crate) struct Window<'a> {
 }
 
 impl Window<'_> {
+    /// The values of the whole series.
+    pub(crate) fn series_values(&self) -> &[f64] {
+        &self.series.values
+    }
+
+    /// Where the window's samples are in the series.
+    pub(crate) fn indices(&self) -> std::ops::Range<usize> {
+        self.first..self.first + self.values.len()
+    }
+
     /// The samples less than the one before them, both within the window, as indices into the
     /// whole series.
     pub(crate) fn drops(&self) -> &[usize] {

@@ -2,7 +2,7 @@
 
 use crate::QueryError;
 use crate::column::{Column, Columns, Steps};
-use crate::eval::{Evaluator, Window};
+use crate::eval::{Evaluator, Fold, Window};
 use crate::expr::Call;
 use crate::sums::{self, Mean, Sum};
 
@@ -11,16 +11,62 @@ fn number(count: usize) -> f64 {
     count as f64
 }
 
-pub(super) fn sum(window: &Window<'_>, _: &[f64]) -> Option<f64> {
+fn sum(window: &Window<'_>, _: &[f64]) -> Option<f64> {
     let mut sum = Sum::default();
     window.values.iter().for_each(|value| sum.add(*value));
     Some(sum.total())
 }
 
-pub(super) fn avg(window: &Window<'_>, _: &[f64]) -> Option<f64> {
+fn avg(window: &Window<'_>, _: &[f64]) -> Option<f64> {
     let mut mean = Mean::default();
     window.values.iter().for_each(|value| mean.add(*value));
     Some(mean.mean())
+}
+
+impl Fold for Sum {
+    /// Sums in another grouping are the same to the last bit or two where no term cancels another,
+    /// and to the very last where value and error together hold every bit of every term. Infinite
+    /// values, and sums that become so on their way, depend on the order.
+    fn suits(values: &[f64]) -> bool {
+        const BITS: f64 = 4_503_599_627_370_496.0; // 2^52
+        let (mut total, mut least) = (0.0, f64::INFINITY);
+        let (mut above, mut below) = (false, false);
+        for value in values {
+            total += value.abs();
+            above |= *value > 0.0;
+            below |= *value < 0.0;
+            if *value != 0.0 {
+                least = value.abs().min(least);
+            }
+        }
+        total.is_finite() && (!(above && below) || total * number(values.len()) <= BITS * least)
+    }
+
+    fn of(value: f64) -> Self {
+        Self::of(value)
+    }
+
+    fn then(mut self, later: Self) -> Self {
+        self.add(later.value);
+        self.error += later.error;
+        self
+    }
+}
+
+pub(super) fn sum_folded(
+    evaluator: &Evaluator<'_>,
+    call: &Call,
+    steps: Steps,
+) -> Result<Columns, QueryError> {
+    evaluator.folds(call, steps, |sum: Sum, _| sum.total(), sum)
+}
+
+pub(super) fn avg_folded(
+    evaluator: &Evaluator<'_>,
+    call: &Call,
+    steps: Steps,
+) -> Result<Columns, QueryError> {
+    evaluator.folds(call, steps, |sum: Sum, len| sum.mean(number(len)), avg)
 }
 
 pub(super) fn count(window: &Window<'_>, _: &[f64]) -> Option<f64> {
@@ -48,12 +94,47 @@ fn best(values: &[f64], better: impl Fn(f64, f64) -> bool) -> Option<(usize, f64
     }))
 }
 
-pub(super) fn max(window: &Window<'_>, _: &[f64]) -> Option<f64> {
+fn max(window: &Window<'_>, _: &[f64]) -> Option<f64> {
     best(window.values, |value, best| value > best).map(|(_, value)| value)
 }
 
-pub(super) fn min(window: &Window<'_>, _: &[f64]) -> Option<f64> {
+fn min(window: &Window<'_>, _: &[f64]) -> Option<f64> {
     best(window.values, |value, best| value < best).map(|(_, value)| value)
+}
+
+/// The largest value, or the smallest; of equal ones the first; NaN only where there is no other.
+#[derive(Clone, Copy)]
+struct Extreme<const LARGEST: bool>(f64);
+
+impl<const LARGEST: bool> Fold for Extreme<LARGEST> {
+    fn suits(_: &[f64]) -> bool {
+        true
+    }
+
+    fn of(value: f64) -> Self {
+        Self(value)
+    }
+
+    fn then(self, later: Self) -> Self {
+        let better = if LARGEST { later.0 > self.0 } else { later.0 < self.0 };
+        if better || self.0.is_nan() { later } else { self }
+    }
+}
+
+pub(super) fn max_folded(
+    evaluator: &Evaluator<'_>,
+    call: &Call,
+    steps: Steps,
+) -> Result<Columns, QueryError> {
+    evaluator.folds(call, steps, |extreme: Extreme<true>, _| extreme.0, max)
+}
+
+pub(super) fn min_folded(
+    evaluator: &Evaluator<'_>,
+    call: &Call,
+    steps: Steps,
+) -> Result<Columns, QueryError> {
+    evaluator.folds(call, steps, |extreme: Extreme<false>, _| extreme.0, min)
 }
 
 /// The time of a sample, in seconds.
@@ -104,12 +185,44 @@ pub(super) fn mad(window: &Window<'_>, _: &[f64]) -> Option<f64> {
     Some(sums::quantile(0.5, &mut values))
 }
 
-pub(super) fn changes(window: &Window<'_>, _: &[f64]) -> Option<f64> {
-    let changed = |pair: &&[f64]| match pair {
-        [a, b] => a != b && !(a.is_nan() && b.is_nan()),
-        _ => false,
-    };
+fn differ(a: f64, b: f64) -> bool {
+    a != b && !(a.is_nan() && b.is_nan())
+}
+
+fn changes(window: &Window<'_>, _: &[f64]) -> Option<f64> {
+    let changed = |pair: &&[f64]| matches!(pair, [a, b] if differ(*a, *b));
     Some(number(window.values.windows(2).filter(changed).count()))
+}
+
+/// How often a value differs from the one before it.
+#[derive(Clone, Copy)]
+struct Changes {
+    first: f64,
+    last: f64,
+    count: usize,
+}
+
+impl Fold for Changes {
+    fn suits(_: &[f64]) -> bool {
+        true
+    }
+
+    fn of(value: f64) -> Self {
+        Self { first: value, last: value, count: 0 }
+    }
+
+    fn then(self, later: Self) -> Self {
+        let between = usize::from(differ(self.last, later.first));
+        Self { first: self.first, last: later.last, count: self.count + between + later.count }
+    }
+}
+
+pub(super) fn changes_folded(
+    evaluator: &Evaluator<'_>,
+    call: &Call,
+    steps: Steps,
+) -> Result<Columns, QueryError> {
+    evaluator.folds(call, steps, |changes: Changes, _| number(changes.count), changes)
 }
 
 pub(super) fn resets(window: &Window<'_>, _: &[f64]) -> Option<f64> {
@@ -176,9 +289,7 @@ fn refuse_factors(
     steps: Steps,
     bad: &[Option<(&str, f64)>],
 ) -> Result<(), QueryError> {
-    let Columns::Vector(columns) = evaluator.windows_raw(call, steps, present)? else {
-        return Ok(());
-    };
+    let columns = evaluator.windows_raw(call, steps, present)?;
     for (step, _) in columns.iter().flat_map(Column::iter) {
         if let Some(Some((what, factor))) = bad.get(step) {
             let short = what.get(..1).unwrap_or("");

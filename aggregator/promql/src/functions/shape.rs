@@ -66,9 +66,7 @@ pub(super) fn absent_over_time(
     call: &Call,
     steps: Steps,
 ) -> Result<Columns, QueryError> {
-    let Columns::Vector(columns) = evaluator.windows_raw(call, steps, |_, _| Some(1.0))? else {
-        return Ok(Columns::Vector(Vec::new()));
-    };
+    let columns = evaluator.windows_raw(call, steps, |_, _| Some(1.0))?;
     Ok(absence(call, &columns, steps))
 }
 
