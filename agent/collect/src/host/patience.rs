@@ -4,6 +4,9 @@
 //! So such calls run on a worker; when the deadline passes, the worker is abandoned with the call
 //! it hangs in, that call is not made again until the worker comes back, and a new worker serves
 //! the next ones. One hand-over serves a whole list of calls, so patience costs little.
+//!
+//! Lists handed over at the same time run side by side, each on a worker of its own: a daemon that
+//! takes its time never holds up the sensors.
 
 use std::collections::HashSet;
 use std::io;
@@ -15,12 +18,16 @@ use std::time::{Duration, Instant};
 /// other worries.
 const HUNG_MAX: usize = 16;
 
+/// Workers kept for the next list. Two sources are asked at once in the ordinary agent: those of
+/// the round, and a slow one.
+const IDLE_MAX: usize = 2;
+
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Keeps one worker and the list of calls that hang.
+/// Keeps idle workers and the list of calls that hang.
 #[derive(Debug, Default)]
 pub(super) struct Patience {
-    worker: Mutex<Option<Sender<Job>>>,
+    idle: Mutex<Vec<Sender<Job>>>,
     hung: Arc<Mutex<HashSet<String>>>,
 }
 
@@ -74,10 +81,11 @@ impl Patience {
         };
         let shared = Arc::new((Mutex::new(empty), Condvar::new()));
         let job = work(Arc::clone(&shared), Arc::clone(&self.hung), keys.to_vec(), call);
-        let mut worker = lock(&self.worker);
-        if let Err(cause) = give(&mut worker, job) {
-            return vec![Err(cause)];
-        }
+        let idle = lock(&self.idle).pop();
+        let worker = match give(idle, job) {
+            Ok(worker) => worker,
+            Err(cause) => return vec![Err(cause)],
+        };
         let (progress, changed) = &*shared;
         let mut progress = lock(progress);
         while !progress.finished {
@@ -87,14 +95,20 @@ impl Patience {
                 if let Some(key) = keys.get(progress.results.len()) {
                     lock(&self.hung).insert(key.clone());
                 }
-                *worker = None;
-                break;
+                // Its line is cut: when the call comes back, the worker ends.
+                return std::mem::take(&mut progress.results);
             }
             let (guard, _) =
                 changed.wait_timeout(progress, left).unwrap_or_else(PoisonError::into_inner);
             progress = guard;
         }
-        std::mem::take(&mut progress.results)
+        let results = std::mem::take(&mut progress.results);
+        drop(progress);
+        let mut idle = lock(&self.idle);
+        if idle.len() < IDLE_MAX {
+            idle.push(worker);
+        }
+        results
     }
 }
 
@@ -121,11 +135,11 @@ fn work<T: Send + 'static>(
     })
 }
 
-/// Hands `job` to the worker, and makes one when there is none.
-fn give(worker: &mut Option<Sender<Job>>, job: Job) -> io::Result<()> {
-    let job = match worker {
+/// Hands `job` to the idle worker, or to a new one when there is none, and gives the worker back.
+fn give(idle: Option<Sender<Job>>, job: Job) -> io::Result<Sender<Job>> {
+    let job = match idle {
         Some(sender) => match sender.send(job) {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(sender),
             // The worker ended, as by a panic in a call: the next one takes the job.
             Err(back) => back.0,
         },
@@ -139,8 +153,7 @@ fn give(worker: &mut Option<Sender<Job>>, job: Job) -> io::Result<()> {
     })?;
     // The receiver was made a moment ago and lives as long as its sender.
     let _ = sender.send(job);
-    *worker = Some(sender);
-    Ok(())
+    Ok(sender)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -189,6 +202,40 @@ mod tests {
         }
         let back = patience.all(&keys(&["hangs"]), LONG, |key| Ok(key.len()));
         assert_eq!(back[0].as_ref().unwrap(), &5);
+    }
+
+    #[test]
+    fn a_slow_call_holds_up_nobody_else() {
+        let patience = Patience::default();
+        let (begun, begins) = channel::<()>();
+        let (release, gate) = channel::<()>();
+        let (begun, gate) = (Mutex::new(begun), Mutex::new(gate));
+        std::thread::scope(|scope| {
+            let slow = scope.spawn(|| {
+                patience.all(&keys(&["slow"]), LONG, move |_| {
+                    lock(&begun).send(()).map_err(io::Error::other)?;
+                    lock(&gate).recv_timeout(LONG).map(|()| 1).map_err(io::Error::other)
+                })
+            });
+            begins.recv_timeout(LONG).unwrap();
+            let quick = patience.all(&keys(&["quick"]), LONG, |_| Ok(2));
+            assert_eq!(quick[0].as_ref().unwrap(), &2);
+            assert!(!slow.is_finished(), "the quick one did not wait for the slow one");
+            release.send(()).unwrap();
+            assert_eq!(slow.join().unwrap()[0].as_ref().unwrap(), &1);
+        });
+    }
+
+    #[test]
+    fn workers_are_taken_up_again() {
+        let patience = Patience::default();
+        for _ in 0..100 {
+            let name = |_: &str| Ok(std::thread::current().id());
+            let first = patience.all(&keys(&["a"]), LONG, name);
+            let second = patience.all(&keys(&["a"]), LONG, name);
+            assert_eq!(first[0].as_ref().unwrap(), second[0].as_ref().unwrap());
+        }
+        assert_eq!(lock(&patience.idle).len(), 1);
     }
 
     #[test]
