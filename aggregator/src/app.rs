@@ -134,6 +134,7 @@ impl App {
         let now_ms = self.clock.now_ms();
         let (zeros, changed) = {
             let mut presence = self.presence();
+            presence.look(now_ms, self.config.presence_interval_ms);
             (presence.tick(now_ms), presence.take_changed())
         };
         self.append_own(&zeros, "the silence of nodes");

@@ -5,6 +5,12 @@
 //! times its usual interval (and at least half a minute), each look adds `up 0` for each of its
 //! jobs, until it is heard again.
 //!
+//! Only a node's own words count: what a scraper notes when it finds nobody (`up 0`,
+//! `scrape_duration_seconds`) and what rules make of old samples (`ALERTS`) come from elsewhere.
+//!
+//! Silence is not believed where nobody listened: after a start, a suspend or a jump of the clock
+//! everybody gets their time anew. Who was down before stays down until heard.
+//!
 //! A late sample must never be refused because of that: it would be, had it the time of one of
 //! our zeros and another value. Rounds of agents are aligned to whole seconds, so ours carry an
 //! odd millisecond. What was delivered late then stands between the zeros: the node ran, and was
@@ -51,6 +57,32 @@ const SILENCE_UNKNOWN_MS: i64 = 300_000;
 /// The longest silence that is waited for, whatever the interval.
 const SILENCE_MAX_MS: i64 = 3_600_000;
 
+/// How much later than due a look may come. More means that this machine slept or that its clock
+/// was set, and it is half of the least silence, so that nobody is called silent for it.
+const LOOK_DELAY_MAX_MS: i64 = SILENCE_MIN_MS / 2;
+
+/// How far from now a sample's time may be to tell something of its sender's interval. A backlog
+/// comes in large parts, and a clock that is wrong may be right in a moment.
+const FRESH_MS: i64 = SILENCE_UNKNOWN_MS;
+
+/// What a scraper notes itself of whatever it scrapes.
+const SCRAPERS_OWN: [&str; 5] = [
+    "up",
+    "scrape_duration_seconds",
+    "scrape_samples_scraped",
+    "scrape_samples_post_metric_relabeling",
+    "scrape_series_added",
+];
+
+/// What rules make of a node's series.
+const RULES_OWN: [&str; 2] = ["ALERTS", "ALERTS_FOR_STATE"];
+
+/// Whether a metric is a node's own word: neither a scraper's note of it nor made by a rule.
+pub(crate) fn is_own_word(metric: &str) -> bool {
+    // A colon is the mark of a recording rule.
+    !SCRAPERS_OWN.contains(&metric) && !RULES_OWN.contains(&metric) && !metric.contains(':')
+}
+
 /// The series by which a labstat agent is known.
 const AGENT_METRIC: &str = "labstat_collector_outcome";
 
@@ -60,6 +92,8 @@ pub(crate) struct Presence {
     nodes: BTreeMap<String, Node>,
     /// When this process began to listen: nobody could be heard before.
     since_ms: i64,
+    /// When it was last looked for silence.
+    looked_ms: i64,
     changed: bool,
 }
 
@@ -133,7 +167,7 @@ impl Presence {
         let snapshot = document.and_then(|json| serde_json::from_slice::<Snapshot>(json).ok());
         let known = snapshot.filter(|snapshot| snapshot.version == SNAPSHOT_VERSION);
         let nodes = known.map_or_else(BTreeMap::new, |snapshot| snapshot.nodes);
-        Self { nodes, since_ms: now_ms, changed: false }
+        Self { nodes, since_ms: now_ms, looked_ms: now_ms, changed: false }
     }
 
     /// What is known, to be kept.
@@ -166,7 +200,9 @@ impl Presence {
                 }
             } else if heard.live {
                 let ended = self.hear(instance, job, &heard, now_ms);
-                ends.series.extend(ended.then(|| up(instance, job, now_ms, stale_marker())));
+                // After a zero that was made in this very millisecond, too.
+                let time_ms = (now_ms | 1).saturating_add(2);
+                ends.series.extend(ended.then(|| up(instance, job, time_ms, stale_marker())));
             }
         }
         ends
@@ -193,7 +229,7 @@ impl Presence {
         self.changed |= node.down;
         node.down = false;
         if let Some(newest_ms) = heard.newest_ms {
-            node.note_time(newest_ms);
+            node.note_time(newest_ms, now_ms);
         }
         if !node.jobs.contains_key(job) {
             if node.jobs.len() >= JOBS_MAX {
@@ -207,6 +243,23 @@ impl Presence {
         std::mem::take(&mut job.marked) && !job.sends_up
     }
 
+    /// Takes note of a look for silence, which comes every `interval_ms`, by the clock before
+    /// [`Presence::tick`].
+    pub(crate) fn look(&mut self, now_ms: i64, interval_ms: i64) {
+        let late_ms = now_ms.saturating_sub(self.looked_ms).saturating_sub(interval_ms);
+        if late_ms > LOOK_DELAY_MAX_MS {
+            self.since_ms = now_ms;
+        }
+        if now_ms < self.looked_ms {
+            // Times that lie ahead now would make a node look heard until they have come.
+            self.since_ms = self.since_ms.min(now_ms);
+            for node in self.nodes.values_mut() {
+                node.heard_ms = node.heard_ms.min(now_ms);
+            }
+        }
+        self.looked_ms = now_ms;
+    }
+
     /// The zeros for all who are silent, to be stored.
     pub(crate) fn tick(&mut self, now_ms: i64) -> WriteRequest {
         let mut zeros = WriteRequest::default();
@@ -214,7 +267,7 @@ impl Presence {
         let time_ms = now_ms | 1;
         for (instance, node) in &mut self.nodes {
             let silent_ms = now_ms.saturating_sub(node.heard_ms.max(self.since_ms));
-            if silent_ms <= node.silence_max_ms() {
+            if !node.down && silent_ms <= node.silence_max_ms() {
                 continue;
             }
             self.changed |= !node.down;
@@ -256,11 +309,11 @@ impl Presence {
 }
 
 impl Node {
-    fn note_time(&mut self, time_ms: i64) {
-        if time_ms <= self.newest_ms {
+    fn note_time(&mut self, time_ms: i64, now_ms: i64) {
+        if time_ms <= self.newest_ms || time_ms > now_ms.saturating_add(FRESH_MS) {
             return;
         }
-        if self.newest_ms != i64::MIN {
+        if self.newest_ms != i64::MIN && time_ms >= now_ms.saturating_sub(FRESH_MS) {
             if self.intervals_ms.len() >= INTERVALS_LEN {
                 self.intervals_ms.remove(0);
             }
@@ -326,14 +379,16 @@ fn gather(request: &WriteRequest) -> Vec<((&str, &str), Heard)> {
 impl Heard {
     fn note(&mut self, name: &str, newest: Sample) {
         let ended = is_stale(newest.value);
-        self.live |= !ended;
-        if !ended {
-            self.newest_ms = self.newest_ms.max(Some(newest.time_ms));
-        }
-        self.agent |= name == AGENT_METRIC;
         if name == "up" {
             self.up = Some(if ended { Up::Ended } else { Up::Live });
         }
+        let found_up = name == "up" && newest.value != 0.0;
+        if ended || !(found_up || is_own_word(name)) {
+            return;
+        }
+        self.live = true;
+        self.newest_ms = self.newest_ms.max(Some(newest.time_ms));
+        self.agent |= name == AGENT_METRIC;
     }
 }
 
@@ -484,6 +539,66 @@ mod tests {
         assert_eq!(node.interval_ms, Some(10_000));
         assert_eq!(node.heard_ms, 900_000);
         assert_eq!(node.newest_ms, 400_000);
+    }
+
+    #[test]
+    fn a_long_backlog_in_parts_does_not_stretch_the_interval_either() {
+        let mut presence = Presence::restore(None, 0);
+        rounds(&mut presence, "up", 100_000);
+        for part in 1..=10 {
+            let newest = write(vec![series("up", "node", 100_000 + part * 1_000_000, 1.0)]);
+            presence.observe(&newest, 20_000_000 + part);
+        }
+        assert_eq!(presence.node("vertex").unwrap().interval_ms, Some(10_000));
+    }
+
+    #[test]
+    fn what_others_say_of_a_node_is_not_its_voice() {
+        let mut presence = Presence::restore(None, 0);
+        rounds(&mut presence, "up", 100_000);
+        for time_ms in (110_000..=140_000).step_by(10_000) {
+            let names = ["ALERTS", "node:load:avg", "scrape_duration_seconds"];
+            let mut words = names.map(|name| series(name, "node", time_ms, 1.0)).to_vec();
+            words.push(series("up", "node", time_ms, 0.0));
+            presence.observe(&write(words), time_ms);
+        }
+        assert_eq!(presence.tick(141_000).series.len(), 1);
+        assert!(presence.node("vertex").unwrap().down);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_forward_and_a_suspend_make_nobody_silent() {
+        let mut presence = Presence::restore(None, 0);
+        rounds(&mut presence, "up", 100_000);
+        presence.look(100_000, 15_000);
+        presence.look(115_000, 15_000);
+        let woken_ms = 5_000_000;
+        presence.look(woken_ms, 15_000);
+        assert!(presence.tick(woken_ms).series.is_empty());
+        presence.look(woken_ms + 15_000, 15_000);
+        presence.look(woken_ms + 31_000, 15_000);
+        assert_eq!(presence.tick(woken_ms + 31_000).series.len(), 1, "it had its time");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_does_not_hide_silence() {
+        let mut presence = Presence::restore(None, 0);
+        rounds(&mut presence, "up", 100_000);
+        presence.look(100_000, 15_000);
+        presence.look(20_000, 15_000);
+        assert!(presence.tick(20_000).series.is_empty());
+        assert_eq!(presence.tick(51_000).series.len(), 1);
+    }
+
+    #[test]
+    fn who_was_down_before_a_restart_stays_down_until_heard() {
+        let mut before = Presence::restore(None, 0);
+        rounds(&mut before, "up", 100_000);
+        assert_eq!(before.tick(140_000).series.len(), 1);
+        let mut after = Presence::restore(Some(&before.snapshot()), 200_000);
+        assert_eq!(after.tick(215_000).series.len(), 1, "no gap in which an alert would resolve");
+        after.observe(&write(vec![series("up", "node", 220_000, 1.0)]), 220_000);
+        assert!(after.tick(230_000).series.is_empty());
     }
 
     #[test]

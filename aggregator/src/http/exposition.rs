@@ -14,19 +14,8 @@ use super::params::Params;
 use super::{json, query};
 use crate::app::App;
 use crate::config::duration_of;
+use crate::presence::is_own_word;
 use crate::storage::{StorageError, chain};
-
-/// What a scraper records itself for whatever it scrapes; shown to it, it would clash.
-const SCRAPERS_OWN: [&str; 5] = [
-    "up",
-    "scrape_duration_seconds",
-    "scrape_samples_scraped",
-    "scrape_samples_post_metric_relabeling",
-    "scrape_series_added",
-];
-
-/// What rules make of a node's series is ours, not the node's.
-const RULES_OWN: [&str; 2] = ["ALERTS", "ALERTS_FOR_STATE"];
 
 /// labstat's own figures.
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
@@ -94,7 +83,8 @@ fn node_page(latest: Vec<(Labels, Sample)>, metadata: &[Metadata]) -> String {
         metadata.iter().map(|family| (&*family.family, family)).collect();
     let mut latest: Vec<(Labels, Sample)> = latest
         .into_iter()
-        .filter(|(labels, _)| is_of_the_node(labels.metric_name()))
+        // Shown to a scraper, its own notes would clash with those it makes.
+        .filter(|(labels, _)| is_own_word(labels.metric_name()))
         .map(|(labels, sample)| {
             (labels.without(|name| name == "instance" || name == "job"), sample)
         })
@@ -112,11 +102,6 @@ fn node_page(latest: Vec<(Labels, Sample)>, metadata: &[Metadata]) -> String {
     let mut out = String::new();
     exposition::write(&mut out, rows);
     out
-}
-
-fn is_of_the_node(name: &str) -> bool {
-    // A colon is the mark of a recording rule.
-    !SCRAPERS_OWN.contains(&name) && !RULES_OWN.contains(&name) && !name.contains(':')
 }
 
 fn untyped(labels: &Labels) -> Family {
