@@ -89,8 +89,8 @@ pub(crate) fn defaults() -> Config {
     if let Some(dir) = places::state_dir() {
         config.data_dir = dir;
     }
-    // The folder is the usual place and not a must.
-    config.rules = vec![places::rules_dir()].into_iter().filter(|dir| dir.is_dir()).collect();
+    // The folder is the usual place and not a must; one that comes later is noticed.
+    config.rules = vec![places::rules_dir()];
     config
 }
 

@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use labstat_alerts::views::{AlertsView, RulesFilter, RulesView};
@@ -30,6 +30,9 @@ const QUIET: Duration = Duration::from_millis(300);
 /// How many times in a row that wait starts anew before files are read all the same.
 const QUIET_RETRIES_MAX: usize = 20;
 
+/// Links of one folder that are followed to where they lead, since each costs a watch.
+const LINKS_MAX: usize = 256;
+
 /// Which rules are in force.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RulesStatus {
@@ -48,6 +51,8 @@ pub(crate) struct Alerting {
     clock: Arc<dyn Clock>,
     telemetry: Arc<Telemetry>,
     status: Mutex<RulesStatus>,
+    /// Held while files are read and taken, so that what was read first is never taken last.
+    reloading: tokio::sync::Mutex<()>,
     watch: Watch,
 }
 
@@ -119,14 +124,22 @@ impl Alerting {
         let journal = Arc::clone(&storage);
         let service = Service::start(options, storage, journal, Arc::clone(&clock)).await?;
         let handle = service.alerting();
-        let status_now = Mutex::default();
-        let alerting = Self { handle, files, clock, telemetry, status: status_now, watch };
+        let alerting = Self {
+            handle,
+            files,
+            clock,
+            telemetry,
+            status: Mutex::default(),
+            reloading: tokio::sync::Mutex::default(),
+            watch,
+        };
         alerting.set_status(status);
         Ok((alerting, service))
     }
 
     /// Reads the files anew; bad ones change nothing but the status.
     pub(crate) async fn reload(&self) -> RulesStatus {
+        let _turn = self.reloading.lock().await;
         let files = self.files.clone();
         let loaded = tokio::task::spawn_blocking(move || files.load()).await;
         let status = match loaded {
@@ -214,6 +227,8 @@ fn unread() -> Problem {
 /// Notices when files change.
 struct Watch {
     paths: Vec<PathBuf>,
+    /// The paths and where their links lead: what an event must be about.
+    targets: Arc<RwLock<Vec<PathBuf>>>,
     changed: Arc<Notify>,
     /// None where the system has no more watches to give; then only a reload is noticed.
     watcher: Option<Mutex<RecommendedWatcher>>,
@@ -222,13 +237,14 @@ struct Watch {
 impl Watch {
     fn start(paths: &[PathBuf]) -> Self {
         let paths: Vec<PathBuf> = paths.iter().map(|path| absolute(path)).collect();
+        let targets = Arc::new(RwLock::new(Vec::new()));
         let changed = Arc::new(Notify::new());
-        let watcher = watcher(paths.clone(), Arc::clone(&changed))
+        let watcher = watcher(Arc::clone(&targets), Arc::clone(&changed))
             .inspect_err(|error| {
                 tracing::warn!(%error, "changed rule files will be noticed on reload only");
             })
             .ok();
-        let watch = Self { paths, changed, watcher: watcher.map(Mutex::new) };
+        let watch = Self { paths, targets, changed, watcher: watcher.map(Mutex::new) };
         watch.watch_all();
         watch
     }
@@ -241,20 +257,22 @@ impl Watch {
                 break;
             }
         }
-        // Folders may have come since.
+        // Folders may have come since, and links may lead elsewhere.
         self.watch_all();
     }
 
-    /// Watches each path that is there and its folder, since a file that is replaced is a new
-    /// one, and a folder may yet come.
+    /// Watches each target that is a folder, and the nearest folder above each that is there:
+    /// a file that is replaced is a new one, and a folder may yet come.
     fn watch_all(&self) {
         let Some(watcher) = &self.watcher else { return };
         let mut watcher = watcher.lock().unwrap_or_else(PoisonError::into_inner);
-        for path in &self.paths {
-            for watched in path.parent().into_iter().chain([path.as_path()]) {
-                if watched.is_dir()
-                    && let Err(error) = watcher.watch(watched, RecursiveMode::NonRecursive)
-                {
+        let targets: Vec<PathBuf> = self.paths.iter().flat_map(|path| targets(path)).collect();
+        *self.targets.write().unwrap_or_else(PoisonError::into_inner) = targets.clone();
+        for target in &targets {
+            let above = target.ancestors().skip(1).find(|folder| folder.is_dir());
+            let itself = Some(target.as_path()).filter(|target| target.is_dir());
+            for watched in above.into_iter().chain(itself) {
+                if let Err(error) = watcher.watch(watched, RecursiveMode::NonRecursive) {
                     tracing::warn!(path = %watched.display(), %error, "cannot be watched");
                 }
             }
@@ -262,13 +280,32 @@ impl Watch {
     }
 }
 
-/// A watcher that tells of changes in or below `paths`.
-fn watcher(paths: Vec<PathBuf>, changed: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
+/// A path, and what it and the links in its folder lead to.
+fn targets(path: &Path) -> Vec<PathBuf> {
+    let mut targets = vec![path.to_owned()];
+    targets.extend(path.canonicalize().ok().filter(|real| real != path));
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    let links = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()));
+    targets.extend(links.take(LINKS_MAX).filter_map(|link| link.path().canonicalize().ok()));
+    targets
+}
+
+/// A watcher that tells of changes in, below or right above `targets`.
+fn watcher(
+    targets: Arc<RwLock<Vec<PathBuf>>>,
+    changed: Arc<Notify>,
+) -> notify::Result<RecommendedWatcher> {
     notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         let matters = match event {
             // Reading the files is an event too, and must not lead to reading them again.
             Ok(event) if matches!(event.kind, EventKind::Access(_)) => false,
-            Ok(event) => event.paths.iter().any(|at| paths.iter().any(|path| at.starts_with(path))),
+            Ok(event) => {
+                let targets = targets.read().unwrap_or_else(PoisonError::into_inner);
+                let concerns = |at: &PathBuf| {
+                    targets.iter().any(|target| at.starts_with(target) || target.starts_with(at))
+                };
+                event.paths.iter().any(concerns)
+            }
             // Events were lost: there may have been one that matters.
             Err(_) => true,
         };

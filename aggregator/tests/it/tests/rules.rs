@@ -103,6 +103,57 @@ fn a_changed_file_is_taken_by_itself() {
     });
 }
 
+/// Polls until a rule of this name is in force.
+fn in_force(server: &Server, name: &str) {
+    eventually(&format!("{name} is in force"), || {
+        let names = rule_names(server);
+        if names.contains(&name.to_owned()) { Ok(()) } else { Err(format!("{names:?}")) }
+    });
+}
+
+#[test]
+fn a_folder_that_comes_later_and_again_is_taken_by_itself() {
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let above = dir.path().join("etc");
+    let rules = above.join("labstat/rules.d");
+    let paths = vec![rules.clone()];
+    let server = Server::within(dir, |config| config.rules = paths, Arc::new(SystemClock));
+    for name in ["First", "Second"] {
+        std::fs::create_dir_all(&rules).unwrap();
+        std::fs::write(rules.join("lab.yml"), rule(name, "up == 0")).unwrap();
+        in_force(&server, name);
+        std::fs::remove_dir_all(&above).unwrap();
+    }
+}
+
+#[test]
+fn files_behind_links_are_followed() {
+    use std::os::unix::fs::symlink;
+
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let (rules, elsewhere) = (dir.path().join("rules.d"), dir.path().join("elsewhere"));
+    std::fs::create_dir(&rules).unwrap();
+    std::fs::create_dir(&elsewhere).unwrap();
+    std::fs::write(elsewhere.join("lab.yml"), rule("First", "up == 0")).unwrap();
+    symlink(elsewhere.join("lab.yml"), rules.join("lab.yml")).unwrap();
+    let paths = vec![rules.clone()];
+    let server = Server::within(dir, |config| config.rules = paths, Arc::new(SystemClock));
+    in_force(&server, "First");
+    std::fs::write(elsewhere.join("lab.yml"), rule("Second", "up == 0")).unwrap();
+    in_force(&server, "Second");
+    // As a mounted config map changes: all files lead through one link, which is replaced.
+    std::fs::create_dir(rules.join("..1")).unwrap();
+    std::fs::write(rules.join("..1/more.yml"), rule("Third", "up == 0")).unwrap();
+    symlink("..1", rules.join("..data")).unwrap();
+    symlink("..data/more.yml", rules.join("more.yml")).unwrap();
+    in_force(&server, "Third");
+    std::fs::create_dir(rules.join("..2")).unwrap();
+    std::fs::write(rules.join("..2/more.yml"), rule("Fourth", "up == 0")).unwrap();
+    symlink("..2", rules.join("..next")).unwrap();
+    std::fs::rename(rules.join("..next"), rules.join("..data")).unwrap();
+    in_force(&server, "Fourth");
+}
+
 #[test]
 fn bad_rules_at_the_start_do_not_keep_samples_out() {
     let server = with_rules("groups: [");
