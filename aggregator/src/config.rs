@@ -162,7 +162,9 @@ impl Config {
 impl Limits {
     fn read(&mut self, limits: &mut Section<'_>, problems: &mut Problems<'_>) {
         limits.take("connections", problems, &mut self.connections_max, |v| count(v, 1, 65_536));
-        limits.take("queries", problems, &mut self.queries_max, |v| count(v, 1, 64));
+        limits.take("queries", problems, &mut self.queries_max, |v| {
+            count(v, 1, crate::server::QUERIES_MAX)
+        });
         limits.take("query_timeout", problems, &mut self.query_timeout_ms, |v| {
             duration_within(v, 1_000, 3_600_000)
         });
@@ -238,7 +240,7 @@ mod tests {
             "line 2: retention: not a retention: \"1s\"",
             "line 3: unknown key colour (known here: data, ",
             "line 6: rules.shipped: expected true or false, found an integer",
-            "line 9: limits.queries: expected a number from 1 to 64, found 0",
+            "line 9: limits.queries: expected a number from 1 to 12, found 0",
             "line 10: limits.write_bytes: expected a number from",
             "line 11: unknown key limits.foo (known here: connections, ",
         ];

@@ -34,6 +34,10 @@ const WORKER_THREADS: usize = 2;
 /// allocator arena; idle ones end by themselves.
 const BLOCKING_THREADS_MAX: usize = 16;
 
+/// Queries that may be allowed at a time: however slow they all are, threads remain for writes,
+/// rules and chores.
+pub(crate) const QUERIES_MAX: usize = BLOCKING_THREADS_MAX - 4;
+
 /// How often the store is asked to do what is due.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(60);
 

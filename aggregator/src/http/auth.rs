@@ -1,10 +1,14 @@
 //! Who may ask: the bearer token, and what a browser may be made to do.
 //!
 //! With a token, every path but `/-/healthy` and `/-/ready` wants it. Without one, which is only
-//! on loopback, everybody on this machine may ask. Then a web page that the owner happens to
-//! visit must not be able to write: a request that changes something and that a browser sends on
-//! behalf of a page (it has an `Origin`) is refused unless the page is this aggregator's own, and
-//! its name is one that no foreign DNS server can point here.
+//! on loopback, every program on this machine may ask. A web page that the owner happens to visit
+//! may not: it must neither change anything nor read what the lab is made of. So
+//!
+//! - a request by a name that a foreign DNS server could point here is refused, since the page
+//!   of that name would pass for ours (the name of `external_url` is known and good);
+//! - pages of other sites are not told in CORS headers that they may read;
+//! - a request that changes something and that a browser sends on behalf of a page (it has an
+//!   `Origin`) is refused unless the page is this aggregator's own.
 
 use std::io;
 use std::net::IpAddr;
@@ -13,7 +17,8 @@ use std::sync::{Arc, PoisonError};
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq;
@@ -29,6 +34,9 @@ const TOKEN_FILE_LEN_MAX: u64 = 64 * 1024;
 
 /// Paths that probes ask without a token; they tell nothing but that the aggregator runs.
 const OPEN_PATHS: [&str; 2] = ["/-/healthy", "/-/ready"];
+
+/// Endings of names that are set aside for private networks and that no public DNS answers for.
+const LOCAL_ENDINGS: [&str; 4] = [".localhost", ".local", ".internal", ".home.arpa"];
 
 /// The secret that requests must carry. Never printed.
 #[derive(Clone)]
@@ -79,19 +87,36 @@ pub(crate) async fn guard(
     next: Next,
 ) -> Response {
     let token = app.token.read().unwrap_or_else(PoisonError::into_inner).clone();
-    let path = request.uri().path();
-    match token {
-        Some(token) if !OPEN_PATHS.contains(&path) && !token.is_in(request.headers()) => {
-            listen::drain(request.into_body()).await;
-            unauthorized()
+    let refusal = match token {
+        Some(token) => {
+            let open = OPEN_PATHS.contains(&request.uri().path());
+            (!open && !token.is_in(request.headers())).then(unauthorized)
         }
-        None if changes(request.method(), path) && from_foreign_page(request.headers()) => {
+        None => refuse_page(&request, app.config.external_url.as_deref()),
+    };
+    match refusal {
+        Some(refusal) => {
             listen::drain(request.into_body()).await;
-            let text = "refused: a web page of another site may not change anything here\n";
-            (StatusCode::FORBIDDEN, text).into_response()
+            refusal
         }
-        _ => next.run(request).await,
+        None => next.run(request).await,
     }
+}
+
+/// What a request gets that a page of another site may have made, when anybody may ask.
+fn refuse_page(request: &Request<Body>, external_url: Option<&str>) -> Option<Response> {
+    let headers = request.headers();
+    let host = headers.get(header::HOST).map(|host| host.to_str().unwrap_or(""));
+    if host.is_some_and(|host| !is_ours(host, external_url)) {
+        let text = "refused: without a token, labstat answers only to addresses, to localhost, to \
+                    names of this network, and to the name in external_url\n";
+        return Some((StatusCode::FORBIDDEN, text).into_response());
+    }
+    if changes(request.method(), request.uri().path()) && from_foreign_page(headers) {
+        let text = "refused: a web page of another site may not change anything here\n";
+        return Some((StatusCode::FORBIDDEN, text).into_response());
+    }
+    None
 }
 
 fn unauthorized() -> Response {
@@ -109,35 +134,61 @@ fn changes(method: &Method, path: &str) -> bool {
     !reads && (*method != Method::POST || writes_by_post)
 }
 
-/// Whether a browser sends this for a page that is not ours.
+/// Whether a browser sends this for a page that is not ours. By which name we were asked is
+/// looked at elsewhere.
 fn from_foreign_page(headers: &HeaderMap) -> bool {
     let text =
         |name: header::HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or(""));
     let cross = headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site");
     match (text(header::ORIGIN), text(header::HOST)) {
         (None, _) => cross,
-        (Some(origin), Some(host)) => !(is_page_of(origin, host) && is_local_name(host)),
+        (Some(origin), Some(host)) => {
+            authority_of(origin).is_none_or(|page| !page.eq_ignore_ascii_case(host))
+        }
         (Some(_), None) => true,
     }
 }
 
-fn is_page_of(origin: &str, host: &str) -> bool {
-    origin.split_once("://").is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host))
+/// Host and port of a URL.
+fn authority_of(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    rest.split('/').next()
 }
 
-/// A literal address or `localhost`: what no DNS server elsewhere decides about.
-fn is_local_name(host: &str) -> bool {
-    let Ok(uri) = Uri::builder().scheme("http").authority(host).path_and_query("/").build() else {
-        return false;
+/// Whether no stranger decides where this host (and port) leads: an address, a name that no
+/// public DNS has, or the one under which people are told to reach us.
+fn is_ours(host: &str, external_url: Option<&str>) -> bool {
+    let Some(name) = name_of(host) else { return false };
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    let external = external_url.and_then(authority_of).and_then(name_of);
+    bare.parse::<IpAddr>().is_ok()
+        || !name.contains('.')
+        || LOCAL_ENDINGS.iter().any(|ending| name.ends_with(ending))
+        || external.is_some_and(|external| external == name)
+}
+
+/// The host of a host and port, in small letters.
+fn name_of(authority: &str) -> Option<String> {
+    let authority: Authority = authority.parse().ok()?;
+    let name = authority.host().trim_end_matches('.').to_ascii_lowercase();
+    (!name.is_empty()).then_some(name)
+}
+
+/// The middleware that lets web pages read: as Prometheus does, the asking page's origin is named
+/// back, and preflights are answered with 204. Where no token is wanted, only pages of this
+/// network may.
+pub(crate) async fn cors(
+    State(app): State<Arc<App>>,
+    request: Request<Body>,
+    next: Next,
+) -> Response {
+    let guarded = app.token.read().unwrap_or_else(PoisonError::into_inner).is_some();
+    let external_url = app.config.external_url.as_deref();
+    let may_read = |origin: &HeaderValue| {
+        let page = origin.to_str().ok().and_then(authority_of);
+        guarded || page.is_some_and(|page| is_ours(page, external_url))
     };
-    let name = uri.host().unwrap_or("").trim_start_matches('[').trim_end_matches(']');
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
-}
-
-/// The middleware that lets web pages read, as Prometheus does: the asking page's origin is named
-/// back, and preflights are answered with 204.
-pub(crate) async fn cors(request: Request<Body>, next: Next) -> Response {
-    let origin = request.headers().get(header::ORIGIN).cloned();
+    let origin = request.headers().get(header::ORIGIN).filter(|origin| may_read(origin)).cloned();
     let preflight = *request.method() == Method::OPTIONS;
     let mut response =
         if preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
@@ -191,13 +242,34 @@ mod tests {
             (false, &[("host", "localhost:5227"), ("origin", "http://localhost:5227")]),
             (false, &[("host", "[::1]:5227"), ("origin", "http://[::1]:5227")]),
             (true, &[("host", "127.0.0.1:5227"), ("origin", "http://evil.example")]),
-            (true, &[("host", "evil.example"), ("origin", "http://evil.example")]),
             (true, &[("host", "127.0.0.1:5227"), ("origin", "null")]),
             (true, &[("host", "127.0.0.1:5227"), ("origin", "http://127.0.0.1:3000")]),
             (true, &[("host", "127.0.0.1:5227"), ("sec-fetch-site", "cross-site")]),
         ] {
             assert_eq!(from_foreign_page(&headers(pairs)), foreign, "{pairs:?}");
         }
+    }
+
+    #[test]
+    fn names_that_a_stranger_could_point_here_are_not_ours() {
+        let external = Some("https://Lab.example/labstat");
+        for ours in [
+            "127.0.0.1:5227",
+            "[::1]:5227",
+            "localhost",
+            "LOCALHOST:1",
+            "vertex:5227",
+            "vertex.local",
+            "host.docker.internal:5227",
+            "lab.example",
+            "lab.example.:443",
+        ] {
+            assert!(is_ours(ours, external), "{ours}");
+        }
+        for not in ["evil.example", "127.0.0.1.evil.example:5227", "lab.example.evil.example", ""] {
+            assert!(!is_ours(not, external), "{not}");
+        }
+        assert!(!is_ours("lab.example", None));
     }
 
     #[test]

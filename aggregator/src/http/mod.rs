@@ -20,7 +20,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{MatchedPath, State};
 use axum::http::{Request, StatusCode};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -47,7 +47,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         // A layer stands before those that were added above it.
         .layer(CompressionLayer::new().gzip(true))
         .layer(from_fn_with_state(Arc::clone(&app), auth::guard))
-        .layer(from_fn(auth::cors))
+        .layer(from_fn_with_state(Arc::clone(&app), auth::cors))
         .layer(CatchPanicLayer::custom(|_| panicked()))
         .layer(from_fn_with_state(Arc::clone(&app), measure))
         .with_state(app)

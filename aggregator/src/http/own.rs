@@ -8,8 +8,10 @@ use axum::response::{Html, IntoResponse, Response};
 use serde_json::json;
 
 use super::error::{ApiError, Json};
+use super::query;
 use super::status::{rfc3339, success};
 use crate::app::App;
+use crate::config::duration_of;
 use crate::presence::NodeView;
 use crate::telemetry::seconds;
 
@@ -83,8 +85,9 @@ pub(crate) async fn forget(
 
 /// Seals and compacts all that is pending; answers when it is on disk.
 pub(crate) async fn compact(State(app): State<Arc<App>>) -> Result<Json, ApiError> {
-    let done = tokio::task::spawn_blocking(move || app.storage.compact());
-    let compacted = done.await.map_err(|_| ApiError::internal("the store was not compacted"))??;
+    // Compactions wait for one another, and must not hold all the threads that writes need.
+    let permit = query::permit(&app, duration_of(app.config.limits.query_timeout_ms)).await?;
+    let compacted = query::blocking(permit, move || app.storage.compact()).await??;
     Ok(success(&json!(compacted)))
 }
 

@@ -122,7 +122,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
         drop(permit);
         done
     });
-    task.await.map_err(|_| ApiError::internal("the query was not finished"))
+    task.await.map_err(|_| ApiError::internal("the work was not finished"))
 }
 
 /// Stops an evaluation when the request it belongs to is dropped, as it is when a client hangs up.

@@ -89,7 +89,13 @@ async fn take(app: Arc<App>, request: Request<Body>) -> Result<(), Refusal> {
             return Err(refusal);
         }
     };
-    let room = room(&app.write_memory, len).await?;
+    let room = match room(&app.write_memory, len).await {
+        Ok(room) => room,
+        Err(refusal) => {
+            listen::drain(request.into_body()).await;
+            return Err(refusal);
+        }
+    };
     let body = read_body(request.into_body()).await?;
     // The room and the work stay together, so that a sender that hangs up early frees nothing
     // that is still in use.

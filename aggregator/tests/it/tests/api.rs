@@ -129,6 +129,10 @@ fn look_ups_are_sorted_lists() {
     assert_eq!(data("/api/v1/label/nothing/values"), json!([]));
     assert_eq!(data("/api/v1/labels?match[]=nothing"), json!([]));
     assert_eq!(data("/api/v1/label/job/values?start=5000&end=6000"), json!([]));
+    for path in ["series?match[]=load", "labels?match[]=load", "label/job/values?limit=1"] {
+        let backwards = format!("/api/v1/{path}&start=2000&end=1");
+        assert_eq!(server.get(&backwards).json(), json!({"status": "success", "data": []}));
+    }
     assert_eq!(
         data("/api/v1/series?match[]=load{instance=%22apex%22}&match[]=nothing"),
         json!([{"__name__": "load", "instance": "apex", "job": "node"}])
@@ -185,9 +189,9 @@ fn answers_are_compressed_when_asked() {
 }
 
 #[test]
-fn web_pages_may_read() {
+fn web_pages_of_this_network_may_read() {
     let server = filled();
-    let origin = ("origin", "https://grafana.example");
+    let origin = ("origin", "http://localhost:3000");
     let answer = server.request("GET", "/api/v1/labels", &[origin], b"");
     assert_eq!(answer.header("access-control-allow-origin"), origin.1);
     let preflight = server.request("OPTIONS", "/api/v1/query", &[origin], b"");

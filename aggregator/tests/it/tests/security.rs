@@ -91,3 +91,27 @@ fn web_pages_of_others_cannot_write() {
     assert_eq!(server.post("/-/reload", &[("origin", own.as_str())], b"").status, 200);
     assert_eq!(server.post("/api/v1/query?query=1", &[evil], b"").status, 200, "reading is free");
 }
+
+#[test]
+fn web_pages_of_others_cannot_read_where_no_token_is_wanted() {
+    let server = Server::start();
+    let evil = ("origin", "http://evil.example");
+    for method in ["GET", "OPTIONS"] {
+        let answer = server.request(method, "/api/v1/labels", &[evil], b"");
+        assert_eq!(answer.header("access-control-allow-origin"), "", "{method}");
+    }
+    // A page whose name leads here needs no permission to read, so it gets no answer.
+    for path in ["/api/v1/labels", "/metrics", "/-/healthy", "/"] {
+        let answer = server.request("GET", path, &[("host", "evil.example:5227")], b"");
+        assert_eq!(answer.status, 403, "{path}");
+        assert!(answer.text().contains("external_url"), "{}", answer.text());
+    }
+    let named = Server::with(
+        |config| config.external_url = Some("https://lab.example".to_owned()),
+        Arc::new(SystemClock),
+    );
+    assert_eq!(named.request("GET", "/", &[("host", "lab.example")], b"").status, 200);
+    let page = ("origin", "https://grafana.example");
+    let guarded = guarded().request("OPTIONS", "/api/v1/labels", &[page], b"");
+    assert_eq!(guarded.header("access-control-allow-origin"), page.1, "the token guards it");
+}
