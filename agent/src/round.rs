@@ -11,7 +11,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
-use labstat_model::{Batch, BatchSample, Family, stale_marker};
+use labstat_model::{Batch, BatchSample, Family, LabelsRef, stale_marker};
 use labstat_wire::exposition;
 use labstat_wire::remote_write::{EncodeError, Message};
 
@@ -146,6 +146,19 @@ impl Round {
         for job in &self.jobs {
             message.samples(job.all(), &[("instance", node), ("job", job.job)], self.tick_ms);
         }
+        // Most rounds have the series of the one before, in its order; seeing that is cheap.
+        if !self.series().eq(before.series()) {
+            self.end_missing(before, node, message);
+        }
+        Ok(Parcel {
+            tick_ms: self.tick_ms,
+            samples: u32::try_from(message.samples_len()).unwrap_or(u32::MAX),
+            block: message.to_body()?,
+        })
+    }
+
+    /// Adds markers for the series of `before` that are not in this round.
+    fn end_missing(&self, before: &Self, node: &str, message: &mut Message) {
         let now: HashSet<u64> =
             self.jobs.iter().flat_map(|job| job.all().map(|s| key(job.job, &s))).collect();
         for job in &before.jobs {
@@ -153,11 +166,13 @@ impl Round {
             let markers = ended.map(|sample| BatchSample { value: stale_marker(), ..sample });
             message.samples(markers, &[("instance", node), ("job", job.job)], self.tick_ms);
         }
-        Ok(Parcel {
-            tick_ms: self.tick_ms,
-            samples: u32::try_from(message.samples_len()).unwrap_or(u32::MAX),
-            block: message.to_body()?,
-        })
+    }
+
+    /// Job, name and labels of each series.
+    fn series(&self) -> impl Iterator<Item = (&str, &str, LabelsRef<'_>)> {
+        self.jobs
+            .iter()
+            .flat_map(|job| job.all().map(|sample| (job.job, &*sample.family.name, sample.labels)))
     }
 
     /// What is known about the families of the round, as a request's body.
