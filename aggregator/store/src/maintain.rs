@@ -8,6 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, TryLockError};
 
+use labstat_model::Labels;
+
 use crate::blob::{Blob, BlobMeta, Builder, Column};
 use crate::column::COLUMN_LEN_MAX;
 use crate::head::Head;
@@ -240,22 +242,23 @@ impl Store {
     fn retire_series(&self, cut_ms: i64) -> Result<usize, MaintainError> {
         // Writers wait, so that none adds to a series that is being forgotten.
         let mut writer = self.writer();
-        let ended: BTreeSet<u32> = {
+        let ended: BTreeMap<u32, Labels> = {
             let state = self.state();
             let ended = state.index.iter().filter(|(id, entry)| {
                 entry.last_ms < cut_ms
                     && writer.ended_before(*id, cut_ms)
                     && state.heads().all(|head| head.get(*id).is_none())
             });
-            ended.map(|(id, _)| id).take(SERIES_DROPS_MAX).collect()
+            let ended = ended.map(|(id, entry)| (id, entry.labels.clone()));
+            ended.take(SERIES_DROPS_MAX).collect()
         };
         if ended.is_empty() {
             return Ok(0);
         }
-        let ids: Vec<u32> = ended.iter().copied().collect();
+        let ids: Vec<u32> = ended.keys().copied().collect();
         self.db().drop_series(&ids).map_err(MaintainError::Write)?;
-        self.state_mut().index.remove(&ended);
-        ids.iter().for_each(|&id| writer.forget(id));
+        self.state_mut().index.remove(&ids.iter().copied().collect());
+        ended.iter().for_each(|(&id, labels)| writer.forget(id, labels));
         Ok(ids.len())
     }
 }
@@ -338,7 +341,7 @@ mod tests {
     use std::sync::mpsc;
     use std::time::Duration;
 
-    use labstat_model::{Labels, ManualClock, Sample, TimeSeries, WriteRequest};
+    use labstat_model::{ManualClock, Sample, TimeSeries, WriteRequest};
 
     use super::*;
     use crate::Options;

@@ -10,6 +10,10 @@ const READ_SAMPLES_MAX: usize = 50_000_000;
 /// Series one store keeps: far beyond any lab, and about the memory of a small machine.
 const SERIES_MAX: usize = 2_000_000;
 
+/// Bytes of label names and values of all series: some 250 for each of them. Without this bound,
+/// series with labels of the greatest length would take a thousand times as much.
+const LABELS_SIZE_MAX_BYTES: usize = 512 * 1024 * 1024;
+
 /// The head is sealed when it spans this much: long enough that blobs compress well, short enough
 /// that a start replays little.
 const SEAL_AFTER_MS: i64 = 2 * 3_600_000;
@@ -35,6 +39,8 @@ pub struct Options {
     pub read_samples_max: usize,
     /// A series beyond this many is refused.
     pub series_max: usize,
+    /// A series whose labels would make all labels larger than this is refused.
+    pub labels_size_max_bytes: usize,
     /// Bytes the database file may grow to; `None` is for as much as the disk has.
     pub size_max_bytes: Option<u64>,
 }
@@ -49,6 +55,7 @@ impl Options {
             head_samples_max: HEAD_SAMPLES_MAX,
             read_samples_max: READ_SAMPLES_MAX,
             series_max: SERIES_MAX,
+            labels_size_max_bytes: LABELS_SIZE_MAX_BYTES,
             size_max_bytes: None,
         }
     }

@@ -51,7 +51,7 @@ pub enum Refusal {
     TooOld,
     /// Its time is before the year 1 or after the year 9999, which no API can write.
     OutOfRange,
-    /// Its series is new, and there are as many series as may be.
+    /// Its series is new, and there are as many series, or as long labels, as may be.
     TooManySeries,
 }
 

@@ -13,7 +13,7 @@ use labstat_model::{Labels, Sample, TimeSeries, WriteRequest};
 use crate::db::Group;
 use crate::log::Entry;
 use crate::store::Store;
-use crate::{AppendError, Appended, Refusal, Refused};
+use crate::{AppendError, Appended, Options, Refusal, Refused};
 
 /// Series that are sealed together. More share their times better; fewer are read faster.
 const SHELF_SERIES_MAX: u32 = 1024;
@@ -23,7 +23,7 @@ const SHELF_SERIES_MAX: u32 = 1024;
 const SHELF_NAMES_UNTIL: u32 = 256;
 
 /// Metric families whose metadata is kept; a lab has a few thousand.
-const METADATA_MAX: usize = 100_000;
+const METADATA_MAX: usize = 20_000;
 
 /// Before the year 1 and after the year 9999, in milliseconds since the Unix epoch: no API can
 /// write such times. What lies between is taken, the future too: a machine without a clock of its
@@ -61,6 +61,7 @@ pub(crate) struct Writer {
     next_series: u32,
     shelves: Shelves,
     series_len: usize,
+    labels_size_bytes: usize,
 }
 
 /// Which shelf a new series goes to. See [`SHELF_NAMES_UNTIL`].
@@ -130,6 +131,7 @@ impl Writer {
         for (id, shelf, labels, last_ms) in series {
             writer.shelves.note(shelf, labels.metric_name());
             writer.series_len += 1;
+            writer.labels_size_bytes += size_bytes(labels);
             writer.set_tip(id, last_ms);
         }
         writer
@@ -155,9 +157,14 @@ impl Writer {
     }
 
     /// Forgets a series.
-    pub(crate) fn forget(&mut self, id: u32) {
+    pub(crate) fn forget(&mut self, id: u32, labels: &Labels) {
         self.set_tip(id, i64::MIN);
+        self.uncount(labels);
+    }
+
+    fn uncount(&mut self, labels: &Labels) {
         self.series_len = self.series_len.saturating_sub(1);
+        self.labels_size_bytes = self.labels_size_bytes.saturating_sub(size_bytes(labels));
     }
 
     /// Ends the taking of writes.
@@ -188,7 +195,7 @@ impl Writer {
             appended: Appended::default(),
         };
         for (series, id) in request.series.iter().zip(ids) {
-            self.stage_series(&mut run, series, id, &bounds, options.series_max);
+            self.stage_series(&mut run, series, id, &bounds, options);
         }
         self.stage_metadata(store, request);
         Ok((run.appended, Arc::clone(&self.staged.outcome)))
@@ -248,7 +255,7 @@ impl Writer {
         series: &TimeSeries,
         id: Option<u32>,
         bounds: &Bounds,
-        series_max: usize,
+        options: &Options,
     ) {
         let mut id = id;
         for sample in &series.samples {
@@ -257,7 +264,7 @@ impl Writer {
                 continue;
             }
             // A series is made by its first sample that is taken, so that none stays empty.
-            id = id.or_else(|| self.create(&series.labels, series_max));
+            id = id.or_else(|| self.create(&series.labels, options));
             match id {
                 Some(id) => self.stage_sample(run, series, id, sample),
                 None => run.refuse(Refusal::TooManySeries, series, sample),
@@ -285,18 +292,22 @@ impl Writer {
         run.appended.accepted += 1;
     }
 
-    /// The id of a new series; `None` when there are as many as may be.
-    fn create(&mut self, labels: &Labels, series_max: usize) -> Option<u32> {
+    /// The id of a new series; `None` when there are as many, or as large ones, as may be.
+    fn create(&mut self, labels: &Labels, options: &Options) -> Option<u32> {
         if let Some(&id) = self.pending.get(labels) {
             return Some(id);
         }
         let next_series = self.next_series.checked_add(1)?;
-        if self.series_len >= series_max {
+        let labels_size_bytes = self.labels_size_bytes + size_bytes(labels);
+        if self.series_len >= options.series_max
+            || labels_size_bytes > options.labels_size_max_bytes
+        {
             return None;
         }
         let id = std::mem::replace(&mut self.next_series, next_series);
         let shelf = self.shelves.assign(labels.metric_name());
         self.series_len += 1;
+        self.labels_size_bytes = labels_size_bytes;
         self.pending.insert(labels.clone(), id);
         self.staged.group.series.push((id, shelf, labels.clone()));
         Some(id)
@@ -343,8 +354,9 @@ impl Writer {
         for (id, tip) in undo.into_iter().rev() {
             self.set_tip(id, tip);
         }
-        self.series_len = self.series_len.saturating_sub(self.pending.len());
-        self.pending.clear();
+        for labels in std::mem::take(&mut self.pending).keys() {
+            self.uncount(labels);
+        }
         staged.outcome
     }
 }
@@ -447,6 +459,11 @@ impl Drop for Landing<'_> {
         *leading.unwrap_or_else(PoisonError::into_inner) = false;
         self.store.landing().notify_all();
     }
+}
+
+/// Bytes of a label set's names and values.
+fn size_bytes(labels: &Labels) -> usize {
+    labels.iter().map(|(name, value)| name.len() + value.len()).sum()
 }
 
 /// An error and its causes on one line.

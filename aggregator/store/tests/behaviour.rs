@@ -72,6 +72,36 @@ fn no_more_series_than_allowed() {
     assert_eq!(appended.refusals[0].reason, Refusal::TooManySeries);
 }
 
+/// Few series with the longest labels would take all memory otherwise.
+#[test]
+fn no_more_labels_than_allowed_and_room_again_when_series_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(NOW_MS));
+    let options = Options {
+        labels_size_max_bytes: 100,
+        retention_ms: Some(DAY_MS),
+        ..Options::new(clock.clone())
+    };
+    let store = open_with(dir.path(), options.clone());
+    let long = "x".repeat(60);
+    assert_eq!(
+        store.append(&write([(labels("m", &long), vec![(NOW_MS, 1.0)])])).unwrap().accepted,
+        1
+    );
+    drop(store);
+    let store = open_with(dir.path(), options);
+    let other = "y".repeat(60);
+    let later_ms = NOW_MS + 3 * DAY_MS;
+    clock.set_ms(later_ms);
+    let request = write([(labels("m", &other), vec![(later_ms, 1.0)])]);
+    let refused = store.append(&request).unwrap();
+    assert_eq!((refused.refused, refused.refusals[0].reason), (1, Refusal::TooManySeries));
+
+    store.append(&write([(labels("m", ""), vec![(later_ms, 1.0)])])).unwrap();
+    store.compact().unwrap();
+    assert_eq!(store.append(&request).unwrap().accepted, 1, "the old one was forgotten");
+}
+
 #[test]
 fn labels_are_answered_for_a_range() {
     let dir = tempfile::tempdir().unwrap();
