@@ -7,6 +7,7 @@
 //! - Not here: the state of the cluster, which no single node knows.
 
 use std::collections::HashMap;
+use std::io;
 use std::time::Duration;
 
 use labstat_model::{Batch, Family, Kind};
@@ -49,14 +50,10 @@ impl Ceph {
 impl Collector for Ceph {
     fn collect(&mut self, host: &dyn Host, out: &mut Batch) -> Result<Status, CollectError> {
         let dir = self.run_dir(host);
-        let names = match host.list(&dir) {
+        let daemons = match sockets(host, &dir) {
             Err(error) if is_absent(&error) => return Ok(Status::Absent),
             result => result.map_err(CollectError::read(&dir))?,
         };
-        let daemons: Vec<(String, String)> = names
-            .iter()
-            .filter_map(|name| Some((daemon(name)?.to_owned(), format!("{dir}/{name}"))))
-            .collect();
         if daemons.len() > DAEMONS_MAX {
             let count = daemons.len();
             return Err(CollectError::Limit { what: "ceph daemons", count, max: DAEMONS_MAX });
@@ -115,10 +112,45 @@ fn ask<T>(
     ceph::reply(&answer).and_then(parse).map_err(CollectError::parse("answer of a ceph daemon"))
 }
 
-/// `ceph-osd.3.asok` gives `osd.3`.
+/// The daemons that have a socket in `dir`, with their sockets. Where daemons run in containers
+/// the sockets lie one folder deeper, in one named by the cluster's id. Of two daemons of one name,
+/// in two clusters, only the first is taken: their samples could not be told apart.
+fn sockets(host: &dyn Host, dir: &str) -> io::Result<Vec<(String, String)>> {
+    let mut found: Vec<(String, String)> = Vec::new();
+    let mut add = |dir: &str, names: &[String]| {
+        for name in names {
+            if let Some(daemon) = daemon(name)
+                && !found.iter().any(|(known, _)| known == daemon)
+            {
+                found.push((daemon.to_owned(), format!("{dir}/{name}")));
+            }
+        }
+    };
+    let names = host.list(dir)?;
+    add(dir, &names);
+    for cluster in names.iter().filter(|name| is_cluster_id(name)) {
+        let dir = format!("{dir}/{cluster}");
+        add(&dir, &host.list(&dir).unwrap_or_default());
+    }
+    Ok(found)
+}
+
+/// A UUID, as clusters have one.
+fn is_cluster_id(name: &str) -> bool {
+    let is_hex = name.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+    is_hex && name.split('-').map(str::len).eq([8, 4, 4, 4, 12])
+}
+
+/// `ceph-osd.3.asok` gives `osd.3`, and so does `osd.3.asok`: what stands before is the name of
+/// the cluster, if it is there at all.
 fn daemon(name: &str) -> Option<&str> {
-    let (_cluster, daemon) = name.strip_suffix(".asok")?.split_once('-')?;
-    DAEMONS.iter().any(|kind| daemon.starts_with(kind)).then_some(daemon)
+    let name = name.strip_suffix(".asok")?;
+    let starts = name.match_indices('-').map(|(at, _)| at + 1);
+    std::iter::once(0)
+        .chain(starts)
+        .filter_map(|at| name.get(at..))
+        .find(|rest| DAEMONS.iter().any(|kind| rest.starts_with(kind)))
+        .filter(|_| !name.contains("client."))
 }
 
 /// The folder of `admin socket = …` in a configuration file, unless it varies by daemon.
@@ -163,8 +195,22 @@ mod tests {
     fn sockets_of_daemons() {
         assert_eq!(daemon("ceph-osd.3.asok"), Some("osd.3"));
         assert_eq!(daemon("lab-mon.a.asok"), Some("mon.a"));
+        assert_eq!(daemon("my-lab-osd.3.asok"), Some("osd.3"));
+        assert_eq!(daemon("mgr.x.asok"), Some("mgr.x"));
+        assert_eq!(daemon("ceph-mon.pve-1.asok"), Some("mon.pve-1"));
+        assert_eq!(daemon("ceph-client.mon-osd.12.94.asok"), None);
         assert_eq!(daemon("ceph-client.admin.12.94.asok"), None);
         assert_eq!(daemon("ceph-osd.3.pid"), None);
+    }
+
+    #[test]
+    fn clusters_have_folders_of_their_own() {
+        assert!(is_cluster_id("9ba41170-4bf7-4b52-aa4d-bd8a54de93e3"));
+        for name in
+            ["9ba41170-4bf7-4b52-aa4d", "osd.1.asok", "", "xba41170-4bf7-4b52-aa4d-bd8a54de93e3"]
+        {
+            assert!(!is_cluster_id(name), "{name}");
+        }
     }
 
     #[test]

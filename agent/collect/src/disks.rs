@@ -1,14 +1,16 @@
 //! Counters and identity of block devices.
 //!
-//! - Reads: `/proc/diskstats`; per whole disk its entry in udev's data and two files of sysfs.
+//! - Reads: `/proc/diskstats`; per whole disk, and not in every round, its entry in udev's data and
+//!   one file of sysfs.
 //! - Absent when there is no `/proc/diskstats` (containers).
 //! - Emits: `node_disk_*`; columns the kernel lacks are not emitted.
 //! - Left out: partitions, RAM disks, loop and floppy devices. Not here: health ([`crate::smartctl`]).
 
-use std::fmt::Write;
+use std::collections::HashMap;
 
 use labstat_model::{Batch, Family};
 use labstat_parse::proc::diskstats::{self, COLUMNS_MAX};
+use labstat_parse::proc::number;
 
 use crate::collector::{CollectError, Collector, Status, is_absent};
 use crate::host::Host;
@@ -59,18 +61,68 @@ static COLUMNS: [(Family, f64); COLUMNS_MAX] = [
 /// Identity of a disk.
 pub static INFO: Family = Family::gauge("node_disk_info", "Identity of a disk; always 1.");
 
+/// The filesystem or other content of a disk.
+pub static FILESYSTEM_INFO: Family =
+    Family::gauge("node_disk_filesystem_info", "What a disk holds as a whole; always 1.");
+/// Names of a device of the mapper.
+pub static MAPPER_INFO: Family =
+    Family::gauge("node_disk_device_mapper_info", "Names of a mapped device; always 1.");
+
+/// Settings of ATA disks, each with its property.
+static ATA: [(Family, &str); 3] = [
+    (
+        Family::gauge("node_disk_ata_rotation_rate_rpm", "Rotations a minute; 0 for an SSD."),
+        "ID_ATA_ROTATION_RATE_RPM",
+    ),
+    (
+        Family::gauge("node_disk_ata_write_cache", "Whether the disk has a write cache."),
+        "ID_ATA_WRITE_CACHE",
+    ),
+    (
+        Family::gauge("node_disk_ata_write_cache_enabled", "Whether the write cache is on."),
+        "ID_ATA_WRITE_CACHE_ENABLED",
+    ),
+];
+
+/// Properties of udev that are shown; a disk has some fifty.
+const PROPERTIES: [&str; 19] = [
+    "DM_LV_LAYER",
+    "DM_LV_NAME",
+    "DM_NAME",
+    "DM_UUID",
+    "DM_VG_NAME",
+    "ID_ATA_ROTATION_RATE_RPM",
+    "ID_ATA_WRITE_CACHE",
+    "ID_ATA_WRITE_CACHE_ENABLED",
+    "ID_FS_TYPE",
+    "ID_FS_USAGE",
+    "ID_FS_UUID",
+    "ID_FS_VERSION",
+    "ID_MODEL",
+    "ID_PATH",
+    "ID_REVISION",
+    "ID_SERIAL_SHORT",
+    "ID_WWN",
+    "ID_WWN_WITH_EXTENSION",
+    "SCSI_IDENT_SERIAL",
+];
+
+/// How long the identity of a disk is believed: longer than it takes to notice a new label, and
+/// so long that reading it costs nothing.
+const KEPT_MS: i64 = 60_000;
+
 /// Counters of disks.
 #[derive(Debug)]
 pub struct Diskstats {
     options: Disks,
     bytes: Vec<u8>,
-    udev: Vec<u8>,
+    known: HashMap<String, Identity>,
 }
 
 impl Diskstats {
     /// One that leaves out what `options` says.
     pub fn new(options: &Disks) -> Self {
-        Self { options: options.clone(), bytes: Vec::new(), udev: Vec::new() }
+        Self { options: options.clone(), bytes: Vec::new(), known: HashMap::new() }
     }
 }
 
@@ -80,13 +132,14 @@ impl Collector for Diskstats {
             Err(error) if is_absent(&error) => return Ok(Status::Absent),
             result => result.map_err(CollectError::read(PATH))?,
         }
-        let mut count = 0;
+        let now_ms = host.now_ms();
+        let mut before = std::mem::take(&mut self.known);
         for device in diskstats::parse(&self.bytes) {
             let device = device.map_err(CollectError::parse(PATH))?;
             if is_left_out(device.name) || self.options.exclude.iter().any(|n| n == device.name) {
                 continue;
             }
-            count += 1;
+            let count = self.known.len() + 1;
             if count > DEVICES_MAX {
                 return Err(CollectError::Limit { what: "disks", count, max: DEVICES_MAX });
             }
@@ -95,7 +148,13 @@ impl Collector for Diskstats {
                     out.push(family, &[("device", device.name)], value as f64 * factor);
                 }
             }
-            push_info(host, &device, &mut self.udev, out);
+            let identity = before
+                .remove(device.name)
+                .filter(|identity| identity.is_of(&device, now_ms))
+                .map(|known| Identity { reads: device.column(0), ..known })
+                .unwrap_or_else(|| Identity::read(host, &device, now_ms));
+            identity.push(&device, out);
+            self.known.insert(device.name.to_owned(), identity);
         }
         Ok(Status::Collected)
     }
@@ -118,43 +177,96 @@ fn is_left_out(name: &str) -> bool {
     (stem.starts_with("nvme") || stem.starts_with("mmcblk")) && stem.ends_with('p')
 }
 
-fn push_info(
-    host: &dyn Host,
-    device: &diskstats::Device<'_>,
-    bytes: &mut Vec<u8>,
-    out: &mut Batch,
-) {
-    let (major, minor) = (device.major.to_string(), device.minor.to_string());
-    let mut path = String::new();
-    // Writing to a String cannot fail.
-    let _ = write!(path, "/run/udev/data/b{major}:{minor}");
-    let udev = match host.read_into(&path, bytes) {
-        Ok(()) => String::from_utf8_lossy(bytes).into_owned(),
-        Err(_) => String::new(),
-    };
-    let get = |keys: &[&str]| {
-        keys.iter()
-            .find_map(|key| {
-                let mut lines = udev.lines().filter_map(|line| line.strip_prefix("E:"));
-                lines.find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
-            })
-            .unwrap_or_default()
-    };
-    path.clear();
-    let _ = write!(path, "/sys/block/{}/queue/rotational", device.name);
-    let rotational = host.text(&path).unwrap_or_default();
-    let labels = [
-        ("device", device.name),
-        ("major", &major),
-        ("minor", &minor),
-        ("model", get(&["ID_MODEL"])),
-        ("path", get(&["ID_PATH"])),
-        ("revision", get(&["ID_REVISION"])),
-        ("rotational", rotational.trim()),
-        ("serial", get(&["SCSI_IDENT_SERIAL", "ID_SERIAL_SHORT"])),
-        ("wwn", get(&["ID_WWN_WITH_EXTENSION", "ID_WWN"])),
-    ];
-    out.push(&INFO, &labels, 1.0);
+/// What udev and sysfs say of a disk, kept from one round to the next.
+#[derive(Debug)]
+struct Identity {
+    number: (u64, u64),
+    reads: Option<u64>,
+    read_ms: i64,
+    rotational: String,
+    /// The properties that are wanted.
+    udev: Vec<(&'static str, String)>,
+}
+
+impl Identity {
+    fn read(host: &dyn Host, device: &diskstats::Device<'_>, now_ms: i64) -> Self {
+        let (major, minor) = (device.major, device.minor);
+        let udev = host.text(&format!("/run/udev/data/b{major}:{minor}")).unwrap_or_default();
+        let property = |line: &str| {
+            let (key, value) = line.strip_prefix("E:")?.split_once('=')?;
+            Some((*PROPERTIES.iter().find(|wanted| **wanted == key)?, value.to_owned()))
+        };
+        // The kernel writes a device such as `cciss/c0d0` with a `!` in its folders.
+        let name = device.name.replace('/', "!");
+        let rotational = host.text(&format!("/sys/block/{name}/queue/rotational"));
+        Self {
+            number: (major, minor),
+            reads: device.column(0),
+            read_ms: now_ms,
+            rotational: rotational.unwrap_or_default().trim().to_owned(),
+            udev: udev.lines().filter_map(property).collect(),
+        }
+    }
+
+    /// Whether this is still what is known of `device`, rather than of another disk that had its
+    /// name: counters start anew with a disk.
+    fn is_of(&self, device: &diskstats::Device<'_>, now_ms: i64) -> bool {
+        self.number == (device.major, device.minor)
+            && device.column(0) >= self.reads
+            && (self.read_ms..self.read_ms.saturating_add(KEPT_MS)).contains(&now_ms)
+            // udev may be busy with a disk that has just come.
+            && !self.udev.is_empty()
+    }
+
+    fn get(&self, key: &str) -> &str {
+        self.udev.iter().find(|(known, _)| *known == key).map_or("", |(_, value)| value)
+    }
+
+    fn push(&self, device: &diskstats::Device<'_>, out: &mut Batch) {
+        let first = |keys: [&str; 2]| {
+            keys.iter().map(|key| self.get(key)).find(|value| !value.is_empty()).unwrap_or_default()
+        };
+        let (major, minor) = (device.major.to_string(), device.minor.to_string());
+        let name = ("device", device.name);
+        let labels = [
+            name,
+            ("major", &major),
+            ("minor", &minor),
+            ("model", self.get("ID_MODEL")),
+            ("path", self.get("ID_PATH")),
+            ("revision", self.get("ID_REVISION")),
+            ("rotational", &self.rotational),
+            ("serial", first(["SCSI_IDENT_SERIAL", "ID_SERIAL_SHORT"])),
+            ("wwn", first(["ID_WWN_WITH_EXTENSION", "ID_WWN"])),
+        ];
+        out.push(&INFO, &labels, 1.0);
+        if !self.get("ID_FS_TYPE").is_empty() {
+            let labels = [
+                name,
+                ("type", self.get("ID_FS_TYPE")),
+                ("usage", self.get("ID_FS_USAGE")),
+                ("uuid", self.get("ID_FS_UUID")),
+                ("version", self.get("ID_FS_VERSION")),
+            ];
+            out.push(&FILESYSTEM_INFO, &labels, 1.0);
+        }
+        if !self.get("DM_NAME").is_empty() {
+            let labels = [
+                name,
+                ("lv_layer", self.get("DM_LV_LAYER")),
+                ("lv_name", self.get("DM_LV_NAME")),
+                ("name", self.get("DM_NAME")),
+                ("uuid", self.get("DM_UUID")),
+                ("vg_name", self.get("DM_VG_NAME")),
+            ];
+            out.push(&MAPPER_INFO, &labels, 1.0);
+        }
+        for (family, key) in &ATA {
+            if let Some(value) = number(self.get(key).as_bytes()) {
+                out.push(family, &[name], value as f64);
+            }
+        }
+    }
 }
 
 #[cfg(test)]

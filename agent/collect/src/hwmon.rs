@@ -53,6 +53,9 @@ const KINDS: [&str; 14] = [
     "freq",
 ];
 
+/// Kinds that belong to the whole chip and have no number.
+const UNNUMBERED: [&str; 3] = ["vrm", "beep_enable", "update_interval"];
+
 /// Sensors of chips.
 #[derive(Debug, Default)]
 pub struct Hwmon;
@@ -86,6 +89,7 @@ impl Collector for Hwmon {
 /// A chip that vanishes while it is read has no samples; that is no failure of the others.
 fn push_chip(host: &dyn Host, entry: &str, seen: &mut HashSet<String>, out: &mut Batch) {
     let mut dir = format!("{HWMON}/{entry}");
+    dir = host.resolved(&dir).unwrap_or(dir);
     let mut names = host.list(&dir).unwrap_or_default();
     // Drivers of before 2.6.31 hang their readings on the device.
     if !names.iter().any(|name| parse_name(name).is_some()) {
@@ -114,9 +118,18 @@ fn push_chip(host: &dyn Host, entry: &str, seen: &mut HashSet<String>, out: &mut
         names.iter().filter_map(|name| parse_name(name)).zip(values).collect();
     for (file, value) in &files {
         let Ok(bytes) = value else { continue };
-        let has_bare = files.iter().any(|(other, _)| {
-            (other.kind, other.number, other.element) == (file.kind, file.number, "")
-        });
+        let beside = |element: &str| {
+            let file = File { element, ..*file };
+            files.iter().find(|(other, _)| *other == file).map(|(_, value)| value)
+        };
+        let is_fault = |value: &io::Result<Vec<u8>>| {
+            value.as_ref().is_ok_and(|bytes| float(trimmed(bytes)) == Some(1.0))
+        };
+        // What a sensor reads that says of itself that it is broken or not connected is no reading.
+        if file.element == "input" && beside("fault").is_some_and(is_fault) {
+            continue;
+        }
+        let has_bare = beside("").is_some();
         push_value(&chip, *file, has_bare, trimmed(bytes), out);
     }
 }
@@ -130,6 +143,10 @@ fn parse_name(name: &str) -> Option<File<'_>> {
     }
     let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
     let (number, rest) = rest.split_at(end);
+    // Every device has a folder `power`, which is no sensor.
+    if number.is_empty() && !UNNUMBERED.contains(&kind) {
+        return None;
+    }
     let element = match rest.strip_prefix('_') {
         Some(element) if !element.is_empty() => element,
         None if rest.is_empty() => "",
@@ -277,9 +294,8 @@ mod tests {
         assert_eq!(parse_name("temp1_crit_alarm"), file("temp", "1", "crit_alarm"));
         assert_eq!(parse_name("pwm2"), file("pwm", "2", ""));
         assert_eq!(parse_name("beep_enable"), file("beep_enable", "", ""));
-        for name in ["uevent", "name", "temp1x", "temp_", "subsystem", "power", "in"] {
-            let found = parse_name(name).map(|file| file.number.is_empty());
-            assert_ne!(found, Some(false), "{name}");
+        for name in ["uevent", "name", "temp1x", "temp_", "subsystem", "power", "in", "fan_input"] {
+            assert_eq!(parse_name(name), None, "{name}");
         }
     }
 

@@ -8,7 +8,7 @@
 
 use labstat_model::{Batch, Family};
 use labstat_parse::mdstat::{self, Array, Flag, State};
-use labstat_parse::proc::{number, trimmed};
+use labstat_parse::proc::{fields_of, number, trimmed};
 
 use crate::collector::{CollectError, Collector, Status, is_absent};
 use crate::host::Host;
@@ -54,8 +54,10 @@ impl Collector for Mdadm {
             push_members(host, array, out);
             for (family, file) in [(&DEGRADED, "degraded"), (&RAID_DISKS, "raid_disks")] {
                 let path = format!("/sys/block/{}/md/{file}", array.name);
-                // Levels without redundancy have no `degraded`.
-                let value = host.read(&path).ok().and_then(|bytes| number(trimmed(&bytes)));
+                // Levels without redundancy have no `degraded`. An array that is reshaped has the
+                // number of before in parentheses behind that of its disks.
+                let bytes = host.read(&path).unwrap_or_default();
+                let value = fields_of(trimmed(&bytes)).next().and_then(number);
                 if let Some(value) = value {
                     out.push(family, &[("device", &array.name)], value as f64);
                 }
@@ -76,7 +78,7 @@ fn push_array(array: &Array, out: &mut Batch) {
     let spare = with(Flag::Spare);
     // A stripe prints no count of members in sync: it has all of them, or it is not started.
     let whole = (array.disks_total.is_none() && array.state != State::Inactive)
-        .then(|| (array.members.len() - failed - spare) as u64);
+        .then(|| array.members.iter().filter(|member| in_use(member)).count() as u64);
     if let Some(active) = array.disks_active.or(whole) {
         out.push(&DISKS, &[device, ("state", "active")], active as f64);
     }
@@ -115,6 +117,11 @@ fn push_members(host: &dyn Host, array: &Array, out: &mut Batch) {
         ];
         out.push(&MEMBER, &labels, 1.0);
     }
+}
+
+/// Some members have both flags.
+fn in_use(member: &mdstat::Member) -> bool {
+    !member.flags.contains(&Flag::Faulty) && !member.flags.contains(&Flag::Spare)
 }
 
 fn state(array: &Array) -> &'static str {

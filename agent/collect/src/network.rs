@@ -189,16 +189,15 @@ static NOHANDLER: Family = Family::counter(
 );
 
 /// Files read besides [`NUMBERS`], in the order [`push_class`] takes them.
-const TEXTS: [&str; 8] = [
-    "address",
-    "broadcast",
-    "duplex",
-    "ifalias",
-    "operstate",
-    "speed",
-    "flags",
-    "statistics/rx_nohandler",
-];
+const TEXTS: [&str; 7] =
+    ["address", "broadcast", "duplex", "ifalias", "operstate", "speed", "statistics/rx_nohandler"];
+
+/// Where [`NUMBERS`] has the flags.
+const FLAGS: usize = 7;
+
+/// What drivers say when they do not know the speed and the kernel does not make it -1: all bits
+/// set, of 16 or 32.
+const SPEEDS_UNKNOWN: [u64; 2] = [0xffff, 0xffff_ffff];
 
 /// The flag of an interface that its owner has switched on.
 const IFF_UP: u64 = 1;
@@ -229,10 +228,11 @@ impl Collector for Netclass {
         // The bonding driver has a file among the folders.
         names.retain(|name| name != "bonding_masters" && !self.options.exclude.contains(name));
         let files: Vec<&str> = NUMBERS.iter().map(|(file, _)| *file).chain(TEXTS).collect();
-        let paths: Vec<String> = names
-            .iter()
-            .flat_map(|name| files.iter().map(move |file| format!("{CLASS}/{name}/{file}")))
-            .collect();
+        let mut paths = Vec::with_capacity(names.len() * files.len());
+        for name in &names {
+            let dir = class_dir(host, name);
+            paths.extend(files.iter().map(|file| format!("{dir}/{file}")));
+        }
         let values = host.read_all(&paths, DEADLINE);
         for (name, values) in names.iter().zip(values.chunks(files.len())) {
             let text = |value: &std::io::Result<Vec<u8>>| {
@@ -249,6 +249,12 @@ impl Collector for Netclass {
     }
 }
 
+/// The folder of an interface, without the link that leads to it.
+fn class_dir(host: &dyn Host, name: &str) -> String {
+    let dir = format!("{CLASS}/{name}");
+    host.resolved(&dir).unwrap_or(dir)
+}
+
 fn push_class(name: &str, values: &[Option<String>], out: &mut Batch) {
     let device = ("device", name);
     for ((_, family), value) in NUMBERS.iter().zip(values) {
@@ -257,18 +263,21 @@ fn push_class(name: &str, values: &[Option<String>], out: &mut Batch) {
         }
     }
     let get = |at: usize| values.get(NUMBERS.len() + at).and_then(Option::as_deref);
-    let [address, broadcast, duplex, ifalias, operstate, speed, flags, nohandler] =
+    let [address, broadcast, duplex, ifalias, operstate, speed, nohandler] =
         std::array::from_fn(get);
     if let Some(state) = operstate {
         out.push(&UP, &[device], f64::from(u8::from(state == "up")));
     }
     // The kernel says -1 where it does not know.
-    if let Some(megabits) = speed.and_then(|speed| number(speed.as_bytes())) {
+    if let Some(megabits) = speed.and_then(|speed| number(speed.as_bytes()))
+        && !SPEEDS_UNKNOWN.contains(&megabits)
+    {
         out.push(&SPEED, &[device], megabits as f64 * MEGABIT);
     }
     if let Some(count) = nohandler.and_then(|count| number(count.as_bytes())) {
         out.push(&NOHANDLER, &[device], count as f64);
     }
+    let flags = values.get(FLAGS).and_then(Option::as_deref);
     let admin = match flags.and_then(decimal_or_hex) {
         Some(flags) if flags & IFF_UP != 0 => "up",
         Some(_) => "down",
@@ -361,7 +370,7 @@ fn push_vlans(host: &dyn Host, out: &mut Batch) -> Result<Vec<String>, CollectEr
     Ok(names)
 }
 
-/// The names of bonds.
+/// The names of bonds. One that is taken down between listing and reading is no failure.
 fn push_bonds(host: &dyn Host, out: &mut Batch) -> Result<Vec<String>, CollectError> {
     let names = match host.list(BONDING) {
         Err(error) if is_absent(&error) => return Ok(Vec::new()),
@@ -369,7 +378,10 @@ fn push_bonds(host: &dyn Host, out: &mut Batch) -> Result<Vec<String>, CollectEr
     };
     for name in &names {
         let path = format!("{BONDING}/{name}");
-        let text = host.text(&path).map_err(CollectError::read(&path))?;
+        let text = match host.text(&path) {
+            Err(error) if is_absent(&error) => continue,
+            result => result.map_err(CollectError::read(&path))?,
+        };
         let bond = bonding::parse(&text).map_err(CollectError::parse("net/bonding"))?;
         push_bond(name, &bond, out);
     }
@@ -409,8 +421,8 @@ fn push_bond(name: &str, bond: &bonding::Bond, out: &mut Batch) {
 const PORT_STATES: [&str; 5] = ["disabled", "listening", "learning", "forwarding", "blocking"];
 
 fn push_link(host: &dyn Host, name: &str, vlans: &[String], bonds: &[String], out: &mut Batch) {
-    let dir = format!("{CLASS}/{name}");
-    if let Ok(bridge) = host.canonical(&format!("{dir}/brport/bridge")) {
+    let dir = class_dir(host, name);
+    if let Ok(bridge) = host.link(&format!("{dir}/brport/bridge")) {
         let state = host.read(&format!("{dir}/brport/state")).ok();
         let state = state.and_then(|bytes| usize::try_from(number(trimmed(&bytes))?).ok());
         let labels = [
@@ -436,24 +448,25 @@ fn kind(
 ) -> Option<String> {
     /// `ARPHRD_LOOPBACK` of the kernel.
     const LOOPBACK: &str = "772";
-    let has = |file: &str| host.canonical(&format!("{dir}/{file}")).is_ok();
     let uevent = host.text(&format!("{dir}/uevent")).unwrap_or_default();
     if let Some(kind) = uevent.lines().find_map(|line| line.strip_prefix("DEVTYPE=")) {
         return Some(kind.to_owned());
     }
-    let loopback = || host.text(&format!("{dir}/type")).is_ok_and(|text| text.trim() == LOOPBACK);
+    let has_link = |name: &str| host.link(&format!("{dir}/{name}")).is_ok();
+    let has_file = |name: &str| host.read(&format!("{dir}/{name}")).is_ok();
+    let is_loopback = || host.text(&format!("{dir}/type")).is_ok_and(|t| t.trim() == LOOPBACK);
     let kind = if vlans.iter().any(|vlan| vlan == name) {
         "vlan"
     } else if bonds.iter().any(|bond| bond == name) {
         "bond"
-    } else if has("bridge") {
-        "bridge"
-    } else if has("tun_flags") {
-        "tap"
-    } else if has("device") {
+    } else if has_link("device") {
         "physical"
-    } else if loopback() {
+    } else if is_loopback() {
         "loopback"
+    } else if has_file("tun_flags") {
+        "tap"
+    } else if has_file("bridge/bridge_id") {
+        "bridge"
     } else {
         return None;
     };

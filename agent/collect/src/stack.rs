@@ -14,58 +14,59 @@ use labstat_parse::proc::{fields_of, float};
 use crate::collector::{CollectError, Collector, Status, is_absent};
 use crate::host::Host;
 
-/// Bytes of a page, in which the kernel counts the memory of sockets.
-const PAGE: f64 = 4096.0;
-
 /// Neighbours of one machine; the kernel's own limit is far lower.
 const NEIGHBOURS_MAX: usize = 65_536;
 
 /// Counters that dashboards use, of the four hundred there are.
-const WANTED: [&str; 43] = [
-    "Icmp6_InErrors",
-    "Icmp6_InMsgs",
-    "Icmp6_OutMsgs",
-    "Icmp_InErrors",
-    "Icmp_InMsgs",
-    "Icmp_OutMsgs",
-    "Ip6_InOctets",
-    "Ip6_OutOctets",
-    "IpExt_InOctets",
-    "IpExt_OutOctets",
-    "Ip_Forwarding",
-    "TcpExt_ListenDrops",
-    "TcpExt_ListenOverflows",
-    "TcpExt_SyncookiesFailed",
-    "TcpExt_SyncookiesRecv",
-    "TcpExt_SyncookiesSent",
-    "TcpExt_TCPOFOQueue",
-    "TcpExt_TCPRcvQDrop",
-    "TcpExt_TCPSynRetrans",
-    "TcpExt_TCPTimeouts",
-    "Tcp_ActiveOpens",
-    "Tcp_CurrEstab",
-    "Tcp_InErrs",
-    "Tcp_InSegs",
-    "Tcp_OutRsts",
-    "Tcp_OutSegs",
-    "Tcp_PassiveOpens",
-    "Tcp_RetransSegs",
-    "Udp6_InDatagrams",
-    "Udp6_InErrors",
-    "Udp6_NoPorts",
-    "Udp6_OutDatagrams",
-    "Udp6_RcvbufErrors",
-    "Udp6_SndbufErrors",
-    "UdpLite6_InErrors",
-    "UdpLite_InErrors",
-    "Udp_InDatagrams",
-    "Udp_InErrors",
-    "Udp_NoPorts",
-    "Udp_OutDatagrams",
-    "Udp_RcvbufErrors",
-    "Udp_SndbufErrors",
-    "Tcp_MaxConn",
+static WANTED: [Family; 43] = [
+    counter("node_netstat_Icmp6_InErrors"),
+    counter("node_netstat_Icmp6_InMsgs"),
+    counter("node_netstat_Icmp6_OutMsgs"),
+    counter("node_netstat_Icmp_InErrors"),
+    counter("node_netstat_Icmp_InMsgs"),
+    counter("node_netstat_Icmp_OutMsgs"),
+    counter("node_netstat_Ip6_InOctets"),
+    counter("node_netstat_Ip6_OutOctets"),
+    counter("node_netstat_IpExt_InOctets"),
+    counter("node_netstat_IpExt_OutOctets"),
+    counter("node_netstat_Ip_Forwarding"),
+    counter("node_netstat_TcpExt_ListenDrops"),
+    counter("node_netstat_TcpExt_ListenOverflows"),
+    counter("node_netstat_TcpExt_SyncookiesFailed"),
+    counter("node_netstat_TcpExt_SyncookiesRecv"),
+    counter("node_netstat_TcpExt_SyncookiesSent"),
+    counter("node_netstat_TcpExt_TCPOFOQueue"),
+    counter("node_netstat_TcpExt_TCPRcvQDrop"),
+    counter("node_netstat_TcpExt_TCPSynRetrans"),
+    counter("node_netstat_TcpExt_TCPTimeouts"),
+    counter("node_netstat_Tcp_ActiveOpens"),
+    counter("node_netstat_Tcp_CurrEstab"),
+    counter("node_netstat_Tcp_InErrs"),
+    counter("node_netstat_Tcp_InSegs"),
+    counter("node_netstat_Tcp_MaxConn"),
+    counter("node_netstat_Tcp_OutRsts"),
+    counter("node_netstat_Tcp_OutSegs"),
+    counter("node_netstat_Tcp_PassiveOpens"),
+    counter("node_netstat_Tcp_RetransSegs"),
+    counter("node_netstat_Udp6_InDatagrams"),
+    counter("node_netstat_Udp6_InErrors"),
+    counter("node_netstat_Udp6_NoPorts"),
+    counter("node_netstat_Udp6_OutDatagrams"),
+    counter("node_netstat_Udp6_RcvbufErrors"),
+    counter("node_netstat_Udp6_SndbufErrors"),
+    counter("node_netstat_UdpLite6_InErrors"),
+    counter("node_netstat_UdpLite_InErrors"),
+    counter("node_netstat_Udp_InDatagrams"),
+    counter("node_netstat_Udp_InErrors"),
+    counter("node_netstat_Udp_NoPorts"),
+    counter("node_netstat_Udp_OutDatagrams"),
+    counter("node_netstat_Udp_RcvbufErrors"),
+    counter("node_netstat_Udp_SndbufErrors"),
 ];
+
+const fn counter(name: &'static str) -> Family {
+    Family::untyped(name, "A counter of the network stack, by the kernel's own name.")
+}
 
 static ARP: Family = Family::gauge("node_arp_entries", "ARP entries by device.");
 static SOFTNET: [(usize, Family); 5] = [
@@ -149,6 +150,9 @@ fn push_pairs(path: &'static str, text: &str, out: &mut Batch) -> Result<(), Col
         if protocol != same {
             return Err(bad(path, names));
         }
+        if wanted(protocol).next().is_none() {
+            continue;
+        }
         for (name, value) in names.split_whitespace().zip(values.split_whitespace()) {
             push_wanted(protocol, name, value, out);
         }
@@ -156,13 +160,19 @@ fn push_pairs(path: &'static str, text: &str, out: &mut Batch) -> Result<(), Col
     Ok(())
 }
 
+/// The counters of a protocol that are wanted, each with its name there.
+fn wanted(protocol: &str) -> impl Iterator<Item = (&'static str, &'static Family)> {
+    WANTED.iter().filter_map(move |family| {
+        let rest = family.name.strip_prefix("node_netstat_")?.strip_prefix(protocol)?;
+        Some((rest.strip_prefix('_')?, family))
+    })
+}
+
 fn push_wanted(protocol: &str, counter: &str, value: &str, out: &mut Batch) {
-    let name = format!("{protocol}_{counter}");
-    if let Some(value) = float(value.as_bytes())
-        && WANTED.contains(&name.as_str())
+    if let Some((_, family)) = wanted(protocol).find(|(name, _)| *name == counter)
+        && let Some(value) = float(value.as_bytes())
     {
-        let help = format!("Statistic {protocol}{counter}.");
-        out.push(&Family::dynamic(format!("node_netstat_{name}"), Kind::Untyped, help), &[], value);
+        out.push(family, &[], value);
     }
 }
 
@@ -183,9 +193,11 @@ impl Collector for Sockstat {
                     let [name, value] = pair else { return Err(bad(path, line)) };
                     let value = float(value.as_bytes()).ok_or_else(|| bad(path, line))?;
                     push_gauge(format!("node_sockstat_{protocol}_{name}"), value, out);
-                    if *name == "mem" {
+                    if *name == "mem"
+                        && let Some(page) = host.page_size_bytes()
+                    {
                         let name = format!("node_sockstat_{protocol}_mem_bytes");
-                        push_gauge(name, value * PAGE, out);
+                        push_gauge(name, value * page as f64, out);
                     }
                 }
             }

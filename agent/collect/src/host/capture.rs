@@ -82,9 +82,12 @@ pub fn capture(
             failed.push((entry.name, error.to_string()));
         }
     }
-    let now_ms = recorder.host.now_ms();
+    let mut facts = Map::from_iter([("now_ms".to_owned(), json!(host.now_ms()))]);
+    if let Some(bytes) = host.page_size_bytes() {
+        facts.insert("page_size_bytes".to_owned(), json!(bytes));
+    }
     let notes = recorder.notes.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let mut report = notes.write(dir, now_ms)?;
+    let mut report = notes.write(dir, facts)?;
     report.failed = failed;
     Ok(report)
 }
@@ -291,6 +294,10 @@ impl Host for Recorder<'_> {
         Ok(uname)
     }
 
+    fn page_size_bytes(&self) -> Option<u64> {
+        self.host.page_size_bytes()
+    }
+
     fn now_ms(&self) -> i64 {
         self.host.now_ms()
     }
@@ -314,7 +321,11 @@ fn code_of(error: &io::Error) -> Option<i32> {
 }
 
 impl Notes {
-    fn write(mut self, dir: &Path, now_ms: i64) -> Result<CaptureReport, CaptureError> {
+    fn write(
+        mut self,
+        dir: &Path,
+        facts: Map<String, Value>,
+    ) -> Result<CaptureReport, CaptureError> {
         let count = |prefix: &str, depth: usize, files: &BTreeMap<String, Vec<u8>>| {
             let of_kind = |path: &&String| parts(path).next() == Some(prefix);
             let heads = files
@@ -328,7 +339,7 @@ impl Notes {
             sockets: count(SOCKETS, 2, &self.files),
             ..CaptureReport::default()
         };
-        self.note_own_files(now_ms);
+        self.note_own_files(facts);
         report.size_bytes = self.files.values().map(Vec::len).sum();
         if report.size_bytes > CAPTURE_LEN_MAX {
             return Err(CaptureError::TooLarge);
@@ -349,8 +360,7 @@ impl Notes {
     }
 
     /// The files that are ours and not the machine's.
-    fn note_own_files(&mut self, now_ms: i64) {
-        let mut facts = Map::from_iter([("now_ms".to_owned(), json!(now_ms))]);
+    fn note_own_files(&mut self, mut facts: Map<String, Value>) {
         if let Some(uname) = &self.uname {
             facts.insert("uname".to_owned(), uname_json(uname));
         }

@@ -89,11 +89,33 @@ pub trait Host: Debug + Send + Sync {
     /// What the kernel calls itself and the machine.
     fn uname(&self) -> io::Result<Uname>;
 
+    /// Bytes of a page of memory, in which the kernel counts some sizes; absent where a capture
+    /// does not say.
+    fn page_size_bytes(&self) -> Option<u64>;
+
     /// The watched machine's time, in milliseconds since the Unix epoch.
     fn now_ms(&self) -> i64;
 
     /// What was asked of the machine so far.
     fn counts(&self) -> Counts;
+
+    /// The path that the link at `path` stands for, without looking whether it exists. The kernel
+    /// takes twice as long to open a file of sysfs through a link, which counts where many files
+    /// lie behind one.
+    fn resolved(&self, path: &str) -> io::Result<String> {
+        let target = self.link(path)?;
+        let (dir, _) = path.rsplit_once('/').unwrap_or_default();
+        let mut full = if target.starts_with('/') { String::new() } else { dir.to_owned() };
+        for part in target.split('/').filter(|part| !matches!(*part, "" | ".")) {
+            if part == ".." {
+                full.truncate(full.rfind('/').unwrap_or_default());
+            } else {
+                full.push('/');
+                full.push_str(part);
+            }
+        }
+        Ok(full)
+    }
 
     /// Reads a file.
     fn read(&self, path: &str) -> io::Result<Vec<u8>> {

@@ -103,6 +103,10 @@ impl Host for RealHost {
         })
     }
 
+    fn page_size_bytes(&self) -> Option<u64> {
+        u64::try_from(rustix::param::page_size()).ok()
+    }
+
     fn now_ms(&self) -> i64 {
         self.clock.now_ms()
     }

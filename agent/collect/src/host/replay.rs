@@ -12,7 +12,7 @@
 //! - `statvfs.json`: mount point to sizes, or to an error number.
 //! - `errors.json`: path to the error number that reading it gave (a file without rights, a sensor
 //!   that is off); for a socket also path, space and REQUEST.
-//! - `host.json`: the time of the capture (`now_ms`) and the `uname`. Without it the time is the
+//! - `host.json`: the time of the capture (`now_ms`), `page_size_bytes` and the `uname`. Without it the time is the
 //!   clock's and the names are those of `proc/sys/kernel`.
 //!
 //! ARGUMENTS (joined by spaces), PATH and REQUEST are file names as [`file_name`] makes them.
@@ -49,6 +49,7 @@ pub struct ReplayHost {
     sizes: BTreeMap<String, Result<FilesystemSize, i32>>,
     errors: BTreeMap<String, i32>,
     now_ms: Option<i64>,
+    page_size_bytes: Option<u64>,
     uname: Option<Uname>,
     patience: Patience,
     commands: Commands,
@@ -68,6 +69,7 @@ impl ReplayHost {
             sizes: sizes.into_iter().filter_map(|(path, v)| Some((path, size_of(&v)?))).collect(),
             errors: errors.into_iter().filter_map(|(path, v)| Some((path, errno(&v)?))).collect(),
             now_ms: facts.get("now_ms").and_then(Value::as_i64),
+            page_size_bytes: facts.get("page_size_bytes").and_then(Value::as_u64),
             uname: facts.get("uname").map(uname_of),
             tree: Arc::new(tree),
             patience: Patience::default(),
@@ -197,6 +199,10 @@ impl Host for ReplayHost {
             nodename: kernel("hostname")?,
             domainname: kernel("domainname")?,
         })
+    }
+
+    fn page_size_bytes(&self) -> Option<u64> {
+        self.page_size_bytes
     }
 
     fn now_ms(&self) -> i64 {
@@ -356,6 +362,23 @@ mod tests {
         }
         assert!(host.read("/loop").is_err());
         assert!(host.canonical("/loop").is_err());
+    }
+
+    #[test]
+    fn a_link_is_resolved_by_its_text() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("sys/class/net")).unwrap();
+        for (target, full) in [
+            ("../../devices/virtual/net/lo", "/sys/devices/virtual/net/lo"),
+            ("/sys/./devices//eth0", "/sys/devices/eth0"),
+            ("../../../../../../etc", "/etc"),
+        ] {
+            let link = dir.path().join("sys/class/net/x");
+            symlink(target, &link).unwrap();
+            assert_eq!(host(dir.path()).resolved("/sys/class/net/x").unwrap(), full);
+            fs::remove_file(link).unwrap();
+        }
+        assert!(host(dir.path()).resolved("/sys/class/net").is_err(), "a folder is no link");
     }
 
     #[test]

@@ -77,7 +77,7 @@ struct Disk {
 #[derive(Debug)]
 struct Reading {
     report: Report,
-    exit_status: u64,
+    exit_status: Option<u64>,
     at_ms: i64,
 }
 
@@ -213,7 +213,7 @@ impl Disk {
         }
         let status = output.status.and_then(|status| u64::try_from(status).ok());
         let exit_status = report.smartctl.as_ref().and_then(|program| program.exit_status);
-        let exit_status = exit_status.or(status).unwrap_or_default();
+        let exit_status = exit_status.or(status);
         self.last = Some(Reading { report, exit_status, at_ms: host.now_ms() });
         Ok(Outcome::Read)
     }

@@ -1,5 +1,7 @@
 //! Samples of one report, under the names of `smartctl_exporter`.
 
+use std::collections::HashSet;
+
 use labstat_model::{Batch, Family};
 use labstat_parse::smartctl::{
     Attribute, AttributeFlags, NvmeHealth, Report, ScsiErrorCounter, Temperature,
@@ -69,7 +71,7 @@ pub(super) fn push(device: &str, reading: &Reading, out: &mut Batch) {
     let report = &reading.report;
     push_identity(device, report, out);
     let label = [("device", device)];
-    out.push(&EXIT_STATUS, &label, reading.exit_status as f64);
+    push_some(&EXIT_STATUS, device, reading.exit_status, out);
     if let Some(passed) = report.smart_status.as_ref().and_then(|status| status.passed) {
         out.push(&STATUS, &label, f64::from(u8::from(passed)));
     }
@@ -86,9 +88,7 @@ pub(super) fn push(device: &str, reading: &Reading, out: &mut Batch) {
         out.push(&POWER_ON, &label, seconds);
     }
     push_some(&POWER_CYCLES, device, report.power_cycle_count, out);
-    for attribute in report.ata_smart_attributes.iter().flat_map(|all| all.table.iter().flatten()) {
-        push_attribute(device, attribute, out);
-    }
+    push_attributes(device, report, out);
     push_logs(device, report, out);
     if let Some(health) = &report.nvme_smart_health_information_log {
         push_nvme(device, health, out);
@@ -161,8 +161,9 @@ fn push_capacity(device: &str, report: &Report, out: &mut Batch) {
 }
 
 fn push_temperature(device: &str, temperature: &Temperature, out: &mut Batch) {
-    // SCSI disks that have no sensor, and no limit, say 0 for both.
-    let known = |celsius: Option<i64>| celsius.filter(|celsius| *celsius != 0);
+    // SCSI disks that have no sensor, and no limit, say 0 for both. What is as cold as an unset
+    // byte (-128) or as absolute zero is an NVMe or ATA sensor that does not answer.
+    let known = |celsius: Option<i64>| celsius.filter(|celsius| *celsius != 0 && *celsius > -128);
     let kinds = [
         ("current", known(temperature.current)),
         ("drive_trip", known(temperature.drive_trip)),
@@ -181,6 +182,16 @@ fn push_temperature(device: &str, temperature: &Temperature, out: &mut Batch) {
         if let Some(celsius) = celsius {
             let labels = [("device", device), ("temperature_type", kind)];
             out.push(&TEMPERATURE, &labels, celsius as f64);
+        }
+    }
+}
+
+/// Some firmware has a row twice; the first counts.
+fn push_attributes(device: &str, report: &Report, out: &mut Batch) {
+    let mut seen = HashSet::new();
+    for attribute in report.ata_smart_attributes.iter().flat_map(|all| all.table.iter().flatten()) {
+        if seen.insert((attribute.id, &attribute.name)) {
+            push_attribute(device, attribute, out);
         }
     }
 }

@@ -1,0 +1,214 @@
+//! What real kernels, drivers and firmware do that is easy to take for something else.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::Arc;
+
+use labstat_collect::{Collector, Options, ReplayHost, registry};
+use labstat_model::{Batch, ManualClock};
+
+fn put(root: &Path, path: &str, text: &str) {
+    let path = root.join(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+fn make(collector: &str) -> Box<dyn Collector> {
+    let entry = registry().iter().find(|entry| entry.name == collector).unwrap();
+    (entry.make)(&Options::default())
+}
+
+fn run(collector: &mut dyn Collector, root: &Path, now_ms: i64) -> Batch {
+    let host = ReplayHost::open(root, Arc::new(ManualClock::new(now_ms))).unwrap();
+    let mut batch = Batch::new();
+    collector.collect(&host, &mut batch).unwrap();
+    let series: Vec<String> =
+        batch.iter().map(|s| format!("{}{}", s.family.name, s.labels)).collect();
+    let unique: std::collections::HashSet<&String> = series.iter().collect();
+    assert_eq!(unique.len(), series.len(), "a series twice: {series:#?}");
+    batch
+}
+
+#[test]
+fn another_disk_of_the_same_name_is_told_at_once_and_a_new_label_within_a_minute() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    let mut disks = make("diskstats");
+    let stats = |reads: u64| format!("8 0 sda {reads} 0 0 0 0 0 0 0 0 0 0\n");
+    let udev = |serial: &str| format!("S:disk\nE:ID_SERIAL_SHORT={serial}\nE:ID_ATA=1\n");
+    let mut serial_at = |now_ms, serial: &str| {
+        let batch = run(&mut *disks, root, now_ms);
+        let info = batch.iter().find(|sample| sample.family.name == "node_disk_info").unwrap();
+        assert_eq!(info.labels.get("serial").unwrap_or_default(), serial, "{now_ms}");
+    };
+    put(root, "proc/diskstats", &stats(100));
+    serial_at(0, "");
+    put(root, "run/udev/data/b8:0", &udev("ONE"));
+    serial_at(1, "ONE");
+    put(root, "run/udev/data/b8:0", &udev("TWO"));
+    put(root, "proc/diskstats", &stats(101));
+    serial_at(1_000, "ONE");
+    put(root, "proc/diskstats", &stats(5));
+    serial_at(2_000, "TWO");
+    put(root, "run/udev/data/b8:0", &udev("THREE"));
+    serial_at(62_000, "THREE");
+    put(root, "run/udev/data/b8:0", &udev("FOUR"));
+    serial_at(1_000, "FOUR");
+}
+
+#[test]
+fn udev_tells_of_caches_volumes_and_filesystems() {
+    let dir = tempfile::tempdir().unwrap();
+    put(
+        dir.path(),
+        "proc/diskstats",
+        "8 0 sda 1 0 0 0 0 0 0 0 0 0 0\n254 0 dm-0 1 0 0 0 0 0 0 0 0 0 0\n",
+    );
+    put(
+        dir.path(),
+        "run/udev/data/b8:0",
+        "E:ID_ATA_WRITE_CACHE=1\nE:ID_ATA_ROTATION_RATE_RPM=0\nE:ID_MODEL=\\x20x\n",
+    );
+    put(
+        dir.path(),
+        "run/udev/data/b254:0",
+        "E:DM_NAME=pve-root\nE:DM_VG_NAME=pve\nE:ID_FS_TYPE=ext4\nE:ID_FS_UUID=u\n",
+    );
+    let batch = run(&mut *make("diskstats"), dir.path(), 0);
+    let sda = [("device", "sda")];
+    assert_eq!(batch.value("node_disk_ata_write_cache", &sda), Some(1.0));
+    assert_eq!(batch.value("node_disk_ata_rotation_rate_rpm", &sda), Some(0.0));
+    assert_eq!(batch.value("node_disk_ata_write_cache_enabled", &sda), None);
+    let root = [("device", "dm-0"), ("name", "pve-root"), ("vg_name", "pve")];
+    assert_eq!(batch.value("node_disk_device_mapper_info", &root), Some(1.0));
+    let ext4 = [("device", "dm-0"), ("type", "ext4")];
+    assert_eq!(batch.value("node_disk_filesystem_info", &ext4), Some(1.0));
+}
+
+#[test]
+fn a_speed_that_is_not_known_is_absent() {
+    for (text, speed) in [
+        ("-1", None),
+        ("4294967295", None),
+        ("65535", None),
+        ("", None),
+        ("0", Some(0.0)),
+        ("1000", Some(125e6)),
+        ("200000", Some(25e9)),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        put(dir.path(), "sys/devices/virtual/net/eth0/speed", text);
+        put(dir.path(), "sys/devices/virtual/net/eth0/flags", "0x1003\n");
+        fs::create_dir_all(dir.path().join("sys/class/net")).unwrap();
+        symlink("../../devices/virtual/net/eth0", dir.path().join("sys/class/net/eth0")).unwrap();
+        let batch = run(&mut *make("netclass"), dir.path(), 0);
+        assert_eq!(batch.value("node_network_speed_bytes", &[]), speed, "{text:?}");
+        assert_eq!(batch.value("node_network_flags", &[]), Some(4099.0));
+        assert_eq!(batch.value("node_network_info", &[("adminstate", "up")]), Some(1.0));
+    }
+}
+
+#[test]
+fn a_sensor_at_fault_has_no_reading_and_a_folder_is_no_sensor() {
+    let dir = tempfile::tempdir().unwrap();
+    for (file, text) in [
+        ("name", "nct6798"),
+        ("temp1_input", "-128000"),
+        ("temp1_fault", "1"),
+        ("temp2_input", "-5000"),
+        ("temp2_fault", "0"),
+        ("power/control", "auto"),
+    ] {
+        put(dir.path(), &format!("sys/class/hwmon/hwmon0/{file}"), text);
+    }
+    let batch = run(&mut *make("hwmon"), dir.path(), 0);
+    assert_eq!(batch.value("node_hwmon_temp_celsius", &[]), Some(-5.0), "only the second");
+    assert_eq!(batch.value("node_hwmon_temp_fault", &[("sensor", "temp1")]), Some(1.0));
+}
+
+#[test]
+fn two_chips_of_one_name_are_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    for chip in ["hwmon0", "hwmon1"] {
+        put(dir.path(), &format!("sys/class/hwmon/{chip}/name"), "k10temp");
+        put(dir.path(), &format!("sys/class/hwmon/{chip}/temp1_input"), "40000");
+    }
+    assert_eq!(run(&mut *make("hwmon"), dir.path(), 0).len(), 4);
+}
+
+#[test]
+fn pages_of_an_unknown_size_are_not_taken_for_4096_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    put(dir.path(), "proc/net/sockstat", "sockets: used 3\nTCP: inuse 1 mem 2\n");
+    let batch = run(&mut *make("sockstat"), dir.path(), 0);
+    assert_eq!(batch.value("node_sockstat_TCP_mem", &[]), Some(2.0));
+    assert_eq!(batch.value("node_sockstat_TCP_mem_bytes", &[]), None);
+    put(dir.path(), "host.json", r#"{"page_size_bytes":16384}"#);
+    let batch = run(&mut *make("sockstat"), dir.path(), 0);
+    assert_eq!(batch.value("node_sockstat_TCP_mem_bytes", &[]), Some(32_768.0));
+}
+
+/// A machine of one disk whose smartctl answers `report`.
+fn smartctl(report: &str) -> Batch {
+    let dir = tempfile::tempdir().unwrap();
+    let scan = r#"{"json_format_version":[1,0],"smartctl":{"version":[7,4]},"devices":[{"name":"/dev/sda","type":"sat"}]}"#;
+    put(dir.path(), "commands/smartctl/--scan-open --json/stdout", scan);
+    let args = "--json --info --health --attributes --tolerance=verypermissive --nocheck=standby --format=brief --log=error --device=sat %2fdev%2fsda";
+    put(dir.path(), &format!("commands/smartctl/{args}/stdout"), report);
+    put(dir.path(), &format!("commands/smartctl/{args}/status"), "signal");
+    run(&mut *make("smartctl"), dir.path(), 0)
+}
+
+#[test]
+fn an_attribute_that_comes_twice_counts_once() {
+    let row = |raw: u32| {
+        format!(r#"{{"id":5,"name":"Reallocated_Sector_Ct","value":100,"raw":{{"value":{raw}}}}}"#)
+    };
+    let batch = smartctl(&format!(
+        r#"{{"smartctl":{{"version":[7,4]}},"model_name":"X","ata_smart_attributes":{{"table":[{},{}]}}}}"#,
+        row(7),
+        row(8)
+    ));
+    let raw = [("attribute_id", "5"), ("attribute_value_type", "raw")];
+    assert_eq!(batch.value("smartctl_device_attribute", &raw), Some(7.0));
+}
+
+#[test]
+fn what_smartctl_does_not_say_is_absent() {
+    for celsius in ["-273", "-128", "0"] {
+        let batch = smartctl(&format!(
+            r#"{{"smartctl":{{"version":[7,4]}},"model_name":"X","temperature":{{"current":{celsius}}}}}"#
+        ));
+        assert_eq!(batch.value("smartctl_device", &[]), Some(1.0));
+        assert_eq!(batch.value("smartctl_device_temperature", &[]), None, "{celsius}");
+        let status = batch.value("smartctl_device_smartctl_exit_status", &[]);
+        assert_eq!(status, None, "it was killed");
+    }
+}
+
+#[test]
+fn members_that_are_faulty_and_spare_are_counted_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "Personalities : [raid0]\nmd0 : active raid0 sdb1[1](F)(S) sda1[0](F)(S)\n      100 blocks\n\nunused devices: <none>\n";
+    put(dir.path(), "proc/mdstat", text);
+    put(dir.path(), "sys/block/md0/md/raid_disks", "4 (3)\n");
+    let batch = run(&mut *make("mdadm"), dir.path(), 0);
+    let active = [("device", "md0"), ("state", "active")];
+    assert_eq!(batch.value("node_md_disks", &active), Some(0.0));
+    assert_eq!(batch.value("node_md_raid_disks", &[]), Some(4.0), "it grows from three");
+}
+
+#[test]
+fn daemons_in_containers_have_their_sockets_below_the_cluster() {
+    let dir = tempfile::tempdir().unwrap();
+    let id = "9ba41170-4bf7-4b52-aa4d-bd8a54de93e3";
+    for name in ["osd.1.asok", &format!("{id}/ceph-osd.1.asok"), &format!("{id}/ceph-osd.2.asok")] {
+        put(dir.path(), &format!("var/run/ceph/{name}"), "");
+    }
+    let batch = run(&mut *make("ceph"), dir.path(), 0);
+    assert_eq!(batch.len(), 2, "osd.1 of the first cluster and osd.2, both down");
+    assert_eq!(batch.value("labstat_ceph_daemon_up", &[("ceph_daemon", "osd.2")]), Some(0.0));
+}
