@@ -6,7 +6,8 @@
 //! are seen to here, since a scraper refuses a whole page that breaks them.
 //!
 //! The format knows only classic names. Characters that it does not know become `_`, as
-//! Prometheus itself escapes names for scrapers that know no others.
+//! Prometheus itself escapes names for scrapers that know no others. Names that are the same then
+//! count as the same.
 //!
 //! Source: the Prometheus documentation, "Exposition formats".
 
@@ -47,8 +48,29 @@ pub struct Written {
 
 impl<'a> Row<'a> {
     /// The name its line has.
-    fn name(&self) -> &'a str {
-        self.labels.get(METRIC_NAME).unwrap_or(&self.family.name)
+    fn name(&self) -> Cow<'a, str> {
+        classic(self.labels.get(METRIC_NAME).unwrap_or(&self.family.name), is_metric_name)
+    }
+
+    /// The name its family's header has.
+    fn family_name(&self) -> Cow<'a, str> {
+        classic(&self.family.name, is_metric_name)
+    }
+
+    /// The labels its line has. Of two whose names are the same once escaped, the one that needs
+    /// no escape is kept, or else the first.
+    fn labels(&self) -> impl Iterator<Item = (Cow<'a, str>, &'a str)> {
+        let all = self.labels;
+        all.iter().filter(|(name, _)| *name != METRIC_NAME).filter_map(move |(name, value)| {
+            let escaped = classic(name, is_label_name);
+            let is_taken = || {
+                let mut before = all.iter().take_while(|(other, _)| *other != name);
+                all.get(&escaped).is_some()
+                    || before.any(|(other, _)| classic(other, is_label_name) == escaped)
+            };
+            let is_superseded = matches!(escaped, Cow::Owned(_)) && is_taken();
+            (!is_superseded).then_some((escaped, value))
+        })
     }
 }
 
@@ -72,9 +94,9 @@ pub fn write_batches<'a>(
 pub fn write<'a>(out: &mut String, rows: impl IntoIterator<Item = Row<'a>>) -> Written {
     let mut rows: Vec<Row<'_>> = rows.into_iter().filter(|row| !is_stale(row.value)).collect();
     // The sort is stable: what decides between equal rows is the order they came in.
-    rows.sort_by(|a, b| a.family.name.cmp(&b.family.name).then_with(|| compare(a, b)));
+    rows.sort_by(|a, b| a.family_name().cmp(&b.family_name()).then_with(|| compare(a, b)));
     let mut written = Written::default();
-    for family in rows.chunk_by(|a, b| a.family.name == b.family.name) {
+    for family in rows.chunk_by(|a, b| a.family_name() == b.family_name()) {
         write_header(out, family);
         let mut last: Option<&Row<'_>> = None;
         for row in family {
@@ -110,12 +132,12 @@ fn write_header(out: &mut String, rows: &[Row<'_>]) {
 }
 
 fn write_line(out: &mut String, row: &Row<'_>) {
-    out.push_str(&classic(row.name(), is_metric_name));
+    out.push_str(&row.name());
     let mut opened = false;
-    for (name, value) in row.labels.iter().filter(|(name, _)| *name != METRIC_NAME) {
+    for (name, value) in row.labels() {
         out.push(if opened { ',' } else { '{' });
         opened = true;
-        out.push_str(&classic(name, is_label_name));
+        out.push_str(&name);
         out.push_str("=\"");
         push_escaped(out, value, true);
         out.push('"');
@@ -140,10 +162,10 @@ fn compare(a: &Row<'_>, b: &Row<'_>) -> Ordering {
         Kind::Summary => "quantile",
         Kind::Counter | Kind::Gauge | Kind::Untyped => METRIC_NAME,
     };
-    let own = |(name, _): &(&str, &str)| *name != METRIC_NAME && *name != bound;
+    let own = |(name, _): &(Cow<'_, str>, &str)| name != bound;
     a.name()
-        .cmp(b.name())
-        .then_with(|| a.labels.iter().filter(own).cmp(b.labels.iter().filter(own)))
+        .cmp(&b.name())
+        .then_with(|| a.labels().filter(own).cmp(b.labels().filter(own)))
         .then_with(|| match bound {
             METRIC_NAME => Ordering::Equal,
             _ => compare_numbers(a.labels.get(bound), b.labels.get(bound)),
@@ -294,6 +316,33 @@ mod tests {
         assert_eq!(
             text(&[row]),
             "# TYPE _.http_x:y untyped\n_.http_x:y{_=\"2\",a_b=\"1\"} 1\n".replace('.', "_")
+        );
+    }
+
+    /// A scraper refuses a whole page for one family or series that is there twice.
+    #[test]
+    fn names_that_are_the_same_once_escaped_are_the_same() {
+        let families = [Family::untyped("a.b", ""), Family::untyped("a_b", "")];
+        let labels = [
+            Labels::new([("x.y", "1")]),
+            Labels::new([("x_y", "1")]),
+            Labels::new([("x.y", "2"), ("x-y", "3"), ("x_y", "4")]),
+            Labels::new([("x.y", "5"), ("x-y", "6")]),
+        ];
+        let rows: Vec<Row<'_>> = families
+            .iter()
+            .flat_map(|family| {
+                labels.iter().map(move |labels| Row {
+                    family,
+                    labels: labels.as_ref(),
+                    value: 1.0,
+                    time_ms: None,
+                })
+            })
+            .collect();
+        assert_eq!(
+            text(&rows),
+            "# TYPE a_b untyped\na_b{x_y=\"1\"} 1\na_b{x_y=\"4\"} 1\na_b{x_y=\"6\"} 1\n"
         );
     }
 
