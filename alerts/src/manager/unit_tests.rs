@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use labstat_model::{Labels, duration};
+use labstat_model::{Labels, duration, stale_marker};
 use labstat_promql::Engine;
 use serde::Deserialize;
 
@@ -48,11 +48,15 @@ struct Expected {
     exp_annotations: BTreeMap<String, String>,
 }
 
-/// The values of promtool's notation as far as our tests use it: `1x3`, `200-1x3`, several with a
-/// space between.
+/// The values of promtool's notation as far as our tests use it: `1x3`, `200-1x3`, `stale`, several
+/// with a space between.
 fn values(text: &str) -> Vec<f64> {
     let mut all = Vec::new();
     for part in text.split(' ') {
+        if part == "stale" {
+            all.push(stale_marker());
+            continue;
+        }
         let (start, count) = part.rsplit_once('x').unwrap();
         let at = start.rfind(['+', '-']).filter(|at| *at > 0);
         let (start, step) = at.map_or((start, "0"), |at| start.split_at(at));
