@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use crate::client::DEFAULT_SERVER;
+use crate::client::ServerArgs;
 use crate::failure::Failure;
 use crate::output;
 
@@ -30,26 +30,28 @@ Examples:
   labstat dashboards export ./grafana --server http://nas:5227
 
 Below the folder it writes provisioning/datasources/labstat.yml, provisioning/dashboards/labstat.yml
-and dashboards/labstat/*.json; files of an earlier export are replaced.")]
+and dashboards/labstat/*.json; files of an earlier export are replaced. --server is the aggregator's
+URL as Grafana reaches it, --token-file a file that Grafana may read.")]
 struct Export {
     /// Folder to write to; Grafana reads /etc/grafana
     #[arg(value_name = "DIR")]
     dir: PathBuf,
 
-    /// The aggregator's URL as Grafana reaches it
-    #[arg(long, value_name = "URL", env = "LABSTAT_SERVER", hide_env_values = true, default_value = DEFAULT_SERVER)]
-    server: String,
+    #[command(flatten)]
+    server: ServerArgs,
 }
 
 impl Dashboards {
     /// Runs the command.
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let DashboardsCommand::Export(export) = self.command;
-        let written = labstat_dashboards::export(&export.dir, &export.server).map_err(|error| {
-            Failure::new("failed to export the dashboards")
-                .because(&error)
-                .cure("choose a folder that you may write to")
-        })?;
+        let ServerArgs { server, token_file } = &export.server;
+        let written = labstat_dashboards::export(&export.dir, server, token_file.as_deref())
+            .map_err(|error| {
+                Failure::new("failed to export the dashboards")
+                    .because(&error)
+                    .cure("choose a folder that you may write to")
+            })?;
         for path in written {
             output::result(&format!("{}\n", path.display()))?;
         }

@@ -18,6 +18,10 @@ pub const DASHBOARDS: &[(&str, &str)] =
 /// The provisioning file of the data source; `@URL@` stands for the aggregator.
 const DATASOURCE: &str = include_str!("../provisioning/datasource.yml");
 
+/// What the data source's file says besides when the aggregator wants a token; `@TOKEN_FILE@` stands
+/// for its file, which Grafana reads itself.
+const DATASOURCE_TOKEN: &str = include_str!("../provisioning/datasource-token.yml");
+
 /// The provisioning file of the dashboards; `@PATH@` stands for their folder.
 const PROVIDER: &str = include_str!("../provisioning/dashboards.yml");
 
@@ -53,7 +57,7 @@ pub enum ExportError {
     /// A text that cannot stand in a provisioning file.
     #[error("{what} must not hold quotes, backslashes or control characters: {text:?}")]
     Unquotable {
-        /// The URL or the folder.
+        /// The URL, the folder or the token file.
         what: &'static str,
         /// The text.
         text: String,
@@ -72,15 +76,23 @@ pub struct PanelQuery {
 }
 
 /// Writes all dashboards and provisioning files below `dir`, in the layout of `/etc/grafana`, for
-/// an aggregator at `url`. Files of an earlier export are replaced. Gives the files written.
-pub fn export(dir: &Path, url: &str) -> Result<Vec<PathBuf>, ExportError> {
+/// an aggregator at `url`, which wants the token in `token_file` if there is one. Files of an earlier
+/// export are replaced. Gives the files written.
+pub fn export(
+    dir: &Path,
+    url: &str,
+    token_file: Option<&Path>,
+) -> Result<Vec<PathBuf>, ExportError> {
     let folder = dir.join(DASHBOARDS_DIR);
     make(&folder)?;
-    let absolute = std::path::absolute(&folder)
-        .map_err(|cause| ExportError::Folder { path: folder.clone(), cause })?;
-    let datasource = DATASOURCE.replace("@URL@", quotable("the URL", url)?);
-    let provider =
-        PROVIDER.replace("@PATH@", quotable("the folder", &absolute.display().to_string())?);
+    let mut datasource = DATASOURCE.replace("@URL@", quotable("the URL", url)?);
+    if let Some(file) = token_file {
+        let path = absolute(file)?;
+        let token = quotable("the token file", &path)?;
+        datasource.push_str(&DATASOURCE_TOKEN.replace("@TOKEN_FILE@", token));
+    }
+    let path = absolute(&folder)?;
+    let provider = PROVIDER.replace("@PATH@", quotable("the folder", &path)?);
     let mut written = vec![
         write(&dir.join("provisioning/datasources"), "labstat.yml", &datasource)?,
         write(&dir.join("provisioning/dashboards"), "labstat.yml", &provider)?,
@@ -120,6 +132,13 @@ fn quotable<'a>(what: &'static str, text: &'a str) -> Result<&'a str, ExportErro
     }
 }
 
+/// Grafana runs in a folder of its own.
+fn absolute(path: &Path) -> Result<String, ExportError> {
+    std::path::absolute(path)
+        .map(|path| path.display().to_string())
+        .map_err(|cause| ExportError::Folder { path: path.to_owned(), cause })
+}
+
 fn make(folder: &Path) -> Result<(), ExportError> {
     std::fs::create_dir_all(folder)
         .map_err(|cause| ExportError::Folder { path: folder.to_owned(), cause })
@@ -136,6 +155,9 @@ fn write(folder: &Path, name: &str, text: &str) -> Result<PathBuf, ExportError> 
 
 #[cfg(test)]
 mod tests {
+    use labstat_model::{Labels, Matcher, Series};
+    use labstat_promql::{self as promql, Engine, Options, QueryOptions, Source, SourceError};
+
     use super::*;
 
     #[test]
@@ -152,7 +174,7 @@ mod tests {
     #[test]
     fn files_land_where_grafana_looks() {
         let dir = tempfile::tempdir().unwrap();
-        let written = export(dir.path(), "http://nas:5227").unwrap();
+        let written = export(dir.path(), "http://nas:5227", None).unwrap();
         assert_eq!(written.len(), 2 + DASHBOARDS.len());
         let read = |path: &str| std::fs::read_to_string(dir.path().join(path)).unwrap();
         let datasource = read("provisioning/datasources/labstat.yml");
@@ -161,13 +183,27 @@ mod tests {
         let folder = dir.path().join("dashboards/labstat");
         assert!(provider.contains(&format!("path: \"{}\"", folder.display())), "{provider}");
         assert_eq!(read("dashboards/labstat/lab-overview.json"), DASHBOARDS[0].1);
-        export(dir.path(), "http://nas:5227").expect("a second export replaces the first");
+        export(dir.path(), "http://nas:5227", None).expect("a second export replaces the first");
+    }
+
+    #[test]
+    fn the_token_stays_in_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = dir.path().join("provisioning/datasources/labstat.yml");
+        export(dir.path(), "http://nas:5227", Some(Path::new("/etc/labstat/token"))).unwrap();
+        let text = std::fs::read_to_string(&source).unwrap();
+        let end = "      httpHeaderName1: Authorization\n    secureJsonData:\n      \
+                   httpHeaderValue1: \"Bearer $__file{/etc/labstat/token}\"\n";
+        assert!(text.ends_with(end), "{text}");
+        export(dir.path(), "http://nas:5227", None).unwrap();
+        let text = std::fs::read_to_string(&source).unwrap();
+        assert!(!text.contains("Authorization"), "{text}");
     }
 
     #[test]
     fn a_url_cannot_break_out_of_its_quotes() {
         let dir = tempfile::tempdir().unwrap();
-        let error = export(dir.path(), "http://x\"\nevil: true").unwrap_err();
+        let error = export(dir.path(), "http://x\"\nevil: true", None).unwrap_err();
         assert!(matches!(error, ExportError::Unquotable { what: "the URL", .. }));
     }
 
@@ -175,8 +211,77 @@ mod tests {
     fn a_file_in_the_way_is_named() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("dashboards"), "in the way").unwrap();
-        let error = export(dir.path(), "http://nas:5227").unwrap_err();
+        let error = export(dir.path(), "http://nas:5227", None).unwrap_err();
         assert!(error.to_string().starts_with("failed to make the folder "), "{error}");
+    }
+
+    /// One sample for each series, all at the moment of the question.
+    struct Now(Vec<Series>);
+
+    impl Source for Now {
+        fn select(&self, all: &[Matcher], _: i64, _: i64) -> Result<Vec<Series>, SourceError> {
+            let found = |series: &&Series| all.iter().all(|m| m.matches_labels(&series.labels));
+            Ok(self.0.iter().filter(found).cloned().collect())
+        }
+    }
+
+    fn disk(metric: &str, device: &str, value: f64) -> Series {
+        let labels = [("__name__", metric), ("device", device), ("instance", "nas")];
+        let mut series = Series::new(Labels::new(labels));
+        series.push(1_000, value);
+        series
+    }
+
+    fn values(source: &Now, panel: &str, target: usize) -> Vec<(String, f64)> {
+        let of_panel = queries().into_iter().filter(|query| query.panel == panel);
+        let query = of_panel.map(|query| query.query).nth(target).unwrap();
+        let answer = Engine::new(Options::default()).instant(
+            source,
+            &query,
+            1_000,
+            &QueryOptions::default(),
+        );
+        let Ok(promql::Answer { value: promql::Value::Vector(found), .. }) = answer else {
+            panic!("{answer:?}")
+        };
+        let mut values: Vec<_> = found
+            .iter()
+            .map(|s| (s.labels.get("device").unwrap_or_default().to_owned(), s.sample.value))
+            .collect();
+        values.sort_by(|a, b| a.0.cmp(&b.0));
+        values
+    }
+
+    #[test]
+    fn a_disk_that_warns_or_is_not_read_has_not_passed() {
+        let status = |device, passed| disk("smartctl_device_smart_status", device, passed);
+        let read = |device, success| disk("labstat_smart_read_success", device, success);
+        let source = Now(vec![
+            status("failing", 0.0),
+            read("failing", 0.0),
+            status("warns", 1.0),
+            disk("smartctl_device_critical_warning", "warns", 4.0),
+            status("unread", 1.0),
+            read("unread", 0.0),
+            status("asleep", 1.0),
+            read("asleep", 0.0),
+            disk("labstat_smart_power_mode", "asleep", 1.0),
+            status("well", 1.0),
+            read("well", 1.0),
+            disk("smartctl_device_critical_warning", "well", 0.0),
+        ]);
+        let health =
+            [("asleep", 3.0), ("failing", 0.0), ("unread", 2.0), ("warns", 1.0), ("well", 3.0)];
+        let health = health.map(|(device, value)| (device.to_owned(), value));
+        assert_eq!(values(&source, "Disks by SMART", 1), health);
+        assert_eq!(values(&source, "Failing disks", 0), [(String::new(), 2.0)]);
+        let well = Now(vec![status("well", 1.0)]);
+        assert_eq!(values(&well, "Failing disks", 0), [(String::new(), 0.0)]);
+        assert_eq!(
+            values(&Now(Vec::new()), "Failing disks", 0),
+            [],
+            "none known is not none failing"
+        );
     }
 
     #[test]
