@@ -9,6 +9,7 @@ use labstat_agent::{Agent as Service, Config, Finding, Outcome};
 use labstat_model::{Clock, SystemClock, duration};
 
 use crate::aggregator;
+use crate::environment;
 use crate::failure::Failure;
 use crate::output;
 use crate::places;
@@ -27,7 +28,10 @@ Examples:
   labstat agent --once --host-root ./capture        what a captured machine said
 
 The aggregator may be any receiver of Prometheus remote write. While it is away, rounds wait in
-the state folder and are delivered later.")]
+the state folder and are delivered later.
+
+Every key of the configuration file has a variable too: size of [spool] is LABSTAT_SPOOL_SIZE.
+Variables win over the file, arguments over both.")]
 pub(crate) struct Agent {
     /// Where to ship: an aggregator, or any remote write receiver
     #[arg(long, value_name = "URL", env = "LABSTAT_AGGREGATOR", hide_env_values = true)]
@@ -42,7 +46,7 @@ pub(crate) struct Agent {
     ca_file: Option<PathBuf>,
 
     /// Time between two rounds [default: 10s]
-    #[arg(long, value_name = "DURATION", value_parser = settings::duration_ms)]
+    #[arg(long, value_name = "DURATION", value_parser = settings::interval_ms)]
     interval: Option<i64>,
 
     /// Folder for rounds that wait [default: the state folder of this user, /agent]
@@ -109,10 +113,11 @@ impl Agent {
 
     fn config(self) -> Result<Config, Failure> {
         let base = Config::default();
-        let mut config = match &self.config {
+        let config = match &self.config {
             Some(file) => settings::parse(file, |text| Config::parse_over(text, base))?,
             None => base,
         };
+        let mut config = environment::lay_over(config, environment::AGENT, Config::parse_over)?;
         config.aggregator = self.aggregator.or(config.aggregator);
         config.token_file = self.token_file.or(config.token_file);
         config.ca_file = self.ca_file.or(config.ca_file);

@@ -10,6 +10,7 @@ use labstat_aggregator::{
 };
 use labstat_model::SystemClock;
 
+use crate::environment;
 use crate::failure::Failure;
 use crate::output;
 use crate::places;
@@ -26,7 +27,10 @@ Examples:
   labstat aggregator --retention forever
 
 On loopback it needs no token; on any other address it refuses to start without one. SIGHUP reads
-the rule files again; those that are bad change nothing.")]
+the rule files again; those that are bad change nothing.
+
+Every key of the configuration file has a variable too: paths of [rules] is LABSTAT_RULES_PATHS.
+Variables win over the file, arguments over both.")]
 pub(crate) struct Aggregator {
     /// Address to answer on [default: 127.0.0.1:5227]
     #[arg(long, value_name = "ADDR", env = "LABSTAT_LISTEN", hide_env_values = true, value_parser = listen)]
@@ -66,10 +70,12 @@ impl Aggregator {
 
     fn config(self) -> Result<Config, Failure> {
         let base = defaults();
-        let mut config = match &self.config {
+        let config = match &self.config {
             Some(file) => settings::parse(file, |text| Config::parse_over(text, base))?,
             None => base,
         };
+        let mut config =
+            environment::lay_over(config, environment::AGGREGATOR, Config::parse_over)?;
         config.listen = self.listen.unwrap_or(config.listen);
         config.data_dir = self.data.unwrap_or(config.data_dir);
         config.token_file = self.token_file.or(config.token_file);

@@ -18,6 +18,7 @@ mod config;
 mod dashboards;
 mod disks;
 mod doctor;
+mod environment;
 mod failure;
 mod graph;
 mod human;

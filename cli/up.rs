@@ -37,7 +37,7 @@ pub(crate) struct Up {
     data: Option<PathBuf>,
 
     /// Time between two rounds
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = settings::duration_ms)]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = settings::interval_ms)]
     interval: i64,
 }
 
