@@ -12,7 +12,7 @@ use crate::human::Unit;
 use crate::output;
 use crate::runtime;
 use crate::table::{Cell, Column, Table, Tone};
-use crate::view::{ViewArgs, look};
+use crate::view::{self, ViewArgs, look};
 
 /// Shows alerts that fire or are pending
 #[derive(Debug, clap::Args)]
@@ -40,6 +40,17 @@ pub(crate) struct Alert {
     active_at: Option<String>,
 }
 
+impl Alert {
+    /// 0 for what is critical, more for what can wait.
+    fn gravity(&self) -> u8 {
+        match self.labels.get("severity").map(String::as_str) {
+            Some("critical") => 0,
+            Some("warning") => 1,
+            _ => 2,
+        }
+    }
+}
+
 #[derive(Debug, Deserialize)]
 struct Listing {
     alerts: Vec<Alert>,
@@ -50,13 +61,15 @@ impl Alerts {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let alerts = runtime::block_on(async {
             let client = Client::new(&self.view.server)?;
-            ask(&client).await
+            let mut alerts = ask(&client).await?;
+            if let Some(node) = &self.view.node {
+                alerts.retain(|alert| alert.labels.get("instance") == Some(node));
+                if alerts.is_empty() {
+                    view::must_be_known(&client, node).await?;
+                }
+            }
+            Ok(alerts)
         })?;
-        let wanted = |alert: &Alert| match &self.view.node {
-            Some(node) => alert.labels.get("instance") == Some(node),
-            None => true,
-        };
-        let alerts: Vec<Alert> = alerts.into_iter().filter(wanted).collect();
         output::result(&table(&alerts).render(self.view.format, &look()))?;
         Ok(ExitCode::SUCCESS)
     }
@@ -78,14 +91,15 @@ fn table(alerts: &[Alert]) -> Table {
             Column::text("severity", "SEVERITY"),
             Column::text("alert", "ALERT"),
             Column::text("node", "NODE"),
-            Column::new("since_unix_seconds", "SINCE", Unit::Time),
-            Column::text("summary", "SUMMARY"),
+            Column::new("since_unix_seconds", "SINCE", Unit::Time).minor(1),
+            Column::prose("summary", "SUMMARY"),
         ],
         "No alerts: nothing fires and nothing is pending.",
     );
     let mut alerts: Vec<&Alert> = alerts.iter().collect();
-    // "firing" sorts before "pending", and the oldest of each stands first.
-    alerts.sort_by(|a, b| (&a.state, &a.active_at).cmp(&(&b.state, &b.active_at)));
+    // "firing" sorts before "pending"; of each, the gravest stand first, the oldest of those above.
+    let rank = |alert: &'_ Alert| (alert.state.clone(), alert.gravity(), alert.active_at.clone());
+    alerts.sort_by_cached_key(|alert| rank(alert));
     for alert in alerts {
         let label = |name: &str| Cell::text_opt(alert.labels.get(name).cloned());
         let summary =
@@ -122,7 +136,7 @@ mod tests {
     use crate::view::tests::plain;
 
     #[test]
-    fn firing_first_and_oldest_first() {
+    fn firing_first_and_the_gravest_first() {
         let listing: Listing = serde_json::from_str(
             r#"{"alerts":[
                 {"labels":{"alertname":"Hot","instance":"apex","severity":"warning"},
@@ -138,8 +152,8 @@ mod tests {
             plain(&table(&listing.alerts)),
             "\
 STATE    SEVERITY  ALERT     NODE                SINCE  SUMMARY
-firing   -         Watchdog  -                       -  -
 firing   critical  NodeDown  nas   2025-11-21 05:43:56  nas says nothing
+firing   -         Watchdog  -                       -  -
 pending  warning   Hot       apex  2025-11-21 05:00:00  apex is hot
 "
         );

@@ -202,10 +202,14 @@ impl Client {
     fn open(&self, status: StatusCode, body: &[u8]) -> Result<Reply, Failure> {
         let envelope: Result<Envelope, _> = serde_json::from_slice(body);
         match (status, envelope) {
-            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => {
-                Err(Failure::new(format!("{} refused us: {status}", self.base))
-                    .cure("name the file that holds its bearer token with --token-file"))
-            }
+            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => Err(Failure::new(format!(
+                "{} refused us: {status}",
+                self.base
+            ))
+            .cure(match self.token {
+                Some(_) => "the token of --token-file (LABSTAT_TOKEN_FILE) is not the one it wants",
+                None => "name the file that holds its bearer token with --token-file",
+            })),
             (_, Ok(envelope)) if envelope.status == "success" => {
                 let mut remarks = envelope.warnings;
                 remarks.extend(envelope.infos);

@@ -32,8 +32,9 @@ const WEAR_WARN: f64 = 0.8;
 const WEAR_BAD: f64 = 1.0;
 
 /// Temperatures at which disks age fast, and leave their specification.
-const DISK_HOT_WARN: f64 = 55.0;
-const DISK_HOT_BAD: f64 = 70.0;
+pub(crate) const DISK_HOT_WARN: f64 = 55.0;
+/// See [`DISK_HOT_WARN`].
+pub(crate) const DISK_HOT_BAD: f64 = 70.0;
 
 pub(crate) const QUESTIONS: &Questions = &[
     ("info", "smartctl_device"),
@@ -103,6 +104,15 @@ pub(crate) fn disks(answers: &Answers) -> BTreeSet<(&str, &str)> {
     named.map(|found| (at(found), disk_of(found.label("device")))).collect()
 }
 
+/// Whether a disk has sectors that it cannot read now: pending ones, or those of its own scan.
+pub(crate) fn has_lost_sectors(answers: &Answers, (node, device): (&str, &str)) -> bool {
+    let raw = |id| {
+        let here = [("instance", node), ("device", device), ("attribute_id", id)];
+        answers.value("raw", &here)
+    };
+    [raw("197"), raw("198")].into_iter().flatten().any(|sectors| sectors > 0.0)
+}
+
 /// What a disk says of its own health; none when it does not say.
 pub(crate) fn health(answers: &Answers, (node, device): (&str, &str)) -> Option<Health> {
     let here = [("instance", node), ("device", device)];
@@ -141,7 +151,7 @@ fn table(answers: &Answers) -> Table {
     for disk in disks(answers) {
         table.push(row(answers, disk));
     }
-    table
+    table.worst_first()
 }
 
 fn row(answers: &Answers, disk: (&str, &str)) -> Vec<Cell> {
@@ -266,8 +276,8 @@ mod tests {
             plain(&table(&answers)),
             "\
 NODE    DISK   MODEL          SERIAL     SIZE  HEALTH    TEMP  WEAR  RUNNING  REALLOC  PENDING  UNCORR     READ      WRITE  READ AGO
-vertex  nvme0  CT1000P3PSSD8  2311E6        -  warns    61 °C  83 %        -        -        -       0  1 MiB/s  512 KiB/s         -
 vertex  sda    WDC WD10EZEX   WD-1    932 GiB  FAILING      -     -  1833d8h        8        1       -        -          -      2h1m
+vertex  nvme0  CT1000P3PSSD8  2311E6        -  warns    61 °C  83 %        -        -        -       0  1 MiB/s  512 KiB/s         -
 vps     vda    -              -             -  -            -     -        -        -        -       -    0 B/s    2 KiB/s         -
 "
         );

@@ -87,8 +87,8 @@ impl Doctor {
             [
                 Column::text("what", "WHAT"),
                 Column::text("state", "STATE"),
-                Column::text("found", "FOUND"),
-                Column::text("cure", "CURE"),
+                Column::prose("found", "FOUND"),
+                Column::prose("cure", "CURE"),
             ],
             "",
         );

@@ -95,9 +95,10 @@ impl Graph<'_> {
 
     fn legend(&self, shown: &[Found], text: &mut String) {
         for (at, found) in shown.iter().enumerate() {
-            let values = || found.points.iter().map(|point| point.value).filter(|v| v.is_finite());
+            let known = || found.points.iter().filter(|point| point.value.is_finite());
+            let values = || known().map(|point| point.value);
             let (Some(last), low, high) = (
-                values().next_back(),
+                known().next_back(),
                 values().fold(f64::INFINITY, f64::min),
                 values().fold(f64::NEG_INFINITY, f64::max),
             ) else {
@@ -110,9 +111,10 @@ impl Graph<'_> {
             // Writing to a String cannot fail.
             let _ = writeln!(
                 text,
-                "{sign} {}  last {}  min {}  max {}",
+                "{sign} {}  last {}{}  min {}  max {}",
                 crate::query::name(found),
-                human::plain(last),
+                human::plain(last.value),
+                self.ended(last),
                 human::plain(low),
                 human::plain(high)
             );
@@ -123,6 +125,19 @@ impl Graph<'_> {
                 text,
                 "{more} more series are not drawn; topk() or a narrower selector picks some"
             );
+        }
+    }
+
+    /// When a series ended, if it did before the graph does: its last value is not that of now.
+    fn ended(&self, last: &Point) -> String {
+        let (start, end) = self.span;
+        // The last point asked for may be nearly a step before the end.
+        match end - last.time < self.step * 1.5 {
+            true => String::new(),
+            false => {
+                let long = end - start > DAY_SECONDS;
+                format!(" at {}", human::axis_time(last.time, long, self.zone))
+            }
         }
     }
 }
@@ -231,6 +246,12 @@ mod tests {
         let found = series([1.0, 2.0, f64::NAN, 4.0]);
         let lines: Vec<_> = runs(&found[0].points, 60.0).collect();
         assert_eq!(lines, [vec![(0.0, 1.0), (60.0, 2.0)], vec![(180.0, 4.0)]]);
+    }
+
+    #[test]
+    fn a_series_that_ended_says_when() {
+        let text = graph(&series([1.0, 2.0, f64::NAN]), false);
+        assert!(text.ends_with("  last 2 at 00:01:00  min 1  max 2\n"), "{text}");
     }
 
     #[test]

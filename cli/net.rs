@@ -78,7 +78,7 @@ fn table(answers: &Answers, all: bool) -> Table {
             Column::text("kind", "KIND").minor(3),
             Column::text("state", "STATE"),
             Column::text("vlan", "VLAN"),
-            Column::text("on", "ON"),
+            Column::text("on", "ON").minor(1),
             Column::new("speed_bytes_per_second", "SPEED", Unit::BitsPerSecond).minor(2),
             Column::new("received_bytes_per_second", "IN", Unit::BitsPerSecond),
             Column::new("sent_bytes_per_second", "OUT", Unit::BitsPerSecond),

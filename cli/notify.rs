@@ -55,6 +55,11 @@ impl Notify {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let NotifyCommand::Test(test) = self.command;
         let file = test.config.clone().unwrap_or_else(places::aggregator_config);
+        if test.config.is_none() && !file.exists() {
+            return Err(Failure::new(format!("there is no {}", file.display())).cure(
+                "name the aggregator's configuration, which has the receivers, with --config",
+            ));
+        }
         let config =
             settings::parse(&file, |text| Config::parse_over(text, aggregator::defaults()))?;
         let wanted =

@@ -214,7 +214,7 @@ fn table(answer: &Answer, timed: bool) -> Table {
         name => Column::label(name),
     }));
     columns.push(Column::new("value", "VALUE", Unit::Plain));
-    let mut table = Table::new(columns, "The answer is empty: no series matches now.");
+    let mut table = Table::new(columns, "The answer is empty: no series matches.");
     for found in &found {
         let labels: Vec<Cell> =
             names.iter().map(|name| Cell::text_opt(found.labels.get(*name).cloned())).collect();
@@ -284,7 +284,7 @@ mod tests {
         );
         assert_eq!(
             plain(&table(&Answer::Vector(Vec::new()), false)),
-            "The answer is empty: no series matches now.\n"
+            "The answer is empty: no series matches.\n"
         );
     }
 }

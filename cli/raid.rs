@@ -41,7 +41,7 @@ impl Raid {
 
 /// Every array, as `(node, device)`.
 pub(crate) fn arrays(answers: &Answers) -> BTreeSet<(&str, &str)> {
-    let found = answers.all("disks").iter().chain(answers.all("wanted"));
+    let found = ["disks", "wanted", "state"].into_iter().flat_map(|name| answers.all(name));
     found.map(|found| (at(found), found.label("device"))).collect()
 }
 
@@ -51,6 +51,12 @@ pub(crate) fn degraded(answers: &Answers, (node, device): (&str, &str)) -> Optio
     let here = [("instance", node), ("device", device)];
     let wanted = answers.value("wanted", &here).filter(|wanted| *wanted > 0.0)?;
     Some(disks(answers, &here, "active")? < wanted)
+}
+
+/// Whether an array does not run at all.
+pub(crate) fn inactive(answers: &Answers, (node, device): (&str, &str)) -> bool {
+    let here = [("instance", node), ("device", device), ("state", "inactive")];
+    answers.value("state", &here).is_some()
 }
 
 fn disks(answers: &Answers, here: &[(&str, &str); 2], state: &str) -> Option<f64> {
@@ -76,7 +82,7 @@ fn table(answers: &Answers) -> Table {
     for array in arrays(answers) {
         table.push(row(answers, array));
     }
-    table
+    table.worst_first()
 }
 
 fn row(answers: &Answers, array: (&str, &str)) -> Vec<Cell> {

@@ -44,6 +44,10 @@ impl Rules {
         let mut code = ExitCode::SUCCESS;
         for file in check.files {
             let text = match RuleSet::load(std::slice::from_ref(&file)) {
+                Ok(set) if set.groups.is_empty() => {
+                    code = ExitCode::from(FAILED);
+                    format!("{}: no rules; rule files are named *.yml\n", file.display())
+                }
                 Ok(set) => {
                     let rules = count(set.rules_len(), "rule");
                     let groups = count(set.groups.len(), "group");

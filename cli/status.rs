@@ -8,6 +8,7 @@ use crate::client::Client;
 use crate::disks::{self, Health};
 use crate::failure::Failure;
 use crate::human::{self, Unit};
+use crate::net;
 use crate::nodes;
 use crate::output;
 use crate::raid;
@@ -19,7 +20,7 @@ use crate::view::{self, Answers, Questions, ViewArgs, at, count};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  labstat status                    nodes, alerts, disks, arrays, heat, space
+  labstat status                    nodes, alerts, disks, arrays, bonds, heat, space
   labstat status --node nas         of one node
   labstat status --check            one line, for Nagios, Icinga, cron …
 
@@ -41,11 +42,12 @@ const NAMES_MAX: usize = 3;
 const UNKNOWN: u8 = 3;
 
 pub(crate) const OWN_QUESTIONS: &Questions = &[
+    ("hot", "topk by (instance) (1, node_hwmon_temp_celsius or node_thermal_zone_temp)"),
     (
-        "hot",
-        "topk by (instance) (1, node_hwmon_temp_celsius or node_thermal_zone_temp \
-         or smartctl_device_temperature{temperature_type=\"current\"})",
+        "hot_disk",
+        "topk by (instance) (1, smartctl_device_temperature{temperature_type=\"current\"})",
     ),
+    ("collectors", "node_scrape_collector_success == 0"),
     (
         "full",
         "topk by (instance) (1, 1 - node_filesystem_avail_bytes{fstype!~\"tmpfs|ramfs\"} \
@@ -54,10 +56,11 @@ pub(crate) const OWN_QUESTIONS: &Questions = &[
 ];
 
 /// Questions of other views whose answers make part of the glance.
-const BORROWED: [(&Questions, &[&str]); 3] = [
+const BORROWED: [(&Questions, &[&str]); 4] = [
     (nodes::QUESTIONS, &["seen", "up"]),
-    (disks::QUESTIONS, &["info", "passed", "critical", "success", "mode", "read"]),
+    (disks::QUESTIONS, &["info", "passed", "critical", "success", "mode", "raw", "read"]),
     (raid::QUESTIONS, &["state", "disks", "wanted"]),
+    (net::QUESTIONS, &["bond_members", "bond_active"]),
 ];
 
 /// One area of the lab and how it is.
@@ -103,6 +106,11 @@ async fn glance(args: &ViewArgs) -> Result<Vec<Line>, Failure> {
         }
         None => answers,
     };
+    if let Some(node) = &args.node
+        && nodes::names(&answers).is_empty()
+    {
+        view::must_be_known(&client, node).await?;
+    }
     Ok(lines(&answers, &alerts))
 }
 
@@ -119,8 +127,11 @@ fn lines(answers: &Answers, alerts: &[Alert]) -> Vec<Line> {
         Some(alerts_line(alerts)),
         disks_line(answers),
         arrays_line(answers),
+        bonds_line(answers),
         hottest_line(answers),
+        hottest_disk_line(answers),
         fullest_line(answers),
+        collectors_line(answers),
     ];
     areas.into_iter().flatten().collect()
 }
@@ -185,6 +196,8 @@ fn disks_line(answers: &Answers) -> Option<Line> {
     };
     let (failing, warning) = (with(Some(Health::Failing)), with(Some(Health::Warns)));
     let unread = with(Some(Health::Unread));
+    let lost = disks.iter().filter(|disk| disks::has_lost_sectors(answers, **disk));
+    let lost: Vec<String> = lost.map(|(node, device)| format!("{node}/{device}")).collect();
     let passed = with(Some(Health::Passed)).len();
     let silent = with(None).len();
     let mut parts = Vec::new();
@@ -197,13 +210,17 @@ fn disks_line(answers: &Answers) -> Option<Line> {
     if !unread.is_empty() {
         parts.push(format!("{} unread ({})", unread.len(), listed(&unread)));
     }
+    if !lost.is_empty() {
+        parts.push(format!("{} with unreadable sectors ({})", lost.len(), listed(&lost)));
+    }
     if passed > 0 {
         parts.push(format!("{passed} passed"));
     }
     if silent > 0 {
         parts.push(format!("{silent} without SMART data"));
     }
-    let tone = match (failing.is_empty(), warning.is_empty() && unread.is_empty(), passed) {
+    let unmarked = warning.is_empty() && unread.is_empty() && lost.is_empty();
+    let tone = match (failing.is_empty(), unmarked, passed) {
         (false, ..) => Tone::Bad,
         (_, false, _) => Tone::Warn,
         (.., 0) => Tone::Plain,
@@ -218,29 +235,81 @@ fn arrays_line(answers: &Answers) -> Option<Line> {
     if arrays.is_empty() {
         return None;
     }
-    let degraded: Vec<String> = arrays
-        .iter()
-        .filter(|array| raid::degraded(answers, **array) == Some(true))
-        .map(|(node, device)| format!("{node}/{device}"))
-        .collect();
-    let (tone, text) = match degraded.as_slice() {
-        [] => (Tone::Good, format!("{}, none degraded", count(arrays.len(), "array"))),
-        some => (Tone::Bad, format!("{} DEGRADED ({})", some.len(), listed(some))),
+    let those = |sick: &dyn Fn((&str, &str)) -> bool| -> Vec<String> {
+        let sick = arrays.iter().filter(|array| sick(**array));
+        sick.map(|(node, device)| format!("{node}/{device}")).collect()
+    };
+    let degraded = those(&|array| raid::degraded(answers, array) == Some(true));
+    let inactive = those(&|array| raid::inactive(answers, array));
+    let mut parts = Vec::new();
+    for (what, names) in [("DEGRADED", &degraded), ("INACTIVE", &inactive)] {
+        if !names.is_empty() {
+            parts.push(format!("{} {what} ({})", names.len(), listed(names)));
+        }
+    }
+    let (tone, text) = match parts.is_empty() {
+        true => (Tone::Good, format!("{}, none degraded", count(arrays.len(), "array"))),
+        false => (Tone::Bad, parts.join(", ")),
     };
     let figure = Some(("arrays_degraded", number(degraded.len())));
     Some(Line { area: "arrays", tone, text, figure })
 }
 
+fn bonds_line(answers: &Answers) -> Option<Line> {
+    let bonds = answers.all("bond_members");
+    if bonds.is_empty() {
+        return None;
+    }
+    let short: Vec<String> = bonds
+        .iter()
+        .filter_map(|bond| {
+            let (node, name) = (at(bond), bond.label("master"));
+            let here = [("instance", node), ("master", name)];
+            let (active, members) = (answers.value("bond_active", &here)?, bond.value()?);
+            (active < members).then(|| format!("{node}/{name}, {active} of {members} links"))
+        })
+        .collect();
+    let (tone, text) = match short.as_slice() {
+        [] => (Tone::Good, format!("{}, none short of links", count(bonds.len(), "bond"))),
+        some => (Tone::Bad, format!("{} SHORT OF LINKS ({})", some.len(), listed(some))),
+    };
+    Some(Line { area: "bonds", tone, text, figure: Some(("bonds_short", number(short.len()))) })
+}
+
+/// What could not be read, so that an area without bad news is not taken for one that is well.
+fn collectors_line(answers: &Answers) -> Option<Line> {
+    let failing = answers.all("collectors").iter();
+    let failing: Vec<String> =
+        failing.map(|found| format!("{}/{}", at(found), found.label("collector"))).collect();
+    let text = match failing.as_slice() {
+        [] => return None,
+        some => format!("{} failing ({})", some.len(), listed(some)),
+    };
+    let figure = Some(("collectors_failing", number(failing.len())));
+    Some(Line { area: "collectors", tone: Tone::Warn, text, figure })
+}
+
 fn hottest_line(answers: &Answers) -> Option<Line> {
     let (found, celsius) = highest(answers, "hot")?;
-    let what = ["chip", "device", "type"].iter().map(|name| found.label(name));
-    let what = what.chain([found.label("sensor")]).filter(|word| !word.is_empty());
-    let what: Vec<&str> = what.collect();
+    let what = ["chip", "type", "sensor"].iter().map(|name| found.label(name));
+    let what: Vec<&str> = what.filter(|word| !word.is_empty()).collect();
     Some(Line {
         area: "hottest",
         tone: graded(celsius, nodes::HOT_WARN, nodes::HOT_BAD),
         text: format!("{} at {} {}", shown(celsius, Unit::Celsius), at(found), what.join(" ")),
         figure: Some(("hottest_celsius", celsius)),
+    })
+}
+
+/// Disks have a line of their own: they are too hot where a processor is well.
+fn hottest_disk_line(answers: &Answers) -> Option<Line> {
+    let (found, celsius) = highest(answers, "hot_disk")?;
+    let device = found.label("device");
+    Some(Line {
+        area: "hottest disk",
+        tone: graded(celsius, disks::DISK_HOT_WARN, disks::DISK_HOT_BAD),
+        text: format!("{} at {}/{device}", shown(celsius, Unit::Celsius), at(found)),
+        figure: Some(("hottest_disk_celsius", celsius)),
     })
 }
 
@@ -294,7 +363,7 @@ fn table(lines: &[Line]) -> Table {
     let columns = [
         Column::text("area", "AREA"),
         Column::text("state", "STATE"),
-        Column::text("what", "WHAT"),
+        Column::prose("what", "WHAT"),
     ];
     let mut table = Table::new(columns, "");
     for line in lines {
@@ -370,6 +439,14 @@ mod tests {
             wanted {instance="nas",device="md0"} 2
             hot {instance="apex",chip="nvme_nvme0",sensor="temp1"} 78.2
             hot {instance="nas",chip="cool",sensor="temp1"} 30
+            hot_disk {instance="apex",device="sda"} 71
+            raw {instance="apex",device="nvme0",attribute_id="197"} 0
+            raw {instance="apex",device="sdb",attribute_id="197"} 8
+            state {instance="nas",device="md1",state="inactive"} 1
+            wanted {instance="nas",device="md1"} 0
+            bond_members {instance="apex",master="bond0"} 2
+            bond_active {instance="apex",master="bond0"} 1
+            collectors {instance="apex",collector="hwmon"} 0
             full {instance="nas",mountpoint="/",fstype="ext4"} 0.2
             full {instance="apex",mountpoint="/var",fstype="ext4"} 0.5
             full {instance="vps",mountpoint="/odd",fstype="ext4"} NaN
@@ -385,13 +462,16 @@ mod tests {
         assert_eq!(
             plain(&table(&troubled())),
             "\
-AREA     STATE     WHAT
-nodes    critical  1 up, 1 down (zenith, silent for 3h)
-alerts   critical  1 firing (DiskFailing)
-disks    critical  1 FAILING (apex/sda), 1 unread (apex/sdb), 1 passed
-arrays   ok        1 array, none degraded
-hottest  warning   78.2 °C at apex nvme_nvme0 temp1
-fullest  ok        50 % of apex:/var
+AREA          STATE     WHAT
+nodes         critical  1 up, 1 down (zenith, silent for 3h)
+alerts        critical  1 firing (DiskFailing)
+disks         critical  1 FAILING (apex/sda), 1 unread (apex/sdb), 1 with unreadable sectors (apex/sdb), 1 passed
+arrays        critical  1 INACTIVE (nas/md1)
+bonds         critical  1 SHORT OF LINKS (apex/bond0, 1 of 2 links)
+hottest       warning   78.2 °C at apex nvme_nvme0 temp1
+hottest disk  critical  71 °C at apex/sda
+fullest       ok        50 % of apex:/var
+collectors    warning   1 failing (apex/hwmon)
 "
         );
     }
@@ -412,6 +492,29 @@ fullest  ok        50 % of apex:/var
         let (text, code) = verdict(&lines(&canned("now {} 10"), &[]));
         assert_eq!(code, UNKNOWN);
         assert!(text.starts_with("LABSTAT UNKNOWN - no node has been heard of"), "{text}");
+    }
+
+    #[test]
+    fn each_area_is_well_or_says_why_not() {
+        let well = canned(
+            r#"
+            info {instance="a",device="sda"} 1
+            passed {instance="a",device="sda"} 1
+            raw {instance="a",device="sda",attribute_id="198"} 0
+            state {instance="a",device="md0",state="active"} 1
+            disks {instance="a",device="md0",state="active"} 2
+            wanted {instance="a",device="md0"} 2
+            bond_members {instance="a",master="bond0"} 2
+            bond_active {instance="a",master="bond0"} 2
+            hot_disk {instance="a",device="sda"} 54
+            "#,
+        );
+        let lines = lines(&well, &[]);
+        let sick: Vec<&Line> =
+            lines.iter().filter(|line| line.tone != Tone::Good && line.area != "nodes").collect();
+        assert!(sick.is_empty(), "{sick:?}");
+        let areas: Vec<&str> = lines.iter().map(|line| line.area).collect();
+        assert_eq!(areas, ["nodes", "alerts", "disks", "arrays", "bonds", "hottest disk"]);
     }
 
     #[test]

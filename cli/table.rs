@@ -27,6 +27,9 @@ pub(crate) enum Format {
 /// Blanks between two columns.
 const GAP: usize = 2;
 
+/// Sentences in fewer columns than this are harder to read than a table with a column less.
+const PROSE_WIDTH_MIN: usize = 30;
+
 /// A column: its key for machines, its title for people, and what its numbers count.
 #[derive(Debug, Clone)]
 pub(crate) struct Column {
@@ -35,6 +38,10 @@ pub(crate) struct Column {
     unit: Unit,
     /// How soon it gives way in a narrow terminal, the highest first; 0 stays.
     minor: u8,
+    /// Whether it is of words, and so stands on the left even when no cell says anything.
+    words: bool,
+    /// Whether its words are sentences, which are broken into lines before names are.
+    prose: bool,
 }
 
 /// What a cell says.
@@ -94,12 +101,22 @@ pub(crate) struct Look {
 impl Column {
     /// A column; `key` is part of what scripts rely on, and ends in its unit.
     pub(crate) const fn new(key: &'static str, title: &'static str, unit: Unit) -> Self {
-        Self { key: Cow::Borrowed(key), title: Cow::Borrowed(title), unit, minor: 0 }
+        let (key, title) = (Cow::Borrowed(key), Cow::Borrowed(title));
+        Self { key, title, unit, minor: 0, words: false, prose: false }
     }
 
     /// A column of words.
     pub(crate) const fn text(key: &'static str, title: &'static str) -> Self {
-        Self::new(key, title, Unit::Plain)
+        let mut column = Self::new(key, title, Unit::Plain);
+        column.words = true;
+        column
+    }
+
+    /// A column of sentences.
+    pub(crate) const fn prose(key: &'static str, title: &'static str) -> Self {
+        let mut column = Self::text(key, title);
+        column.prose = true;
+        column
     }
 
     /// The same, giving way in a narrow terminal: the highest rank first.
@@ -110,8 +127,10 @@ impl Column {
 
     /// A column named after a label.
     pub(crate) fn label(name: &str) -> Self {
-        let title = Cow::Owned(name.to_uppercase());
-        Self { key: Cow::Owned(name.to_owned()), title, unit: Unit::Plain, minor: 0 }
+        let mut column = Self::text("", "");
+        column.title = Cow::Owned(name.to_uppercase());
+        column.key = Cow::Owned(name.to_owned());
+        column
     }
 }
 
@@ -174,6 +193,19 @@ impl Table {
         self.rows.len()
     }
 
+    /// Whether there is nothing to show.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The same, with the rows that want looking at first: the eye should not have to search for
+    /// the one red line among a hundred. Rows that are alike keep their order.
+    pub(crate) fn worst_first(mut self) -> Self {
+        let tone = |row: &Vec<Cell>| row.iter().map(|cell| cell.tone).max().unwrap_or_default();
+        self.rows.sort_by_key(|row| std::cmp::Reverse(tone(row).max(Tone::Good)));
+        self
+    }
+
     /// The whole table in one of its forms.
     pub(crate) fn render(&self, format: Format, look: &Look) -> String {
         match format {
@@ -198,10 +230,12 @@ impl Table {
         let titles = hidden.iter().filter_map(|at| self.columns.get(*at));
         let titles: Vec<&str> = titles.map(|column| &*column.title).collect();
         if !titles.is_empty() {
-            let titles = titles.join(", ");
-            text.push_str(&format!(
-                "\nNot shown for want of room: {titles}. --format csv has all.\n"
-            ));
+            let left_out = format!("Not shown for want of room: {}.", titles.join(", "));
+            let remedy = "--format csv has all.";
+            let length = left_out.chars().count() + 1 + remedy.len();
+            let fits = look.width.is_none_or(|width| length <= usize::from(width));
+            let gap = if fits { ' ' } else { '\n' };
+            text.push_str(&format!("\n{left_out}{gap}{remedy}\n"));
         }
         text
     }
@@ -210,13 +244,10 @@ impl Table {
     fn hidden(&self, look: &Look) -> Vec<usize> {
         let mut hidden = Vec::new();
         let Some(width) = look.width.map(usize::from) else { return hidden };
-        let all: Vec<usize> = (0..self.columns.len()).collect();
-        let widths =
-            self.grid(&all, &Look { width: None, ..look.clone() }).column_max_content_widths();
-        let widths: Vec<usize> = widths.into_iter().map(usize::from).collect();
+        let widths = self.widths_min(look);
         let gaps = GAP * self.columns.len().saturating_sub(1);
         let mut needed = widths.iter().sum::<usize>() + gaps;
-        let mut minor: Vec<usize> = all;
+        let mut minor: Vec<usize> = (0..self.columns.len()).collect();
         minor.retain(|at| self.columns.get(*at).is_some_and(|column| column.minor > 0));
         // Of columns of one rank, the rightmost goes first.
         minor.sort_by_key(|at| (self.columns.get(*at).map_or(0, |column| column.minor), *at));
@@ -227,6 +258,25 @@ impl Table {
         }
         hidden.sort_unstable();
         hidden
+    }
+
+    /// What each column needs for its words to stay whole; sentences may be broken.
+    fn widths_min(&self, look: &Look) -> Vec<usize> {
+        let all: Vec<usize> = (0..self.columns.len()).collect();
+        let unbounded = Look { width: None, ..look.clone() };
+        let widths = self.grid(&all, &unbounded).column_max_content_widths();
+        let widths = widths.into_iter().map(usize::from).zip(&self.columns);
+        widths
+            .map(|(width, column)| if column.prose { width.min(PROSE_WIDTH_MIN) } else { width })
+            .collect()
+    }
+
+    /// Whether the columns `shown` have room for their words to stay whole.
+    fn words_fit(&self, shown: &[usize], look: &Look) -> bool {
+        let Some(width) = look.width.map(usize::from) else { return true };
+        let widths = self.widths_min(look);
+        let needed: usize = shown.iter().filter_map(|at| widths.get(*at)).sum();
+        needed + GAP * shown.len().saturating_sub(1) <= width
     }
 
     /// The columns `shown`, laid out.
@@ -259,11 +309,12 @@ impl Table {
             }));
         }
         let last = shown.len().saturating_sub(1);
-        for (at, (column, (_, side, _))) in grid.column_iter_mut().zip(picked()).enumerate() {
+        let whole = self.words_fit(shown, look);
+        for (at, (column, (of, side, _))) in grid.column_iter_mut().zip(picked()).enumerate() {
             // Two blanks between columns, none at the edges.
             column.set_padding((0, if at == last { 0 } else { 2 }));
-            // Words may be broken into lines; a broken number cannot be read.
-            if side == CellAlignment::Right {
+            // Sentences may be broken into lines, names only in need; a broken number cannot be read.
+            if side == CellAlignment::Right || (whole && !of.prose) {
                 column.set_constraint(ColumnConstraint::ContentWidth);
             }
         }
@@ -276,9 +327,9 @@ impl Table {
             let mut cells = self.rows.iter().filter_map(|row| row.get(at));
             cells.any(|cell| matches!(cell.value, Value::Number(_)))
         };
-        let side = |(at, column): (usize, &Column)| match column.unit != Unit::Plain || number(at) {
-            true => CellAlignment::Right,
-            false => CellAlignment::Left,
+        let side = |(at, column): (usize, &Column)| match column.words && !number(at) {
+            true => CellAlignment::Left,
+            false => CellAlignment::Right,
         };
         self.columns.iter().enumerate().map(side).collect()
     }
@@ -442,9 +493,43 @@ mod tests {
         assert_eq!(
             drawn(20),
             "NODE  SIZE  STATE\napex     -  up\n\n\
-             Not shown for want of room: KERNEL. --format csv has all.\n"
+             Not shown for want of room: KERNEL.\n--format csv has all.\n"
         );
         assert!(drawn(12).contains("SIZE, KERNEL"));
+    }
+
+    #[test]
+    fn sentences_break_before_names_do() {
+        let mut table =
+            Table::new([Column::text("alert", "ALERT"), Column::prose("summary", "SUMMARY")], "");
+        let summary = "1 of the 3 disks of md1 on nas has failed";
+        table.push(vec![Cell::text("RaidMemberFailed"), Cell::text(summary)]);
+        assert_eq!(
+            table.render(Format::Table, &Look { width: Some(50), ..look(false) }),
+            "\
+ALERT             SUMMARY
+RaidMemberFailed  1 of the 3 disks of md1 on nas
+                  has failed
+"
+        );
+    }
+
+    #[test]
+    fn what_wants_looking_at_stands_first() {
+        let mut table = Table::new([Column::text("disk", "DISK")], "");
+        for (name, tone) in [
+            ("plain", Tone::Plain),
+            ("good", Tone::Good),
+            ("warns", Tone::Warn),
+            ("fails", Tone::Bad),
+            ("warns too", Tone::Warn),
+        ] {
+            table.push(vec![Cell::text(name).tone(tone)]);
+        }
+        assert_eq!(
+            table.worst_first().render(Format::Csv, &look(false)),
+            "disk\nfails\nwarns\nwarns too\nplain\ngood\n"
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use crate::answer::Found;
+use crate::disks::{DISK_HOT_BAD, DISK_HOT_WARN};
 use crate::failure::Failure;
 use crate::human::Unit;
 use crate::nodes::{HOT_BAD, HOT_WARN};
@@ -51,6 +52,8 @@ struct Reading {
     celsius: f64,
     max: Option<f64>,
     critical: Option<f64>,
+    /// Where nothing is said of a limit: what is too much for things of its kind.
+    usual: (f64, f64),
 }
 
 fn table(answers: &Answers) -> Table {
@@ -68,8 +71,8 @@ fn table(answers: &Answers) -> Table {
     let mut readings: Vec<Reading> = readings(answers);
     readings.sort_by(|a, b| b.celsius.total_cmp(&a.celsius).then_with(|| a.node.cmp(&b.node)));
     for reading in readings {
-        let warn = reading.max.unwrap_or(HOT_WARN);
-        let bad = reading.critical.unwrap_or(HOT_BAD);
+        let warn = reading.max.unwrap_or(reading.usual.0);
+        let bad = reading.critical.unwrap_or(reading.usual.1);
         table.push(vec![
             Cell::text(reading.node),
             Cell::text(reading.source),
@@ -113,6 +116,7 @@ fn hwmon(answers: &Answers, found: &Found, celsius: f64) -> Reading {
         celsius,
         max: limit("max"),
         critical: limit("crit"),
+        usual: (HOT_WARN, HOT_BAD),
     }
 }
 
@@ -124,6 +128,7 @@ fn zone(_: &Answers, found: &Found, celsius: f64) -> Reading {
         celsius,
         max: None,
         critical: None,
+        usual: (HOT_WARN, HOT_BAD),
     }
 }
 
@@ -141,6 +146,7 @@ fn disk(answers: &Answers, found: &Found, celsius: f64) -> Reading {
         celsius,
         max: limit("op_limit_max"),
         critical: limit("drive_trip"),
+        usual: (DISK_HOT_WARN, DISK_HOT_BAD),
     }
 }
 
@@ -151,6 +157,7 @@ fn first_of(wanted: &str, otherwise: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::table::{Format, Look};
     use crate::view::tests::{canned, plain};
 
     #[test]
@@ -186,5 +193,20 @@ nas   disk sda             Samsung SSD 870 EVO 1TB    34 °C    -     70 °C
 nas   thermal zone         acpitz 0                 27.8 °C    -         -
 "
         );
+    }
+
+    #[test]
+    fn a_disk_is_hot_sooner_than_a_chip() {
+        let answers = canned(
+            r#"
+            hwmon {instance="apex",chip="cpu",sensor="temp1"} 72
+            disk {instance="apex",device="nvme0",temperature_type="current"} 71
+            "#,
+        );
+        let look = Look { colour: true, width: None, zone: jiff::tz::TimeZone::UTC };
+        let text = table(&answers).render(Format::Table, &look);
+        let (chip, disk) = (text.lines().nth(1).unwrap(), text.lines().nth(2).unwrap());
+        assert!(!chip.contains("\u{1b}["), "{chip:?}");
+        assert!(disk.contains("\u{1b}["), "{disk:?}");
     }
 }

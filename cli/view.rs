@@ -46,16 +46,35 @@ pub(crate) fn show(
     questions: &Questions,
     table: impl FnOnce(&Answers) -> Table,
 ) -> Result<ExitCode, Failure> {
-    let answers = runtime::block_on(async {
+    let table = runtime::block_on(async {
         let client = Client::new(&args.server)?;
         let answers = Answers::ask(&client, questions).await?;
-        Ok(match &args.node {
-            Some(node) => answers.only(node),
-            None => answers,
-        })
+        let Some(node) = &args.node else { return Ok(table(&answers)) };
+        let table = table(&answers.only(node));
+        if table.is_empty() {
+            must_be_known(&client, node).await?;
+        }
+        Ok(table)
     })?;
-    output::result(&table(&answers).render(args.format, &look()))?;
+    output::result(&table.render(args.format, &look()))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Fails for a node that was not heard of in the last week: an empty view of a mistyped name must
+/// not look like a node without disks, alerts or arrays.
+pub(crate) async fn must_be_known(client: &Client, node: &str) -> Result<(), Failure> {
+    // JSON's strings are strings of PromQL too.
+    let name = serde_json::Value::from(node);
+    let query = format!(
+        "count(last_over_time({{__name__=~\"up|node_time_seconds\", instance={name}}}[7d]))"
+    );
+    let mut answers = Answers::default();
+    answers.add("known", client.instant(&query, None).await?.answer(client.base())?);
+    match answers.all("known") {
+        [] => Err(Failure::new(format!("no node {node:?} has been heard of in the last week"))
+            .cure("`labstat nodes` lists those that were")),
+        _ => Ok(()),
+    }
 }
 
 /// How tables look on this standard output.
@@ -169,11 +188,13 @@ pub(crate) mod tests {
     }
 
     /// Every metric that agents and aggregators of ours are known to give: those of the golden
-    /// expositions of captured machines, the clock, and those the aggregator makes itself.
+    /// expositions of captured machines, the clock, and those that agent and aggregator make.
     fn catalogue() -> std::collections::BTreeSet<String> {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut names: std::collections::BTreeSet<String> =
-            ["up", "ALERTS", "node_time_seconds"].map(str::to_owned).into();
+            ["up", "ALERTS", "node_time_seconds", "node_scrape_collector_success"]
+                .map(str::to_owned)
+                .into();
         let mut folders = vec![root.join("agent/collect/fixtures")];
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(folder).unwrap() {

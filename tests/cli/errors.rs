@@ -168,6 +168,56 @@ fn a_bad_rule_file_is_named_with_its_line() {
 }
 
 #[test]
+fn a_folder_without_rules_is_not_a_good_one() {
+    let dir = tempfile::tempdir().unwrap();
+    write(&dir.path().join("rules.txt"), "groups: []");
+    let output = run(&["rules", "check", dir.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(stdout(&output).ends_with(": no rules; rule files are named *.yml\n"), "{output:?}");
+}
+
+#[test]
+fn an_interval_that_no_agent_takes_is_wrong_usage() {
+    for name in ["up", "agent"] {
+        let output = run(&[name, "--interval", "5ms"]);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(stderr(&output).contains("invalid value '5ms' for '--interval"), "{output:?}");
+    }
+}
+
+#[test]
+fn a_variable_that_says_nonsense_is_named() {
+    for (name, variable, value) in
+        [("agent", "LABSTAT_SPOOL_SIZE", "much"), ("aggregator", "LABSTAT_LIMITS_QUERIES", "-1")]
+    {
+        let output = command(&[name]).env(variable, value).output().expect("the binary runs");
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains(&format!("the variable {variable} cannot be used: ")), "{text}");
+    }
+}
+
+#[test]
+fn variables_win_over_the_file_and_arguments_over_both() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = write(&dir.path().join("agent.toml"), "only = [\"uname\"]\n");
+    let once = ["agent", "--once", "--config", &file];
+    let told = |arguments: &[&str], variable: &str| {
+        let output = command(arguments).env("LABSTAT_ONLY", variable).output().expect("it runs");
+        (output.status.code(), stdout(&output))
+    };
+    let (code, text) = told(&once, "loadavg");
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("node_load1 ") && !text.contains("node_uname_info"), "{text}");
+    let (code, text) = told(&[&once[..], &["--only", "meminfo"]].concat(), "loadavg");
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.contains("node_memory_MemTotal_bytes ") && !text.contains("node_load1 "),
+        "{text}"
+    );
+}
+
+#[test]
 fn receivers_that_are_not_there_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let empty = write(&dir.path().join("none.toml"), "");
@@ -190,6 +240,10 @@ fn dashboards_are_written_where_grafana_looks() {
     }
     let source = dir.path().join("provisioning/datasources/labstat.yml");
     assert!(std::fs::read_to_string(source).unwrap().contains("http://nas:5227"));
+    let token = ["--token-file", "/etc/labstat/token"];
+    assert!(run(&[&["dashboards", "export", path][..], &token].concat()).status.success());
+    let source = dir.path().join("provisioning/datasources/labstat.yml");
+    assert!(std::fs::read_to_string(source).unwrap().contains("$__file{/etc/labstat/token}"));
     let file = write(&dir.path().join("file"), "");
     fails(&["dashboards", "export", &file], &["failed to export", "file"]);
 }

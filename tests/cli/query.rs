@@ -181,3 +181,37 @@ fn a_graph_of_one_moment_is_wrong_usage_in_words() {
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(text.contains("a graph needs a range") && text.contains("--range"), "{text}");
 }
+
+#[test]
+fn a_node_that_nobody_knows_is_not_a_node_without_trouble() {
+    let empty = r#"{"status":"success","data":{"resultType":"vector","result":[],"alerts":[]}}"#;
+    let server = Canned::start("200 OK", empty);
+    for name in ["status", "nodes", "disks", "raid", "temps", "net", "alerts"] {
+        let output = server.run(&[name, "--node", "ap\"ex"]);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{name}: {output:?}");
+        assert!(text.contains("no node \"ap\\\"ex\"") && text.contains("labstat nodes"), "{text}");
+        assert!(output.stdout.is_empty(), "{output:?}");
+    }
+    assert!(server.asked().contains("instance%3D%22ap%5C%22ex%22"), "{}", server.asked());
+    let check = server.run(&["status", "--check", "--node", "typo"]);
+    assert_eq!(check.status.code(), Some(3), "{check:?}");
+    let text = String::from_utf8_lossy(&check.stdout);
+    assert!(text.starts_with("LABSTAT UNKNOWN - no node \"typo\""), "{text}");
+    // This server knows the node, and has nothing to tell of it.
+    let known =
+        r#"{"status":"success","data":{"resultType":"scalar","result":[1,"1"],"alerts":[]}}"#;
+    let known = Canned::start("200 OK", known);
+    assert!(stdout(&known.run(&["alerts", "--node", "apex"])).contains("No alerts"));
+}
+
+#[test]
+fn a_token_that_is_not_wanted_is_told_from_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    std::fs::write(&file, "old\n").unwrap();
+    let server = Canned::start("401 Unauthorized", "");
+    let output = server.run(&["query", "up", "--token-file", file.to_str().unwrap()]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("is not the one it wants"), "{text}");
+}
