@@ -25,6 +25,14 @@ impl Asked {
         let (start_ms, end_ms) = params.time_range()?;
         Ok(Self { selectors: params.selectors()?, start_ms, end_ms, limit: params.limit()? })
     }
+
+    /// As read, but a time that ends before it begins is turned around: Prometheus looks for names
+    /// and values in whole blocks, and finds those between the two.
+    fn in_order(params: &Params) -> Result<Self, ApiError> {
+        let asked = Self::read(params)?;
+        let (start_ms, end_ms) = (asked.start_ms, asked.end_ms);
+        Ok(Self { start_ms: start_ms.min(end_ms), end_ms: start_ms.max(end_ms), ..asked })
+    }
 }
 
 /// The label sets of series.
@@ -34,6 +42,10 @@ pub(crate) async fn series(State(app): State<Arc<App>>, params: Params) -> Resul
         return Err(ApiError::bad_data("no match[] parameter provided"));
     }
     list(app, asked, json::push_labels, |storage, asked| {
+        // As in Prometheus, there are no series in a time that ends before it begins.
+        if asked.end_ms < asked.start_ms {
+            return Ok(Vec::new());
+        }
         storage.series(&asked.selectors, asked.start_ms, asked.end_ms)
     })
     .await
@@ -46,7 +58,7 @@ pub(crate) async fn label_names(
 ) -> Result<Json, ApiError> {
     list(
         app,
-        Asked::read(&params)?,
+        Asked::in_order(&params)?,
         |out, name: &String| json::push_text(out, name),
         |storage, asked| storage.label_names(&asked.selectors, asked.start_ms, asked.end_ms),
     )
@@ -61,7 +73,7 @@ pub(crate) async fn label_values(
 ) -> Result<Json, ApiError> {
     list(
         app,
-        Asked::read(&params)?,
+        Asked::in_order(&params)?,
         |out, value: &String| json::push_text(out, value),
         move |storage, asked| {
             storage.label_values(&name, &asked.selectors, asked.start_ms, asked.end_ms)
@@ -79,9 +91,7 @@ async fn list<T: Send + 'static>(
 ) -> Result<Json, ApiError> {
     let permit = query::permit(&app, duration_of(app.config.limits.query_timeout_ms)).await?;
     let text = query::blocking(permit, move || {
-        // Prometheus finds nothing in a time that ends before it begins, and so do we.
-        let backwards = asked.end_ms < asked.start_ms;
-        let mut items = if backwards { Vec::new() } else { read(&*app.storage, &asked)? };
+        let mut items = read(&*app.storage, &asked)?;
         let cut = asked.limit > 0 && json::truncate(&mut items, asked.limit);
         let warnings = if cut { vec![json::TRUNCATED.to_owned()] } else { Vec::new() };
         Ok::<_, StorageError>(json::envelope(

@@ -129,10 +129,9 @@ fn look_ups_are_sorted_lists() {
     assert_eq!(data("/api/v1/label/nothing/values"), json!([]));
     assert_eq!(data("/api/v1/labels?match[]=nothing"), json!([]));
     assert_eq!(data("/api/v1/label/job/values?start=5000&end=6000"), json!([]));
-    for path in ["series?match[]=load", "labels?match[]=load", "label/job/values?limit=1"] {
-        let backwards = format!("/api/v1/{path}&start=2000&end=1");
-        assert_eq!(server.get(&backwards).json(), json!({"status": "success", "data": []}));
-    }
+    // A time that ends before it begins is no error, and empty of series only.
+    assert_eq!(data("/api/v1/series?match[]=load&start=2000&end=1"), json!([]));
+    assert_eq!(data("/api/v1/label/job/values?start=2000&end=1"), json!(["node"]));
     assert_eq!(
         data("/api/v1/series?match[]=load{instance=%22apex%22}&match[]=nothing"),
         json!([{"__name__": "load", "instance": "apex", "job": "node"}])
