@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use crate::alerting::Alerting;
 use crate::config::{Config, duration_of};
 use crate::http::auth::Token;
+use crate::http::write;
 use crate::presence::Presence;
 use crate::storage::{SharedStorage, WriteFailed, chain};
 use crate::telemetry::{self, Telemetry};
@@ -35,7 +36,10 @@ pub(crate) struct App {
     pub(crate) alerting: Alerting,
     /// One permit for each query that may run.
     pub(crate) queries: Arc<Semaphore>,
-    /// One permit for each KiB that writes may hold in memory.
+    /// One permit for each KiB that bodies of writes may hold while they arrive. Apart from the
+    /// memory for their content, so that senders that stall do not keep it from others.
+    pub(crate) body_memory: Arc<Semaphore>,
+    /// One permit for each KiB that the content of writes may hold.
     pub(crate) write_memory: Arc<Semaphore>,
     /// What the store set aside when it was opened.
     pub(crate) notices: Vec<String>,
@@ -75,11 +79,14 @@ impl App {
             tracing::warn!(error = chain(&error), "who is expected must be learned anew");
             None
         });
-        let write_permits =
-            (config.limits.write_bytes_max / PERMIT_BYTES).min(Semaphore::MAX_PERMITS);
+        let permits = |bytes: usize| {
+            Arc::new(Semaphore::new((bytes / PERMIT_BYTES).min(Semaphore::MAX_PERMITS)))
+        };
+        let (body_bytes, write_bytes) = write::shares(config.limits.write_bytes_max);
         Self {
             queries: Arc::new(Semaphore::new(config.limits.queries_max)),
-            write_memory: Arc::new(Semaphore::new(write_permits)),
+            body_memory: permits(body_bytes),
+            write_memory: permits(write_bytes),
             presence: Mutex::new(Presence::restore(known.as_deref(), now_ms)),
             token: RwLock::new(token),
             start_ms: now_ms,

@@ -1,10 +1,10 @@
 //! JSON as the Prometheus API has it, written straight into a buffer.
 //!
 //! Results may hold a million samples; a tree of JSON values would take many times their memory.
-//! So results are written here, and only small answers go through serde.
+//! So results are written here, piece by piece, and only small answers go through serde.
 
 use labstat_model::{Labels, Sample, Series, number};
-use labstat_promql::{Answer, Value};
+use labstat_promql::{Answer, Value, VectorSample};
 
 /// Appends `text` as a JSON string.
 pub(crate) fn push_text(out: &mut String, text: &str) {
@@ -88,43 +88,92 @@ fn push_series(out: &mut String, series: &Series) {
     out.push('}');
 }
 
-/// Appends the `data` of a query: the type of the result and the result.
-fn push_value(out: &mut String, value: &Value) {
+fn push_element(out: &mut String, element: &VectorSample) {
+    out.push_str("{\"metric\":");
+    push_labels(out, &element.labels);
+    out.push_str(",\"value\":");
+    push_sample(out, element.sample);
+    out.push('}');
+}
+
+/// Begins the `data` of a query with the type of its result, and writes results that are no list.
+fn push_start(out: &mut String, value: &Value) {
+    out.push_str("{\"resultType\":\"");
     match value {
         Value::Scalar(sample) => {
-            out.push_str("{\"resultType\":\"scalar\",\"result\":");
+            out.push_str("scalar\",\"result\":");
             push_sample(out, *sample);
         }
         Value::String { time_ms, text } => {
-            out.push_str("{\"resultType\":\"string\",\"result\":[");
+            out.push_str("string\",\"result\":[");
             push_time(out, *time_ms);
             out.push(',');
             push_text(out, text);
             out.push(']');
         }
-        Value::Vector(samples) => {
-            out.push_str("{\"resultType\":\"vector\",\"result\":");
-            push_list(out, samples, |out, item| {
-                out.push_str("{\"metric\":");
-                push_labels(out, &item.labels);
-                out.push_str(",\"value\":");
-                push_sample(out, item.sample);
-                out.push('}');
-            });
-        }
-        Value::Matrix(series) => {
-            out.push_str("{\"resultType\":\"matrix\",\"result\":");
-            push_list(out, series, push_series);
-        }
+        Value::Vector(_) => out.push_str("vector\",\"result\":["),
+        Value::Matrix(_) => out.push_str("matrix\",\"result\":["),
     }
-    out.push('}');
+}
+
+/// What is left to write of a list.
+#[derive(Debug)]
+enum Items {
+    Vector(std::vec::IntoIter<VectorSample>),
+    Matrix(std::vec::IntoIter<Series>),
+}
+
+impl Items {
+    /// Appends the next item and gives its memory free; false when there is none.
+    fn push_next(&mut self, out: &mut String) -> bool {
+        match self {
+            Self::Vector(samples) => samples.next().map(|item| push_element(out, &item)),
+            Self::Matrix(series) => series.next().map(|item| push_series(out, &item)),
+        }
+        .is_some()
+    }
+}
+
+/// The whole answer to a query, in pieces of [`PIECE_LEN`] or a little more: as text it takes
+/// twice the memory of its samples, which are given free as they are written.
+#[derive(Debug)]
+pub(crate) struct AnswerText {
+    start: String,
+    items: Option<Items>,
+    /// Whether an item was written, so that the next needs a comma.
+    any: bool,
+    end: Option<String>,
+}
+
+/// Bytes of a piece of an answer.
+const PIECE_LEN: usize = 128 * 1024;
+
+impl Iterator for AnswerText {
+    type Item = String;
+
+    fn next(&mut self) -> Option<String> {
+        self.end.as_ref()?;
+        let mut piece = std::mem::take(&mut self.start);
+        while piece.len() < PIECE_LEN {
+            let comma_at = piece.len();
+            let more = self.items.as_mut().is_some_and(|items| items.push_next(&mut piece));
+            if !more {
+                piece.push_str(&self.end.take().unwrap_or_default());
+                break;
+            }
+            if std::mem::replace(&mut self.any, true) {
+                piece.insert(comma_at, ',');
+            }
+        }
+        Some(piece)
+    }
 }
 
 /// The whole answer to a query. At most `limit` series of it, when that is not 0.
-pub(crate) fn answer(mut answer: Answer, limit: usize) -> String {
-    let mut warnings = std::mem::take(&mut answer.warnings);
+pub(crate) fn answer(answer: Answer, limit: usize) -> AnswerText {
+    let Answer { mut value, mut warnings, infos } = answer;
     let cut = limit > 0
-        && match &mut answer.value {
+        && match &mut value {
             Value::Vector(samples) => truncate(samples, limit),
             Value::Matrix(series) => truncate(series, limit),
             Value::Scalar(_) | Value::String { .. } => false,
@@ -132,7 +181,16 @@ pub(crate) fn answer(mut answer: Answer, limit: usize) -> String {
     if cut {
         warnings.push(TRUNCATED.to_owned());
     }
-    envelope(|out| push_value(out, &answer.value), &warnings, &answer.infos)
+    let mut start = START.to_owned();
+    push_start(&mut start, &value);
+    let items = match value {
+        Value::Vector(samples) => Some(Items::Vector(samples.into_iter())),
+        Value::Matrix(series) => Some(Items::Matrix(series.into_iter())),
+        Value::Scalar(_) | Value::String { .. } => None,
+    };
+    let mut end = if items.is_some() { "]}".to_owned() } else { "}".to_owned() };
+    push_notes(&mut end, &warnings, &infos);
+    AnswerText { start, items, any: false, end: Some(end) }
 }
 
 /// What Prometheus says when an answer was cut to the limit that was asked for.
@@ -145,32 +203,43 @@ pub(crate) fn truncate<T>(items: &mut Vec<T>, limit: usize) -> bool {
     cut
 }
 
+/// How a successful answer begins.
+const START: &str = "{\"status\":\"success\",\"data\":";
+
 /// A successful answer around the data that `push` writes.
 pub(crate) fn envelope(
     push: impl FnOnce(&mut String),
     warnings: &[String],
     infos: &[String],
 ) -> String {
-    let mut out = String::from("{\"status\":\"success\",\"data\":");
+    let mut out = START.to_owned();
     push(&mut out);
+    push_notes(&mut out, warnings, infos);
+    out
+}
+
+/// Ends a successful answer after its data.
+fn push_notes(out: &mut String, warnings: &[String], infos: &[String]) {
     for (name, notes) in [("warnings", warnings), ("infos", infos)] {
         if !notes.is_empty() {
             out.push_str(",\"");
             out.push_str(name);
             out.push_str("\":");
-            push_list(&mut out, notes, |out, note| push_text(out, note));
+            push_list(out, notes, |out, note| push_text(out, note));
         }
     }
     out.push('}');
-    out
 }
 
 #[cfg(test)]
 mod tests {
-    use labstat_promql::VectorSample;
     use proptest::prelude::*;
 
     use super::*;
+
+    fn answer(of: Answer, limit: usize) -> String {
+        super::answer(of, limit).collect()
+    }
 
     fn value_answer(value: Value) -> Answer {
         Answer { value, warnings: Vec::new(), infos: Vec::new() }
@@ -208,6 +277,19 @@ mod tests {
         let sample = Sample { time_ms: 0, value: 2.0 };
         let vector = Value::Vector(vec![VectorSample { labels: Labels::default(), sample }]);
         assert!(answer(value_answer(vector), 1).contains(r#"[{"metric":{},"value":[0,"2"]}]"#));
+    }
+
+    #[test]
+    fn long_answers_come_in_pieces_and_are_one_text() {
+        let mut series = Series::new(Labels::new([("__name__", "up")]));
+        (0..1_000).for_each(|time_ms| series.push(time_ms * 1_000, 0.5));
+        let matrix = value_answer(Value::Matrix(vec![series; 50]));
+        let pieces: Vec<String> = super::answer(matrix, 0).collect();
+        assert!(pieces.len() > 3 && pieces.iter().all(|piece| piece.len() < 2 * PIECE_LEN));
+        let json: serde_json::Value = serde_json::from_str(&pieces.concat()).unwrap();
+        let result = json["data"]["result"].as_array().unwrap();
+        assert_eq!(result.len(), 50);
+        assert!(result.iter().all(|series| series["values"].as_array().unwrap().len() == 1_000));
     }
 
     proptest! {

@@ -1,18 +1,26 @@
 //! `/api/v1/query`, `/api/v1/query_range` and `/api/v1/query_exemplars`.
 //!
 //! Queries run on blocking threads, a bounded number at a time, and stop when their time is up or
-//! when whoever asked has hung up.
+//! when whoever asked has hung up. A long answer is written as it is sent.
 
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use axum::body::{Body, Bytes};
 use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use hyper::body::Frame;
 use labstat_promql::{Answer, Engine, QueryError, QueryOptions, Source};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::error::{ApiError, Json};
-use super::json;
+use super::json::{self, AnswerText};
 use super::params::{Params, duration_ms, time_ms};
 use crate::app::App;
 use crate::config::duration_of;
@@ -29,7 +37,10 @@ const BAD_STEP: &str =
     "zero or negative query resolution step widths are not accepted. Try a positive integer";
 
 /// A value at one time.
-pub(crate) async fn instant(State(app): State<Arc<App>>, params: Params) -> Result<Json, ApiError> {
+pub(crate) async fn instant(
+    State(app): State<Arc<App>>,
+    params: Params,
+) -> Result<Response, ApiError> {
     let at_ms = params.optional("time", time_ms)?.unwrap_or_else(|| app.clock.now_ms());
     let query = params.get("query").unwrap_or("").to_owned();
     run(app, &params, "instant", move |engine, source, options| {
@@ -39,7 +50,10 @@ pub(crate) async fn instant(State(app): State<Arc<App>>, params: Params) -> Resu
 }
 
 /// Values over a range of time.
-pub(crate) async fn range(State(app): State<Arc<App>>, params: Params) -> Result<Json, ApiError> {
+pub(crate) async fn range(
+    State(app): State<Arc<App>>,
+    params: Params,
+) -> Result<Response, ApiError> {
     let start_ms = params.required("start", time_ms)?;
     let end_ms = params.required("end", time_ms)?;
     if end_ms < start_ms {
@@ -71,7 +85,7 @@ async fn run(
     evaluate: impl FnOnce(&Engine, &dyn Source, &QueryOptions) -> Result<Answer, QueryError>
     + Send
     + 'static,
-) -> Result<Json, ApiError> {
+) -> Result<Response, ApiError> {
     let limit = params.limit()?;
     let lookback_ms = params.optional("lookback_delta", duration_ms)?.filter(|ms| *ms > 0);
     let asked = params.optional("timeout", duration_ms)?.map(duration_of);
@@ -88,11 +102,33 @@ async fn run(
     let seconds = app.telemetry.query_seconds.with_label_values(&[kind]);
     let answer = blocking(permit, move || {
         let answer = evaluate(&app.engine, &app.storage, &options)?;
-        Ok(json::answer(answer, limit))
+        let mut text = json::answer(answer, limit);
+        Ok((text.next().unwrap_or_default(), text))
     })
     .await?;
     seconds.observe(started.elapsed().as_secs_f64());
-    answer.map(Json).map_err(named)
+    let (first, mut rest) = answer.map_err(named)?;
+    let Some(second) = rest.next() else { return Ok(Json(first).into_response()) };
+    let body = Body::new(Pieces([first, second].into(), rest));
+    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+/// An answer that is written piece by piece, each when the one before it has been sent: the first
+/// ones as text, and those to come.
+struct Pieces(VecDeque<String>, AnswerText);
+
+impl hyper::body::Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let this = &mut *self;
+        let piece = this.0.pop_front().or_else(|| this.1.next());
+        Poll::Ready(piece.map(|piece| Ok(Frame::data(Bytes::from(piece)))))
+    }
 }
 
 /// An error that lies in the query says so in Prometheus' words.

@@ -3,7 +3,7 @@
 //! The answer tells a sender what to do: 204 when all is on disk, 400 when some or all of it will
 //! never be taken (what was good is kept), 413 when it must be split, 5xx when it should be sent
 //! again later. Memory is bounded over all requests together: a request waits until there is room
-//! for its body and what that may decompress to.
+//! for its body, and when that has come, for what it may decompress to.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,8 +26,15 @@ use crate::storage::{WriteFailed, chain};
 /// The memory that the largest request may take, compressed and decoded, in bytes.
 pub(crate) const REQUEST_BYTES_MAX: usize = WRITE_BODY_LEN_MAX + WRITE_DECODED_LEN_MAX;
 
-/// What a byte of a body may become: itself, and the most that snappy can make of it.
-const GROWTH_MAX: usize = 1 + 22;
+/// The most bytes that snappy can make of one.
+const GROWTH_MAX: usize = 22;
+
+/// How the memory for writes is shared between bodies and their content: as in the largest request.
+pub(crate) fn shares(bytes: usize) -> (usize, usize) {
+    let bodies = (bytes / REQUEST_BYTES_MAX).saturating_mul(WRITE_BODY_LEN_MAX);
+    let bodies = bodies.max(WRITE_BODY_LEN_MAX);
+    (bodies, bytes.saturating_sub(bodies).max(WRITE_DECODED_LEN_MAX))
+}
 
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -89,7 +96,7 @@ async fn take(app: Arc<App>, request: Request<Body>) -> Result<(), Refusal> {
             return Err(refusal);
         }
     };
-    let room = match room(&app.write_memory, len).await {
+    let body_room = match room(&app.body_memory, len).await {
         Ok(room) => room,
         Err(refusal) => {
             listen::drain(request.into_body()).await;
@@ -97,6 +104,8 @@ async fn take(app: Arc<App>, request: Request<Body>) -> Result<(), Refusal> {
         }
     };
     let body = read_body(request.into_body()).await?;
+    let content_len = body.len().saturating_mul(GROWTH_MAX).min(WRITE_DECODED_LEN_MAX);
+    let room = (body_room, room(&app.write_memory, content_len).await?);
     // The room and the work stay together, so that a sender that hangs up early frees nothing
     // that is still in use.
     let done = tokio::task::spawn_blocking(move || {
@@ -146,8 +155,7 @@ fn content_len(headers: &HeaderMap) -> Result<usize, Refusal> {
 }
 
 async fn room(memory: &Arc<Semaphore>, len: usize) -> Result<OwnedSemaphorePermit, Refusal> {
-    let bytes = len.saturating_mul(GROWTH_MAX).clamp(PERMIT_BYTES, REQUEST_BYTES_MAX);
-    let permits = u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
+    let permits = u32::try_from(len.div_ceil(PERMIT_BYTES).max(1)).unwrap_or(u32::MAX);
     let wait = Arc::clone(memory).acquire_many_owned(permits);
     let got = tokio::time::timeout(ROOM_TIMEOUT, wait).await.ok().and_then(Result::ok);
     got.ok_or_else(|| {

@@ -199,3 +199,27 @@ fn one_series_with_bad_labels_does_not_cost_its_neighbours() {
     assert!(answer.text().contains("metric name"), "{}", answer.text());
     assert_eq!(server.query("good", "1")[0]["value"][1], json!("1"));
 }
+
+#[test]
+fn senders_that_stall_do_not_keep_others_out() {
+    use std::io::Write;
+
+    let server = Server::start();
+    let address = server.running().addr();
+    let stalled: Vec<std::net::TcpStream> = (0..8)
+        .map(|_| {
+            let mut stream = std::net::TcpStream::connect(address).unwrap();
+            let head =
+                "POST /api/v1/write HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n";
+            stream.write_all(head.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    // Each has been seen when one that was sent after them is answered.
+    let started = std::time::Instant::now();
+    server.write(&[series(&[("__name__", "x")], &[(1_000, 1.0)])]);
+    let body = remote_write_bomb(30 * 1024 * 1024);
+    assert_eq!(server.write_body(&body).status, 400, "there was room to look at it");
+    assert!(started.elapsed() < std::time::Duration::from_secs(9), "nobody waited for the stalled");
+    drop(stalled);
+}
