@@ -1,8 +1,9 @@
 //! Ceph daemons of this node, by their admin sockets.
 //!
-//! - Asks: every `*.asok` in the run folder for `perf dump`, and once for `perf schema`.
+//! - Asks: every `*.asok` in the run folder for `perf dump`, and now and then for `perf schema`.
 //! - Needs: the rights of the `ceph` user. Absent when there is no socket.
-//! - Emits: `ceph_*` as Ceph's own exporter names them, with `ceph_daemon`; [`UP`] per socket.
+//! - Emits: `ceph_*` as Ceph's own exporter names and chooses them, with `ceph_daemon`; [`UP`] per
+//!   socket.
 //! - A daemon that does not answer is down, and no failure of the others.
 //! - Not here: the state of the cluster, which no single node knows.
 
@@ -27,11 +28,22 @@ const DAEMONS_MAX: usize = 256;
 /// Daemons whose counters are wanted; clients have sockets too, and come and go.
 const DAEMONS: [&str; 4] = ["osd.", "mon.", "mgr.", "mds."];
 
+/// How long it is believed what a daemon's counters are: it may have been restarted unseen, as
+/// another version.
+const SCHEMA_KEPT_MS: i64 = 600_000;
+
+/// What the counters of a daemon are, and when it said so.
+#[derive(Debug)]
+struct Learned {
+    schema: Schema,
+    at_ms: i64,
+}
+
 /// Daemons of this node.
 #[derive(Debug)]
 pub struct Ceph {
     options: options::Ceph,
-    schemas: HashMap<String, Schema>,
+    schemas: HashMap<String, Learned>,
 }
 
 impl Ceph {
@@ -65,7 +77,7 @@ impl Collector for Ceph {
             let up = match &counters {
                 Ok(counters) => {
                     self.learn(host, daemon, socket);
-                    let schema = self.schemas.get(daemon);
+                    let schema = self.schemas.get(daemon).map(|learned| &learned.schema);
                     for counter in counters {
                         push_counter(daemon, counter, schema, out);
                     }
@@ -85,14 +97,18 @@ impl Collector for Ceph {
 }
 
 impl Ceph {
-    /// Asks once what the counters are. A daemon that does not say has counters of unknown kind.
+    /// Asks what the counters are, unless that is known. A daemon that does not say has all its
+    /// counters, of unknown kind.
     fn learn(&mut self, host: &dyn Host, daemon: &str, socket: &str) {
-        if self.schemas.contains_key(daemon) {
+        let now_ms = host.now_ms();
+        let known = self.schemas.get(daemon).map(|learned| learned.at_ms);
+        if known.is_some_and(|at_ms| (at_ms..at_ms + SCHEMA_KEPT_MS).contains(&now_ms)) {
             return;
         }
         let deadline = self.options.deadline;
-        if let Ok(schema) = ask(host, socket, "perf schema", deadline, ceph::perf_schema) {
-            self.schemas.insert(daemon.to_owned(), schema);
+        if let Ok(mut schema) = ask(host, socket, "perf schema", deadline, ceph::perf_schema) {
+            schema.keep_useful();
+            self.schemas.insert(daemon.to_owned(), Learned { schema, at_ms: now_ms });
         }
     }
 }
@@ -165,8 +181,12 @@ fn socket_dir(conf: &str) -> Option<String> {
 }
 
 fn push_counter(daemon: &str, counter: &Counter, schema: Option<&Schema>, out: &mut Batch) {
+    let about = schema.map(|schema| schema.get(&counter.section, &counter.name));
+    if matches!(about, Some(None)) {
+        return;
+    }
+    let about = about.flatten();
     let name = ceph::metric_name(&counter.section, &counter.name);
-    let about = schema.and_then(|schema| schema.get(&counter.section, &counter.name));
     let help = about.map(|about| about.description.clone()).unwrap_or_default();
     let labels = [("ceph_daemon", daemon)];
     match counter.value {

@@ -212,3 +212,33 @@ fn daemons_in_containers_have_their_sockets_below_the_cluster() {
     assert_eq!(batch.len(), 2, "osd.1 of the first cluster and osd.2, both down");
     assert_eq!(batch.value("labstat_ceph_daemon_up", &[("ceph_daemon", "osd.2")]), Some(0.0));
 }
+
+/// An answer as it goes over a socket.
+fn framed(json: &str) -> String {
+    let len = u32::try_from(json.len()).unwrap().to_be_bytes();
+    String::from_utf8(len.to_vec()).unwrap() + json
+}
+
+#[test]
+fn counters_that_ceph_itself_leaves_out_are_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let counters = r#"{"osd":{"op_r":7,"op_prepare":3},"throttle-0x7fe9b40073f0":{"val":1}}"#;
+    put(dir.path(), "var/run/ceph/ceph-osd.1.asok", "");
+    let sockets = "sockets/%2fvar%2frun%2fceph%2fceph-osd.1.asok";
+    put(dir.path(), &format!(r#"{sockets}/{{"prefix":"perf dump"}}"#), &framed(counters));
+    let schema =
+        r#"{"osd":{"op_r":{"type":10,"priority":10},"op_prepare":{"type":10,"priority":0}}}"#;
+    let asked = format!(r#"{sockets}/{{"prefix":"perf schema"}}"#);
+    put(dir.path(), &asked, &framed(schema));
+    let mut ceph = make("ceph");
+    let reads = |batch: &Batch| batch.value("ceph_osd_op_r", &[("ceph_daemon", "osd.1")]);
+    let batch = run(&mut *ceph, dir.path(), 0);
+    assert_eq!((reads(&batch), batch.len()), (Some(7.0), 2));
+    put(dir.path(), &asked, &framed(r#"{"osd":{"op_prepare":{"type":10,"priority":10}}}"#));
+    let batch = run(&mut *ceph, dir.path(), 599_999);
+    assert_eq!(reads(&batch), Some(7.0), "not asked again so soon");
+    let batch = run(&mut *ceph, dir.path(), 600_000);
+    assert_eq!((reads(&batch), batch.len()), (None, 2), "another version, seen after a while");
+    fs::remove_file(dir.path().join(asked)).unwrap();
+    assert_eq!(run(&mut *make("ceph"), dir.path(), 0).len(), 4, "all when it does not say");
+}

@@ -95,6 +95,9 @@ pub enum CounterKind {
     Gauge,
 }
 
+/// The lowest priority of counters that Ceph's own exporter shows.
+const PRIORITY_USEFUL: u64 = 5;
+
 /// What `perf schema` says of one counter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
@@ -117,6 +120,16 @@ pub struct Schema {
 }
 
 impl Schema {
+    /// Forgets the counters that Ceph's own exporter leaves out: those of a low priority, most of
+    /// them, some with an address in memory for a name.
+    pub fn keep_useful(&mut self) {
+        for counters in self.sections.values_mut() {
+            counters.retain(|_, about| about.priority >= PRIORITY_USEFUL);
+            counters.shrink_to_fit();
+        }
+        self.sections.retain(|_, counters| !counters.is_empty());
+    }
+
     /// What is said of one counter.
     pub fn get(&self, section: &str, name: &str) -> Option<&Description> {
         self.sections.get(section)?.get(name)

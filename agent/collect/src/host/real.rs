@@ -1,5 +1,6 @@
 //! The machine this runs on.
 
+use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,10 +47,12 @@ impl Host for RealHost {
 
     fn read_all(&self, paths: &[String], deadline: Duration) -> Vec<io::Result<Vec<u8>>> {
         self.reads.fetch_add(paths.len() as u64, Ordering::Relaxed);
-        self.patience.all(paths, deadline, |path| {
-            let mut bytes = Vec::new();
-            Tree::Machine.read_into(path, &mut bytes)?;
-            Ok(bytes)
+        // One buffer for all, so that each file costs no more memory than it has bytes.
+        let buffer = RefCell::new(Vec::new());
+        self.patience.all(paths, deadline, move |path| {
+            let mut buffer = buffer.borrow_mut();
+            Tree::Machine.read_into(path, &mut buffer)?;
+            Ok(buffer.to_vec())
         })
     }
 

@@ -15,6 +15,9 @@ use super::{FILE_LEN_MAX, FILE_TIME_MAX, NAMES_MAX};
 /// Bytes asked for in one read: a whole file of sysfs, and most of proc.
 const READ_LEN: usize = 4096;
 
+/// Where the kernel has files of one value, at most a page.
+const SYSFS: &str = "/sys/";
+
 /// Where files come from.
 #[derive(Debug)]
 pub(super) enum Tree {
@@ -72,7 +75,10 @@ impl Tree {
         let mut since = None;
         loop {
             into.reserve(READ_LEN);
-            if rustix::io::read(&file, rustix::buffer::spare_capacity(into))? == 0 {
+            let room = into.capacity() - into.len();
+            let read = rustix::io::read(&file, rustix::buffer::spare_capacity(into))?;
+            // Sysfs hands over a whole file in one read, unlike proc: there is no second one.
+            if read == 0 || (read < room && path.starts_with(SYSFS)) {
                 return Ok(());
             }
             if into.len() > FILE_LEN_MAX {
