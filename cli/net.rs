@@ -1,4 +1,4 @@
-//! `labstat net`: interfaces with their VLANs and bonds, speed, traffic and errors.
+//! `labstat net`: interfaces with their VLANs, bonds and bridges, speed, traffic and errors.
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -48,6 +48,7 @@ pub(crate) const QUESTIONS: &Questions = &[
     ("vlan", "labstat_network_vlan_info"),
     ("kind", "labstat_network_kind_info"),
     ("member", "labstat_network_bond_member_info"),
+    ("port", "labstat_network_bridge_port_info"),
     ("bond_members", "node_bonding_slaves"),
     ("bond_active", "node_bonding_active"),
 ];
@@ -99,9 +100,10 @@ fn row(answers: &Answers, (node, device): (&str, &str)) -> Vec<Cell> {
     let vlan = answers.with("vlan", &here).next();
     let member = answers.with("member", &here).next();
     let kind = answers.with("kind", &here).next().map(|found| found.label("kind"));
-    // A VLAN stands on its parent, a member in its bond.
+    // A VLAN stands on its parent, a member in its bond, a port in its bridge.
     let on = vlan.map(|found| found.label("parent"));
     let on = on.or_else(|| member.map(|found| found.label("master")));
+    let on = on.or_else(|| answers.with("port", &here).next().map(|found| found.label("bridge")));
     let lost = |name| Cell::number(number(name).map(f64::round)).limits(1.0, f64::INFINITY);
     vec![
         Cell::text(node),
@@ -167,6 +169,8 @@ mod tests {
             drops {instance="apex",device="eno1"} 0
             vlan {instance="apex",device="bond0.99",parent="bond0",vlan_id="99",protocol="802.1Q"} 1
             member {instance="apex",device="eno1",master="bond0"} 1
+            port {instance="apex",device="bond0",bridge="vmbr0",state="forwarding"} 1
+            port {instance="apex",device="bond0.99",bridge="vmbr1",state="forwarding"} 1
             kind {instance="apex",device="bond0",kind="bond"} 1
             bond_members {instance="apex",master="bond0"} 2
             bond_active {instance="apex",master="bond0"} 1
@@ -176,7 +180,7 @@ mod tests {
             plain(&table(&answers, false)),
             "\
 NODE  INTERFACE  KIND  STATE         VLAN  ON          SPEED        IN        OUT  ERRORS  DROPS
-apex  bond0      bond  1 of 2 links  -     -               -  1 Mbit/s  10 kbit/s       -      -
+apex  bond0      bond  1 of 2 links  -     vmbr0           -  1 Mbit/s  10 kbit/s       -      -
 apex  bond0.99   vlan  up            99    bond0           -         -          -       -      -
 apex  eno1       -     up            -     bond0  2.5 Gbit/s         -          -       3      0
 apex  eno2       -     down          -     -               -         -          -       -      -
