@@ -28,6 +28,10 @@ const DAEMONS_MAX: usize = 256;
 /// Daemons whose counters are wanted; clients have sockets too, and come and go.
 const DAEMONS: [&str; 4] = ["osd.", "mon.", "mgr.", "mds."];
 
+/// What stands in the name of a section that is called after an object in memory, such as
+/// `objecter-0x7fe9b4054480`: it has another name after each start.
+const ADDRESS: &str = "-0x";
+
 /// How long it is believed what a daemon's counters are: it may have been restarted unseen, as
 /// another version.
 const SCHEMA_KEPT_MS: i64 = 600_000;
@@ -182,7 +186,7 @@ fn socket_dir(conf: &str) -> Option<String> {
 
 fn push_counter(daemon: &str, counter: &Counter, schema: Option<&Schema>, out: &mut Batch) {
     let about = schema.map(|schema| schema.get(&counter.section, &counter.name));
-    if matches!(about, Some(None)) {
+    if matches!(about, Some(None)) || counter.section.contains(ADDRESS) {
         return;
     }
     let about = about.flatten();

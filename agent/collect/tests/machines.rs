@@ -99,6 +99,9 @@ fn this_machine_is_read_captured_and_replayed() {
         let count = |all: &[(&str, usize)]| all.iter().find(|(name, _)| *name == kept).map(|c| c.1);
         assert_eq!(count(&live), count(&replayed), "{kept}");
     }
+    let made = dir.path().join("made");
+    capture(&replay(dir.path()), &options, &made).unwrap();
+    assert_eq!(fs::metadata(&made).unwrap().permissions().mode() & 0o777, 0o700);
     let full = capture(&host, &options, dir.path()).unwrap_err().to_string();
     assert!(full.ends_with("is not empty"), "{full}");
 }

@@ -2,10 +2,12 @@
 //!
 //! Every collector runs once on a host that notes what is asked and answered; what collectors read
 //! is what the folder holds, no more and no less, so a replay gives the same samples. Nothing is
-//! left out of what is written: it has serial numbers, addresses and names in it.
+//! left out of what is written: it has serial numbers, addresses and names in it, and Ceph's
+//! configuration file where one was named. A folder that is made here is its owner's alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -69,7 +71,7 @@ pub fn capture(
     options: &Options,
     dir: &Path,
 ) -> Result<CaptureReport, CaptureError> {
-    std::fs::create_dir_all(dir).map_err(write_error(dir))?;
+    make_private(dir).map_err(write_error(dir))?;
     if std::fs::read_dir(dir).map_err(write_error(dir))?.next().is_some() {
         return Err(CaptureError::NotEmpty(dir.to_owned()));
     }
@@ -94,6 +96,11 @@ pub fn capture(
 
 fn write_error(path: &Path) -> impl FnOnce(io::Error) -> CaptureError {
     move |cause| CaptureError::Write { path: path.to_owned(), cause }
+}
+
+/// Makes the folder for its owner alone: an ordinary user could not read all that is put there.
+fn make_private(dir: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
 /// A host that notes what is asked of another.
