@@ -329,6 +329,27 @@ fn many_series_are_many_samples_however_short_they_are() {
 }
 
 #[test]
+fn long_labels_are_memory_too() {
+    let engine = Engine::new(Options { samples_max: 100_000, ..Options::default() });
+    let source = Memory(followers("a", 100));
+    let long = "x".repeat(50_000);
+    for query in [
+        format!(r#"label_replace(last_over_time(a[1h]), "l", "{long}", "", "")"#),
+        format!(r#"label_join(last_over_time(a[1h]), "l", "{long}", "id", "id")"#),
+    ] {
+        let error = engine.instant(&source, &query, 100_000, &QueryOptions::default());
+        assert!(matches!(error, Err(QueryError::TooManySamples { .. })), "{error:?}");
+    }
+}
+
+#[test]
+fn a_pattern_that_closes_the_group_around_it_is_refused() {
+    let query = r#"label_replace(vector(1), "l", "x", "l", "a)|(b")"#;
+    let error = instant(&Memory(Vec::new()), query, 0).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Execution, "{error}");
+}
+
+#[test]
 fn what_nobody_waits_for_is_stopped() {
     let cancel = Arc::new(AtomicBool::new(false));
     let options = QueryOptions { cancel: Some(Arc::clone(&cancel)), ..QueryOptions::default() };

@@ -434,10 +434,12 @@ impl<'a> Evaluator<'a> {
 
     /// The samples of a range at one time, as the answer of an instant query.
     pub(crate) fn matrix(&self, expr: &Expr, time_ms: i64) -> Result<Vec<Series>, QueryError> {
-        let mut matrix = Vec::new();
+        let (mut matrix, mut points) = (Vec::new(), 0);
         self.ranges(expr, Steps::one(time_ms), |series, _, _| {
             let series = series.into_series();
             if !series.is_empty() {
+                points += column::points(1, series.len());
+                self.check_samples(points)?;
                 matrix.push(series);
             }
             Ok(())

@@ -12,6 +12,9 @@ use crate::expr::{Call, Expr, Node};
 /// able to take the machine's memory.
 const REGEX_SIZE_MAX: usize = 4 * 1024 * 1024;
 
+/// Bytes of a sample, in which the bound on what a query holds is counted.
+const SAMPLE_LEN: usize = 16;
+
 /// The text of a literal argument.
 fn text(call: &Call, at: usize) -> &str {
     match call.args.get(at) {
@@ -46,8 +49,10 @@ pub(super) fn replace(
 
 /// The whole value must match, and `.` matches line ends too, as in matchers.
 fn compile(pattern: &str) -> Option<Regex> {
-    let anchored = format!("^(?s:{pattern})$");
-    RegexBuilder::new(&anchored).size_limit(REGEX_SIZE_MAX).build().ok()
+    let build = |text: &str| RegexBuilder::new(text).size_limit(REGEX_SIZE_MAX).build().ok();
+    // On its own first: `a)|(b` would close the group around it and slip its anchors.
+    build(pattern)?;
+    build(&format!("^(?s:{pattern})$"))
 }
 
 /// `label_join(v, destination, separator, source…)`.
@@ -79,8 +84,12 @@ fn relabel(
 ) -> Result<Columns, QueryError> {
     let Some(arg) = call.args.first() else { return Ok(Columns::Vector(Vec::new())) };
     let mut columns = evaluator.vector(arg, steps)?;
+    // A long text in every series is memory that no sample stands for.
+    let mut text_len: usize = 0;
     for column in &mut columns {
         if let Some(labels) = change(&column.labels) {
+            text_len += labels.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+            evaluator.check_samples(text_len / SAMPLE_LEN)?;
             column.labels = labels;
         }
     }
