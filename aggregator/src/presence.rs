@@ -200,9 +200,7 @@ impl Presence {
                 }
             } else if heard.live {
                 let ended = self.hear(instance, job, &heard, now_ms);
-                // After a zero that was made in this very millisecond, too.
-                let time_ms = (now_ms | 1).saturating_add(2);
-                ends.series.extend(ended.then(|| up(instance, job, time_ms, stale_marker())));
+                ends.series.extend(ended.then(|| end_of_zeros(instance, job, now_ms)));
             }
         }
         ends
@@ -285,7 +283,7 @@ impl Presence {
     pub(crate) fn forget(&mut self, instance: &str, now_ms: i64) -> Option<WriteRequest> {
         let node = self.nodes.remove(instance)?;
         self.changed = true;
-        let ends = node.jobs.keys().map(|job| up(instance, job, now_ms | 1, stale_marker()));
+        let ends = node.jobs.keys().map(|job| end_of_zeros(instance, job, now_ms));
         Some(WriteRequest { series: ends.collect(), metadata: Vec::new() })
     }
 
@@ -404,6 +402,11 @@ fn identity(labels: &Labels) -> (&str, &str, &str) {
         }
     }
     (metric, instance, job)
+}
+
+/// Ends our zeros, one that was made in this very millisecond included.
+fn end_of_zeros(instance: &str, job: &str, now_ms: i64) -> TimeSeries {
+    up(instance, job, (now_ms | 1).saturating_add(2), stale_marker())
 }
 
 fn up(instance: &str, job: &str, time_ms: i64, value: f64) -> TimeSeries {
@@ -605,8 +608,10 @@ mod tests {
     fn forgetting_ends_the_zeros() {
         let mut presence = Presence::restore(None, 0);
         rounds(&mut presence, "up", 100_000);
+        let zeros = presence.tick(200_000);
         let ends = presence.forget("vertex", 200_000).unwrap();
         assert_eq!(ends.series.len(), 1);
+        assert!(ends.series[0].samples[0].time_ms > zeros.series[0].samples[0].time_ms);
         assert!(presence.forget("vertex", 200_000).is_none());
         assert!(presence.take_changed());
         assert!(!presence.take_changed());
