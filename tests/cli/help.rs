@@ -105,3 +105,37 @@ fn without_arguments_the_help_is_shown_and_it_is_wrong_usage() {
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(text.contains("Usage: labstat"), "{text}");
 }
+
+/// The commands in the code blocks of a page, or in a unit, without what the shell does with them.
+fn shown(text: &str) -> Vec<Vec<String>> {
+    let unit = text.lines().filter_map(|line| line.strip_prefix("ExecStart=/usr/local/bin/"));
+    let blocks = text.split("```").skip(1).step_by(2).flat_map(str::lines).map(str::trim);
+    let commands = unit.chain(blocks).filter_map(|line| {
+        let command = line.strip_prefix("labstat ")?;
+        let ends = [" && ", " #", " |"].iter().filter_map(|stop| command.find(stop));
+        command.get(..ends.min().unwrap_or(command.len()))
+    });
+    commands.map(|command| command.split_whitespace().map(str::to_owned).collect()).collect()
+}
+
+#[test]
+fn every_command_in_the_guides_and_units_is_one() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = [
+        "README.md",
+        "docs/operating.md",
+        "docs/systemd/labstat-agent.service",
+        "docs/systemd/labstat-aggregator.service",
+    ];
+    for file in files {
+        let text = std::fs::read_to_string(root.join(file)).unwrap();
+        let commands = shown(&text);
+        assert!(!commands.is_empty(), "{file} shows no command");
+        for words in commands {
+            let arguments: Vec<&str> = words.iter().map(String::as_str).collect();
+            let output = command(&arguments).arg("--help").output().expect("the binary runs");
+            let told = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{file}: labstat {words:?}: {told}");
+        }
+    }
+}
