@@ -44,18 +44,18 @@ fn another_disk_of_the_same_name_is_told_at_once_and_a_new_label_within_a_minute
         let info = batch.iter().find(|sample| sample.family.name == "node_disk_info").unwrap();
         assert_eq!(info.labels.get("serial").unwrap_or_default(), serial, "{now_ms}");
     };
-    put(root, "proc/diskstats", &stats(100));
+    put(root, "proc/diskstats", stats(100));
     serial_at(0, "");
-    put(root, "run/udev/data/b8:0", &udev("ONE"));
+    put(root, "run/udev/data/b8:0", udev("ONE"));
     serial_at(1, "ONE");
-    put(root, "run/udev/data/b8:0", &udev("TWO"));
-    put(root, "proc/diskstats", &stats(101));
+    put(root, "run/udev/data/b8:0", udev("TWO"));
+    put(root, "proc/diskstats", stats(101));
     serial_at(1_000, "ONE");
-    put(root, "proc/diskstats", &stats(5));
+    put(root, "proc/diskstats", stats(5));
     serial_at(2_000, "TWO");
-    put(root, "run/udev/data/b8:0", &udev("THREE"));
+    put(root, "run/udev/data/b8:0", udev("THREE"));
     serial_at(62_000, "THREE");
-    put(root, "run/udev/data/b8:0", &udev("FOUR"));
+    put(root, "run/udev/data/b8:0", udev("FOUR"));
     serial_at(1_000, "FOUR");
 }
 
@@ -225,15 +225,15 @@ fn counters_that_ceph_itself_leaves_out_are_left_out() {
     let counters = r#"{"osd":{"op_r":7,"op_prepare":3},"objecter-0x7fe9b40073f0":{"op_r":1}}"#;
     put(dir.path(), "var/run/ceph/ceph-osd.1.asok", "");
     let sockets = "sockets/%2fvar%2frun%2fceph%2fceph-osd.1.asok";
-    put(dir.path(), &format!(r#"{sockets}/{{"prefix":"perf dump"}}"#), &framed(counters));
+    put(dir.path(), &format!(r#"{sockets}/{{"prefix":"perf dump"}}"#), framed(counters));
     let schema = r#"{"osd":{"op_r":{"type":10,"priority":10},"op_prepare":{"type":10,"priority":0}},"objecter-0x7fe9b40073f0":{"op_r":{"type":10,"priority":5}}}"#;
     let asked = format!(r#"{sockets}/{{"prefix":"perf schema"}}"#);
-    put(dir.path(), &asked, &framed(schema));
+    put(dir.path(), &asked, framed(schema));
     let mut ceph = make("ceph");
     let reads = |batch: &Batch| batch.value("ceph_osd_op_r", &[("ceph_daemon", "osd.1")]);
     let batch = run(&mut *ceph, dir.path(), 0);
     assert_eq!((reads(&batch), batch.len()), (Some(7.0), 2));
-    put(dir.path(), &asked, &framed(r#"{"osd":{"op_prepare":{"type":10,"priority":10}}}"#));
+    put(dir.path(), &asked, framed(r#"{"osd":{"op_prepare":{"type":10,"priority":10}}}"#));
     let batch = run(&mut *ceph, dir.path(), 599_999);
     assert_eq!(reads(&batch), Some(7.0), "not asked again so soon");
     let batch = run(&mut *ceph, dir.path(), 600_000);
