@@ -125,7 +125,8 @@ fn state(answers: &Answers, (node, device): (&str, &str)) -> Cell {
     let here = [("instance", node), ("device", device)];
     let bond = [("instance", node), ("master", device)];
     let members = answers.value("bond_members", &bond);
-    match (answers.value("up", &here), members, answers.value("bond_active", &bond)) {
+    let active = answers.value("bond_active", &bond).map(|up| up - left_out(answers, &bond));
+    match (answers.value("up", &here), members, active) {
         (_, Some(members), Some(active)) if active < members => {
             Cell::text(format!("{active} of {members} links")).tone(Tone::Bad)
         }
@@ -136,6 +137,14 @@ fn state(answers: &Answers, (node, device): (&str, &str)) -> Cell {
         (Some(_), ..) => Cell::text("down"),
         (None, ..) => Cell::absent(),
     }
+}
+
+/// Members whose link is up and that LACP leaves out all the same: what they are plugged into does
+/// not speak it, or is another switch than that of the rest.
+fn left_out(answers: &Answers, bond: &[(&str, &str); 2]) -> f64 {
+    let idle = [("mii_status", "up"), ("active", "false"), ("mode", "802.3ad")];
+    let labels: Vec<(&str, &str)> = bond.iter().chain(&idle).copied().collect();
+    answers.with("member", &labels).map(|_| 1.0).sum()
 }
 
 #[expect(
@@ -187,5 +196,24 @@ apex  eno2       -     down          -     -               -         -          
 "
         );
         assert_eq!(table(&answers, true).len(), 6);
+    }
+
+    #[test]
+    fn a_leg_that_lacp_left_out_carries_nothing() {
+        let bond = |mode: &str| {
+            let answers = canned(&format!(
+                r#"
+                up {{instance="apex",device="bond0"}} 1
+                bond_members {{instance="apex",master="bond0"}} 2
+                bond_active {{instance="apex",master="bond0"}} 2
+                member {{instance="apex",device="a",master="bond0",active="true",mii_status="up",mode="{mode}"}} 1
+                member {{instance="apex",device="b",master="bond0",active="false",mii_status="up",mode="{mode}"}} 1
+                "#
+            ));
+            state(&answers, ("apex", "bond0"))
+        };
+        assert_eq!(bond("802.3ad"), Cell::text("1 of 2 links").tone(Tone::Bad));
+        let waiting = Cell::text("up, 2 links").tone(Tone::Good);
+        assert_eq!(bond("active-backup"), waiting, "one waits for its turn");
     }
 }

@@ -310,7 +310,7 @@ pub static VLAN_INFO: Family = Family::gauge(
 /// A member of a bond.
 pub static BOND_MEMBER: Family = Family::gauge(
     "labstat_network_bond_member_info",
-    "A member of a bond, the state of its link and whether it carries traffic; always 1.",
+    "A member of a bond, its link, whether it carries traffic, and the bond's mode; always 1.",
 );
 /// A port of a bridge.
 pub static BRIDGE_PORT: Family = Family::gauge(
@@ -408,6 +408,8 @@ fn push_bond(name: &str, bond: &bonding::Bond, out: &mut Batch) {
             ("device", slave.name.as_str()),
             ("master", name),
             ("mii_status", slave.mii_status.as_deref().unwrap_or_default()),
+            // Only the mode tells a member that waits for its turn from one that LACP left out.
+            ("mode", bond.mode.unwrap_or_default()),
         ];
         out.push(&BOND_MEMBER, &labels, 1.0);
         if let Some(count) = slave.link_failures {
