@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::answer::LabelMap;
 use crate::client::Client;
@@ -42,7 +43,7 @@ pub(crate) struct Alert {
 
 impl Alert {
     /// 0 for what is critical, more for what can wait.
-    fn gravity(&self) -> u8 {
+    pub(crate) fn gravity(&self) -> u8 {
         match self.labels.get("severity").map(String::as_str) {
             Some("critical") => 0,
             Some("warning") => 1,
@@ -77,11 +78,41 @@ impl Alerts {
 
 /// All alerts of a server that fire or are pending.
 pub(crate) async fn ask(client: &Client) -> Result<Vec<Alert>, Failure> {
-    let reply = client.get("/api/v1/alerts").await?;
-    let listing: Listing = serde_json::from_value(reply.data).map_err(|error| {
-        Failure::new(format!("{} gave an answer we cannot read", client.base())).because(&error)
-    })?;
+    let listing: Listing = listing(client, "/api/v1/alerts").await?;
     Ok(listing.alerts)
+}
+
+/// What the API tells of all rules, as far as it matters here.
+#[derive(Debug, Deserialize)]
+struct RuleListing {
+    #[serde(default)]
+    groups: Vec<RuleGroup>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RuleGroup {
+    rules: Vec<RuleHealth>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RuleHealth {
+    name: String,
+    #[serde(default)]
+    health: String,
+}
+
+/// The rules of a server that it cannot evaluate, and which therefore never fire.
+pub(crate) async fn ask_failing_rules(client: &Client) -> Result<Vec<String>, Failure> {
+    let listing: RuleListing = listing(client, "/api/v1/rules").await?;
+    let rules = listing.groups.into_iter().flat_map(|group| group.rules);
+    Ok(rules.filter(|rule| rule.health == "err").map(|rule| rule.name).collect())
+}
+
+async fn listing<T: DeserializeOwned>(client: &Client, path: &str) -> Result<T, Failure> {
+    let reply = client.get(path).await?;
+    serde_json::from_value(reply.data).map_err(|error| {
+        Failure::new(format!("{} gave an answer we cannot read", client.base())).because(&error)
+    })
 }
 
 fn table(alerts: &[Alert]) -> Table {

@@ -1,5 +1,6 @@
 //! `labstat status`: the lab at a glance, and as a check for monitoring systems.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use crate::alerts::{self, Alert};
@@ -99,6 +100,7 @@ async fn glance(args: &ViewArgs) -> Result<Vec<Line>, Failure> {
     let questions = questions();
     let answers = Answers::ask(&client, &questions).await?;
     let mut alerts = alerts::ask(&client).await?;
+    let failing_rules = alerts::ask_failing_rules(&client).await?;
     let answers = match &args.node {
         Some(node) => {
             alerts.retain(|alert| alert.labels.get("instance") == Some(node));
@@ -111,7 +113,7 @@ async fn glance(args: &ViewArgs) -> Result<Vec<Line>, Failure> {
     {
         view::must_be_known(&client, node).await?;
     }
-    Ok(lines(&answers, &alerts))
+    Ok(lines(&answers, &alerts, &failing_rules))
 }
 
 fn questions() -> Vec<(&'static str, &'static str)> {
@@ -121,7 +123,7 @@ fn questions() -> Vec<(&'static str, &'static str)> {
     borrowed.chain(OWN_QUESTIONS.iter().copied()).collect()
 }
 
-fn lines(answers: &Answers, alerts: &[Alert]) -> Vec<Line> {
+fn lines(answers: &Answers, alerts: &[Alert], failing_rules: &[String]) -> Vec<Line> {
     let areas = [
         Some(nodes_line(answers)),
         Some(alerts_line(alerts)),
@@ -132,6 +134,7 @@ fn lines(answers: &Answers, alerts: &[Alert]) -> Vec<Line> {
         hottest_disk_line(answers),
         fullest_line(answers),
         collectors_line(answers),
+        rules_line(failing_rules),
     ];
     areas.into_iter().flatten().collect()
 }
@@ -161,15 +164,14 @@ fn nodes_line(answers: &Answers) -> Line {
 
 fn alerts_line(alerts: &[Alert]) -> Line {
     let firing: Vec<&Alert> = alerts.iter().filter(|alert| alert.state == "firing").collect();
-    let critical = firing
-        .iter()
-        .filter(|alert| alert.labels.get("severity").is_some_and(|how| how == "critical"))
-        .count();
+    let critical = firing.iter().filter(|alert| alert.gravity() == 0).count();
     let pending = alerts.len() - firing.len();
-    let mut names: Vec<String> =
-        firing.iter().filter_map(|alert| alert.labels.get("alertname").cloned()).collect();
-    names.sort();
-    names.dedup();
+    // The gravest names first: they are the ones that must not fall behind "and 6 more".
+    let names: BTreeSet<(u8, &String)> = firing
+        .iter()
+        .filter_map(|alert| Some((alert.gravity(), alert.labels.get("alertname")?)))
+        .collect();
+    let names: Vec<String> = names.into_iter().map(|(_, name)| name.clone()).collect();
     let mut text = match firing.len() {
         0 => "none firing".to_owned(),
         firing => format!("{firing} firing ({})", listed(&names)),
@@ -287,6 +289,16 @@ fn collectors_line(answers: &Answers) -> Option<Line> {
     };
     let figure = Some(("collectors_failing", number(failing.len())));
     Some(Line { area: "collectors", tone: Tone::Warn, text, figure })
+}
+
+/// Rules that fail are alerts that will never fire.
+fn rules_line(failing: &[String]) -> Option<Line> {
+    let text = match failing {
+        [] => return None,
+        some => format!("{} cannot be evaluated ({})", some.len(), listed(some)),
+    };
+    let figure = Some(("rules_failing", number(failing.len())));
+    Some(Line { area: "rules", tone: Tone::Warn, text, figure })
 }
 
 fn hottest_line(answers: &Answers) -> Option<Line> {
@@ -452,9 +464,13 @@ mod tests {
             full {instance="vps",mountpoint="/odd",fstype="ext4"} NaN
             "#,
         );
-        let alert =
-            r#"{"labels":{"alertname":"DiskFailing","severity":"critical"},"state":"firing"}"#;
-        lines(&answers, &[serde_json::from_str(alert).unwrap()])
+        let alert = |name: &str, severity: &str| {
+            let labels = serde_json::json!({"alertname": name, "severity": severity});
+            serde_json::from_value(serde_json::json!({"labels": labels, "state": "firing"}))
+                .unwrap()
+        };
+        let alerts = [alert("Abc", "warning"), alert("Xyz", "critical"), alert("Xyz", "critical")];
+        lines(&answers, &alerts, &["Mine".to_owned()])
     }
 
     #[test]
@@ -464,7 +480,7 @@ mod tests {
             "\
 AREA          STATE     WHAT
 nodes         critical  1 up, 1 down (zenith, silent for 3h)
-alerts        critical  1 firing (DiskFailing)
+alerts        critical  3 firing (Xyz; Abc)
 disks         critical  1 FAILING (apex/sda), 1 unread (apex/sdb), 1 with unreadable sectors (apex/sdb), 1 passed
 arrays        critical  1 INACTIVE (nas/md1)
 bonds         critical  1 SHORT OF LINKS (apex/bond0, 1 of 2 links)
@@ -472,6 +488,7 @@ hottest       warning   78.2 °C at apex nvme_nvme0 temp1
 hottest disk  critical  71 °C at apex/sda
 fullest       ok        50 % of apex:/var
 collectors    warning   1 failing (apex/hwmon)
+rules         warning   1 cannot be evaluated (Mine)
 "
         );
     }
@@ -481,15 +498,15 @@ collectors    warning   1 failing (apex/hwmon)
         let (text, code) = verdict(&troubled());
         assert_eq!(code, 2);
         assert!(text.starts_with("LABSTAT CRITICAL - nodes: 1 up, 1 down"), "{text}");
-        assert!(text.contains(" | nodes_up=1 alerts_firing=1 disks_failing=1 "), "{text}");
+        assert!(text.contains(" | nodes_up=1 alerts_firing=3 disks_failing=1 "), "{text}");
         assert_eq!(text.lines().count(), 1);
     }
 
     #[test]
     fn well_and_unknown() {
         let well = canned("now {} 10\nseen {instance=\"a\"} 9\nup {instance=\"a\"} 1");
-        assert_eq!(verdict(&lines(&well, &[])).1, 0);
-        let (text, code) = verdict(&lines(&canned("now {} 10"), &[]));
+        assert_eq!(verdict(&lines(&well, &[], &[])).1, 0);
+        let (text, code) = verdict(&lines(&canned("now {} 10"), &[], &[]));
         assert_eq!(code, UNKNOWN);
         assert!(text.starts_with("LABSTAT UNKNOWN - no node has been heard of"), "{text}");
     }
@@ -509,7 +526,7 @@ collectors    warning   1 failing (apex/hwmon)
             hot_disk {instance="a",device="sda"} 54
             "#,
         );
-        let lines = lines(&well, &[]);
+        let lines = lines(&well, &[], &[]);
         let sick: Vec<&Line> =
             lines.iter().filter(|line| line.tone != Tone::Good && line.area != "nodes").collect();
         assert!(sick.is_empty(), "{sick:?}");

@@ -178,7 +178,8 @@ Now look:
   labstat query{server} --range 1h node_load1
 
 In Grafana, add a Prometheus data source with the URL {url},
-or let `labstat dashboards export /etc/grafana` do it and bring the dashboard.
+or let `labstat dashboards export /etc/grafana{server}` do it,
+which brings the dashboard along.
 
 The history is in {}. Ctrl-C ends labstat; the history stays.
 ",
@@ -234,5 +235,6 @@ Watching apex every 10s.
         assert!(next(DEFAULT_SERVER, path).contains("  labstat status\n"));
         let other = next("http://127.0.0.1:9", path);
         assert!(other.contains("  labstat status --server http://127.0.0.1:9\n"), "{other}");
+        assert!(other.contains("export /etc/grafana --server http://127.0.0.1:9`"), "{other}");
     }
 }
