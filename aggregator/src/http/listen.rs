@@ -1,6 +1,8 @@
 //! The listener: accepts connections, bounds them in number and time, and ends them gracefully.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -35,6 +37,10 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long to wait after an accept failed, as it does when file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// One address may have one in so many of all connections: to connect and say nothing takes no
+/// token, and a machine that does so must not keep all others out.
+const PEER_SHARE: usize = 4;
+
 /// Serves until `stopped` turns true, then lets the requests that were begun finish.
 pub(crate) async fn serve(
     listener: TcpListener,
@@ -43,6 +49,7 @@ pub(crate) async fn serve(
     mut stopped: watch::Receiver<bool>,
 ) {
     let permits = Arc::new(Semaphore::new(limits.connections_max));
+    let peers = Peers::new(limits.connections_max.div_ceil(PEER_SHARE));
     let graceful = GracefulShutdown::new();
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_LEN_MAX);
@@ -52,10 +59,14 @@ pub(crate) async fn serve(
             let permit = Arc::clone(&permits).acquire_owned().await.ok()?;
             Some((permit, accept(&listener).await))
         };
-        let (permit, stream) = tokio::select! {
+        let (permit, (stream, address)) = tokio::select! {
             _ = stopped.wait_for(|stopped| *stopped) => break,
             Some(accepted) = accepted => accepted,
             else => break,
+        };
+        let Some(place) = peers.enter(address) else {
+            tracing::debug!(%address, "refused a connection: this address has too many");
+            continue;
         };
         let service = TowerToHyperService::new(router.clone());
         let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
@@ -64,7 +75,7 @@ pub(crate) async fn serve(
             if let Err(error) = connection.await {
                 tracing::trace!(%error, "connection ended early");
             }
-            drop(permit);
+            drop((permit, place));
         });
     }
     drop(listener);
@@ -82,18 +93,95 @@ pub(crate) async fn drain(body: Body) {
 }
 
 /// The next connection, however often accepting one fails before.
-async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &TcpListener) -> (TcpStream, IpAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, address)) => {
                 // Answers are written whole, so waiting for more to send only adds delay.
                 let _ = stream.set_nodelay(true);
-                return stream;
+                return (stream, address.ip());
             }
             Err(error) => {
                 tracing::warn!(%error, "failed to accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+/// How many connections each address has.
+#[derive(Debug, Clone)]
+struct Peers {
+    counts: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    max: usize,
+}
+
+impl Peers {
+    fn new(max: usize) -> Self {
+        Self { counts: Arc::default(), max }
+    }
+
+    /// A place for one more connection of this address, if it may have one. This machine may have
+    /// any number, since a proxy on it speaks for all.
+    fn enter(&self, address: IpAddr) -> Option<Place> {
+        let address = key_of(address);
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(address).or_insert(0);
+        if *count >= self.max && !address.is_loopback() {
+            return None;
+        }
+        *count += 1;
+        Some(Place { peers: self.clone(), address })
+    }
+}
+
+/// One machine has all addresses of an IPv6 network of 64 bits.
+fn key_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) if !v6.is_loopback() => {
+            let network = v6.to_bits() >> 64 << 64;
+            IpAddr::V6(Ipv6Addr::from_bits(network))
+        }
+        other => other,
+    }
+}
+
+/// One connection of an address; dropping it makes room for another.
+#[derive(Debug)]
+struct Place {
+    peers: Peers,
+    address: IpAddr,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.peers.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_cannot_have_all_connections() {
+        let peers = Peers::new(2);
+        let enter = |address: &str| peers.enter(address.parse().unwrap());
+        let first = [enter("192.0.2.1"), enter("::ffff:192.0.2.1")];
+        assert!(first.iter().all(Option::is_some) && enter("192.0.2.1").is_none());
+        let second = [enter("2001:db8::1"), enter("2001:db8::2")];
+        assert!(second.iter().all(Option::is_some) && enter("2001:db8::3").is_none());
+        assert!(enter("192.0.2.2").is_some() && enter("2001:db8:0:1::1").is_some());
+        let local: Vec<_> = (0..9).map(|_| enter("127.0.0.1")).collect();
+        assert!(local.iter().all(Option::is_some));
+        drop((first, second, local));
+        assert!(enter("192.0.2.1").is_some() && enter("2001:db8::3").is_some());
+        assert!(peers.counts.lock().unwrap().is_empty(), "who is gone is forgotten");
     }
 }
