@@ -150,9 +150,6 @@ fn push_pairs(path: &'static str, text: &str, out: &mut Batch) -> Result<(), Col
         if protocol != same {
             return Err(bad(path, names));
         }
-        if wanted(protocol).next().is_none() {
-            continue;
-        }
         for (name, value) in names.split_whitespace().zip(values.split_whitespace()) {
             push_wanted(protocol, name, value, out);
         }
@@ -160,16 +157,19 @@ fn push_pairs(path: &'static str, text: &str, out: &mut Batch) -> Result<(), Col
     Ok(())
 }
 
-/// The counters of a protocol that are wanted, each with its name there.
-fn wanted(protocol: &str) -> impl Iterator<Item = (&'static str, &'static Family)> {
-    WANTED.iter().filter_map(move |family| {
-        let rest = family.name.strip_prefix("node_netstat_")?.strip_prefix(protocol)?;
-        Some((rest.strip_prefix('_')?, family))
-    })
+/// The family of a counter, if it is wanted. Most are not, which their lengths tell.
+fn wanted(protocol: &str, counter: &str) -> Option<&'static Family> {
+    const PREFIX: &str = "node_netstat_";
+    let len = PREFIX.len() + protocol.len() + 1 + counter.len();
+    let is_it = |name: &str| {
+        let rest = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix(protocol));
+        rest.and_then(|rest| rest.strip_prefix('_')) == Some(counter)
+    };
+    WANTED.iter().find(|family| family.name.len() == len && is_it(&family.name))
 }
 
 fn push_wanted(protocol: &str, counter: &str, value: &str, out: &mut Batch) {
-    if let Some((_, family)) = wanted(protocol).find(|(name, _)| *name == counter)
+    if let Some(family) = wanted(protocol, counter)
         && let Some(value) = float(value.as_bytes())
     {
         out.push(family, &[], value);
