@@ -3,6 +3,8 @@
 //! Results may hold a million samples; a tree of JSON values would take many times their memory.
 //! So results are written here, piece by piece, and only small answers go through serde.
 
+use std::ops::Range;
+
 use labstat_model::{Labels, Sample, Series, number};
 use labstat_promql::{Answer, Value, VectorSample};
 
@@ -80,14 +82,6 @@ fn push_sample(out: &mut String, sample: Sample) {
     out.push_str("\"]");
 }
 
-fn push_series(out: &mut String, series: &Series) {
-    out.push_str("{\"metric\":");
-    push_labels(out, &series.labels);
-    out.push_str(",\"values\":");
-    push_list(out, series.samples(), push_sample);
-    out.push('}');
-}
-
 fn push_element(out: &mut String, element: &VectorSample) {
     out.push_str("{\"metric\":");
     push_labels(out, &element.labels);
@@ -120,17 +114,54 @@ fn push_start(out: &mut String, value: &Value) {
 #[derive(Debug)]
 enum Items {
     Vector(std::vec::IntoIter<VectorSample>),
-    Matrix(std::vec::IntoIter<Series>),
+    /// The series to come, and the one that is being written with the samples it still has: one
+    /// series alone may have all the samples of an answer.
+    Matrix(std::vec::IntoIter<Series>, Option<(Series, Range<usize>)>),
 }
 
 impl Items {
-    /// Appends the next item and gives its memory free; false when there is none.
-    fn push_next(&mut self, out: &mut String) -> bool {
+    /// Appends the next item, or the next part of one; false when there is none. `any` says
+    /// whether an item came before.
+    fn push_next(&mut self, out: &mut String, any: &mut bool) -> bool {
         match self {
-            Self::Vector(samples) => samples.next().map(|item| push_element(out, &item)),
-            Self::Matrix(series) => series.next().map(|item| push_series(out, &item)),
+            Self::Vector(samples) => {
+                let Some(item) = samples.next() else { return false };
+                push_comma(out, std::mem::replace(any, true));
+                push_element(out, &item);
+            }
+            Self::Matrix(_, writing @ Some(_)) => push_samples(out, writing),
+            Self::Matrix(series, writing) => {
+                let Some(next) = series.next() else { return false };
+                push_comma(out, std::mem::replace(any, true));
+                out.push_str("{\"metric\":");
+                push_labels(out, &next.labels);
+                out.push_str(",\"values\":[");
+                let left = 0..next.len();
+                *writing = Some((next, left));
+            }
         }
-        .is_some()
+        true
+    }
+}
+
+fn push_comma(out: &mut String, wanted: bool) {
+    if wanted {
+        out.push(',');
+    }
+}
+
+/// Appends some samples of a series; the last ones close it and give its memory free.
+fn push_samples(out: &mut String, writing: &mut Option<(Series, Range<usize>)>) {
+    let Some((series, left)) = writing else { return };
+    for at in left.by_ref().take(SAMPLES_AT_A_TIME) {
+        if let (Some(time_ms), Some(value)) = (series.times.get(at), series.values.get(at)) {
+            push_comma(out, at > 0);
+            push_sample(out, Sample { time_ms: *time_ms, value: *value });
+        }
+    }
+    if left.start >= left.end {
+        out.push_str("]}");
+        *writing = None;
     }
 }
 
@@ -148,6 +179,9 @@ pub(crate) struct AnswerText {
 /// Bytes of a piece of an answer.
 const PIECE_LEN: usize = 128 * 1024;
 
+/// Samples that are appended before the length of a piece is looked at.
+const SAMPLES_AT_A_TIME: usize = 1024;
+
 impl Iterator for AnswerText {
     type Item = String;
 
@@ -155,14 +189,10 @@ impl Iterator for AnswerText {
         self.end.as_ref()?;
         let mut piece = std::mem::take(&mut self.start);
         while piece.len() < PIECE_LEN {
-            let comma_at = piece.len();
-            let more = self.items.as_mut().is_some_and(|items| items.push_next(&mut piece));
-            if !more {
+            let any = &mut self.any;
+            if !self.items.as_mut().is_some_and(|items| items.push_next(&mut piece, any)) {
                 piece.push_str(&self.end.take().unwrap_or_default());
                 break;
-            }
-            if std::mem::replace(&mut self.any, true) {
-                piece.insert(comma_at, ',');
             }
         }
         Some(piece)
@@ -185,7 +215,7 @@ pub(crate) fn answer(answer: Answer, limit: usize) -> AnswerText {
     push_start(&mut start, &value);
     let items = match value {
         Value::Vector(samples) => Some(Items::Vector(samples.into_iter())),
-        Value::Matrix(series) => Some(Items::Matrix(series.into_iter())),
+        Value::Matrix(series) => Some(Items::Matrix(series.into_iter(), None)),
         Value::Scalar(_) | Value::String { .. } => None,
     };
     let mut end = if items.is_some() { "]}".to_owned() } else { "}".to_owned() };
@@ -283,6 +313,12 @@ mod tests {
     fn long_answers_come_in_pieces_and_are_one_text() {
         let mut series = Series::new(Labels::new([("__name__", "up")]));
         (0..1_000).for_each(|time_ms| series.push(time_ms * 1_000, 0.5));
+        let mut long = series.clone();
+        (1_000..50_000).for_each(|time_ms| long.push(time_ms * 1_000, 0.5));
+        let one: Vec<String> = super::answer(value_answer(Value::Matrix(vec![long])), 0).collect();
+        assert!(one.len() > 3 && one.iter().all(|piece| piece.len() < 2 * PIECE_LEN));
+        let json: serde_json::Value = serde_json::from_str(&one.concat()).unwrap();
+        assert_eq!(json["data"]["result"][0]["values"].as_array().unwrap().len(), 50_000);
         let matrix = value_answer(Value::Matrix(vec![series; 50]));
         let pieces: Vec<String> = super::answer(matrix, 0).collect();
         assert!(pieces.len() > 3 && pieces.iter().all(|piece| piece.len() < 2 * PIECE_LEN));
