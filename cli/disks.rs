@@ -175,7 +175,8 @@ fn row(answers: &Answers, disk: (&str, &str)) -> Vec<Cell> {
         defects(raw("198").or_else(|| number("media"))),
         Cell::number(traffic(answers, "read", disk)),
         Cell::number(traffic(answers, "written", disk)),
-        Cell::number(number("age").filter(|age| *age > READING_OLD_SECONDS)).tone(Tone::Warn),
+        Cell::number(number("age").filter(|age| *age > READING_OLD_SECONDS))
+            .limits(READING_OLD_SECONDS, f64::INFINITY),
     ]
 }
 
@@ -268,6 +269,11 @@ mod tests {
             age {instance="vertex",device="sda"} 7260
             read {instance="vertex",device="nvme0n1"} 1048576
             written {instance="vertex",device="nvme0n1"} 524288
+            info {instance="nas",device="sda"} 1
+            passed {instance="nas",device="sda"} 1
+            info {instance="nas",device="sdb"} 1
+            passed {instance="nas",device="sdb"} 1
+            raw {instance="nas",device="sdb",attribute_id="5"} 16
             read {instance="vps",device="vda"} 0
             written {instance="vps",device="vda"} 2048
             "#,
@@ -277,7 +283,9 @@ mod tests {
             "\
 NODE    DISK   MODEL          SERIAL     SIZE  HEALTH    TEMP  WEAR  RUNNING  REALLOC  PENDING  UNCORR     READ      WRITE  READ AGO
 vertex  sda    WDC WD10EZEX   WD-1    932 GiB  FAILING      -     -  1833d8h        8        1       -        -          -      2h1m
+nas     sdb    -              -             -  passed       -     -        -       16        -       -        -          -         -
 vertex  nvme0  CT1000P3PSSD8  2311E6        -  warns    61 °C  83 %        -        -        -       0  1 MiB/s  512 KiB/s         -
+nas     sda    -              -             -  passed       -     -        -        -        -       -        -          -         -
 vps     vda    -              -             -  -            -     -        -        -        -       -    0 B/s    2 KiB/s         -
 "
         );

@@ -201,7 +201,10 @@ impl Table {
     /// The same, with the rows that want looking at first: the eye should not have to search for
     /// the one red line among a hundred. Rows that are alike keep their order.
     pub(crate) fn worst_first(mut self) -> Self {
-        let tone = |row: &Vec<Cell>| row.iter().map(|cell| cell.tone).max().unwrap_or_default();
+        let tone = |row: &Vec<Cell>| {
+            let said = row.iter().filter(|cell| cell.value != Value::Absent);
+            said.map(|cell| cell.tone).max().unwrap_or_default()
+        };
         self.rows.sort_by_key(|row| std::cmp::Reverse(tone(row).max(Tone::Good)));
         self
     }
@@ -526,9 +529,10 @@ RaidMemberFailed  1 of the 3 disks of md1 on nas
         ] {
             table.push(vec![Cell::text(name).tone(tone)]);
         }
+        table.push(vec![Cell::absent().tone(Tone::Bad)]);
         assert_eq!(
             table.worst_first().render(Format::Csv, &look(false)),
-            "disk\nfails\nwarns\nwarns too\nplain\ngood\n"
+            "disk\nfails\nwarns\nwarns too\nplain\ngood\n\n"
         );
     }
 
