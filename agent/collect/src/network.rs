@@ -331,8 +331,22 @@ static BOND_ACTIVE: Family =
     Family::gauge("node_bonding_active", "Number of active slaves per bonding interface.");
 
 /// VLANs, bonds, bridges: what stands on what.
-#[derive(Debug, Default)]
-pub struct Links;
+#[derive(Debug)]
+pub struct Links {
+    options: Interfaces,
+}
+
+impl Links {
+    /// One that leaves out what `options` says.
+    pub fn new(options: &Interfaces) -> Self {
+        Self { options: options.clone() }
+    }
+
+    fn is_wanted(&self, name: &str) -> bool {
+        // The bonding driver has a file among the folders.
+        name != "bonding_masters" && !self.options.exclude.iter().any(|excluded| excluded == name)
+    }
+}
 
 impl Collector for Links {
     fn collect(&mut self, host: &dyn Host, out: &mut Batch) -> Result<Status, CollectError> {
@@ -343,7 +357,7 @@ impl Collector for Links {
             result => result.map_err(CollectError::read(CLASS))?,
         };
         check_count(names.len())?;
-        for name in names.iter().filter(|name| *name != "bonding_masters") {
+        for name in names.iter().filter(|name| self.is_wanted(name)) {
             push_link(host, name, &vlans, &bonds, out);
         }
         let none = names.is_empty() && vlans.is_empty() && bonds.is_empty();

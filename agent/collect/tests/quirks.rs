@@ -245,3 +245,45 @@ fn counters_that_ceph_itself_leaves_out_are_left_out() {
         "all that have a name when it does not say"
     );
 }
+
+#[test]
+fn waiting_datagrams_are_summed_over_sockets() {
+    let dir = tempfile::tempdir().unwrap();
+    let head =
+        "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid\n";
+    let socket = |queues: &str| {
+        format!(" 2503: 00000000:0044 00000000:0000 07 {queues} 00:00000000 00000000     0\n")
+    };
+    let two = socket("00000002:00000A40") + &socket("00000001:00000001");
+    put(dir.path(), "proc/net/udp", format!("{head}{two}"));
+    let batch = run(&mut *make("udp_queues"), dir.path(), 0);
+    assert_eq!(batch.value("node_udp_queues", &[("ip", "v4"), ("queue", "tx")]), Some(3.0));
+    assert_eq!(batch.value("node_udp_queues", &[("ip", "v4"), ("queue", "rx")]), Some(2625.0));
+    assert_eq!(batch.len(), 2, "nothing is known of v6");
+    for broken in ["00000002", "0000000x:00000000"] {
+        put(dir.path(), "proc/net/udp", format!("{head}{}", socket(broken)));
+        let host = ReplayHost::open(dir.path(), Arc::new(ManualClock::new(0))).unwrap();
+        assert!(make("udp_queues").collect(&host, &mut Batch::new()).is_err(), "{broken}");
+    }
+}
+
+#[test]
+fn an_interface_that_is_left_out_is_left_out_everywhere() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["veth1", "eth0"] {
+        put(dir.path(), &format!("sys/class/net/{name}/uevent"), "DEVTYPE=veth\n");
+        put(dir.path(), &format!("sys/class/net/{name}/mtu"), "1500\n");
+    }
+    let counters = "1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0";
+    put(dir.path(), "proc/net/dev", format!("veth1: {counters}\neth0: {counters}\n"));
+    let mut options = Options::default();
+    options.interfaces.exclude.push("veth1".to_owned());
+    for entry in registry().iter().filter(|e| ["links", "netclass", "netdev"].contains(&e.name)) {
+        let host = ReplayHost::open(dir.path(), Arc::new(ManualClock::new(0))).unwrap();
+        let mut batch = Batch::new();
+        (entry.make)(&options).collect(&host, &mut batch).unwrap();
+        assert!(!batch.is_empty(), "{}", entry.name);
+        let all_eth0 = batch.iter().all(|sample| sample.labels.get("device") == Some("eth0"));
+        assert!(all_eth0, "{}", entry.name);
+    }
+}
