@@ -125,7 +125,7 @@ fn state(answers: &Answers, (node, device): (&str, &str)) -> Cell {
     let here = [("instance", node), ("device", device)];
     let bond = [("instance", node), ("master", device)];
     let members = answers.value("bond_members", &bond);
-    let active = answers.value("bond_active", &bond).map(|up| up - left_out(answers, &bond));
+    let active = links(answers, &bond);
     match (answers.value("up", &here), members, active) {
         (_, Some(members), Some(active)) if active < members => {
             Cell::text(format!("{active} of {members} links")).tone(Tone::Bad)
@@ -137,6 +137,12 @@ fn state(answers: &Answers, (node, device): (&str, &str)) -> Cell {
         (Some(_), ..) => Cell::text("down"),
         (None, ..) => Cell::absent(),
     }
+}
+
+/// How many members carry a bond, or stand by to: those whose link is up, but for those that LACP
+/// leaves out.
+pub(crate) fn links(answers: &Answers, bond: &[(&str, &str); 2]) -> Option<f64> {
+    Some(answers.value("bond_active", bond)? - left_out(answers, bond))
 }
 
 /// Members whose link is up and that LACP leaves out all the same: what they are plugged into does

@@ -61,7 +61,7 @@ const BORROWED: [(&Questions, &[&str]); 4] = [
     (nodes::QUESTIONS, &["seen", "up"]),
     (disks::QUESTIONS, &["info", "passed", "critical", "success", "mode", "raw", "read"]),
     (raid::QUESTIONS, &["state", "disks", "wanted"]),
-    (net::QUESTIONS, &["bond_members", "bond_active"]),
+    (net::QUESTIONS, &["bond_members", "bond_active", "member"]),
 ];
 
 /// One area of the lab and how it is.
@@ -267,7 +267,7 @@ fn bonds_line(answers: &Answers) -> Option<Line> {
         .filter_map(|bond| {
             let (node, name) = (at(bond), bond.label("master"));
             let here = [("instance", node), ("master", name)];
-            let (active, members) = (answers.value("bond_active", &here)?, bond.value()?);
+            let (active, members) = (net::links(answers, &here)?, bond.value()?);
             (active < members).then(|| format!("{node}/{name}, {active} of {members} links"))
         })
         .collect();
@@ -457,7 +457,8 @@ mod tests {
             state {instance="nas",device="md1",state="inactive"} 1
             wanted {instance="nas",device="md1"} 0
             bond_members {instance="apex",master="bond0"} 2
-            bond_active {instance="apex",master="bond0"} 1
+            bond_active {instance="apex",master="bond0"} 2
+            member {instance="apex",device="b",master="bond0",active="false",mii_status="up",mode="802.3ad"} 1
             collectors {instance="apex",collector="hwmon"} 0
             full {instance="nas",mountpoint="/",fstype="ext4"} 0.2
             full {instance="apex",mountpoint="/var",fstype="ext4"} 0.5
