@@ -151,10 +151,10 @@ fn pages_of_an_unknown_size_are_not_taken_for_4096_bytes() {
     assert_eq!(batch.value("node_sockstat_TCP_mem_bytes", &[]), Some(32_768.0));
 }
 
-/// A machine of one disk whose smartctl answers `report`.
+/// A machine of one disk, which is found twice, whose smartctl answers `report`.
 fn smartctl(report: &str) -> Batch {
     let dir = tempfile::tempdir().unwrap();
-    let scan = r#"{"json_format_version":[1,0],"smartctl":{"version":[7,4]},"devices":[{"name":"/dev/sda","type":"sat"}]}"#;
+    let scan = r#"{"json_format_version":[1,0],"smartctl":{"version":[7,4]},"devices":[{"name":"/dev/sda","type":"sat"},{"name":"/dev/sda","type":"sat"}]}"#;
     put(dir.path(), "commands/smartctl/--scan-open --json/stdout", scan);
     let args = "--json --info --health --attributes --tolerance=verypermissive --nocheck=standby --format=brief --log=error --device=sat %2fdev%2fsda";
     put(dir.path(), &format!("commands/smartctl/{args}/stdout"), report);
@@ -174,6 +174,17 @@ fn an_attribute_that_comes_twice_counts_once() {
     ));
     let raw = [("attribute_id", "5"), ("attribute_value_type", "raw")];
     assert_eq!(batch.value("smartctl_device_attribute", &raw), Some(7.0));
+}
+
+#[test]
+fn a_disk_says_how_deeply_it_sleeps() {
+    for (words, mode) in [("STANDBY (OS)", "standby"), ("STANDBY", "standby"), ("SLEEP", "sleep")] {
+        let message = format!("Device is in {words} mode, exit(2)");
+        let batch = smartctl(&format!(
+            r#"{{"smartctl":{{"messages":[{{"string":"{message}","severity":"information"}}]}}}}"#
+        ));
+        assert_eq!(batch.value("labstat_smart_power_mode", &[("mode", mode)]), Some(1.0));
+    }
 }
 
 #[test]

@@ -85,7 +85,8 @@ struct Reading {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Read,
-    Asleep,
+    /// It sleeps, and how deeply.
+    Asleep(&'static str),
     /// It was pulled, or its link died: there is no such device any more.
     Gone,
     Failed,
@@ -127,12 +128,15 @@ impl Smartctl {
         }
         let mut known = std::mem::take(&mut self.disks);
         for (path, kind) in found {
-            if self.options.exclude.contains(&path) {
+            let label = device_label(&path, &kind);
+            // A disk that is found twice is one disk, and its series are one.
+            let is_double = self.disks.iter().any(|disk| disk.label == label);
+            if is_double || self.options.exclude.contains(&path) {
                 continue;
             }
             let at = known.iter().position(|disk| disk.path == path && disk.kind == kind);
             let disk = at.map(|at| known.swap_remove(at)).unwrap_or_else(|| Disk {
-                label: device_label(&path, &kind),
+                label,
                 path,
                 kind,
                 last: None,
@@ -205,8 +209,8 @@ impl Disk {
         // The exit status is a mask of which most bits are about the disk's health: the JSON says
         // more, so it comes first.
         let Ok(report) = json(&output) else { return Ok(Outcome::Failed) };
-        if is_asleep(&report) {
-            return Ok(Outcome::Asleep);
+        if let Some(mode) = sleep_mode(&report) {
+            return Ok(Outcome::Asleep(mode));
         }
         if !says_anything(&report) {
             return Ok(if is_gone(&report) { Outcome::Gone } else { Outcome::Failed });
@@ -222,15 +226,15 @@ impl Disk {
         let device = [("device", self.label.as_str())];
         let read = f64::from(u8::from(outcome == Outcome::Read));
         out.push(&READ_SUCCESS, &device, read);
-        if outcome == Outcome::Asleep {
-            out.push(&POWER_MODE, &[("device", &self.label), ("mode", "standby")], 1.0);
+        if let Outcome::Asleep(mode) = outcome {
+            out.push(&POWER_MODE, &[("device", &self.label), ("mode", mode)], 1.0);
         }
         let Some(last) = &self.last else { return };
         out.push(&LAST_SUCCESS, &device, last.at_ms as f64 / 1000.0);
         out.push(&AGE, &device, (now_ms - last.at_ms) as f64 / 1000.0);
         let keep = match outcome {
             Outcome::Read => return samples::push(&self.label, last, out),
-            Outcome::Asleep => options.keep_asleep,
+            Outcome::Asleep(_) => options.keep_asleep,
             // What a disk said that is not there says nothing about this machine.
             Outcome::Gone => return,
             Outcome::Failed => options.keep_failed,
@@ -271,8 +275,10 @@ fn devices(report: &Report, how: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-fn is_asleep(report: &Report) -> bool {
-    complains(report, &["Device is in STANDBY", "Device is in SLEEP"])
+/// The mode in which smartctl left the disk alone.
+fn sleep_mode(report: &Report) -> Option<&'static str> {
+    let modes = [("Device is in STANDBY", "standby"), ("Device is in SLEEP", "sleep")];
+    modes.iter().find(|(words, _)| complains(report, &[words])).map(|(_, mode)| *mode)
 }
 
 /// Whether the kernel has no such device, in its words for `ENOENT`, `ENODEV` and `ENXIO`.
