@@ -268,7 +268,10 @@ fn disks_advice(facts: &Facts) -> Option<Advice> {
 fn usb_advice(facts: &Facts) -> Option<Advice> {
     let (first, _) = facts.disks_usb.split_first()?;
     let found = format!("{} behind USB; some bridges hide SMART data", facts.disks_usb.join(", "));
-    let cure = format!("if disks lack data, try: smartctl -d sat -i /dev/{first}");
+    let cure = format!(
+        "if one lacks data, find its type (smartctl -d sat -i /dev/{first}) and name it in \
+         agent.toml: [smartctl] devices = [\"/dev/{first}:sat\"]"
+    );
     Some(line("USB disks", Tone::Plain, found, &cure))
 }
 

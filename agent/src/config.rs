@@ -143,6 +143,7 @@ impl Config {
             section.take("deadline", problems, &mut smartctl.device_deadline, |v| {
                 Ok(duration_of(duration_within(v, 1_000, 600_000)?))
             });
+            section.take("devices", problems, &mut smartctl.devices, typed_devices);
             section.take("exclude", problems, &mut smartctl.exclude, names);
         });
         root.section("ceph", problems, |section, problems| {
@@ -204,6 +205,18 @@ pub(crate) fn duration_of(ms: i64) -> Duration {
 fn names(value: &Value<'_>) -> Result<Vec<String>, String> {
     let list = value.as_array().ok_or_else(|| wanted(value, "a list of texts"))?;
     list.iter().map(|item| name(item.get_ref())).collect()
+}
+
+/// Disks with smartctl's type of each, as in `["/dev/sdc:sat"]`.
+fn typed_devices(value: &Value<'_>) -> Result<Vec<(String, String)>, String> {
+    let typed = |device: String| match device.rsplit_once(':') {
+        // Names by path have colons of their own; no type has a slash.
+        Some((path, kind)) if path.starts_with('/') && !kind.is_empty() && !kind.contains('/') => {
+            Ok((path.to_owned(), kind.to_owned()))
+        }
+        _ => Err(format!("expected a path and a type such as /dev/sdc:sat, found {device:?}")),
+    };
+    names(value)?.into_iter().map(typed).collect()
 }
 
 fn collectors(value: &Value<'_>) -> Result<Vec<String>, String> {
@@ -271,7 +284,7 @@ mod tests {
             "line 5: listen: expected a text, found an integer",
             "line 8: spool.size: expected a size from 4MiB to 1024GiB, found \"1KiB\"",
             "line 9: spool.age: expected a duration from 1m to 1y, found 1s",
-            "line 11: unknown key smartctl.programme (known here: deadline, exclude, program)",
+            "line 11: unknown key smartctl.programme (known here: deadline, devices, exclude, program)",
         ];
         assert_eq!(problems.len(), starts.len(), "{problems:#?}");
         for (problem, start) in problems.iter().zip(starts) {
@@ -297,6 +310,18 @@ mod tests {
         default.aggregator.clone_from(&example.aggregator);
         default.state_dir.clone_from(&example.state_dir);
         assert_eq!(format!("{example:?}"), format!("{default:?}"));
+    }
+
+    #[test]
+    fn disks_are_named_with_their_type() {
+        let parse = |list: &str| Config::parse(&format!("[smartctl]\ndevices = [{list}]\n"));
+        let config = parse("\"/dev/sdc:sat\", \"/dev/disk/by-path/pci-0000:00:14.0:sntjmicron\"");
+        let wanted = [("/dev/sdc", "sat"), ("/dev/disk/by-path/pci-0000:00:14.0", "sntjmicron")];
+        let wanted = wanted.map(|(path, kind)| (path.to_owned(), kind.to_owned()));
+        assert_eq!(config.unwrap().collect.smartctl.devices, wanted);
+        for wrong in ["\"/dev/sdc\"", "\"sdc:sat\"", "\"/dev/sdc:\"", "\"/a:b/c\"", "3"] {
+            assert_eq!(parse(wrong).unwrap_err().len(), 1, "{wrong}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! - [`host`] reads files, lists folders, runs commands and asks sockets, each with a bound on size
 //!   and time; its twin replays a captured machine ([`ReplayHost`], [`capture`]).
-//! - [`registry`] names every collector, one line each: a new collector is one file and one line.
+//! - [`registry()`] names every collector, one line each: a new collector is one file and one line.
 //! - A run of a collector has three outcomes: [`Status::Collected`], [`Status::Absent`] (no such
 //!   hardware) and [`CollectError`]; after an error its half-filled batch is to be dropped.
 //!

@@ -33,7 +33,7 @@ pub struct Smartctl {
     pub keep_failed: Duration,
     /// How long the last values of a disk are kept while it says that it sleeps.
     pub keep_asleep: Duration,
-    /// Disks in place of those found: path and smartctl's device type (`auto` lets it guess).
+    /// Disks beside those found, or asked in another way: path and smartctl's device type.
     pub devices: Vec<(String, String)>,
     /// Paths of disks never to be touched.
     pub exclude: Vec<String>,

@@ -203,6 +203,27 @@ fn a_disk_that_hangs_is_killed_and_the_other_is_read() {
 }
 
 #[test]
+fn a_disk_that_is_named_is_asked_as_told_beside_those_found() {
+    let dir = tempfile::tempdir().unwrap();
+    // Only the named type gets an answer from sda; sdc is not found at all.
+    let text = format!(
+        "case \"$*\" in *scan*) echo '{SCAN}';; *--device=usbjmicron*|*sdb) echo '{GOOD}';; \
+         *) exit 1;; esac"
+    );
+    let mut options = smart_options(script(dir.path(), "smartctl", &text));
+    let named = ["/dev/sda", "/dev/sdc"].map(|path| (path.to_owned(), "usbjmicron".to_owned()));
+    options.smartctl.devices = named.to_vec();
+    let host = RealHost::new(Arc::new(ManualClock::new(5_000)));
+    let mut batch = Batch::new();
+    smartctl(&options).collect(&host, &mut batch).unwrap();
+    for device in ["sda", "sdb", "sdc"] {
+        let read = batch.value("labstat_smart_read_success", &[("device", device)]);
+        assert_eq!(read, Some(1.0), "{device}");
+    }
+    assert_eq!(batch.value("smartctl_devices", &[]), Some(3.0));
+}
+
+#[test]
 fn a_sleeping_disk_keeps_its_values_for_a_time_while_they_age() {
     let dir = tempfile::tempdir().unwrap();
     let asleep = r#"{"smartctl":{"messages":[{"string":"Device is in STANDBY mode, exit(2)"}],"exit_status":2}}"#;

@@ -3,7 +3,7 @@
 //! Everything a collector learns comes through [`Host`]: files, folders, links, commands, sizes of
 //! filesystems, sockets, the time. So every read has a bound on its size and its time, and one
 //! collector works on the machine itself ([`RealHost`]), on a captured one ([`ReplayHost`]), and
-//! on one that is being captured ([`capture`]).
+//! on one that is being captured ([`capture()`]).
 //!
 //! Paths are absolute, as on the watched machine, and always `/`-separated UTF-8; names that are
 //! not are left out of listings.

@@ -108,20 +108,21 @@ impl Smartctl {
         if !due {
             return Ok(Status::Collected);
         }
-        let found = if self.options.devices.is_empty() {
-            match self.search(host) {
-                Ok(Some(found)) => found,
-                Ok(None) => {
-                    self.disks.clear();
-                    return Ok(Status::Absent);
-                }
-                // A search that fails once does not make known disks vanish.
-                Err(error) if self.disks.is_empty() => return Err(error),
-                Err(_) => return Ok(Status::Collected),
+        let searched = match self.search(host) {
+            Ok(Some(found)) => found,
+            Ok(None) => {
+                self.disks.clear();
+                return Ok(Status::Absent);
             }
-        } else {
-            self.options.devices.clone()
+            // A search that fails once does not make known disks vanish.
+            Err(error) if self.disks.is_empty() && self.options.devices.is_empty() => {
+                return Err(error);
+            }
+            Err(_) if !self.disks.is_empty() => return Ok(Status::Collected),
+            Err(_) => Vec::new(),
         };
+        // Those that were named come first: of two that are one disk, the first one counts.
+        let found = [self.options.devices.clone(), searched].concat();
         if found.len() > DISKS_MAX {
             let count = found.len();
             return Err(CollectError::Limit { what: "disks", count, max: DISKS_MAX });
