@@ -103,7 +103,7 @@ fn names_are_those_the_manager_exports() {
     let root =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures/ceph-live/healthy");
     let Ok(exported) = fs::read_to_string(root.join("mgr-prometheus-metrics.txt")) else {
-        println!("skipped: {} is not there", root.display());
+        println!("SKIPPED: {} is not there", root.display());
         return;
     };
     let mut ours = std::collections::BTreeSet::new();

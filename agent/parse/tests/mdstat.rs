@@ -133,7 +133,7 @@ fn more_arrays_than_a_machine_has_are_refused() {
 fn captures_of_other_projects() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures/mdstat");
     let Ok(entries) = fs::read_dir(&root) else {
-        println!("skipped: {} is not there", root.display());
+        println!("SKIPPED: {} is not there", root.display());
         return;
     };
     for entry in entries {

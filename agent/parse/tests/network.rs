@@ -68,7 +68,7 @@ fn an_unknown_speed_is_absent_and_a_broken_one_an_error() {
 #[test]
 fn bonds_of_other_projects() {
     let Ok(entries) = fs::read_dir(capture("bonding")) else {
-        println!("skipped: the captures are not there");
+        println!("SKIPPED: the captures are not there");
         return;
     };
     for entry in entries {
@@ -122,7 +122,7 @@ fn a_vlan_interface_has_counters() {
 #[test]
 fn vlans_of_other_machines() {
     let Ok(entries) = fs::read_dir(capture("vlan")) else {
-        println!("skipped: the captures are not there");
+        println!("SKIPPED: the captures are not there");
         return;
     };
     for entry in entries {

@@ -24,7 +24,7 @@ fn fixtures(folder: &str) -> Vec<PathBuf> {
 fn captures() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures/smartctl");
     if !root.is_dir() {
-        println!("skipped: {} is not there", root.display());
+        println!("SKIPPED: {} is not there", root.display());
         return Vec::new();
     }
     let (mut files, mut folders) = (Vec::new(), vec![root]);
