@@ -2,7 +2,8 @@
 //!
 //! - [`host`] reads files, lists folders, runs commands and asks sockets, each with a bound on size
 //!   and time; its twin replays a captured machine ([`ReplayHost`], [`capture`]).
-//! - [`registry()`] names every collector, one line each: a new collector is one file and one line.
+//! - [`collectors`] has one file or folder for each of them, by its name, and [`registry()`] one
+//!   line: a new collector is one more of both.
 //! - A run of a collector has three outcomes: [`Status::Collected`], [`Status::Absent`] (no such
 //!   hardware) and [`CollectError`]; after an error its half-filled batch is to be dropped.
 //!
@@ -10,20 +11,12 @@
 //! collector runs and where its samples go (`labstat-agent`), and the shape of the files
 //! (`labstat-parse`, reachable as [`parse`]).
 
-pub mod ceph;
 mod collector;
-pub mod cpu;
-pub mod disks;
-pub mod filesystem;
+pub mod collectors;
 pub mod host;
-pub mod hwmon;
-pub mod kernel;
-pub mod mdadm;
-pub mod network;
 mod options;
 mod registry;
-pub mod smartctl;
-pub mod stack;
+mod shared;
 
 pub use collector::{CollectError, Collector, Entry, Pace, Status};
 pub use host::{

@@ -1,12 +1,11 @@
-//! Every collector, one line each.
+//! Every collector, one line each. The line of `x` is made of `collectors/x.rs` or `collectors/x/`.
 
 use std::time::Duration;
 
 use crate::collector::Pace::{Fast, Slow};
 use crate::collector::{Collector, Entry, Pace};
-use crate::kernel::Numbers;
+use crate::collectors::*;
 use crate::options::Options;
-use crate::{ceph, cpu, disks, filesystem, hwmon, kernel, mdadm, network, smartctl, stack};
 
 /// SMART values move slowly, and reading them costs the disk a moment.
 const SMART: Pace = Slow(Duration::from_secs(300));
@@ -27,31 +26,31 @@ const fn node(name: &'static str, make: Make) -> Entry {
 
 #[rustfmt::skip]
 static ENTRIES: &[Entry] = &[
-    node("arp", |_| Box::new(stack::Arp::default())),
-    node("conntrack", |_| Box::new(Numbers::conntrack())),
+    node("arp", |_| Box::new(arp::Arp::default())),
+    node("conntrack", |_| Box::new(conntrack::Conntrack::default())),
     node("cpu", |_| Box::new(cpu::Cpu::default())),
-    node("diskstats", |o| Box::new(disks::Diskstats::new(&o.disks))),
-    node("entropy", |_| Box::new(Numbers::entropy())),
-    node("filefd", |_| Box::new(Numbers::filefd())),
+    node("diskstats", |o| Box::new(diskstats::Diskstats::new(&o.disks))),
+    node("entropy", |_| Box::new(entropy::Entropy::default())),
+    node("filefd", |_| Box::new(filefd::Filefd::default())),
     node("filesystem", |o| Box::new(filesystem::Filesystem::new(&o.filesystems))),
     node("hwmon", |_| Box::new(hwmon::Hwmon)),
-    node("links", |o| Box::new(network::Links::new(&o.interfaces))),
-    node("loadavg", |_| Box::new(kernel::Loadavg::default())),
+    node("links", |o| Box::new(links::Links::new(&o.interfaces))),
+    node("loadavg", |_| Box::new(loadavg::Loadavg::default())),
     node("mdadm", |_| Box::new(mdadm::Mdadm)),
-    node("meminfo", |_| Box::new(kernel::Meminfo::default())),
-    node("netclass", |o| Box::new(network::Netclass::new(&o.interfaces))),
-    node("netdev", |o| Box::new(network::Netdev::new(&o.interfaces))),
-    node("netstat", |_| Box::new(stack::Netstat::default())),
-    node("os", |_| Box::new(kernel::Os::default())),
-    node("pressure", |_| Box::new(kernel::Pressure::default())),
-    node("sockstat", |_| Box::new(stack::Sockstat::default())),
-    node("softnet", |_| Box::new(stack::Softnet::default())),
-    node("stat", |_| Box::new(kernel::Stat::default())),
-    node("thermal_zone", |_| Box::new(hwmon::ThermalZone)),
-    node("time", |_| Box::new(kernel::Time)),
-    node("udp_queues", |_| Box::new(stack::UdpQueues::default())),
-    node("uname", |_| Box::new(kernel::Uname)),
-    node("vmstat", |_| Box::new(kernel::Vmstat::default())),
+    node("meminfo", |_| Box::new(meminfo::Meminfo::default())),
+    node("netclass", |o| Box::new(netclass::Netclass::new(&o.interfaces))),
+    node("netdev", |o| Box::new(netdev::Netdev::new(&o.interfaces))),
+    node("netstat", |_| Box::new(netstat::Netstat::default())),
+    node("os", |_| Box::new(os::Os::default())),
+    node("pressure", |_| Box::new(pressure::Pressure::default())),
+    node("sockstat", |_| Box::new(sockstat::Sockstat::default())),
+    node("softnet", |_| Box::new(softnet::Softnet::default())),
+    node("stat", |_| Box::new(stat::Stat::default())),
+    node("thermal_zone", |_| Box::new(thermal_zone::ThermalZone)),
+    node("time", |_| Box::new(time::Time)),
+    node("udp_queues", |_| Box::new(udp_queues::UdpQueues::default())),
+    node("uname", |_| Box::new(uname::Uname)),
+    node("vmstat", |_| Box::new(vmstat::Vmstat::default())),
     Entry { name: "smartctl", job: "smartctl", pace: SMART, make: |o| Box::new(smartctl::Smartctl::new(&o.smartctl)) },
     Entry { name: "ceph", job: "ceph", pace: CEPH, make: |o| Box::new(ceph::Ceph::new(&o.ceph)) },
 ];
@@ -64,5 +63,20 @@ mod tests {
     fn names_are_sorted_within_a_job_and_unique() {
         let names: Vec<_> = registry().iter().filter(|e| e.job == "node").map(|e| e.name).collect();
         assert!(names.is_sorted_by(|a, b| a < b), "{names:?}");
+    }
+
+    #[test]
+    fn each_collector_is_in_the_file_or_folder_of_its_name_and_nothing_else_is_there() {
+        let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/src/collectors");
+        let mut found: Vec<String> = std::fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .map(|file| file.trim_end_matches(".rs").to_owned())
+            .filter(|name| name != "mod")
+            .collect();
+        found.sort();
+        let mut names: Vec<_> = registry().iter().map(|entry| entry.name).collect();
+        names.sort_unstable();
+        assert_eq!(found, names);
     }
 }

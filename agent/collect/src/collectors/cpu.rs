@@ -2,8 +2,9 @@
 //!
 //! - Reads: `/proc/stat`, `cpufreq` of each CPU in sysfs.
 //! - Absent when there is no `/proc/stat`.
-//! - Emits: [`SECONDS`], [`GUEST`]; per CPU with frequency scaling [`HERTZ`], [`HERTZ_MIN`], [`HERTZ_MAX`].
-//! - Not here: model and flags, throttling.
+//! - Emits: [`SECONDS`], [`GUEST`]; per CPU with frequency scaling [`HERTZ`], [`HERTZ_MIN`],
+//!   [`HERTZ_MAX`].
+//! - Not here: model and flags, throttling, interrupts and tasks ([`super::stat`]).
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -12,8 +13,9 @@ use labstat_model::{Batch, Family};
 use labstat_parse::proc::stat::{self, MODES, TICKS_PER_SECOND};
 use labstat_parse::proc::{float, trimmed};
 
-use crate::collector::{CollectError, Collector, Status, is_absent};
+use crate::collector::{CollectError, Collector, Status};
 use crate::host::Host;
+use crate::shared::read_if_there;
 
 /// Time in each mode.
 pub static SECONDS: Family =
@@ -53,9 +55,8 @@ pub struct Cpu {
 
 impl Collector for Cpu {
     fn collect(&mut self, host: &dyn Host, out: &mut Batch) -> Result<Status, CollectError> {
-        match host.read_into(PATH, &mut self.bytes) {
-            Err(error) if is_absent(&error) => return Ok(Status::Absent),
-            result => result.map_err(CollectError::read(PATH))?,
+        if !read_if_there(host, PATH, &mut self.bytes)? {
+            return Ok(Status::Absent);
         }
         stat::parse(&self.bytes, &mut self.cpus).map_err(CollectError::parse(PATH))?;
         let mut id = String::new();

@@ -4,7 +4,8 @@
 //!   one file of sysfs.
 //! - Absent when there is no `/proc/diskstats` (containers).
 //! - Emits: `node_disk_*`; columns the kernel lacks are not emitted.
-//! - Left out: partitions, RAM disks, loop and floppy devices. Not here: health ([`crate::smartctl`]).
+//! - Left out: partitions, RAM disks, loop and floppy devices, disks the user does not want. Not
+//!   here: health ([`super::smartctl`]).
 
 use std::collections::HashMap;
 
@@ -12,9 +13,10 @@ use labstat_model::{Batch, Family};
 use labstat_parse::proc::diskstats::{self, COLUMNS_MAX};
 use labstat_parse::proc::number;
 
-use crate::collector::{CollectError, Collector, Status, is_absent};
+use crate::collector::{CollectError, Collector, Status};
 use crate::host::Host;
 use crate::options::Disks;
+use crate::shared::read_if_there;
 
 const PATH: &str = "/proc/diskstats";
 
@@ -128,9 +130,8 @@ impl Diskstats {
 
 impl Collector for Diskstats {
     fn collect(&mut self, host: &dyn Host, out: &mut Batch) -> Result<Status, CollectError> {
-        match host.read_into(PATH, &mut self.bytes) {
-            Err(error) if is_absent(&error) => return Ok(Status::Absent),
-            result => result.map_err(CollectError::read(PATH))?,
+        if !read_if_there(host, PATH, &mut self.bytes)? {
+            return Ok(Status::Absent);
         }
         let now_ms = host.now_ms();
         let mut before = std::mem::take(&mut self.known);

@@ -1,11 +1,11 @@
-//! Sensors of chips and thermal zones.
+//! Sensors of the chips of a machine.
 //!
-//! - Reads: `/sys/class/hwmon/*`, `/sys/class/thermal/*`, all through [`Host::read_all`], since a
-//!   sensor may sit behind a slow bus.
+//! - Reads: `/sys/class/hwmon/*`, through [`Host::read_all`], since a sensor may sit behind a slow
+//!   bus.
 //! - Absent when the folder is missing or empty (most virtual machines).
-//! - Emits: `node_hwmon_*` as named in [`unit_of`], `node_thermal_zone_temp`,
-//!   `node_cooling_device_*`. A sensor that gives an error is left out; the others stay.
-//! - Not here: which disk a `drivetemp` chip belongs to.
+//! - Emits: `node_hwmon_*` as named in [`unit_of`]. A sensor that gives an error is left out; the
+//!   others stay.
+//! - Not here: which disk a `drivetemp` chip belongs to, thermal zones ([`super::thermal_zone`]).
 
 use std::collections::HashSet;
 use std::io;
@@ -18,7 +18,6 @@ use crate::collector::{CollectError, Collector, Status, is_absent};
 use crate::host::Host;
 
 const HWMON: &str = "/sys/class/hwmon";
-const THERMAL: &str = "/sys/class/thermal";
 
 /// Chips of one machine.
 const CHIPS_MAX: usize = 1024;
@@ -29,11 +28,6 @@ const DEADLINE: Duration = Duration::from_secs(4);
 static CHIP_NAMES: Family =
     Family::gauge("node_hwmon_chip_names", "Annotation metric for human-readable chip names.");
 static LABEL: Family = Family::gauge("node_hwmon_sensor_label", "Label for given chip and sensor.");
-static ZONE: Family = Family::gauge("node_thermal_zone_temp", "Zone temperature in Celsius.");
-static COOLING: Family =
-    Family::gauge("node_cooling_device_cur_state", "Current throttle state of the cooling device.");
-static COOLING_MAX: Family =
-    Family::gauge("node_cooling_device_max_state", "Maximum throttle state of the cooling device.");
 
 /// Kinds of sensors; other files of a chip are no readings.
 const KINDS: [&str; 14] = [
@@ -234,54 +228,6 @@ fn clean(text: &str) -> String {
     let keep = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, ':' | '_');
     let clean: String = lower.chars().map(|c| if keep(c) { c } else { '_' }).collect();
     clean.trim_matches('_').to_owned()
-}
-
-/// Temperatures of the board's zones, and what cools them.
-#[derive(Debug, Default)]
-pub struct ThermalZone;
-
-impl Collector for ThermalZone {
-    fn collect(&mut self, host: &dyn Host, out: &mut Batch) -> Result<Status, CollectError> {
-        let names = match host.list(THERMAL) {
-            Err(error) if is_absent(&error) => return Ok(Status::Absent),
-            result => result.map_err(CollectError::read(THERMAL))?,
-        };
-        let mut paths = Vec::new();
-        for name in &names {
-            let values: &[&str] = match zone_or_device(name) {
-                Some((_, true)) => &["temp"],
-                Some((_, false)) => &["cur_state", "max_state"],
-                None => continue,
-            };
-            paths.extend(values.iter().map(|value| format!("{THERMAL}/{name}/{value}")));
-        }
-        let values = host.read_all(&paths, DEADLINE);
-        for (path, value) in paths.iter().zip(values) {
-            let Some(value) = value.ok().as_deref().and_then(|bytes| float(trimmed(bytes))) else {
-                continue;
-            };
-            push_zone(host, path, value, out);
-        }
-        Ok(if paths.is_empty() { Status::Absent } else { Status::Collected })
-    }
-}
-
-/// The number of a zone (true) or of a cooling device (false).
-fn zone_or_device(name: &str) -> Option<(&str, bool)> {
-    let zone = name.strip_prefix("thermal_zone").map(|number| (number, true));
-    zone.or_else(|| name.strip_prefix("cooling_device").map(|number| (number, false)))
-}
-
-fn push_zone(host: &dyn Host, path: &str, value: f64, out: &mut Batch) {
-    let Some((dir, file)) = path.rsplit_once('/') else { return };
-    let Some((number, _)) = dir.rsplit('/').next().and_then(zone_or_device) else { return };
-    let kind = host.text(&format!("{dir}/type")).unwrap_or_default();
-    let kind = kind.trim();
-    match file {
-        "temp" => out.push(&ZONE, &[("type", kind), ("zone", number)], value / 1000.0),
-        "cur_state" => out.push(&COOLING, &[("name", number), ("type", kind)], value),
-        _ => out.push(&COOLING_MAX, &[("name", number), ("type", kind)], value),
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,32 @@
+//! One file or folder for each line of the [registry](crate::registry()), by the name it has there.
+//!
+//! The header of each says what it reads, when it is absent, what it emits and what it leaves out.
+//! Not here: what several of them do alike ([`crate::shared`]).
+
+pub mod arp;
+pub mod ceph;
+pub mod conntrack;
+pub mod cpu;
+pub mod diskstats;
+pub mod entropy;
+pub mod filefd;
+pub mod filesystem;
+pub mod hwmon;
+pub mod links;
+pub mod loadavg;
+pub mod mdadm;
+pub mod meminfo;
+pub mod netclass;
+pub mod netdev;
+pub mod netstat;
+pub mod os;
+pub mod pressure;
+pub mod smartctl;
+pub mod sockstat;
+pub mod softnet;
+pub mod stat;
+pub mod thermal_zone;
+pub mod time;
+pub mod udp_queues;
+pub mod uname;
+pub mod vmstat;

@@ -1,0 +1,104 @@
+//! What several collectors do alike.
+//!
+//! Here: a file whose absence says something ([`read_if_there`], [`outcome`]), a line that makes no
+//! sense ([`not_understood`]), files of a few numbers ([`push_numbers`]), families named by a file
+//! ([`FamiliesByName`]), and the folders of network interfaces ([`interface_dir`]).
+//! Not here: what only one collector needs, which stands in its file.
+
+use labstat_model::{Batch, Family};
+use labstat_parse::proc::{fields_of, number, trimmed};
+
+use crate::collector::{CollectError, Status, is_absent};
+use crate::host::Host;
+
+/// Reads a file whose absence means that the machine has no such thing, which is `false`.
+pub(crate) fn read_if_there(
+    host: &dyn Host,
+    path: &str,
+    into: &mut Vec<u8>,
+) -> Result<bool, CollectError> {
+    match host.read_into(path, into) {
+        Ok(()) => Ok(true),
+        Err(error) if is_absent(&error) => Ok(false),
+        Err(cause) => Err(CollectError::Read { from: path.to_owned(), cause }),
+    }
+}
+
+/// How a run ended whose sources are all absent if none gave a sample.
+pub(crate) fn outcome(out: &Batch) -> Status {
+    if out.is_empty() { Status::Absent } else { Status::Collected }
+}
+
+/// A line of a file that is not as the kernel writes it.
+pub(crate) fn not_understood(path: &'static str, line: &str) -> CollectError {
+    CollectError::parse(path)(format!("not understood: {line:?}"))
+}
+
+/// A file and the families of the numbers in it; those without one are left out.
+pub(crate) type NumberFile = (&'static str, &'static [Option<&'static Family>]);
+
+/// Adds what is in files of one to three numbers.
+pub(crate) fn push_numbers(
+    host: &dyn Host,
+    files: &[NumberFile],
+    bytes: &mut Vec<u8>,
+    out: &mut Batch,
+) -> Result<Status, CollectError> {
+    for (path, families) in files {
+        if !read_if_there(host, path, bytes)? {
+            continue;
+        }
+        let mut fields = fields_of(trimmed(bytes));
+        for family in *families {
+            let field = fields.next().unwrap_or_default();
+            let value = number(field).ok_or_else(|| {
+                let found = String::from_utf8_lossy(field);
+                CollectError::parse(path)(format!("not a number: {found:?}"))
+            })?;
+            if let Some(family) = family {
+                out.push(family, &[], value as f64);
+            }
+        }
+    }
+    Ok(outcome(out))
+}
+
+/// Families whose names come from a file: made once and found again by their place in it.
+#[derive(Debug, Default)]
+pub(crate) struct FamiliesByName(Vec<(String, Family)>);
+
+impl FamiliesByName {
+    /// The family for the line at `at` that has the name `key`.
+    pub(crate) fn get(
+        &mut self,
+        at: usize,
+        key: &str,
+        make: impl FnOnce() -> Family,
+    ) -> Option<&Family> {
+        if self.0.get(at).is_none_or(|(known, _)| known != key) {
+            self.0.truncate(at);
+            self.0.push((key.to_owned(), make()));
+        }
+        self.0.get(at).map(|(_, family)| family)
+    }
+}
+
+/// The folder that has one folder for each network interface.
+pub(crate) const INTERFACES: &str = "/sys/class/net";
+
+/// Interfaces of one machine; a host of containers has hundreds.
+const INTERFACES_MAX: usize = 8192;
+
+/// Refuses more interfaces than any machine has.
+pub(crate) fn check_interface_count(count: usize) -> Result<(), CollectError> {
+    if count <= INTERFACES_MAX {
+        return Ok(());
+    }
+    Err(CollectError::Limit { what: "network interfaces", count, max: INTERFACES_MAX })
+}
+
+/// The folder of an interface, without the link that leads to it.
+pub(crate) fn interface_dir(host: &dyn Host, name: &str) -> String {
+    let dir = format!("{INTERFACES}/{name}");
+    host.resolved(&dir).unwrap_or(dir)
+}
