@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod alerting;
 #[cfg(test)]
+mod captured;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 #[path = "../support/servers.rs"]
