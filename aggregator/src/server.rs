@@ -322,8 +322,5 @@ async fn open_store(
     let opened = tokio::task::spawn_blocking(move || Store::open(&dir, options)).await;
     let (store, notices) = opened.map_err(StartError::Broken)?.map_err(StartError::Store)?;
     let notices: Vec<String> = notices.iter().map(Notice::to_string).collect();
-    for notice in &notices {
-        tracing::warn!("{notice}");
-    }
     Ok((store, notices))
 }

@@ -83,7 +83,6 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<(Opened, Vec<Notice>
 fn replace(path: &Path, complete: &Path, now_ms: i64, what: String) -> Result<Notice, OpenError> {
     let set_aside = set_aside(path, now_ms)?;
     rename(complete, path)?;
-    tracing::warn!(?set_aside, "{what}");
     Ok(Notice { what, set_aside })
 }
 
@@ -98,7 +97,6 @@ fn check_wal(path: &Path, now_ms: i64) -> Option<Notice> {
     );
     // A full disk must not keep what is whole from being opened.
     let set_aside = fs::copy(&log, &aside).is_ok().then_some(aside);
-    tracing::warn!(?set_aside, "{what}");
     Some(Notice { what, set_aside })
 }
 
