@@ -97,6 +97,13 @@ enum Failure {
     Panic(String),
 }
 
+impl Drop for Crew {
+    fn drop(&mut self) {
+        // The threads are left to the end of the process; what they started is not.
+        self.host.stop();
+    }
+}
+
 impl Crew {
     /// The collectors of `entries`; a slow one runs every `slow`, when given.
     pub(crate) fn new(

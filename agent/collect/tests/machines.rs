@@ -203,6 +203,17 @@ fn a_disk_that_hangs_is_killed_and_the_other_is_read() {
 }
 
 #[test]
+fn a_search_that_hangs_is_waited_for_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = smart_options(script(dir.path(), "smartctl", "sleep 600"));
+    options.smartctl.scan_deadline = Duration::from_millis(300);
+    let host = RealHost::new(Arc::new(ManualClock::new(5_000)));
+    let error = smartctl(&options).collect(&host, &mut Batch::new()).unwrap_err();
+    assert!(error.to_string().contains("--scan-open"), "{error}");
+    assert_eq!(host.counts().commands, 1);
+}
+
+#[test]
 fn a_disk_that_is_named_is_asked_as_told_beside_those_found() {
     let dir = tempfile::tempdir().unwrap();
     // Only the named type gets an answer from sda; sdc is not found at all.

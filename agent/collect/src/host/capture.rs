@@ -309,6 +309,10 @@ impl Host for Recorder<'_> {
         self.host.now_ms()
     }
 
+    fn stop(&self) {
+        self.host.stop();
+    }
+
     fn counts(&self) -> Counts {
         self.host.counts()
     }

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -30,6 +30,7 @@ const READS_MAX: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct Commands {
     hung: Arc<Mutex<HashSet<String>>>,
+    running: Mutex<Groups>,
     started: AtomicU64,
     killed: AtomicU64,
 }
@@ -47,9 +48,11 @@ impl Commands {
         if self.hung.lock().unwrap_or_else(PoisonError::into_inner).contains(&line) {
             return Err(RunError::Hung);
         }
-        let mut running = Running::start(program, args)?;
+        let mut running = self.start(program, args)?;
         self.started.fetch_add(1, Ordering::Relaxed);
         let ended = running.follow(until);
+        // Before it is reaped, since its number may be another's afterwards.
+        self.groups().running.retain(|group| *group != running.group);
         if ended.is_err() {
             self.killed.fetch_add(1, Ordering::Relaxed);
         }
@@ -70,6 +73,30 @@ impl Commands {
                 Err(RunError::TimedOut(deadline))
             }
         }
+    }
+
+    /// Kills what runs, with all that it started, and starts nothing any more.
+    pub(super) fn stop(&self) {
+        let mut groups = self.groups();
+        groups.stopped = true;
+        for group in &groups.running {
+            let _ = kill_process_group(*group, Signal::KILL);
+        }
+    }
+
+    fn start(&self, program: &str, args: &[&str]) -> Result<Running, RunError> {
+        // Held over the start, so that a stop finds either the command or no start.
+        let mut groups = self.groups();
+        if groups.stopped {
+            return Err(RunError::Stopped);
+        }
+        let running = Running::start(program, args)?;
+        groups.running.push(running.group);
+        Ok(running)
+    }
+
+    fn groups(&self) -> MutexGuard<'_, Groups> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Commands started, and those killed.
@@ -94,6 +121,13 @@ impl Commands {
         // Without a thread the command stays on the list and is never run again.
         let _ = std::thread::Builder::new().name("labstat-reaper".to_owned()).spawn(waiter);
     }
+}
+
+/// The process groups of the commands that run.
+#[derive(Debug, Default)]
+struct Groups {
+    running: Vec<Pid>,
+    stopped: bool,
 }
 
 /// The program and its arguments as a person would type them; for messages and keys.
@@ -301,7 +335,13 @@ mod tests {
         assert!(matches!(error, Err(RunError::TimedOut(_))), "{error:?}");
         assert!(before.elapsed() < LONG);
         assert_eq!(commands.counts(), (1, 1));
-        for pid in std::fs::read_to_string(pids).unwrap().split_whitespace() {
+        assert_gone(&std::fs::read_to_string(pids).unwrap());
+    }
+
+    /// All processes of a list end soon.
+    fn assert_gone(pids: &str) {
+        let before = Instant::now();
+        for pid in pids.split_whitespace() {
             // The grandchild is init's to reap; until then it is a zombie, no longer a process.
             let gone = || {
                 std::fs::read_to_string(format!("/proc/{pid}/stat"))
@@ -312,6 +352,30 @@ mod tests {
             }
             assert!(gone(), "process {pid} lives");
         }
+    }
+
+    #[test]
+    fn a_stop_ends_what_runs_and_starts_nothing_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let pids = dir.path().join("pids");
+        let script =
+            format!("sleep 600 & echo $! $$ > {0}.new; mv {0}.new {0}; wait", pids.display());
+        let commands = Arc::new(Commands::default());
+        let runner = {
+            let commands = Arc::clone(&commands);
+            std::thread::spawn(move || commands.run("sh", &["-c", &script], LONG * 10))
+        };
+        let before = Instant::now();
+        while !pids.exists() && before.elapsed() < LONG {
+            std::thread::yield_now();
+        }
+        commands.stop();
+        let output = runner.join().unwrap().unwrap();
+        assert_eq!(output.status, None, "killed");
+        assert_gone(&std::fs::read_to_string(pids).unwrap());
+        let late = commands.run("true", &[], LONG);
+        assert!(matches!(late, Err(RunError::Stopped)), "{late:?}");
+        assert!(before.elapsed() < LONG);
     }
 
     #[test]

@@ -99,6 +99,10 @@ pub trait Host: Debug + Send + Sync {
     /// What was asked of the machine so far.
     fn counts(&self) -> Counts;
 
+    /// Kills the commands that run and starts no more: for the end of labstat, which nothing that
+    /// it started should outlive.
+    fn stop(&self);
+
     /// The path that the link at `path` stands for, without looking whether it exists. The kernel
     /// takes twice as long to open a file of sysfs through a link, which counts where many files
     /// lie behind one.
@@ -157,6 +161,9 @@ pub enum RunError {
     /// kernel, as commands on a dying disk do. It was not started again.
     #[error("an earlier run still hangs")]
     Hung,
+    /// labstat ends, and starts nothing any more.
+    #[error("not started, since labstat ends")]
+    Stopped,
     /// It printed more than [`OUTPUT_LEN_MAX`] and was killed.
     #[error("printed over {OUTPUT_LEN_MAX} bytes, killed")]
     TooLong,

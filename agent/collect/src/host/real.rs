@@ -114,6 +114,10 @@ impl Host for RealHost {
         self.clock.now_ms()
     }
 
+    fn stop(&self) {
+        self.commands.stop();
+    }
+
     fn counts(&self) -> Counts {
         let (commands, commands_killed) = self.commands.counts();
         let hung = self.patience.hung() + self.commands.hung();

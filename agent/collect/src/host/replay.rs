@@ -209,6 +209,10 @@ impl Host for ReplayHost {
         self.now_ms.unwrap_or_else(|| self.clock.now_ms())
     }
 
+    fn stop(&self) {
+        self.commands.stop();
+    }
+
     fn counts(&self) -> Counts {
         let (commands, commands_killed) = self.commands.counts();
         let reads = self.reads.load(Ordering::Relaxed);

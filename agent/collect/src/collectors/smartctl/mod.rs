@@ -156,8 +156,13 @@ impl Smartctl {
             match host.run(&self.options.program, &args, self.options.scan_deadline) {
                 Err(RunError::NotFound) => return Ok(None),
                 Err(cause) => {
+                    // What hung once is not asked again in other words: that only waits longer.
+                    let hangs = matches!(cause, RunError::TimedOut(_) | RunError::Hung);
                     let command = format!("{} {how} --json", self.options.program);
                     failure = Some(CollectError::Run { command, cause });
+                    if hangs {
+                        break;
+                    }
                 }
                 Ok(output) => match json(&output) {
                     Ok(report) => return Ok(Some(devices(&report, how))),
