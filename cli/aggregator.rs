@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use labstat_aggregator::{
-    Aggregator as Service, Config, RulesStatus, Running, parse_listen, parse_retention,
-};
+use labstat_aggregator::{Aggregator as Service, Config, Running, parse_listen, parse_retention};
 use labstat_model::SystemClock;
 
 use crate::environment;
@@ -121,11 +119,7 @@ pub(crate) fn tell_troubles(running: &Running) {
     for notice in running.notices() {
         output::message(&format!("labstat: {notice}\n"));
     }
-    tell_rules(running.rules());
-}
-
-fn tell_rules(rules: RulesStatus) {
-    for problem in rules.problems {
+    for problem in running.rules().problems {
         output::message(&format!("labstat: {problem}\n"));
     }
 }
@@ -151,7 +145,8 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
     loop {
         tokio::select! {
             ended = &mut end => break ended?,
-            Some(()) = reload.recv() => tell_rules(running.reload().await),
+            // The reload itself logs what it did not take.
+            Some(()) = reload.recv() => drop(running.reload().await),
         }
     }
     output::message("labstat: stopping\n");

@@ -43,6 +43,7 @@ pub(crate) const AGENT: &Keys = &[
     ("host_root", Form::Text),
     ("smartctl.program", Form::Text),
     ("smartctl.deadline", Form::Text),
+    ("smartctl.devices", Form::List),
     ("smartctl.exclude", Form::List),
     ("ceph.conf", Form::Text),
     ("ceph.run", Form::Text),

@@ -151,6 +151,10 @@ impl Alerting {
             Ok(Err(Problems(problems))) => RulesStatus { problems, ..self.status() },
             Err(_) => RulesStatus { problems: vec![unread()], ..self.status() },
         };
+        // Whoever starts an aggregator tells of its first rules; a reload may have nobody to ask.
+        for problem in &status.problems {
+            tracing::error!("rules not taken: {problem}");
+        }
         self.set_status(status.clone());
         status
     }
@@ -161,9 +165,6 @@ impl Alerting {
     }
 
     fn set_status(&self, status: RulesStatus) {
-        for problem in &status.problems {
-            tracing::error!("rules not taken: {problem}");
-        }
         let figures = &self.telemetry.rules;
         figures.count.set(telemetry::whole(status.rules));
         figures.loaded.set(i64::from(status.problems.is_empty()));
