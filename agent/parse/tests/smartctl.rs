@@ -311,23 +311,6 @@ fn odd_drives_of_other_projects() {
     }
 }
 
-/// A thousand reports of a screen or more each take well under a second. Run in release.
-#[test]
-#[ignore = "a measurement: cargo test --release -p labstat-parse -- --ignored --nocapture"]
-fn a_thousand_reports() {
-    let inputs: Vec<_> = fixtures("reports").iter().map(|path| fs::read(path).unwrap()).collect();
-    let start = std::time::Instant::now();
-    let (mut count, mut bytes) = (0, 0);
-    while count < 1000 {
-        for input in &inputs {
-            std::hint::black_box(smartctl::parse(input));
-            count += 1;
-            bytes += input.len();
-        }
-    }
-    println!("{count} reports, {bytes} bytes: {:?}", start.elapsed());
-}
-
 proptest! {
     #[test]
     fn any_bytes_never_panic(input in proptest::collection::vec(any::<u8>(), 0..2000)) {
