@@ -1,5 +1,7 @@
 //! What holds for all queries and all data.
 
+mod memory;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,28 +11,8 @@ use labstat_promql::{
     Answer, Engine, ErrorKind, Options, QueryError, QueryOptions, Source, SourceError, Value,
     check, selector,
 };
+use memory::Memory;
 use proptest::prelude::*;
-
-#[derive(Debug)]
-struct Memory(Vec<Series>);
-
-impl Source for Memory {
-    fn select(
-        &self,
-        matchers: &[Matcher],
-        start_ms: i64,
-        end_ms: i64,
-    ) -> Result<Vec<Series>, SourceError> {
-        let found = |series: &&Series| matchers.iter().all(|m| m.matches_labels(&series.labels));
-        let cut = |series: &Series| {
-            let mut part = Series::new(series.labels.clone());
-            let inside = series.samples().filter(|s| (start_ms..=end_ms).contains(&s.time_ms));
-            inside.for_each(|sample| part.push(sample.time_ms, sample.value));
-            part
-        };
-        Ok(self.0.iter().filter(found).map(cut).collect())
-    }
-}
 
 fn value() -> impl Strategy<Value = f64> {
     prop_oneof![

@@ -25,31 +25,13 @@
     reason = "a test fails by panicking, and its scripts are short"
 )]
 
+mod memory;
+
 use std::path::Path;
 
-use labstat_model::{Labels, Matcher, Series, duration, stale_marker};
-use labstat_promql::{Answer, Engine, QueryError, QueryOptions, Source, SourceError, Value};
-
-#[derive(Default)]
-struct Memory(Vec<Series>);
-
-impl Source for Memory {
-    fn select(
-        &self,
-        matchers: &[Matcher],
-        start_ms: i64,
-        end_ms: i64,
-    ) -> Result<Vec<Series>, SourceError> {
-        let found = |series: &&Series| matchers.iter().all(|m| m.matches_labels(&series.labels));
-        let cut = |series: &Series| {
-            let mut part = Series::new(series.labels.clone());
-            let inside = series.samples().filter(|s| (start_ms..=end_ms).contains(&s.time_ms));
-            inside.for_each(|sample| part.push(sample.time_ms, sample.value));
-            part
-        };
-        Ok(self.0.iter().filter(found).map(cut).collect())
-    }
-}
+use labstat_model::{Labels, Series, duration, stale_marker};
+use labstat_promql::{Answer, Engine, QueryError, QueryOptions, Value};
+use memory::Memory;
 
 /// A command and the lines that belong to it.
 struct Command<'a> {
