@@ -9,6 +9,7 @@
 //! are asked for (`labstat-promql`).
 
 mod batch;
+mod bucket;
 mod clock;
 pub mod duration;
 mod family;
@@ -21,6 +22,9 @@ pub mod settings;
 mod write;
 
 pub use batch::{Batch, BatchSample};
+pub use bucket::{
+    BUCKET_WIDTHS_MS, BucketColumn, BucketColumns, Buckets, Rolled, Tiers, bucket_end,
+};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use family::{Family, Kind};
 pub use labels::{LabelError, Labels, LabelsRef, METRIC_NAME, is_label_name, is_metric_name};
