@@ -30,6 +30,9 @@ const DIRECTORY_LEN_MAX: usize = 512 * 1024 * 1024;
 /// Good for a fraction of the time of the levels above, which give a few percent.
 const ZSTD_LEVEL: i32 = 3;
 
+/// Numbers of [`BlobMeta`] that format 1 had.
+const FORMAT_1_NUMBERS: usize = 8;
+
 /// What is known of a blob without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BlobMeta {
@@ -43,10 +46,19 @@ pub(crate) struct BlobMeta {
     pub(crate) parts: u32,
     /// All rows together.
     pub(crate) size_bytes: u64,
+    /// 0 for samples as they came, 1 and up for roll-ups of them.
+    pub(crate) tier: u32,
+    /// Which column of a roll-up it holds.
+    pub(crate) kind: u32,
+    /// The age for which it was thinned last; 0 when never.
+    pub(crate) kept_ms: i64,
+    /// Bits that maintenance keeps of it.
+    pub(crate) flags: u32,
 }
 
 impl BlobMeta {
-    /// Guards the columns that are not in the directory row.
+    /// Guards the columns that are not in the directory row. What came with format 2 counts only
+    /// when there is any of it, so that older rows stay as they are.
     pub(crate) fn checksum(&self) -> u32 {
         let numbers = [
             self.id,
@@ -57,8 +69,14 @@ impl BlobMeta {
             self.samples.cast_signed(),
             i64::from(self.parts),
             self.size_bytes.cast_signed(),
+            i64::from(self.tier),
+            i64::from(self.kind),
+            self.kept_ms,
+            i64::from(self.flags),
         ];
-        checksum(&numbers, b"")
+        let (old, new) = numbers.split_at(FORMAT_1_NUMBERS);
+        let counted = if new.iter().all(|number| *number == 0) { old } else { &numbers };
+        checksum(counted, b"")
     }
 }
 
@@ -181,6 +199,10 @@ impl Builder {
             samples: self.samples,
             parts: u32::try_from(self.parts.len()).unwrap_or(u32::MAX),
             size_bytes: size_bytes as u64,
+            tier: 0,
+            kind: 0,
+            kept_ms: 0,
+            flags: 0,
         };
         Some(Blob { meta, directory, parts: self.parts })
     }

@@ -21,7 +21,7 @@ pub(crate) const FILE: &str = "labstat.db";
 const APPLICATION_ID: i64 = 0x4c53_5441;
 
 /// The newest format this version reads, and the one it writes.
-pub(crate) const FORMAT: i64 = 1;
+pub(crate) const FORMAT: i64 = 2;
 
 /// Kibibytes of pages a connection keeps: the kernel caches the file, so little is needed.
 const CACHE_KIB: i64 = 1024;
@@ -42,13 +42,34 @@ const VACUUM_PAGES: i64 = 2048;
 const SCHEMA: &str = "
 CREATE TABLE series (id INTEGER PRIMARY KEY AUTOINCREMENT, shelf INTEGER NOT NULL, labels BLOB NOT NULL);
 CREATE TABLE spans (id INTEGER PRIMARY KEY, first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL, checksum INTEGER NOT NULL);
+CREATE TABLE shelves (id INTEGER PRIMARY KEY, series BLOB NOT NULL, spans BLOB NOT NULL);
 CREATE TABLE log (id INTEGER PRIMARY KEY, record BLOB NOT NULL);
 CREATE TABLE blobs (id INTEGER PRIMARY KEY AUTOINCREMENT, shelf INTEGER NOT NULL, level INTEGER NOT NULL,
   first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL, samples INTEGER NOT NULL, parts INTEGER NOT NULL,
-  size_bytes INTEGER NOT NULL, checksum INTEGER NOT NULL, directory BLOB NOT NULL);
+  size_bytes INTEGER NOT NULL, checksum INTEGER NOT NULL, tier INTEGER NOT NULL DEFAULT 0,
+  kind INTEGER NOT NULL DEFAULT 0, kept_ms INTEGER NOT NULL DEFAULT 0, flags INTEGER NOT NULL DEFAULT 0,
+  directory BLOB NOT NULL);
 CREATE TABLE parts (id INTEGER PRIMARY KEY, content BLOB NOT NULL);
 CREATE TABLE metadata (family TEXT PRIMARY KEY, kind TEXT NOT NULL, help TEXT NOT NULL, unit TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE documents (key TEXT PRIMARY KEY, document BLOB NOT NULL) WITHOUT ROWID;
+";
+
+/// Makes a database of format 1 one of format 2. The directories of blobs move behind the new
+/// columns: what stands behind a large value is only read through it. The last id that was given
+/// goes over too, since none is given twice.
+const FROM_FORMAT_1: &str = "
+CREATE TABLE shelves (id INTEGER PRIMARY KEY, series BLOB NOT NULL, spans BLOB NOT NULL);
+CREATE TABLE blobs_2 (id INTEGER PRIMARY KEY AUTOINCREMENT, shelf INTEGER NOT NULL, level INTEGER NOT NULL,
+  first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL, samples INTEGER NOT NULL, parts INTEGER NOT NULL,
+  size_bytes INTEGER NOT NULL, checksum INTEGER NOT NULL, tier INTEGER NOT NULL DEFAULT 0,
+  kind INTEGER NOT NULL DEFAULT 0, kept_ms INTEGER NOT NULL DEFAULT 0, flags INTEGER NOT NULL DEFAULT 0,
+  directory BLOB NOT NULL);
+INSERT INTO blobs_2 (id, shelf, level, first_ms, last_ms, samples, parts, size_bytes, checksum, directory)
+  SELECT id, shelf, level, first_ms, last_ms, samples, parts, size_bytes, checksum, directory FROM blobs;
+DELETE FROM sqlite_sequence WHERE name = 'blobs_2';
+INSERT INTO sqlite_sequence (name, seq) SELECT 'blobs_2', seq FROM sqlite_sequence WHERE name = 'blobs';
+DROP TABLE blobs;
+ALTER TABLE blobs_2 RENAME TO blobs;
 ";
 
 /// Why a database cannot be used.
@@ -397,8 +418,17 @@ fn set_up(conn: &Connection) -> Result<(), Unusable> {
     if tables == 0 {
         let marks = format!("PRAGMA application_id={APPLICATION_ID};PRAGMA user_version={FORMAT};");
         conn.execute_batch(&format!("BEGIN;{SCHEMA}{marks}COMMIT;"))?;
+    } else if format < FORMAT {
+        let tx = conn.unchecked_transaction()?;
+        tx.execute_batch(&format!("{FROM_FORMAT_1}PRAGMA user_version={FORMAT};"))?;
+        tx.commit()?;
     }
     Ok(())
+}
+
+/// The format that a database says it has, which may be damaged.
+pub(crate) fn format(conn: &Connection) -> i64 {
+    conn.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap_or(FORMAT)
 }
 
 fn next<T: TryFrom<i64> + Default>(conn: &Connection, table: &str) -> Result<T, Unusable> {
@@ -450,8 +480,12 @@ fn blobs(conn: &Connection) -> Result<Vec<BlobMeta>, Unusable> {
 }
 
 /// What [`blob_row`] reads.
-pub(crate) const BLOB_COLUMNS: &str =
-    "id, shelf, level, first_ms, last_ms, samples, parts, size_bytes, checksum";
+pub(crate) const BLOB_COLUMNS: &str = "id, shelf, level, first_ms, last_ms, samples, parts, \
+     size_bytes, checksum, tier, kind, kept_ms, flags";
+
+/// The same of a database of format 1.
+pub(crate) const BLOB_COLUMNS_FORMAT_1: &str =
+    "id, shelf, level, first_ms, last_ms, samples, parts, size_bytes, checksum, 0, 0, 0, 0";
 
 /// Reads [`BLOB_COLUMNS`].
 pub(crate) fn blob_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<BlobMeta> {
@@ -464,6 +498,10 @@ pub(crate) fn blob_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<BlobMeta> {
         samples: row.get::<_, i64>(5)?.cast_unsigned(),
         parts: row.get(6)?,
         size_bytes: row.get::<_, i64>(7)?.cast_unsigned(),
+        tier: row.get(9)?,
+        kind: row.get(10)?,
+        kept_ms: row.get(11)?,
+        flags: row.get(12)?,
     };
     if meta.checksum() != row.get::<_, u32>(8)? {
         return Err(malformed(format!("blob {}: malformed checksum", meta.id)));
@@ -511,7 +549,8 @@ fn insert_spans(tx: &Transaction<'_>, spans: &[(u32, i64, i64)]) -> rusqlite::Re
 fn insert_blob(tx: &Transaction<'_>, blob: &Blob) -> rusqlite::Result<()> {
     let Blob { meta, directory, parts } = blob;
     let sql = format!(
-        "INSERT INTO blobs ({BLOB_COLUMNS}, directory) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)"
+        "INSERT INTO blobs ({BLOB_COLUMNS}, directory) \
+         VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14)"
     );
     tx.prepare_cached(&sql)?.execute(params![
         meta.id,
@@ -523,6 +562,10 @@ fn insert_blob(tx: &Transaction<'_>, blob: &Blob) -> rusqlite::Result<()> {
         meta.parts,
         meta.size_bytes.cast_signed(),
         meta.checksum(),
+        meta.tier,
+        meta.kind,
+        meta.kept_ms,
+        meta.flags,
         directory
     ])?;
     let mut insert = tx.prepare_cached("INSERT INTO parts (id, content) VALUES (?1, ?2)")?;

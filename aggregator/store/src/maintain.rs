@@ -162,7 +162,8 @@ impl Store {
         due: impl Fn(&[BlobMeta], i64) -> bool,
     ) -> Result<usize, MaintainError> {
         let mut groups: BTreeMap<(i64, u32), Vec<BlobMeta>> = BTreeMap::new();
-        for meta in self.state().blobs().filter(|meta| !self.is_damaged(meta.id)) {
+        let samples = |meta: &&BlobMeta| meta.tier == 0 && !self.is_damaged(meta.id);
+        for meta in self.state().blobs().filter(samples) {
             let day = meta.first_ms.div_euclid(DAY_MS);
             groups.entry((day, meta.shelf)).or_default().push(*meta);
         }

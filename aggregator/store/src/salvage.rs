@@ -292,7 +292,11 @@ impl Salvage<'_> {
     /// table of ranges may be what is damaged.
     fn blobs(&mut self, kept: &mut Kept) -> Result<Spans, AppendError> {
         let mut spans = Spans::new();
-        let (metas, lost) = by_id(&self.from, "blobs", db::BLOB_COLUMNS, db::blob_row);
+        let columns = match db::format(&self.from) {
+            1 => db::BLOB_COLUMNS_FORMAT_1,
+            _ => db::BLOB_COLUMNS,
+        };
+        let (metas, lost) = by_id(&self.from, "blobs", columns, db::blob_row);
         kept.blobs_lost = lost;
         for meta in metas {
             self.last_blob = self.last_blob.max(meta.id);

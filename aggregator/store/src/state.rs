@@ -27,7 +27,10 @@ pub(crate) struct State {
     pub(crate) active: Head,
     pub(crate) frozen: Option<Frozen>,
     pub(crate) metadata: BTreeMap<String, Metadata>,
+    /// Blobs of samples, by shelf.
     blobs: HashMap<u32, Vec<BlobMeta>>,
+    /// Blobs of roll-ups, by shelf, tier and kind.
+    rolled: HashMap<(u32, u32, u32), Vec<BlobMeta>>,
 }
 
 impl State {
@@ -41,7 +44,7 @@ impl State {
             state.index.widen(id, first_ms, last_ms);
         }
         for meta in content.blobs {
-            state.blobs.entry(meta.shelf).or_default().push(meta);
+            state.blobs_like(&meta).push(meta);
         }
         state.metadata =
             content.metadata.into_iter().map(|one| (one.family.clone(), one)).collect();
@@ -82,14 +85,28 @@ impl State {
         self.frozen.iter().map(|frozen| &*frozen.head).chain([&self.active])
     }
 
-    /// The blobs of a shelf, in no order.
+    /// The blobs of a shelf's samples, in no order.
     pub(crate) fn blobs_of(&self, shelf: u32) -> &[BlobMeta] {
         self.blobs.get(&shelf).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// All blobs, in no order.
+    /// The blobs of one column of a shelf's roll-ups of one width, in no order.
+    #[expect(dead_code, reason = "roll-ups are read by what is built on this")]
+    pub(crate) fn rolled_of(&self, shelf: u32, tier: u32, kind: u32) -> &[BlobMeta] {
+        self.rolled.get(&(shelf, tier, kind)).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// All blobs, roll-ups too, in no order.
     pub(crate) fn blobs(&self) -> impl Iterator<Item = &BlobMeta> {
-        self.blobs.values().flatten()
+        self.blobs.values().chain(self.rolled.values()).flatten()
+    }
+
+    /// The blobs that `meta` is or would be among.
+    fn blobs_like(&mut self, meta: &BlobMeta) -> &mut Vec<BlobMeta> {
+        match meta.tier {
+            0 => self.blobs.entry(meta.shelf).or_default(),
+            tier => self.rolled.entry((meta.shelf, tier, meta.kind)).or_default(),
+        }
     }
 
     /// Puts blobs in place of others.
@@ -99,12 +116,12 @@ impl State {
         old: &[BlobMeta],
     ) {
         for meta in old {
-            if let Some(blobs) = self.blobs.get_mut(&meta.shelf) {
-                blobs.retain(|known| known.id != meta.id);
-            }
+            self.blobs_like(meta).retain(|known| known.id != meta.id);
         }
         for meta in new {
-            self.blobs.entry(meta.shelf).or_default().push(meta);
+            self.blobs_like(&meta).push(meta);
         }
+        self.blobs.retain(|_, blobs| !blobs.is_empty());
+        self.rolled.retain(|_, blobs| !blobs.is_empty());
     }
 }

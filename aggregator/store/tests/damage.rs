@@ -106,10 +106,10 @@ fn a_newer_format_is_refused_and_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     fill(dir.path());
     let newer = rusqlite::Connection::open(dir.path().join(FILE)).unwrap();
-    newer.pragma_update(None, "user_version", 2).unwrap();
+    newer.pragma_update(None, "user_version", 3).unwrap();
     drop(newer);
     let error = Store::open(dir.path(), options()).unwrap_err();
-    assert!(matches!(error, OpenError::Version { found: 2, known: 1, .. }), "{error:?}");
+    assert!(matches!(error, OpenError::Version { found: 3, known: 2, .. }), "{error:?}");
 }
 
 /// Every page in turn is overwritten: the store opens, keeps at least the other pages' samples,
