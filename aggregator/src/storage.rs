@@ -10,7 +10,9 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use labstat_alerts::{Database, Journal, JournalError};
-use labstat_model::{Labels, Matcher, Metadata, Series, WriteRequest};
+use labstat_model::{
+    BucketColumns, Labels, Matcher, Metadata, Rolled, Series, Tiers, WriteRequest, bucket_range,
+};
 use labstat_promql::{Source, SourceError};
 use labstat_store::{AppendError, Appended, Maintained, Stats, Store};
 
@@ -48,6 +50,34 @@ pub(crate) trait Storage: fmt::Debug + Send + Sync {
         start_ms: i64,
         end_ms: i64,
     ) -> Result<Vec<Series>, StorageError>;
+    /// The same series, each with at most its newest sample of the range.
+    fn newest(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<Series>, StorageError> {
+        let mut series = self.select(matchers, start_ms, end_ms)?;
+        series.iter_mut().for_each(Series::keep_newest);
+        Ok(series)
+    }
+    /// Since when there are samples, and which buckets can be asked for.
+    fn tiers(&self) -> Tiers {
+        Tiers::SAMPLES_ONLY
+    }
+    /// The same series, their samples rolled up; see [`Source::buckets`].
+    fn buckets(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+        bucket_ms: i64,
+        columns: BucketColumns,
+    ) -> Result<Vec<Rolled>, StorageError> {
+        let (first_ms, last_ms) = bucket_range(start_ms, end_ms, bucket_ms);
+        let series = self.select(matchers, first_ms, last_ms)?;
+        Ok(series.iter().map(|series| Rolled::of(series, bucket_ms, columns)).collect())
+    }
     /// The label sets of the series that fulfil any of the lists, or of all without a list.
     fn series(
         &self,
@@ -199,6 +229,32 @@ impl Source for SharedStorage {
         end_ms: i64,
     ) -> Result<Vec<Series>, SourceError> {
         let read = self.0.select(matchers, start_ms, end_ms);
+        read.map_err(|error| SourceError(Box::new(error)))
+    }
+
+    fn newest(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<Series>, SourceError> {
+        let read = self.0.newest(matchers, start_ms, end_ms);
+        read.map_err(|error| SourceError(Box::new(error)))
+    }
+
+    fn tiers(&self) -> Tiers {
+        self.0.tiers()
+    }
+
+    fn buckets(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+        bucket_ms: i64,
+        columns: BucketColumns,
+    ) -> Result<Vec<Rolled>, SourceError> {
+        let read = self.0.buckets(matchers, start_ms, end_ms, bucket_ms, columns);
         read.map_err(|error| SourceError(Box::new(error)))
     }
 }

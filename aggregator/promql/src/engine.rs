@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use labstat_model::{Labels, METRIC_NAME, MatchOp, Matcher, Sample, Series};
+use labstat_model::{
+    BucketColumns, Labels, METRIC_NAME, MatchOp, Matcher, Rolled, Sample, Series, Tiers,
+    bucket_range,
+};
 
 use crate::column::{Column, Columns, Steps};
 use crate::eval::Evaluator;
@@ -27,6 +30,44 @@ pub trait Source: Sync {
         start_ms: i64,
         end_ms: i64,
     ) -> Result<Vec<Series>, SourceError>;
+
+    /// As [`Source::select`], but of each series at most the newest of these samples, be it a
+    /// marker of staleness or not.
+    fn newest(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<Series>, SourceError> {
+        let mut series = self.select(matchers, start_ms, end_ms)?;
+        series.iter_mut().for_each(Series::keep_newest);
+        Ok(series)
+    }
+
+    /// Since when there are samples, and which buckets can be asked for.
+    fn tiers(&self) -> Tiers {
+        Tiers::SAMPLES_ONLY
+    }
+
+    /// As [`Source::select`], but of each series the buckets of width `bucket_ms` that hold the
+    /// times from `start_ms` to `end_ms`, those at both ends whole, and of them at least
+    /// `columns`. Each series comes once, sorted by labels. Of a series that has no buckets in
+    /// store for any of the range, the samples may come in their place (at least those from
+    /// `start_ms` to `end_ms`); one that has buckets for a part of it comes as buckets, made of
+    /// its samples where need be. Asked only for the widths and times that [`Source::tiers`]
+    /// names, or for the widest where none reaches back far enough.
+    fn buckets(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+        bucket_ms: i64,
+        columns: BucketColumns,
+    ) -> Result<Vec<Rolled>, SourceError> {
+        let (first_ms, last_ms) = bucket_range(start_ms, end_ms, bucket_ms);
+        let series = self.select(matchers, first_ms, last_ms)?;
+        Ok(series.iter().map(|series| Rolled::of(series, bucket_ms, columns)).collect())
+    }
 }
 
 /// How an engine behaves.

@@ -375,6 +375,31 @@ fn a_selector_is_read_once() {
     );
 }
 
+/// At one time the newest samples are all that is asked for, and a range that has more than one
+/// step is selected.
+#[test]
+fn one_step_reads_the_newest_samples_alone() {
+    struct Newest;
+    impl Source for Newest {
+        fn select(&self, _: &[Matcher], _: i64, _: i64) -> Result<Vec<Series>, SourceError> {
+            Err(SourceError("all samples were asked for".into()))
+        }
+        fn newest(&self, _: &[Matcher], from: i64, to: i64) -> Result<Vec<Series>, SourceError> {
+            assert_eq!((from, to), (300_001, 600_000));
+            let mut series = Series::new(Labels::new([("__name__", "a")]));
+            series.push(590_000, 7.0);
+            Ok(vec![series])
+        }
+    }
+    let (engine, options) = (Engine::default(), QueryOptions::default());
+    for (query, wanted) in [("a", 7.0), ("timestamp(a)", 590.0), ("sum(a) * 2", 14.0)] {
+        let value = engine.instant(&Newest, query, 600_000, &options).unwrap().value;
+        assert_eq!(at(&value, 600_000)[0].1, wanted, "{query}");
+    }
+    assert!(engine.range(&Newest, "a", 0, 600_000, 60_000, &options).is_err());
+    assert!(engine.instant(&Newest, "last_over_time(a[5m])", 600_000, &options).is_err());
+}
+
 /// A source that fails is not an empty one.
 #[test]
 fn a_broken_source_is_an_error() {

@@ -121,6 +121,15 @@ impl Buckets {
         sampled.then(|| (start_ms.saturating_add(after.abs() as i64), after < 0.0))
     }
 
+    /// Empties the columns that are not among `columns`.
+    pub fn keep_columns(&mut self, columns: BucketColumns) {
+        for column in BucketColumn::ALL.into_iter().filter(|column| !columns.contains(*column)) {
+            if let Some(numbers) = self.columns.get_mut(column as usize) {
+                *numbers = Vec::new();
+            }
+        }
+    }
+
     /// The buckets of ascending samples, all columns.
     pub fn roll_up(series: &Series, bucket_ms: i64) -> Self {
         let mut buckets = Self::new(series.labels.clone(), bucket_ms);
@@ -177,6 +186,13 @@ pub fn bucket_end(time_ms: i64, bucket_ms: i64) -> i64 {
     before.saturating_add(1).saturating_mul(width)
 }
 
+/// The first and the last millisecond of the buckets that hold the times from `start_ms` to
+/// `end_ms`, all four included.
+pub fn bucket_range(start_ms: i64, end_ms: i64, bucket_ms: i64) -> (i64, i64) {
+    let before_ms = bucket_end(start_ms, bucket_ms).saturating_sub(bucket_ms.max(1));
+    (before_ms.saturating_add(1), bucket_end(end_ms, bucket_ms))
+}
+
 /// A sum that carries along what rounding took away (Neumaier).
 #[derive(Debug, Default)]
 struct Sum {
@@ -207,6 +223,23 @@ pub enum Rolled {
     Samples(Series),
     /// Buckets.
     Buckets(Buckets),
+}
+
+impl Rolled {
+    /// These columns of the buckets of a series.
+    pub fn of(series: &Series, bucket_ms: i64, columns: BucketColumns) -> Self {
+        let mut buckets = Buckets::roll_up(series, bucket_ms);
+        buckets.keep_columns(columns);
+        Self::Buckets(buckets)
+    }
+
+    /// The series.
+    pub fn labels(&self) -> &Labels {
+        match self {
+            Self::Samples(series) => &series.labels,
+            Self::Buckets(buckets) => &buckets.labels,
+        }
+    }
 }
 
 /// Since when a source has what, in milliseconds since the Unix epoch.
@@ -240,6 +273,23 @@ mod tests {
         for (time_ms, end_ms) in [(1, 10), (10, 10), (11, 20), (0, 0), (-1, 0), (-10, -10)] {
             assert_eq!(bucket_end(time_ms, 10), end_ms, "{time_ms}");
         }
+    }
+
+    #[test]
+    fn whole_buckets_hold_a_range() {
+        for (range, whole) in [((1, 10), (1, 10)), ((10, 11), (1, 20)), ((-9, 0), (-9, 0))] {
+            assert_eq!(bucket_range(range.0, range.1, 10), whole, "{range:?}");
+        }
+    }
+
+    #[test]
+    fn columns_that_are_not_asked_for_are_empty() {
+        let columns = BucketColumns::of(&[BucketColumn::Last]);
+        let Rolled::Buckets(rolled) = Rolled::of(&series(&[(1, 5.0)]), 10, columns) else {
+            panic!("buckets")
+        };
+        assert_eq!(rolled.column(BucketColumn::Last), [5.0]);
+        assert!(rolled.column(BucketColumn::Count).is_empty());
     }
 
     #[test]

@@ -23,7 +23,7 @@ mod write;
 
 pub use batch::{Batch, BatchSample};
 pub use bucket::{
-    BUCKET_WIDTHS_MS, BucketColumn, BucketColumns, Buckets, Rolled, Tiers, bucket_end,
+    BUCKET_WIDTHS_MS, BucketColumn, BucketColumns, Buckets, Rolled, Tiers, bucket_end, bucket_range,
 };
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use family::{Family, Kind};

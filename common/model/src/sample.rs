@@ -67,6 +67,13 @@ impl Series {
         self.values.push(value);
     }
 
+    /// Drops all samples but the newest.
+    pub fn keep_newest(&mut self) {
+        let older = self.times.len().saturating_sub(1);
+        self.times.drain(..older);
+        self.values.drain(..older.min(self.values.len()));
+    }
+
     /// The samples, one by one.
     pub fn samples(&self) -> impl ExactSizeIterator<Item = Sample> + '_ {
         self.times.iter().zip(&self.values).map(|(&time_ms, &value)| Sample { time_ms, value })

@@ -23,7 +23,7 @@ use crate::column::{self, Column, Columns, SERIES_COST, Steps};
 use crate::expr::{Call, Expr, Node, Selector, Shift, Subquery};
 use crate::functions::Run;
 use crate::notes::Notes;
-use crate::{Position, QueryError, Source, ValueType};
+use crate::{Position, QueryError, Source, SourceError, ValueType};
 
 pub(crate) use slide::{Fold, Slide};
 use window::RangeSeries;
@@ -172,15 +172,30 @@ impl<'a> Evaluator<'a> {
         start_ms: i64,
         end_ms: i64,
     ) -> Result<Rc<Vec<Series>>, QueryError> {
-        let key = format!(
-            "{start_ms} {end_ms} {:?}",
-            selector.matchers.iter().map(ToString::to_string).collect::<Vec<_>>()
-        );
+        let key = key("all", selector, start_ms, end_ms);
+        self.read(key, || self.source.select(&selector.matchers, start_ms, end_ms))
+    }
+
+    /// As [`Evaluator::select`], each with its newest sample alone.
+    fn newest(
+        &self,
+        selector: &Selector,
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Rc<Vec<Series>>, QueryError> {
+        let key = key("newest", selector, start_ms, end_ms);
+        self.read(key, || self.source.newest(&selector.matchers, start_ms, end_ms))
+    }
+
+    fn read(
+        &self,
+        key: String,
+        read: impl FnOnce() -> Result<Vec<Series>, SourceError>,
+    ) -> Result<Rc<Vec<Series>>, QueryError> {
         if let Some(found) = self.selected.borrow().get(&key) {
             return Ok(Rc::clone(found));
         }
-        let series =
-            self.source.select(&selector.matchers, start_ms, end_ms).map_err(QueryError::Source)?;
+        let series = read().map_err(QueryError::Source)?;
         let samples: usize = series.iter().map(|series| series.len() + SERIES_COST).sum();
         self.loaded.set(self.loaded.get().saturating_add(samples));
         self.check_samples(0)?;
@@ -198,7 +213,10 @@ impl<'a> Evaluator<'a> {
     ) -> Result<Vec<Column>, QueryError> {
         let shift = selector.shift;
         let first = shift.apply(steps.start_ms) - self.lookback_ms + 1;
-        let selected = self.select(selector, first, shift.apply(steps.last()))?;
+        let last = shift.apply(steps.last());
+        // At one step the newest sample of each series is all that is looked at.
+        let read = if steps.len == 1 { Self::newest } else { Self::select };
+        let selected = read(self, selector, first, last)?;
         self.check_samples(column::points(selected.len(), steps.len))?;
         let mut columns = Vec::with_capacity(selected.len());
         for (at, series) in selected.iter().enumerate() {
@@ -458,6 +476,12 @@ impl<'a> Evaluator<'a> {
         }
         Ok(())
     }
+}
+
+/// What was read, for reading it once.
+fn key(what: &str, selector: &Selector, start_ms: i64, end_ms: i64) -> String {
+    let matchers: Vec<_> = selector.matchers.iter().map(ToString::to_string).collect();
+    format!("{what} {start_ms} {end_ms} {matchers:?}")
 }
 
 fn drop_names(columns: &mut [Column]) {
