@@ -6,7 +6,7 @@
 //!
 //! - [`Config`]: what it is told, from TOML, with every problem and its line.
 //! - `http`: the listener, the bearer token, and one file per group of paths.
-//! - `storage`: the one door to the store, so that another engine can take its place.
+//! - `storage`: the one door to the history; `engine`: what stands behind it.
 //! - `presence`: every node ever heard is expected; silence becomes `up 0`.
 //! - `alerting`: rule files, their evaluation, and what goes to receivers.
 //! - `telemetry`: labstat's own figures for `/metrics`.
@@ -17,6 +17,7 @@
 mod alerting;
 mod app;
 mod config;
+mod engine;
 mod http;
 mod presence;
 mod server;

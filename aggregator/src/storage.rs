@@ -1,4 +1,5 @@
-//! The one door to the store: a small trait, so that another engine can take its place.
+//! The one door to the history: a small trait, so that another engine can take the store's place.
+//! The two there are stand in [`crate::engine`].
 //!
 //! The vocabulary (what a write came to, how much there is) is that of `labstat-store`; its errors
 //! are narrowed to what a caller can do about them. All methods block: they are called from
@@ -14,7 +15,7 @@ use labstat_model::{
     BucketColumns, Labels, Matcher, Metadata, Rolled, Series, Tiers, WriteRequest, bucket_range,
 };
 use labstat_promql::{Source, SourceError};
-use labstat_store::{AppendError, Appended, Maintained, Stats, Store};
+use labstat_store::{Appended, Maintained, Stats};
 
 /// Why samples or a document were not kept. The sender still has them and may try again.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +38,22 @@ pub(crate) struct StorageError {
     operation: &'static str,
     #[source]
     cause: Box<dyn Error + Send + Sync>,
+    away: bool,
+}
+
+impl StorageError {
+    /// It did not work, and trying again would not help.
+    pub(crate) fn failed(
+        operation: &'static str,
+        cause: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self { operation, cause: cause.into(), away: false }
+    }
+
+    /// Whether it may work later: whoever has the samples cannot be asked just now.
+    pub(crate) fn is_away(&self) -> bool {
+        self.away
+    }
 }
 
 /// Where samples are kept. Ranges include both ends; answers are sorted.
@@ -100,10 +117,14 @@ pub(crate) trait Storage: fmt::Debug + Send + Sync {
         start_ms: i64,
         end_ms: i64,
     ) -> Result<Vec<String>, StorageError>;
-    /// What senders said of metric families.
-    fn metadata(&self) -> Vec<Metadata>;
-    /// How much there is.
+    /// What senders said of metric families, sorted by name.
+    fn metadata(&self) -> Result<Vec<Metadata>, StorageError>;
+    /// How much there is here. Asks nobody, so that `/metrics` always answers.
     fn stats(&self) -> Stats;
+    /// How much there is wherever the samples are, with the largest cardinalities.
+    fn cardinalities(&self) -> Result<Stats, StorageError> {
+        Ok(self.stats())
+    }
     /// A small durable document.
     fn document_get(&self, key: &str) -> Result<Option<Vec<u8>>, StorageError>;
     /// Keeps a small document; on return it is on disk.
@@ -114,93 +135,6 @@ pub(crate) trait Storage: fmt::Debug + Send + Sync {
     fn compact(&self) -> Result<Maintained, StorageError>;
     /// Ends it.
     fn close(&self) -> Result<(), WriteFailed>;
-}
-
-fn failed<E: Error + Send + Sync + 'static>(
-    operation: &'static str,
-) -> impl FnOnce(E) -> StorageError {
-    move |cause| StorageError { operation, cause: Box::new(cause) }
-}
-
-impl From<AppendError> for WriteFailed {
-    fn from(error: AppendError) -> Self {
-        match error {
-            AppendError::StorageFull { .. } => Self::Full(Box::new(error)),
-            AppendError::Closed => Self::Closed,
-            other => Self::Failed(Box::new(other)),
-        }
-    }
-}
-
-impl Storage for Store {
-    fn append(&self, request: &WriteRequest) -> Result<Appended, WriteFailed> {
-        Ok(Self::append(self, request)?)
-    }
-
-    fn select(
-        &self,
-        matchers: &[Matcher],
-        start_ms: i64,
-        end_ms: i64,
-    ) -> Result<Vec<Series>, StorageError> {
-        Self::select(self, matchers, start_ms, end_ms).map_err(failed("read samples"))
-    }
-
-    fn series(
-        &self,
-        any: &[Vec<Matcher>],
-        start_ms: i64,
-        end_ms: i64,
-    ) -> Result<Vec<Labels>, StorageError> {
-        Self::series(self, any, start_ms, end_ms).map_err(failed("read series"))
-    }
-
-    fn label_names(
-        &self,
-        any: &[Vec<Matcher>],
-        start_ms: i64,
-        end_ms: i64,
-    ) -> Result<Vec<String>, StorageError> {
-        Self::label_names(self, any, start_ms, end_ms).map_err(failed("read label names"))
-    }
-
-    fn label_values(
-        &self,
-        name: &str,
-        any: &[Vec<Matcher>],
-        start_ms: i64,
-        end_ms: i64,
-    ) -> Result<Vec<String>, StorageError> {
-        Self::label_values(self, name, any, start_ms, end_ms).map_err(failed("read label values"))
-    }
-
-    fn metadata(&self) -> Vec<Metadata> {
-        Self::metadata(self)
-    }
-
-    fn stats(&self) -> Stats {
-        Self::stats(self)
-    }
-
-    fn document_get(&self, key: &str) -> Result<Option<Vec<u8>>, StorageError> {
-        Self::document_get(self, key).map_err(failed("read a document"))
-    }
-
-    fn document_put(&self, key: &str, document: &[u8]) -> Result<(), WriteFailed> {
-        Ok(Self::document_put(self, key, document)?)
-    }
-
-    fn maintain(&self, now_ms: i64) -> Result<Maintained, StorageError> {
-        Self::maintain(self, now_ms).map_err(failed("maintain the store"))
-    }
-
-    fn compact(&self) -> Result<Maintained, StorageError> {
-        Self::compact(self).map_err(failed("compact the store"))
-    }
-
-    fn close(&self) -> Result<(), WriteFailed> {
-        Ok(Self::close(self)?)
-    }
 }
 
 /// The store as requests, queries and rules share it.

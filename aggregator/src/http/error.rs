@@ -1,5 +1,7 @@
 //! What a request that cannot be answered gets: Prometheus' error types, codes and shape.
 
+use std::error::Error;
+
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use labstat_promql::{ErrorKind, QueryError};
@@ -44,6 +46,11 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
     }
 
+    /// Whoever has the answer cannot be asked just now.
+    fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
+    }
+
     fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
         Self { status, kind, message: message.into() }
     }
@@ -56,6 +63,9 @@ impl ApiError {
 
 impl From<StorageError> for ApiError {
     fn from(error: StorageError) -> Self {
+        if error.is_away() {
+            return Self::unavailable(chain(&error));
+        }
         tracing::error!(error = chain(&error), "a read failed");
         Self::internal(chain(&error))
     }
@@ -63,6 +73,9 @@ impl From<StorageError> for ApiError {
 
 impl From<QueryError> for ApiError {
     fn from(error: QueryError) -> Self {
+        if is_away(&error) {
+            return Self::unavailable(chain(&error));
+        }
         let status = match error.kind() {
             ErrorKind::BadData => StatusCode::BAD_REQUEST,
             ErrorKind::Execution => StatusCode::UNPROCESSABLE_ENTITY,
@@ -76,6 +89,18 @@ impl From<QueryError> for ApiError {
         };
         Self::new(status, error.kind().as_str(), chain(&error))
     }
+}
+
+/// Whether a query failed because its samples cannot be had just now.
+fn is_away(error: &QueryError) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if error.downcast_ref::<StorageError>().is_some_and(StorageError::is_away) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 impl IntoResponse for ApiError {

@@ -73,7 +73,7 @@ pub(crate) async fn node(State(app): State<Arc<App>>, Path(name): Path<String>) 
     let text = page(app, move |app| {
         let matchers = [Matcher::equal("instance", &*name)];
         let latest = read_latest(app, &matchers, app.clock.now_ms())?;
-        Ok(node_page(latest, &app.storage.metadata()))
+        Ok(node_page(latest, &app.storage.metadata()?))
     });
     text.await.map_or_else(ApiError::into_text, text_response)
 }

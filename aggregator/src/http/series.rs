@@ -113,11 +113,11 @@ pub(crate) async fn metadata(
     let wanted = params.get("metric").map(str::to_owned);
     let permit = query::permit(&app, duration_of(app.config.limits.query_timeout_ms)).await?;
     let text = query::blocking(permit, move || {
-        let mut families = app.storage.metadata();
+        let mut families = app.storage.metadata()?;
         families.retain(|family| wanted.as_ref().is_none_or(|wanted| *wanted == family.family));
-        json::envelope(|out| push_metadata(out, &families, limit), &[], &[])
+        Ok::<_, StorageError>(json::envelope(|out| push_metadata(out, &families, limit), &[], &[]))
     })
-    .await?;
+    .await??;
     Ok(Json(text))
 }
 

@@ -1,0 +1,95 @@
+//! The store in the data folder as an engine.
+
+use std::error::Error;
+
+use labstat_model::{Labels, Matcher, Metadata, Series, WriteRequest};
+use labstat_store::{AppendError, Appended, Maintained, Stats, Store};
+
+use crate::storage::{Storage, StorageError, WriteFailed};
+
+fn failed<E: Error + Send + Sync + 'static>(
+    operation: &'static str,
+) -> impl FnOnce(E) -> StorageError {
+    move |cause| StorageError::failed(operation, cause)
+}
+
+impl From<AppendError> for WriteFailed {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::StorageFull { .. } => Self::Full(Box::new(error)),
+            AppendError::Closed => Self::Closed,
+            other => Self::Failed(Box::new(other)),
+        }
+    }
+}
+
+impl Storage for Store {
+    fn append(&self, request: &WriteRequest) -> Result<Appended, WriteFailed> {
+        Ok(Self::append(self, request)?)
+    }
+
+    fn select(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<Series>, StorageError> {
+        Self::select(self, matchers, start_ms, end_ms).map_err(failed("read samples"))
+    }
+
+    fn series(
+        &self,
+        any: &[Vec<Matcher>],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<Labels>, StorageError> {
+        Self::series(self, any, start_ms, end_ms).map_err(failed("read series"))
+    }
+
+    fn label_names(
+        &self,
+        any: &[Vec<Matcher>],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<String>, StorageError> {
+        Self::label_names(self, any, start_ms, end_ms).map_err(failed("read label names"))
+    }
+
+    fn label_values(
+        &self,
+        name: &str,
+        any: &[Vec<Matcher>],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<String>, StorageError> {
+        Self::label_values(self, name, any, start_ms, end_ms).map_err(failed("read label values"))
+    }
+
+    fn metadata(&self) -> Result<Vec<Metadata>, StorageError> {
+        Ok(Self::metadata(self))
+    }
+
+    fn stats(&self) -> Stats {
+        Self::stats(self)
+    }
+
+    fn document_get(&self, key: &str) -> Result<Option<Vec<u8>>, StorageError> {
+        Self::document_get(self, key).map_err(failed("read a document"))
+    }
+
+    fn document_put(&self, key: &str, document: &[u8]) -> Result<(), WriteFailed> {
+        Ok(Self::document_put(self, key, document)?)
+    }
+
+    fn maintain(&self, now_ms: i64) -> Result<Maintained, StorageError> {
+        Self::maintain(self, now_ms).map_err(failed("maintain the store"))
+    }
+
+    fn compact(&self) -> Result<Maintained, StorageError> {
+        Self::compact(self).map_err(failed("compact the store"))
+    }
+
+    fn close(&self) -> Result<(), WriteFailed> {
+        Ok(Self::close(self)?)
+    }
+}
