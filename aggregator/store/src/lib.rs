@@ -11,7 +11,8 @@
 //! - `state`: what readers see; `index` (labels to series), `head` (newest samples), the blobs.
 //! - `maintain`: head into blobs, small blobs into large ones, old blobs away.
 //! - `blob`, `column`, `varint`: the compressed form; pure.
-//! - `db`: the only place that knows SQL. `salvage`, `wal`: what to do with damaged files.
+//! - `queue`: writes on their way to another engine, in a database of its own.
+//! - `db`: the only place that knows SQL, but for the queue's own `queue::db`. `salvage`, `wal`: what to do with damaged files.
 //!
 //! Invariants. What `append` acknowledged is on disk. A sample is in exactly one of head and
 //! blobs, and moves in one transaction. No two samples of a series have the same time. Readers see
@@ -29,6 +30,7 @@ mod index;
 mod log;
 mod maintain;
 mod options;
+mod queue;
 mod read;
 mod report;
 mod salvage;
@@ -40,5 +42,6 @@ mod write;
 
 pub use error::{AppendError, MaintainError, OpenError, ReadError};
 pub use options::Options;
+pub use queue::{PeekError, PushError, Queue, QueueStats, Queued};
 pub use report::{Appended, Maintained, Notice, Refusal, Refused, Stats};
 pub use store::Store;

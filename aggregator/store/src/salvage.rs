@@ -87,7 +87,7 @@ fn replace(path: &Path, complete: &Path, now_ms: i64, what: String) -> Result<No
 }
 
 /// Keeps a copy of a write-ahead log that SQLite will not read to its end.
-fn check_wal(path: &Path, now_ms: i64) -> Option<Notice> {
+pub(crate) fn check_wal(path: &Path, now_ms: i64) -> Option<Notice> {
     let log = with_suffix(path, "wal");
     let damage = wal::damage(&log)?;
     let aside = with_suffix(&path.with_extension(format!("db.damaged-{now_ms}")), "wal-copy");
@@ -110,7 +110,7 @@ fn try_open(path: &Path, options: &Options) -> Result<Opened, Unusable> {
     Ok(Opened { db, state, next_series, next_blob })
 }
 
-fn open_error(path: &Path, error: Unusable) -> OpenError {
+pub(crate) fn open_error(path: &Path, error: Unusable) -> OpenError {
     let path = path.to_owned();
     match error {
         Unusable::Version(found) => OpenError::Version { path, found, known: db::FORMAT },
@@ -132,14 +132,14 @@ fn open_error(path: &Path, error: Unusable) -> OpenError {
     }
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push("-");
     name.push(suffix);
     PathBuf::from(name)
 }
 
-fn remove_all(path: &Path) -> Result<(), OpenError> {
+pub(crate) fn remove_all(path: &Path) -> Result<(), OpenError> {
     for file in [path.to_owned(), with_suffix(path, "wal"), with_suffix(path, "shm")] {
         match fs::remove_file(&file) {
             // Of a file that is not there, a read-only file system says that it is read-only.
@@ -152,7 +152,7 @@ fn remove_all(path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn rename(from: &Path, to: &Path) -> Result<(), OpenError> {
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), OpenError> {
     fs::rename(from, to)
         .and_then(|()| to.parent().map_or(Ok(()), |dir| fs::File::open(dir)?.sync_all()))
         .map_err(|cause| OpenError::SetAside { path: from.to_owned(), cause })
@@ -160,7 +160,7 @@ fn rename(from: &Path, to: &Path) -> Result<(), OpenError> {
 
 /// Moves the database and its write-ahead log out of the way. Gives where the database is now;
 /// `None` when there was only a log.
-fn set_aside(path: &Path, now_ms: i64) -> Result<Option<PathBuf>, OpenError> {
+pub(crate) fn set_aside(path: &Path, now_ms: i64) -> Result<Option<PathBuf>, OpenError> {
     let mut aside = path.with_extension(format!("db.damaged-{now_ms}"));
     let mut more = 1;
     while aside.exists() || with_suffix(&aside, "wal").exists() {
