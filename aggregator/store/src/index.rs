@@ -1,242 +1,864 @@
 //! Which series there are, and which of them fulfil matchers.
 //!
-//! In memory, built at start from the series table: label sets by id, ids by label set, and for
-//! every label pair the sorted ids of its series (the postings). Matchers are answered from the
-//! postings: a regular expression runs once per distinct value and not once per series.
+//! In memory, built at start. What is known of a series stands in a slot by its id. A series that
+//! has a sample of the last days is *live* and has its labels at hand; one that has none is *ended*
+//! and has the numbers of its label pairs only. `symbols` has the pairs, and the series of each.
+//!
+//! Matchers are answered from the pairs: what can be told from a pattern by looking up (its
+//! alternatives) or comparing (its prefix) is, and else a regular expression runs once per distinct
+//! value, or once per series where those are fewer. Ended series are only looked at when the range
+//! reaches back to the newest sample that any of them has.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
-use labstat_model::{Labels, Matcher};
+use hashbrown::HashTable;
+use labstat_model::{Labels, METRIC_NAME, MatchOp, Matcher};
+use roaring::RoaringBitmap;
 
-/// What is known of a series.
-#[derive(Debug, Clone)]
+use crate::slots::Slots;
+use crate::symbols::{Ids, Symbols, Tier, Tiers, mix, spread};
+
+/// A series whose newest sample is older than this, counted from the newest of all, has ended.
+/// Machines that are switched off for a weekend go on as if they had not been.
+pub(crate) const LIVE_MS: i64 = 3 * 86_400_000;
+
+/// Looking at one series' labels takes as long as looking at this many values of one name.
+const SERIES_COST: u64 = 4;
+
+/// What is known of a series, but for its labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SeriesEntry {
-    pub(crate) labels: Labels,
     /// The group of series it is sealed with.
     pub(crate) shelf: u32,
     /// The range its samples span; empty (first after last) while there are none.
     pub(crate) first_ms: i64,
     pub(crate) last_ms: i64,
+    /// The bits of the sample at `last_ms`, where they are known.
+    pub(crate) last_bits: Option<u64>,
 }
 
-type Postings = BTreeMap<Box<str>, BTreeMap<Box<str>, Vec<u32>>>;
+/// The labels of a series.
+#[derive(Debug)]
+enum Set {
+    /// A live series'.
+    Ready(Labels),
+    /// An ended series'; ascending by name.
+    Pairs(Box<[u32]>),
+}
+
+impl Set {
+    const fn tier(&self) -> Tier {
+        match self {
+            Self::Ready(_) => Tier::Live,
+            Self::Pairs(_) => Tier::Ended,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Slot {
+    set: Set,
+    hash: u32,
+    entry: SeriesEntry,
+}
 
 /// All series.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Index {
-    entries: HashMap<u32, SeriesEntry>,
-    ids: HashMap<Labels, u32>,
-    all: BTreeSet<u32>,
-    postings: Postings,
+    slots: Slots<Slot>,
+    symbols: Symbols,
+    by_labels: HashTable<u32>,
+    all: Tiers<RoaringBitmap>,
+    /// The series of every shelf.
+    shelves: Vec<RoaringBitmap>,
+    /// A sample since then makes a series live.
+    live_since_ms: i64,
+    /// No ended series has a newer sample.
+    ended_newest_ms: i64,
+    /// Ended series that got a sample since `live_since_ms`, until [`Index::settle`].
+    returning: Vec<u32>,
+    oldest_ms: i64,
+    newest_ms: i64,
 }
 
+impl Default for Index {
+    fn default() -> Self {
+        Self {
+            slots: Slots::default(),
+            symbols: Symbols::default(),
+            by_labels: HashTable::new(),
+            all: Tiers::default(),
+            shelves: Vec::new(),
+            live_since_ms: i64::MIN,
+            ended_newest_ms: i64::MIN,
+            returning: Vec::new(),
+            oldest_ms: i64::MAX,
+            newest_ms: i64::MIN,
+        }
+    }
+}
+
+/// Changing.
 impl Index {
-    /// Adds a series.
+    /// Adds a series without samples.
     pub(crate) fn insert(&mut self, id: u32, shelf: u32, labels: Labels) {
-        for (name, value) in labels.iter() {
-            if !self.postings.contains_key(name) {
-                self.postings.insert(name.into(), BTreeMap::new());
-            }
-            let Some(values) = self.postings.get_mut(name) else { continue };
-            match values.get_mut(value) {
-                Some(ids) => insert_sorted(ids, id),
-                None => drop(values.insert(value.into(), vec![id])),
-            }
-        }
-        self.ids.insert(labels.clone(), id);
-        self.all.insert(id);
-        let entry = SeriesEntry { labels, shelf, first_ms: i64::MAX, last_ms: i64::MIN };
-        self.entries.insert(id, entry);
+        let mut pairs = Vec::new();
+        self.intern(&labels, &mut pairs);
+        let entry = SeriesEntry { shelf, first_ms: i64::MAX, last_ms: i64::MIN, last_bits: None };
+        self.put(id, &pairs, entry, Set::Ready(labels));
     }
 
-    /// Widens the range of a series.
-    pub(crate) fn widen(&mut self, id: u32, first_ms: i64, last_ms: i64) {
-        if let Some(entry) = self.entries.get_mut(&id) {
-            entry.first_ms = entry.first_ms.min(first_ms);
-            entry.last_ms = entry.last_ms.max(last_ms);
+    fn intern(&mut self, labels: &Labels, pairs: &mut Vec<u32>) {
+        pairs.extend(labels.iter().map(|(name, value)| self.symbols.intern(name, value)));
+    }
+
+    fn put(&mut self, id: u32, pairs: &[u32], entry: SeriesEntry, set: Set) {
+        if self.slots.get(id).is_some() {
+            self.remove(&BTreeSet::from([id]));
+        }
+        let tier = set.tier();
+        let hash = pairs.iter().fold(0, |hash, pair| mix(hash, self.symbols.hash_of(*pair)));
+        for &pair in pairs {
+            self.symbols.add(pair, id, tier);
+        }
+        self.slots.insert(id, Slot { set, hash, entry });
+        let slots = &self.slots;
+        let hash_of = |id: &u32| spread(slots.get(*id).map_or(0, |slot| slot.hash));
+        self.by_labels.insert_unique(spread(hash), id, hash_of);
+        self.all.of_mut(tier).insert(id);
+        let shelf = entry.shelf as usize;
+        if self.shelves.len() <= shelf {
+            self.shelves.resize_with(shelf + 1, RoaringBitmap::new);
+        }
+        if let Some(ids) = self.shelves.get_mut(shelf) {
+            ids.insert(id);
         }
     }
 
-    /// Removes series. Each posting they are in is gone through once, however many they are.
-    pub(crate) fn remove(&mut self, gone: &BTreeSet<u32>) {
-        let removed: Vec<SeriesEntry> =
-            gone.iter().filter_map(|id| self.entries.remove(id)).collect();
-        for entry in &removed {
-            self.ids.remove(&entry.labels);
-        }
-        self.all.retain(|id| !gone.contains(id));
-        let pairs: BTreeSet<(&str, &str)> =
-            removed.iter().flat_map(|entry| entry.labels.iter()).collect();
-        for (name, value) in pairs {
-            let Some(values) = self.postings.get_mut(name) else { continue };
-            if let Some(ids) = values.get_mut(value) {
-                ids.retain(|id| !gone.contains(id));
-                if ids.is_empty() {
-                    values.remove(value);
+    /// Widens the range of a series; `last_bits` are those of the sample at `last_ms`. To be
+    /// followed by [`Index::settle`] before anyone reads.
+    #[inline]
+    pub(crate) fn widen(&mut self, id: u32, first_ms: i64, last_ms: i64, last_bits: Option<u64>) {
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        let entry = &mut slot.entry;
+        if last_ms > entry.last_ms {
+            (entry.last_ms, entry.last_bits) = (last_ms, last_bits);
+            self.newest_ms = self.newest_ms.max(last_ms);
+            if matches!(slot.set, Set::Pairs(_)) {
+                if last_ms >= self.live_since_ms {
+                    self.returning.push(id);
+                } else {
+                    self.ended_newest_ms = self.ended_newest_ms.max(last_ms);
                 }
             }
-            if values.is_empty() {
-                self.postings.remove(name);
-            }
+        } else if last_ms == entry.last_ms {
+            entry.last_bits = entry.last_bits.or(last_bits);
+        }
+        if first_ms < entry.first_ms {
+            entry.first_ms = first_ms;
+            self.oldest_ms = self.oldest_ms.min(first_ms);
         }
     }
 
+    /// Makes series live that got samples since they had ended.
+    pub(crate) fn settle(&mut self) {
+        if !self.returning.is_empty() {
+            let mut returning = std::mem::take(&mut self.returning);
+            returning.sort_unstable();
+            returning.dedup();
+            self.shift(&returning, Tier::Ended);
+        }
+    }
+
+    /// Ends the series that have no sample since `live_since_ms`. Goes through all series.
+    pub(crate) fn age(&mut self, live_since_ms: i64) {
+        self.returning.clear();
+        self.live_since_ms = live_since_ms;
+        let mut moving: Tiers<Vec<u32>> = Tiers::default();
+        self.ended_newest_ms = i64::MIN;
+        for (id, slot) in self.slots.iter() {
+            let last_ms = slot.entry.last_ms;
+            let tier = if last_ms >= live_since_ms { Tier::Live } else { Tier::Ended };
+            if tier == Tier::Ended {
+                self.ended_newest_ms = self.ended_newest_ms.max(last_ms);
+            }
+            if tier != slot.set.tier() {
+                moving.of_mut(slot.set.tier()).push(id);
+            }
+        }
+        for tier in Tier::BOTH {
+            self.shift(moving.of(tier), tier);
+        }
+    }
+
+    /// When series that are live now must have had a sample, going by a clock that says `now_ms`:
+    /// not by the clock alone, which may jump ahead.
+    pub(crate) fn live_since(&self, now_ms: i64) -> i64 {
+        now_ms.min(self.newest_ms).saturating_sub(LIVE_MS)
+    }
+
+    /// Moves series of one tier to the other one.
+    fn shift(&mut self, ids: &[u32], from: Tier) {
+        let mut gone = Vec::new();
+        let mut pairs = Vec::new();
+        for &id in ids {
+            let Some(slot) = self.slots.get(id).filter(|slot| slot.set.tier() == from) else {
+                continue;
+            };
+            pairs.clear();
+            let set = match &slot.set {
+                Set::Ready(labels) => {
+                    pairs.extend(
+                        labels.iter().map(|(name, value)| self.symbols.intern(name, value)),
+                    );
+                    Set::Pairs(pairs.as_slice().into())
+                }
+                Set::Pairs(known) => {
+                    pairs.extend_from_slice(known);
+                    Set::Ready(self.labels_of(known))
+                }
+            };
+            for &pair in &pairs {
+                self.symbols.add(pair, id, from.other());
+                gone.push((pair, id));
+            }
+            if let Some(slot) = self.slots.get_mut(id) {
+                slot.set = set;
+            }
+            self.all.of_mut(from).remove(id);
+            self.all.of_mut(from.other()).insert(id);
+        }
+        self.symbols.remove(&gone, from);
+    }
+
+    /// Removes series.
+    pub(crate) fn remove(&mut self, gone: &BTreeSet<u32>) {
+        let mut pairs: Tiers<Vec<(u32, u32)>> = Tiers::default();
+        for &id in gone {
+            let Some(Slot { set, hash, entry }) = self.slots.remove(id) else { continue };
+            let tier = set.tier();
+            let pairs = pairs.of_mut(tier);
+            match &set {
+                Set::Ready(labels) => pairs.extend(
+                    labels.iter().map(|(name, value)| (self.symbols.intern(name, value), id)),
+                ),
+                Set::Pairs(known) => pairs.extend(known.iter().map(|pair| (*pair, id))),
+            }
+            if let Ok(found) = self.by_labels.find_entry(spread(hash), |found| *found == id) {
+                found.remove();
+            }
+            self.all.of_mut(tier).remove(id);
+            if let Some(ids) = self.shelves.get_mut(entry.shelf as usize) {
+                ids.remove(id);
+            }
+        }
+        for tier in Tier::BOTH {
+            self.symbols.remove(pairs.of(tier), tier);
+        }
+        self.measure();
+    }
+
+    /// Finds the oldest and the newest sample anew.
+    fn measure(&mut self) {
+        let spans = self.slots.iter().map(|(_, slot)| (slot.entry.first_ms, slot.entry.last_ms));
+        (self.oldest_ms, self.newest_ms) =
+            spans.fold((i64::MAX, i64::MIN), |all, span| (all.0.min(span.0), all.1.max(span.1)));
+    }
+}
+
+/// One by one.
+impl Index {
     /// The id of a label set.
     pub(crate) fn id(&self, labels: &Labels) -> Option<u32> {
-        self.ids.get(labels).copied()
+        let hash =
+            labels.iter().fold(0, |hash, (name, value)| mix(hash, self.symbols.hash(name, value)));
+        let is = |id: &u32| {
+            self.slots.get(*id).is_some_and(|slot| match &slot.set {
+                Set::Ready(known) => known == labels,
+                Set::Pairs(pairs) => {
+                    pairs.iter().map(|pair| self.symbols.texts(*pair)).eq(labels.iter())
+                }
+            })
+        };
+        self.by_labels.find(spread(hash), is).copied()
     }
 
     /// What is known of a series.
-    pub(crate) fn get(&self, id: u32) -> Option<&SeriesEntry> {
-        self.entries.get(&id)
+    pub(crate) fn get(&self, id: u32) -> Option<SeriesEntry> {
+        self.slots.get(id).map(|slot| slot.entry)
     }
 
-    /// All series, in no order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &SeriesEntry)> {
-        self.entries.iter().map(|(&id, entry)| (id, entry))
+    /// The labels of a series.
+    pub(crate) fn labels(&self, id: u32) -> Option<Labels> {
+        self.slots.get(id).map(|slot| match &slot.set {
+            Set::Ready(labels) => labels.clone(),
+            Set::Pairs(pairs) => self.labels_of(pairs),
+        })
+    }
+
+    fn labels_of(&self, pairs: &[u32]) -> Labels {
+        Labels::new(pairs.iter().map(|pair| self.symbols.texts(*pair)))
+    }
+
+    /// The newest sample of a series that is known: its time, and the bits of its value. A marker
+    /// of staleness is a sample too. `None` when there is none, or its value is only in a blob.
+    ///
+    /// It was stored; whether it still is, in spite of retention, is for the caller to know.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for reads of the newest samples"))]
+    pub(crate) fn newest(&self, id: u32) -> Option<(i64, u64)> {
+        let entry = self.get(id)?;
+        Some((entry.last_ms, entry.last_bits?))
+    }
+
+    /// Calls `each` with the name and value of each label of a series, ascending by name.
+    pub(crate) fn each_label(&self, id: u32, mut each: impl FnMut(&str, &str)) {
+        match self.slots.get(id).map(|slot| &slot.set) {
+            Some(Set::Ready(labels)) => labels.iter().for_each(|(name, value)| each(name, value)),
+            Some(Set::Pairs(pairs)) => {
+                for pair in pairs {
+                    let (name, value) = self.symbols.texts(*pair);
+                    each(name, value);
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// All series, ascending.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, SeriesEntry)> {
+        self.slots.iter().map(|(id, slot)| (id, slot.entry))
     }
 
     /// The number of series.
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
+    pub(crate) const fn len(&self) -> usize {
+        self.slots.len()
     }
 
+    /// The oldest sample's time.
+    pub(crate) fn oldest_ms(&self) -> Option<i64> {
+        (self.oldest_ms <= self.newest_ms).then_some(self.oldest_ms)
+    }
+
+    /// The newest sample's time.
+    pub(crate) fn newest_ms(&self) -> Option<i64> {
+        (self.oldest_ms <= self.newest_ms).then_some(self.newest_ms)
+    }
+}
+
+/// By matchers.
+impl Index {
     /// The sorted ids of the series that fulfil all matchers and reach into the range.
     pub(crate) fn select(&self, matchers: &[Matcher], start_ms: i64, end_ms: i64) -> Vec<u32> {
-        let mut ids = self.matching(matchers);
-        ids.retain(|id| {
-            let entry = self.entries.get(id);
-            entry.is_some_and(|entry| entry.first_ms <= end_ms && entry.last_ms >= start_ms)
-        });
-        ids
-    }
-
-    fn matching(&self, matchers: &[Matcher]) -> Vec<u32> {
-        let mut wanted: Option<Vec<u32>> = None;
-        let mut unwanted: Vec<&Matcher> = Vec::new();
-        for matcher in matchers {
-            // A matcher that takes an empty value also takes series without the label, which no
-            // posting lists; so it is applied by taking away what it does not match.
-            if matcher.matches("") {
-                unwanted.push(matcher);
-                continue;
-            }
-            let ids = self.union(matcher.name(), |value| matcher.matches(value), exact(matcher));
-            wanted = Some(match wanted {
-                Some(sofar) => intersection(&sofar, &ids),
-                None => ids,
-            });
-            if wanted.as_ref().is_some_and(Vec::is_empty) {
-                return Vec::new();
-            }
+        let mut ids = Vec::new();
+        for tier in self.tiers_in(start_ms) {
+            let matching = self.matching(matchers, tier);
+            ids.extend(matching.iter().filter(|id| self.overlaps(*id, start_ms, end_ms)));
         }
-        let mut ids = wanted.unwrap_or_else(|| self.all.iter().copied().collect());
-        for matcher in unwanted {
-            let gone = self.union(matcher.name(), |value| !matcher.matches(value), None);
-            ids.retain(|id| gone.binary_search(id).is_err());
-        }
-        ids
-    }
-
-    /// The sorted ids of the series whose value of `name` is taken; looks at one value only when
-    /// it is given.
-    fn union(&self, name: &str, takes: impl Fn(&str) -> bool, only: Option<&str>) -> Vec<u32> {
-        let Some(values) = self.postings.get(name) else { return Vec::new() };
-        if let Some(value) = only {
-            return values.get(value).cloned().unwrap_or_default();
-        }
-        let taken = values.iter().filter(|(value, _)| takes(value));
-        let mut ids: Vec<u32> = taken.flat_map(|(_, ids)| ids.iter().copied()).collect();
-        // A series has one value of a label, so no id is there twice.
         ids.sort_unstable();
         ids
     }
 
-    /// The number of label pairs.
-    pub(crate) fn pairs_len(&self) -> usize {
-        self.postings.values().map(BTreeMap::len).sum()
+    /// The tiers that may have series with samples since `start_ms`.
+    fn tiers_in(&self, start_ms: i64) -> impl Iterator<Item = Tier> {
+        let ended = start_ms <= self.ended_newest_ms;
+        Tier::BOTH.into_iter().filter(move |tier| ended || *tier == Tier::Live)
     }
 
-    /// Every label name with its values and how many series have each.
-    pub(crate) fn cardinalities(
-        &self,
-    ) -> impl Iterator<Item = (&str, impl Iterator<Item = (&str, usize)>)> {
-        self.postings.iter().map(|(name, values)| {
-            (&**name, values.iter().map(|(value, ids)| (&**value, ids.len())))
-        })
+    fn overlaps(&self, id: u32, start_ms: i64, end_ms: i64) -> bool {
+        let slot = self.slots.get(id);
+        slot.is_some_and(|slot| slot.entry.first_ms <= end_ms && slot.entry.last_ms >= start_ms)
     }
-}
 
-/// The only value a matcher can take, when there is just one.
-fn exact(matcher: &Matcher) -> Option<&str> {
-    (matcher.op() == labstat_model::MatchOp::Equal).then(|| matcher.value())
-}
-
-/// New series have the highest ids, so this mostly appends.
-fn insert_sorted(ids: &mut Vec<u32>, id: u32) {
-    match ids.last() {
-        Some(&last) if last >= id => {
-            if let Err(at) = ids.binary_search(&id) {
-                ids.insert(at, id);
+    fn matching(&self, matchers: &[Matcher], tier: Tier) -> RoaringBitmap {
+        let mut found: Vec<RoaringBitmap> = Vec::new();
+        let mut scans: Vec<&Matcher> = Vec::new();
+        for matcher in matchers {
+            match lookups(matcher) {
+                Some(values) => {
+                    let Some(name) = self.symbols.name(matcher.name()) else {
+                        return RoaringBitmap::new();
+                    };
+                    let pairs = values.iter().filter_map(|value| self.symbols.pair(name, value));
+                    found.push(self.symbols.union(pairs, tier));
+                }
+                None => scans.push(matcher),
             }
         }
-        _ => ids.push(id),
+        found.sort_by_key(RoaringBitmap::len);
+        let mut found = found.into_iter();
+        let mut ids = match found.next() {
+            Some(least) => least,
+            None => self.all.of(tier).clone(),
+        };
+        for other in found {
+            ids &= other;
+        }
+        for matcher in scans {
+            if ids.is_empty() {
+                break;
+            }
+            self.keep_matching(&mut ids, matcher, tier);
+        }
+        ids
+    }
+
+    /// Leaves of `ids` what fulfils the matcher.
+    fn keep_matching(&self, ids: &mut RoaringBitmap, matcher: &Matcher, tier: Tier) {
+        let name = self.symbols.name(matcher.name());
+        let pairs = name.map(|name| self.symbols.pairs_of(name, tier)).unwrap_or_default();
+        if ids.len().saturating_mul(SERIES_COST) < pairs.len() as u64 {
+            let all = std::mem::take(ids);
+            ids.extend(all.iter().filter(|id| self.has(*id, name, matcher)));
+            return;
+        }
+        // A matcher that takes an empty value also takes series without the label, which no pair
+        // lists; so it is applied by taking away what it does not match.
+        let takes_empty = matcher.matches("");
+        let chosen = |pair: &u32| matcher.matches(self.symbols.value(*pair)) != takes_empty;
+        let listed = self.symbols.union(pairs.iter().copied().filter(chosen), tier);
+        if takes_empty {
+            *ids -= listed;
+        } else {
+            *ids &= listed;
+        }
+    }
+
+    /// Whether one series fulfils a matcher for the label `name`.
+    fn has(&self, id: u32, name: Option<u32>, matcher: &Matcher) -> bool {
+        match self.slots.get(id).map(|slot| &slot.set) {
+            Some(Set::Ready(labels)) => matcher.matches_labels(labels),
+            Some(Set::Pairs(pairs)) => {
+                let pair = pairs.iter().find(|pair| self.symbols.name_of(**pair) == name);
+                matcher.matches(pair.map(|pair| self.symbols.value(*pair)).unwrap_or_default())
+            }
+            None => false,
+        }
     }
 }
 
-fn intersection(a: &[u32], b: &[u32]) -> Vec<u32> {
-    let (short, long) = if a.len() < b.len() { (a, b) } else { (b, a) };
-    short.iter().copied().filter(|id| long.binary_search(id).is_ok()).collect()
+/// The values that series must have one of to fulfil a matcher, where these are few and known.
+fn lookups(matcher: &Matcher) -> Option<Vec<&str>> {
+    match matcher.op() {
+        MatchOp::Equal if !matcher.value().is_empty() => Some(vec![matcher.value()]),
+        _ => None,
+    }
+}
+
+/// Names and values.
+impl Index {
+    /// The label sets of the series that fulfil any of the lists (all when there is none) and reach
+    /// into the range, sorted.
+    pub(crate) fn series(&self, any: &[Vec<Matcher>], start_ms: i64, end_ms: i64) -> Vec<Labels> {
+        let ids: BTreeSet<u32> = match any {
+            [] => self.select(&[], start_ms, end_ms).into_iter().collect(),
+            lists => lists.iter().flat_map(|list| self.select(list, start_ms, end_ms)).collect(),
+        };
+        let mut all: Vec<Labels> = ids.into_iter().filter_map(|id| self.labels(id)).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// The label names of the same series, sorted.
+    pub(crate) fn label_names(
+        &self,
+        any: &[Vec<Matcher>],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Vec<String> {
+        let mut names = BTreeSet::new();
+        for tier in self.tiers_in(start_ms) {
+            let among = Among::new(self, any, tier, (start_ms, end_ms));
+            for (name, text) in self.symbols.names() {
+                let mut pairs = self.symbols.pairs_of(name, tier).iter();
+                if !names.contains(text) && pairs.any(|pair| among.has(*pair)) {
+                    names.insert(text);
+                }
+            }
+        }
+        names.into_iter().map(str::to_owned).collect()
+    }
+
+    /// The values of a label of the same series, sorted.
+    pub(crate) fn label_values(
+        &self,
+        name: &str,
+        any: &[Vec<Matcher>],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Vec<String> {
+        let Some(name) = self.symbols.name(name) else { return Vec::new() };
+        let mut found = RoaringBitmap::new();
+        for tier in self.tiers_in(start_ms) {
+            let among = Among::new(self, any, tier, (start_ms, end_ms));
+            let pairs = self.symbols.pairs_of(name, tier).iter().copied();
+            found.extend(pairs.filter(|pair| among.has(*pair)));
+        }
+        let mut values: Vec<&str> = found.iter().map(|pair| self.symbols.value(pair)).collect();
+        values.sort_unstable();
+        values.into_iter().map(str::to_owned).collect()
+    }
+
+    /// The number of label pairs.
+    pub(crate) const fn pairs_len(&self) -> usize {
+        self.symbols.pairs_len()
+    }
+
+    /// What there is most of, at most `max` of each.
+    pub(crate) fn cardinality(&self, max: usize) -> Cardinality {
+        let symbols = &self.symbols;
+        let mut found = Cardinality::default();
+        let mut most = Most::new(max);
+        let mut most_of_metrics = Most::new(max);
+        let metric = symbols.name(METRIC_NAME);
+        for pair in symbols.pairs() {
+            let series = symbols.series_len(pair);
+            if most.would_take(series) {
+                let (name, value) = symbols.texts(pair);
+                most.push(series, (name.to_owned(), value.to_owned()));
+            }
+            if symbols.name_of(pair) == metric && most_of_metrics.would_take(series) {
+                most_of_metrics.push(series, symbols.value(pair).to_owned());
+            }
+        }
+        let mut names = Most::new(max);
+        for (name, text) in symbols.names() {
+            let [live, ended] = Tier::BOTH.map(|tier| symbols.pairs_of(name, tier));
+            // Only values of both tiers would count twice.
+            let both = live.iter().filter(|pair| !symbols.ids(**pair, Tier::Ended).is_empty());
+            let values = live.len() + ended.len() - both.count();
+            names.push(values as u64, text.to_owned());
+        }
+        found.pairs = most.finish();
+        found.metric_names = most_of_metrics.finish();
+        found.label_names = names.finish();
+        found
+    }
+}
+
+/// The series of one tier that names and values are asked of.
+struct Among<'a> {
+    index: &'a Index,
+    tier: Tier,
+    range: (i64, i64),
+    /// `None` for all that reach into the range.
+    ids: Option<RoaringBitmap>,
+}
+
+impl<'a> Among<'a> {
+    fn new(index: &'a Index, any: &[Vec<Matcher>], tier: Tier, range: (i64, i64)) -> Self {
+        let ids = (!any.is_empty()).then(|| {
+            let mut ids = RoaringBitmap::new();
+            for matchers in any {
+                ids |= index.matching(matchers, tier);
+            }
+            let overlapping = ids.iter().filter(|id| index.overlaps(*id, range.0, range.1));
+            overlapping.collect()
+        });
+        Self { index, tier, range, ids }
+    }
+
+    fn has(&self, pair: u32) -> bool {
+        let having: Ids<'_> = self.index.symbols.ids(pair, self.tier);
+        match &self.ids {
+            Some(ids) => having.meets(ids),
+            None => having.any(|id| self.index.overlaps(id, self.range.0, self.range.1)),
+        }
+    }
+}
+
+/// What there is most of, most first, and among equals by name.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Cardinality {
+    /// Metric names by their series.
+    pub(crate) metric_names: Vec<(String, usize)>,
+    /// Label names by their values.
+    pub(crate) label_names: Vec<(String, usize)>,
+    /// Label pairs by their series.
+    pub(crate) pairs: Vec<((String, String), usize)>,
+}
+
+/// The few largest of many.
+struct Most<T> {
+    max: usize,
+    found: BTreeSet<(std::cmp::Reverse<u64>, T)>,
+}
+
+impl<T: Ord> Most<T> {
+    const fn new(max: usize) -> Self {
+        Self { max, found: BTreeSet::new() }
+    }
+
+    /// Whether something of this size can be among them.
+    fn would_take(&self, size: u64) -> bool {
+        self.found.len() < self.max || self.found.last().is_some_and(|(least, _)| least.0 <= size)
+    }
+
+    fn push(&mut self, size: u64, what: T) {
+        self.found.insert((std::cmp::Reverse(size), what));
+        if self.found.len() > self.max {
+            self.found.pop_last();
+        }
+    }
+
+    fn finish(self) -> Vec<(T, usize)> {
+        let count = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
+        self.found.into_iter().map(|(size, what)| (what, count(size.0))).collect()
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use labstat_model::MatchOp;
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
 
-    fn any_op() -> impl Strategy<Value = MatchOp> {
-        prop::sample::select(vec![
-            MatchOp::Equal,
-            MatchOp::NotEqual,
-            MatchOp::Regex,
-            MatchOp::NotRegex,
-        ])
+    use super::*;
+
+    const NAMES: [&str; 4] = ["__name__", "b", "c", "absent"];
+
+    #[derive(Debug, Clone)]
+    struct Known {
+        labels: Labels,
+        shelf: u32,
+        first_ms: i64,
+        last: Option<(i64, u64)>,
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        /// Samples of a label set: times and values. New sets get a new id.
+        Write((String, String, String), Vec<(i64, u64)>),
+        Age(i64),
+        Remove(Vec<prop::sample::Index>),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let set = ("(a|ab|abc|B|ü|x)", "(|a|aa|b|1|11|x|y|z)", "(|x|xy)");
+        let samples = prop::collection::vec((0_i64..100, 0..9_u64), 1..4);
+        let step = prop_oneof![
+            9 => (set, samples).prop_map(|(set, samples)| Step::Write(set, samples)),
+            2 => (0_i64..120).prop_map(Step::Age),
+            1 => prop::collection::vec(any::<prop::sample::Index>(), 1..4).prop_map(Step::Remove),
+        ];
+        prop::collection::vec(step, 0..60)
+    }
+
+    fn matcher() -> impl Strategy<Value = Matcher> {
+        let ops = vec![MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex];
+        let values = vec![
+            "",
+            "x",
+            "a",
+            "x|y",
+            "x|",
+            "ab?",
+            "a(b|bc)",
+            ".*",
+            ".+",
+            "z?",
+            "a.*",
+            "a.+",
+            "[ax]",
+            "(?i)b",
+            "(?i)AB?C?",
+            "1+",
+            "^a$",
+            "ü",
+            r"\x61",
+            "[^a]*",
+            "nothing",
+            "a||b",
+            "(a|x).?",
+        ];
+        (prop::sample::select(&NAMES), prop::sample::select(ops), prop::sample::select(values))
+            .prop_map(|(name, op, value)| Matcher::new(name, op, value).unwrap())
+    }
+
+    fn matchers() -> impl Strategy<Value = Vec<Matcher>> {
+        prop::collection::vec(matcher(), 0..4)
+    }
+
+    /// The index, and what it should say.
+    #[derive(Default)]
+    struct Both {
+        index: Index,
+        known: BTreeMap<u32, Known>,
+        next: u32,
+    }
+
+    impl Both {
+        fn step(&mut self, step: Step) {
+            match step {
+                Step::Write((a, b, c), samples) => {
+                    let labels = Labels::new([(NAMES[0], &*a), (NAMES[1], &b), (NAMES[2], &c)]);
+                    let known = self.known.iter().find(|(_, known)| known.labels == labels);
+                    let id = known.map(|(id, _)| *id);
+                    assert_eq!(self.index.id(&labels), id);
+                    let id = id.unwrap_or_else(|| self.create(labels));
+                    self.widen(id, &samples);
+                }
+                Step::Age(live_since_ms) => self.index.age(live_since_ms),
+                Step::Remove(which) => {
+                    let ids: Vec<u32> = self.known.keys().copied().collect();
+                    let gone: BTreeSet<u32> =
+                        which.iter().filter(|_| !ids.is_empty()).map(|at| *at.get(&ids)).collect();
+                    self.index.remove(&gone);
+                    self.known.retain(|id, _| !gone.contains(id));
+                }
+            }
+        }
+
+        fn create(&mut self, labels: Labels) -> u32 {
+            self.next += 1 + self.next % 3 * 700;
+            let shelf = self.next % 5;
+            self.index.insert(self.next, shelf, labels.clone());
+            self.known.insert(self.next, Known { labels, shelf, first_ms: i64::MAX, last: None });
+            self.next
+        }
+
+        fn widen(&mut self, id: u32, samples: &[(i64, u64)]) {
+            for &(time_ms, bits) in samples {
+                self.index.widen(id, time_ms, time_ms, Some(bits));
+                let known = self.known.get_mut(&id).unwrap();
+                known.first_ms = known.first_ms.min(time_ms);
+                // Of two samples at one time the store takes the first.
+                if known.last.is_none_or(|(last_ms, _)| last_ms < time_ms) {
+                    known.last = Some((time_ms, bits));
+                }
+            }
+            self.index.settle();
+        }
+
+        fn scan(&self, matchers: &[Matcher], (start_ms, end_ms): (i64, i64)) -> Vec<u32> {
+            let fits = |known: &Known| {
+                known.first_ms <= end_ms
+                    && known.last.is_some_and(|(last_ms, _)| last_ms >= start_ms)
+                    && matchers.iter().all(|matcher| matcher.matches_labels(&known.labels))
+            };
+            let found = self.known.iter().filter(|(_, known)| fits(known));
+            found.map(|(id, _)| *id).collect()
+        }
+
+        fn check_each(&self) {
+            let Self { index, known, .. } = self;
+            assert_eq!(index.len(), known.len());
+            assert!(index.iter().map(|(id, _)| id).eq(known.keys().copied()));
+            for (id, known) in known {
+                let entry = index.get(*id).unwrap();
+                assert_eq!((entry.shelf, entry.first_ms), (known.shelf, known.first_ms));
+                assert_eq!(index.newest(*id), known.last);
+                assert_eq!(index.labels(*id).as_ref(), Some(&known.labels));
+                assert_eq!(index.id(&known.labels), Some(*id));
+                let mut labels = Vec::new();
+                index.each_label(*id, |name, value| {
+                    labels.push((name.to_owned(), value.to_owned()));
+                });
+                assert!(
+                    labels.iter().map(|(name, value)| (&**name, &**value)).eq(known.labels.iter())
+                );
+            }
+            let oldest_ms = known.values().map(|known| known.first_ms).min();
+            let newest_ms = known.values().filter_map(|known| known.last).map(|last| last.0).max();
+            assert_eq!((index.oldest_ms(), index.newest_ms()), (oldest_ms, newest_ms));
+        }
+
+        fn check_names(&self, any: &[Vec<Matcher>], range: (i64, i64)) {
+            let (start_ms, end_ms) = range;
+            let ids: BTreeSet<u32> = match any {
+                [] => self.scan(&[], range).into_iter().collect(),
+                any => any.iter().flat_map(|matchers| self.scan(matchers, range)).collect(),
+            };
+            let sets: BTreeSet<&Labels> = ids.iter().map(|id| &self.known[id].labels).collect();
+            assert!(self.index.series(any, start_ms, end_ms).iter().eq(sets.iter().copied()));
+            let pairs: BTreeSet<(&str, &str)> = sets.iter().flat_map(|set| set.iter()).collect();
+            let names: BTreeSet<&str> = pairs.iter().map(|(name, _)| *name).collect();
+            assert!(self.index.label_names(any, start_ms, end_ms).iter().eq(names));
+            for name in NAMES {
+                let values = pairs.iter().filter(|pair| pair.0 == name).map(|(_, value)| *value);
+                assert!(self.index.label_values(name, any, start_ms, end_ms).iter().eq(values));
+            }
+        }
+
+        fn check_cardinality(&self, max: usize) {
+            let mut pairs: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+            for pair in self.known.values().flat_map(|known| known.labels.iter()) {
+                *pairs.entry(pair).or_default() += 1;
+            }
+            let mut names: BTreeMap<&str, usize> = BTreeMap::new();
+            pairs.keys().for_each(|(name, _)| *names.entry(name).or_default() += 1);
+            let metrics = pairs.iter().filter(|(pair, _)| pair.0 == METRIC_NAME);
+            let metrics = metrics.map(|((_, value), len)| ((*value).to_owned(), *len));
+            let found = self.index.cardinality(max);
+            assert_eq!(found.metric_names, largest(metrics, max));
+            let names = names.into_iter().map(|(name, len)| (name.to_owned(), len));
+            assert_eq!(found.label_names, largest(names, max));
+            let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+            assert_eq!(self.index.pairs_len(), pairs.len());
+            let pairs = pairs.into_iter().map(|(pair, len)| (owned(pair), len));
+            assert_eq!(found.pairs, largest(pairs, max));
+        }
+    }
+
+    fn largest<T: Ord>(counts: impl Iterator<Item = (T, usize)>, max: usize) -> Vec<(T, usize)> {
+        let mut counts: Vec<(T, usize)> = counts.collect();
+        counts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        counts.truncate(max);
+        counts
     }
 
     proptest! {
-        /// Postings say the same as looking at every label set, for missing labels too.
+        /// Whatever was written, ended, came back and was removed: the index says what looking at
+        /// every series would.
         #[test]
         fn equals_a_scan(
-            sets in prop::collection::btree_set(("[xy]", "[xyz]?", "[z]?"), 0..12),
-            matchers in prop::collection::vec(
-                ("[abcd]", any_op(), prop::sample::select(vec!["", "x", "x|y", ".*", ".+", "z?"])),
-                0..4,
-            ),
-            removed in prop::collection::btree_set(0_u32..12, 0..4),
+            steps in steps(),
+            queries in prop::collection::vec((matchers(), 0_i64..110, 0_i64..110), 1..6),
+            any in prop::collection::vec(matchers(), 0..3),
         ) {
-            let mut index = Index::default();
-            let mut all = BTreeMap::new();
-            for (at, (a, b, c)) in sets.iter().enumerate() {
-                let labels = Labels::new([("a", &**a), ("b", b), ("c", c)]);
-                let id = u32::try_from(at).unwrap();
-                index.insert(id, 0, labels.clone());
-                index.widen(id, 0, 10);
-                all.insert(id, labels);
+            let mut both = Both::default();
+            steps.into_iter().for_each(|step| both.step(step));
+            both.check_each();
+            both.check_cardinality(3);
+            for (matchers, a, b) in queries {
+                let range = (a.min(b), a.max(b));
+                let found = both.index.select(&matchers, range.0, range.1);
+                prop_assert_eq!(found, both.scan(&matchers, range), "{:?} {:?}", matchers, range);
+                both.check_names(&any, range);
             }
-            index.remove(&removed);
-            all.retain(|id, _| !removed.contains(id));
-            let matchers: Vec<Matcher> = matchers
-                .into_iter()
-                .map(|(name, op, value)| Matcher::new(name, op, value).unwrap())
-                .collect();
-            let wanted: Vec<u32> = all
-                .iter()
-                .filter(|(_, labels)| matchers.iter().all(|m| m.matches_labels(labels)))
-                .map(|(&id, _)| id)
-                .collect();
-            prop_assert_eq!(index.select(&matchers, 5, 7), wanted);
-            prop_assert_eq!(index.select(&matchers, 11, 12), Vec::<u32>::new());
         }
+    }
+
+    /// What has ended is no part of a question about now, however the samples came.
+    #[test]
+    fn ended_series_are_not_looked_at() {
+        let mut index = Index::default();
+        for id in 0..10_u32 {
+            index.insert(id, 0, Labels::new([("__name__", "m"), ("id", &*id.to_string())]));
+            index.widen(id, 0, i64::from(id) * 10, None);
+        }
+        index.age(50);
+        let tiers = |index: &Index, start_ms| index.tiers_in(start_ms).count();
+        assert_eq!((tiers(&index, 41), tiers(&index, 40)), (1, 2));
+        let id = index.symbols.name("id").unwrap();
+        assert_eq!(index.symbols.pairs_of(id, Tier::Live).len(), 5);
+        // A late sample of one that has ended, and one with which it goes on.
+        index.widen(2, 45, 45, None);
+        index.settle();
+        assert_eq!((tiers(&index, 46), tiers(&index, 45)), (1, 2));
+        index.widen(2, 50, 50, Some(7));
+        index.settle();
+        assert_eq!(index.symbols.pairs_of(id, Tier::Live).len(), 6);
+        assert_eq!(index.newest(2), Some((50, 7)));
+        assert_eq!(index.select(&[Matcher::equal("id", "2")], 60, 70), Vec::<u32>::new());
+        assert_eq!(index.select(&[Matcher::equal("id", "2")], 50, 70), [2]);
+    }
+
+    #[test]
+    fn a_clock_that_jumped_ahead_ends_nothing() {
+        let mut index = Index::default();
+        index.insert(1, 0, Labels::new([("__name__", "m")]));
+        index.widen(1, 0, 1_000 * LIVE_MS, None);
+        assert_eq!(index.live_since(i64::MAX), 999 * LIVE_MS);
+        assert_eq!(index.live_since(500 * LIVE_MS), 499 * LIVE_MS);
     }
 }

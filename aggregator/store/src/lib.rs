@@ -8,7 +8,8 @@
 //! ```
 //!
 //! - `write`: requests are checked in turn and committed in groups; `log` is what a commit writes.
-//! - `state`: what readers see; `index` (labels to series), `head` (newest samples), the blobs.
+//! - `state`: what readers see; `index` (labels to series) on `symbols` (names and values) and
+//!   `slots` (by id), `head` (newest samples), the blobs.
 //! - `maintain`: head into blobs, small blobs into large ones, old blobs away.
 //! - `blob`, `column`, `varint`: the compressed form; pure.
 //! - `queue`: writes on their way to another engine, in a database of its own.
@@ -34,8 +35,10 @@ mod queue;
 mod read;
 mod report;
 mod salvage;
+mod slots;
 mod state;
 mod store;
+mod symbols;
 mod varint;
 mod wal;
 mod write;

@@ -114,6 +114,8 @@ impl Store {
         let mut state = self.state_mut();
         state.frozen = None;
         state.replace_blobs(blobs.iter().map(|blob| blob.meta), &[]);
+        let live_since_ms = state.index.live_since(self.options().clock.now_ms());
+        state.index.age(live_since_ms);
         Ok(frozen.head.samples_len())
     }
 
@@ -226,7 +228,7 @@ impl Store {
     fn retire(&self, now_ms: i64, done: &mut Maintained) -> Result<(), MaintainError> {
         let Some(retention_ms) = self.options().retention_ms else { return Ok(()) };
         // Never by the clock alone: a clock that jumps ahead would take the history with it.
-        let newest_ms = self.state().index.iter().map(|(_, entry)| entry.last_ms).max();
+        let newest_ms = self.state().index.newest_ms();
         let cut_ms = now_ms.min(newest_ms.unwrap_or(i64::MIN)).saturating_sub(retention_ms);
         let old: Vec<BlobMeta> =
             self.state().blobs().filter(|meta| meta.last_ms < cut_ms).copied().collect();
@@ -250,7 +252,7 @@ impl Store {
                     && writer.ended_before(*id, cut_ms)
                     && state.heads().all(|head| head.get(*id).is_none())
             });
-            let ended = ended.map(|(id, entry)| (id, entry.labels.clone()));
+            let ended = ended.filter_map(|(id, _)| Some((id, state.index.labels(id)?)));
             ended.take(SERIES_DROPS_MAX).collect()
         };
         if ended.is_empty() {

@@ -5,7 +5,7 @@
 //! in between is missing then, and the read starts anew, the second time with the transaction
 //! begun while nothing can be replaced.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::PoisonError;
 
 use labstat_model::{Labels, Matcher, Series};
@@ -249,7 +249,8 @@ impl Store {
             let Some(entry) = state.index.get(id) else { continue };
             let heads = state.heads().filter_map(|head: &Head| head.get(id));
             let heads = heads.cloned().collect();
-            snapshot.series.push((id, entry.labels.clone(), heads));
+            let Some(labels) = state.index.labels(id) else { continue };
+            snapshot.series.push((id, labels, heads));
             let shelf = snapshot.shelves.entry(entry.shelf).or_insert_with(|| {
                 let overlaps =
                     |meta: &&BlobMeta| meta.first_ms <= end_ms && meta.last_ms >= start_ms;
@@ -345,25 +346,6 @@ impl Store {
             }
         }
         places
-    }
-
-    /// The sorted ids of the series that fulfil any of the lists; all when there is none.
-    pub(crate) fn any_of<T>(
-        &self,
-        any: &[Vec<Matcher>],
-        start_ms: i64,
-        end_ms: i64,
-        mut each: impl FnMut(&Labels) -> T,
-    ) -> Vec<T> {
-        let state = self.state();
-        let ids: BTreeSet<u32> = match any {
-            [] => state.index.select(&[], start_ms, end_ms).into_iter().collect(),
-            lists => lists
-                .iter()
-                .flat_map(|matchers| state.index.select(matchers, start_ms, end_ms))
-                .collect(),
-        };
-        ids.iter().filter_map(|&id| Some(each(&state.index.get(id)?.labels))).collect()
     }
 
     /// Runs `work` on a connection that sees one state of the database throughout.

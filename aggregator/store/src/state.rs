@@ -41,7 +41,7 @@ impl State {
             state.index.insert(id, shelf, labels);
         }
         for (id, first_ms, last_ms) in content.spans {
-            state.index.widen(id, first_ms, last_ms);
+            state.index.widen(id, first_ms, last_ms, None);
         }
         for meta in content.blobs {
             state.blobs_like(&meta).push(meta);
@@ -73,11 +73,12 @@ impl State {
         self.active.add(entries, now_ms);
         for run in entries.chunk_by(|a, b| a.series == b.series) {
             let first_ms = run.iter().map(|entry| entry.time_ms).min();
-            let last_ms = run.iter().map(|entry| entry.time_ms).max();
-            if let (Some(entry), Some(first_ms), Some(last_ms)) = (run.first(), first_ms, last_ms) {
-                self.index.widen(entry.series, first_ms, last_ms);
+            let last = run.iter().max_by_key(|entry| entry.time_ms);
+            if let (Some(first_ms), Some(last)) = (first_ms, last) {
+                self.index.widen(last.series, first_ms, last.time_ms, Some(last.bits));
             }
         }
+        self.index.settle();
     }
 
     /// The heads, the one being sealed first.

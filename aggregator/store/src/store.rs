@@ -1,6 +1,6 @@
 //! The store as its callers see it, and what its parts share.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::sync::{
     Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };
 
-use labstat_model::{Labels, METRIC_NAME, Matcher, Metadata, Series, WriteRequest};
+use labstat_model::{Labels, Matcher, Metadata, Series, WriteRequest};
 use rusqlite::Connection;
 
 use crate::blob::BlobMeta;
@@ -60,9 +60,7 @@ impl Store {
         let lock = lock(dir)?;
         let (opened, notices) = salvage::open(dir, &options)?;
         let salvage::Opened { db, state, next_series, next_blob } = opened;
-        let known = state.index.iter();
-        let known = known.map(|(id, entry)| (id, entry.shelf, &entry.labels, entry.last_ms));
-        let writer = Writer::new(known, next_series);
+        let writer = Writer::new(&state.index, next_series);
         let store = Self {
             path: dir.join(FILE),
             options,
@@ -112,9 +110,7 @@ impl Store {
         start_ms: i64,
         end_ms: i64,
     ) -> Result<Vec<Labels>, ReadError> {
-        let mut all = self.any_of(any, start_ms, end_ms, Labels::clone);
-        all.sort_unstable();
-        Ok(all)
+        Ok(self.state().index.series(any, start_ms, end_ms))
     }
 
     /// The label names, sorted, of the same series as [`Store::series`].
@@ -124,15 +120,7 @@ impl Store {
         start_ms: i64,
         end_ms: i64,
     ) -> Result<Vec<String>, ReadError> {
-        let mut names = BTreeSet::new();
-        self.any_of(any, start_ms, end_ms, |labels| {
-            for (name, _) in labels.iter() {
-                if !names.contains(name) {
-                    names.insert(name.to_owned());
-                }
-            }
-        });
-        Ok(names.into_iter().collect())
+        Ok(self.state().index.label_names(any, start_ms, end_ms))
     }
 
     /// The values of the label `name`, sorted, of the same series as [`Store::series`].
@@ -143,15 +131,7 @@ impl Store {
         start_ms: i64,
         end_ms: i64,
     ) -> Result<Vec<String>, ReadError> {
-        let mut values = BTreeSet::new();
-        self.any_of(any, start_ms, end_ms, |labels| {
-            if let Some(value) = labels.get(name)
-                && !values.contains(value)
-            {
-                values.insert(value.to_owned());
-            }
-        });
-        Ok(values.into_iter().collect())
+        Ok(self.state().index.label_values(name, any, start_ms, end_ms))
     }
 
     /// What senders said of metric families, sorted by name.
@@ -181,13 +161,12 @@ impl Store {
             stats.sealed_samples += meta.samples;
             stats.sealed_bytes += meta.size_bytes;
         }
-        let spans = state.index.iter().filter(|(_, entry)| entry.first_ms <= entry.last_ms);
-        for (_, entry) in spans {
-            let oldest_ms = stats.oldest_ms.unwrap_or(i64::MAX).min(entry.first_ms);
-            let newest_ms = stats.newest_ms.unwrap_or(i64::MIN).max(entry.last_ms);
-            (stats.oldest_ms, stats.newest_ms) = (Some(oldest_ms), Some(newest_ms));
-        }
-        cardinalities(&state, &mut stats);
+        stats.oldest_ms = state.index.oldest_ms();
+        stats.newest_ms = state.index.newest_ms();
+        let most = state.index.cardinality(CARDINALITIES_MAX);
+        stats.metric_names = most.metric_names;
+        stats.label_names = most.label_names;
+        stats.pairs = most.pairs;
         stats
     }
 
@@ -344,30 +323,4 @@ fn make(dir: &Path) -> io::Result<()> {
         let _ = fs::File::open(parent).and_then(|parent| parent.sync_all());
     }
     Ok(())
-}
-
-fn cardinalities(state: &State, stats: &mut Stats) {
-    let mut names = BTreeMap::new();
-    let mut pairs = Vec::new();
-    for (name, values) in state.index.cardinalities() {
-        for (value, series) in values {
-            *names.entry(name).or_insert(0_usize) += 1;
-            if name == METRIC_NAME {
-                stats.metric_names.push((value.to_owned(), series));
-            }
-            pairs.push(((name, value), series));
-        }
-    }
-    stats.label_names = names.into_iter().map(|(name, len)| (name.to_owned(), len)).collect();
-    keep_largest(&mut stats.metric_names);
-    keep_largest(&mut stats.label_names);
-    keep_largest(&mut pairs);
-    let owned = |((name, value), len): ((&str, &str), usize)| ((name.into(), value.into()), len);
-    stats.pairs = pairs.into_iter().map(owned).collect();
-}
-
-/// The largest counts first, and among equal ones by name.
-fn keep_largest<T: Ord>(counts: &mut Vec<(T, usize)>) {
-    counts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-    counts.truncate(CARDINALITIES_MAX);
 }

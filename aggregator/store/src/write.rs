@@ -8,9 +8,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, PoisonError};
 
-use labstat_model::{Labels, Sample, TimeSeries, WriteRequest};
+use labstat_model::{Labels, METRIC_NAME, Sample, TimeSeries, WriteRequest};
 
 use crate::db::Group;
+use crate::index::Index;
 use crate::log::Entry;
 use crate::store::Store;
 use crate::{AppendError, Appended, Options, Refusal, Refused};
@@ -122,17 +123,23 @@ impl Bounds {
 }
 
 impl Writer {
-    /// The writer of a store that holds these series: id, shelf, labels, newest time.
-    pub(crate) fn new<'a>(
-        series: impl Iterator<Item = (u32, u32, &'a Labels, i64)>,
-        next_series: u32,
-    ) -> Self {
+    /// The writer of a store that holds the series of `index`.
+    pub(crate) fn new(index: &Index, next_series: u32) -> Self {
         let mut writer = Self { next_series, ..Self::default() };
-        for (id, shelf, labels, last_ms) in series {
-            writer.shelves.note(shelf, labels.metric_name());
+        for (id, entry) in index.iter() {
+            let mut named = false;
+            index.each_label(id, |name, value| {
+                writer.labels_size_bytes += name.len() + value.len();
+                if name == METRIC_NAME {
+                    named = true;
+                    writer.shelves.note(entry.shelf, value);
+                }
+            });
+            if !named {
+                writer.shelves.note(entry.shelf, "");
+            }
             writer.series_len += 1;
-            writer.labels_size_bytes += size_bytes(labels);
-            writer.set_tip(id, last_ms);
+            writer.set_tip(id, entry.last_ms);
         }
         writer
     }
