@@ -153,6 +153,51 @@ impl Columns {
     }
 }
 
+/// Columns over stretches of all steps, put together series by series.
+#[derive(Debug, Default)]
+pub(crate) struct Parts {
+    len: usize,
+    columns: Vec<Column>,
+    /// Where the columns are that came in parts.
+    at: HashMap<Labels, usize>,
+}
+
+impl Parts {
+    /// Of `len` steps.
+    pub(crate) fn new(len: usize) -> Self {
+        Self { len, ..Self::default() }
+    }
+
+    /// A series' column over the steps from `first` on.
+    pub(crate) fn push(&mut self, first: usize, column: Column) {
+        if column.values.len() >= self.len {
+            self.columns.push(column);
+            return;
+        }
+        let at = *self.at.entry(column.labels.clone()).or_insert(self.columns.len());
+        if at == self.columns.len() {
+            self.columns.push(Column::absent(column.labels.clone(), self.len));
+        }
+        if let Some(whole) = self.columns.get_mut(at) {
+            column.iter().for_each(|(step, value)| whole.set(first + step, value));
+        }
+    }
+
+    /// Points held, for the bound on samples.
+    pub(crate) fn points(&self) -> usize {
+        points(self.columns.len(), self.len)
+    }
+
+    /// A column a series over all steps, in the order they came in, or sorted by labels where they
+    /// came in parts.
+    pub(crate) fn joined(mut self) -> Vec<Column> {
+        if !self.at.is_empty() {
+            self.columns.sort_by(|a, b| a.labels.cmp(&b.labels));
+        }
+        self.columns
+    }
+}
+
 /// Makes one column of those that have the same labels; an error where two have a value at the
 /// same step. Columns without any value are left out. Keeps the order of first appearance.
 pub(crate) fn merge(columns: Vec<Column>) -> Result<Vec<Column>, QueryError> {

@@ -1,5 +1,7 @@
 //! What there is to say about a result beside the result, in Prometheus' words.
 
+use labstat_model::duration;
+
 use crate::{Position, ValueType};
 
 /// Collects remarks, each once.
@@ -36,4 +38,10 @@ fn place(at: Position) -> String {
 pub(crate) fn not_for_a_range(found: ValueType) -> String {
     let found = found.described();
     format!("invalid expression type {found:?} for range query, must be Scalar or instant Vector")
+}
+
+/// The remark on an answer that buckets of this width approximate, the samples being gone.
+pub(crate) fn approximated(width_ms: i64) -> String {
+    let width = duration::format_ms(width_ms);
+    format!("older samples are kept as buckets of {width} only, the result there is approximate")
 }

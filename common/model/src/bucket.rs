@@ -74,6 +74,12 @@ impl BucketColumns {
         Self(set)
     }
 
+    /// The set with `column` in it too.
+    #[must_use]
+    pub const fn with(self, column: BucketColumn) -> Self {
+        Self(self.0 | 1 << column as u8)
+    }
+
     /// Whether `column` is in it.
     pub const fn contains(self, column: BucketColumn) -> bool {
         self.0 & (1 << column as u8) != 0

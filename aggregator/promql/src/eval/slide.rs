@@ -9,10 +9,12 @@ use std::ops::Range;
 
 /// What is known of consecutive samples, such that two neighbours can be put together.
 pub(crate) trait Fold: Copy {
+    /// What is folded: the value of a sample, or what a bucket knows of many.
+    type Of: Copy;
     /// Whether the values can be folded in any grouping with the same result as in their order.
-    fn suits(values: &[f64]) -> bool;
+    fn suits(values: &[Self::Of]) -> bool;
     /// Of a single sample.
-    fn of(value: f64) -> Self;
+    fn of(value: Self::Of) -> Self;
     /// Of these samples and, after them, `later` ones.
     fn then(self, later: Self) -> Self;
 }
@@ -36,7 +38,7 @@ impl<F: Fold> Slide<F> {
 
     /// The fold of `values[window]`; `None` when that is empty. Neither end of the window may be
     /// before that of the call before.
-    pub(crate) fn fold(&mut self, values: &[f64], window: &Range<usize>) -> Option<F> {
+    pub(crate) fn fold(&mut self, values: &[F::Of], window: &Range<usize>) -> Option<F> {
         if window.start >= self.split {
             self.start_anew(values, window);
         } else {
@@ -53,7 +55,7 @@ impl<F: Fold> Slide<F> {
         }
     }
 
-    fn start_anew(&mut self, values: &[f64], window: &Range<usize>) {
+    fn start_anew(&mut self, values: &[F::Of], window: &Range<usize>) {
         self.older.clear();
         self.newer = None;
         self.split = window.end.max(window.start);
@@ -78,6 +80,8 @@ mod tests {
     struct Ends(f64, f64, usize);
 
     impl Fold for Ends {
+        type Of = f64;
+
         fn suits(_: &[f64]) -> bool {
             true
         }

@@ -7,6 +7,8 @@ use std::borrow::Cow;
 
 use labstat_model::{Labels, Series, is_stale};
 
+use super::bucket::widened;
+
 /// A series of a range, without markers of staleness.
 #[derive(Debug)]
 pub(crate) struct RangeSeries<'a> {
@@ -57,12 +59,16 @@ impl<'a> RangeSeries<'a> {
         &self.values
     }
 
-    pub(crate) fn into_series(self) -> Series {
-        Series {
-            labels: self.labels,
-            times: self.times.into_owned(),
-            values: self.values.into_owned(),
-        }
+    /// The samples from `first_ms` to `last_ms`.
+    pub(crate) fn into_series(self, first_ms: i64, last_ms: i64) -> Series {
+        let (mut times, mut values) = (self.times.into_owned(), self.values.into_owned());
+        let end = times.partition_point(|time| *time <= last_ms);
+        times.truncate(end);
+        values.truncate(end);
+        let begin = times.partition_point(|time| *time < first_ms);
+        times.drain(..begin);
+        values.drain(..begin);
+        Series { labels: self.labels, times, values }
     }
 }
 
@@ -115,15 +121,20 @@ impl Window<'_> {
     }
 }
 
-/// The window of every step, in order; `ends` ascend. Steps whose window is empty are left out.
+/// The window of every step, in order; `ends` ascend. Both edges are moved outward to multiples of
+/// `edges_ms`. Steps whose window is empty are left out.
 pub(crate) fn walk<'a>(
     series: &'a RangeSeries<'a>,
     range_ms: i64,
+    edges_ms: i64,
     ends: impl Iterator<Item = (i64, i64)> + 'a,
 ) -> impl Iterator<Item = (usize, Window<'a>)> + 'a {
     let mut cursor = Cursor::default();
     ends.enumerate().filter_map(move |(step, (step_ms, end_ms))| {
-        let start_ms = end_ms - range_ms;
+        let (start_ms, end_ms) = match (end_ms - range_ms, end_ms) {
+            exact if edges_ms == 1 => exact,
+            (start_ms, end_ms) => widened(start_ms, end_ms, edges_ms),
+        };
         let (from, to) = series.window(&mut cursor, start_ms, end_ms);
         let times = series.times.get(from..to).filter(|times| !times.is_empty())?;
         let values = series.values.get(from..to)?;
@@ -143,7 +154,7 @@ mod tests {
         let series =
             RangeSeries::new(Labels::default(), times.into(), vec![1.0, 2.0, 1.0, 3.0, 2.0].into());
         let ends = [20, 40, 90].map(|end| (end, end));
-        let windows: Vec<_> = walk(&series, 20, ends.into_iter())
+        let windows: Vec<_> = walk(&series, 20, 1, ends.into_iter())
             .map(|(step, window)| (step, window.times.to_vec(), window.drops().len()))
             .collect();
         assert_eq!(windows, [(0, vec![10, 20], 1), (1, vec![30, 40], 1)]);

@@ -3,7 +3,7 @@
 use crate::QueryError;
 use crate::column::{self, Column, Columns, Steps};
 use crate::eval::Evaluator;
-use crate::expr::{Call, Node};
+use crate::expr::Call;
 use labstat_model::Labels;
 
 const DAY_S: i64 = 86_400;
@@ -25,14 +25,15 @@ pub(super) fn timestamp(
     steps: Steps,
 ) -> Result<Columns, QueryError> {
     let Some(arg) = call.args.first() else { return Ok(Columns::Vector(Vec::new())) };
-    let mut columns = if let Node::Selector(selector) = &arg.node {
-        evaluator.instant_times(selector, steps)?
-    } else {
-        let mut columns = evaluator.vector(arg, steps)?;
-        for column in &mut columns {
-            column.map(|step, _| Some(seconds(steps.time(step))));
+    let mut columns = match evaluator.instant_times(arg, steps)? {
+        Some(columns) => columns,
+        None => {
+            let mut columns = evaluator.vector(arg, steps)?;
+            for column in &mut columns {
+                column.map(|step, _| Some(seconds(steps.time(step))));
+            }
+            columns
         }
-        columns
     };
     for column in &mut columns {
         column.labels = column.labels.without_metric_name();

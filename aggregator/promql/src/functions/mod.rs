@@ -10,13 +10,15 @@ mod over_time;
 mod rate;
 mod shape;
 
+use labstat_model::BucketColumns;
+
 use crate::column::{Columns, Steps};
-use crate::eval::{Evaluator, Window};
+use crate::eval::{BucketWindow, Evaluator, Window};
 use crate::expr::Call;
 use crate::{QueryError, ValueType};
 
 /// One function.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Function {
     pub(crate) name: &'static str,
     /// The types of its arguments.
@@ -27,6 +29,17 @@ pub(crate) struct Function {
     /// Whether the result depends on the time of the step even where its arguments do not.
     pub(crate) at_step: bool,
     pub(crate) run: Run,
+    /// How a function over a range is computed of buckets; `None` when it needs the samples.
+    pub(crate) buckets: Option<OfBuckets>,
+}
+
+/// How a function over a range is computed of buckets.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OfBuckets {
+    /// What it needs of them. [`BucketColumn::Count`] must be among it: it tells buckets that hold
+    /// no sample.
+    pub(crate) columns: BucketColumns,
+    pub(crate) run: fn(&BucketWindow) -> Option<f64>,
 }
 
 /// How often the last argument of a function may stand.
@@ -79,7 +92,7 @@ const V: ValueType = ValueType::Vector;
 const M: ValueType = ValueType::Matrix;
 
 const fn vector(name: &'static str, args: &'static [ValueType], run: Run) -> Function {
-    Function { name, args, last: Last::Once, returns: V, at_step: false, run }
+    Function { name, args, last: Last::Once, returns: V, at_step: false, run, buckets: None }
 }
 
 const fn value(name: &'static str, run: fn(f64) -> f64) -> Function {
@@ -103,6 +116,7 @@ const fn date(name: &'static str, run: Whole) -> Function {
         returns: V,
         at_step: true,
         run: Run::Whole(run),
+        buckets: None,
     }
 }
 
@@ -110,17 +124,22 @@ const fn whole(name: &'static str, args: &'static [ValueType], run: Whole) -> Fu
     vector(name, args, Run::Whole(run))
 }
 
+/// A function that can be computed of buckets too.
+const fn bucketed(buckets: OfBuckets, function: Function) -> Function {
+    Function { buckets: Some(buckets), ..function }
+}
+
 static FUNCTIONS: &[Function] = &[
     value("abs", f64::abs),
     whole("absent", &[V], shape::absent),
-    whole("absent_over_time", &[M], shape::absent_over_time),
+    bucketed(over_time::PRESENT, whole("absent_over_time", &[M], shape::absent_over_time)),
     value("acos", f64::acos),
     value("acosh", f64::acosh),
     value("asin", f64::asin),
     value("asinh", f64::asinh),
     value("atan", f64::atan),
     value("atanh", f64::atanh),
-    whole("avg_over_time", &[M], over_time::avg_folded),
+    bucketed(over_time::AVG, whole("avg_over_time", &[M], over_time::avg_folded)),
     value("ceil", f64::ceil),
     whole("changes", &[M], over_time::changes_folded),
     vector("clamp", &[V, S, S], Run::ValueWith(math::clamp)),
@@ -128,17 +147,17 @@ static FUNCTIONS: &[Function] = &[
     vector("clamp_min", &[V, S], Run::ValueWith(math::clamp_min)),
     value("cos", f64::cos),
     value("cosh", f64::cosh),
-    window("count_over_time", over_time::count),
+    bucketed(over_time::COUNT, window("count_over_time", over_time::count)),
     date("day_of_month", calendar::day_of_month),
     date("day_of_week", calendar::day_of_week),
     date("day_of_year", calendar::day_of_year),
     date("days_in_month", calendar::days_in_month),
     value("deg", math::deg),
-    window("delta", rate::delta),
+    bucketed(rate::DELTA, window("delta", rate::delta)),
     window("deriv", rate::deriv),
     whole("double_exponential_smoothing", &[M, S, S], over_time::double_exponential_smoothing),
     value("exp", f64::exp),
-    named("first_over_time", over_time::first),
+    bucketed(over_time::FIRST, named("first_over_time", over_time::first)),
     value("floor", f64::floor),
     whole("histogram_avg", &[V], histogram::native_only),
     whole("histogram_count", &[V], histogram::native_only),
@@ -149,17 +168,17 @@ static FUNCTIONS: &[Function] = &[
     whole("histogram_sum", &[V], histogram::native_only),
     date("hour", calendar::hour),
     window("idelta", rate::idelta),
-    whole("increase", &[M], rate::increase_noted),
+    bucketed(rate::INCREASE, whole("increase", &[M], rate::increase_noted)),
     window("irate", rate::irate),
     Function { last: Last::AnyTimes, ..whole("label_join", &[V, T, T, T], labels::join) },
     whole("label_replace", &[V, T, T, T, T], labels::replace),
-    named("last_over_time", over_time::last),
+    bucketed(over_time::LAST, named("last_over_time", over_time::last)),
     value("ln", f64::ln),
     value("log10", f64::log10),
     value("log2", f64::log2),
     window("mad_over_time", over_time::mad),
-    whole("max_over_time", &[M], over_time::max_folded),
-    whole("min_over_time", &[M], over_time::min_folded),
+    bucketed(over_time::MAX, whole("max_over_time", &[M], over_time::max_folded)),
+    bucketed(over_time::MIN, whole("min_over_time", &[M], over_time::min_folded)),
     date("minute", calendar::minute),
     date("month", calendar::month),
     Function { returns: S, ..whole("pi", &[], math::pi) },
@@ -167,10 +186,10 @@ static FUNCTIONS: &[Function] = &[
         at_step: true,
         ..vector("predict_linear", &[M, S], Run::Window(rate::predict_linear))
     },
-    window("present_over_time", over_time::present),
+    bucketed(over_time::PRESENT, window("present_over_time", over_time::present)),
     whole("quantile_over_time", &[S, M], over_time::quantile_noted),
     value("rad", math::rad),
-    whole("rate", &[M], rate::rate_noted),
+    bucketed(rate::RATE, whole("rate", &[M], rate::rate_noted)),
     window("resets", over_time::resets),
     Function { last: Last::Optional, ..vector("round", &[V, S], Run::ValueWith(math::round)) },
     Function { returns: S, ..whole("scalar", &[V], shape::scalar) },
@@ -187,13 +206,13 @@ static FUNCTIONS: &[Function] = &[
     value("sqrt", f64::sqrt),
     window("stddev_over_time", over_time::stddev),
     window("stdvar_over_time", over_time::stdvar),
-    whole("sum_over_time", &[M], over_time::sum_folded),
+    bucketed(over_time::SUM, whole("sum_over_time", &[M], over_time::sum_folded)),
     value("tan", f64::tan),
     value("tanh", f64::tanh),
     Function { returns: S, at_step: true, ..whole("time", &[], calendar::time) },
     Function { at_step: true, ..whole("timestamp", &[V], calendar::timestamp) },
-    window("ts_of_first_over_time", over_time::ts_of_first),
-    window("ts_of_last_over_time", over_time::ts_of_last),
+    bucketed(over_time::TS_OF_FIRST, window("ts_of_first_over_time", over_time::ts_of_first)),
+    bucketed(over_time::TS_OF_LAST, window("ts_of_last_over_time", over_time::ts_of_last)),
     window("ts_of_max_over_time", over_time::ts_of_max),
     window("ts_of_min_over_time", over_time::ts_of_min),
     whole("vector", &[S], shape::vector),

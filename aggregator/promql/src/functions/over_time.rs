@@ -1,13 +1,49 @@
 //! Functions of the samples in a range, their distances in time not regarded.
 
+use labstat_model::BucketColumn::{self, Count};
+use labstat_model::BucketColumns;
+
+use super::OfBuckets;
 use crate::QueryError;
 use crate::column::{Column, Columns, Steps};
-use crate::eval::{Evaluator, Fold, Window};
+use crate::eval::{BucketWindow, Evaluator, Fold, Window};
 use crate::expr::Call;
 use crate::sums::{self, Mean, Sum};
 
+/// What a function needs of buckets beside their counts, and how it is computed of them.
+const fn of(columns: BucketColumns, run: fn(&BucketWindow) -> Option<f64>) -> OfBuckets {
+    OfBuckets { columns, run }
+}
+
+// What grows with the window is scaled down where the window was widened.
+pub(super) const COUNT: OfBuckets =
+    of(BucketColumns::of(&[Count]), |window| Some(window.known.count * window.share()));
+pub(super) const SUM: OfBuckets = of(BucketColumns::of(&[Count, BucketColumn::Sum]), |window| {
+    Some(window.known.sum.total() * window.share())
+});
+pub(super) const AVG: OfBuckets = of(BucketColumns::of(&[Count, BucketColumn::Sum]), |window| {
+    Some(window.known.sum.mean(window.known.count))
+});
+pub(super) const MIN: OfBuckets =
+    of(BucketColumns::of(&[Count, BucketColumn::Min]), |window| Some(window.known.min));
+pub(super) const MAX: OfBuckets =
+    of(BucketColumns::of(&[Count, BucketColumn::Max]), |window| Some(window.known.max));
+pub(super) const FIRST: OfBuckets =
+    of(BucketColumns::of(&[Count, BucketColumn::First]), |window| Some(window.known.first));
+pub(super) const LAST: OfBuckets =
+    of(BucketColumns::of(&[Count, BucketColumn::Last]), |window| Some(window.known.last));
+pub(super) const PRESENT: OfBuckets = of(BucketColumns::of(&[Count]), |_| Some(1.0));
+pub(super) const TS_OF_FIRST: OfBuckets =
+    of(BucketColumns::of(&[Count, BucketColumn::FirstAfter]), |window| {
+        Some(in_seconds(window.known.first_ms))
+    });
+pub(super) const TS_OF_LAST: OfBuckets =
+    of(BucketColumns::of(&[Count, BucketColumn::LastAfter]), |window| {
+        Some(in_seconds(window.known.last_ms))
+    });
+
 #[expect(clippy::cast_precision_loss, reason = "fewer than 2^53 samples fit in memory")]
-fn number(count: usize) -> f64 {
+pub(super) fn number(count: usize) -> f64 {
     count as f64
 }
 
@@ -24,6 +60,8 @@ fn avg(window: &Window<'_>, _: &[f64]) -> Option<f64> {
 }
 
 impl Fold for Sum {
+    type Of = f64;
+
     /// Sums in another grouping are the same to the last bit or two where no term cancels another,
     /// and to the very last where value and error together hold every bit of every term. Infinite
     /// values, and sums that become so on their way, depend on the order.
@@ -107,6 +145,8 @@ fn min(window: &Window<'_>, _: &[f64]) -> Option<f64> {
 struct Extreme<const LARGEST: bool>(f64);
 
 impl<const LARGEST: bool> Fold for Extreme<LARGEST> {
+    type Of = f64;
+
     fn suits(_: &[f64]) -> bool {
         true
     }
@@ -137,10 +177,14 @@ pub(super) fn min_folded(
     evaluator.folds(call, steps, |extreme: Extreme<false>, _| extreme.0, min)
 }
 
-/// The time of a sample, in seconds.
 #[expect(clippy::cast_precision_loss, reason = "milliseconds of any date fit in 53 bits")]
+fn in_seconds(time_ms: i64) -> f64 {
+    time_ms as f64 / 1000.0
+}
+
+/// The time of a sample, in seconds.
 fn seconds(window: &Window<'_>, at: usize) -> Option<f64> {
-    window.times.get(at).map(|ms| *ms as f64 / 1000.0)
+    window.times.get(at).copied().map(in_seconds)
 }
 
 /// The time of the last of the largest values.
@@ -203,6 +247,8 @@ struct Changes {
 }
 
 impl Fold for Changes {
+    type Of = f64;
+
     fn suits(_: &[f64]) -> bool {
         true
     }

@@ -1,9 +1,13 @@
 //! How fast something changes: over the ends of a range, over its last two samples, or by
 //! regression.
 
+use labstat_model::{BucketColumn, BucketColumns};
+
+use super::OfBuckets;
+use super::over_time::number;
 use crate::QueryError;
 use crate::column::{Columns, Steps};
-use crate::eval::{Evaluator, Window};
+use crate::eval::{BucketWindow, Evaluator, Window};
 use crate::expr::Call;
 use crate::sums::Sum;
 
@@ -29,27 +33,53 @@ fn seconds(ms: i64) -> f64 {
     ms as f64 / 1000.0
 }
 
+/// The ends of the samples in a window, and the window's own.
+struct Ends {
+    count: f64,
+    first_ms: i64,
+    first: f64,
+    last_ms: i64,
+    last: f64,
+    start_ms: i64,
+    end_ms: i64,
+    range_ms: i64,
+}
+
+impl Ends {
+    fn of(window: &Window<'_>) -> Option<Self> {
+        Some(Self {
+            count: number(window.values.len()),
+            first_ms: *window.times.first()?,
+            first: *window.values.first()?,
+            last_ms: *window.times.last()?,
+            last: *window.values.last()?,
+            start_ms: window.start_ms,
+            end_ms: window.end_ms,
+            range_ms: window.range_ms,
+        })
+    }
+}
+
 /// The difference between the ends of the samples, stretched towards the ends of the range: not
 /// further than half a mean interval where the samples seem to begin or end inside the range,
-/// and not further back than where a counter would have been zero.
-fn extrapolated(window: &Window<'_>, want: Want) -> Option<f64> {
-    let (first_time, last_time) = (*window.times.first()?, *window.times.last()?);
-    let (first, last) = (*window.values.first()?, *window.values.last()?);
-    let intervals = window.values.len() - 1;
-    if intervals == 0 {
+/// and not further back than where a counter would have been zero. `resets` are the values a
+/// counter had reached before it was reset.
+fn extrapolated(ends: &Ends, resets: impl Iterator<Item = f64>, want: Want) -> Option<f64> {
+    let first = ends.first;
+    let intervals = ends.count - 1.0;
+    if intervals < 1.0 {
         return None;
     }
-    let mut result = last - first;
+    let mut result = ends.last - first;
     if want != Want::Delta {
-        for before_drop in window.values_before_drops() {
+        for before_drop in resets {
             result += before_drop;
         }
     }
-    let mut to_start = seconds(first_time - window.start_ms);
-    let mut to_end = seconds(window.end_ms - last_time);
-    let sampled = seconds(last_time - first_time);
-    #[expect(clippy::cast_precision_loss, reason = "fewer than 2^53 samples fit in memory")]
-    let mean_interval = sampled / intervals as f64;
+    let mut to_start = seconds(ends.first_ms - ends.start_ms);
+    let mut to_end = seconds(ends.end_ms - ends.last_ms);
+    let sampled = seconds(ends.last_ms - ends.first_ms);
+    let mean_interval = sampled / intervals;
     let threshold = mean_interval * 1.1;
     if to_start >= threshold {
         to_start = mean_interval / 2.0;
@@ -65,21 +95,57 @@ fn extrapolated(window: &Window<'_>, want: Want) -> Option<f64> {
     }
     let mut factor = (sampled + to_start + to_end) / sampled;
     if want == Want::Rate {
-        factor /= seconds(window.range_ms);
+        factor /= seconds(ends.range_ms);
     }
     Some(result * factor)
 }
 
+fn of_samples(window: &Window<'_>, want: Want) -> Option<f64> {
+    extrapolated(&Ends::of(window)?, window.values_before_drops(), want)
+}
+
+/// Over the window as it was widened; what grows with it is scaled down to what was asked for.
+fn of_buckets(window: &BucketWindow, want: Want) -> Option<f64> {
+    let known = &window.known;
+    let ends = Ends {
+        count: known.count,
+        first_ms: known.first_ms,
+        first: known.first,
+        last_ms: known.last_ms,
+        last: known.last,
+        start_ms: window.start_ms,
+        end_ms: window.end_ms,
+        range_ms: window.end_ms - window.start_ms,
+    };
+    let result = extrapolated(&ends, std::iter::once(known.resets), want)?;
+    Some(if want == Want::Rate { result } else { result * window.share() })
+}
+
+const ENDS: [BucketColumn; 5] = [
+    BucketColumn::Count,
+    BucketColumn::FirstAfter,
+    BucketColumn::First,
+    BucketColumn::LastAfter,
+    BucketColumn::Last,
+];
+const GROWTH: BucketColumns = BucketColumns::of(&ENDS).with(BucketColumn::Resets);
+pub(super) const DELTA: OfBuckets =
+    OfBuckets { columns: BucketColumns::of(&ENDS), run: |window| of_buckets(window, Want::Delta) };
+pub(super) const INCREASE: OfBuckets =
+    OfBuckets { columns: GROWTH, run: |window| of_buckets(window, Want::Increase) };
+pub(super) const RATE: OfBuckets =
+    OfBuckets { columns: GROWTH, run: |window| of_buckets(window, Want::Rate) };
+
 pub(super) fn delta(window: &Window<'_>, _: &[f64]) -> Option<f64> {
-    extrapolated(window, Want::Delta)
+    of_samples(window, Want::Delta)
 }
 
 fn increase(window: &Window<'_>, _: &[f64]) -> Option<f64> {
-    extrapolated(window, Want::Increase)
+    of_samples(window, Want::Increase)
 }
 
 fn rate(window: &Window<'_>, _: &[f64]) -> Option<f64> {
-    extrapolated(window, Want::Rate)
+    of_samples(window, Want::Rate)
 }
 
 pub(super) fn increase_noted(
