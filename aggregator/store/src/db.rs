@@ -222,17 +222,25 @@ impl Db {
         log_last: i64,
     ) -> Result<(), AppendError> {
         self.transaction(|tx| {
+            // The log goes first, so that the blobs find room in a database that is full.
+            tx.execute("DELETE FROM log WHERE id <= ?1", [log_last])?;
             sealed.iter().try_for_each(|blob| insert_blob(tx, blob))?;
-            insert_spans(tx, spans)?;
-            tx.execute("DELETE FROM log WHERE id <= ?1", [log_last]).map(drop)
+            insert_spans(tx, spans)
         })
     }
 
-    /// Stores blobs in place of others.
-    pub(crate) fn replace(&mut self, new: &[Blob], old: &[BlobMeta]) -> Result<(), AppendError> {
+    /// Stores blobs in place of others, and keeps of `marked` what maintenance may change. The old
+    /// go first, so that the new find room in a database that is full.
+    pub(crate) fn replace(
+        &mut self,
+        new: &[Blob],
+        old: &[BlobMeta],
+        marked: &[BlobMeta],
+    ) -> Result<(), AppendError> {
         self.transaction(|tx| {
+            old.iter().try_for_each(|meta| delete_blob(tx, meta))?;
             new.iter().try_for_each(|blob| insert_blob(tx, blob))?;
-            old.iter().try_for_each(|meta| delete_blob(tx, meta))
+            marked.iter().try_for_each(|meta| mark_blob(tx, meta))
         })
     }
 
@@ -573,6 +581,13 @@ fn insert_blob(tx: &Transaction<'_>, blob: &Blob) -> rusqlite::Result<()> {
         insert.execute(params![part_key(meta.id, part), content])?;
     }
     Ok(())
+}
+
+fn mark_blob(tx: &Transaction<'_>, meta: &BlobMeta) -> rusqlite::Result<()> {
+    let sql = "UPDATE blobs SET level = ?2, kept_ms = ?3, flags = ?4, checksum = ?5 WHERE id = ?1";
+    tx.prepare_cached(sql)?
+        .execute(params![meta.id, meta.level, meta.kept_ms, meta.flags, meta.checksum()])
+        .map(drop)
 }
 
 fn delete_blob(tx: &Transaction<'_>, meta: &BlobMeta) -> rusqlite::Result<()> {

@@ -10,7 +10,8 @@
 //! - `write`: requests are checked in turn and committed in groups; `log` is what a commit writes.
 //! - `state`: what readers see; `index` (labels to series) on `symbols` (names and values) and
 //!   `slots` (by id), `head` (newest samples), the blobs.
-//! - `maintain`: head into blobs, small blobs into large ones, old blobs away.
+//! - `maintain`: head into blobs, small blobs into large ones, old blobs away; `rewrite` is how.
+//! - `days`: how time is cut.
 //! - `blob`, `column`, `varint`: the compressed form; pure.
 //! - `queue`: writes on their way to another engine, in a database of its own.
 //! - `db`: the only place that knows SQL, but for the queue's own `queue::db`. `salvage`, `wal`: what to do with damaged files.
@@ -24,6 +25,7 @@
 
 mod blob;
 mod column;
+mod days;
 mod db;
 mod error;
 mod head;
@@ -34,6 +36,7 @@ mod options;
 mod queue;
 mod read;
 mod report;
+mod rewrite;
 mod salvage;
 mod slots;
 mod state;

@@ -1,31 +1,32 @@
-//! What is done beside writing and reading: sealing the head into blobs, merging small blobs of a
-//! day into one, dropping what is past the retention.
+//! What is done beside writing and reading: sealing the head into blobs, merging the small blobs of
+//! a day into larger ones, dropping what is past the retention.
 //!
 //! The work is done on copies and beside the writers; only the commit of its result locks the
-//! database. One thing is done at a time. Blobs never cross a day (UTC), so that retention drops
-//! whole blobs, and merging has an end.
+//! database. One thing is done at a time. Blobs never cross a day, so that retention drops whole
+//! blobs, and merging has an end. A day is merged when no more samples of it come in, so that a
+//! sample is encoded twice in its life: when it is sealed and when it is merged. What comes later
+//! is merged into the slices of the day that it lies in.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, PoisonError, TryLockError};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
 
 use labstat_model::Labels;
 
-use crate::blob::{Blob, BlobMeta, Builder, Column};
-use crate::column::COLUMN_LEN_MAX;
+use crate::blob::{Blob, BlobMeta};
+use crate::days::{day_end, day_of, slice_range};
 use crate::head::Head;
-use crate::read::{BlobReader, Failed, Piece, combine};
+use crate::read::Piece;
+use crate::rewrite::{Form, Shelving};
 use crate::state::Frozen;
 use crate::store::Store;
 use crate::{MaintainError, Maintained};
 
-/// What blobs are cut and merged by.
-const DAY_MS: i64 = 86_400_000;
-
-/// A day is merged when it has been over for this long, so that most late samples are in.
+/// A day is merged when nothing of it has been sealed for this long.
 const SETTLE_MS: i64 = 3_600_000;
 
-/// A day that is not over is merged when a shelf has this many blobs of it.
-const UNMERGED_MAX: usize = 8;
+/// A day is merged before it has settled when a shelf has this many new blobs of it: a read of
+/// the day opens all of them. The head of a large lab is sealed some fifty times a day.
+const UNMERGED_MAX: usize = 96;
 
 /// Merges of one call of [`Store::maintain`]: some seconds of work at the most.
 const MERGES_MAX: usize = 32;
@@ -36,34 +37,81 @@ const DROPS_MAX: usize = 64;
 /// Series forgotten by one call of [`Store::maintain`].
 const SERIES_DROPS_MAX: usize = 10_000;
 
+/// A shelf's part of a day: the day first, so that the oldest come first.
+type ShelfDay = (i64, u32);
+
+/// What maintenance remembers from call to call.
+#[derive(Debug, Default)]
+pub(crate) struct Maintenance {
+    /// Of each part of a day with unmerged blobs: the newest of those, and since when it is.
+    newest: HashMap<ShelfDay, (i64, i64)>,
+    started: bool,
+}
+
+impl Maintenance {
+    /// Takes note of the unmerged blobs there are at `now_ms`.
+    fn look(&mut self, fresh: &BTreeMap<ShelfDay, Vec<BlobMeta>>, now_ms: i64) {
+        // What was there at the start came before it; nobody knows when.
+        let since_ms = if self.started { now_ms } else { now_ms.saturating_sub(SETTLE_MS) };
+        self.started = true;
+        self.newest.retain(|key, _| fresh.contains_key(key));
+        for (key, blobs) in fresh {
+            let newest = blobs.iter().map(|meta| meta.id).max().unwrap_or(0);
+            let known = self.newest.entry(*key).or_insert((newest, since_ms));
+            if known.0 != newest {
+                *known = (newest, now_ms);
+            }
+        }
+    }
+
+    /// Whether nothing of a shelf's day was sealed lately.
+    fn has_settled(&self, key: ShelfDay, now_ms: i64) -> bool {
+        let since = self.newest.get(&key);
+        // A clock that was set back must not keep the day open until it has caught up.
+        since.is_none_or(|(_, since_ms)| now_ms.abs_diff(*since_ms) >= SETTLE_MS.unsigned_abs())
+    }
+}
+
 impl Store {
     pub(crate) fn maintain_due(&self, now_ms: i64) -> Result<Maintained, MaintainError> {
-        let _alone = self.maintenance().lock().unwrap_or_else(PoisonError::into_inner);
+        let mut alone = self.alone();
         let mut done = Maintained::default();
         if self.seal_is_due(now_ms) {
             done.sealed_samples = self.seal()?;
         }
-        let due = |blobs: &[BlobMeta], day: i64| {
-            let over = day.saturating_add(1).saturating_mul(DAY_MS).saturating_add(SETTLE_MS);
-            over <= now_ms || blobs.len() >= UNMERGED_MAX
-        };
-        done.merged_blobs = self.merge(MERGES_MAX, due)?;
+        let mut fresh = self.fresh();
+        alone.look(&fresh, now_ms);
+        fresh.retain(|key, blobs| {
+            let settled = self.is_over(key.0, now_ms) && alone.has_settled(*key, now_ms);
+            settled || blobs.len() >= UNMERGED_MAX
+        });
+        done.merged_blobs = self.merge(fresh.into_iter().take(MERGES_MAX))?;
         self.retire(now_ms, &mut done)?;
         self.db().shrink(false).map_err(MaintainError::Write)?;
         Ok(done)
     }
 
     pub(crate) fn compact_all(&self) -> Result<Maintained, MaintainError> {
-        let _alone = self.maintenance().lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = self.alone();
         let mut done = Maintained { sealed_samples: self.seal()?, ..Maintained::default() };
         // What was frozen by a seal that failed is sealed first; the rest comes with the second.
         done.sealed_samples += self.seal()?;
-        done.merged_blobs = self.merge(usize::MAX, |_, _| true)?;
+        done.merged_blobs = self.merge(self.fresh().into_iter())?;
         self.retire(self.options().clock.now_ms(), &mut done)?;
         // Piece by piece, so that writers come in between.
         while self.db().shrink(true).map_err(MaintainError::Write)? {}
         self.db().checkpoint().map_err(MaintainError::Write)?;
         Ok(done)
+    }
+
+    fn alone(&self) -> MutexGuard<'_, Maintenance> {
+        self.maintenance().lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a day has been over for so long that all that came in time is sealed.
+    fn is_over(&self, day: i64, now_ms: i64) -> bool {
+        let seal_after_ms = self.options().seal_after_ms.max(0);
+        day_end(day).saturating_add(seal_after_ms).saturating_add(SETTLE_MS) <= now_ms
     }
 
     /// Seals when writers fill the head faster than maintenance is called; so they wait for it.
@@ -78,7 +126,7 @@ impl Store {
             Ok(alone) => alone,
             // A merge may take a while; until the head has twice its size, writers go on.
             Err(TryLockError::WouldBlock) if excess_len < max => return,
-            Err(_) => self.maintenance().lock().unwrap_or_else(PoisonError::into_inner),
+            Err(_) => self.alone(),
         };
         if excess().is_none() {
             return;
@@ -142,7 +190,8 @@ impl Store {
         drop(state);
         let mut blobs = Vec::new();
         for (shelf, ids) in shelves {
-            let mut shelving = Shelving::new(self, shelf, 0);
+            let form = Form { shelf, level: 0, flags: 0, kept_ms: 0 };
+            let mut shelving = Shelving::new(self, form);
             for id in ids {
                 let Some(series) = head.get(id) else { continue };
                 let mut piece = Piece::default();
@@ -157,71 +206,90 @@ impl Store {
         (blobs, spans)
     }
 
-    /// Merges the blobs of one shelf and day into one, where there are new ones and it is due.
+    /// The blobs of samples that are to be merged: as sealed, or cut by older rules.
+    fn fresh(&self) -> BTreeMap<ShelfDay, Vec<BlobMeta>> {
+        let mut fresh: BTreeMap<ShelfDay, Vec<BlobMeta>> = BTreeMap::new();
+        let state = self.state();
+        let is_fresh = |meta: &&BlobMeta| {
+            let unmerged = meta.level == 0 || day_of(meta.first_ms) != day_of(meta.last_ms);
+            meta.tier == 0 && unmerged && !self.is_damaged(meta.id)
+        };
+        for meta in state.blobs().filter(is_fresh) {
+            fresh.entry((day_of(meta.last_ms), meta.shelf)).or_default().push(*meta);
+        }
+        fresh
+    }
+
     fn merge(
         &self,
-        merges_max: usize,
-        due: impl Fn(&[BlobMeta], i64) -> bool,
+        due: impl Iterator<Item = (ShelfDay, Vec<BlobMeta>)>,
     ) -> Result<usize, MaintainError> {
-        let mut groups: BTreeMap<(i64, u32), Vec<BlobMeta>> = BTreeMap::new();
-        let samples = |meta: &&BlobMeta| meta.tier == 0 && !self.is_damaged(meta.id);
-        for meta in self.state().blobs().filter(samples) {
-            let day = meta.first_ms.div_euclid(DAY_MS);
-            groups.entry((day, meta.shelf)).or_default().push(*meta);
-        }
-        groups.retain(|(day, _), blobs| {
-            blobs.len() > 1 && blobs.iter().any(|meta| meta.level == 0) && due(blobs, *day)
-        });
         let mut merged = 0;
-        for ((_, shelf), old) in groups.into_iter().take(merges_max) {
-            let Some(new) = self.merged(shelf, &old)? else { continue };
-            let mut db = self.db();
-            db.replace(&new, &old).map_err(MaintainError::Write)?;
-            self.state_mut().replace_blobs(new.iter().map(|blob| blob.meta), &old);
-            merged += old.len();
+        for (key, fresh) in due {
+            merged += self.merge_day(key, fresh)?;
         }
         Ok(merged)
     }
 
-    /// The blobs in place of `old`; `None` when one of those is damaged, so that all stay.
-    fn merged(&self, shelf: u32, old: &[BlobMeta]) -> Result<Option<Vec<Blob>>, MaintainError> {
-        let merged = self.with_reader(|conn| {
-            let mut sources = Vec::new();
-            for meta in old {
-                match BlobReader::open(conn, *meta) {
-                    Ok(blob) => sources.push(Source { meta: *meta, blob, next: 0 }),
-                    Err(failed) => return self.give_up(meta, failed),
-                }
-            }
-            let mut shelving = Shelving::new(self, shelf, 1);
-            while let Some(id) = sources.iter().filter_map(Source::series).min() {
-                let mut pieces = Vec::new();
-                for source in &mut sources {
-                    match source.take(id) {
-                        Ok(piece) => pieces.extend(piece),
-                        Err(failed) => return self.give_up(&source.meta, failed),
-                    }
-                }
-                // Series that were forgotten leave their last samples behind here.
-                if self.state().index.get(id).is_some() {
-                    shelving.push(id, &combine(pieces));
-                }
-            }
-            Ok(Some(shelving.finish()))
-        });
-        merged.map_err(|cause| self.read_error("read blobs", cause)).map_err(MaintainError::Read)
+    /// Merges new blobs of a shelf's day with those of the slices that they reach into.
+    fn merge_day(
+        &self,
+        (day, shelf): ShelfDay,
+        fresh: Vec<BlobMeta>,
+    ) -> Result<usize, MaintainError> {
+        let (old, least) = self.touched(day, shelf, fresh);
+        let Some(slices) = self.slices_of(&old, least)? else { return Ok(0) };
+        let form = Form::of(shelf, slices, &old);
+        if let ([only], 1) = (&*old, slices)
+            && day_of(only.first_ms) == day
+        {
+            // It is as it would be when merged.
+            self.exchange(&[], &[], &[BlobMeta { level: slices, ..*only }])?;
+            return Ok(0);
+        }
+        // Series that were forgotten leave their last samples behind here.
+        let known = |id| self.state().index.get(id).is_some();
+        let Some(new) = self.rewritten(&old, form, known)? else { return Ok(0) };
+        self.exchange(&new, &old, &[])?;
+        Ok(old.len())
     }
 
-    fn give_up<T>(&self, meta: &BlobMeta, failed: Failed) -> rusqlite::Result<Option<T>> {
-        match failed {
-            // Nothing is too many for a merge.
-            Failed::Gone | Failed::TooMany => Ok(None),
-            Failed::Damaged(cause) => {
-                self.set_damaged(meta, cause);
-                Ok(None)
-            }
-            Failed::Database(cause) => Err(cause),
-        }
+    /// New blobs, and the merged ones whose slices they reach into; and into how many slices the
+    /// day is cut so far.
+    fn touched(&self, day: i64, shelf: u32, fresh: Vec<BlobMeta>) -> (Vec<BlobMeta>, u32) {
+        let state = self.state();
+        let is_new = |meta: &&BlobMeta| fresh.iter().any(|new| new.id == meta.id);
+        let merged = state.blobs_of(shelf).iter().filter(|meta| {
+            day_of(meta.last_ms) == day && !is_new(meta) && !self.is_damaged(meta.id)
+        });
+        let merged: Vec<BlobMeta> = merged.copied().collect();
+        let slices = merged.iter().map(|meta| meta.level).max().unwrap_or(1);
+        let reached = |meta: &&BlobMeta| {
+            let (first_ms, last_ms) = slice_range(meta.last_ms, meta.level);
+            fresh.iter().any(|new| {
+                let (new_first_ms, _) = slice_range(new.first_ms, slices);
+                let (_, new_last_ms) = slice_range(new.last_ms, slices);
+                new_first_ms <= last_ms && new_last_ms >= first_ms
+            })
+        };
+        let merged: Vec<BlobMeta> = merged.iter().filter(reached).copied().collect();
+        ([fresh, merged].concat(), slices)
+    }
+
+    /// Puts blobs in place of others, and changes what is said of some, in one transaction.
+    pub(crate) fn exchange(
+        &self,
+        new: &[Blob],
+        old: &[BlobMeta],
+        marked: &[BlobMeta],
+    ) -> Result<(), MaintainError> {
+        let mut db = self.db();
+        db.replace(new, old, marked).map_err(MaintainError::Write)?;
+        let mut state = self.state_mut();
+        state.replace_blobs([], old);
+        let metas = new.iter().map(|blob| blob.meta).chain(marked.iter().copied());
+        state.replace_blobs(metas, marked);
+        Ok(())
     }
 
     /// Drops blobs that hold nothing within the retention, then series of which nothing is left.
@@ -233,9 +301,7 @@ impl Store {
         let old: Vec<BlobMeta> =
             self.state().blobs().filter(|meta| meta.last_ms < cut_ms).copied().collect();
         for old in old.chunks(DROPS_MAX) {
-            let mut db = self.db();
-            db.replace(&[], old).map_err(MaintainError::Write)?;
-            self.state_mut().replace_blobs([], old);
+            self.exchange(&[], old, &[])?;
             done.dropped_blobs += old.len();
         }
         done.dropped_series = self.retire_series(cut_ms)?;
@@ -263,79 +329,6 @@ impl Store {
         self.state_mut().index.remove(&ids.iter().copied().collect());
         ended.iter().for_each(|(&id, labels)| writer.forget(id, labels));
         Ok(ids.len())
-    }
-}
-
-/// A blob that is being merged, read series by series.
-struct Source<'a> {
-    meta: BlobMeta,
-    blob: BlobReader<'a>,
-    next: usize,
-}
-
-impl Source<'_> {
-    fn column(&self) -> Option<&Column> {
-        self.blob.directory.columns.get(self.next)
-    }
-
-    fn series(&self) -> Option<u32> {
-        self.column().map(|column| column.series)
-    }
-
-    fn take(&mut self, id: u32) -> Result<Option<Piece>, Failed> {
-        let Some(column) = self.column().filter(|column| column.series == id).copied() else {
-            return Ok(None);
-        };
-        self.next += 1;
-        self.blob.piece(&column, i64::MIN, i64::MAX).map(Some)
-    }
-}
-
-/// Lays the series of one shelf, by ascending id, into blobs: one a day, more when a series has
-/// more samples than a column holds.
-struct Shelving<'a> {
-    store: &'a Store,
-    shelf: u32,
-    level: u32,
-    open: BTreeMap<(i64, usize), Builder>,
-    done: Vec<Blob>,
-}
-
-impl<'a> Shelving<'a> {
-    fn new(store: &'a Store, shelf: u32, level: u32) -> Self {
-        Self { store, shelf, level, open: BTreeMap::new(), done: Vec::new() }
-    }
-
-    fn push(&mut self, id: u32, piece: &Piece) {
-        let day_of = |time_ms: &i64| time_ms.div_euclid(DAY_MS);
-        let mut start = 0;
-        for day in piece.times.chunk_by(|a, b| day_of(a) == day_of(b)) {
-            let values = piece.values.get(start..start + day.len()).unwrap_or_default();
-            start += day.len();
-            let columns = day.chunks(COLUMN_LEN_MAX).zip(values.chunks(COLUMN_LEN_MAX));
-            for (layer, (times, values)) in columns.enumerate() {
-                let Some(first) = times.first() else { continue };
-                self.push_column((day_of(first), layer), id, times, values);
-            }
-        }
-    }
-
-    fn push_column(&mut self, key: (i64, usize), id: u32, times: &[i64], values: &[f64]) {
-        if self.open.get(&key).is_some_and(Builder::is_full)
-            && let Some(full) = self.open.remove(&key)
-        {
-            self.done.extend(full.finish(self.shelf, self.level));
-        }
-        let store = self.store;
-        let builder = self.open.entry(key).or_insert_with(|| Builder::new(store.next_blob()));
-        builder.push(id, times, values);
-    }
-
-    fn finish(mut self) -> Vec<Blob> {
-        for builder in self.open.into_values() {
-            self.done.extend(builder.finish(self.shelf, self.level));
-        }
-        self.done
     }
 }
 

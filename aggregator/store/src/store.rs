@@ -14,6 +14,7 @@ use rusqlite::Connection;
 
 use crate::blob::BlobMeta;
 use crate::db::{self, Db, FILE};
+use crate::maintain::Maintenance;
 use crate::state::State;
 use crate::varint::Malformed;
 use crate::write::Writer;
@@ -33,14 +34,15 @@ pub struct Store {
     path: PathBuf,
     options: Options,
     state: RwLock<State>,
+    /// Dropped before the connection that writes, which tidies up when it is the last one.
+    readers: Mutex<Vec<Connection>>,
     db: Mutex<Db>,
     writer: Mutex<Writer>,
     /// Whether one of the waiting writers commits.
     leading: Mutex<bool>,
     /// Rung when a commit has ended.
     landing: Condvar,
-    readers: Mutex<Vec<Connection>>,
-    maintenance: Mutex<()>,
+    maintenance: Mutex<Maintenance>,
     damaged: Mutex<BTreeSet<i64>>,
     next_blob: AtomicI64,
     seal_backoff: AtomicUsize,
@@ -70,7 +72,7 @@ impl Store {
             leading: Mutex::new(false),
             landing: Condvar::new(),
             readers: Mutex::new(Vec::new()),
-            maintenance: Mutex::new(()),
+            maintenance: Mutex::new(Maintenance::default()),
             damaged: Mutex::new(BTreeSet::new()),
             next_blob: AtomicI64::new(next_blob),
             seal_backoff: AtomicUsize::new(0),
@@ -239,7 +241,7 @@ impl Store {
         &self.readers
     }
 
-    pub(crate) fn maintenance(&self) -> &Mutex<()> {
+    pub(crate) fn maintenance(&self) -> &Mutex<Maintenance> {
         &self.maintenance
     }
 

@@ -201,7 +201,7 @@ fn a_read_beyond_the_bound_is_refused() {
 fn a_full_head_is_sealed_by_its_writers() {
     let dir = tempfile::tempdir().unwrap();
     let store = open_with(dir.path(), Options { head_samples_max: 10, ..options() });
-    for at in 0..35 {
+    for at in 1..=35 {
         store.append(&one("m", &[(at, 1.0)])).unwrap();
     }
     let stats = store.stats();

@@ -113,10 +113,15 @@ proptest! {
         let options = || Options { seal_after_ms: 0, ..options() };
         let mut store = open_with(dir.path(), options());
         let mut model = Model::new();
+        let mut now_ms = NOW_MS;
         for step in steps {
             match step {
                 Step::Append(samples) => append(&store, &mut model, &samples),
-                Step::Maintain => drop(store.maintain(NOW_MS).unwrap()),
+                Step::Maintain => {
+                    // Between two calls, everything settles.
+                    now_ms += 2 * HOUR_MS;
+                    store.maintain(now_ms).unwrap();
+                }
                 Step::Compact => drop(store.compact().unwrap()),
                 Step::Reopen => {
                     drop(store);
