@@ -314,6 +314,11 @@ impl Directory {
 }
 
 impl Column {
+    /// Bytes before compression.
+    pub(crate) fn len(&self) -> usize {
+        self.end.saturating_sub(self.start)
+    }
+
     /// The values of this column in its decompressed part; `count` as its time column has.
     pub(crate) fn values(&self, part: &[u8], count: usize) -> Result<Vec<f64>, Malformed> {
         column::values(part.get(self.start..self.end).ok_or(Malformed("column"))?, count)

@@ -4,6 +4,8 @@
 //! and whatever belongs together is one transaction. The tables are described in
 //! `docs/formats/store.md`. Nothing above this module knows SQL.
 
+pub(crate) mod outside;
+
 use std::path::{Path, PathBuf};
 
 use labstat_model::{Kind, Labels, Metadata};

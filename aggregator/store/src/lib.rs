@@ -15,6 +15,7 @@
 //! - `blob`, `column`, `varint`: the compressed form; pure.
 //! - `queue`: writes on their way to another engine, in a database of its own.
 //! - `db`: the only place that knows SQL, but for the queue's own `queue::db`. `salvage`, `wal`: what to do with damaged files.
+//! - `snapshot`: the store from outside, to copy it (`Draft`), `check` it or describe it (`inspect`).
 //!
 //! Invariants. What `append` acknowledged is on disk. A sample is in exactly one of head and
 //! blobs, and moves in one transaction. No two samples of a series have the same time. Readers see
@@ -24,12 +25,14 @@
 //! The byte layouts and the tables are in `docs/formats/store.md`.
 
 mod blob;
+mod check;
 mod column;
 mod days;
 mod db;
 mod error;
 mod head;
 mod index;
+mod inspect;
 mod log;
 mod maintain;
 mod options;
@@ -39,6 +42,7 @@ mod report;
 mod rewrite;
 mod salvage;
 mod slots;
+mod snapshot;
 mod state;
 mod store;
 mod symbols;
@@ -46,8 +50,11 @@ mod varint;
 mod wal;
 mod write;
 
+pub use check::{Checked, Cost, Damage};
 pub use error::{AppendError, MaintainError, OpenError, ReadError};
+pub use inspect::{DaySize, Inspection, MetricSize, TableSize, TierSize};
 pub use options::Options;
 pub use queue::{PeekError, PushError, Queue, QueueStats, Queued};
 pub use report::{Appended, Maintained, Notice, Refusal, Refused, Stats};
+pub use snapshot::{CopyError, Draft, Progress, Snapshot, SnapshotError, Watch};
 pub use store::Store;

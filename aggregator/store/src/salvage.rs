@@ -18,7 +18,7 @@ use crate::db::{self, Db, FILE, Row, Unusable};
 use crate::error::AppendError;
 use crate::log;
 use crate::state::State;
-use crate::{Notice, OpenError, Options, wal};
+use crate::{Notice, OpenError, Options, snapshot, wal};
 
 /// Suffix of the fresh database while it is filled.
 const FRESH: &str = "salvage";
@@ -56,6 +56,7 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<(Opened, Vec<Notice>
             format!("database {} was damaged; ended a salvage that was cut off", path.display());
         notices.push(replace(&path, &complete, now_ms, what)?);
     }
+    notices.extend(part_with_log(&path, now_ms)?);
     notices.extend(check_wal(&path, now_ms));
     let damage = match fs::metadata(&path) {
         Ok(file) if file.len() == 0 => Some("it is empty".to_owned()),
@@ -84,6 +85,21 @@ fn replace(path: &Path, complete: &Path, now_ms: i64, what: String) -> Result<No
     let set_aside = set_aside(path, now_ms)?;
     rename(complete, path)?;
     Ok(Notice { what, set_aside })
+}
+
+/// Sets aside a write-ahead log that belongs to the database in whose place a backup was put:
+/// SQLite would apply it to the backup.
+fn part_with_log(path: &Path, now_ms: i64) -> Result<Option<Notice>, OpenError> {
+    let log = with_suffix(path, "wal");
+    let pending = fs::metadata(&log).is_ok_and(|log| log.len() > 0);
+    if !pending || !snapshot::is_unopened_copy(path) {
+        return Ok(None);
+    }
+    let aside = with_suffix(&path.with_extension(format!("db.damaged-{now_ms}")), "wal");
+    rename(&log, &aside)?;
+    remove_all(&with_suffix(path, "shm"))?;
+    let what = format!("{} belonged to another database than the backup beside it", log.display());
+    Ok(Some(Notice { what, set_aside: Some(aside) }))
 }
 
 /// Keeps a copy of a write-ahead log that SQLite will not read to its end.
@@ -374,7 +390,7 @@ type Spans = std::collections::BTreeMap<u32, (i64, i64)>;
 /// The rows of a table with an integer key that read, and how many do not.
 ///
 /// Behind a page that does not read, it goes on at ids further and further away.
-fn by_id<T>(
+pub(crate) fn by_id<T>(
     conn: &Connection,
     table: &str,
     columns: &str,
@@ -411,7 +427,7 @@ fn by_id<T>(
 }
 
 /// The rows of a table with a text key that read, from both ends up to a page that does not.
-fn by_text<T>(
+pub(crate) fn by_text<T>(
     conn: &Connection,
     table: &str,
     columns: &str,

@@ -1,0 +1,296 @@
+//! Looking through a store for damage: the structure of the file, every checksum, every column,
+//! and whether ids, counts and ranges agree with each other.
+//!
+//! It reads what a server reads, with the server's own decoders, so that what passes here is
+//! answered there. Nothing is repaired: a damaged row is left out of answers by itself, and
+//! salvage at a start keeps what is whole of a file whose structure is broken.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rusqlite::Connection;
+use serde::Serialize;
+
+use crate::blob::{BlobMeta, Directory, unpack_part};
+use crate::db::{self, outside};
+use crate::log;
+use crate::salvage::{by_id, by_text};
+use crate::snapshot::{Progress, Snapshot, SnapshotError, Watch};
+use crate::varint::Malformed;
+
+/// Damages that are described one by one; of more, the number is enough.
+const DAMAGES_MAX: usize = 1000;
+
+/// Lines of SQLite's own check that are told.
+const STRUCTURE_MAX: usize = 20;
+
+/// Metric names that a cost lists.
+const METRICS_MAX: usize = 5;
+
+/// What a check came to.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Checked {
+    /// Series known.
+    pub series: usize,
+    /// Blobs looked through.
+    pub blobs: usize,
+    /// Samples in them that read well.
+    pub samples: u64,
+    /// Log records looked through.
+    pub log_records: usize,
+    /// Samples in them that read well.
+    pub log_samples: u64,
+    /// Documents looked through.
+    pub documents: usize,
+    /// Damages found.
+    pub damaged: usize,
+    /// Samples that the damages cost, where their number is known.
+    pub samples_lost: u64,
+    /// The first of the damages.
+    pub damages: Vec<Damage>,
+}
+
+/// Something that does not read.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Damage {
+    /// What, such as `blob 17`.
+    pub what: String,
+    /// How it is damaged.
+    pub cause: String,
+    /// What is lost by it, where that is known.
+    pub cost: Option<Cost>,
+}
+
+/// What a damage costs.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Cost {
+    /// Where the lost stretch begins, in milliseconds since the Unix epoch.
+    pub first_ms: i64,
+    /// Where it ends.
+    pub last_ms: i64,
+    /// Samples in it.
+    pub samples: u64,
+    /// Series that had some, at the most.
+    pub series: usize,
+    /// Some of their metric names.
+    pub metrics: Vec<String>,
+}
+
+impl Snapshot {
+    /// Looks through everything. Takes about as long as reading the file does.
+    pub fn check(&self, watch: Watch<'_>) -> Result<Checked, SnapshotError> {
+        self.must_be_current()?;
+        let mut check =
+            Check { conn: self.conn(), watch, found: Checked::default(), series: BTreeMap::new() };
+        check.structure();
+        check.catalog();
+        check.blobs();
+        check.log();
+        check.texts();
+        Ok(check.found)
+    }
+}
+
+/// What is known of a series: its shelf, its metric name, and the range its sealed samples span.
+struct Known {
+    shelf: u32,
+    metric: String,
+    span: Option<(i64, i64)>,
+}
+
+struct Check<'a> {
+    conn: &'a Connection,
+    watch: Watch<'a>,
+    found: Checked,
+    series: BTreeMap<u32, Known>,
+}
+
+/// Why a blob does not read, as far as it got.
+struct Broken {
+    cause: String,
+    ids: BTreeSet<u32>,
+}
+
+impl Check<'_> {
+    fn tell(&mut self, stage: &'static str, done: u64, total: u64) {
+        (self.watch)(Progress { stage, done, total });
+    }
+
+    fn damage(&mut self, what: String, cause: String, cost: Option<Cost>) {
+        self.found.damaged += 1;
+        self.found.samples_lost += cost.as_ref().map_or(0, |cost| cost.samples);
+        if self.found.damages.len() < DAMAGES_MAX {
+            self.found.damages.push(Damage { what, cause, cost });
+        }
+    }
+
+    fn structure(&mut self) {
+        self.tell("structure of the file", 0, 0);
+        let lines = match outside::structure(self.conn, STRUCTURE_MAX) {
+            Ok(lines) => lines,
+            Err(cause) => vec![cause.to_string()],
+        };
+        for line in lines {
+            self.damage("structure of the file".to_owned(), line, None);
+        }
+    }
+
+    fn catalog(&mut self) {
+        self.tell("series", 0, 0);
+        let (series, lost) = by_id(self.conn, "series", "id, shelf, labels", db::series_row);
+        self.rows_lost("series", lost);
+        self.found.series = series.len();
+        for (id, shelf, labels) in series {
+            let metric = labels.metric_name().to_owned();
+            self.series.insert(id, Known { shelf, metric, span: None });
+        }
+        let columns = "id, first_ms, last_ms, checksum";
+        let (spans, lost) = by_id(self.conn, "spans", columns, db::span_row);
+        self.rows_lost("ranges of series", lost);
+        for (id, first_ms, last_ms) in spans {
+            if let Some(known) = self.series.get_mut(&id) {
+                known.span = Some((first_ms, last_ms));
+            }
+        }
+    }
+
+    fn rows_lost(&mut self, what: &str, lost: usize) {
+        if lost > 0 {
+            let cause = format!("{lost} {} not read", if lost == 1 { "row does" } else { "rows do" });
+            self.damage(what.to_owned(), cause, None);
+        }
+    }
+
+    fn blobs(&mut self) {
+        let (metas, lost) = by_id(self.conn, "blobs", db::BLOB_COLUMNS, db::blob_row);
+        self.rows_lost("blobs", lost);
+        let total: u64 = metas.iter().map(|meta| meta.size_bytes).sum();
+        let mut done = 0;
+        for meta in metas {
+            self.tell("samples", done, total);
+            done += meta.size_bytes;
+            self.found.blobs += 1;
+            match self.blob(&meta) {
+                Ok(()) => self.found.samples += meta.samples,
+                Err(broken) => {
+                    let cost = self.cost(&meta, &broken.ids);
+                    self.damage(format!("blob {}", meta.id), broken.cause, Some(cost));
+                }
+            }
+        }
+        self.tell("samples", total, total);
+    }
+
+    fn blob(&self, meta: &BlobMeta) -> Result<(), Broken> {
+        let mut ids = BTreeSet::new();
+        match self.columns(meta, &mut ids) {
+            Ok(()) => Ok(()),
+            Err(cause) => Err(Broken { cause, ids }),
+        }
+    }
+
+    /// Reads every column of a blob, and compares what is said of it with what is in it.
+    fn columns(&self, meta: &BlobMeta, ids: &mut BTreeSet<u32>) -> Result<(), String> {
+        let said = |cause: Malformed| cause.to_string();
+        let row = db::directory(self.conn, meta.id).map_err(|cause| cause.to_string())?;
+        let row = row.ok_or("its row is missing")?;
+        let mut directory = Directory::read(meta.id, &row).map_err(said)?;
+        let columns = std::mem::take(&mut directory.columns);
+        ids.extend(columns.iter().map(|column| column.series));
+        if ids.len() != columns.len() {
+            return Err("a series is there twice".to_owned());
+        }
+        let mut size_bytes = row.len() as u64;
+        let (mut parts, mut part) = (0_u32, Vec::new());
+        let (mut first_ms, mut last_ms, mut samples) = (i64::MAX, i64::MIN, 0_u64);
+        for column in &columns {
+            while parts <= column.part {
+                let row = db::part(self.conn, meta.id, parts).map_err(|cause| cause.to_string())?;
+                let row = row.ok_or_else(|| format!("part {parts} is missing"))?;
+                size_bytes += row.len() as u64;
+                part = unpack_part(meta.id, parts, &row)
+                    .map_err(|cause| format!("part {parts}: {cause}"))?;
+                parts += 1;
+            }
+            directory.decode_times(column).map_err(said)?;
+            let times = directory.times(column);
+            let values = column.values(&part, times.len()).map_err(said)?;
+            if values.len() != times.len() || !times.is_sorted_by(|a, b| a < b) {
+                return Err(format!("the column of series {} is out of order", column.series));
+            }
+            let span = times.first().copied().zip(times.last().copied());
+            self.placed(meta, column.series, span)?;
+            first_ms = first_ms.min(span.map_or(i64::MAX, |span| span.0));
+            last_ms = last_ms.max(span.map_or(i64::MIN, |span| span.1));
+            samples += times.len() as u64;
+        }
+        let found = (parts, size_bytes, samples, first_ms, last_ms);
+        let wanted = (meta.parts, meta.size_bytes, meta.samples, meta.first_ms, meta.last_ms);
+        if found == wanted { Ok(()) } else { Err("it is not what its row says".to_owned()) }
+    }
+
+    /// Whether a column lies where a read looks for it. Series that were forgotten leave their last
+    /// samples behind, so that an unknown one is no damage.
+    fn placed(&self, meta: &BlobMeta, id: u32, span: Option<(i64, i64)>) -> Result<(), String> {
+        let Some(known) = self.series.get(&id) else { return Ok(()) };
+        if known.shelf != meta.shelf {
+            return Err(format!("series {id} belongs to another shelf"));
+        }
+        let reached = known.span.zip(span).is_some_and(|(all, this)| all.0 <= this.0 && this.1 <= all.1);
+        if reached || span.is_none() {
+            return Ok(());
+        }
+        Err(format!("the range of series {id} does not reach its samples"))
+    }
+
+    fn cost(&self, meta: &BlobMeta, ids: &BTreeSet<u32>) -> Cost {
+        let on_shelf = self.series.iter().filter(|(id, known)| match ids.is_empty() {
+            // Its directory does not read: all of the shelf may have been in it.
+            true => known.shelf == meta.shelf,
+            false => ids.contains(id),
+        });
+        let metrics: Vec<&str> = on_shelf.map(|(_, known)| known.metric.as_str()).collect();
+        let series = metrics.len();
+        let distinct: BTreeSet<&str> = metrics.into_iter().collect();
+        let metrics = distinct.into_iter().take(METRICS_MAX).map(str::to_owned).collect();
+        let BlobMeta { first_ms, last_ms, samples, .. } = *meta;
+        Cost { first_ms, last_ms, samples, series, metrics }
+    }
+
+    fn log(&mut self) {
+        self.tell("log", 0, 0);
+        let (records, lost) = by_id(self.conn, "log", "id, record", |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?))
+        });
+        self.rows_lost("log", lost);
+        for (id, record) in records {
+            self.found.log_records += 1;
+            match log::decode(id, &record) {
+                Ok(entries) => {
+                    let known = entries.iter().filter(|entry| self.series.contains_key(&entry.series));
+                    let known = known.count();
+                    self.found.log_samples += known as u64;
+                    if known < entries.len() {
+                        let cause = format!("{} samples of unknown series", entries.len() - known);
+                        self.damage(format!("log record {id}"), cause, None);
+                    }
+                }
+                Err(cause) => self.damage(format!("log record {id}"), cause.to_string(), None),
+            }
+        }
+    }
+
+    fn texts(&mut self) {
+        self.tell("documents", 0, 0);
+        let documents = by_text(self.conn, "documents", "key, document", |row| {
+            let key: String = row.get(0)?;
+            let whole = db::open_document(&key, row.get_ref(1)?.as_blob()?);
+            Ok((key, whole.map(drop).map_err(|cause| cause.to_string())))
+        });
+        self.found.documents = documents.len();
+        for (key, whole) in documents {
+            if let Err(cause) = whole {
+                self.damage(format!("document {key:?}"), cause, None);
+            }
+        }
+    }
+}
