@@ -137,24 +137,34 @@ impl Client {
         self.ask(Method::GET, path, &[]).await
     }
 
+    /// A POST that takes as long as what it asks for.
+    pub(crate) async fn post(&self, path: &str, timeout: Duration) -> Result<Reply, Failure> {
+        self.ask_within(timeout, Method::POST, path, &[]).await
+    }
+
     async fn ask(
         &self,
         method: Method,
         path: &str,
         form: &[(&str, String)],
     ) -> Result<Reply, Failure> {
-        let (status, body) =
-            match tokio::time::timeout(ANSWER_TIMEOUT, self.send(method, path, form)).await {
-                Ok(answer) => answer?,
-                Err(_) => {
-                    let seconds = ANSWER_TIMEOUT.as_secs();
-                    return Err(Failure::new(format!(
-                        "no answer from {} in {seconds} s",
-                        self.base
-                    )));
-                }
-            };
-        self.open(status, &body)
+        self.ask_within(ANSWER_TIMEOUT, method, path, form).await
+    }
+
+    async fn ask_within(
+        &self,
+        timeout: Duration,
+        method: Method,
+        path: &str,
+        form: &[(&str, String)],
+    ) -> Result<Reply, Failure> {
+        match tokio::time::timeout(timeout, self.send(method, path, form)).await {
+            Ok(answer) => answer.and_then(|(status, body)| self.open(status, &body)),
+            Err(_) => {
+                let seconds = timeout.as_secs();
+                Err(Failure::new(format!("no answer from {} in {seconds} s", self.base)))
+            }
+        }
     }
 
     async fn send(

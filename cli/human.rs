@@ -77,6 +77,14 @@ pub(crate) fn time(unix_seconds: f64, zone: &TimeZone) -> String {
     }
 }
 
+/// A day of UTC: `2026-11-21`.
+pub(crate) fn day(unix_seconds: f64) -> String {
+    match moment(unix_seconds) {
+        Some(moment) => moment.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d").to_string(),
+        None => plain(unix_seconds),
+    }
+}
+
 /// A moment as the axis of a graph wants it: the clock alone, or the day too when the graph is
 /// longer than a day.
 pub(crate) fn axis_time(unix_seconds: f64, long: bool, zone: &TimeZone) -> String {

@@ -11,11 +11,13 @@ mod agent;
 mod aggregator;
 mod alerts;
 mod answer;
+mod backup;
 mod capture;
 mod client;
 mod completions;
 mod config;
 mod dashboards;
+mod data;
 mod disks;
 mod doctor;
 mod environment;
@@ -29,12 +31,14 @@ mod notify;
 mod output;
 mod parse;
 mod places;
+mod progress;
 mod query;
 mod raid;
 mod rules;
 mod runtime;
 mod settings;
 mod status;
+mod store;
 mod table;
 mod temps;
 mod up;
@@ -88,6 +92,8 @@ enum Command {
     Doctor(doctor::Doctor),
     Parse(parse::Parse),
     Capture(capture::Capture),
+    Backup(backup::Backup),
+    Store(store::Store),
     Config(config::Config),
     Rules(rules::Rules),
     Notify(notify::Notify),
@@ -130,6 +136,8 @@ impl Command {
             Self::Doctor(command) => command.run(),
             Self::Parse(command) => command.run(),
             Self::Capture(command) => command.run(),
+            Self::Backup(command) => command.run(),
+            Self::Store(command) => command.run(),
             Self::Config(command) => command.run(),
             Self::Rules(command) => command.run(),
             Self::Notify(command) => command.run(),

@@ -7,6 +7,7 @@
 //! - [`Config`]: what it is told, from TOML, with every problem and its line.
 //! - `http`: the listener, the bearer token, and one file per group of paths.
 //! - `storage`: the one door to the history; `engine`: what stands behind it.
+//! - [`offline`], [`Snapshot`]: the history's files, without a server or beside it.
 //! - `presence`: every node ever heard is expected; silence becomes `up 0`.
 //! - `alerting`: rule files, their evaluation, and what goes to receivers.
 //! - `telemetry`: labstat's own figures for `/metrics`.
@@ -19,6 +20,7 @@ mod app;
 mod config;
 mod engine;
 mod http;
+pub mod offline;
 mod presence;
 mod server;
 mod storage;
@@ -29,4 +31,8 @@ pub use config::{
     Config, Limits, ListenError, PORT, Problem, RetentionError, parse_listen, parse_retention,
 };
 pub use labstat_alerts::Problem as RuleProblem;
+pub use labstat_store::{
+    Checked, CopyError, Damage, Draft, Inspection, Maintained as Compacted, Progress, Snapshot,
+    SnapshotError,
+};
 pub use server::{Aggregator, Running, ShutdownError, StartError, runtime};

@@ -313,14 +313,19 @@ async fn open_store(
     clock: Arc<dyn Clock>,
 ) -> Result<(Store, Vec<String>), StartError> {
     let dir = config.data_dir.clone();
-    let options = Options {
-        retention_ms: config.retention_ms,
-        size_max_bytes: config.size_max_bytes,
-        read_samples_max: config.limits.query_samples_max,
-        ..Options::new(clock)
-    };
+    let options = store_options(config, clock);
     let opened = tokio::task::spawn_blocking(move || Store::open(&dir, options)).await;
     let (store, notices) = opened.map_err(StartError::Broken)?.map_err(StartError::Store)?;
     let notices: Vec<String> = notices.iter().map(Notice::to_string).collect();
     Ok((store, notices))
+}
+
+/// How the store is set up by a configuration.
+pub(crate) fn store_options(config: &Config, clock: Arc<dyn Clock>) -> Options {
+    Options {
+        retention_ms: config.retention_ms,
+        size_max_bytes: config.size_max_bytes,
+        read_samples_max: config.limits.query_samples_max,
+        ..Options::new(clock)
+    }
 }

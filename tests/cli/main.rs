@@ -13,4 +13,6 @@ mod parse;
 #[cfg(test)]
 mod query;
 #[cfg(test)]
+mod store;
+#[cfg(test)]
 mod support;

@@ -10,6 +10,8 @@ mod captured;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod history;
+#[cfg(test)]
 #[path = "../support/servers.rs"]
 #[expect(dead_code, reason = "the receivers' own tests use the rest")]
 mod servers;

@@ -4,9 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use labstat_model::{BUCKET_WIDTHS_MS, duration};
 use serde::Serialize;
 
-use crate::blob::Directory;
+use crate::blob::{BlobMeta, Directory};
 use crate::db::{self, outside};
 use crate::log;
 use crate::salvage::by_id;
@@ -62,8 +63,10 @@ pub struct TableSize {
 /// Compressed samples of one kind.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct TierSize {
-    /// Which: `sealed` as they left the log, or `merged`.
+    /// Which: `sealed` as they left the log, `merged`, or `rolled up` and how.
     pub name: String,
+    /// Whether they are not samples as they came, but numbers of roll-ups.
+    pub rolled_up: bool,
     /// How many blobs they lie in.
     pub blobs: usize,
     /// How many they are.
@@ -116,7 +119,7 @@ impl Snapshot {
             tables.into_iter().map(|(name, rows, bytes)| TableSize { name, rows, bytes }).collect();
         found.tables.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.name.cmp(&b.name)));
         let metrics = self.series(&mut found);
-        self.blobs(&mut found, metrics, watch);
+        self.blobs(&mut found, &metrics, watch);
         self.log(&mut found);
         Ok(found)
     }
@@ -147,18 +150,18 @@ impl Snapshot {
         metrics
     }
 
-    fn blobs(&self, found: &mut Inspection, metrics: BTreeMap<u32, String>, watch: Watch<'_>) {
+    fn blobs(&self, found: &mut Inspection, metrics: &BTreeMap<u32, String>, watch: Watch<'_>) {
         let (metas, _) = by_id(self.conn(), "blobs", db::BLOB_COLUMNS, db::blob_row);
-        let mut tiers: BTreeMap<String, TierSize> = BTreeMap::new();
+        let mut tiers: BTreeMap<(u32, String), TierSize> = BTreeMap::new();
         let mut days: BTreeMap<i64, DaySize> = BTreeMap::new();
         let mut bytes: BTreeMap<u32, f64> = BTreeMap::new();
         let (mut done, total) = (0, metas.len() as u64);
         for meta in metas {
             watch(Progress { stage: "blobs", done, total });
             done += 1;
-            let name = if meta.level == 0 { "sealed" } else { "merged" };
-            let tier = tiers.entry(name.to_owned()).or_insert_with(|| TierSize {
-                name: name.to_owned(),
+            let name = tier_name(&meta);
+            let tier = tiers.entry((meta.tier, name.clone())).or_insert_with(|| TierSize {
+                name,
                 first_ms: meta.first_ms,
                 last_ms: meta.last_ms,
                 ..TierSize::default()
@@ -168,21 +171,24 @@ impl Snapshot {
             tier.bytes += meta.size_bytes;
             tier.first_ms = tier.first_ms.min(meta.first_ms);
             tier.last_ms = tier.last_ms.max(meta.last_ms);
+            tier.rolled_up = meta.tier > 0;
             let start_ms = meta.first_ms.div_euclid(DAY_MS).saturating_mul(DAY_MS);
-            let day =
-                days.entry(start_ms).or_insert(DaySize { start_ms, ..DaySize::default() });
-            day.samples += meta.samples;
-            day.bytes += meta.size_bytes;
             let row = db::directory(self.conn(), meta.id).ok().flatten();
             let directory = row.and_then(|row| Directory::read(meta.id, &row).ok());
             if let Some(directory) = directory {
                 share(&directory, meta.size_bytes, &mut bytes);
             }
+            if meta.tier > 0 {
+                continue;
+            }
+            let day = days.entry(start_ms).or_insert(DaySize { start_ms, ..DaySize::default() });
+            day.samples += meta.samples;
+            day.bytes += meta.size_bytes;
         }
         found.tiers = tiers.into_values().collect();
         found.days = days.into_values().rev().collect();
         found.growth_bytes_per_day = growth(&found.days);
-        found.metrics = by_metric(&metrics, &bytes);
+        found.metrics = by_metric(metrics, &bytes);
     }
 
     fn log(&self, found: &mut Inspection) {
@@ -202,12 +208,23 @@ impl Snapshot {
 impl Inspection {
     /// Samples that are stored, in blobs and in the log.
     pub fn samples(&self) -> u64 {
-        self.tiers.iter().map(|tier| tier.samples).sum::<u64>() + self.log_samples
+        let sealed = self.tiers.iter().filter(|tier| !tier.rolled_up);
+        sealed.map(|tier| tier.samples).sum::<u64>() + self.log_samples
     }
 
     fn reach(&mut self, first_ms: i64, last_ms: i64) {
         self.oldest_ms = Some(self.oldest_ms.map_or(first_ms, |oldest| oldest.min(first_ms)));
         self.newest_ms = Some(self.newest_ms.map_or(last_ms, |newest| newest.max(last_ms)));
+    }
+}
+
+fn tier_name(meta: &BlobMeta) -> String {
+    let width = usize::try_from(meta.tier).ok().and_then(|tier| tier.checked_sub(1));
+    match width.map(|tier| BUCKET_WIDTHS_MS.get(tier)) {
+        None if meta.level == 0 => "sealed".to_owned(),
+        None => "merged".to_owned(),
+        Some(Some(ms)) => format!("rolled up {}", duration::format_ms(*ms)),
+        Some(None) => format!("tier {}", meta.tier),
     }
 }
 

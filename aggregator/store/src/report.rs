@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use labstat_model::Labels;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What a write came to. All that was accepted is on disk.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -86,14 +86,15 @@ impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.what)?;
         if let Some(path) = &self.set_aside {
-            write!(f, " (the damaged file is kept as {})", path.display())?;
+            write!(f, " (the old file is kept as {})", path.display())?;
         }
         Ok(())
     }
 }
 
 /// What maintenance did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Maintained {
     /// Samples that went from the head into blobs.
     pub sealed_samples: usize,

@@ -99,7 +99,11 @@ fn owner(uid: Option<u32>) -> String {
 }
 
 fn version_cure(found: i64, known: i64) -> &'static str {
-    if found > known { "use a newer labstat" } else { "a start of the aggregator brings it up to date" }
+    if found > known {
+        "use a newer labstat"
+    } else {
+        "a start of the aggregator brings it up to date"
+    }
 }
 
 /// Why a copy was not made.

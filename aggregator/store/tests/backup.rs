@@ -1,7 +1,7 @@
 //! A copy made while the store is written holds all that was acknowledged before, and a new store
 //! starts from it.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails may stop")]
+#![expect(clippy::unwrap_used, reason = "a test that fails may stop")]
 
 mod common;
 

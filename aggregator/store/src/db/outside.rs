@@ -118,8 +118,7 @@ pub(crate) fn structure(conn: &Connection, max: usize) -> rusqlite::Result<Vec<S
 pub(crate) fn tables(conn: &Connection) -> rusqlite::Result<Vec<(String, u64, u64)>> {
     let names = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'";
     let mut names = conn.prepare(names)?;
-    let names: Vec<String> =
-        names.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let names: Vec<String> = names.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     let mut tables = Vec::new();
     for name in names {
         let columns = format!("SELECT name FROM pragma_table_info('{name}')");
