@@ -12,7 +12,7 @@
 use std::collections::BTreeSet;
 
 use hashbrown::HashTable;
-use labstat_model::{Labels, METRIC_NAME, MatchOp, Matcher};
+use labstat_model::{Labels, METRIC_NAME, Matcher};
 use roaring::RoaringBitmap;
 
 use crate::slots::Slots;
@@ -405,15 +405,21 @@ impl Index {
     /// Leaves of `ids` what fulfils the matcher.
     fn keep_matching(&self, ids: &mut RoaringBitmap, matcher: &Matcher, tier: Tier) {
         let name = self.symbols.name(matcher.name());
+        // A matcher that takes an empty value also takes series without the label, which no pair
+        // lists; so it is applied by taking away what it does not match.
+        let takes_empty = matcher.matches("");
+        let refused = matcher.alternatives().filter(|_| takes_empty && matcher.is_negative());
+        if let (Some(name), Some(values)) = (name, refused) {
+            let pairs = values.iter().filter_map(|value| self.symbols.pair(name, value));
+            *ids -= self.symbols.union(pairs, tier);
+            return;
+        }
         let pairs = name.map(|name| self.symbols.pairs_of(name, tier)).unwrap_or_default();
         if ids.len().saturating_mul(SERIES_COST) < pairs.len() as u64 {
             let all = std::mem::take(ids);
             ids.extend(all.iter().filter(|id| self.has(*id, name, matcher)));
             return;
         }
-        // A matcher that takes an empty value also takes series without the label, which no pair
-        // lists; so it is applied by taking away what it does not match.
-        let takes_empty = matcher.matches("");
         let chosen = |pair: &u32| matcher.matches(self.symbols.value(*pair)) != takes_empty;
         let listed = self.symbols.union(pairs.iter().copied().filter(chosen), tier);
         if takes_empty {
@@ -437,11 +443,10 @@ impl Index {
 }
 
 /// The values that series must have one of to fulfil a matcher, where these are few and known.
-fn lookups(matcher: &Matcher) -> Option<Vec<&str>> {
-    match matcher.op() {
-        MatchOp::Equal if !matcher.value().is_empty() => Some(vec![matcher.value()]),
-        _ => None,
-    }
+fn lookups(matcher: &Matcher) -> Option<&[String]> {
+    let values = matcher.alternatives().filter(|_| !matcher.is_negative())?;
+    // An empty value is that of series without the label, too.
+    values.iter().all(|value| !value.is_empty()).then_some(values)
 }
 
 /// Names and values.
@@ -610,6 +615,7 @@ impl<T: Ord> Most<T> {
 mod tests {
     use std::collections::BTreeMap;
 
+    use labstat_model::MatchOp;
     use proptest::prelude::*;
 
     use super::*;

@@ -17,6 +17,7 @@ mod labels;
 pub mod limits;
 mod matcher;
 pub mod number;
+mod pattern;
 mod sample;
 pub mod settings;
 mod write;

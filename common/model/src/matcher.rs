@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use regex::Regex;
-
 use crate::Labels;
+use crate::pattern::Pattern;
 
 /// How a matcher compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,10 +28,6 @@ pub struct MatcherError {
     pub cause: String,
 }
 
-/// Bytes that a compiled pattern may take. Prometheus has no such bound; a pattern from outside
-/// must not be able to take the machine's memory.
-const REGEX_SIZE_MAX: usize = 4 * 1024 * 1024;
-
 /// One condition on one label. A label that is not there compares as an empty value, as in
 /// Prometheus; regular expressions match the whole value, and `.` matches line ends too.
 #[derive(Debug, Clone)]
@@ -40,7 +35,8 @@ pub struct Matcher {
     name: String,
     op: MatchOp,
     value: String,
-    regex: Option<Regex>,
+    /// Of regular expressions alone.
+    pattern: Option<Pattern>,
 }
 
 impl Matcher {
@@ -51,16 +47,16 @@ impl Matcher {
         value: impl Into<String>,
     ) -> Result<Self, MatcherError> {
         let value = value.into();
-        let regex = match op {
+        let pattern = match op {
             MatchOp::Equal | MatchOp::NotEqual => None,
-            MatchOp::Regex | MatchOp::NotRegex => Some(compile(&value)?),
+            MatchOp::Regex | MatchOp::NotRegex => Some(Pattern::new(&value)?),
         };
-        Ok(Self { name: name.into(), op, value, regex })
+        Ok(Self { name: name.into(), op, value, pattern })
     }
 
     /// `name="value"`.
     pub fn equal(name: impl Into<String>, value: impl Into<String>) -> Self {
-        Self { name: name.into(), op: MatchOp::Equal, value: value.into(), regex: None }
+        Self { name: name.into(), op: MatchOp::Equal, value: value.into(), pattern: None }
     }
 
     /// The label's name.
@@ -80,13 +76,32 @@ impl Matcher {
 
     /// Whether a label of this value (empty for none) fulfils the condition.
     pub fn matches(&self, value: &str) -> bool {
-        match (self.op, &self.regex) {
-            (MatchOp::Equal, _) => value == self.value,
-            (MatchOp::NotEqual, _) => value != self.value,
-            (MatchOp::Regex, Some(regex)) => regex.is_match(value),
-            (MatchOp::NotRegex, Some(regex)) => !regex.is_match(value),
-            // A pattern is compiled when the matcher is made.
-            (MatchOp::Regex | MatchOp::NotRegex, None) => false,
+        let is = match &self.pattern {
+            Some(pattern) => pattern.matches(value),
+            None => value == self.value,
+        };
+        is != self.is_negative()
+    }
+
+    /// Whether it takes what the value or the pattern is not: `!=` and `!~`.
+    pub fn is_negative(&self) -> bool {
+        matches!(self.op, MatchOp::NotEqual | MatchOp::NotRegex)
+    }
+
+    /// All values that equal the value or match the pattern, sorted, where these are few: `a|b`
+    /// has two. A negative matcher takes all values but these.
+    pub fn alternatives(&self) -> Option<&[String]> {
+        match &self.pattern {
+            Some(pattern) => pattern.alternatives(),
+            None => Some(std::slice::from_ref(&self.value)),
+        }
+    }
+
+    /// What all values begin with that equal the value or match the pattern; often nothing.
+    pub fn prefix(&self) -> &str {
+        match &self.pattern {
+            Some(pattern) => pattern.prefix(),
+            None => &self.value,
         }
     }
 
@@ -94,25 +109,6 @@ impl Matcher {
     pub fn matches_labels(&self, labels: &Labels) -> bool {
         self.matches(labels.get(&self.name).unwrap_or(""))
     }
-}
-
-fn compile(pattern: &str) -> Result<Regex, MatcherError> {
-    let build = |text: &str| {
-        regex::RegexBuilder::new(text)
-            .size_limit(REGEX_SIZE_MAX)
-            .build()
-            .map_err(|error| MatcherError { pattern: pattern.to_owned(), cause: one_line(&error) })
-    };
-    // On its own first: `a)|(b` would close the group around it and slip its anchors.
-    build(pattern)?;
-    build(&format!("^(?s:{pattern})$"))
-}
-
-/// The regex crate draws its errors over several lines; the last one says what is wrong.
-fn one_line(error: &regex::Error) -> String {
-    let text = error.to_string();
-    let last = text.lines().last().unwrap_or_default();
-    last.trim_start_matches("error: ").to_owned()
 }
 
 impl PartialEq for Matcher {
@@ -153,5 +149,18 @@ mod tests {
         assert_eq!(error, r#"invalid regular expression "a(": unclosed group"#);
         let slips_its_anchors = Matcher::new("a", MatchOp::Regex, "a)|(b").unwrap_err();
         assert_eq!(slips_its_anchors.cause, "unopened group");
+        let huge = Matcher::new("a", MatchOp::Regex, r"(\pL{1000}){1000}").unwrap_err();
+        assert!(huge.cause.contains("size"), "{huge}");
+    }
+
+    #[test]
+    fn what_can_be_looked_up_is_told() {
+        let any = |op, value: &str| Matcher::new("a", op, value).unwrap();
+        let two = any(MatchOp::NotRegex, "b|a");
+        assert_eq!(two.alternatives().unwrap(), ["a", "b"]);
+        assert!(two.is_negative() && !two.matches("a") && two.matches("c"));
+        let one = Matcher::equal("a", "x");
+        assert_eq!((one.alternatives().unwrap(), one.prefix()), (&["x".to_owned()][..], "x"));
+        assert_eq!(any(MatchOp::Regex, "node_.*").prefix(), "node_");
     }
 }
