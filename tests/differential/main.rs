@@ -169,3 +169,20 @@ fn the_engine_answers_as_prometheus_does() {
     let Some(prometheus) = prometheus() else { return };
     holds(&prometheus.remote, &InProcess::new(data::series()));
 }
+
+/// The engine over buckets where their edges agree with those asked for, and over samples where
+/// they do not.
+#[test]
+fn buckets_answer_as_prometheus_does() {
+    let Some(prometheus) = prometheus() else { return };
+    let widths_ms = [15_000, 60_000, 300_000];
+    holds(&prometheus.remote, &InProcess::rolled_up(data::series(), i64::MIN, &widths_ms));
+}
+
+/// The engine without samples, over buckets so narrow that each has one of them: all edges agree,
+/// and what is left of the samples is the samples.
+#[test]
+fn the_narrowest_buckets_answer_everything() {
+    let Some(prometheus) = prometheus() else { return };
+    holds(&prometheus.remote, &InProcess::rolled_up(data::series(), i64::MAX, &[1]));
+}

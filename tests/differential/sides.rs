@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use labstat_model::{Matcher, Series, TimeSeries, WriteRequest};
+use labstat_model::{Matcher, Series, Tiers, TimeSeries, WriteRequest};
 use labstat_promql::{Engine, QueryOptions, Source, SourceError, Value};
 
 use crate::answer::{Answer, Pairs};
@@ -81,6 +81,7 @@ impl Side for Remote {
 pub(crate) struct InProcess {
     engine: Engine,
     series: Vec<Series>,
+    tiers: Tiers,
 }
 
 impl InProcess {
@@ -90,7 +91,21 @@ impl InProcess {
             series.samples.iter().for_each(|sample| columns.push(sample.time_ms, sample.value));
             columns
         };
-        Self { engine: Engine::default(), series: series.into_iter().map(column).collect() }
+        Self {
+            engine: Engine::default(),
+            series: series.into_iter().map(column).collect(),
+            tiers: Tiers::SAMPLES_ONLY,
+        }
+    }
+
+    /// The same data with buckets of these widths, and samples from `samples_from_ms` on.
+    pub(crate) fn rolled_up(
+        series: Vec<TimeSeries>,
+        samples_from_ms: i64,
+        widths_ms: &[i64],
+    ) -> Self {
+        let buckets = widths_ms.iter().map(|width_ms| (*width_ms, i64::MIN)).collect();
+        Self { tiers: Tiers { samples_from_ms, buckets }, ..Self::new(series) }
     }
 }
 
@@ -111,6 +126,10 @@ impl Source for InProcess {
             part
         };
         Ok(self.series.iter().filter(found).map(cut).collect())
+    }
+
+    fn tiers(&self) -> Tiers {
+        self.tiers.clone()
     }
 }
 
@@ -155,6 +174,8 @@ impl Side for InProcess {
         answer.kind = Ok(kind.to_owned());
         answer.warnings = given.warnings;
         answer.infos = given.infos;
+        // A remark that Prometheus, which keeps all samples, has no reason to make.
+        answer.infos.retain(|info| !info.contains("kept as buckets"));
         answer
     }
 }
