@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use labstat_model::{Clock, SystemClock, duration};
+use labstat_model::{BUCKET_WIDTHS_MS, Clock, SystemClock, duration};
 
 use crate::answer::{Answer, Found};
 use crate::client::{Client, Reply, ServerArgs};
@@ -90,8 +90,11 @@ impl Query {
         let shape = self.shape()?;
         let span = self.range.map(|range_ms| {
             let step_ms = self.step.unwrap_or_else(|| default_step(range_ms));
-            let end_ms = end_ms.unwrap_or(now_ms);
-            ((end_ms.saturating_sub(range_ms), end_ms), step_ms)
+            let ends = match end_ms {
+                Some(end_ms) => (end_ms.saturating_sub(range_ms), end_ms),
+                None => rounded((now_ms.saturating_sub(range_ms), now_ms), step_ms),
+            };
+            (ends, step_ms)
         });
         let (reply, base) = runtime::block_on(async {
             let client = Client::new(&self.server)?;
@@ -130,9 +133,22 @@ impl When {
 }
 
 fn default_step(range_ms: i64) -> i64 {
-    let step = (range_ms / POINTS_DEFAULT).max(STEP_MIN_MS);
-    // Whole seconds: a step that fits a clock is easier to read.
-    step / 1_000 * 1_000
+    let step_ms = (range_ms / POINTS_DEFAULT).max(STEP_MIN_MS);
+    // Whole seconds, or as wide as roll-ups: a step that fits a clock is easier to read.
+    let fits = |width_ms: &&i64| step_ms > **width_ms;
+    let unit_ms = BUCKET_WIDTHS_MS.iter().rev().find(fits).copied().unwrap_or(STEP_MIN_MS);
+    let units = step_ms.saturating_add(unit_ms - 1) / unit_ms;
+    units.saturating_mul(unit_ms)
+}
+
+/// A range up to now whose points lie on multiples of a long step, as roll-ups do: these then
+/// answer it as samples would. Short steps go up to this very moment.
+fn rounded((start_ms, end_ms): (i64, i64), step_ms: i64) -> (i64, i64) {
+    if BUCKET_WIDTHS_MS.first().is_none_or(|width_ms| step_ms < *width_ms) {
+        return (start_ms, end_ms);
+    }
+    let down = |ms: i64| ms.div_euclid(step_ms) * step_ms;
+    (down(start_ms), down(end_ms))
 }
 
 fn parse_when(text: &str) -> Result<When, String> {
@@ -261,6 +277,15 @@ mod tests {
     fn a_step_fits_the_range() {
         assert_eq!(default_step(6 * 3_600_000), 90_000);
         assert_eq!(default_step(60_000), 1_000);
+        assert_eq!(default_step(7 * 86_400_000), 45 * 60_000);
+        assert_eq!(default_step(365 * 86_400_000), 37 * 3_600_000);
+    }
+
+    #[test]
+    fn the_points_of_long_ranges_lie_on_the_clock() {
+        assert_eq!(rounded((1_234_567, 2_345_678), 60_000), (1_234_567, 2_345_678));
+        assert_eq!(rounded((1_234_567, 2_345_678), 300_000), (1_200_000, 2_100_000));
+        assert_eq!(rounded((-1, 1), 3_600_000), (-3_600_000, 0));
     }
 
     #[test]
