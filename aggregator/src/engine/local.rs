@@ -37,6 +37,15 @@ impl Storage for Store {
         Self::select(self, matchers, start_ms, end_ms).map_err(failed("read samples"))
     }
 
+    fn newest(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<Series>, StorageError> {
+        Self::newest(self, matchers, start_ms, end_ms).map_err(failed("read samples"))
+    }
+
     fn series(
         &self,
         any: &[Vec<Matcher>],

@@ -243,16 +243,10 @@ pub(crate) fn check_part(blob: i64, part: u32, row: &[u8]) -> Result<(), Malform
 #[derive(Debug)]
 pub(crate) struct Directory {
     content: Vec<u8>,
-    times: Vec<TimeColumn>,
+    /// Where the time columns lie in the content.
+    times: Vec<(usize, usize)>,
     /// By ascending series id.
     pub(crate) columns: Vec<Column>,
-}
-
-#[derive(Debug)]
-struct TimeColumn {
-    start: usize,
-    end: usize,
-    decoded: Option<Vec<i64>>,
 }
 
 /// Where one series lies in a blob.
@@ -275,7 +269,7 @@ impl Directory {
             let len = reader.count(content.len())?;
             let start = content.len() - reader.rest().len();
             reader.bytes(len)?;
-            times.push(TimeColumn { start, end: start + len, decoded: None });
+            times.push((start, start + len));
         }
         let mut columns = Vec::new();
         let (mut series, mut part, mut start) = (0_u32, 0_u32, 0_usize);
@@ -294,22 +288,20 @@ impl Directory {
         Ok(Self { content, times, columns })
     }
 
-    /// Makes the times of a column ready for [`Directory::times`].
-    pub(crate) fn decode_times(&mut self, column: &Column) -> Result<(), Malformed> {
-        let times = self.times.get_mut(column.times).ok_or(Malformed("time column"))?;
-        if times.decoded.is_none() {
-            let bytes = self.content.get(times.start..times.end).ok_or(Malformed("time column"))?;
-            let mut reader = Reader::new(bytes);
-            let count = reader.count(column::COLUMN_LEN_MAX)?;
-            times.decoded = Some(column::times(reader.rest(), count)?);
-        }
-        Ok(())
+    /// The times that the columns with this [`Column::times`] have.
+    pub(crate) fn times(&self, times: usize) -> Result<Vec<i64>, Malformed> {
+        let (start, end) = *self.times.get(times).ok_or(Malformed("time column"))?;
+        let mut reader = Reader::new(self.content.get(start..end).ok_or(Malformed("time column"))?);
+        let count = reader.count(column::COLUMN_LEN_MAX)?;
+        column::times(reader.rest(), count)
     }
 
-    /// The times of a column, once they were decoded.
-    pub(crate) fn times(&self, column: &Column) -> &[i64] {
-        let times = self.times.get(column.times).and_then(|times| times.decoded.as_deref());
-        times.unwrap_or_default()
+    /// Memory it takes.
+    pub(crate) fn size_bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.content.capacity()
+            + self.times.capacity() * size_of::<(usize, usize)>()
+            + self.columns.capacity() * size_of::<Column>()
     }
 }
 
@@ -353,13 +345,12 @@ mod tests {
     type Columns = Vec<(u32, Vec<i64>, Vec<f64>)>;
 
     fn read_all(blob: &Blob) -> Result<Columns, Malformed> {
-        let mut directory = Directory::read(blob.meta.id, &blob.directory)?;
+        let directory = Directory::read(blob.meta.id, &blob.directory)?;
         let mut all = Vec::new();
         for column in directory.columns.clone() {
             let row = blob.parts.get(column.part as usize).ok_or(Malformed("part"))?;
             let part = unpack_part(blob.meta.id, column.part, row)?;
-            directory.decode_times(&column)?;
-            let times = directory.times(&column).to_vec();
+            let times = directory.times(column.times)?;
             let values = column.values(&part, times.len())?;
             all.push((column.series, times, values));
         }
@@ -416,10 +407,10 @@ mod tests {
 
         #[test]
         fn any_directory_is_refused_or_read(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            if let Ok(mut directory) = Directory::read(1, &pack(1, &bytes)) {
-                for column in directory.columns.clone() {
-                    let _ = directory.decode_times(&column);
-                    let _ = column.values(&bytes, directory.times(&column).len());
+            if let Ok(directory) = Directory::read(1, &pack(1, &bytes)) {
+                for column in &directory.columns {
+                    let count = directory.times(column.times).map_or(0, |times| times.len());
+                    let _ = column.values(&bytes, count);
                 }
             }
         }

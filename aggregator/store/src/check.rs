@@ -212,8 +212,7 @@ impl Check<'_> {
                     .map_err(|cause| format!("part {parts}: {cause}"))?;
                 parts += 1;
             }
-            directory.decode_times(column).map_err(said)?;
-            let times = directory.times(column);
+            let times = directory.times(column.times).map_err(said)?;
             let values = column.values(&part, times.len()).map_err(said)?;
             if values.len() != times.len() || !times.is_sorted_by(|a, b| a < b) {
                 return Err(format!("the column of series {} is out of order", column.series));

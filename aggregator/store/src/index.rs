@@ -304,7 +304,6 @@ impl Index {
     /// of staleness is a sample too. `None` when there is none, or its value is only in a blob.
     ///
     /// It was stored; whether it still is, in spite of retention, is for the caller to know.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for reads of the newest samples"))]
     pub(crate) fn newest(&self, id: u32) -> Option<(i64, u64)> {
         let entry = self.get(id)?;
         Some((entry.last_ms, entry.last_bits?))

@@ -4,12 +4,14 @@
 //! ```text
 //!  append ─► write: check, join a group ─► db: log row, one fsync ─► state: head, index
 //!                                                                        │ seal (2 h)
-//!  select ◄─ read: head + blobs that overlap ◄─ db: blobs, parts ◄───────┘ merge (1 day), retire
+//!  select ◄─ scan: head + blobs that overlap ◄─ db: blobs, parts ◄───────┘ merge (1 day), retire
 //! ```
 //!
 //! - `write`: requests are checked in turn and committed in groups; `log` is what a commit writes.
 //! - `state`: what readers see; `index` (labels to series) on `symbols` (names and values) and
 //!   `slots` (by id), `head` (newest samples), the blobs.
+//! - `scan`, `newest`: reads of ranges and of single samples; `read`: what they share; `cache`: what
+//!   they unpacked lately.
 //! - `maintain`: head into blobs, small blobs into large ones, old blobs away; `rewrite` is how.
 //! - `days`: how time is cut.
 //! - `blob`, `column`, `varint`: the compressed form; pure.
@@ -25,6 +27,7 @@
 //! The byte layouts and the tables are in `docs/formats/store.md`.
 
 mod blob;
+mod cache;
 mod check;
 mod column;
 mod days;
@@ -35,12 +38,14 @@ mod index;
 mod inspect;
 mod log;
 mod maintain;
+mod newest;
 mod options;
 mod queue;
 mod read;
 mod report;
 mod rewrite;
 mod salvage;
+mod scan;
 mod slots;
 mod snapshot;
 mod state;
@@ -56,5 +61,6 @@ pub use inspect::{DaySize, Inspection, MetricSize, TableSize, TierSize};
 pub use options::Options;
 pub use queue::{PeekError, PushError, Queue, QueueStats, Queued};
 pub use report::{Appended, Maintained, Notice, Refusal, Refused, Stats};
+pub use scan::Each;
 pub use snapshot::{CopyError, Draft, Progress, Snapshot, SnapshotError, Watch};
 pub use store::Store;

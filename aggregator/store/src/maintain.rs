@@ -289,6 +289,7 @@ impl Store {
         state.replace_blobs([], old);
         let metas = new.iter().map(|blob| blob.meta).chain(marked.iter().copied());
         state.replace_blobs(metas, marked);
+        self.forget(old);
         Ok(())
     }
 

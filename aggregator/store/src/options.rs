@@ -21,6 +21,14 @@ const SEAL_AFTER_MS: i64 = 2 * 3_600_000;
 /// The head is sealed early when it holds this many samples, about 40 MB of memory.
 const HEAD_SAMPLES_MAX: usize = 6_000_000;
 
+/// Samples that are read together (16 MiB), of a thousand series some six hours. It takes a few
+/// milliseconds to read them, and a thread is started in a fraction of one.
+const READ_BATCH_SAMPLES: usize = 1024 * 1024;
+
+/// What reads unpacked lately: a few hundred blobs' directories, or the parts behind a page of
+/// panels.
+const CACHE_SIZE_MAX_BYTES: usize = 16 * 1024 * 1024;
+
 /// How a store is set up. [`Options::new`] gives what suits a lab.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -35,8 +43,16 @@ pub struct Options {
     pub seal_after_ms: i64,
     /// [`Store::maintain`](crate::Store::maintain) seals the head when it holds this many samples.
     pub head_samples_max: usize,
-    /// A read that would return more samples is refused.
+    /// A read that would return more samples is refused, and so is a stream in which one batch of
+    /// series has more.
     pub read_samples_max: usize,
+    /// Samples of one batch of series, as far as can be told before it is read. Reads of more are
+    /// shared by several threads.
+    pub read_batch_samples: usize,
+    /// Threads that large reads have beside those of their callers, all together.
+    pub read_helpers_max: usize,
+    /// Bytes of unpacked blobs that are kept for the next reads.
+    pub cache_size_max_bytes: usize,
     /// A series beyond this many is refused.
     pub series_max: usize,
     /// A series whose labels would make all labels larger than this is refused.
@@ -54,6 +70,10 @@ impl Options {
             seal_after_ms: SEAL_AFTER_MS,
             head_samples_max: HEAD_SAMPLES_MAX,
             read_samples_max: READ_SAMPLES_MAX,
+            read_batch_samples: READ_BATCH_SAMPLES,
+            read_helpers_max: std::thread::available_parallelism()
+                .map_or(0, |cores| cores.get() - 1),
+            cache_size_max_bytes: CACHE_SIZE_MAX_BYTES,
             series_max: SERIES_MAX,
             labels_size_max_bytes: LABELS_SIZE_MAX_BYTES,
             size_max_bytes: None,

@@ -1,26 +1,31 @@
-//! The read path: which series, then their samples from the head and from the blobs that overlap.
+//! What all reads share: samples of a series piece by piece, blobs and their columns, and a state
+//! of the database that does not change while it is read.
 //!
 //! Readers hold the lock of the state only while they copy what they need of it. The database is
 //! read in a transaction of its own, which no writer waits for. A blob that maintenance replaced
 //! in between is missing then, and the read starts anew, the second time with the transaction
 //! begun while nothing can be replaced.
+//!
+//! Not here: reads of ranges (`scan`), of single samples (`newest`).
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::PoisonError;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
 
-use labstat_model::{Labels, Matcher, Series};
 use rusqlite::Connection;
 
 use crate::ReadError;
 use crate::blob::{BlobMeta, Column, Directory, unpack_part};
+use crate::cache::Cache;
 use crate::db;
-use crate::head::{Head, HeadSeries};
 use crate::store::Store;
 use crate::varint::Malformed;
-use crate::write::Known;
 
 /// Connections kept for the next reads; each holds up to a mebibyte of pages.
 const CONNECTIONS_KEPT_MAX: usize = 4;
+
+/// Times that one reader of a blob keeps ready (1 MiB). Where series share their times, one
+/// column of them serves a whole blob.
+const TIMES_READY_MAX: usize = 128 * 1024;
 
 /// Samples of one series in a stretch of time, ascending.
 #[derive(Debug, Default)]
@@ -33,80 +38,72 @@ pub(crate) struct Piece {
 pub(crate) fn combine(mut pieces: Vec<Piece>) -> Piece {
     pieces.retain(|piece| !piece.times.is_empty());
     pieces.sort_by_key(|piece| piece.times.first().copied());
-    let follows = |pair: &[Piece]| match pair {
-        [a, b] => a.times.last() < b.times.first(),
-        _ => true,
-    };
-    if pieces.windows(2).all(follows) {
-        let mut rest = pieces.into_iter();
-        let mut all = rest.next().unwrap_or_default();
-        for piece in rest {
-            all.times.extend(piece.times);
-            all.values.extend(piece.values);
-        }
-        return all;
+    let mut rest = pieces.into_iter();
+    let mut all = Gathered { piece: rest.next().unwrap_or_default(), unordered: false };
+    for piece in rest {
+        let from = all.piece.times.len();
+        all.piece.times.extend(piece.times);
+        all.piece.values.extend(piece.values);
+        all.joined(from);
     }
-    let mut samples: Vec<(i64, f64)> =
-        pieces.into_iter().flat_map(|piece| piece.times.into_iter().zip(piece.values)).collect();
-    samples.sort_by_key(|(time_ms, _)| *time_ms);
-    samples.dedup_by_key(|(time_ms, _)| *time_ms);
-    let (times, values) = samples.into_iter().unzip();
-    Piece { times, values }
+    all.settle();
+    all.piece
 }
 
-/// What a read needs of the state, copied.
-struct Snapshot {
-    series: Vec<(u32, Labels, Vec<HeadSeries>)>,
-    /// By shelf: the ids, sorted, and the blobs that overlap.
-    shelves: BTreeMap<u32, (Vec<u32>, Vec<BlobMeta>)>,
+/// Pieces of one series that were put one behind the other.
+#[derive(Debug, Default)]
+pub(crate) struct Gathered {
+    pub(crate) piece: Piece,
+    /// Whether a later piece did not follow the one before in time.
+    unordered: bool,
 }
 
-/// Where asked samples may be: in heads, and in blobs with the series to look for.
-#[derive(Default)]
-struct Places {
-    heads: Vec<(u32, HeadSeries)>,
-    blobs: BTreeMap<i64, (BlobMeta, Vec<u32>)>,
-}
-
-/// The blobs as one transaction sees them.
-struct Blobs<'a> {
-    store: &'a Store,
-    conn: &'a Connection,
-    /// Whether no blob can have been replaced since its place was copied.
-    pinned: bool,
-}
-
-impl Blobs<'_> {
-    /// Calls `each` with what the blobs have of the sorted `ids`, until it fails. A damaged blob is
-    /// left out, and said so once.
-    fn read(
-        &mut self,
-        metas: &[BlobMeta],
-        ids: &[u32],
-        range: (i64, i64),
-        each: &mut dyn FnMut(u32, Piece) -> Result<(), Failed>,
-    ) -> Result<(), Failed> {
-        for meta in metas.iter().filter(|meta| !self.store.is_damaged(meta.id)) {
-            let read = BlobReader::open(self.conn, *meta)
-                .and_then(|mut blob| blob.pieces(ids, range, &mut *each));
-            match read {
-                Ok(()) => {}
-                Err(Failed::Damaged(cause)) => self.store.set_damaged(meta, cause),
-                Err(Failed::Gone) if self.pinned => {
-                    self.store.set_damaged(meta, Malformed("blob: its row is missing"));
-                }
-                Err(other) => return Err(other),
-            }
+impl Gathered {
+    /// Takes note of a piece that begins `at` this sample.
+    pub(crate) fn joined(&mut self, at: usize) {
+        let times = &self.piece.times;
+        let before = at.checked_sub(1).and_then(|last| times.get(last));
+        if let (Some(before), Some(first)) = (before, times.get(at)) {
+            self.unordered |= before >= first;
         }
-        Ok(())
+    }
+
+    /// Puts the samples in order, each time once. Of two at one time, which only damaged files
+    /// have, the one that came first stays.
+    pub(crate) fn settle(&mut self) {
+        if !self.unordered {
+            return;
+        }
+        self.unordered = false;
+        let Piece { times, values } = &mut self.piece;
+        let mut samples: Vec<(i64, f64)> = times.drain(..).zip(values.drain(..)).collect();
+        samples.sort_by_key(|(time_ms, _)| *time_ms);
+        samples.dedup_by_key(|(time_ms, _)| *time_ms);
+        for (time_ms, value) in samples {
+            times.push(time_ms);
+            values.push(value);
+        }
+    }
+
+    /// Makes room for about as many samples.
+    pub(crate) fn reserve(&mut self, samples: usize) {
+        self.piece.times.reserve(samples);
+        self.piece.values.reserve(samples);
+    }
+
+    /// Makes it empty; what memory it has stays.
+    pub(crate) fn clear(&mut self) {
+        self.piece.times.clear();
+        self.piece.values.clear();
+        self.unordered = false;
     }
 }
 
-/// Why a blob gave nothing.
+/// Why a read gave nothing.
 pub(crate) enum Failed {
-    /// It was replaced since.
+    /// A blob was replaced since.
     Gone,
-    /// It is damaged.
+    /// A blob is damaged.
     Damaged(Malformed),
     /// The database could not be read.
     Database(rusqlite::Error),
@@ -129,19 +126,187 @@ impl From<rusqlite::Error> for Failed {
     }
 }
 
-/// Reads single columns of a blob, and decompresses each part once when they come in order.
+/// What a reader of blobs leaves behind for the next one.
+#[derive(Clone, Copy)]
+pub(crate) enum Keep {
+    /// All that was unpacked: it is little, and may be asked for again.
+    All,
+    /// No parts, so that one large read does not push out what all the small ones keep.
+    NoParts,
+}
+
+/// The blobs as one transaction sees them.
+pub(crate) struct Blobs<'a> {
+    store: &'a Store,
+    conn: &'a Connection,
+    /// Whether no blob can have been replaced since its place was copied.
+    pinned: bool,
+}
+
+impl<'a> Blobs<'a> {
+    pub(crate) fn new(store: &'a Store, conn: &'a Connection, pinned: bool) -> Self {
+        Self { store, conn, pinned }
+    }
+
+    /// Opens a blob and does `work` with it. A blob that is damaged is left out from then on, and
+    /// said so once; the answer is `None`.
+    pub(crate) fn with<T>(
+        &self,
+        meta: &BlobMeta,
+        keep: Keep,
+        work: impl FnOnce(&mut BlobReader<'a>) -> Result<T, Failed>,
+    ) -> Result<Option<T>, Failed> {
+        if self.store.is_damaged(meta.id) {
+            return Ok(None);
+        }
+        let cache = Some((self.store.cache(), keep));
+        match BlobReader::new(self.conn, *meta, cache).and_then(|mut blob| work(&mut blob)) {
+            Ok(done) => Ok(Some(done)),
+            Err(Failed::Damaged(cause)) => {
+                self.store.set_damaged(meta, cause);
+                Ok(None)
+            }
+            Err(Failed::Gone) if self.pinned => {
+                self.store.set_damaged(meta, Malformed("blob: its row is missing"));
+                Ok(None)
+            }
+            Err(other) => Err(other),
+        }
+    }
+}
+
+/// Reads single columns of a blob, and unpacks each part once when they come in order.
 pub(crate) struct BlobReader<'a> {
     conn: &'a Connection,
     meta: BlobMeta,
-    pub(crate) directory: Directory,
-    part: Option<(u32, Vec<u8>)>,
+    cache: Option<(&'a Cache, Keep)>,
+    pub(crate) directory: Arc<Directory>,
+    times: HashMap<usize, Arc<Vec<i64>>>,
+    times_ready: usize,
+    part: Option<(u32, Arc<Vec<u8>>)>,
 }
 
 impl<'a> BlobReader<'a> {
+    /// A reader that neither uses nor fills the cache: what maintenance reads, nobody asked for.
     pub(crate) fn open(conn: &'a Connection, meta: BlobMeta) -> Result<Self, Failed> {
-        let row = db::directory(conn, meta.id)?.ok_or(Failed::Gone)?;
-        let directory = Directory::read(meta.id, &row)?;
-        Ok(Self { conn, meta, directory, part: None })
+        Self::new(conn, meta, None)
+    }
+
+    fn new(
+        conn: &'a Connection,
+        meta: BlobMeta,
+        cache: Option<(&'a Cache, Keep)>,
+    ) -> Result<Self, Failed> {
+        let directory = match cache.and_then(|(cache, _)| cache.directory(meta.id)) {
+            Some(directory) => directory,
+            None => {
+                let row = db::directory(conn, meta.id)?.ok_or(Failed::Gone)?;
+                let directory = Arc::new(Directory::read(meta.id, &row)?);
+                if let Some((cache, _)) = cache {
+                    cache.keep_directory(meta.id, &directory);
+                }
+                directory
+            }
+        };
+        let (times, times_ready, part) = (HashMap::new(), 0, None);
+        Ok(Self { conn, meta, cache, directory, times, times_ready, part })
+    }
+
+    /// Where a series lies in this blob.
+    pub(crate) fn column(&self, series: u32) -> Option<Column> {
+        let columns = &self.directory.columns;
+        let at = columns.binary_search_by_key(&series, |column| column.series).ok()?;
+        columns.get(at).copied()
+    }
+
+    /// The times of a column.
+    pub(crate) fn times(&mut self, column: &Column) -> Result<Arc<Vec<i64>>, Failed> {
+        if let Some(times) = self.times.get(&column.times) {
+            return Ok(Arc::clone(times));
+        }
+        let cached = self.cache.and_then(|(cache, _)| cache.times(self.meta.id, column.times));
+        let times = match cached {
+            Some(times) => times,
+            None => {
+                let times = Arc::new(self.directory.times(column.times)?);
+                if let Some((cache, _)) = self.cache {
+                    cache.keep_times(self.meta.id, column.times, &times);
+                }
+                times
+            }
+        };
+        if self.times_ready + times.len() > TIMES_READY_MAX {
+            self.times.clear();
+            self.times_ready = 0;
+        }
+        self.times_ready += times.len();
+        self.times.insert(column.times, Arc::clone(&times));
+        Ok(times)
+    }
+
+    fn part(&mut self, part: u32) -> Result<Arc<Vec<u8>>, Failed> {
+        if let Some((ready, content)) = &self.part
+            && *ready == part
+        {
+            return Ok(Arc::clone(content));
+        }
+        let cached = self.cache.and_then(|(cache, _)| cache.part(self.meta.id, part));
+        let content = match cached {
+            Some(content) => content,
+            None => {
+                // A part is missing because its blob was replaced when the directory came from the
+                // cache, and because of damage when it was there in the same transaction.
+                let row = match db::part(self.conn, self.meta.id, part)? {
+                    Some(row) => row,
+                    None if db::directory(self.conn, self.meta.id)?.is_none() => {
+                        return Err(Failed::Gone);
+                    }
+                    None => return Err(Malformed("blob: a part is missing").into()),
+                };
+                let content = Arc::new(unpack_part(self.meta.id, part, &row)?);
+                if let Some((cache, Keep::All)) = self.cache {
+                    cache.keep_part(self.meta.id, part, &content);
+                }
+                content
+            }
+        };
+        self.part = Some((part, Arc::clone(&content)));
+        Ok(content)
+    }
+
+    /// Leaves the part that was read last to the next reader, which is likely to go on with it.
+    pub(crate) fn hand_on(&self) {
+        if let (Some((cache, Keep::NoParts)), Some((part, content))) = (self.cache, &self.part) {
+            cache.keep_part(self.meta.id, *part, content);
+        }
+    }
+
+    /// Adds to `out` the samples of a column from `start_ms` to `end_ms`; nothing when it fails.
+    pub(crate) fn read(
+        &mut self,
+        column: &Column,
+        (start_ms, end_ms): (i64, i64),
+        out: &mut Piece,
+    ) -> Result<(), Failed> {
+        let times = self.times(column)?;
+        let from = times.partition_point(|&time_ms| time_ms < start_ms);
+        let to = times.partition_point(|&time_ms| time_ms <= end_ms);
+        let Some(wanted) = times.get(from..to).filter(|wanted| !wanted.is_empty()) else {
+            return Ok(());
+        };
+        let part = self.part(column.part)?;
+        let values = column.values(&part, times.len())?;
+        out.times.extend_from_slice(wanted);
+        out.values.extend_from_slice(values.get(from..to).unwrap_or_default());
+        Ok(())
+    }
+
+    /// The value of a column at one of its times, by position.
+    pub(crate) fn value(&mut self, column: &Column, at: usize) -> Result<f64, Failed> {
+        let times = self.times(column)?;
+        let part = self.part(column.part)?;
+        let values = column.values(&part, times.len())?;
+        Ok(*values.get(at).ok_or(Malformed("values"))?)
     }
 
     /// The samples of a column from `start_ms` to `end_ms`.
@@ -151,204 +316,64 @@ impl<'a> BlobReader<'a> {
         start_ms: i64,
         end_ms: i64,
     ) -> Result<Piece, Failed> {
-        self.directory.decode_times(column)?;
-        let times = self.directory.times(column);
-        let from = times.partition_point(|&time_ms| time_ms < start_ms);
-        let to = times.partition_point(|&time_ms| time_ms <= end_ms);
-        let Some(wanted) = times.get(from..to).filter(|wanted| !wanted.is_empty()) else {
-            return Ok(Piece::default());
-        };
-        let part = match self.part.take() {
-            Some((part, content)) if part == column.part => content,
-            _ => {
-                // The directory was there in the same transaction, so a missing part is damage.
-                let row = db::part(self.conn, self.meta.id, column.part)?;
-                let row = row.ok_or(Malformed("blob: a part is missing"))?;
-                unpack_part(self.meta.id, column.part, &row)?
-            }
-        };
-        let values = column.values(&part, times.len());
-        self.part = Some((column.part, part));
-        let mut values = values?;
-        values.truncate(to);
-        values.drain(..from.min(values.len()));
-        Ok(Piece { times: wanted.to_vec(), values })
-    }
-
-    /// Calls `each` with the samples of the sorted `ids` that are in this blob.
-    fn pieces(
-        &mut self,
-        ids: &[u32],
-        (start_ms, end_ms): (i64, i64),
-        mut each: impl FnMut(u32, Piece) -> Result<(), Failed>,
-    ) -> Result<(), Failed> {
-        let columns: Vec<Column> = self
-            .directory
-            .columns
-            .iter()
-            .filter(|column| ids.binary_search(&column.series).is_ok())
-            .copied()
-            .collect();
-        for column in columns {
-            each(column.series, self.piece(&column, start_ms, end_ms)?)?;
-        }
-        Ok(())
+        let mut piece = Piece::default();
+        self.read(column, (start_ms, end_ms), &mut piece)?;
+        Ok(piece)
     }
 }
 
 impl Store {
-    pub(crate) fn select_series(
-        &self,
-        matchers: &[Matcher],
-        start_ms: i64,
-        end_ms: i64,
-    ) -> Result<Vec<Series>, ReadError> {
-        self.settled(
-            || self.snapshot(matchers, start_ms, end_ms),
-            |snapshot, blobs| self.read(snapshot, blobs, start_ms, end_ms),
-        )
-    }
-
     /// Copies what a read needs of the state by `copy`, and reads by `read` until no blob was
     /// replaced in between, which is the second time at the latest.
-    fn settled<S, T>(
+    pub(crate) fn settled<S, T>(
         &self,
         copy: impl Fn() -> S,
-        mut read: impl FnMut(S, &mut Blobs<'_>) -> Result<T, Failed>,
-    ) -> Result<T, ReadError> {
-        let mut attempt = |conn: &Connection, pinned: bool| {
-            let snapshot = if pinned {
+        mut read: impl FnMut(S, &Blobs<'_>) -> Result<T, Failed>,
+    ) -> Result<T, Failed> {
+        match self.reading(|conn| read(copy(), &Blobs::new(self, conn, false))) {
+            Err(Failed::Gone) => self.pinned(copy, read),
+            other => other,
+        }
+    }
+
+    /// As [`Store::settled`], with the copy made and the transaction begun at one moment.
+    pub(crate) fn pinned<S, T>(
+        &self,
+        copy: impl Fn() -> S,
+        mut read: impl FnMut(S, &Blobs<'_>) -> Result<T, Failed>,
+    ) -> Result<T, Failed> {
+        self.reading(|conn| {
+            let snapshot = {
                 // What is in the database and what the state says change together under this lock.
                 let _db = self.db();
                 db::pin(conn)?;
                 copy()
-            } else {
-                copy()
             };
-            Ok(read(snapshot, &mut Blobs { store: self, conn, pinned }))
-        };
-        for pinned in [false, true] {
-            let result = self.with_reader(|conn| attempt(conn, pinned));
-            match result.map_err(|cause| self.read_error("read blobs", cause))? {
-                Ok(done) => return Ok(done),
-                Err(Failed::Database(cause)) => return Err(self.read_error("read blobs", cause)),
-                Err(Failed::TooMany) => {
-                    return Err(ReadError::TooManySamples { max: self.options().read_samples_max });
-                }
-                Err(Failed::Gone | Failed::Damaged(_)) => {}
-            }
-        }
-        // A pinned read leaves out what it misses, so that this is not reached.
-        Err(self.read_error("read blobs", rusqlite::Error::QueryReturnedNoRows))
-    }
-
-    fn snapshot(&self, matchers: &[Matcher], start_ms: i64, end_ms: i64) -> Snapshot {
-        let state = self.state();
-        let mut snapshot = Snapshot { series: Vec::new(), shelves: BTreeMap::new() };
-        for id in state.index.select(matchers, start_ms, end_ms) {
-            let Some(entry) = state.index.get(id) else { continue };
-            let heads = state.heads().filter_map(|head: &Head| head.get(id));
-            let heads = heads.cloned().collect();
-            let Some(labels) = state.index.labels(id) else { continue };
-            snapshot.series.push((id, labels, heads));
-            let shelf = snapshot.shelves.entry(entry.shelf).or_insert_with(|| {
-                let overlaps =
-                    |meta: &&BlobMeta| meta.first_ms <= end_ms && meta.last_ms >= start_ms;
-                let blobs = state.blobs_of(entry.shelf).iter().filter(overlaps);
-                (Vec::new(), blobs.copied().collect())
-            });
-            shelf.0.push(id);
-        }
-        snapshot
-    }
-
-    fn read(
-        &self,
-        mut snapshot: Snapshot,
-        blobs: &mut Blobs<'_>,
-        start_ms: i64,
-        end_ms: i64,
-    ) -> Result<Vec<Series>, Failed> {
-        let mut room = self.options().read_samples_max;
-        let mut take = |piece: &Piece| -> Result<(), Failed> {
-            room = room.checked_sub(piece.times.len()).ok_or(Failed::TooMany)?;
-            Ok(())
-        };
-        let mut pieces: HashMap<u32, Vec<Piece>> = HashMap::new();
-        for (ids, metas) in snapshot.shelves.values() {
-            blobs.read(metas, ids, (start_ms, end_ms), &mut |id, piece| {
-                take(&piece)?;
-                pieces.entry(id).or_default().push(piece);
-                Ok(())
-            })?;
-        }
-        snapshot.series.sort_by(|a, b| a.1.cmp(&b.1));
-        let mut all = Vec::with_capacity(snapshot.series.len());
-        for (id, labels, heads) in snapshot.series {
-            let mut pieces = pieces.remove(&id).unwrap_or_default();
-            for head in heads {
-                let piece = head_piece(&head, start_ms, end_ms);
-                take(&piece)?;
-                pieces.push(piece);
-            }
-            let Piece { times, values } = combine(pieces);
-            if !times.is_empty() {
-                all.push(Series { labels, times, values });
-            }
-        }
-        Ok(all)
-    }
-
-    /// Adds to `known` what is stored at the asked times, sorted by series.
-    pub(crate) fn look_up(
-        &self,
-        asked: &HashMap<u32, Vec<i64>>,
-        known: &mut Known,
-    ) -> Result<(), ReadError> {
-        self.settled(
-            || self.places(asked),
-            |places, blobs| {
-                let mut keep = |id: u32, time_ms: i64, bits: u64| {
-                    let times = asked.get(&id);
-                    if times.is_some_and(|times| times.binary_search(&time_ms).is_ok()) {
-                        known.insert((id, time_ms), bits);
-                    }
-                };
-                for (id, head) in places.heads {
-                    head.for_each(|time_ms, bits| keep(id, time_ms, bits));
-                }
-                for (meta, mut ids) in places.blobs.into_values() {
-                    ids.sort_unstable();
-                    blobs.read(&[meta], &ids, (i64::MIN, i64::MAX), &mut |id, piece| {
-                        for (time_ms, value) in piece.times.into_iter().zip(piece.values) {
-                            keep(id, time_ms, value.to_bits());
-                        }
-                        Ok(())
-                    })?;
-                }
-                Ok(())
-            },
-        )
-    }
-
-    fn places(&self, asked: &HashMap<u32, Vec<i64>>) -> Places {
-        let mut places = Places::default();
-        let state = self.state();
-        for (&id, times) in asked {
-            let heads = state.heads().filter_map(|head| Some((id, head.get(id)?.clone())));
-            places.heads.extend(heads);
-            let Some(entry) = state.index.get(id) else { continue };
-            for meta in state.blobs_of(entry.shelf) {
-                let from = times.partition_point(|&time_ms| time_ms < meta.first_ms);
-                if times.get(from).is_some_and(|&time_ms| time_ms <= meta.last_ms) {
-                    places.blobs.entry(meta.id).or_insert((*meta, Vec::new())).1.push(id);
-                }
-            }
-        }
-        places
+            read(snapshot, &Blobs::new(self, conn, true))
+        })
     }
 
     /// Runs `work` on a connection that sees one state of the database throughout.
+    pub(crate) fn reading<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, Failed>,
+    ) -> Result<T, Failed> {
+        self.with_reader(|conn| Ok(work(conn)))?
+    }
+
+    /// What the caller of a read is told.
+    pub(crate) fn read_failed(&self, failed: Failed) -> ReadError {
+        match failed {
+            Failed::TooMany => ReadError::TooManySamples { max: self.options().read_samples_max },
+            Failed::Database(cause) => self.read_error("read blobs", cause),
+            // A blob that is damaged or missing is left out, so that these are not reached.
+            Failed::Gone | Failed::Damaged(_) => {
+                self.read_error("read blobs", rusqlite::Error::QueryReturnedNoRows)
+            }
+        }
+    }
+
+    /// As [`Store::reading`], for what SQLite alone can fail.
     pub(crate) fn with_reader<T>(
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
@@ -371,15 +396,4 @@ impl Store {
     pub(crate) fn read_error(&self, operation: &'static str, cause: rusqlite::Error) -> ReadError {
         ReadError::Database { operation, path: self.path().to_owned(), cause }
     }
-}
-
-fn head_piece(head: &HeadSeries, start_ms: i64, end_ms: i64) -> Piece {
-    let mut piece = Piece::default();
-    head.for_each(|time_ms, bits| {
-        if (start_ms..=end_ms).contains(&time_ms) {
-            piece.times.push(time_ms);
-            piece.values.push(f64::from_bits(bits));
-        }
-    });
-    piece
 }

@@ -119,6 +119,13 @@ pub struct Stats {
     pub head_samples: usize,
     /// Bytes of memory the head's samples take.
     pub head_bytes: usize,
+    /// Bytes of memory that unpacked blobs take, kept for the next reads.
+    pub cache_bytes: usize,
+    /// Directories, columns of times and parts that reads found unpacked since the store was
+    /// opened.
+    pub cache_hits: u64,
+    /// Those that had to be unpacked.
+    pub cache_misses: u64,
     /// Compressed blobs.
     pub blobs: usize,
     /// Samples in blobs.

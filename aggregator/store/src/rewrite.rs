@@ -2,6 +2,7 @@
 //! and how they get into the database, is `maintain`'s.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use rusqlite::Connection;
 
@@ -177,10 +178,8 @@ impl Source<'_> {
     }
 
     /// The times of a column.
-    pub(crate) fn times(&mut self, column: &Column) -> Result<&[i64], Fault> {
-        let decoded = self.blob.directory.decode_times(column);
-        decoded.map_err(|cause| Box::new((self.meta, cause.into())))?;
-        Ok(self.blob.directory.times(column))
+    pub(crate) fn times(&mut self, column: &Column) -> Result<Arc<Vec<i64>>, Fault> {
+        self.blob.times(column).map_err(|failed| Box::new((self.meta, failed)))
     }
 
     /// How many samples of a column there are by the hour; many columns have the same times.
@@ -191,7 +190,7 @@ impl Source<'_> {
     ) -> Result<&'k [u32; HOURS], Fault> {
         let mut hours = [0_u32; HOURS];
         if !known.contains_key(&column.times) {
-            for time_ms in self.times(column)? {
+            for time_ms in self.times(column)?.iter() {
                 if let Some(hour) = hours.get_mut(hour_of(*time_ms)) {
                     *hour += 1;
                 }

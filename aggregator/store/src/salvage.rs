@@ -330,17 +330,16 @@ impl Salvage<'_> {
     /// A blob all rows of which are whole.
     fn blob(&mut self, meta: BlobMeta, spans: &mut Spans) -> Option<Blob> {
         let row = db::directory(&self.from, meta.id).ok()??;
-        let mut directory = Directory::read(meta.id, &row).ok()?;
+        let directory = Directory::read(meta.id, &row).ok()?;
         let mut parts = Vec::new();
         for part in 0..meta.parts {
             let content = db::part(&self.from, meta.id, part).ok()??;
             check_part(meta.id, part, &content).ok()?;
             parts.push(content);
         }
-        for column in directory.columns.clone() {
+        for column in &directory.columns {
             self.saw_series(column.series);
-            directory.decode_times(&column).ok()?;
-            let times = directory.times(&column);
+            let times = directory.times(column.times).ok()?;
             if let (Some(&first_ms), Some(&last_ms)) = (times.first(), times.last()) {
                 let span = spans.entry(column.series).or_insert((first_ms, last_ms));
                 *span = (span.0.min(first_ms), span.1.max(last_ms));

@@ -13,8 +13,10 @@ use labstat_model::{Labels, Matcher, Metadata, Series, WriteRequest};
 use rusqlite::Connection;
 
 use crate::blob::BlobMeta;
+use crate::cache::Cache;
 use crate::db::{self, Db, FILE};
 use crate::maintain::Maintenance;
+use crate::scan::Each;
 use crate::state::State;
 use crate::varint::Malformed;
 use crate::write::Writer;
@@ -42,6 +44,9 @@ pub struct Store {
     leading: Mutex<bool>,
     /// Rung when a commit has ended.
     landing: Condvar,
+    cache: Cache,
+    /// Threads that large reads may still take.
+    helpers: AtomicUsize,
     maintenance: Mutex<Maintenance>,
     damaged: Mutex<BTreeSet<i64>>,
     next_blob: AtomicI64,
@@ -65,6 +70,8 @@ impl Store {
         let writer = Writer::new(&state.index, next_series);
         let store = Self {
             path: dir.join(FILE),
+            cache: Cache::new(options.cache_size_max_bytes),
+            helpers: AtomicUsize::new(options.read_helpers_max),
             options,
             state: RwLock::new(state),
             db: Mutex::new(db),
@@ -100,7 +107,35 @@ impl Store {
         start_ms: i64,
         end_ms: i64,
     ) -> Result<Vec<Series>, ReadError> {
-        self.select_series(matchers, start_ms, end_ms)
+        self.select_series(matchers, (start_ms, end_ms))
+    }
+
+    /// Gives the same series as [`Store::select`] to `each` one at a time, with their times and
+    /// values, until there are no more or it breaks. At most a few batches of about a million
+    /// samples are in memory at a time.
+    ///
+    /// They come in no order. Each is whole as it was when its turn came; what is written
+    /// meanwhile may be in some and not in others. `each` may take its time, and write to the
+    /// store: no lock is held.
+    pub fn scan(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+        each: &mut Each<'_>,
+    ) -> Result<(), ReadError> {
+        self.scan_series(matchers, (start_ms, end_ms), each)
+    }
+
+    /// The same series as [`Store::select`], each with its newest sample of the range alone, be
+    /// it a stale marker or not. Answered from memory where the newest sample of all is in range.
+    pub fn newest(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<Series>, ReadError> {
+        self.newest_of(matchers, (start_ms, end_ms))
     }
 
     /// The label sets, sorted, of the series that fulfil any of the matcher lists (all series
@@ -143,7 +178,11 @@ impl Store {
 
     /// How much there is.
     pub fn stats(&self) -> Stats {
+        let cache = self.cache.usage();
         let mut stats = Stats {
+            cache_bytes: cache.size_bytes,
+            cache_hits: cache.hits,
+            cache_misses: cache.misses,
             file_bytes: self.file_bytes(),
             appends: self.appends.load(Ordering::Relaxed),
             commits: self.commits.load(Ordering::Relaxed),
@@ -241,6 +280,14 @@ impl Store {
         &self.readers
     }
 
+    pub(crate) fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    pub(crate) fn helpers(&self) -> &AtomicUsize {
+        &self.helpers
+    }
+
     pub(crate) fn maintenance(&self) -> &Mutex<Maintenance> {
         &self.maintenance
     }
@@ -268,6 +315,7 @@ impl Store {
 
     /// Leaves a damaged blob out of all answers from now on. It stays in the file.
     pub(crate) fn set_damaged(&self, meta: &BlobMeta, cause: Malformed) {
+        self.cache.forget(meta.id);
         if self.damaged().insert(meta.id) {
             tracing::warn!(
                 blob = meta.id,
@@ -278,6 +326,11 @@ impl Store {
                 "a blob is damaged and left out of answers"
             );
         }
+    }
+
+    /// Lets go of what is kept of blobs that were replaced.
+    pub(crate) fn forget(&self, old: &[BlobMeta]) {
+        old.iter().for_each(|meta| self.cache.forget(meta.id));
     }
 
     fn damaged(&self) -> MutexGuard<'_, BTreeSet<i64>> {

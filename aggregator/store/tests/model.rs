@@ -5,6 +5,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use common::{NOW_MS, labels, open_with, options, write};
 use labstat_model::{Labels, Matcher, Series, stale_marker};
@@ -103,6 +104,24 @@ fn read(store: &Store, model: &Model, start_ms: i64, end_ms: i64) {
     assert_eq!(store.select(&b, start_ms, end_ms).unwrap(), wanted);
 }
 
+/// Streams and newest samples say the same as whole reads.
+fn read_otherwise(store: &Store, start_ms: i64, end_ms: i64) {
+    for matchers in [vec![], vec![Matcher::equal("__name__", "b")]] {
+        let mut wanted = store.select(&matchers, start_ms, end_ms).unwrap();
+        let mut scanned = Vec::new();
+        let each = &mut |labels: &Labels, times: &[i64], values: &[f64]| {
+            let (labels, times, values) = (labels.clone(), times.to_vec(), values.to_vec());
+            scanned.push(Series { labels, times, values });
+            ControlFlow::Continue(())
+        };
+        store.scan(&matchers, start_ms, end_ms, each).unwrap();
+        scanned.sort_by(|a, b| a.labels.cmp(&b.labels));
+        assert_eq!(scanned, wanted);
+        wanted.iter_mut().for_each(Series::keep_newest);
+        assert_eq!(store.newest(&matchers, start_ms, end_ms).unwrap(), wanted);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
@@ -110,7 +129,14 @@ proptest! {
     fn any_sequence_equals_a_sorted_map(steps in steps()) {
         let dir = tempfile::tempdir().unwrap();
         // Everything that maintenance may find due is due.
-        let options = || Options { seal_after_ms: 0, ..options() };
+        let options = || Options {
+            seal_after_ms: 0,
+            // Every series is a batch, large reads are shared, and the cache is always too small.
+            read_batch_samples: 1,
+            read_helpers_max: 2,
+            cache_size_max_bytes: 1_000,
+            ..options()
+        };
         let mut store = open_with(dir.path(), options());
         let mut model = Model::new();
         let mut now_ms = NOW_MS;
@@ -127,12 +153,16 @@ proptest! {
                     drop(store);
                     store = open_with(dir.path(), options());
                 }
-                Step::Read(start, end) => read(&store, &model, time_ms(start), time_ms(end)),
+                Step::Read(start, end) => {
+                    read(&store, &model, time_ms(start), time_ms(end));
+                    read_otherwise(&store, time_ms(start), time_ms(end));
+                }
             }
         }
         read(&store, &model, i64::MIN, i64::MAX);
         drop(store);
         let store = open_with(dir.path(), options());
         read(&store, &model, i64::MIN, i64::MAX);
+        read_otherwise(&store, i64::MIN, i64::MAX);
     }
 }

@@ -1,0 +1,235 @@
+//! What reads unpacked lately, within a bound of bytes: directories of blobs, columns of times, and
+//! parts. What was not used for the longest time leaves first.
+//!
+//! Blobs never change and their ids are never given twice, so that nothing in here can be wrong; it
+//! can only be of no more use, when its blob is gone.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::blob::Directory;
+
+/// Memory of one entry beside what it holds, roughly: keys, counters and its share of the nodes.
+const ENTRY_LEN: usize = 160;
+
+/// What an entry is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    Directory,
+    Times(usize),
+    Part(u32),
+}
+
+/// By blob, so that those of one blob are next to each other.
+type Key = (i64, What);
+
+#[derive(Debug, Clone)]
+enum Unpacked {
+    Directory(Arc<Directory>),
+    Times(Arc<Vec<i64>>),
+    Part(Arc<Vec<u8>>),
+}
+
+impl Unpacked {
+    fn size_bytes(&self) -> usize {
+        ENTRY_LEN
+            + match self {
+                Self::Directory(directory) => directory.size_bytes(),
+                Self::Times(times) => times.capacity() * size_of::<i64>(),
+                Self::Part(part) => part.capacity(),
+            }
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    unpacked: Unpacked,
+    size_bytes: usize,
+    used: u64,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    all: BTreeMap<Key, Entry>,
+    by_use: BTreeMap<u64, Key>,
+    uses: u64,
+    size_bytes: usize,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    size_max_bytes: usize,
+    entries: Mutex<Entries>,
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+/// How a cache does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    pub(crate) size_bytes: usize,
+    pub(crate) hits: u64,
+    pub(crate) misses: u64,
+}
+
+impl Cache {
+    pub(crate) fn new(size_max_bytes: usize) -> Self {
+        Self {
+            size_max_bytes,
+            entries: Mutex::default(),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn directory(&self, blob: i64) -> Option<Arc<Directory>> {
+        match self.get((blob, What::Directory))? {
+            Unpacked::Directory(directory) => Some(directory),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn times(&self, blob: i64, column: usize) -> Option<Arc<Vec<i64>>> {
+        match self.get((blob, What::Times(column)))? {
+            Unpacked::Times(times) => Some(times),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn part(&self, blob: i64, part: u32) -> Option<Arc<Vec<u8>>> {
+        match self.get((blob, What::Part(part)))? {
+            Unpacked::Part(part) => Some(part),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn keep_directory(&self, blob: i64, directory: &Arc<Directory>) {
+        self.keep((blob, What::Directory), Unpacked::Directory(Arc::clone(directory)));
+    }
+
+    pub(crate) fn keep_times(&self, blob: i64, column: usize, times: &Arc<Vec<i64>>) {
+        self.keep((blob, What::Times(column)), Unpacked::Times(Arc::clone(times)));
+    }
+
+    pub(crate) fn keep_part(&self, blob: i64, part: u32, content: &Arc<Vec<u8>>) {
+        self.keep((blob, What::Part(part)), Unpacked::Part(Arc::clone(content)));
+    }
+
+    /// Lets go of all that is of a blob.
+    pub(crate) fn forget(&self, blob: i64) {
+        let mut entries = self.entries();
+        let of_blob = entries.all.range((blob, What::Directory)..(blob + 1, What::Directory));
+        let keys: Vec<Key> = of_blob.map(|(&key, _)| key).collect();
+        for key in keys {
+            entries.remove(key);
+        }
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        Usage {
+            size_bytes: self.entries().size_bytes,
+            hits: self.hits.load(Ordering::Relaxed),
+            misses: self.misses.load(Ordering::Relaxed),
+        }
+    }
+
+    fn get(&self, key: Key) -> Option<Unpacked> {
+        let found = self.entries().get(key);
+        let counter = if found.is_some() { &self.hits } else { &self.misses };
+        counter.fetch_add(1, Ordering::Relaxed);
+        found
+    }
+
+    fn keep(&self, key: Key, unpacked: Unpacked) {
+        let size_bytes = unpacked.size_bytes();
+        if size_bytes > self.size_max_bytes {
+            return;
+        }
+        let mut entries = self.entries();
+        entries.remove(key);
+        while entries.size_bytes + size_bytes > self.size_max_bytes {
+            let Some((_, &oldest)) = entries.by_use.first_key_value() else { break };
+            entries.remove(oldest);
+        }
+        entries.insert(key, unpacked, size_bytes);
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entries {
+    fn get(&mut self, key: Key) -> Option<Unpacked> {
+        let entry = self.all.get_mut(&key)?;
+        self.by_use.remove(&entry.used);
+        self.uses += 1;
+        entry.used = self.uses;
+        self.by_use.insert(entry.used, key);
+        Some(entry.unpacked.clone())
+    }
+
+    fn insert(&mut self, key: Key, unpacked: Unpacked, size_bytes: usize) {
+        self.uses += 1;
+        self.by_use.insert(self.uses, key);
+        self.all.insert(key, Entry { unpacked, size_bytes, used: self.uses });
+        self.size_bytes += size_bytes;
+    }
+
+    fn remove(&mut self, key: Key) {
+        if let Some(entry) = self.all.remove(&key) {
+            self.by_use.remove(&entry.used);
+            self.size_bytes -= entry.size_bytes;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(len: usize) -> Arc<Vec<u8>> {
+        Arc::new(vec![0; len])
+    }
+
+    #[test]
+    fn what_was_not_used_for_longest_leaves_first() {
+        let cache = Cache::new(3 * (1_000 + ENTRY_LEN));
+        for blob in 1..=3 {
+            cache.keep_part(blob, 0, &part(1_000));
+        }
+        assert!(cache.part(1, 0).is_some());
+        cache.keep_part(4, 0, &part(1_000));
+        let there = [1, 2, 3, 4].map(|blob| cache.part(blob, 0).is_some());
+        assert_eq!(there, [true, false, true, true]);
+        assert_eq!(cache.usage(), Usage { size_bytes: 3 * 1_160, hits: 4, misses: 1 });
+    }
+
+    #[test]
+    fn what_is_larger_than_all_of_it_pushes_nothing_out() {
+        let cache = Cache::new(2_000);
+        cache.keep_part(1, 0, &part(1_000));
+        cache.keep_part(1, 1, &part(2_000));
+        assert!(cache.part(1, 0).is_some());
+        assert!(cache.part(1, 1).is_none());
+        cache.keep_part(1, 0, &part(1_500));
+        assert_eq!(cache.usage().size_bytes, 1_500 + ENTRY_LEN, "kept again is kept once");
+    }
+
+    #[test]
+    fn a_blob_that_is_gone_takes_all_of_its_entries_with_it() {
+        let cache = Cache::new(1 << 20);
+        cache.keep_times(1, 3, &Arc::new(vec![7; 10]));
+        for blob in 1..=2 {
+            cache.keep_part(blob, 0, &part(10));
+            cache.keep_part(blob, 9, &part(10));
+        }
+        cache.forget(1);
+        assert!(cache.times(1, 3).is_none() && cache.part(1, 0).is_none());
+        assert!(cache.part(1, 9).is_none() && cache.part(2, 0).is_some());
+        cache.forget(2);
+        assert_eq!(cache.usage().size_bytes, 0);
+    }
+}
