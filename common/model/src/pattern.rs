@@ -325,7 +325,7 @@ fn beginning(hir: &Hir, edges: Edges) -> Beginning {
                 if next.then != Then::Nothing {
                     // A `$` behind it says nothing more, and is all that says nothing more.
                     let last = behind.iter().all(|hir| match hir.kind() {
-                        HirKind::Look(look) => edges.grant(*look),
+                        HirKind::Look(look) => Edges { start: false, ..edges }.grant(*look),
                         _ => false,
                     });
                     let then = if last { next.then } else { Then::Unknown };
@@ -390,6 +390,8 @@ mod tests {
             ("ü.*|ö.*", "", None),
             ("(?i)node.*", "", None),
             ("x.*$y", "x", None),
+            ("x.*^", "x", None),
+            (".*^", "", None),
             ("x.*|y", "", None),
         ];
         for (text, prefix, anything) in cases {
