@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use labstat_model::{Clock, WriteRequest};
+use labstat_model::{Clock, WriteRequest, WriteView};
 use labstat_promql::Engine;
 use labstat_store::Appended;
+use labstat_wire::remote_write::Decoder;
 use tokio::sync::Semaphore;
 
 use crate::alerting::Alerting;
@@ -18,6 +19,9 @@ use crate::telemetry::{self, Telemetry};
 
 /// The key under which the store keeps who is expected.
 const PRESENCE_KEY: &str = "presence";
+
+/// Decoders kept for the next writes, each with some hundred KiB of buffers.
+const DECODERS_KEPT_MAX: usize = 4;
 
 /// The unit in which memory for writes is handed out: 1 KiB, since a semaphore counts in `u32`.
 pub(crate) const PERMIT_BYTES: usize = 1024;
@@ -44,6 +48,7 @@ pub(crate) struct App {
     /// What the store set aside when it was opened.
     pub(crate) notices: Vec<String>,
     presence: Mutex<Presence>,
+    decoders: Mutex<Vec<Decoder>>,
 }
 
 /// What an [`App`] is made of.
@@ -88,6 +93,7 @@ impl App {
             body_memory: permits(body_bytes),
             write_memory: permits(write_bytes),
             presence: Mutex::new(Presence::restore(known.as_deref(), now_ms)),
+            decoders: Mutex::new(Vec::new()),
             token: RwLock::new(token),
             start_ms: now_ms,
             config,
@@ -107,9 +113,22 @@ impl App {
         self.presence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Runs `work` with a decoder, whose buffers the next write will have.
+    pub(crate) fn with_decoder<T>(&self, work: impl FnOnce(&mut Decoder) -> T) -> T {
+        let decoders = || self.decoders.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut decoder = decoders().pop().unwrap_or_default();
+        let result = work(&mut decoder);
+        decoder.trim();
+        let mut decoders = decoders();
+        if decoders.len() < DECODERS_KEPT_MAX {
+            decoders.push(decoder);
+        }
+        result
+    }
+
     /// Stores a write from outside and takes note of who was heard. Blocks.
-    pub(crate) fn ingest(&self, request: &WriteRequest) -> Result<Appended, WriteFailed> {
-        let appended = self.storage.append(request).inspect_err(|error| {
+    pub(crate) fn ingest(&self, write: &dyn WriteView) -> Result<Appended, WriteFailed> {
+        let appended = self.storage.append(write).inspect_err(|error| {
             let reason = match error {
                 WriteFailed::Full(_) => "full",
                 WriteFailed::Closed => "closed",
@@ -117,7 +136,7 @@ impl App {
             };
             self.telemetry.ingest.failures.with_label_values(&[reason]).inc();
         })?;
-        let ends = self.presence().observe(request, self.clock.now_ms());
+        let ends = self.presence().observe(write, self.clock.now_ms());
         self.append_own(&ends, "the ends of presence zeros");
         let ingest = &self.telemetry.ingest;
         ingest.samples.inc_by(u64::try_from(appended.accepted).unwrap_or(0));

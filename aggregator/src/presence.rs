@@ -25,10 +25,12 @@
 //!
 //! Pure: time and writes come in, writes go out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use labstat_model::{
-    Labels, METRIC_NAME, Sample, TimeSeries, WriteRequest, is_stale, stale_marker,
+    Labels, LabelsMemo, METRIC_NAME, Sample, SeriesView, TimeSeries, WriteRequest, WriteView,
+    is_stale, stale_marker,
 };
 use serde::{Deserialize, Serialize};
 
@@ -83,6 +85,13 @@ pub(crate) fn is_own_word(metric: &str) -> bool {
     !SCRAPERS_OWN.contains(&metric) && !RULES_OWN.contains(&metric) && !metric.contains(':')
 }
 
+/// Series whose place is remembered, 20 MB of memory at the most. When there are more, their
+/// labels are read again now and then.
+const SERIES_KNOWN_MAX: u32 = 512 * 1024;
+
+/// Instances and jobs remembered with those series; beyond any lab, as [`NODES_MAX`].
+const SPEAKERS_KNOWN_MAX: usize = 10 * NODES_MAX;
+
 /// The series by which a labstat agent is known.
 const AGENT_METRIC: &str = "labstat_collector_outcome";
 
@@ -95,6 +104,7 @@ pub(crate) struct Presence {
     /// When it was last looked for silence.
     looked_ms: i64,
     changed: bool,
+    speakers: Speakers,
 }
 
 /// What is known of one node.
@@ -167,7 +177,13 @@ impl Presence {
         let snapshot = document.and_then(|json| serde_json::from_slice::<Snapshot>(json).ok());
         let known = snapshot.filter(|snapshot| snapshot.version == SNAPSHOT_VERSION);
         let nodes = known.map_or_else(BTreeMap::new, |snapshot| snapshot.nodes);
-        Self { nodes, since_ms: now_ms, looked_ms: now_ms, changed: false }
+        Self {
+            nodes,
+            since_ms: now_ms,
+            looked_ms: now_ms,
+            changed: false,
+            speakers: Speakers::default(),
+        }
     }
 
     /// What is known, to be kept.
@@ -184,22 +200,23 @@ impl Presence {
 
     /// Takes note of a write that was stored. What it gives must be stored too: the ends of our
     /// zeros for those who are back and send no `up` of their own.
-    pub(crate) fn observe(&mut self, request: &WriteRequest, now_ms: i64) -> WriteRequest {
+    pub(crate) fn observe(&mut self, write: &dyn WriteView, now_ms: i64) -> WriteRequest {
         let mut ends = WriteRequest::default();
-        let all = gather(request);
+        let all = self.speakers.hear(write);
         let live: BTreeSet<&str> = all
             .iter()
             .filter(|(_, heard)| heard.live)
-            .map(|((instance, _), _)| *instance)
+            .map(|(speaker, _)| &*speaker.instance)
             .collect();
-        for ((instance, job), heard) in all {
+        for (speaker, heard) in &all {
+            let (instance, job) = (&*speaker.instance, &*speaker.job);
             if heard.up == Some(Up::Ended) {
                 let agent = self.nodes.get(instance).is_some_and(|node| node.agent);
                 if !agent || live.contains(instance) {
                     self.forget_job(instance, job);
                 }
             } else if heard.live {
-                let ended = self.hear(instance, job, &heard, now_ms);
+                let ended = self.hear(instance, job, heard, now_ms);
                 ends.series.extend(ended.then(|| end_of_zeros(instance, job, now_ms)));
             }
         }
@@ -346,47 +363,142 @@ impl Node {
     }
 }
 
-/// What a write says, by instance and job. Series of one target come in a row, so most of them
-/// cost two comparisons.
-fn gather(request: &WriteRequest) -> Vec<((&str, &str), Heard)> {
-    let mut index: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-    let mut found: Vec<((&str, &str), Heard)> = Vec::new();
-    let mut last: Option<usize> = None;
-    for series in &request.series {
-        let (name, instance, job) = identity(&series.labels);
-        if instance.is_empty() {
-            continue;
-        }
-        let key = (instance, job);
-        let same = last.filter(|&at| found.get(at).is_some_and(|(known, _)| *known == key));
-        let at = same.unwrap_or_else(|| {
-            *index.entry(key).or_insert_with(|| {
-                found.push((key, Heard::default()));
-                found.len() - 1
-            })
-        });
-        last = Some(at);
-        let newest = series.samples.iter().max_by_key(|sample| sample.time_ms);
-        if let (Some((_, heard)), Some(newest)) = (found.get_mut(at), newest) {
-            heard.note(name, *newest);
+/// Who says what: the instance and job of every series, remembered by the hash of its labels, so
+/// that those are read once and not with every write.
+#[derive(Debug)]
+struct Speakers {
+    series: LabelsMemo<Voice>,
+    /// Each of them once; [`Voice::speaker`] is an index.
+    speakers: Vec<Arc<Speaker>>,
+    by_name: HashMap<Arc<Speaker>, u32>,
+    /// Where each speaker stands among those of the write at hand; [`UNHEARD`] for most.
+    places: Vec<u32>,
+}
+
+/// An instance and a job.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Speaker {
+    instance: Box<str>,
+    job: Box<str>,
+}
+
+/// What one series is to presence.
+#[derive(Debug, Clone, Copy)]
+struct Voice {
+    speaker: u32,
+    word: Word,
+}
+
+/// What a series may say of its speaker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Word {
+    /// Its `up`.
+    Up,
+    /// Its own word.
+    Own,
+    /// Its own word, and only a labstat agent says it.
+    Agent,
+    /// What others say of it, or nothing, as there is no instance.
+    Others,
+}
+
+/// No place in [`Speakers::places`].
+const UNHEARD: u32 = u32::MAX;
+
+impl Default for Speakers {
+    fn default() -> Self {
+        Self {
+            series: LabelsMemo::new(SERIES_KNOWN_MAX),
+            speakers: Vec::new(),
+            by_name: HashMap::new(),
+            places: Vec::new(),
         }
     }
-    found
+}
+
+impl Speakers {
+    /// What a write says, by instance and job, in the order of their first word.
+    fn hear(&mut self, write: &dyn WriteView) -> Vec<(Arc<Speaker>, Heard)> {
+        let mut found: Vec<(u32, Heard)> = Vec::new();
+        for at in 0..write.series_len() {
+            let Some(SeriesView { hash, samples }) = write.series(at) else { continue };
+            let Some(voice) = self.series.get(hash).or_else(|| self.learn(write, at)) else {
+                continue;
+            };
+            // Nobody's voice has no place.
+            let Some(place) = self.places.get_mut(voice.speaker as usize) else { continue };
+            if *place == UNHEARD {
+                *place = u32::try_from(found.len()).unwrap_or(UNHEARD);
+                found.push((voice.speaker, Heard::default()));
+            }
+            let newest = samples.iter().max_by_key(|sample| sample.time_ms);
+            if let (Some((_, heard)), Some(newest)) = (found.get_mut(*place as usize), newest) {
+                heard.note(voice.word, *newest);
+            }
+        }
+        let named = |(speaker, heard): (u32, Heard)| {
+            let at = speaker as usize;
+            if let Some(place) = self.places.get_mut(at) {
+                *place = UNHEARD;
+            }
+            self.speakers.get(at).map(|speaker| (Arc::clone(speaker), heard))
+        };
+        let found = found.into_iter().filter_map(named).collect();
+        if self.speakers.len() > SPEAKERS_KNOWN_MAX {
+            *self = Self::default();
+        }
+        found
+    }
+
+    /// Reads the labels of a series and remembers what it is; `None` when they are bad.
+    fn learn(&mut self, write: &dyn WriteView, at: usize) -> Option<Voice> {
+        let (hash, labels) = (write.series(at)?.hash, write.labels(at).ok()?);
+        let (name, instance, job) = identity(&labels);
+        let word = Word::of(name);
+        let speaker = if instance.is_empty() { UNHEARD } else { self.speaker(instance, job) };
+        let voice = Voice { speaker, word };
+        self.series.insert(hash, voice);
+        Some(voice)
+    }
+
+    fn speaker(&mut self, instance: &str, job: &str) -> u32 {
+        let speaker = Arc::new(Speaker { instance: instance.into(), job: job.into() });
+        if let Some(&known) = self.by_name.get(&speaker) {
+            return known;
+        }
+        let at = u32::try_from(self.speakers.len()).unwrap_or(UNHEARD);
+        self.by_name.insert(Arc::clone(&speaker), at);
+        self.speakers.push(speaker);
+        self.places.push(UNHEARD);
+        at
+    }
+}
+
+impl Word {
+    fn of(metric: &str) -> Self {
+        match metric {
+            "up" => Self::Up,
+            AGENT_METRIC => Self::Agent,
+            name if is_own_word(name) => Self::Own,
+            _ => Self::Others,
+        }
+    }
 }
 
 impl Heard {
-    fn note(&mut self, name: &str, newest: Sample) {
+    fn note(&mut self, word: Word, newest: Sample) {
         let ended = is_stale(newest.value);
-        if name == "up" {
+        if word == Word::Up {
             self.up = Some(if ended { Up::Ended } else { Up::Live });
         }
-        let found_up = name == "up" && newest.value != 0.0;
-        if ended || !(found_up || is_own_word(name)) {
+        // A scraper's `up` of 0 says that it found nobody.
+        let is_silent = word == Word::Up && newest.value == 0.0;
+        if ended || is_silent || word == Word::Others {
             return;
         }
         self.live = true;
         self.newest_ms = self.newest_ms.max(Some(newest.time_ms));
-        self.agent |= name == AGENT_METRIC;
+        self.agent |= word == Word::Agent;
     }
 }
 
@@ -602,6 +714,30 @@ mod tests {
         assert_eq!(after.tick(215_000).series.len(), 1, "no gap in which an alert would resolve");
         after.observe(&write(vec![series("up", "node", 220_000, 1.0)]), 220_000);
         assert!(after.tick(230_000).series.is_empty());
+    }
+
+    #[test]
+    fn invented_instances_take_bounded_memory_and_cost_nobody_their_place() {
+        let mut presence = Presence::restore(None, 0);
+        for part in 0..3 {
+            let invented = (0..SPEAKERS_KNOWN_MAX / 2).map(|at| {
+                let instance = format!("{part}-{at}");
+                let labels = Labels::new([(METRIC_NAME, "m"), ("instance", &*instance)]);
+                TimeSeries { labels, samples: vec![Sample { time_ms: 0, value: 1.0 }] }
+            });
+            presence.observe(&write(invented.collect()), 0);
+            assert!(presence.speakers.speakers.len() <= SPEAKERS_KNOWN_MAX);
+        }
+        assert_eq!(presence.nodes().len(), NODES_MAX);
+        let twice = vec![series("m", "a", 0, 1.0), series("up", "b", 0, 1.0)];
+        let heard = presence.speakers.hear(&write(twice.clone()));
+        let again = presence.speakers.hear(&write(twice));
+        for found in [heard, again] {
+            let jobs: Vec<&str> = found.iter().map(|(speaker, _)| &*speaker.job).collect();
+            assert_eq!(jobs, ["a", "b"]);
+            let ups: Vec<Option<Up>> = found.iter().map(|(_, heard)| heard.up).collect();
+            assert_eq!(ups, [None, Some(Up::Live)]);
+        }
     }
 
     #[test]

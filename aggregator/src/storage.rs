@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use labstat_alerts::{Database, Journal, JournalError};
 use labstat_model::{
-    BucketColumns, Labels, Matcher, Metadata, Rolled, Series, Tiers, WriteRequest, bucket_range,
+    BucketColumns, Labels, Matcher, Metadata, Rolled, Series, Tiers, WriteRequest, WriteView,
+    bucket_range,
 };
 use labstat_promql::{Source, SourceError};
 use labstat_store::{Appended, Maintained, Stats};
@@ -59,7 +60,7 @@ impl StorageError {
 /// Where samples are kept. Ranges include both ends; answers are sorted.
 pub(crate) trait Storage: fmt::Debug + Send + Sync {
     /// Keeps a write; on return what was accepted is on disk.
-    fn append(&self, request: &WriteRequest) -> Result<Appended, WriteFailed>;
+    fn append(&self, write: &dyn WriteView) -> Result<Appended, WriteFailed>;
     /// The series that fulfil all matchers, with their samples.
     fn select(
         &self,

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use labstat_model::{Labels, Matcher, Metadata, Series, WriteRequest};
+use labstat_model::{Labels, Matcher, Metadata, Series, WriteView};
 use labstat_store::{AppendError, Appended, Maintained, Stats, Store};
 
 use crate::storage::{Storage, StorageError, WriteFailed};
@@ -24,8 +24,8 @@ impl From<AppendError> for WriteFailed {
 }
 
 impl Storage for Store {
-    fn append(&self, request: &WriteRequest) -> Result<Appended, WriteFailed> {
-        Ok(Self::append(self, request)?)
+    fn append(&self, write: &dyn WriteView) -> Result<Appended, WriteFailed> {
+        Ok(Self::append(self, write)?)
     }
 
     fn select(

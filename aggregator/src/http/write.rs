@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use labstat_model::limits::{WRITE_BODY_LEN_MAX, WRITE_DECODED_LEN_MAX};
 use labstat_store::Appended;
-use labstat_wire::remote_write::{self, Decoded};
+use labstat_wire::remote_write::Ignored;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::listen;
@@ -177,15 +177,18 @@ async fn read_body(body: Body) -> Result<Bytes, Refusal> {
 }
 
 fn decode_and_store(app: &App, body: &[u8]) -> Result<(), Refusal> {
-    let decoded = remote_write::decode(body).map_err(|error| {
-        app.telemetry.ingest.failures.with_label_values(&["malformed"]).inc();
-        let large = error.is_too_large();
-        let status = if large { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST };
-        Refusal::new(status, chain(&error))
-    })?;
-    count_left_out(app, &decoded);
-    let appended = app.ingest(&decoded.request).map_err(|error| not_kept(&error))?;
-    outcome(app, &decoded, &appended)
+    app.with_decoder(|decoder| {
+        let body = decoder.decode(body).map_err(|error| {
+            app.telemetry.ingest.failures.with_label_values(&["malformed"]).inc();
+            let large = error.is_too_large();
+            let status =
+                if large { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST };
+            Refusal::new(status, chain(&error))
+        })?;
+        count_left_out(app, body.ignored);
+        let appended = app.ingest(&body).map_err(|error| not_kept(&error))?;
+        outcome(app, &appended)
+    })
 }
 
 /// Nothing was kept, and the sender should come back.
@@ -199,24 +202,23 @@ fn not_kept(error: &WriteFailed) -> Refusal {
     }
 }
 
-fn count_left_out(app: &App, decoded: &Decoded) {
-    let ignored = &app.telemetry.ingest.ignored;
-    let parts =
-        [("histogram", decoded.ignored.histograms), ("exemplar", decoded.ignored.exemplars)];
+fn count_left_out(app: &App, ignored: Ignored) {
+    let counter = &app.telemetry.ingest.ignored;
+    let parts = [("histogram", ignored.histograms), ("exemplar", ignored.exemplars)];
     for (kind, count) in parts.into_iter().filter(|(_, count)| *count > 0) {
-        ignored.with_label_values(&[kind]).inc_by(u64::try_from(count).unwrap_or(0));
+        counter.with_label_values(&[kind]).inc_by(u64::try_from(count).unwrap_or(0));
     }
 }
 
 /// All is well when nothing was refused; else 400 with the reasons.
-fn outcome(app: &App, decoded: &Decoded, appended: &Appended) -> Result<(), Refusal> {
+fn outcome(app: &App, appended: &Appended) -> Result<(), Refusal> {
     let refused = &app.telemetry.ingest.refused;
     for refusal in &appended.refusals {
         refused.with_label_values(&[refusal.reason.as_str()]).inc();
     }
     // The store names the first few only.
     let unnamed = appended.refused.saturating_sub(appended.refusals.len());
-    let bad_labels = &decoded.refused;
+    let bad_labels = &appended.bad_labels;
     for (reason, count) in [("unnamed", unnamed), ("labels", bad_labels.samples)] {
         if count > 0 {
             let count = u64::try_from(count).unwrap_or(0);

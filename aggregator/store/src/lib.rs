@@ -60,7 +60,7 @@ pub use error::{AppendError, MaintainError, OpenError, ReadError};
 pub use inspect::{DaySize, Inspection, MetricSize, TableSize, TierSize};
 pub use options::Options;
 pub use queue::{PeekError, PushError, Queue, QueueStats, Queued};
-pub use report::{Appended, Maintained, Notice, Refusal, Refused, Stats};
+pub use report::{Appended, BadLabels, Maintained, Notice, Refusal, Refused, Stats};
 pub use scan::Each;
 pub use snapshot::{CopyError, Draft, Progress, Snapshot, SnapshotError, Watch};
 pub use store::Store;

@@ -72,6 +72,18 @@ pub(crate) fn decode(id: i64, record: &[u8]) -> Result<Vec<Entry>, Malformed> {
     Ok(entries)
 }
 
+/// The integer below 2^53 that these bits are of, if they are; -0 is none.
+#[inline]
+pub(crate) fn as_integer(bits: u64) -> Option<i64> {
+    let value = f64::from_bits(bits);
+    #[expect(clippy::cast_possible_truncation, reason = "what does not fit fails the comparison")]
+    let integer = value as i64;
+    #[expect(clippy::cast_precision_loss, reason = "what is not exact fails the comparison")]
+    let back = integer as f64;
+    // The comparison of bits keeps -0 apart from 0; a NaN fails both.
+    (value.abs() < INTEGER_MAX && back.to_bits() == bits).then_some(integer)
+}
+
 fn push_value(out: &mut Vec<u8>, bits: u64) {
     let value = f64::from_bits(bits);
     // The comparison of bits keeps -0 apart from 0; a NaN fails both.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use labstat_model::Labels;
+use labstat_model::{Labels, SeriesError};
 use serde::{Deserialize, Serialize};
 
 /// What a write came to. All that was accepted is on disk.
@@ -17,6 +17,19 @@ pub struct Appended {
     pub refused: usize,
     /// The first few refused samples, at most [`Appended::REFUSALS_MAX`].
     pub refusals: Vec<Refused>,
+    /// Series left out because of their labels; their samples are not among the refused ones.
+    pub bad_labels: BadLabels,
+}
+
+/// Series of a write that were left out because of their labels.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct BadLabels {
+    /// How many series.
+    pub series: usize,
+    /// How many samples they had.
+    pub samples: usize,
+    /// What was wrong with the first.
+    pub first: Option<SeriesError>,
 }
 
 impl Appended {

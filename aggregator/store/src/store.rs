@@ -9,7 +9,7 @@ use std::sync::{
     Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };
 
-use labstat_model::{Labels, Matcher, Metadata, Series, WriteRequest};
+use labstat_model::{Labels, Matcher, Metadata, Series, WriteView};
 use rusqlite::Connection;
 
 use crate::blob::BlobMeta;
@@ -92,8 +92,8 @@ impl Store {
 
     /// Keeps a write; on return all that was accepted is on disk. Writes that arrive together
     /// share one wait for the disk. Of one write, all accepted samples are kept or none.
-    pub fn append(&self, request: &WriteRequest) -> Result<Appended, AppendError> {
-        let appended = self.append_grouped(request)?;
+    pub fn append(&self, write: &dyn WriteView) -> Result<Appended, AppendError> {
+        let appended = self.append_grouped(write)?;
         self.appends.fetch_add(1, Ordering::Relaxed);
         Ok(appended)
     }

@@ -1,6 +1,9 @@
 //! The write path: requests are checked one after the other and join the group that waits for the
 //! disk; one of the waiting callers leads and commits the group while the next one forms.
 //!
+//! A series that came before is known by the hash of its labels as they lie in the write; its
+//! labels are not read again.
+//!
 //! What was staged becomes visible to readers when it is on disk and not before. When a commit
 //! fails, so does every request that was checked against it: its duplicates may be duplicates of
 //! samples that are now nowhere.
@@ -8,13 +11,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, PoisonError};
 
-use labstat_model::{Labels, METRIC_NAME, Sample, TimeSeries, WriteRequest};
+use labstat_model::{Labels, LabelsMemo, METRIC_NAME, Sample, SeriesView, WriteView};
 
 use crate::db::Group;
 use crate::index::Index;
 use crate::log::Entry;
+use crate::slots::Slots;
 use crate::store::Store;
-use crate::{AppendError, Appended, Options, Refusal, Refused};
+use crate::{AppendError, Appended, BadLabels, Options, Refusal, Refused};
 
 /// Series that are sealed together. More share their times better; fewer are read faster.
 const SHELF_SERIES_MAX: u32 = 1024;
@@ -25,6 +29,10 @@ const SHELF_NAMES_UNTIL: u32 = 256;
 
 /// Metric families whose metadata is kept; a lab has a few thousand.
 const METADATA_MAX: usize = 20_000;
+
+/// Label sets known by their hash, 20 MB of memory at the most. A lab has a tenth of it; when
+/// there are more, their labels are read again now and then.
+const KNOWN_MAX: u32 = 512 * 1024;
 
 /// Before the year 1 and after the year 9999, in milliseconds since the Unix epoch: no API can
 /// write such times. What lies between is taken, the future too: a machine without a clock of its
@@ -48,12 +56,17 @@ struct Staged {
 }
 
 /// What writers share, under one lock.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Writer {
     closed: bool,
     /// The newest time of every series by id, staged ones included. What is newer is new for
     /// sure; what is not is looked up.
-    tips: Vec<i64>,
+    tips: Slots<i64>,
+    /// The ids of label sets by their hash. An id without a tip is one of a series that was
+    /// forgotten since.
+    ids: LabelsMemo<u32>,
+    /// Room for the targets of the next write.
+    targets: Vec<Target>,
     staged: Staged,
     /// The group that is on its way to the disk.
     flying: Option<Arc<Staged>>,
@@ -63,6 +76,17 @@ pub(crate) struct Writer {
     shelves: Shelves,
     series_len: usize,
     labels_size_bytes: usize,
+}
+
+/// What a series of a write is to the store.
+#[derive(Debug)]
+enum Target {
+    /// One that is stored, staged or flying.
+    Known(u32),
+    /// A new one, unless an earlier series of this write has the same labels.
+    New(Labels),
+    /// One whose labels cannot be taken.
+    Bad,
 }
 
 /// Which shelf a new series goes to. See [`SHELF_NAMES_UNTIL`].
@@ -125,7 +149,19 @@ impl Bounds {
 impl Writer {
     /// The writer of a store that holds the series of `index`.
     pub(crate) fn new(index: &Index, next_series: u32) -> Self {
-        let mut writer = Self { next_series, ..Self::default() };
+        let mut writer = Self {
+            closed: false,
+            tips: Slots::default(),
+            ids: LabelsMemo::new(KNOWN_MAX),
+            targets: Vec::new(),
+            staged: Staged::default(),
+            flying: None,
+            pending: HashMap::new(),
+            next_series,
+            shelves: Shelves::default(),
+            series_len: 0,
+            labels_size_bytes: 0,
+        };
         for (id, entry) in index.iter() {
             let mut named = false;
             index.each_label(id, |name, value| {
@@ -139,23 +175,13 @@ impl Writer {
                 writer.shelves.note(entry.shelf, "");
             }
             writer.series_len += 1;
-            writer.set_tip(id, entry.last_ms);
+            writer.tips.insert(id, entry.last_ms);
         }
         writer
     }
 
     fn tip(&self, id: u32) -> i64 {
-        self.tips.get(id as usize).copied().unwrap_or(i64::MIN)
-    }
-
-    fn set_tip(&mut self, id: u32, tip: i64) {
-        let at = id as usize;
-        if self.tips.len() <= at {
-            self.tips.resize(at + 1, i64::MIN);
-        }
-        if let Some(known) = self.tips.get_mut(at) {
-            *known = tip;
-        }
+        self.tips.get(id).copied().unwrap_or(i64::MIN)
     }
 
     /// Whether all that is known of a series, staged samples too, is older than `cut_ms`.
@@ -165,7 +191,7 @@ impl Writer {
 
     /// Forgets a series.
     pub(crate) fn forget(&mut self, id: u32, labels: &Labels) {
-        self.set_tip(id, i64::MIN);
+        self.tips.remove(id);
         self.uncount(labels);
     }
 
@@ -179,11 +205,11 @@ impl Writer {
         self.closed = true;
     }
 
-    /// Checks a request and adds what it brings to the group that forms.
+    /// Checks a write and adds what it brings to the group that forms.
     fn stage(
         &mut self,
         store: &Store,
-        request: &WriteRequest,
+        write: &dyn WriteView,
     ) -> Result<(Appended, Arc<Outcome>), AppendError> {
         if self.closed {
             return Err(AppendError::Closed);
@@ -193,28 +219,80 @@ impl Writer {
         let oldest_ms =
             options.retention_ms.map(|retention_ms| now_ms.saturating_sub(retention_ms));
         let bounds = Bounds { oldest_ms };
-        let ids = self.resolve(store, request);
-        let stored = self.stored(store, request, &ids, &bounds)?;
         let mut run = Run {
             from: self.staged.group.entries.len(),
             local: None,
-            stored,
+            stored: Known::new(),
             appended: Appended::default(),
         };
-        for (series, id) in request.series.iter().zip(ids) {
-            self.stage_series(&mut run, series, id, &bounds, options);
+        let mut targets = std::mem::take(&mut self.targets);
+        let late = self.resolve(store, write, &mut targets, &mut run.appended.bad_labels);
+        if late {
+            run.stored = self.stored(store, write, &targets, &bounds)?;
         }
-        self.stage_metadata(store, request);
+        for (at, target) in targets.drain(..).enumerate() {
+            self.stage_series(&mut run, write, at, target, &bounds, options);
+        }
+        self.targets = targets;
+        self.stage_metadata(store, write);
         Ok((run.appended, Arc::clone(&self.staged.outcome)))
     }
 
-    fn resolve(&self, store: &Store, request: &WriteRequest) -> Vec<Option<u32>> {
-        let state = store.state();
-        let resolve = |series: &TimeSeries| {
-            let known = state.index.id(&series.labels);
-            known.or_else(|| self.pending.get(&series.labels).copied())
-        };
-        request.series.iter().map(resolve).collect()
+    /// Finds the series of a write. Says whether any known one has a sample that does not follow
+    /// its newest.
+    fn resolve(
+        &mut self,
+        store: &Store,
+        write: &dyn WriteView,
+        targets: &mut Vec<Target>,
+        bad: &mut BadLabels,
+    ) -> bool {
+        let mut late = false;
+        for at in 0..write.series_len() {
+            let Some(SeriesView { hash, samples }) = write.series(at) else {
+                targets.push(Target::Bad);
+                continue;
+            };
+            let seen = self.ids.get(hash).filter(|id| self.tips.get(*id).is_some());
+            let target = match seen {
+                Some(id) => Target::Known(id),
+                None => self.resolve_new(store, write, at, bad),
+            };
+            if let Target::Known(id) = target {
+                let tip = self.tip(id);
+                late = late || samples.iter().any(|sample| sample.time_ms <= tip);
+                if seen.is_none() {
+                    self.ids.insert(hash, id);
+                }
+            }
+            targets.push(target);
+        }
+        late
+    }
+
+    /// What a series is whose hash is not known.
+    fn resolve_new(
+        &self,
+        store: &Store,
+        write: &dyn WriteView,
+        at: usize,
+        bad: &mut BadLabels,
+    ) -> Target {
+        match write.labels(at) {
+            Ok(labels) => {
+                let known = store.state().index.id(&labels);
+                match known.or_else(|| self.pending.get(&labels).copied()) {
+                    Some(id) => Target::Known(id),
+                    None => Target::New(labels),
+                }
+            }
+            Err(error) => {
+                bad.series += 1;
+                bad.samples += write.series(at).map_or(0, |series| series.samples.len());
+                bad.first.get_or_insert(error);
+                Target::Bad
+            }
+        }
     }
 
     /// What is stored, staged or flying at the times of samples that do not follow their series'
@@ -222,20 +300,20 @@ impl Writer {
     fn stored(
         &self,
         store: &Store,
-        request: &WriteRequest,
-        ids: &[Option<u32>],
+        write: &dyn WriteView,
+        targets: &[Target],
         bounds: &Bounds,
     ) -> Result<Known, AppendError> {
         let mut asked: HashMap<u32, Vec<i64>> = HashMap::new();
-        for (series, id) in request.series.iter().zip(ids) {
-            let Some(id) = *id else { continue };
-            let tip = self.tip(id);
+        for (at, target) in targets.iter().enumerate() {
+            let (Target::Known(id), Some(series)) = (target, write.series(at)) else { continue };
+            let tip = self.tip(*id);
             let late = |sample: &&Sample| {
                 sample.time_ms <= tip && bounds.refusal(sample.time_ms).is_none()
             };
             let mut times = series.samples.iter().filter(late).map(|s| s.time_ms).peekable();
             if times.peek().is_some() {
-                asked.entry(id).or_default().extend(times);
+                asked.entry(*id).or_default().extend(times);
             }
         }
         let mut known = Known::new();
@@ -259,44 +337,58 @@ impl Writer {
     fn stage_series(
         &mut self,
         run: &mut Run,
-        series: &TimeSeries,
-        id: Option<u32>,
+        write: &dyn WriteView,
+        at: usize,
+        target: Target,
         bounds: &Bounds,
         options: &Options,
     ) {
-        let mut id = id;
-        for sample in &series.samples {
-            if let Some(reason) = bounds.refusal(sample.time_ms) {
-                run.refuse(reason, series, sample);
-                continue;
+        let Some(SeriesView { hash, samples }) = write.series(at) else { return };
+        let (mut id, labels) = match target {
+            Target::Known(id) => (Some(id), None),
+            Target::New(labels) => (None, Some(labels)),
+            Target::Bad => return,
+        };
+        for sample in samples {
+            let mut refusal = bounds.refusal(sample.time_ms);
+            if refusal.is_none() && id.is_none() {
+                // A series is made by its first sample that is taken, so that none stays empty.
+                id = labels.as_ref().and_then(|labels| self.create(labels, options));
+                match id {
+                    Some(id) => self.ids.insert(hash, id),
+                    None => refusal = Some(Refusal::TooManySeries),
+                }
             }
-            // A series is made by its first sample that is taken, so that none stays empty.
-            id = id.or_else(|| self.create(&series.labels, options));
-            match id {
-                Some(id) => self.stage_sample(run, series, id, sample),
-                None => run.refuse(Refusal::TooManySeries, series, sample),
+            let refusal = refusal.or_else(|| self.stage_sample(run, id?, sample));
+            if let Some(reason) = refusal {
+                run.refuse(reason, write, at, sample);
             }
         }
     }
 
-    fn stage_sample(&mut self, run: &mut Run, series: &TimeSeries, id: u32, sample: &Sample) {
+    /// Takes a sample, or gives the reason why it is refused.
+    fn stage_sample(&mut self, run: &mut Run, id: u32, sample: &Sample) -> Option<Refusal> {
         let entry = Entry { series: id, time_ms: sample.time_ms, bits: sample.value.to_bits() };
         let tip = self.tip(id);
         if sample.time_ms <= tip {
             match run.known(&self.staged.group.entries, id, sample.time_ms) {
-                Some(bits) if bits == entry.bits => return run.appended.duplicates += 1,
-                Some(_) => return run.refuse(Refusal::Conflict, series, sample),
+                Some(bits) if bits == entry.bits => {
+                    run.appended.duplicates += 1;
+                    return None;
+                }
+                Some(_) => return Some(Refusal::Conflict),
                 None => {}
             }
         } else {
             self.staged.undo.push((id, tip));
-            self.set_tip(id, sample.time_ms);
+            self.tips.insert(id, sample.time_ms);
         }
         if let Some(local) = &mut run.local {
             local.insert((id, sample.time_ms), entry.bits);
         }
         self.staged.group.entries.push(entry);
         run.appended.accepted += 1;
+        None
     }
 
     /// The id of a new series; `None` when there are as many, or as large ones, as may be.
@@ -316,17 +408,18 @@ impl Writer {
         self.series_len += 1;
         self.labels_size_bytes = labels_size_bytes;
         self.pending.insert(labels.clone(), id);
+        self.tips.insert(id, i64::MIN);
         self.staged.group.series.push((id, shelf, labels.clone()));
         Some(id)
     }
 
-    fn stage_metadata(&mut self, store: &Store, request: &WriteRequest) {
-        if request.metadata.is_empty() {
+    fn stage_metadata(&mut self, store: &Store, write: &dyn WriteView) {
+        if write.metadata().is_empty() {
             return;
         }
         let state = store.state();
         let mut room = METADATA_MAX.saturating_sub(state.metadata.len());
-        for metadata in &request.metadata {
+        for metadata in write.metadata() {
             let known = state.metadata.get(&metadata.family);
             if known == Some(metadata) || (known.is_none() && room == 0) {
                 continue;
@@ -359,10 +452,11 @@ impl Writer {
         let undo = flying.iter().flat_map(|flying| &flying.undo).chain(&staged.undo);
         let undo: Vec<(u32, i64)> = undo.copied().collect();
         for (id, tip) in undo.into_iter().rev() {
-            self.set_tip(id, tip);
+            self.tips.insert(id, tip);
         }
-        for labels in std::mem::take(&mut self.pending).keys() {
-            self.uncount(labels);
+        for (labels, id) in std::mem::take(&mut self.pending) {
+            self.uncount(&labels);
+            self.tips.remove(id);
         }
         staged.outcome
     }
@@ -379,10 +473,11 @@ struct Run {
 }
 
 impl Run {
-    fn refuse(&mut self, reason: Refusal, series: &TimeSeries, sample: &Sample) {
+    fn refuse(&mut self, reason: Refusal, write: &dyn WriteView, at: usize, sample: &Sample) {
         self.appended.refused += 1;
         if self.appended.refusals.len() < Appended::REFUSALS_MAX {
-            let labels = series.labels.clone();
+            // They were read before, so that they read now.
+            let labels = write.labels(at).unwrap_or_default();
             self.appended.refusals.push(Refused { reason, labels, time_ms: sample.time_ms });
         }
     }
@@ -401,8 +496,8 @@ impl Run {
 }
 
 impl Store {
-    pub(crate) fn append_grouped(&self, request: &WriteRequest) -> Result<Appended, AppendError> {
-        let (appended, outcome) = self.writer().stage(self, request)?;
+    pub(crate) fn append_grouped(&self, write: &dyn WriteView) -> Result<Appended, AppendError> {
+        let (appended, outcome) = self.writer().stage(self, write)?;
         let mut leading = self.leading().lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if let Some(result) = outcome.0.get() {

@@ -166,6 +166,11 @@ impl<'a> LabelsRef<'a> {
         Labels(self.0.into())
     }
 
+    /// The encoding described at the top of this module: equal sets have equal ones.
+    pub(crate) fn as_encoded(self) -> &'a str {
+        self.0
+    }
+
     /// The encoding described at the top of this module, for a buffer of many sets.
     pub(crate) fn from_encoded(text: &'a str) -> Self {
         Self(text)

@@ -1,6 +1,59 @@
 //! What a write carries: the decoded form of a remote-write request, and what the store takes.
+//!
+//! A store takes any [`WriteView`]: series by the hash of their labels, which are read only when
+//! that hash is new. A [`WriteRequest`] is one with the labels at hand; the body of a remote-write
+//! request is one that never makes them.
 
-use crate::{Kind, Labels, Sample};
+use crate::{Kind, LabelError, Labels, LabelsHash, Layout, Sample};
+
+/// A write as it is stored.
+pub trait WriteView {
+    /// The number of series.
+    fn series_len(&self) -> usize;
+
+    /// The series at a place below [`WriteView::series_len`].
+    fn series(&self, at: usize) -> Option<SeriesView<'_>>;
+
+    /// The labels of the series at that place, or why they cannot be taken.
+    fn labels(&self, at: usize) -> Result<Labels, SeriesError>;
+
+    /// What the sender says of metric families; often empty.
+    fn metadata(&self) -> &[Metadata];
+}
+
+/// A series of a [`WriteView`].
+#[derive(Debug, Clone, Copy)]
+pub struct SeriesView<'a> {
+    /// The hash of its labels as they came: equal ones mean equal labels.
+    pub hash: LabelsHash,
+    /// Its samples, at least one, in the order they were sent.
+    pub samples: &'a [Sample],
+}
+
+/// Why the labels of one series of a write cannot be taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SeriesError {
+    /// A label is no message of a name and a value, or the series is not there.
+    #[error("malformed label")]
+    Malformed,
+    /// A label's name is not UTF-8.
+    #[error("label name {0:?} is not UTF-8")]
+    NameNotUtf8(String),
+    /// A label's value is not UTF-8.
+    #[error("value of label {0:?} is not UTF-8")]
+    ValueNotUtf8(String),
+    /// The set breaks a rule or a limit.
+    #[error("series {series}: {cause}")]
+    Labels {
+        /// The series, as far as it can be told.
+        series: String,
+        /// The rule it breaks.
+        cause: LabelError,
+    },
+    /// The set has no `__name__`, or an empty one.
+    #[error("series {0} has no metric name (label __name__)")]
+    NoMetricName(String),
+}
 
 /// A batch of series to keep, with what is known about their families.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -15,6 +68,26 @@ impl WriteRequest {
     /// The number of samples of all series.
     pub fn samples_len(&self) -> usize {
         self.series.iter().map(|series| series.samples.len()).sum()
+    }
+}
+
+impl WriteView for WriteRequest {
+    fn series_len(&self) -> usize {
+        self.series.len()
+    }
+
+    fn series(&self, at: usize) -> Option<SeriesView<'_>> {
+        let TimeSeries { labels, samples } = self.series.get(at)?;
+        let hash = LabelsHash::new(Layout::Set, labels.as_ref().as_encoded().as_bytes());
+        Some(SeriesView { hash, samples })
+    }
+
+    fn labels(&self, at: usize) -> Result<Labels, SeriesError> {
+        self.series.get(at).map(|series| series.labels.clone()).ok_or(SeriesError::Malformed)
+    }
+
+    fn metadata(&self) -> &[Metadata] {
+        &self.metadata
     }
 }
 

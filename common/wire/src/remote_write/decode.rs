@@ -1,12 +1,14 @@
 //! Reading a request's body.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use labstat_model::limits::{
     LABELS_MAX, WRITE_BODY_LEN_MAX, WRITE_DECODED_LEN_MAX, WRITE_SAMPLES_MAX,
 };
 use labstat_model::{
-    Kind, LabelError, Labels, METRIC_NAME, Metadata, Sample, TimeSeries, WriteRequest,
+    Kind, LabelError, Labels, LabelsHash, Layout, METRIC_NAME, Metadata, Sample, SeriesError,
+    SeriesView, TimeSeries, WriteRequest, WriteView,
 };
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
@@ -23,10 +25,29 @@ const TEXT_LEN_MAX: usize = 4096;
 /// that takes 3. A header that claims more is a lie, refused before memory is had for it.
 const SNAPPY_RATIO_MAX: usize = 22;
 
+/// Bytes of the message buffer that a [`Decoder`] keeps: four times those of a usual request.
+const MESSAGE_KEPT_LEN_MAX: usize = 1024 * 1024;
+
+/// Samples, and series, for which a [`Decoder`] keeps room.
+const SAMPLES_KEPT_MAX: usize = 16 * 1024;
+
+/// The lowest bits of a field's key are its wire type, the others its number.
+const WIRE_TYPE_MASK: u8 = 0x7;
+const TAG_SHIFT: u32 = 3;
+
+/// The keys of a sample's fields.
+const SAMPLE_VALUE_KEY: u8 = key(tag::SAMPLE_VALUE, WireType::SixtyFourBit);
+const SAMPLE_TIME_KEY: u8 = key(tag::SAMPLE_TIME, WireType::Varint);
+
+#[expect(clippy::cast_possible_truncation, reason = "numbers below 16 fit into a byte")]
+const fn key(tag: u32, wire_type: WireType) -> u8 {
+    (tag << TAG_SHIFT) as u8 | wire_type as u8
+}
+
 /// How a stream in snappy's framing format begins; some senders take it for the block format.
 const SNAPPY_FRAMED: &[u8] = b"\xff\x06\x00\x00sNaPpY";
 
-/// What a request carried.
+/// What a request carried, with its labels read. See [`decode`].
 #[derive(Debug, Default)]
 pub struct Decoded {
     /// What is to be kept: series with at least one sample and a valid set of labels.
@@ -146,61 +167,167 @@ impl DecodeError {
     }
 }
 
-/// Why one series was left out.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SeriesError {
-    /// A label's name is not UTF-8.
-    #[error("label name {0:?} is not UTF-8")]
-    NameNotUtf8(String),
-    /// A label's value is not UTF-8.
-    #[error("value of label {0:?} is not UTF-8")]
-    ValueNotUtf8(String),
-    /// The set breaks a rule or a limit.
-    #[error("series {series}: {cause}")]
-    Labels {
-        /// The series, as far as it can be told.
-        series: String,
-        /// The rule it breaks.
-        cause: LabelError,
-    },
-    /// The set has no `__name__`, or an empty one.
-    #[error("series {0} has no metric name (label __name__)")]
-    NoMetricName(String),
+/// Reads bodies one after the other, in buffers that it keeps.
+#[derive(Default)]
+pub struct Decoder {
+    snappy: snap::raw::Decoder,
+    message: Vec<u8>,
+    series: Vec<RawSeries>,
+    samples: Vec<Sample>,
+    /// Labels of a series whose samples stand between them.
+    joined: Vec<u8>,
 }
 
-/// What the body of a remote write request carries.
-///
-/// Memory is bounded: the message by [`WRITE_DECODED_LEN_MAX`], the samples by
-/// [`WRITE_SAMPLES_MAX`], and since a series without samples is not kept, the series by the same
-/// number. Labels need not be sorted, since sorting them takes nothing away; a label given twice
-/// is refused.
+/// What the body of a request carries. Its labels stay unread until they are asked for.
+pub struct Body<'a> {
+    message: &'a [u8],
+    series: &'a [RawSeries],
+    samples: &'a [Sample],
+    metadata: Vec<Metadata>,
+    /// What 1.0 senders may add and labstat does not keep.
+    pub ignored: Ignored,
+}
+
+/// A series with at least one sample: where it lies in the message, and which samples are its own.
+#[derive(Debug, Clone, Copy)]
+struct RawSeries {
+    hash: LabelsHash,
+    at: u32,
+    len: u32,
+    samples_at: u32,
+    samples_len: u32,
+}
+
+// Places in a message and in its samples fit into 32 bits.
+const _: () = assert!(WRITE_DECODED_LEN_MAX <= 1 << 31 && WRITE_SAMPLES_MAX <= 1 << 31);
+
+#[expect(clippy::cast_possible_truncation, reason = "within the limits above")]
+const fn narrow(place: usize) -> u32 {
+    place as u32
+}
+
+impl Decoder {
+    /// What the body of a remote write request carries.
+    ///
+    /// Memory is bounded: the message by [`WRITE_DECODED_LEN_MAX`], the samples by
+    /// [`WRITE_SAMPLES_MAX`], and since a series without samples is not kept, the series by the
+    /// same number.
+    pub fn decode(&mut self, body: &[u8]) -> Result<Body<'_>, DecodeError> {
+        decompress(&mut self.snappy, body, &mut self.message)?;
+        self.series.clear();
+        self.samples.clear();
+        let mut walk = Walk {
+            message: &self.message,
+            series: &mut self.series,
+            samples: &mut self.samples,
+            joined: &mut self.joined,
+            metadata: Vec::new(),
+            ignored: Ignored::default(),
+        };
+        walk.request()?;
+        let Walk { metadata, ignored, .. } = walk;
+        let (message, series, samples) = (&*self.message, &*self.series, &*self.samples);
+        Ok(Body { message, series, samples, metadata, ignored })
+    }
+
+    /// Gives back the memory of a body that was unusually large.
+    pub fn trim(&mut self) {
+        if self.message.capacity() > MESSAGE_KEPT_LEN_MAX {
+            self.message = Vec::new();
+        }
+        if self.samples.capacity() > SAMPLES_KEPT_MAX || self.series.capacity() > SAMPLES_KEPT_MAX {
+            (self.samples, self.series) = (Vec::new(), Vec::new());
+        }
+        self.joined = Vec::new();
+    }
+}
+
+impl fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decoder").field("message_len", &self.message.len()).finish_non_exhaustive()
+    }
+}
+
+impl WriteView for Body<'_> {
+    fn series_len(&self) -> usize {
+        self.series.len()
+    }
+
+    fn series(&self, at: usize) -> Option<SeriesView<'_>> {
+        let raw = self.series.get(at)?;
+        let samples = self.samples.get(raw.samples_at as usize..)?;
+        Some(SeriesView { hash: raw.hash, samples: samples.get(..raw.samples_len as usize)? })
+    }
+
+    /// Labels need not be sorted, since sorting them takes nothing away; a label given twice is
+    /// refused.
+    fn labels(&self, at: usize) -> Result<Labels, SeriesError> {
+        let raw = self.series.get(at).ok_or(SeriesError::Malformed)?;
+        let (from, to) = (raw.at as usize, (raw.at + raw.len) as usize);
+        let message = self.message.get(from..to).ok_or(SeriesError::Malformed)?;
+        let mut fields = Fields::new("time series", message, from);
+        let mut labels: [RawLabel<'_>; LABELS_MAX] = [(&[], &[]); LABELS_MAX];
+        let mut len = 0;
+        while let Ok(Some(field)) = fields.next() {
+            if field.tag != tag::SERIES_LABELS {
+                continue;
+            }
+            let label = fields.inner("label", &field).and_then(label);
+            let label = label.map_err(|_| SeriesError::Malformed)?;
+            // What is refused anyway is only counted.
+            if let Some(place) = labels.get_mut(len) {
+                *place = label;
+            }
+            len += 1;
+        }
+        label_set(labels.get(..len).unwrap_or(&labels), len)
+    }
+
+    fn metadata(&self) -> &[Metadata] {
+        &self.metadata
+    }
+}
+
+impl fmt::Debug for Body<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body")
+            .field("series", &self.series.len())
+            .field("samples", &self.samples.len())
+            .field("metadata", &self.metadata.len())
+            .field("ignored", &self.ignored)
+            .finish()
+    }
+}
+
+/// What the body of a remote write request carries, with all labels read. See [`Decoder`].
 pub fn decode(body: &[u8]) -> Result<Decoded, DecodeError> {
-    let message = decompress(body)?;
-    let mut decoded = Decoded::default();
-    let mut samples = 0;
-    let mut fields = Fields::new("write request", &message, 0);
-    let mut labels = Vec::with_capacity(LABELS_MAX);
-    while let Some(field) = fields.next()? {
-        match field.tag {
-            tag::REQUEST_SERIES => {
-                let fields = fields.inner("time series", &field)?;
-                series(fields, &mut labels, &mut samples, &mut decoded)?;
+    let mut decoder = Decoder::default();
+    let body = decoder.decode(body)?;
+    let mut decoded = Decoded { ignored: body.ignored, ..Decoded::default() };
+    decoded.request.series.reserve_exact(body.series_len());
+    for at in 0..body.series_len() {
+        let Some(SeriesView { samples, .. }) = body.series(at) else { continue };
+        match body.labels(at) {
+            Ok(labels) => {
+                let samples = samples.to_vec();
+                decoded.request.series.push(TimeSeries { labels, samples });
             }
-            tag::REQUEST_METADATA => {
-                if decoded.request.metadata.len() == METADATA_MAX {
-                    return Err(DecodeError::TooMuchMetadata);
-                }
-                let metadata = metadata(fields.inner("metadata", &field)?)?;
-                decoded.request.metadata.extend(metadata);
+            Err(error) => {
+                decoded.refused.series += 1;
+                decoded.refused.samples += samples.len();
+                decoded.refused.first.get_or_insert(error);
             }
-            tag::REQUEST2_SYMBOLS | tag::REQUEST2_SERIES => return Err(DecodeError::Version2),
-            _ => {}
         }
     }
+    decoded.request.metadata = body.metadata;
     Ok(decoded)
 }
 
-fn decompress(body: &[u8]) -> Result<Vec<u8>, DecodeError> {
+fn decompress(
+    snappy: &mut snap::raw::Decoder,
+    body: &[u8],
+    message: &mut Vec<u8>,
+) -> Result<(), DecodeError> {
     let len = body.len();
     if len > WRITE_BODY_LEN_MAX {
         return Err(DecodeError::BodyTooLarge { len });
@@ -215,71 +342,96 @@ fn decompress(body: &[u8]) -> Result<Vec<u8>, DecodeError> {
     if claimed > len.saturating_mul(SNAPPY_RATIO_MAX) {
         return Err(DecodeError::Bomb { len, claimed });
     }
-    snap::raw::Decoder::new().decompress_vec(body).map_err(DecodeError::Snappy)
+    // What the buffer holds of the body before is written over.
+    message.resize(claimed, 0);
+    let written = snappy.decompress(body, message).map_err(DecodeError::Snappy)?;
+    message.truncate(written);
+    Ok(())
+}
+
+/// One way through a message.
+struct Walk<'a> {
+    message: &'a [u8],
+    series: &'a mut Vec<RawSeries>,
+    samples: &'a mut Vec<Sample>,
+    joined: &'a mut Vec<u8>,
+    metadata: Vec<Metadata>,
+    ignored: Ignored,
+}
+
+impl<'a> Walk<'a> {
+    fn request(&mut self) -> Result<(), DecodeError> {
+        let mut fields = Fields::new("write request", self.message, 0);
+        while let Some(field) = fields.next()? {
+            match field.tag {
+                tag::REQUEST_SERIES => self.series(fields.inner("time series", &field)?)?,
+                tag::REQUEST_METADATA => {
+                    if self.metadata.len() == METADATA_MAX {
+                        return Err(DecodeError::TooMuchMetadata);
+                    }
+                    self.metadata.extend(metadata(fields.inner("metadata", &field)?)?);
+                }
+                tag::REQUEST2_SYMBOLS | tag::REQUEST2_SERIES => return Err(DecodeError::Version2),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn series(&mut self, mut fields: Fields<'a>) -> Result<(), DecodeError> {
+        let (at, len, samples_at) = (fields.base, fields.len, self.samples.len());
+        // The labels are one stretch of the message, unless samples stand between them.
+        let (mut from, mut to) = (at, at);
+        let mut is_split = false;
+        while let Some(field) = fields.next()? {
+            match field.tag {
+                tag::SERIES_LABELS => {
+                    fields.bytes(&field)?;
+                    let end = fields.at();
+                    if !is_split && (to == field.at || from == to) {
+                        from = if from == to { field.at } else { from };
+                        to = end;
+                        continue;
+                    }
+                    if !is_split {
+                        self.joined.clear();
+                        self.joined.extend_from_slice(slice(self.message, from, to));
+                        is_split = true;
+                    }
+                    self.joined.extend_from_slice(slice(self.message, field.at, end));
+                }
+                tag::SERIES_SAMPLES => {
+                    if self.samples.len() == WRITE_SAMPLES_MAX {
+                        return Err(DecodeError::TooManySamples);
+                    }
+                    let sample = sample(fields.inner("sample", &field)?)?;
+                    self.samples.push(sample);
+                }
+                tag::SERIES_EXEMPLARS => self.ignored.exemplars += 1,
+                tag::SERIES_HISTOGRAMS => self.ignored.histograms += 1,
+                _ => {}
+            }
+        }
+        let samples_len = self.samples.len() - samples_at;
+        // A series of histograms only, or an empty one: there is nothing to keep. Looking no
+        // further bounds the work by the number of samples, not by that of two-byte series.
+        if samples_len > 0 {
+            let labels = if is_split { &*self.joined } else { slice(self.message, from, to) };
+            let hash = LabelsHash::new(Layout::RemoteWrite1, labels);
+            let (at, len) = (narrow(at), narrow(len));
+            let (samples_at, samples_len) = (narrow(samples_at), narrow(samples_len));
+            self.series.push(RawSeries { hash, at, len, samples_at, samples_len });
+        }
+        Ok(())
+    }
+}
+
+fn slice(bytes: &[u8], from: usize, to: usize) -> &[u8] {
+    bytes.get(from..to).unwrap_or_default()
 }
 
 /// A label as it lies in the message.
 type RawLabel<'a> = (&'a [u8], &'a [u8]);
-
-fn series<'a>(
-    fields: Fields<'a>,
-    labels: &mut Vec<RawLabel<'a>>,
-    samples_all: &mut usize,
-    decoded: &mut Decoded,
-) -> Result<(), DecodeError> {
-    labels.clear();
-    // Counting first costs a pass over bytes that are in cache, and saves each of the many series
-    // with one sample from holding room for four.
-    let mut samples = Vec::with_capacity(count(fields.clone())?);
-    let mut labels_len = 0;
-    let mut fields = fields;
-    while let Some(field) = fields.next()? {
-        match field.tag {
-            tag::SERIES_LABELS => {
-                let label = label(fields.inner("label", &field)?)?;
-                labels_len += 1;
-                // A label of two bytes takes sixteen times as much here, so what is refused
-                // anyway is only counted.
-                if labels.len() < LABELS_MAX {
-                    labels.push(label);
-                }
-            }
-            tag::SERIES_SAMPLES => {
-                *samples_all += 1;
-                if *samples_all > WRITE_SAMPLES_MAX {
-                    return Err(DecodeError::TooManySamples);
-                }
-                samples.push(sample(fields.inner("sample", &field)?)?);
-            }
-            tag::SERIES_EXEMPLARS => decoded.ignored.exemplars += 1,
-            tag::SERIES_HISTOGRAMS => decoded.ignored.histograms += 1,
-            _ => {}
-        }
-    }
-    if samples.is_empty() {
-        // A series of histograms only, or an empty one: there is nothing to keep. Looking no
-        // further bounds the work by the number of samples, not by that of two-byte series.
-        return Ok(());
-    }
-    match label_set(labels, labels_len) {
-        Ok(labels) => decoded.request.series.push(TimeSeries { labels, samples }),
-        Err(error) => {
-            decoded.refused.series += 1;
-            decoded.refused.samples += samples.len();
-            decoded.refused.first.get_or_insert(error);
-        }
-    }
-    Ok(())
-}
-
-/// The number of samples in a series, never more than a request may have.
-fn count(mut fields: Fields<'_>) -> Result<usize, DecodeError> {
-    let mut count = 0;
-    while let Some(field) = fields.next()? {
-        count += usize::from(field.tag == tag::SERIES_SAMPLES);
-    }
-    Ok(count.min(WRITE_SAMPLES_MAX))
-}
 
 fn label<'a>(mut fields: Fields<'a>) -> Result<RawLabel<'a>, DecodeError> {
     let mut label: RawLabel<'a> = (&[], &[]);
@@ -293,7 +445,22 @@ fn label<'a>(mut fields: Fields<'a>) -> Result<RawLabel<'a>, DecodeError> {
     Ok(label)
 }
 
-fn sample(mut fields: Fields<'_>) -> Result<Sample, DecodeError> {
+#[inline]
+fn sample(fields: Fields<'_>) -> Result<Sample, DecodeError> {
+    // As every sender lays it out: the value, then the time, both with keys of one byte.
+    if let Some((&SAMPLE_VALUE_KEY, rest)) = fields.rest.split_first()
+        && let Some((bits, rest)) = rest.split_first_chunk()
+        && let Some((&SAMPLE_TIME_KEY, rest)) = rest.split_first()
+        && let Some((time, [])) = short_varint(rest)
+    {
+        let time_ms = i64::from_ne_bytes(time.to_ne_bytes());
+        return Ok(Sample { time_ms, value: f64::from_le_bytes(*bits) });
+    }
+    any_sample(fields)
+}
+
+/// A sample in any order of its fields, with fields that are left out or not known.
+fn any_sample(mut fields: Fields<'_>) -> Result<Sample, DecodeError> {
     // Zero is what protobuf means by a field that is not there.
     let mut sample = Sample { time_ms: 0, value: 0.0 };
     while let Some(field) = fields.next()? {
@@ -307,6 +474,19 @@ fn sample(mut fields: Fields<'_>) -> Result<Sample, DecodeError> {
         }
     }
     Ok(sample)
+}
+
+/// A varint of at most eight bytes, and what follows it; `None` for any other.
+#[inline]
+fn short_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut value = 0;
+    for (at, &byte) in bytes.iter().take(8).enumerate() {
+        value |= u64::from(byte & 0x7f) << (7 * at);
+        if byte < 0x80 {
+            return Some((value, bytes.get(at + 1..)?));
+        }
+    }
+    None
 }
 
 /// What an entry says of a family; `None` when it names none, or not in UTF-8.
@@ -397,6 +577,18 @@ fn shorten(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
+/// A length of one or two bytes, and what follows it.
+#[inline]
+fn short_len(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    match bytes {
+        [a, rest @ ..] if *a < 0x80 => Some((usize::from(*a), rest)),
+        [a, b, rest @ ..] if *b < 0x80 => {
+            Some((usize::from(*a & 0x7f) | usize::from(*b) << 7, rest))
+        }
+        _ => None,
+    }
+}
+
 /// The fields of one message, one after the other, as slices of the whole.
 #[derive(Debug, Clone)]
 struct Fields<'a> {
@@ -443,7 +635,25 @@ impl<'a> Fields<'a> {
         self.base + self.len - self.rest.len()
     }
 
+    #[inline]
     fn next(&mut self) -> Result<Option<Field<'a>>, DecodeError> {
+        // Nearly all there is has a key of one byte and a length of one or two.
+        if let Some((&key, rest)) = self.rest.split_first()
+            && key < 0x80
+            && key >> TAG_SHIFT > 0
+            && key & WIRE_TYPE_MASK == WireType::LengthDelimited as u8
+            && let Some((len, rest)) = short_len(rest)
+            && let Some((bytes, rest)) = rest.split_at_checked(len)
+        {
+            let at = self.at();
+            self.rest = rest;
+            let tag = u32::from(key >> TAG_SHIFT);
+            return Ok(Some(Field { tag, at, value: Value::Bytes(bytes) }));
+        }
+        self.next_any()
+    }
+
+    fn next_any(&mut self) -> Result<Option<Field<'a>>, DecodeError> {
         if self.rest.is_empty() {
             return Ok(None);
         }

@@ -1,6 +1,7 @@
 //! Prometheus remote write 1.0: a protobuf `WriteRequest`, compressed as one snappy block.
 //!
-//! - [`decode()`] takes a request's body and gives what it carries, see [`Decoded`].
+//! - A [`Decoder`] takes a request's body and gives what it carries with its labels unread, see
+//!   [`Body`]; [`decode()`] reads them too, see [`Decoded`].
 //! - [`encode()`] makes a body of a [`WriteRequest`](labstat_model::WriteRequest); [`Message`]
 //!   makes one straight from batches, without an owned string per sample.
 //!
@@ -24,7 +25,7 @@ mod encode;
 #[cfg(test)]
 mod tests;
 
-pub use decode::{DecodeError, Decoded, Ignored, METADATA_MAX, Refused, SeriesError, decode};
+pub use decode::{Body, DecodeError, Decoded, Decoder, Ignored, METADATA_MAX, Refused, decode};
 pub use encode::{EncodeError, Message, compress, decompress, encode};
 
 /// The `Content-Type` of a request's body.
