@@ -65,6 +65,16 @@ pub(crate) const AGGREGATOR: &Keys = &[
     ("presence_interval", Form::Text),
     ("rules.paths", Form::List),
     ("rules.shipped", Form::Bare),
+    ("engine.url", Form::Text),
+    ("engine.write_url", Form::Text),
+    ("engine.read", Form::Text),
+    ("engine.token_file", Form::Text),
+    ("engine.username", Form::Text),
+    ("engine.password_file", Form::Text),
+    ("engine.headers", Form::List),
+    ("engine.ca_file", Form::Text),
+    ("engine.timeout", Form::Text),
+    ("engine.queue_max", Form::Text),
     ("limits.connections", Form::Bare),
     ("limits.queries", Form::Bare),
     ("limits.query_timeout", Form::Text),
@@ -175,6 +185,7 @@ mod tests {
         let aggregator = include_str!("../docs/aggregator.toml");
         let aggregator = all(AGGREGATOR, aggregator, Aggregator::default(), Aggregator::parse_over);
         assert_eq!(aggregator.size_max_bytes, Some(20 << 30));
+        assert_eq!(aggregator.engine.url.as_deref(), Some("http://victoria:8428"));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
 use crate::config::Config;
-use crate::storage::SharedStorage;
+use crate::storage::{Settled, SharedStorage};
 use crate::telemetry::{self, Telemetry, seconds};
 
 /// Where rules are looked for when nothing is said; it need not be there.
@@ -120,9 +120,9 @@ impl Alerting {
             },
             ..ServiceOptions::default()
         };
-        let storage = Arc::new(storage);
-        let journal = Arc::clone(&storage);
-        let service = Service::start(options, storage, journal, Arc::clone(&clock)).await?;
+        let journal = Arc::new(storage.clone());
+        let database = Arc::new(Settled(storage));
+        let service = Service::start(options, database, journal, Arc::clone(&clock)).await?;
         let handle = service.alerting();
         let alerting = Self {
             handle,

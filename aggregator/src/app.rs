@@ -177,7 +177,7 @@ impl App {
             self.telemetry.nodes.with_label_values(&[state]).set(telemetry::whole(count));
         }
         self.alerting.measure();
-        self.telemetry.text(&self.storage.stats())
+        self.telemetry.text(&self.storage.stats(), self.storage.delivery().as_ref())
     }
 
     /// Keeps who is expected across a restart. Blocks.

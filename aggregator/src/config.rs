@@ -18,6 +18,8 @@ use labstat_model::settings::{
     self, Problems, Section, boolean, count, duration_within, path, paths, size_within, text, url,
 };
 
+use crate::engine::EngineConfig;
+
 /// The port that spells LABS on a phone's keypad.
 pub const PORT: u16 = 5227;
 
@@ -46,6 +48,8 @@ pub struct Config {
     pub presence_interval_ms: i64,
     /// Whom to tell of alerts.
     pub receivers: Vec<ReceiverConfig>,
+    /// The engine that keeps the samples in the store's place, when one is named.
+    pub engine: EngineConfig,
     /// Bounds on what requests may cost.
     pub limits: Limits,
 }
@@ -83,6 +87,7 @@ impl Default for Config {
             shipped_rules: true,
             presence_interval_ms: 15_000,
             receivers: Vec::new(),
+            engine: EngineConfig::default(),
             limits: Limits::default(),
         }
     }
@@ -118,7 +123,14 @@ impl Config {
 
     /// All that is wrong with a configuration text; empty when nothing is.
     pub fn check(text: &str) -> Vec<Problem> {
-        Self::parse(text).err().unwrap_or_default()
+        let config = match Self::parse(text) {
+            Ok(config) => config,
+            Err(problems) => return problems,
+        };
+        let section = text.lines().position(|line| line.trim_start().starts_with("[engine]"));
+        let line = section.unwrap_or(0) + 1;
+        let problem = |message: &str| Problem { line, message: message.to_owned() };
+        config.engine.problem().map(problem).into_iter().collect()
     }
 
     fn read(&mut self, root: &mut Section<'_>, problems: &mut Problems<'_>) {
@@ -141,6 +153,7 @@ impl Config {
             rules.take("paths", problems, &mut self.rules, paths);
             rules.take("shipped", problems, &mut self.shipped_rules, boolean);
         });
+        root.section("engine", problems, |engine, problems| self.engine.read(engine, problems));
         root.section("limits", problems, |limits, problems| self.limits.read(limits, problems));
         let mut receivers: Option<Vec<ReceiverConfig>> = None;
         root.deserialize("receivers", problems, |receiver: ReceiverConfig, at, problems| {
@@ -303,6 +316,9 @@ mod tests {
         let config = Config::parse(&shown.join("\n")).unwrap();
         assert_eq!(config.limits, Limits::default());
         assert_eq!(config.receivers.len(), 3);
+        let EngineConfig { read, timeout_ms, queue_max_bytes, .. } = EngineConfig::default();
+        assert_eq!(config.engine.timeout_ms, timeout_ms);
+        assert_eq!((config.engine.read, config.engine.queue_max_bytes), (read, queue_max_bytes));
         assert_eq!(config.presence_interval_ms, Config::default().presence_interval_ms);
     }
 

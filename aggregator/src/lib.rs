@@ -30,6 +30,7 @@ pub use alerting::RulesStatus;
 pub use config::{
     Config, Limits, ListenError, PORT, Problem, RetentionError, parse_listen, parse_retention,
 };
+pub use engine::{EngineConfig, EngineError, ReadWay};
 pub use labstat_alerts::Problem as RuleProblem;
 pub use labstat_store::{
     Checked, CopyError, Damage, Draft, Inspection, Maintained as Compacted, Progress, Snapshot,

@@ -21,6 +21,7 @@ use tokio::task::{JoinError, JoinHandle, JoinSet};
 use crate::alerting::{Alerting, RulesStatus};
 use crate::app::{self, App, Parts};
 use crate::config::{Config, duration_of};
+use crate::engine::{self, EngineError};
 use crate::http;
 use crate::http::auth::{TOKEN_LEN_MIN, Token, TokenError};
 use crate::storage::{SharedStorage, chain};
@@ -100,6 +101,9 @@ pub enum StartError {
     /// The data folder is not writable, in use, or holds what cannot be opened.
     #[error("failed to open the store")]
     Store(#[source] OpenError),
+    /// Another engine cannot be used as it is configured.
+    #[error("failed to set up the engine")]
+    Engine(#[source] EngineError),
     /// A receiver cannot be set up, or the state of the alerts cannot be read.
     #[error("failed to start alerting")]
     Alerting(#[source] labstat_alerts::StartError),
@@ -132,8 +136,7 @@ impl Aggregator {
         let addr = listener
             .local_addr()
             .map_err(|cause| StartError::Listen { listen: config.listen, cause })?;
-        let (store, notices) = open_store(&config, Arc::clone(&clock)).await?;
-        let storage = SharedStorage::new(store);
+        let (storage, notices) = open_storage(&config, Arc::clone(&clock)).await?;
         let telemetry = Telemetry::new(clock.now_ms()).map_err(StartError::Telemetry)?;
         let telemetry = Arc::new(telemetry);
         let url = url_of(addr);
@@ -308,16 +311,21 @@ async fn bind(listen: SocketAddr) -> Result<TcpListener, StartError> {
     })
 }
 
-async fn open_store(
+/// Opens the store, and puts the engine that is configured behind the door to it.
+async fn open_storage(
     config: &Config,
     clock: Arc<dyn Clock>,
-) -> Result<(Store, Vec<String>), StartError> {
-    let dir = config.data_dir.clone();
-    let options = store_options(config, clock);
-    let opened = tokio::task::spawn_blocking(move || Store::open(&dir, options)).await;
-    let (store, notices) = opened.map_err(StartError::Broken)?.map_err(StartError::Store)?;
-    let notices: Vec<String> = notices.iter().map(Notice::to_string).collect();
-    Ok((store, notices))
+) -> Result<(SharedStorage, Vec<String>), StartError> {
+    let config = config.clone();
+    let options = store_options(&config, Arc::clone(&clock));
+    let opened = tokio::task::spawn_blocking(move || {
+        let opened = Store::open(&config.data_dir, options).map_err(StartError::Store)?;
+        let (store, mut notices) = opened;
+        let (storage, more) = engine::open(&config, store, clock).map_err(StartError::Engine)?;
+        notices.extend(more);
+        Ok((storage, notices.iter().map(Notice::to_string).collect()))
+    });
+    opened.await.map_err(StartError::Broken)?
 }
 
 /// How the store is set up by a configuration.

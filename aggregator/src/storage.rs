@@ -16,7 +16,7 @@ use labstat_model::{
     bucket_range,
 };
 use labstat_promql::{Source, SourceError};
-use labstat_store::{Appended, Maintained, Stats};
+use labstat_store::{Appended, Maintained, QueueStats, Stats};
 
 /// Why samples or a document were not kept. The sender still has them and may try again.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +39,18 @@ pub(crate) struct StorageError {
     operation: &'static str,
     #[source]
     cause: Box<dyn Error + Send + Sync>,
-    away: bool,
+    kind: ErrorKind,
+}
+
+/// What a failed read or chore means for whoever asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ErrorKind {
+    /// It did not work, and trying again would not help.
+    Failed,
+    /// Whoever has the samples cannot be asked just now.
+    Away,
+    /// This engine does not do that.
+    Unsupported,
 }
 
 impl StorageError {
@@ -48,13 +59,44 @@ impl StorageError {
         operation: &'static str,
         cause: impl Into<Box<dyn Error + Send + Sync>>,
     ) -> Self {
-        Self { operation, cause: cause.into(), away: false }
+        Self { operation, cause: cause.into(), kind: ErrorKind::Failed }
     }
 
-    /// Whether it may work later: whoever has the samples cannot be asked just now.
-    pub(crate) fn is_away(&self) -> bool {
-        self.away
+    /// Whoever has the samples cannot be asked just now.
+    pub(crate) fn away(
+        operation: &'static str,
+        cause: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self { operation, cause: cause.into(), kind: ErrorKind::Away }
     }
+
+    /// This engine does not do that.
+    pub(crate) fn unsupported(
+        operation: &'static str,
+        cause: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self { operation, cause: cause.into(), kind: ErrorKind::Unsupported }
+    }
+
+    /// What it means for whoever asked.
+    pub(crate) fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+}
+
+/// What another engine has taken so far, and what waits for it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Delivery {
+    /// What waits.
+    pub(crate) queue: QueueStats,
+    /// Samples it took since the start.
+    pub(crate) delivered: u64,
+    /// Samples it refused for good since the start.
+    pub(crate) refused: u64,
+    /// Requests that failed and were or will be made again.
+    pub(crate) failures: u64,
+    /// Whether the last request failed.
+    pub(crate) away: bool,
 }
 
 /// Where samples are kept. Ranges include both ends; answers are sorted.
@@ -126,6 +168,15 @@ pub(crate) trait Storage: fmt::Debug + Send + Sync {
     fn cardinalities(&self) -> Result<Stats, StorageError> {
         Ok(self.stats())
     }
+    /// Whether what was written shows in what is read, near enough for rules: they would take a gap
+    /// for silence. An error pauses them.
+    fn settled(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
+    /// How far writes have come that another engine takes; `None` when they are kept here.
+    fn delivery(&self) -> Option<Delivery> {
+        None
+    }
     /// A small durable document.
     fn document_get(&self, key: &str) -> Result<Option<Vec<u8>>, StorageError>;
     /// Keeps a small document; on return it is on disk.
@@ -194,9 +245,25 @@ impl Source for SharedStorage {
     }
 }
 
-impl Database for SharedStorage {
+/// The history as rules see it: they are not evaluated over one that lacks what was written.
+#[derive(Debug, Clone)]
+pub(crate) struct Settled(pub(crate) SharedStorage);
+
+impl Source for Settled {
+    fn select(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<Series>, SourceError> {
+        self.0.settled().map_err(|error| SourceError(Box::new(error)))?;
+        Source::select(&self.0, matchers, start_ms, end_ms)
+    }
+}
+
+impl Database for Settled {
     fn append(&self, request: &WriteRequest) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let appended = self.0.append(request)?;
+        let appended = self.0.0.append(request)?;
         if let Some(refused) = appended.refusals.first() {
             tracing::warn!(count = appended.refused, "samples of rules were refused: {refused}");
         }

@@ -13,7 +13,11 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use std::sync::OnceLock;
+
 use process::Process;
+
+use crate::storage::Delivery;
 
 /// Upper bounds of durations, in seconds: from a label lookup to the query timeout.
 const DURATION_BUCKETS: [f64; 10] = [0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 120.0];
@@ -35,6 +39,8 @@ pub(crate) struct Telemetry {
     /// Rounds of maintenance that failed.
     pub(crate) maintenance_failures: IntCounter,
     store: StoreFigures,
+    /// There when another engine has the samples.
+    engine: OnceLock<EngineFigures>,
     process: Process,
 }
 
@@ -88,6 +94,19 @@ struct StoreFigures {
     commits: IntCounter,
 }
 
+#[derive(Debug)]
+struct EngineFigures {
+    up: IntGauge,
+    queue_writes: IntGauge,
+    queue_samples: IntGauge,
+    queue_bytes: IntGauge,
+    queue_oldest: Gauge,
+    queue_damaged: IntCounter,
+    delivered: IntCounter,
+    refused: IntCounter,
+    failures: IntCounter,
+}
+
 impl Telemetry {
     /// Registers everything. Fails only where two metrics have one name, which a test rules out.
     pub(crate) fn new(start_ms: i64) -> prometheus::Result<Self> {
@@ -119,18 +138,37 @@ impl Telemetry {
                 "Rounds of sealing, compaction and retention that failed.",
             )?,
             store: StoreFigures::new(&make)?,
+            engine: OnceLock::new(),
             process: Process::new(&registry, start_ms)?,
             registry,
         })
     }
 
     /// All metrics as text exposition.
-    pub(crate) fn text(&self, stats: &Stats) -> prometheus::Result<Vec<u8>> {
+    pub(crate) fn text(
+        &self,
+        stats: &Stats,
+        delivery: Option<&Delivery>,
+    ) -> prometheus::Result<Vec<u8>> {
         self.store.set(stats);
+        if let Some(delivery) = delivery {
+            self.engine()?.set(delivery);
+        }
         self.process.read();
         let mut out = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut out)?;
         Ok(out)
+    }
+}
+
+impl Telemetry {
+    /// The figures of another engine, from when they are first asked for.
+    fn engine(&self) -> prometheus::Result<&EngineFigures> {
+        if let Some(figures) = self.engine.get() {
+            return Ok(figures);
+        }
+        let figures = EngineFigures::new(&Make(&self.registry))?;
+        Ok(self.engine.get_or_init(|| figures))
     }
 }
 
@@ -249,6 +287,51 @@ impl StoreFigures {
     }
 }
 
+impl EngineFigures {
+    fn new(make: &Make<'_>) -> prometheus::Result<Self> {
+        Ok(Self {
+            up: make.gauge("engine_up", "Whether the engine took the last write sent to it.")?,
+            queue_writes: make.gauge("engine_queue_writes", "Writes that wait for the engine.")?,
+            queue_samples: make
+                .gauge("engine_queue_samples", "Samples of the writes that wait.")?,
+            queue_bytes: make.gauge("engine_queue_bytes", "Bytes of the writes that wait.")?,
+            queue_oldest: make.float(
+                "engine_queue_oldest_timestamp_seconds",
+                "When the oldest write that waits was queued.",
+            )?,
+            queue_damaged: make.counter(
+                "engine_queue_damaged_writes_total",
+                "Queued writes that were found damaged and are lost.",
+            )?,
+            delivered: make
+                .counter("engine_delivered_samples_total", "Samples the engine took.")?,
+            refused: make
+                .counter("engine_refused_samples_total", "Samples the engine refused for good.")?,
+            failures: make.counter(
+                "engine_failed_requests_total",
+                "Requests with writes that failed and are made again.",
+            )?,
+        })
+    }
+
+    fn set(&self, delivery: &Delivery) {
+        let Delivery { queue, delivered, refused, failures, away } = delivery;
+        self.up.set(i64::from(!away));
+        self.queue_writes.set(whole(queue.items));
+        self.queue_samples.set(whole(queue.samples));
+        self.queue_bytes.set(whole(queue.size_bytes));
+        self.queue_oldest.set(queue.oldest_ms.map_or(f64::NAN, seconds));
+        for (counter, total) in [
+            (&self.queue_damaged, queue.damaged),
+            (&self.delivered, *delivered),
+            (&self.refused, *refused),
+            (&self.failures, *failures),
+        ] {
+            counter.inc_by(total.saturating_sub(counter.get()));
+        }
+    }
+}
+
 /// Milliseconds as seconds.
 pub(crate) fn seconds(time_ms: i64) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "exact for 285,000 years around 1970")]
@@ -310,8 +393,8 @@ mod tests {
         let telemetry = Telemetry::new(1_000).unwrap();
         telemetry.requests.with_label_values(&["/metrics", "200"]).inc();
         let stats = Stats { series: 7, appends: 3, oldest_ms: Some(1_500), ..Stats::default() };
-        telemetry.text(&stats).unwrap();
-        let text = String::from_utf8(telemetry.text(&stats).unwrap()).unwrap();
+        telemetry.text(&stats, None).unwrap();
+        let text = String::from_utf8(telemetry.text(&stats, None).unwrap()).unwrap();
         for line in [
             "labstat_http_requests_total{code=\"200\",handler=\"/metrics\"} 1",
             "labstat_store_series 7",
@@ -321,6 +404,12 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
+        assert!(!text.contains("labstat_engine_"), "there is no other engine");
+        let delivery = Delivery { delivered: 5, away: true, ..Delivery::default() };
+        let text = telemetry.text(&stats, Some(&delivery)).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.contains("\nlabstat_engine_delivered_samples_total 5\n"), "{text}");
+        assert!(text.contains("\nlabstat_engine_up 0\n"), "{text}");
         let resident = text.lines().find(|line| line.starts_with("process_resident_memory_bytes "));
         let bytes: f64 = resident.unwrap().rsplit(' ').next().unwrap().parse().unwrap();
         assert!(bytes > 100_000.0, "a process takes memory: {bytes}");

@@ -263,7 +263,8 @@ impl Manager {
 
     /// Takes the time in which nobody looked off what pending alerts have waited, right after
     /// [`Manager::restore`]: whether their condition held then, nobody knows. `source` has the
-    /// samples that say when they were last seen; those not seen for an hour begin anew.
+    /// samples that say when they were last seen; those not seen for an hour begin anew, and so do
+    /// all when it cannot be asked.
     pub fn discount_absence(&self, source: &dyn Source, now_ms: i64) -> Result<(), SourceError> {
         snapshot::discount(&self.read(), source, now_ms)
     }

@@ -108,7 +108,7 @@ impl Service {
                 let source: &dyn Source = inner.database.as_ref();
                 if let Err(error) = inner.manager.discount_absence(source, now_ms) {
                     let error = error_chain(&error);
-                    tracing::error!(error, "pending alerts count the time nobody looked");
+                    tracing::error!(error, "pending alerts begin to wait anew");
                 }
             })
             .await;

@@ -4,10 +4,10 @@ use std::error::Error;
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use labstat_promql::{ErrorKind, QueryError};
+use labstat_promql::{ErrorKind as QueryErrorKind, QueryError};
 
 use super::json;
-use crate::storage::{StorageError, chain};
+use crate::storage::{ErrorKind, StorageError, chain};
 
 /// An error of the API.
 #[derive(Debug)]
@@ -63,11 +63,16 @@ impl ApiError {
 
 impl From<StorageError> for ApiError {
     fn from(error: StorageError) -> Self {
-        if error.is_away() {
-            return Self::unavailable(chain(&error));
+        match error.kind() {
+            ErrorKind::Away => Self::unavailable(chain(&error)),
+            ErrorKind::Unsupported => {
+                Self::new(StatusCode::NOT_IMPLEMENTED, "unsupported", chain(&error))
+            }
+            ErrorKind::Failed => {
+                tracing::error!(error = chain(&error), "a read failed");
+                Self::internal(chain(&error))
+            }
         }
-        tracing::error!(error = chain(&error), "a read failed");
-        Self::internal(chain(&error))
     }
 }
 
@@ -77,12 +82,12 @@ impl From<QueryError> for ApiError {
             return Self::unavailable(chain(&error));
         }
         let status = match error.kind() {
-            ErrorKind::BadData => StatusCode::BAD_REQUEST,
-            ErrorKind::Execution => StatusCode::UNPROCESSABLE_ENTITY,
-            ErrorKind::Timeout => StatusCode::SERVICE_UNAVAILABLE,
-            ErrorKind::Canceled => StatusCode::from_u16(CLIENT_CLOSED_REQUEST)
+            QueryErrorKind::BadData => StatusCode::BAD_REQUEST,
+            QueryErrorKind::Execution => StatusCode::UNPROCESSABLE_ENTITY,
+            QueryErrorKind::Timeout => StatusCode::SERVICE_UNAVAILABLE,
+            QueryErrorKind::Canceled => StatusCode::from_u16(CLIENT_CLOSED_REQUEST)
                 .unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
-            ErrorKind::Internal => {
+            QueryErrorKind::Internal => {
                 tracing::error!(error = chain(&error), "a query failed");
                 StatusCode::INTERNAL_SERVER_ERROR
             }
@@ -95,7 +100,8 @@ impl From<QueryError> for ApiError {
 fn is_away(error: &QueryError) -> bool {
     let mut cause = error.source();
     while let Some(error) = cause {
-        if error.downcast_ref::<StorageError>().is_some_and(StorageError::is_away) {
+        let storage = error.downcast_ref::<StorageError>();
+        if storage.is_some_and(|error| error.kind() == ErrorKind::Away) {
             return true;
         }
         cause = error.source();

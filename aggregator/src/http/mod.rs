@@ -27,6 +27,8 @@ use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
+pub(crate) use params::{TIME_MAX_MS, TIME_MIN_MS};
+
 use crate::app::App;
 
 /// All paths, with everything that stands before them.

@@ -126,7 +126,15 @@ pub(super) fn discount(
         return Ok(());
     }
     let matcher = Matcher::equal(METRIC_NAME, ALERTS_FOR_STATE);
-    let found = source.select(&[matcher], now_ms.saturating_sub(ABSENCE_MAX_MS), now_ms)?;
+    let found = source.select(&[matcher], now_ms.saturating_sub(ABSENCE_MAX_MS), now_ms);
+    let found = found.inspect_err(|_| {
+        // To count a time that nobody knows would raise false alarms.
+        for running in groups {
+            for rule in &mut running.lock().rules {
+                rule.alerts.retain(|_, alert| !is_pending(alert));
+            }
+        }
+    })?;
     let seen_ms: HashMap<&Labels, i64> = found
         .iter()
         .filter_map(|series| Some((&series.labels, series.samples().last()?.time_ms)))

@@ -1,5 +1,5 @@
-//! The formats labstat speaks to the world: Prometheus remote write 1.0 in both directions, and
-//! the text exposition format 0.0.4.
+//! The formats labstat speaks to the world: Prometheus remote write 1.0 in both directions, the
+//! asking side of its remote read, and the text exposition format 0.0.4.
 //!
 //! Pure transformations between bytes and the values of `labstat-model`: no files, no network, no
 //! runtime, no clock. What comes in is hostile until it is decoded, and decoding it costs bounded
@@ -9,4 +9,5 @@
 //! exposition, and remote write 2.0.
 
 pub mod exposition;
+pub mod remote_read;
 pub mod remote_write;
