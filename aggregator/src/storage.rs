@@ -249,6 +249,12 @@ impl Source for SharedStorage {
 #[derive(Debug, Clone)]
 pub(crate) struct Settled(pub(crate) SharedStorage);
 
+impl Settled {
+    fn check(&self) -> Result<(), SourceError> {
+        self.0.settled().map_err(|error| SourceError(Box::new(error)))
+    }
+}
+
 impl Source for Settled {
     fn select(
         &self,
@@ -256,8 +262,34 @@ impl Source for Settled {
         start_ms: i64,
         end_ms: i64,
     ) -> Result<Vec<Series>, SourceError> {
-        self.0.settled().map_err(|error| SourceError(Box::new(error)))?;
+        self.check()?;
         Source::select(&self.0, matchers, start_ms, end_ms)
+    }
+
+    fn newest(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<Series>, SourceError> {
+        self.check()?;
+        Source::newest(&self.0, matchers, start_ms, end_ms)
+    }
+
+    fn tiers(&self) -> Tiers {
+        Source::tiers(&self.0)
+    }
+
+    fn buckets(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+        bucket_ms: i64,
+        columns: BucketColumns,
+    ) -> Result<Vec<Rolled>, SourceError> {
+        self.check()?;
+        Source::buckets(&self.0, matchers, start_ms, end_ms, bucket_ms, columns)
     }
 }
 
