@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use labstat_model::{Clock, Labels, Matcher, Metadata, Series, WriteRequest};
+use labstat_model::{Clock, Labels, Matcher, Metadata, Series, WriteRequest, WriteView};
 use labstat_store::{AppendError, Appended, Maintained, Notice, PushError, Queue, Stats, Store};
 use labstat_wire::remote_write::Message;
 use tokio::sync::{Notify, watch};
@@ -121,22 +121,31 @@ impl RemoteEngine {
         Ok((engine, notices))
     }
 
-    fn push(&self, request: &WriteRequest) -> Result<Appended, WriteFailed> {
-        let samples = request.samples_len();
+    fn push(&self, write: &dyn WriteView) -> Result<Appended, WriteFailed> {
         let mut message = Message::new();
-        for series in &request.series {
-            message.series(series.labels.iter(), series.samples.iter().copied());
+        let mut appended = Appended::default();
+        for at in 0..write.series_len() {
+            let Some(series) = write.series(at) else { continue };
+            match write.labels(at) {
+                Ok(labels) => message.series(labels.iter(), series.samples.iter().copied()),
+                Err(error) => {
+                    appended.bad_labels.series += 1;
+                    appended.bad_labels.samples += series.samples.len();
+                    appended.bad_labels.first.get_or_insert(error);
+                }
+            }
         }
-        for Metadata { family, kind, help, unit } in &request.metadata {
+        for Metadata { family, kind, help, unit } in write.metadata() {
             message.metadata(family, *kind, help, unit);
         }
+        appended.accepted = message.samples_len();
         if !message.is_empty() {
             let body = message.to_body().map_err(|error| WriteFailed::Failed(Box::new(error)))?;
-            self.queue.push(self.clock.now_ms(), samples as u64, body)?;
+            self.queue.push(self.clock.now_ms(), appended.accepted as u64, body)?;
             self.news.notify_one();
         }
         self.appends.fetch_add(1, Ordering::Relaxed);
-        Ok(Appended { accepted: samples, ..Appended::default() })
+        Ok(appended)
     }
 
     /// What the engine says of families, asked for anew now and then. It is an extra: what senders
@@ -171,15 +180,15 @@ impl From<PushError> for WriteFailed {
 }
 
 impl Storage for RemoteEngine {
-    fn append(&self, request: &WriteRequest) -> Result<Appended, WriteFailed> {
+    fn append(&self, write: &dyn WriteView) -> Result<Appended, WriteFailed> {
         if self.closed.load(Ordering::Acquire) {
             return Err(WriteFailed::Closed);
         }
-        if !request.metadata.is_empty() {
-            let metadata = request.metadata.clone();
+        if !write.metadata().is_empty() {
+            let metadata = write.metadata().to_vec();
             self.local.append(&WriteRequest { series: Vec::new(), metadata })?;
         }
-        self.push(request)
+        self.push(write)
     }
 
     fn select(
