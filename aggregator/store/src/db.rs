@@ -147,6 +147,7 @@ pub(crate) struct Db {
     conn: Connection,
     path: PathBuf,
     next_log: i64,
+    encoder: log::Encoder,
 }
 
 impl Db {
@@ -161,7 +162,7 @@ impl Db {
         }
         let next_log =
             conn.query_row("SELECT coalesce(max(id), 0) + 1 FROM log", [], |row| row.get(0))?;
-        Ok(Self { conn, path: path.to_owned(), next_log })
+        Ok(Self { conn, path: path.to_owned(), next_log, encoder: log::Encoder::default() })
     }
 
     /// Reads all that is kept in memory, and checks it.
@@ -196,18 +197,18 @@ impl Db {
     /// Stores a group of writes; on return it is on the disk.
     pub(crate) fn commit(&mut self, group: &Group) -> Result<(), AppendError> {
         let next_log = self.next_log;
+        let entries = (next_log..).zip(group.entries.chunks(log::ENTRIES_MAX));
+        let records: Vec<(i64, Vec<u8>)> =
+            entries.map(|(id, entries)| (id, self.encoder.encode(id, entries))).collect();
         self.transaction(|tx| {
             insert_series(tx, &group.series)?;
-            if !group.entries.is_empty() {
-                let record = log::encode(next_log, &group.entries);
+            for (id, record) in &records {
                 tx.prepare_cached("INSERT INTO log (id, record) VALUES (?1, ?2)")?
-                    .execute(params![next_log, record])?;
+                    .execute(params![id, record])?;
             }
             group.metadata.iter().try_for_each(|metadata| insert_metadata(tx, metadata))
         })?;
-        if !group.entries.is_empty() {
-            self.next_log += 1;
-        }
+        self.next_log = records.last().map_or(next_log, |(last, _)| last + 1);
         Ok(())
     }
 
