@@ -2,33 +2,54 @@
 //!
 //! A blob is one directory row (which series, where, and the time columns they share) and some
 //! part rows (value columns, many series to a part), so that a read of few series decompresses
-//! few parts. Every row has a version and a checksum bound to its key. Pure; the layout is in
+//! few parts. Columns lie in parts not by series but by kind, so that zstd sees like with like.
+//! Every row has a version and a checksum bound to its key. Pure; the layout is in
 //! `docs/formats/store.md`.
 
 use std::collections::HashMap;
+use std::io::Write as _;
 
-use crate::column;
-use crate::varint::{Malformed, Reader, checksum, push, seal, unseal};
+use crate::column::{self, Encoder, Lane, Shape};
+use crate::varint::{Malformed, Reader, checksum, push, push_signed, seal, unseal};
 
-/// The only version there is.
-const VERSION: u8 = 1;
+/// The version that is written.
+const VERSION: u8 = 2;
+
+/// Every column by itself, series by series. Still read.
+const VERSION_1: u8 = 1;
 
 /// A part is closed when its columns have this many bytes before compression: enough for zstd to
-/// find what repeats, little enough that reading one series stays cheap.
-const PART_LEN: usize = 64 * 1024;
+/// find what repeats and for the rest of its last page to be little, and little enough that
+/// reading one series stays cheap.
+const PART_LEN: usize = 128 * 1024;
 
-/// Bytes of one part before compression: what is there when it is closed, and one longest column.
-const PART_LEN_MAX: usize = PART_LEN + 16 * column::COLUMN_LEN_MAX;
+/// Lanes of one shape lie together, plane by plane, until they have this many bytes.
+const GROUP_LEN: usize = 64 * 1024;
 
-/// Parts of one blob; the bits of a part's key below the blob's id.
-const PARTS_MAX: usize = 1 << PART_BITS;
+/// Bytes of one part before compression: what is there when it is closed, and one longest column
+/// (two lanes of eight bytes a value, and a head with as many exceptions as there may be).
+const PART_LEN_MAX: usize = PART_LEN + 20 * column::COLUMN_LEN_MAX;
+
+/// A builder is full when its columns have this many bytes, which it holds in memory.
+const BLOB_LEN: usize = 32 * 1024 * 1024;
+
+/// The bits of a part's key below the blob's id. A blob has far fewer parts.
 const PART_BITS: u32 = 12;
 
-/// Bytes of a directory before compression: a thousand series with irregular times of their own.
+/// Bytes of the time columns of one blob, before compression, with which a builder is full.
+const TIMES_LEN: usize = 16 * 1024 * 1024;
+
+/// Bytes of a directory before compression: series with irregular times of their own, of which
+/// version 1 took more.
 const DIRECTORY_LEN_MAX: usize = 512 * 1024 * 1024;
 
-/// Good for a fraction of the time of the levels above, which give a few percent.
-const ZSTD_LEVEL: i32 = 3;
+/// Planes are laid so that what there is to find is found at once: the levels above 1 give a
+/// percent for two to eight times the time.
+const ZSTD_LEVEL: i32 = 1;
+
+/// What is compressed with tables of its own has at least this many bytes, so that the tables do
+/// not cost more than they save.
+const BLOCK_LEN_MIN: usize = 1024;
 
 /// Numbers of [`BlobMeta`] that format 1 had.
 const FORMAT_1_NUMBERS: usize = 8;
@@ -96,31 +117,54 @@ pub(crate) struct Blob {
 /// Lays columns into a blob. Series come by ascending id.
 pub(crate) struct Builder {
     id: i64,
-    part: Vec<u8>,
-    parts: Vec<Vec<u8>>,
+    encoder: Encoder,
+    entries: Vec<Entry>,
+    heads: Vec<u8>,
+    lanes: Vec<u8>,
     times: Vec<u8>,
     times_known: HashMap<Vec<u8>, u64>,
-    series: Vec<u8>,
-    series_len: u64,
-    last_series: u32,
-    last_part: usize,
     first_ms: i64,
     last_ms: i64,
     samples: u64,
+}
+
+/// A column that waits for its place.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    series: u32,
+    times: u64,
+    shape: Shape,
+    /// How wide its words are; what is alike in this lies together.
+    spread: u32,
+    /// From where to where.
+    head: (usize, usize),
+    lane: (usize, usize),
+}
+
+impl Entry {
+    const fn len(&self) -> usize {
+        self.head.1 - self.head.0 + self.lane.1 - self.lane.0
+    }
+
+    fn plane_len(&self) -> usize {
+        let len = self.lane.1 - self.lane.0;
+        match self.shape.planes() {
+            0 => 0,
+            planes => len / planes,
+        }
+    }
 }
 
 impl Builder {
     pub(crate) fn new(id: i64) -> Self {
         Self {
             id,
-            part: Vec::new(),
-            parts: Vec::new(),
+            encoder: Encoder::default(),
+            entries: Vec::new(),
+            heads: Vec::new(),
+            lanes: Vec::new(),
             times: Vec::new(),
             times_known: HashMap::new(),
-            series: Vec::new(),
-            series_len: 0,
-            last_series: 0,
-            last_part: 0,
             first_ms: i64::MAX,
             last_ms: i64::MIN,
             samples: 0,
@@ -129,31 +173,32 @@ impl Builder {
 
     /// Whether another column could be too much for one blob.
     pub(crate) fn is_full(&self) -> bool {
-        self.parts.len() + 2 > PARTS_MAX || self.times.len() > DIRECTORY_LEN_MAX / 4
+        self.heads.len() + self.lanes.len() > BLOB_LEN || self.times.len() > TIMES_LEN
     }
 
     /// Adds the columns of one series: times ascending, at most
     /// [`COLUMN_LEN_MAX`](column::COLUMN_LEN_MAX) and at least one.
     pub(crate) fn push(&mut self, series: u32, times: &[i64], values: &[f64]) {
         debug_assert!(times.len() == values.len() && times.len() <= column::COLUMN_LEN_MAX);
-        debug_assert!(self.series_len == 0 || series > self.last_series, "BUG: ids ascend");
+        debug_assert!(
+            self.entries.last().is_none_or(|last| series > last.series),
+            "BUG: ids ascend"
+        );
         let (Some(&first_ms), Some(&last_ms)) = (times.first(), times.last()) else { return };
-        let at = self.time_column(times);
-        let start = self.part.len();
-        column::push_values(&mut self.part, values);
-        push(&mut self.series, u64::from(series - self.last_series));
-        push(&mut self.series, at);
-        push(&mut self.series, (self.parts.len() - self.last_part) as u64);
-        push(&mut self.series, (self.part.len() - start) as u64);
-        self.last_series = series;
-        self.last_part = self.parts.len();
-        self.series_len += 1;
+        let (head, lane) = (self.heads.len(), self.lanes.len());
+        let coded = self.encoder.push(values, &mut self.heads, &mut self.lanes);
+        let entry = Entry {
+            series,
+            times: self.time_column(times),
+            shape: coded.shape,
+            spread: coded.spread,
+            head: (head, self.heads.len()),
+            lane: (lane, self.lanes.len()),
+        };
+        self.entries.push(entry);
         self.first_ms = self.first_ms.min(first_ms);
         self.last_ms = self.last_ms.max(last_ms);
         self.samples += times.len() as u64;
-        if self.part.len() >= PART_LEN {
-            self.close_part();
-        }
     }
 
     fn time_column(&mut self, times: &[i64]) -> u64 {
@@ -169,27 +214,28 @@ impl Builder {
         })
     }
 
-    fn close_part(&mut self) {
-        if !self.part.is_empty() {
-            let key = part_key(self.id, u32::try_from(self.parts.len()).unwrap_or(u32::MAX));
-            self.parts.push(pack(key, &self.part));
-            self.part.clear();
-        }
-    }
-
     /// The blob; `None` when there is nothing in it.
     pub(crate) fn finish(mut self, shelf: u32, level: u32) -> Option<Blob> {
-        self.close_part();
-        if self.series_len == 0 {
+        if self.entries.is_empty() {
             return None;
         }
-        let mut directory = Vec::with_capacity(self.times.len() + self.series.len() + 20);
+        self.entries.sort_unstable_by_key(|entry| (entry.shape, entry.spread, entry.series));
+        let mut directory = Vec::with_capacity(self.times.len() + 8 * self.entries.len() + 20);
         push(&mut directory, self.times_known.len() as u64);
         directory.extend_from_slice(&self.times);
-        push(&mut directory, self.series_len);
-        directory.extend_from_slice(&self.series);
-        let directory = pack(self.id, &directory);
-        let size_bytes = directory.len() + self.parts.iter().map(Vec::len).sum::<usize>();
+        let parts = lay(&self.entries);
+        push(&mut directory, parts.len() as u64);
+        let mut rows = Vec::with_capacity(parts.len());
+        let mut last_series = 0;
+        for (part, groups) in (0..).zip(&parts) {
+            push(&mut directory, groups.len() as u64);
+            for group in groups {
+                self.push_group(&mut directory, group, &mut last_series);
+            }
+            rows.push(self.part(part, groups));
+        }
+        let directory = pack(self.id, &[&directory]);
+        let size_bytes = directory.len() + rows.iter().map(Vec::len).sum::<usize>();
         let meta = BlobMeta {
             id: self.id,
             shelf,
@@ -197,41 +243,123 @@ impl Builder {
             first_ms: self.first_ms,
             last_ms: self.last_ms,
             samples: self.samples,
-            parts: u32::try_from(self.parts.len()).unwrap_or(u32::MAX),
+            parts: u32::try_from(rows.len()).unwrap_or(u32::MAX),
             size_bytes: size_bytes as u64,
             tier: 0,
             kind: 0,
             kept_ms: 0,
             flags: 0,
         };
-        Some(Blob { meta, directory, parts: self.parts })
+        Some(Blob { meta, directory, parts: rows })
+    }
+
+    fn push_group(&self, directory: &mut Vec<u8>, group: &[Entry], last_series: &mut u32) {
+        directory.push(group.first().map_or(0, |entry| entry.shape.byte()));
+        push(directory, group.len() as u64);
+        for entry in group {
+            push_signed(directory, i64::from(entry.series) - i64::from(*last_series));
+            push(directory, entry.times);
+            push(directory, (entry.head.1 - entry.head.0) as u64);
+            *last_series = entry.series;
+        }
+    }
+
+    /// The row of a part: all heads, then group by group all highest planes, all next ones ….
+    fn part(&self, part: u32, groups: &[&[Entry]]) -> Vec<u8> {
+        let bytes = |of: &[u8], (start, end): (usize, usize), out: &mut Vec<u8>| {
+            out.extend_from_slice(of.get(start..end).unwrap_or_default());
+        };
+        let mut heads = Vec::new();
+        let mut planes = Vec::new();
+        for group in groups {
+            for entry in *group {
+                bytes(&self.heads, entry.head, &mut heads);
+            }
+            for plane in 0..group.first().map_or(0, |entry| entry.shape.planes()) {
+                let mut all = Vec::new();
+                for entry in *group {
+                    let start = entry.lane.0 + plane * entry.plane_len();
+                    bytes(&self.lanes, (start, start + entry.plane_len()), &mut all);
+                }
+                planes.push(all);
+            }
+        }
+        let sections: Vec<&[u8]> = [&heads].into_iter().chain(&planes).map(Vec::as_slice).collect();
+        pack(part_key(self.id, part), &sections)
     }
 }
 
-/// Version, length, zstd frame, checksum.
-fn pack(key: i64, content: &[u8]) -> Vec<u8> {
-    let mut row = vec![VERSION];
-    push(&mut row, content.len() as u64);
+/// Sorted columns as parts, and each part as groups of one shape.
+fn lay(entries: &[Entry]) -> Vec<Vec<&[Entry]>> {
+    let mut parts = vec![Vec::new()];
+    let (mut start, mut group_len, mut part_len) = (0, 0, 0);
+    for (at, pair) in entries.windows(2).enumerate() {
+        let [entry, next] = pair else { continue };
+        group_len += entry.len();
+        part_len += entry.len();
+        let part_ends = part_len >= PART_LEN;
+        if part_ends || group_len >= GROUP_LEN || next.shape != entry.shape {
+            parts.last_mut().into_iter().for_each(|part| part.extend(entries.get(start..=at)));
+            (start, group_len) = (at + 1, 0);
+        }
+        if part_ends {
+            parts.push(Vec::new());
+            part_len = 0;
+        }
+    }
+    parts.last_mut().into_iter().for_each(|part| part.extend(entries.get(start..)));
+    parts
+}
+
+/// Version, length, zstd frame, checksum. Each section is compressed with tables of its own.
+fn pack(key: i64, sections: &[&[u8]]) -> Vec<u8> {
+    pack_as(VERSION, key, sections)
+}
+
+pub(crate) fn pack_as(version: u8, key: i64, sections: &[&[u8]]) -> Vec<u8> {
+    let len: usize = sections.iter().map(|section| section.len()).sum();
+    let mut row = Vec::with_capacity(len / 2 + 64);
+    row.push(version);
+    push(&mut row, len as u64);
     // Compression fails for want of memory only; a frame of nothing then reads as malformed, and
     // the length kept beside it says that there was something.
-    row.extend(zstd::bulk::compress(content, ZSTD_LEVEL).unwrap_or_default());
+    row.extend(compress(sections, len).unwrap_or_default());
     seal(key, &mut row);
     row
 }
 
-fn unpack(key: i64, row: &[u8], len_max: usize) -> Result<Vec<u8>, Malformed> {
+fn compress(sections: &[&[u8]], len: usize) -> std::io::Result<Vec<u8>> {
+    let mut encoder =
+        zstd::stream::write::Encoder::new(Vec::with_capacity(len / 2 + 64), ZSTD_LEVEL)?;
+    encoder.set_pledged_src_size(Some(len as u64))?;
+    encoder.include_contentsize(false)?;
+    let mut block_len = 0;
+    for section in sections {
+        if block_len >= BLOCK_LEN_MIN {
+            encoder.flush()?;
+            block_len = 0;
+        }
+        encoder.write_all(section)?;
+        block_len += section.len();
+    }
+    encoder.finish()
+}
+
+/// The version of a row, and its content decompressed.
+fn unpack(key: i64, row: &[u8], len_max: usize) -> Result<(u8, Vec<u8>), Malformed> {
     let mut reader = Reader::new(unseal(key, row)?);
-    if reader.byte()? != VERSION {
+    let version = reader.byte()?;
+    if version != VERSION && version != VERSION_1 {
         return Err(Malformed("blob version"));
     }
     let len = reader.count(len_max)?;
     let content = zstd::bulk::decompress(reader.rest(), len).map_err(|_| Malformed("frame"))?;
-    if content.len() == len { Ok(content) } else { Err(Malformed("frame")) }
+    if content.len() == len { Ok((version, content)) } else { Err(Malformed("frame")) }
 }
 
-/// The value columns of some series, decompressed.
+/// Heads and lanes of some series, decompressed.
 pub(crate) fn unpack_part(blob: i64, part: u32, row: &[u8]) -> Result<Vec<u8>, Malformed> {
-    unpack(part_key(blob, part), row, PART_LEN_MAX)
+    unpack(part_key(blob, part), row, PART_LEN_MAX).map(|(_, content)| content)
 }
 
 /// Checks a part's checksum without decompressing it.
@@ -243,10 +371,17 @@ pub(crate) fn check_part(blob: i64, part: u32, row: &[u8]) -> Result<(), Malform
 #[derive(Debug)]
 pub(crate) struct Directory {
     content: Vec<u8>,
-    /// Where the time columns lie in the content.
-    times: Vec<(usize, usize)>,
+    times: Vec<TimeColumn>,
     /// By ascending series id.
     pub(crate) columns: Vec<Column>,
+}
+
+/// Where a time column lies in the content, and how many times it has.
+#[derive(Debug)]
+struct TimeColumn {
+    start: usize,
+    end: usize,
+    count: usize,
 }
 
 /// Where one series lies in a blob.
@@ -255,43 +390,47 @@ pub(crate) struct Column {
     pub(crate) series: u32,
     pub(crate) times: usize,
     pub(crate) part: u32,
+    /// Of its head; in version 1, of all of it.
     start: usize,
     end: usize,
+    lane: Option<LanePlace>,
+}
+
+/// Where the lane of a column lies in its part. Columns of version 1 have none.
+#[derive(Debug, Clone, Copy)]
+struct LanePlace {
+    start: usize,
+    /// From plane to plane of the group.
+    stride: usize,
+    /// Of a plane of this column.
+    len: usize,
+    shape: Shape,
 }
 
 impl Directory {
     /// Reads the directory row of the blob `id`.
     pub(crate) fn read(id: i64, row: &[u8]) -> Result<Self, Malformed> {
-        let content = unpack(id, row, DIRECTORY_LEN_MAX)?;
+        let (version, content) = unpack(id, row, DIRECTORY_LEN_MAX)?;
         let mut reader = Reader::new(&content);
         let mut times = Vec::new();
         for _ in 0..reader.count(content.len())? {
             let len = reader.count(content.len())?;
             let start = content.len() - reader.rest().len();
-            reader.bytes(len)?;
-            times.push((start, start + len));
+            let count = Reader::new(reader.bytes(len)?).count(column::COLUMN_LEN_MAX)?;
+            times.push(TimeColumn { start, end: start + len, count });
         }
-        let mut columns = Vec::new();
-        let (mut series, mut part, mut start) = (0_u32, 0_u32, 0_usize);
-        for _ in 0..reader.count(content.len())? {
-            series = series.checked_add(reader.u32()?).ok_or(Malformed("series id"))?;
-            let times = reader.count(times.len())?;
-            let next_parts = reader.u32()?;
-            if next_parts > 0 {
-                part = part.checked_add(next_parts).ok_or(Malformed("part"))?;
-                start = 0;
-            }
-            let end = start + reader.count(PART_LEN_MAX)?;
-            columns.push(Column { series, times, part, start, end });
-            start = end;
-        }
+        let columns = match version {
+            VERSION_1 => columns_1(&mut reader, times.len())?,
+            _ => columns(&mut reader, &times)?,
+        };
         Ok(Self { content, times, columns })
     }
 
     /// The times that the columns with this [`Column::times`] have.
     pub(crate) fn times(&self, times: usize) -> Result<Vec<i64>, Malformed> {
-        let (start, end) = *self.times.get(times).ok_or(Malformed("time column"))?;
-        let mut reader = Reader::new(self.content.get(start..end).ok_or(Malformed("time column"))?);
+        let place = self.times.get(times).ok_or(Malformed("time column"))?;
+        let bytes = self.content.get(place.start..place.end).ok_or(Malformed("time column"))?;
+        let mut reader = Reader::new(bytes);
         let count = reader.count(column::COLUMN_LEN_MAX)?;
         column::times(reader.rest(), count)
     }
@@ -300,20 +439,98 @@ impl Directory {
     pub(crate) fn size_bytes(&self) -> usize {
         size_of::<Self>()
             + self.content.capacity()
-            + self.times.capacity() * size_of::<(usize, usize)>()
+            + self.times.capacity() * size_of::<TimeColumn>()
             + self.columns.capacity() * size_of::<Column>()
     }
+}
+
+fn columns_1(reader: &mut Reader<'_>, times_len: usize) -> Result<Vec<Column>, Malformed> {
+    let mut columns = Vec::new();
+    let (mut series, mut part, mut start) = (0_u32, 0_u32, 0_usize);
+    for _ in 0..reader.count(reader.rest().len())? {
+        series = series.checked_add(reader.u32()?).ok_or(Malformed("series id"))?;
+        let times = reader.count(times_len)?;
+        let next_parts = reader.u32()?;
+        if next_parts > 0 {
+            part = part.checked_add(next_parts).ok_or(Malformed("part"))?;
+            start = 0;
+        }
+        let end = start + reader.count(PART_LEN_MAX)?;
+        columns.push(Column { series, times, part, start, end, lane: None });
+        start = end;
+    }
+    Ok(columns)
+}
+
+fn columns(reader: &mut Reader<'_>, times: &[TimeColumn]) -> Result<Vec<Column>, Malformed> {
+    let mut columns = Vec::new();
+    let mut series = 0_i64;
+    for part in 0..u32::try_from(reader.count(1 << PART_BITS)?).unwrap_or(0) {
+        let part_start = columns.len();
+        let mut heads_len = 0_usize;
+        // Lanes are counted from the first on, and moved behind the heads when those are known.
+        let mut lanes_len = 0_usize;
+        for _ in 0..reader.count(reader.rest().len())? {
+            let shape = Shape::of_byte(reader.byte()?)?;
+            let group_start = columns.len();
+            let mut stride = 0_usize;
+            for _ in 0..reader.count(reader.rest().len())? {
+                series = series.checked_add(reader.signed()?).ok_or(Malformed("series id"))?;
+                let id = u32::try_from(series).map_err(|_| Malformed("series id"))?;
+                let at = reader.count(times.len())?;
+                let count = times.get(at).ok_or(Malformed("time column"))?.count;
+                let (start, end) = (heads_len, heads_len + reader.count(PART_LEN_MAX)?);
+                let len = shape.plane_len(count);
+                let lane = Some(LanePlace { start: lanes_len + stride, stride: 0, len, shape });
+                columns.push(Column { series: id, times: at, part, start, end, lane });
+                heads_len = end;
+                stride += len;
+                if heads_len > PART_LEN_MAX || lanes_len + stride > PART_LEN_MAX {
+                    return Err(Malformed("part"));
+                }
+            }
+            let group = columns.get_mut(group_start..).unwrap_or_default();
+            group.iter_mut().filter_map(|c| c.lane.as_mut()).for_each(|lane| lane.stride = stride);
+            lanes_len += stride * shape.planes();
+        }
+        let all = columns.get_mut(part_start..).unwrap_or_default();
+        all.iter_mut().filter_map(|c| c.lane.as_mut()).for_each(|lane| lane.start += heads_len);
+    }
+    columns.sort_unstable_by_key(|column| column.series);
+    let ascends = |pair: &[Column]| matches!(pair, [a, b] if a.series < b.series);
+    if columns.windows(2).all(ascends) { Ok(columns) } else { Err(Malformed("series id")) }
 }
 
 impl Column {
     /// Bytes before compression.
     pub(crate) fn len(&self) -> usize {
-        self.end.saturating_sub(self.start)
+        let lane = self.lane.map_or(0, |lane| lane.len * lane.shape.planes());
+        lane + self.end.saturating_sub(self.start)
     }
 
     /// The values of this column in its decompressed part; `count` as its time column has.
     pub(crate) fn values(&self, part: &[u8], count: usize) -> Result<Vec<f64>, Malformed> {
-        column::values(part.get(self.start..self.end).ok_or(Malformed("column"))?, count)
+        let mut values = Vec::new();
+        self.first_values_into(part, count, count, &mut values)?;
+        Ok(values)
+    }
+
+    /// As [`Column::values`], but no more than the first `len`, and into memory that is there; what
+    /// was in `out` is dropped.
+    pub(crate) fn first_values_into(
+        &self,
+        part: &[u8],
+        count: usize,
+        len: usize,
+        out: &mut Vec<f64>,
+    ) -> Result<(), Malformed> {
+        let head = part.get(self.start..self.end).ok_or(Malformed("column"))?;
+        let Some(LanePlace { start, stride, shape, .. }) = self.lane else {
+            *out = column::v1::values(head, count)?;
+            out.truncate(len);
+            return Ok(());
+        };
+        column::values_into(head, Lane { bytes: part, start, stride, shape }, count, len, out)
     }
 }
 
@@ -407,7 +624,7 @@ mod tests {
 
         #[test]
         fn any_directory_is_refused_or_read(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            if let Ok(directory) = Directory::read(1, &pack(1, &bytes)) {
+            if let Ok(directory) = Directory::read(1, &pack(1, &[&bytes])) {
                 for column in &directory.columns {
                     let count = directory.times(column.times).map_or(0, |times| times.len());
                     let _ = column.values(&bytes, count);

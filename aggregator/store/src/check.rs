@@ -195,7 +195,9 @@ impl Check<'_> {
         let row = db::directory(self.conn, meta.id).map_err(|cause| cause.to_string())?;
         let row = row.ok_or("its row is missing")?;
         let mut directory = Directory::read(meta.id, &row).map_err(said)?;
-        let columns = std::mem::take(&mut directory.columns);
+        let mut columns = std::mem::take(&mut directory.columns);
+        // So that each part is read once, in turn.
+        columns.sort_by_key(|column| column.part);
         ids.extend(columns.iter().map(|column| column.series));
         if ids.len() != columns.len() {
             return Err("a series is there twice".to_owned());

@@ -33,6 +33,9 @@ mod column;
 mod days;
 mod db;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzz;
 mod head;
 mod index;
 mod inspect;

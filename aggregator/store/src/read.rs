@@ -8,7 +8,7 @@
 //!
 //! Not here: reads of ranges (`scan`), of single samples (`newest`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError};
 
 use rusqlite::Connection;
@@ -175,7 +175,8 @@ impl<'a> Blobs<'a> {
     }
 }
 
-/// Reads single columns of a blob, and unpacks each part once when they come in order.
+/// Reads single columns of a blob, and unpacks each part once: series that follow each other may
+/// lie in any of its parts.
 pub(crate) struct BlobReader<'a> {
     conn: &'a Connection,
     meta: BlobMeta,
@@ -183,7 +184,9 @@ pub(crate) struct BlobReader<'a> {
     pub(crate) directory: Arc<Directory>,
     times: HashMap<usize, Arc<Vec<i64>>>,
     times_ready: usize,
-    part: Option<(u32, Arc<Vec<u8>>)>,
+    parts: BTreeMap<u32, Arc<Vec<u8>>>,
+    /// Room to decode into.
+    values: Vec<f64>,
 }
 
 impl<'a> BlobReader<'a> {
@@ -208,8 +211,9 @@ impl<'a> BlobReader<'a> {
                 directory
             }
         };
-        let (times, times_ready, part) = (HashMap::new(), 0, None);
-        Ok(Self { conn, meta, cache, directory, times, times_ready, part })
+        let (times, times_ready, parts) = (HashMap::new(), 0, BTreeMap::new());
+        let values = Vec::new();
+        Ok(Self { conn, meta, cache, directory, times, times_ready, parts, values })
     }
 
     /// Where a series lies in this blob.
@@ -245,10 +249,8 @@ impl<'a> BlobReader<'a> {
     }
 
     fn part(&mut self, part: u32) -> Result<Arc<Vec<u8>>, Failed> {
-        if let Some((ready, content)) = &self.part
-            && *ready == part
-        {
-            return Ok(Arc::clone(content));
+        if let Some(ready) = self.parts.get(&part) {
+            return Ok(Arc::clone(ready));
         }
         let cached = self.cache.and_then(|(cache, _)| cache.part(self.meta.id, part));
         let content = match cached {
@@ -270,13 +272,14 @@ impl<'a> BlobReader<'a> {
                 content
             }
         };
-        self.part = Some((part, Arc::clone(&content)));
+        self.parts.insert(part, Arc::clone(&content));
         Ok(content)
     }
 
-    /// Leaves the part that was read last to the next reader, which is likely to go on with it.
+    /// Leaves the last part that was read to the next reader, which is likely to go on with it.
     pub(crate) fn hand_on(&self) {
-        if let (Some((cache, Keep::NoParts)), Some((part, content))) = (self.cache, &self.part) {
+        let last = self.parts.last_key_value();
+        if let (Some((cache, Keep::NoParts)), Some((part, content))) = (self.cache, last) {
             cache.keep_part(self.meta.id, *part, content);
         }
     }
@@ -295,9 +298,9 @@ impl<'a> BlobReader<'a> {
             return Ok(());
         };
         let part = self.part(column.part)?;
-        let values = column.values(&part, times.len())?;
+        column.first_values_into(&part, times.len(), to, &mut self.values)?;
         out.times.extend_from_slice(wanted);
-        out.values.extend_from_slice(values.get(from..to).unwrap_or_default());
+        out.values.extend_from_slice(self.values.get(from..to).unwrap_or_default());
         Ok(())
     }
 
@@ -305,8 +308,8 @@ impl<'a> BlobReader<'a> {
     pub(crate) fn value(&mut self, column: &Column, at: usize) -> Result<f64, Failed> {
         let times = self.times(column)?;
         let part = self.part(column.part)?;
-        let values = column.values(&part, times.len())?;
-        Ok(*values.get(at).ok_or(Malformed("values"))?)
+        column.first_values_into(&part, times.len(), at + 1, &mut self.values)?;
+        Ok(*self.values.get(at).ok_or(Malformed("values"))?)
     }
 
     /// The samples of a column from `start_ms` to `end_ms`.

@@ -1,0 +1,191 @@
+use labstat_model::stale_marker;
+use proptest::prelude::*;
+
+use super::*;
+
+fn bits(values: &[f64]) -> Vec<u64> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+/// Codec, scale and the lane's shape, once the column came back whole and in part.
+fn round_trip(column: &[f64]) -> (u8, u8, Shape) {
+    let (mut head, mut bytes) = (Vec::new(), b"before".to_vec());
+    let coded = Encoder::default().push(column, &mut head, &mut bytes);
+    let shape = coded.shape;
+    let stride = shape.plane_len(column.len());
+    assert_eq!(bytes.len(), 6 + stride * shape.planes(), "{shape:?}");
+    let lane = Lane { bytes: &bytes, start: 6, stride, shape };
+    let mut back = vec![f64::NAN; 3];
+    values_into(&head, lane, column.len(), column.len(), &mut back).unwrap();
+    assert_eq!(bits(&back), bits(column), "{column:?}");
+    let some = column.len() * 2 / 3;
+    values_into(&head, lane, column.len(), some, &mut back).unwrap();
+    assert_eq!(bits(&back), bits(&column[..some]), "{column:?}");
+    (head.first().copied().unwrap_or(0), head.get(1).copied().unwrap_or(0), shape)
+}
+
+fn nasty() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        any::<u64>().prop_map(f64::from_bits),
+        any::<i32>().prop_map(|int| f64::from(int) / 10.0),
+        any::<i32>().prop_map(|int| f64::from(int) * 0.001),
+        (0_u32..100).prop_map(f64::from),
+        Just(7.0),
+        prop::sample::select(vec![
+            0.0,
+            -0.0,
+            f64::INFINITY,
+            f64::NEG_INFINITY,
+            f64::NAN,
+            stale_marker(),
+            f64::MIN_POSITIVE / 8.0,
+            f64::MAX,
+            f64::MIN,
+            9_007_199_254_740_991.0,
+            9_007_199_254_740_993.0,
+            -9_007_199_254_740_991.0,
+            0.1 + 0.2,
+        ]),
+    ]
+}
+
+/// Columns that hold to one kind of value, as series do.
+fn column() -> impl Strategy<Value = Vec<f64>> {
+    let of = |value: BoxedStrategy<f64>| prop::collection::vec(value, 1..400);
+    let thousandths = (0_i32..1 << 20).prop_map(|int| 1e4 + f64::from(int) * 0.001);
+    let rare = (0_u32..30).prop_map(|int| if int == 7 { 512.0 } else { 0.0 });
+    let sensor = (0_u32..8).prop_map(|int| 40.0 + f64::from(int) / 10.0);
+    let roots = any::<u32>().prop_map(|int| f64::from(int).sqrt());
+    let summed = |mut column: Vec<f64>| {
+        let mut sum = 0.0;
+        for value in &mut column {
+            sum += *value;
+            *value = sum;
+        }
+        column
+    };
+    let kinds = prop_oneof![
+        of(nasty().boxed()),
+        of(thousandths.boxed()),
+        of(rare.boxed()),
+        of(sensor.boxed()),
+        of(roots.boxed()),
+    ];
+    let marked = (kinds, any::<bool>(), any::<bool>());
+    marked.prop_map(move |(column, sum, ends)| {
+        let mut column = if sum { summed(column) } else { column };
+        column.extend(ends.then(stale_marker));
+        column
+    })
+}
+
+#[test]
+fn every_kind_of_column_takes_its_codec() {
+    let of = |value: &dyn Fn(u32) -> f64| (0..200).map(value).collect::<Vec<f64>>();
+    let noise = |at: u32| f64::from(at.wrapping_mul(2_654_435_761) >> 20);
+    let sensor = of(&|at| 40.0 + f64::from(at % 3) / 10.0);
+    let mut ended = sensor.clone();
+    ended.push(stale_marker());
+    let (one_byte, two_bits) = (Shape(Shape::BYTE), Shape(1));
+    assert_eq!(round_trip(&[5.0; 50]), (CONSTANT, 0, Shape::NONE));
+    assert_eq!(round_trip(&of(&|at| f64::from(at / 50))), (SPARSE, 0, Shape::NONE));
+    assert_eq!(round_trip(&sensor), (LEVELS, 1, two_bits));
+    assert_eq!(round_trip(&ended), (LEVELS, 1, two_bits), "a marker is an exception");
+    let counter = of(&|at| f64::from(at * at * at) * 4096.0 + 7.0);
+    assert_eq!(round_trip(&counter).0, CURVES);
+    let steady = of(&|at| f64::from(at) * 1e6 + noise(at) / 100.0);
+    assert_eq!(round_trip(&steady).0, STEPS);
+    assert_eq!(round_trip(&of(&|at| f64::from(at * at) * 1e20 / 7.0)).1, FLOAT_BYTE);
+    let micros = of(&|at| (f64::from(at) * 1e5 + noise(at)) * 1e-6);
+    let (_, scale, shape) = round_trip(&micros);
+    assert_eq!((scale / CORRECTED_BYTE, shape.has_two_lanes()), (1, true));
+    assert_eq!(round_trip(&of(&|at| f64::from(at) + noise(at) % 64.0)).2, one_byte);
+    round_trip(&[]);
+}
+
+#[test]
+fn a_single_odd_value_does_not_make_a_column_wide() {
+    let mut column: Vec<f64> = (0..160).map(|at| f64::from(at % 5) * 1e9).collect();
+    column[0] = 1.0 / 3.0;
+    column[80] = -0.0;
+    column[159] = f64::INFINITY;
+    assert_eq!(round_trip(&column).2, Shape(2));
+}
+
+/// As the last version that wrote them did.
+#[test]
+fn columns_of_version_1_are_still_read() {
+    let sensor: Vec<f64> = (0..7).map(|at| 40.0 + f64::from(at % 3) / 10.0).collect();
+    let ended: Vec<f64> = sensor.into_iter().chain([stale_marker()]).collect();
+    let counter: Vec<f64> = (0..8).map(|at| f64::from(at * at) * 4096.0 + 7.0).collect();
+    let columns: [(&[u8], &[f64]); 5] = [
+        (b"\x00\0\0\0\0\0\0\x14\x40", &[5.0; 4]),
+        (b"\x01\x01\x01\x07\x02\0\0\0\0\0\xf0\x7f\xa0\x06\x01\x02\x02\x03\x02\x02\x03\0", &ended),
+        (b"\x01\0\0\x0e\x80\x20\x02\x06\x0a\x0e\x12\x16\x1a", &counter),
+        (
+            b"\x03\xfc\x3f\x02\xfc\x7f\xfc\x7f\x80\xe7\x9f\xe1\x93\x82\x80\xd7\x39\xff\xd8\x9f\xe1\x93\x82\x80\xd7\x39",
+            &[1.5, f64::NAN, 2.5, f64::NAN, 1e300, -0.0],
+        ),
+        (b"\x04\x9a\x99\x99\x99\x99\x99\xb9\x3f", &[0.1]),
+    ];
+    for (bytes, wanted) in columns {
+        assert_eq!(bits(&v1::values(bytes, wanted.len()).unwrap()), bits(wanted));
+        assert!(v1::values(bytes, wanted.len() + 1).is_err() || bytes[0] == CONSTANT);
+    }
+}
+
+#[test]
+fn floats_are_in_order_and_back() {
+    let ascending = [f64::NEG_INFINITY, -2.0, -1.0, -0.0, 0.0, 1.0, f64::INFINITY];
+    let places = ascending.map(|value| order(value.to_bits().cast_signed()));
+    assert!(places.is_sorted_by(|a, b| a < b), "{places:?}");
+    let back = places.map(|place| f64::from_bits(order(place).cast_unsigned()));
+    assert_eq!(bits(&back), bits(&ascending));
+}
+
+#[test]
+fn regular_times_take_a_few_bytes() {
+    let regular: Vec<i64> = (0..5_000).map(|at| 1_700_000_000_000 + at * 15_000).collect();
+    let mut out = Vec::new();
+    push_times(&mut out, &regular);
+    assert!(out.len() < 16, "{}", out.len());
+    assert_eq!(times(&out, regular.len()).unwrap(), regular);
+    assert!(times(&out, regular.len() - 1).is_err());
+    assert!(times(&out, regular.len() + 1).is_err());
+}
+
+proptest! {
+    #[test]
+    fn values_come_back_bit_for_bit(column in column()) {
+        round_trip(&column);
+    }
+
+    #[test]
+    fn times_come_back(times_in in prop::collection::btree_set(any::<i32>(), 0..200)) {
+        let column: Vec<i64> = times_in.into_iter().map(i64::from).collect();
+        let mut out = Vec::new();
+        push_times(&mut out, &column);
+        prop_assert_eq!(times(&out, column.len()), Ok(column));
+    }
+
+    #[test]
+    fn any_bytes_are_refused_or_read(
+        codec in 0_u8..6,
+        scale in prop::sample::select(vec![0_u8, 3, 9, 10, 16, 25, 32, 33]),
+        rest in prop::collection::vec(any::<u8>(), 0..60),
+        shape in any::<u8>(),
+        (start, stride) in (0_usize..70, 0_usize..70),
+        count in 0_usize..100,
+    ) {
+        let mut head = vec![codec, scale, 0];
+        head.extend(&rest);
+        if let Ok(shape) = Shape::of_byte(shape) {
+            let lane = Lane { bytes: &rest, start, stride, shape };
+            let mut out = Vec::new();
+            let _ = values_into(&head, lane, count, count, &mut out);
+            prop_assert!(out.len() <= count);
+        }
+        let _ = v1::values(&rest, count);
+        let _ = times(&rest, count);
+    }
+}

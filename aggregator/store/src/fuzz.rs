@@ -1,0 +1,107 @@
+//! Ways to the insides for fuzz targets and for the benchmark of columns. Not part of the API.
+
+use std::collections::HashMap;
+
+use crate::blob::{Blob, Builder, Directory, unpack_part};
+use crate::column::{self, Encoder, Lane, Shape};
+use crate::varint::Malformed;
+
+/// Any floats must come back as they went in.
+///
+/// # Panics
+///
+/// When they do not, which is what a fuzzer looks for.
+pub fn column(data: &[u8]) {
+    let (words, _) = data.as_chunks::<8>();
+    let values: Vec<f64> = words.iter().map(|word| f64::from_le_bytes(*word)).collect();
+    let (mut head, mut bytes, mut back) = (Vec::new(), Vec::new(), Vec::new());
+    let shape = Encoder::default().push(&values, &mut head, &mut bytes).shape;
+    let lane = Lane { bytes: &bytes, start: 0, stride: shape.plane_len(values.len()), shape };
+    let read = column::values_into(&head, lane, values.len(), values.len(), &mut back);
+    let same = |(a, b): (&f64, &f64)| a.to_bits() == b.to_bits();
+    assert!(read.is_ok() && back.len() == values.len() && back.iter().zip(&values).all(same));
+}
+
+/// Any bytes must be refused or read, as a column of this version and of the one before.
+pub fn column_bytes(data: &[u8]) {
+    let Some(([shape, start, stride, count], head)) = data.split_first_chunk::<4>() else { return };
+    let (start, stride, count) = (usize::from(*start), usize::from(*stride), usize::from(*count));
+    if let Ok(shape) = Shape::of_byte(*shape) {
+        let lane = Lane { bytes: data, start, stride, shape };
+        let _ = column::values_into(head, lane, count, count, &mut Vec::new());
+    }
+    let _ = column::v1::values(head, count);
+    let _ = column::times(head, count);
+}
+
+/// Any bytes must be refused or read as a directory, and what it names in any part.
+pub fn blob(data: &[u8]) {
+    let Some((len, rest)) = data.split_first() else { return };
+    let (content, part) = rest.split_at(usize::from(*len).min(rest.len()));
+    for version in [1, 2] {
+        let row = crate::blob::pack_as(version, 1, &[content]);
+        let Ok(directory) = Directory::read(1, &row) else { continue };
+        read_columns(&directory, |_| Some(part), &mut |_, _| {});
+    }
+}
+
+/// A blob in memory.
+#[derive(Debug)]
+pub struct Packed(Blob);
+
+impl Packed {
+    /// Packs columns of times and values; none when there are no samples.
+    #[must_use]
+    pub fn new<'a>(columns: impl IntoIterator<Item = (&'a [i64], &'a [f64])>) -> Option<Self> {
+        let mut builder = Builder::new(1);
+        for (id, (times, values)) in (1..).zip(columns) {
+            builder.push(id, times, values);
+        }
+        builder.finish(0, 1).map(Self)
+    }
+
+    /// Bytes of the directory and of the parts.
+    #[must_use]
+    pub fn sizes_bytes(&self) -> (usize, Vec<usize>) {
+        (self.0.directory.len(), self.0.parts.iter().map(Vec::len).collect())
+    }
+
+    /// Calls `each` with the times and values of every column, and says how many parts did not
+    /// read.
+    pub fn unpack(&self, mut each: impl FnMut(&[i64], &[f64])) -> usize {
+        let id = self.0.meta.id;
+        let parts: Vec<Result<Vec<u8>, Malformed>> =
+            (0..).zip(&self.0.parts).map(|(part, row)| unpack_part(id, part, row)).collect();
+        if let Ok(directory) = Directory::read(id, &self.0.directory) {
+            let part = |part: u32| parts.get(part as usize)?.as_deref().ok();
+            read_columns(&directory, part, &mut each);
+        }
+        parts.iter().filter(|part| part.is_err()).count()
+    }
+}
+
+fn read_columns<'a>(
+    directory: &Directory,
+    part: impl Fn(u32) -> Option<&'a [u8]>,
+    each: &mut dyn FnMut(&[i64], &[f64]),
+) {
+    let mut values = Vec::new();
+    let mut times = HashMap::new();
+    for column in &directory.columns {
+        let Some(part) = part(column.part) else { continue };
+        let times = times
+            .entry(column.times)
+            .or_insert_with(|| directory.times(column.times).unwrap_or_default());
+        if column.first_values_into(part, times.len(), times.len(), &mut values).is_ok() {
+            each(times, &values);
+        }
+    }
+}
+
+/// The codec that a column takes.
+#[must_use]
+pub fn codec(values: &[f64]) -> String {
+    let (mut head, mut lane) = (Vec::new(), Vec::new());
+    let shape = Encoder::default().push(values, &mut head, &mut lane).shape;
+    column::describe(&head, shape)
+}
