@@ -502,6 +502,11 @@ fn columns(reader: &mut Reader<'_>, times: &[TimeColumn]) -> Result<Vec<Column>,
 }
 
 impl Column {
+    /// Its place among the columns of its blob.
+    pub(crate) const fn place(&self) -> (u32, usize) {
+        (self.part, self.start)
+    }
+
     /// Bytes before compression.
     pub(crate) fn len(&self) -> usize {
         let lane = self.lane.map_or(0, |lane| lane.len * lane.shape.planes());

@@ -16,7 +16,7 @@ use std::thread;
 use labstat_model::{Labels, Matcher, Series};
 
 use crate::ReadError;
-use crate::blob::BlobMeta;
+use crate::blob::{BlobMeta, Column, Directory};
 use crate::head::{Head, HeadSeries};
 use crate::read::{Blobs, Failed, Gathered, Keep, Piece};
 use crate::state::State;
@@ -28,9 +28,16 @@ const COLUMNS_GUESS: usize = 1024;
 /// The part of a read that lies in one shelf.
 struct Shelf {
     shelf: u32,
-    /// Ascending.
     ids: Vec<u32>,
     labels: Vec<Labels>,
+}
+
+impl Shelf {
+    /// Brings the series into another order.
+    fn reorder(&mut self, order: &[usize]) {
+        self.ids = order.iter().filter_map(|&at| self.ids.get(at).copied()).collect();
+        self.labels = order.iter().filter_map(|&at| self.labels.get(at).cloned()).collect();
+    }
 }
 
 /// Where the samples of some series of a shelf are, at one moment.
@@ -78,6 +85,9 @@ struct Plan {
     range: (i64, i64),
     samples: usize,
     keep: Keep,
+    /// By shelf: where each of its series was before they were brought into the order in which
+    /// they lie in parts of blobs. Of series in another order, each unit would need every part.
+    orders: Vec<Option<Vec<usize>>>,
 }
 
 impl Plan {
@@ -230,8 +240,9 @@ impl Store {
 
     /// A read of the state of one moment; it fails when a blob was replaced meanwhile.
     fn select_once(&self, matchers: &[Matcher], range: (i64, i64)) -> Result<Vec<Series>, Failed> {
-        let (shelves, views) = self.views(matchers, range);
+        let (shelves, mut views) = self.views(matchers, range);
         let plan = self.plan(shelves, views.iter().map(|view| &*view.blobs), range)?;
+        reorder(&mut views, &plan);
         let room = self.room();
         let read = |unit: &Unit, batch: &mut Batch| {
             let Some(view) = views.get(unit.shelf) else { return Ok(()) };
@@ -251,8 +262,9 @@ impl Store {
         range: (i64, i64),
     ) -> Result<Vec<Series>, Failed> {
         let copy = || self.views(matchers, range);
-        self.pinned(copy, |(shelves, views), blobs| {
+        self.pinned(copy, |(shelves, mut views), blobs| {
             let plan = self.plan(shelves, views.iter().map(|view| &*view.blobs), range)?;
+            reorder(&mut views, &plan);
             let room = self.room();
             let mut all = Vec::new();
             for unit in &plan.units {
@@ -327,12 +339,22 @@ impl Store {
         blobs: impl Iterator<Item = &'a [BlobMeta]>,
         range: (i64, i64),
     ) -> Result<Plan, Failed> {
-        let mut plan = Plan { shelves, units: Vec::new(), range, samples: 0, keep: Keep::All };
+        let (units, orders) = (Vec::new(), Vec::new());
+        let mut plan = Plan { shelves, units, range, samples: 0, keep: Keep::All, orders };
         let batch_samples = self.options().read_batch_samples;
-        for (at, (shelf, blobs)) in plan.shelves.iter().zip(blobs).enumerate() {
-            let samples_each = self.samples_each(blobs, shelf.ids.len(), range)?;
+        for (at, (shelf, blobs)) in plan.shelves.iter_mut().zip(blobs).enumerate() {
+            let all = blobs.iter().fold(0_u64, |all, meta| all.saturating_add(share(meta, range)));
+            let all = usize::try_from(all).unwrap_or(usize::MAX);
+            // However few columns it is shared by, what is not much is one batch.
+            let largest = if all > batch_samples { self.largest(blobs)? } else { None };
+            let guess = if all > batch_samples { COLUMNS_GUESS } else { 1 };
+            let columns = largest.as_ref().map_or(guess, |blob| blob.columns.len());
+            let samples_each = all / columns.max(shelf.ids.len());
             plan.samples =
                 plan.samples.saturating_add(samples_each.saturating_mul(shelf.ids.len()));
+            let order = largest.map(|largest| layout(&largest, &shelf.ids));
+            order.iter().for_each(|order| shelf.reorder(order));
+            plan.orders.push(order);
             let len = (batch_samples / samples_each.max(1)).max(1);
             let starts = (0..shelf.ids.len()).step_by(len);
             plan.units.extend(starts.map(|start| {
@@ -346,30 +368,18 @@ impl Store {
         Ok(plan)
     }
 
-    /// How many samples each of `len` series of a shelf has in blobs, taking them for equal.
-    fn samples_each(
-        &self,
-        blobs: &[BlobMeta],
-        len: usize,
-        range: (i64, i64),
-    ) -> Result<usize, Failed> {
-        let all = blobs.iter().fold(0_u64, |all, meta| all.saturating_add(share(meta, range)));
-        let all = usize::try_from(all).unwrap_or(usize::MAX);
-        if all <= self.options().read_batch_samples {
-            // However few columns that is shared by, it is one batch.
-            return Ok(all / len.max(1));
-        }
-        let Some(largest) = blobs.iter().max_by_key(|meta| meta.samples) else { return Ok(0) };
-        let columns = self.reading(|conn| {
+    /// What is in the largest of some blobs, when it can be seen.
+    fn largest(&self, blobs: &[BlobMeta]) -> Result<Option<Arc<Directory>>, Failed> {
+        let Some(largest) = blobs.iter().max_by_key(|meta| meta.samples) else { return Ok(None) };
+        self.reading(|conn| {
             // A blob that was replaced since is missed when it is read.
             let seen = Blobs::new(self, conn, false)
-                .with(largest, Keep::All, |blob| Ok(blob.directory.columns.len()));
+                .with(largest, Keep::All, |blob| Ok(Arc::clone(&blob.directory)));
             match seen {
                 Err(Failed::Gone) => Ok(None),
                 other => other,
             }
-        })?;
-        Ok(all / columns.unwrap_or(COLUMNS_GUESS).max(len).max(1))
+        })
     }
 
     /// Reads all units, with helpers when it is much.
@@ -395,6 +405,32 @@ fn series(labels: &Labels, Piece { mut times, mut values }: Piece) -> Option<Ser
         }
     }
     Some(Series { labels: labels.clone(), times, values })
+}
+
+/// In which order series lie in a blob, and so mostly in those before and after it. Those that are
+/// not in it come last.
+fn layout(directory: &Directory, ids: &[u32]) -> Vec<usize> {
+    let columns = &directory.columns;
+    let place = |id: u32| {
+        let at = columns.binary_search_by_key(&id, |column| column.series).ok()?;
+        columns.get(at).map(Column::place)
+    };
+    let mut order: Vec<usize> = (0..ids.len()).collect();
+    order.sort_by_cached_key(|&at| {
+        let place = ids.get(at).and_then(|&id| place(id));
+        (place.is_none(), place)
+    });
+    order
+}
+
+/// Brings what was copied of the head into the order of the plan.
+fn reorder(views: &mut [View], plan: &Plan) {
+    for (view, order) in views.iter_mut().zip(&plan.orders) {
+        if let Some(order) = order {
+            let mut take = |&at: &usize| view.active.get_mut(at).and_then(Option::take);
+            view.active = order.iter().map(&mut take).collect();
+        }
+    }
 }
 
 /// The series that fulfil all matchers and reach into the range, by shelf.
@@ -445,15 +481,10 @@ fn read_unit(
     }
     for meta in &view.blobs {
         blobs.with(meta, plan.keep, |blob| {
-            let mut rest = &*blob.directory.clone().columns;
-            for (id, gathered) in ids.iter().zip(&mut *batch) {
-                let at = rest.partition_point(|column| column.series < *id);
-                rest = rest.get(at..).unwrap_or_default();
-                let Some(column) = rest.first().filter(|column| column.series == *id) else {
-                    continue;
-                };
+            for (&id, gathered) in ids.iter().zip(&mut *batch) {
+                let Some(column) = blob.column(id) else { continue };
                 let from = gathered.piece.times.len();
-                blob.read(column, plan.range, &mut gathered.piece)?;
+                blob.read(&column, plan.range, &mut gathered.piece)?;
                 take(room, gathered.piece.times.len() - from)?;
                 gathered.joined(from);
             }
