@@ -17,6 +17,7 @@
 //! Not here: what is on disk. The log holds all of this too, until it is sealed.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use crate::log::{Entry, as_integer};
 use crate::slots::Slots;
@@ -197,21 +198,89 @@ impl HeadSeries {
 
     /// Calls `each` with time and bits of all samples, ascending, each time once: a log of damaged
     /// files may hold a sample twice, and no column can.
-    pub(crate) fn for_each(&self, mut each: impl FnMut(i64, u64)) {
-        let mut late = self.late.iter().flat_map(|late| late.iter()).peekable();
-        // The run was written by `add`, so that it reads to its end.
-        let _ = self.walk_run(|time_ms, bits| {
-            while let Some((&late_ms, &bits)) = late.next_if(|(late_ms, _)| **late_ms <= time_ms) {
-                if late_ms < time_ms {
-                    each(late_ms, bits);
+    pub(crate) fn for_each(&self, each: impl FnMut(i64, u64)) {
+        self.each_in((i64::MIN, i64::MAX), each);
+    }
+
+    /// As [`HeadSeries::for_each`], from `start_ms` to `end_ms`, both included.
+    pub(crate) fn each_in(&self, (start_ms, end_ms): (i64, i64), mut each: impl FnMut(i64, u64)) {
+        if start_ms > end_ms {
+            return;
+        }
+        let late = self.late.iter().flat_map(|late| late.range(start_ms..=end_ms));
+        let mut late = late.peekable();
+        if self.first_ms().is_some_and(|first_ms| first_ms <= end_ms && self.last_ms >= start_ms) {
+            self.walk_run(|time_ms, bits| {
+                if time_ms > end_ms {
+                    return ControlFlow::Break(());
                 }
-            }
-            each(time_ms, bits);
-        });
+                if time_ms >= start_ms {
+                    while let Some((&late_ms, &bits)) =
+                        late.next_if(|(late_ms, _)| **late_ms <= time_ms)
+                    {
+                        if late_ms < time_ms {
+                            each(late_ms, bits);
+                        }
+                    }
+                    each(time_ms, bits);
+                }
+                ControlFlow::Continue(())
+            });
+        }
         late.for_each(|(&time_ms, &bits)| each(time_ms, bits));
     }
 
-    fn walk_run(&self, mut each: impl FnMut(i64, u64)) -> Result<(), Malformed> {
+    /// Calls `each` with time and bits of the samples at the asked times, which ascend. Reads no
+    /// more than it must, as writes wait for it.
+    pub(crate) fn find(&self, asked: impl Iterator<Item = i64>, mut each: impl FnMut(i64, u64)) {
+        let first_ms = self.first_ms().unwrap_or(i64::MAX);
+        let mut in_run = asked
+            .filter(|time_ms| {
+                if let Some(bits) = self.late.as_ref().and_then(|late| late.get(time_ms)) {
+                    each(*time_ms, *bits);
+                    return false;
+                }
+                (first_ms..=self.last_ms).contains(time_ms)
+            })
+            .collect::<Vec<i64>>()
+            .into_iter()
+            .peekable();
+        // A request that is sent again mostly brings what came last.
+        if in_run.peek() == Some(&self.last_ms) {
+            return each(self.last_ms, self.last_bits);
+        }
+        if in_run.peek().is_none() {
+            return;
+        }
+        self.walk_run(|time_ms, bits| {
+            while in_run.next_if(|asked_ms| *asked_ms < time_ms).is_some() {}
+            if in_run.next_if_eq(&time_ms).is_some() {
+                each(time_ms, bits);
+            }
+            match in_run.peek() {
+                Some(_) => ControlFlow::Continue(()),
+                None => ControlFlow::Break(()),
+            }
+        });
+    }
+
+    /// The time of the first sample of the run.
+    fn first_ms(&self) -> Option<i64> {
+        let mut reader = Reader::new(&self.run);
+        let control = reader.byte().ok()?;
+        // The first step is from 0.
+        if control & STEP == 0 { Some(0) } else { reader.signed().ok() }
+    }
+
+    /// Goes through the run until it is told to break. What `add` wrote reads to its end.
+    fn walk_run(&self, each: impl FnMut(i64, u64) -> ControlFlow<()>) {
+        let _ = self.try_walk_run(each);
+    }
+
+    fn try_walk_run(
+        &self,
+        mut each: impl FnMut(i64, u64) -> ControlFlow<()>,
+    ) -> Result<(), Malformed> {
         let mut reader = Reader::new(&self.run);
         let (mut time_ms, mut step, mut bits) = (0_i64, 0_i64, 0_u64);
         let mut is_first = true;
@@ -234,7 +303,9 @@ impl HeadSeries {
             step = step.wrapping_add(change);
             for _ in 0..count {
                 time_ms = time_ms.wrapping_add(step);
-                each(time_ms, bits);
+                if each(time_ms, bits).is_break() {
+                    return Ok(());
+                }
                 step = if is_first { 0 } else { step };
                 is_first = false;
             }
@@ -309,6 +380,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_asked_for_is_found_in_the_run_and_beside_it() {
+        let mut head = Head::default();
+        for time_ms in [100, 200, 210, 220, 400, 150, 50, 300] {
+            head.add(&[Entry { series: 1, time_ms, bits: time_ms.cast_unsigned() % 3 }], 0);
+        }
+        let series = head.get(1).unwrap();
+        let find = |asked: &[i64]| {
+            let mut found = Vec::new();
+            series.find(asked.iter().copied(), |time_ms, bits| {
+                assert_eq!(bits, time_ms.cast_unsigned() % 3);
+                found.push(time_ms);
+            });
+            found.sort_unstable();
+            found
+        };
+        let all = [50, 100, 150, 200, 210, 220, 300, 400];
+        assert_eq!(find(&all), all);
+        assert_eq!(find(&[400]), [400]);
+        assert_eq!(find(&[220, 400]), [220, 400]);
+        assert_eq!(find(&[0, 49, 51, 101, 219, 299, 401]), [0; 0]);
+        assert_eq!(find(&[50, 99, 150, 205, 210, 500]), [50, 150, 210]);
+        assert_eq!(find(&[]), [0; 0]);
+    }
+
+    #[test]
     fn a_series_takes_one_cache_line() {
         assert_eq!(size_of::<Option<HeadSeries>>(), 64);
     }
@@ -341,6 +437,7 @@ mod tests {
         fn samples_come_back_in_order(
             steps in prop::collection::vec((any_bits(), 1_usize..40, 1_i64..4), 0..60),
             start_ms in any::<i32>(),
+            part_of in (-5_i64..150, -5_i64..150),
             swaps in prop::collection::vec(any::<(prop::sample::Index, prop::sample::Index)>(), 0..4),
         ) {
             let mut wanted = Vec::new();
@@ -363,14 +460,25 @@ mod tests {
                 head.add(&[Entry { series: 7, time_ms, bits }], 5);
             }
             let mut found = Vec::new();
+            let range = (
+                i64::from(start_ms) + part_of.0 * 15_000,
+                i64::from(start_ms) + part_of.1 * 15_000,
+            );
+            let mut part = Vec::new();
             if let Some(series) = head.get(7) {
                 series.for_each(|time_ms, bits| found.push((time_ms, bits)));
+                series.each_in(range, |time_ms, bits| part.push((time_ms, bits)));
             }
-            prop_assert_eq!(found, wanted);
+            prop_assert_eq!(&found, &wanted);
+            wanted.retain(|(time_ms, _)| (range.0..=range.1).contains(time_ms));
+            prop_assert_eq!(part, wanted);
         }
 
         #[test]
-        fn any_samples_come_back_in_order(raw in prop::collection::hash_map(any::<i64>(), any::<u64>(), 0..100)) {
+        fn any_samples_come_back_in_order(
+            raw in prop::collection::hash_map(any::<i64>(), any::<u64>(), 0..100),
+            range in any::<(i64, i64)>(),
+        ) {
             let mut head = Head::default();
             let mut wanted: Vec<(i64, u64)> = raw.into_iter().collect();
             for &(time_ms, bits) in &wanted {
@@ -378,10 +486,14 @@ mod tests {
             }
             wanted.sort_unstable();
             let mut found = Vec::new();
+            let mut part = Vec::new();
             if let Some(series) = head.get(7) {
                 series.for_each(|time_ms, bits| found.push((time_ms, bits)));
+                series.each_in(range, |time_ms, bits| part.push((time_ms, bits)));
             }
-            prop_assert_eq!(found, wanted);
+            prop_assert_eq!(&found, &wanted);
+            wanted.retain(|(time_ms, _)| (range.0..=range.1).contains(time_ms));
+            prop_assert_eq!(part, wanted);
         }
     }
 }

@@ -2,13 +2,13 @@
 //!
 //! Both look at times first and unpack values only where there is something to say.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use labstat_model::{Labels, Matcher, Series};
 
 use crate::ReadError;
 use crate::blob::{BlobMeta, Column};
-use crate::read::{Blobs, Failed, Keep};
+use crate::read::{BlobReader, Blobs, Failed, Keep};
 use crate::scan::overlapping;
 use crate::state::State;
 use crate::store::Store;
@@ -66,30 +66,18 @@ impl Store {
         Ok(all)
     }
 
-    /// Adds to `known` what is stored at the asked times, sorted by series.
-    pub(crate) fn look_up(
-        &self,
-        asked: &HashMap<u32, Vec<i64>>,
-        known: &mut Known,
-    ) -> Result<(), ReadError> {
+    /// Adds to `known` what is stored of the asked series at the asked times, which are sorted.
+    pub(crate) fn look_up(&self, asked: &[(u32, i64)], known: &mut Known) -> Result<(), ReadError> {
         let copy = || {
             let mut in_head = Known::new();
             let places = places(&self.state(), asked, &mut in_head);
             (in_head, places)
         };
         let read = self.settled(copy, |(mut found, places), blobs| {
-            for (meta, ids) in &places {
+            for (meta, series) in &places {
                 blobs.with(meta, Keep::All, |blob| {
-                    for &id in ids {
-                        let Some(column) = blob.column(id) else { continue };
-                        let times = blob.times(&column)?;
-                        let asked = asked.get(&id).map(Vec::as_slice).unwrap_or_default();
-                        for time_ms in within(asked, meta.first_ms, meta.last_ms) {
-                            if let Ok(at) = times.binary_search(time_ms) {
-                                let bits = blob.value(&column, at)?.to_bits();
-                                found.insert((id, *time_ms), bits);
-                            }
-                        }
+                    for asked in series {
+                        find_in_blob(blob, asked, &mut found)?;
                     }
                     Ok(())
                 })?;
@@ -101,45 +89,64 @@ impl Store {
     }
 }
 
-/// The part of sorted times that lies in a range.
-fn within(times: &[i64], first_ms: i64, last_ms: i64) -> &[i64] {
-    let from = times.partition_point(|&time_ms| time_ms < first_ms);
-    let to = times.partition_point(|&time_ms| time_ms <= last_ms);
-    times.get(from..to).unwrap_or_default()
+/// Adds what a blob has of one series.
+fn find_in_blob(
+    blob: &mut BlobReader<'_>,
+    asked: &[(u32, i64)],
+    found: &mut Known,
+) -> Result<(), Failed> {
+    let Some(column) = asked.first().and_then(|(id, _)| blob.column(*id)) else { return Ok(()) };
+    let times = blob.times(&column)?;
+    for &(id, time_ms) in asked {
+        if let Ok(at) = times.binary_search(&time_ms) {
+            let bits = blob.value(&column, at)?.to_bits();
+            found.insert((id, time_ms), bits);
+        }
+    }
+    Ok(())
 }
 
-/// The blobs that may have samples at the asked times, each with the ids to look for. What the
-/// heads have goes into `known`.
-fn places(
+/// What is asked of one series, sorted by time.
+type AskedSeries<'a> = &'a [(u32, i64)];
+
+/// The part of it that lies in a range.
+fn within(asked: AskedSeries<'_>, first_ms: i64, last_ms: i64) -> AskedSeries<'_> {
+    let from = asked.partition_point(|(_, time_ms)| *time_ms < first_ms);
+    let to = asked.partition_point(|(_, time_ms)| *time_ms <= last_ms);
+    asked.get(from..to).unwrap_or_default()
+}
+
+/// The blobs that may have samples at the asked times, each with what to look for. What the heads
+/// have goes into `known`.
+fn places<'a>(
     state: &State,
-    asked: &HashMap<u32, Vec<i64>>,
+    asked: &'a [(u32, i64)],
     known: &mut Known,
-) -> Vec<(BlobMeta, Vec<u32>)> {
-    let mut shelves: BTreeMap<u32, Vec<(u32, &[i64])>> = BTreeMap::new();
-    for (&id, times) in asked {
+) -> Vec<(BlobMeta, Vec<AskedSeries<'a>>)> {
+    let mut shelves: BTreeMap<u32, Vec<AskedSeries<'a>>> = BTreeMap::new();
+    for asked in asked.chunk_by(|a, b| a.0 == b.0) {
+        let Some(&(id, _)) = asked.first() else { continue };
         for head in state.heads().filter_map(|head| head.get(id)) {
-            head.for_each(|time_ms, bits| {
-                if times.binary_search(&time_ms).is_ok() {
-                    known.insert((id, time_ms), bits);
-                }
+            let times = asked.iter().map(|(_, time_ms)| *time_ms);
+            head.find(times, |time_ms, bits| {
+                known.insert((id, time_ms), bits);
             });
         }
         if let Some(entry) = state.index.get(id) {
-            shelves.entry(entry.shelf).or_default().push((id, times));
+            shelves.entry(entry.shelf).or_default().push(asked);
         }
     }
     let mut places = Vec::new();
-    for (shelf, mut series) in shelves {
-        series.sort_unstable_by_key(|(id, _)| *id);
-        let first_ms = series.iter().filter_map(|(_, times)| times.first()).min();
-        let last_ms = series.iter().filter_map(|(_, times)| times.last()).max();
-        let (Some(&first_ms), Some(&last_ms)) = (first_ms, last_ms) else { continue };
+    for (shelf, series) in shelves {
+        let first_ms = series.iter().filter_map(|asked| asked.first()).map(|(_, time)| *time).min();
+        let last_ms = series.iter().filter_map(|asked| asked.last()).map(|(_, time)| *time).max();
+        let (Some(first_ms), Some(last_ms)) = (first_ms, last_ms) else { continue };
         for meta in overlapping(state, shelf, (first_ms, last_ms)) {
-            let has_any = |times: &[i64]| !within(times, meta.first_ms, meta.last_ms).is_empty();
-            let ids = series.iter().filter(|(_, times)| has_any(times)).map(|(id, _)| *id);
-            let ids: Vec<u32> = ids.collect();
-            if !ids.is_empty() {
-                places.push((meta, ids));
+            let part = |asked: &AskedSeries<'a>| within(asked, meta.first_ms, meta.last_ms);
+            let parts = series.iter().map(part).filter(|part| !part.is_empty());
+            let parts: Vec<AskedSeries<'a>> = parts.collect();
+            if !parts.is_empty() {
+                places.push((meta, parts));
             }
         }
     }
@@ -181,12 +188,11 @@ fn found(state: &State, matchers: &[Matcher], range: (i64, i64)) -> Found {
     found
 }
 
-fn newest_in_head(state: &State, id: u32, (start_ms, end_ms): (i64, i64)) -> Option<(i64, u64)> {
+fn newest_in_head(state: &State, id: u32, range: (i64, i64)) -> Option<(i64, u64)> {
     let mut newest: Option<(i64, u64)> = None;
     for head in state.heads().filter_map(|head| head.get(id)) {
-        head.for_each(|time_ms, bits| {
-            let newer = newest.is_none_or(|(newest_ms, _)| time_ms > newest_ms);
-            if newer && (start_ms..=end_ms).contains(&time_ms) {
+        head.each_in(range, |time_ms, bits| {
+            if newest.is_none_or(|(newest_ms, _)| time_ms > newest_ms) {
                 newest = Some((time_ms, bits));
             }
         });

@@ -514,11 +514,9 @@ fn take(room: &AtomicUsize, samples: usize) -> Result<(), Failed> {
     }
 }
 
-fn read_head(head: &HeadSeries, (start_ms, end_ms): (i64, i64), out: &mut Piece) {
-    head.for_each(|time_ms, bits| {
-        if (start_ms..=end_ms).contains(&time_ms) {
-            out.times.push(time_ms);
-            out.values.push(f64::from_bits(bits));
-        }
+fn read_head(head: &HeadSeries, range: (i64, i64), out: &mut Piece) {
+    head.each_in(range, |time_ms, bits| {
+        out.times.push(time_ms);
+        out.values.push(f64::from_bits(bits));
     });
 }

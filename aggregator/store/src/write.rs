@@ -304,27 +304,23 @@ impl Writer {
         targets: &[Target],
         bounds: &Bounds,
     ) -> Result<Known, AppendError> {
-        let mut asked: HashMap<u32, Vec<i64>> = HashMap::new();
+        let mut asked: Vec<(u32, i64)> = Vec::new();
         for (at, target) in targets.iter().enumerate() {
             let (Target::Known(id), Some(series)) = (target, write.series(at)) else { continue };
             let tip = self.tip(*id);
             let late = |sample: &&Sample| {
                 sample.time_ms <= tip && bounds.refusal(sample.time_ms).is_none()
             };
-            let mut times = series.samples.iter().filter(late).map(|s| s.time_ms).peekable();
-            if times.peek().is_some() {
-                asked.entry(*id).or_default().extend(times);
-            }
+            asked.extend(series.samples.iter().filter(late).map(|sample| (*id, sample.time_ms)));
         }
         let mut known = Known::new();
         if asked.is_empty() {
             return Ok(known);
         }
-        asked.values_mut().for_each(|times| times.sort_unstable());
+        asked.sort_unstable();
         let flying = self.flying.iter().flat_map(|flying| &flying.group.entries);
         for entry in flying.chain(&self.staged.group.entries) {
-            let times = asked.get(&entry.series);
-            if times.is_some_and(|times| times.binary_search(&entry.time_ms).is_ok()) {
+            if asked.binary_search(&(entry.series, entry.time_ms)).is_ok() {
                 known.insert((entry.series, entry.time_ms), entry.bits);
             }
         }
