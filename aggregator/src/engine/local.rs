@@ -2,7 +2,9 @@
 
 use std::error::Error;
 
-use labstat_model::{Labels, Matcher, Metadata, Series, WriteView};
+use labstat_model::{
+    BucketColumns, Labels, Matcher, Metadata, Rolled, Series, Tiers, WriteView,
+};
 use labstat_store::{AppendError, Appended, Maintained, Stats, Store};
 
 use crate::storage::{Storage, StorageError, WriteFailed};
@@ -44,6 +46,22 @@ impl Storage for Store {
         end_ms: i64,
     ) -> Result<Vec<Series>, StorageError> {
         Self::newest(self, matchers, start_ms, end_ms).map_err(failed("read samples"))
+    }
+
+    fn tiers(&self) -> Tiers {
+        Self::tiers(self)
+    }
+
+    fn buckets(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+        bucket_ms: i64,
+        columns: BucketColumns,
+    ) -> Result<Vec<Rolled>, StorageError> {
+        let read = Self::buckets(self, matchers, start_ms, end_ms, bucket_ms, columns);
+        read.map_err(failed("read buckets"))
     }
 
     fn series(

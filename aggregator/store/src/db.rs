@@ -263,6 +263,22 @@ impl Db {
         self.transaction(|tx| insert_document(tx, key, document))
     }
 
+    /// A document; an error when it is damaged.
+    pub(crate) fn document(&self, key: &str) -> rusqlite::Result<Option<Vec<u8>>> {
+        document(&self.conn, key)
+    }
+
+    /// Bytes of the database that are in use.
+    pub(crate) fn used_bytes(&self) -> Result<u64, AppendError> {
+        let pragma = |name| self.conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        let run = || -> rusqlite::Result<i64> {
+            let used = pragma("page_count")?.saturating_sub(pragma("freelist_count")?);
+            Ok(used.saturating_mul(pragma("page_size")?))
+        };
+        let used_bytes = run().map_err(|cause| write_error(&self.path, &cause))?;
+        Ok(u64::try_from(used_bytes).unwrap_or(0))
+    }
+
     /// Gives some free pages back to the file system, when there are many or `all` shall go. Says
     /// whether there is more to give.
     pub(crate) fn shrink(&self, all: bool) -> Result<bool, AppendError> {

@@ -13,7 +13,8 @@
 //! - `scan`, `newest`: reads of ranges and of single samples; `read`: what they share; `cache`: what
 //!   they unpacked lately.
 //! - `maintain`: head into blobs, small blobs into large ones, old blobs away; `rewrite` is how.
-//! - `days`: how time is cut.
+//!   `rollup` makes buckets of days, `retire` drops what is past its time (`policy` says when);
+//!   `rolled` reads buckets. `days` is how time is cut.
 //! - `blob`, `column`, `varint`: the compressed form; pure.
 //! - `queue`: writes on their way to another engine, in a database of its own.
 //! - `db`: the only place that knows SQL, but for the queue's own `queue::db`. `salvage`, `wal`: what to do with damaged files.
@@ -43,10 +44,14 @@ mod log;
 mod maintain;
 mod newest;
 mod options;
+mod policy;
 mod queue;
 mod read;
 mod report;
+mod retire;
 mod rewrite;
+mod rolled;
+mod rollup;
 mod salvage;
 mod scan;
 mod slots;
@@ -62,6 +67,7 @@ pub use check::{Checked, Cost, Damage};
 pub use error::{AppendError, MaintainError, OpenError, ReadError};
 pub use inspect::{DaySize, Inspection, MetricSize, TableSize, TierSize};
 pub use options::Options;
+pub use policy::Keep;
 pub use queue::{PeekError, PushError, Queue, QueueStats, Queued};
 pub use report::{Appended, BadLabels, Maintained, Notice, Refusal, Refused, Stats};
 pub use scan::Each;

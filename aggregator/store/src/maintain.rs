@@ -1,5 +1,6 @@
 //! What is done beside writing and reading: sealing the head into blobs, merging the small blobs of
-//! a day into larger ones, dropping what is past the retention.
+//! a day into larger ones; and in which order all else is done: rolling up (`rollup`), dropping
+//! (`retire`).
 //!
 //! The work is done on copies and beside the writers; only the commit of its result locks the
 //! database. One thing is done at a time. Blobs never cross a day, so that retention drops whole
@@ -10,13 +11,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
 
-use labstat_model::Labels;
-
 use crate::blob::{Blob, BlobMeta};
 use crate::days::{day_end, day_of, slice_range};
 use crate::head::Head;
 use crate::read::Piece;
+use crate::retire::Due;
 use crate::rewrite::{Form, Shelving};
+use crate::rollup::Tier;
 use crate::state::Frozen;
 use crate::store::Store;
 use crate::{MaintainError, Maintained};
@@ -31,14 +32,14 @@ const UNMERGED_MAX: usize = 96;
 /// Merges of one call of [`Store::maintain`]: some seconds of work at the most.
 const MERGES_MAX: usize = 32;
 
-/// Blobs dropped in one transaction, so that writers wait for milliseconds only.
-const DROPS_MAX: usize = 64;
+/// Days of a shelf that are rolled up by one call of [`Store::maintain`].
+const ROLLED_MAX: usize = 32;
 
-/// Series forgotten by one call of [`Store::maintain`].
-const SERIES_DROPS_MAX: usize = 10_000;
+/// Stretches of days whose roll-ups are joined by one call of [`Store::maintain`].
+const JOINED_MAX: usize = 8;
 
 /// A shelf's part of a day: the day first, so that the oldest come first.
-type ShelfDay = (i64, u32);
+pub(crate) type ShelfDay = (i64, u32);
 
 /// What maintenance remembers from call to call.
 #[derive(Debug, Default)]
@@ -76,6 +77,8 @@ impl Store {
     pub(crate) fn maintain_due(&self, now_ms: i64) -> Result<Maintained, MaintainError> {
         let mut alone = self.alone();
         let mut done = Maintained::default();
+        let mut due = self.due(now_ms);
+        self.make_room(&mut due, &mut done)?;
         if self.seal_is_due(now_ms) {
             done.sealed_samples = self.seal()?;
         }
@@ -86,22 +89,75 @@ impl Store {
             settled || blobs.len() >= UNMERGED_MAX
         });
         done.merged_blobs = self.merge(fresh.into_iter().take(MERGES_MAX))?;
-        self.retire(now_ms, &mut done)?;
-        self.db().shrink(false).map_err(MaintainError::Write)?;
+        let unrolled = self.unrolled(|tier, key| {
+            due.tiers(key.0) & tier.flag != 0
+                && self.is_over(key.0, now_ms)
+                && alone.has_settled(key, now_ms)
+                && (tier.is_due(key.0, now_ms) || due.is_expired(key.0))
+        });
+        done.rolled_days += self.roll_up_all(unrolled.into_iter().take(ROLLED_MAX))?;
+        let whole = |tier: &Tier, day| self.is_over(day, now_ms) && tier.is_due(day, now_ms);
+        for stretch in self.unjoined(whole).into_iter().take(JOINED_MAX) {
+            self.join(stretch)?;
+        }
+        self.retire_some(&due, &mut done)?;
+        // A database with a bound stays as large as it is: its free pages are filled again.
+        if self.options().size_max_bytes.is_none() {
+            self.db().shrink(false).map_err(MaintainError::Write)?;
+        }
         Ok(done)
     }
 
     pub(crate) fn compact_all(&self) -> Result<Maintained, MaintainError> {
         let _alone = self.alone();
-        let mut done = Maintained { sealed_samples: self.seal()?, ..Maintained::default() };
+        let now_ms = self.options().clock.now_ms();
+        let mut done = Maintained::default();
+        let mut due = self.due(now_ms);
+        self.make_room(&mut due, &mut done)?;
+        done.sealed_samples = self.seal()?;
         // What was frozen by a seal that failed is sealed first; the rest comes with the second.
         done.sealed_samples += self.seal()?;
         done.merged_blobs = self.merge(self.fresh().into_iter())?;
-        self.retire(self.options().clock.now_ms(), &mut done)?;
+        let due = self.due(now_ms);
+        let whole = |tier: &Tier, day: i64| {
+            day_end(day).saturating_add(SETTLE_MS) <= now_ms && tier.is_due(day, now_ms)
+        };
+        let unrolled = self.unrolled(|tier, (day, _)| {
+            due.tiers(day) & tier.flag != 0 && (whole(tier, day) || due.is_expired(day))
+        });
+        done.rolled_days += self.roll_up_all(unrolled.into_iter())?;
+        for stretch in self.unjoined(whole) {
+            self.join(stretch)?;
+        }
+        self.retire(&due, None, &mut done)?;
         // Piece by piece, so that writers come in between.
         while self.db().shrink(true).map_err(MaintainError::Write)? {}
         self.db().checkpoint().map_err(MaintainError::Write)?;
         Ok(done)
+    }
+
+    fn roll_up_all(
+        &self,
+        unrolled: impl Iterator<Item = (ShelfDay, u32)>,
+    ) -> Result<usize, MaintainError> {
+        let mut rolled = 0;
+        for (key, tiers) in unrolled {
+            rolled += usize::from(self.roll_up(key, tiers)?);
+        }
+        Ok(rolled)
+    }
+
+    /// Rolls up what is to go and is not rolled up yet.
+    pub(crate) fn roll_up_expired(
+        &self,
+        due: &Due,
+        done: &mut Maintained,
+    ) -> Result<(), MaintainError> {
+        let expired = |tier: &Tier, (day, _): ShelfDay| {
+            due.tiers(day) & tier.flag != 0 && due.is_expired(day)
+        };
+        done.rolled_days += self.roll_up_all(self.unrolled(expired).into_iter())?;
+        Ok(())
     }
 
     fn alone(&self) -> MutexGuard<'_, Maintenance> {
@@ -238,7 +294,9 @@ impl Store {
         fresh: Vec<BlobMeta>,
     ) -> Result<usize, MaintainError> {
         let (old, least) = self.touched(day, shelf, fresh);
-        let Some(slices) = self.slices_of(&old, least)? else { return Ok(0) };
+        // Series that were forgotten leave their last samples behind here.
+        let known = |id| self.state().index.get(id).is_some();
+        let Some(slices) = self.slices_of(&old, least, known)? else { return Ok(0) };
         let form = Form::of(shelf, slices, &old);
         if let ([only], 1) = (&*old, slices)
             && day_of(only.first_ms) == day
@@ -247,8 +305,6 @@ impl Store {
             self.exchange(&[], &[], &[BlobMeta { level: slices, ..*only }])?;
             return Ok(0);
         }
-        // Series that were forgotten leave their last samples behind here.
-        let known = |id| self.state().index.get(id).is_some();
         let Some(new) = self.rewritten(&old, form, known)? else { return Ok(0) };
         self.exchange(&new, &old, &[])?;
         Ok(old.len())
@@ -292,45 +348,6 @@ impl Store {
         self.forget(old);
         Ok(())
     }
-
-    /// Drops blobs that hold nothing within the retention, then series of which nothing is left.
-    fn retire(&self, now_ms: i64, done: &mut Maintained) -> Result<(), MaintainError> {
-        let Some(retention_ms) = self.options().retention_ms else { return Ok(()) };
-        // Never by the clock alone: a clock that jumps ahead would take the history with it.
-        let newest_ms = self.state().index.newest_ms();
-        let cut_ms = now_ms.min(newest_ms.unwrap_or(i64::MIN)).saturating_sub(retention_ms);
-        let old: Vec<BlobMeta> =
-            self.state().blobs().filter(|meta| meta.last_ms < cut_ms).copied().collect();
-        for old in old.chunks(DROPS_MAX) {
-            self.exchange(&[], old, &[])?;
-            done.dropped_blobs += old.len();
-        }
-        done.dropped_series = self.retire_series(cut_ms)?;
-        Ok(())
-    }
-
-    fn retire_series(&self, cut_ms: i64) -> Result<usize, MaintainError> {
-        // Writers wait, so that none adds to a series that is being forgotten.
-        let mut writer = self.writer();
-        let ended: BTreeMap<u32, Labels> = {
-            let state = self.state();
-            let ended = state.index.iter().filter(|(id, entry)| {
-                entry.last_ms < cut_ms
-                    && writer.ended_before(*id, cut_ms)
-                    && state.heads().all(|head| head.get(*id).is_none())
-            });
-            let ended = ended.filter_map(|(id, _)| Some((id, state.index.labels(id)?)));
-            ended.take(SERIES_DROPS_MAX).collect()
-        };
-        if ended.is_empty() {
-            return Ok(0);
-        }
-        let ids: Vec<u32> = ended.keys().copied().collect();
-        self.db().drop_series(&ids).map_err(MaintainError::Write)?;
-        self.state_mut().index.remove(&ids.iter().copied().collect());
-        ended.iter().for_each(|(&id, labels)| writer.forget(id, labels));
-        Ok(ids.len())
-    }
 }
 
 #[cfg(test)]
@@ -338,7 +355,7 @@ mod tests {
     use std::sync::mpsc;
     use std::time::Duration;
 
-    use labstat_model::{ManualClock, Sample, TimeSeries, WriteRequest};
+    use labstat_model::{Labels, ManualClock, Sample, TimeSeries, WriteRequest};
 
     use super::*;
     use crate::Options;

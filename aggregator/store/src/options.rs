@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use labstat_model::Clock;
+use labstat_model::{BUCKET_WIDTHS_MS, Clock};
+
+use crate::Keep;
 
 /// Samples one read may return. Prometheus' default for one query, about 800 MB when reached.
 const READ_SAMPLES_MAX: usize = 50_000_000;
@@ -33,9 +35,15 @@ const CACHE_SIZE_MAX_BYTES: usize = 16 * 1024 * 1024;
 #[derive(Debug, Clone)]
 pub struct Options {
     /// How long samples are kept, in milliseconds; `None` is for ever. What is older when it
-    /// arrives is refused; what grows older is dropped a blob at a time, so it may stay up to a
+    /// arrives is refused; what grows older is dropped a day at a time, so it may stay up to a
     /// day longer.
     pub retention_ms: Option<i64>,
+    /// How long the buckets of each of [`BUCKET_WIDTHS_MS`] are kept, in milliseconds; `None` is
+    /// for ever. Less than the retention is the retention.
+    pub rollups_ms: [Option<i64>; BUCKET_WIDTHS_MS.len()],
+    /// Which series are kept as samples longer than the retention. The first that takes a series
+    /// decides.
+    pub keep: Vec<Keep>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// [`Store::maintain`](crate::Store::maintain) seals the head when it spans this many
@@ -57,7 +65,8 @@ pub struct Options {
     pub series_max: usize,
     /// A series whose labels would make all labels larger than this is refused.
     pub labels_size_max_bytes: usize,
-    /// Bytes the database file may grow to; `None` is for as much as the disk has.
+    /// Bytes the database file may grow to; `None` is for as much as the disk has. When it comes
+    /// close, [`Store::maintain`](crate::Store::maintain) drops the oldest.
     pub size_max_bytes: Option<u64>,
 }
 
@@ -66,6 +75,8 @@ impl Options {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             retention_ms: None,
+            rollups_ms: [None; BUCKET_WIDTHS_MS.len()],
+            keep: Vec::new(),
             clock,
             seal_after_ms: SEAL_AFTER_MS,
             head_samples_max: HEAD_SAMPLES_MAX,

@@ -113,7 +113,10 @@ pub struct Maintained {
     pub sealed_samples: usize,
     /// Blobs that were merged into larger ones.
     pub merged_blobs: usize,
-    /// Blobs that were dropped because all they held was older than the retention.
+    /// Days, each of some hundred series, whose samples were rolled up into buckets.
+    pub rolled_days: usize,
+    /// Blobs that were dropped because all they held had been kept for long enough, or because
+    /// there was no room.
     pub dropped_blobs: usize,
     /// Series forgotten because nothing of them is stored any more.
     pub dropped_series: usize,
@@ -145,6 +148,10 @@ pub struct Stats {
     pub sealed_samples: u64,
     /// Bytes of samples in blobs, compressed.
     pub sealed_bytes: u64,
+    /// Those of the blobs that hold roll-ups.
+    pub rolled_blobs: usize,
+    /// Bytes of roll-ups in blobs, compressed.
+    pub rolled_bytes: u64,
     /// Bytes of all database files.
     pub file_bytes: u64,
     /// The oldest sample's time, in milliseconds since the Unix epoch.

@@ -42,12 +42,13 @@ impl Form {
 }
 
 impl Store {
-    /// Into how many slices the day of these blobs is to be cut, at least `least`; `None` when
-    /// one of them is damaged.
+    /// Into how many slices the day of these blobs is to be cut, at least `least`, for the series
+    /// that `keep` says; `None` when one of the blobs is damaged.
     pub(crate) fn slices_of(
         &self,
         old: &[BlobMeta],
         least: u32,
+        keep: impl Fn(u32) -> bool,
     ) -> Result<Option<u32>, MaintainError> {
         self.with_sources(old, |sources| {
             let mut fullest = [0_u32; SLICES.len()];
@@ -55,7 +56,7 @@ impl Store {
             while let Some(id) = next_series(sources) {
                 let mut hours = [0_u32; HOURS];
                 for (source, known) in sources.iter_mut().zip(&mut hours_known) {
-                    if let Some(column) = source.pass(id) {
+                    if let Some(column) = source.pass(id).filter(|_| keep(id)) {
                         add(&mut hours, source.hours(&column, known)?);
                     }
                 }
@@ -175,6 +176,18 @@ impl Source<'_> {
         let column = self.column().filter(|column| column.series == id).copied()?;
         self.next += 1;
         Some(column)
+    }
+
+    /// The next series, and goes on behind it.
+    pub(crate) fn next_column(&mut self) -> Option<Column> {
+        let column = self.column().copied()?;
+        self.next += 1;
+        Some(column)
+    }
+
+    /// All series, ascending.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = u32> {
+        self.blob.directory.columns.iter().map(|column| column.series)
     }
 
     /// The times of a column.

@@ -11,6 +11,7 @@ use crate::db::{Content, Group};
 use crate::head::Head;
 use crate::index::Index;
 use crate::log::Entry;
+use crate::retire::Horizons;
 
 /// A head that is being sealed: it only waits for its blobs to be on disk.
 #[derive(Debug, Clone)]
@@ -27,6 +28,8 @@ pub(crate) struct State {
     pub(crate) active: Head,
     pub(crate) frozen: Option<Frozen>,
     pub(crate) metadata: BTreeMap<String, Metadata>,
+    /// Since when there is what.
+    pub(crate) horizons: Horizons,
     /// Blobs of samples, by shelf.
     blobs: HashMap<u32, Vec<BlobMeta>>,
     /// Blobs of roll-ups, by shelf, tier and kind.
@@ -92,7 +95,6 @@ impl State {
     }
 
     /// The blobs of one column of a shelf's roll-ups of one width, in no order.
-    #[expect(dead_code, reason = "roll-ups are read by what is built on this")]
     pub(crate) fn rolled_of(&self, shelf: u32, tier: u32, kind: u32) -> &[BlobMeta] {
         self.rolled.get(&(shelf, tier, kind)).map(Vec::as_slice).unwrap_or_default()
     }

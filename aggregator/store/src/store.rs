@@ -9,13 +9,14 @@ use std::sync::{
     Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };
 
-use labstat_model::{Labels, Matcher, Metadata, Series, WriteView};
+use labstat_model::{BucketColumns, Labels, Matcher, Metadata, Rolled, Series, Tiers, WriteView};
 use rusqlite::Connection;
 
 use crate::blob::BlobMeta;
 use crate::cache::Cache;
 use crate::db::{self, Db, FILE};
 use crate::maintain::Maintenance;
+use crate::retire::{self, Horizons};
 use crate::scan::Each;
 use crate::state::State;
 use crate::varint::Malformed;
@@ -66,8 +67,10 @@ impl Store {
     pub fn open(dir: &Path, options: Options) -> Result<(Self, Vec<Notice>), OpenError> {
         let lock = lock(dir)?;
         let (opened, notices) = salvage::open(dir, &options)?;
-        let salvage::Opened { db, state, next_series, next_blob } = opened;
+        let salvage::Opened { db, mut state, next_series, next_blob } = opened;
         let writer = Writer::new(&state.index, next_series);
+        let horizons = db.document(retire::DOCUMENT).unwrap_or_default().unwrap_or_default();
+        state.horizons = Horizons::read(&horizons);
         let store = Self {
             path: dir.join(FILE),
             cache: Cache::new(options.cache_size_max_bytes),
@@ -138,6 +141,26 @@ impl Store {
         self.newest_of(matchers, (start_ms, end_ms))
     }
 
+    /// Since when there is what: samples, and buckets of each width.
+    pub fn tiers(&self) -> Tiers {
+        self.tiers_now()
+    }
+
+    /// Of the series that fulfil all matchers, sorted by labels, the buckets of width `bucket_ms`
+    /// that hold the times from `start_ms` to `end_ms`, those at both ends whole, with at least
+    /// `columns`. Where samples have run out ([`Store::tiers`]) and those of a series have not, be
+    /// it for a policy or since it has few, they come in place of the buckets.
+    pub fn buckets(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+        bucket_ms: i64,
+        columns: BucketColumns,
+    ) -> Result<Vec<Rolled>, ReadError> {
+        self.buckets_of(matchers, (start_ms, end_ms), bucket_ms, columns)
+    }
+
     /// The label sets, sorted, of the series that fulfil any of the matcher lists (all series
     /// when there is no list) and whose first and last samples span a stretch of time that
     /// overlaps the range.
@@ -199,6 +222,11 @@ impl Store {
         }
         for meta in state.blobs() {
             stats.blobs += 1;
+            if meta.tier > 0 {
+                stats.rolled_blobs += 1;
+                stats.rolled_bytes += meta.size_bytes;
+                continue;
+            }
             stats.sealed_samples += meta.samples;
             stats.sealed_bytes += meta.size_bytes;
         }

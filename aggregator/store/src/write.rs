@@ -130,11 +130,28 @@ impl Shelves {
 }
 
 /// The times that are taken.
+#[derive(Clone, Copy)]
 struct Bounds {
+    now_ms: i64,
     oldest_ms: Option<i64>,
 }
 
 impl Bounds {
+    fn new(now_ms: i64, keep_ms: Option<i64>) -> Self {
+        Self { now_ms, oldest_ms: keep_ms.map(|keep_ms| now_ms.saturating_sub(keep_ms)) }
+    }
+
+    /// Those of one series: a policy may keep it longer. That is looked at only where it matters.
+    fn of(&self, options: &Options, write: &dyn WriteView, at: usize, samples: &[Sample]) -> Self {
+        let is_old =
+            |sample: &Sample| self.oldest_ms.is_some_and(|oldest_ms| sample.time_ms < oldest_ms);
+        if options.keep.is_empty() || !samples.iter().any(is_old) {
+            return *self;
+        }
+        let keep_ms = write.labels(at).map(|labels| options.keep_ms(&labels));
+        keep_ms.map_or(*self, |keep_ms| Self::new(self.now_ms, keep_ms))
+    }
+
     fn refusal(&self, time_ms: i64) -> Option<Refusal> {
         if !TIMES_MS.contains(&time_ms) {
             Some(Refusal::OutOfRange)
@@ -216,9 +233,7 @@ impl Writer {
         }
         let options = store.options();
         let now_ms = options.clock.now_ms();
-        let oldest_ms =
-            options.retention_ms.map(|retention_ms| now_ms.saturating_sub(retention_ms));
-        let bounds = Bounds { oldest_ms };
+        let bounds = Bounds::new(now_ms, options.retention_ms);
         let mut run = Run {
             from: self.staged.group.entries.len(),
             local: None,
@@ -308,6 +323,7 @@ impl Writer {
         for (at, target) in targets.iter().enumerate() {
             let (Target::Known(id), Some(series)) = (target, write.series(at)) else { continue };
             let tip = self.tip(*id);
+            let bounds = bounds.of(store.options(), write, at, series.samples);
             let late = |sample: &&Sample| {
                 sample.time_ms <= tip && bounds.refusal(sample.time_ms).is_none()
             };
@@ -345,6 +361,7 @@ impl Writer {
             Target::New(labels) => (None, Some(labels)),
             Target::Bad => return,
         };
+        let bounds = bounds.of(options, write, at, samples);
         for sample in samples {
             let mut refusal = bounds.refusal(sample.time_ms);
             if refusal.is_none() && id.is_none() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use common::{NOW_MS, everything, labels, one, open, open_with, options, samples, write};
 use labstat_model::{Kind, ManualClock, MatchOp, Matcher, Metadata};
-use labstat_store::{AppendError, OpenError, Options, ReadError, Refusal, Store};
+use labstat_store::{AppendError, Keep, OpenError, Options, ReadError, Refusal, Store};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -72,6 +72,34 @@ fn no_more_series_than_allowed() {
     assert_eq!(appended.refusals[0].reason, Refusal::TooManySeries);
 }
 
+/// A policy takes samples of its series from before the general retention.
+#[test]
+fn samples_are_taken_for_as_long_as_their_series_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let keep =
+        |name: &str, keep_ms| Keep { matchers: vec![Matcher::equal("__name__", name)], keep_ms };
+    let options = Options {
+        retention_ms: Some(DAY_MS),
+        keep: vec![keep("disk", None), keep("room", Some(9 * DAY_MS))],
+        ..options()
+    };
+    let store = open_with(dir.path(), options);
+    for name in ["disk", "room", "other"] {
+        for _ in 0..2 {
+            let times = [NOW_MS - 10 * DAY_MS, NOW_MS - 9 * DAY_MS, NOW_MS - DAY_MS, NOW_MS];
+            let written = times.map(|time_ms| (time_ms, 1.0));
+            store.append(&one(name, &written)).unwrap();
+        }
+    }
+    let found = ["disk", "room", "other"].map(|name| samples(&store, name).len());
+    assert_eq!(found, [4, 3, 2]);
+    for _ in 0..2 {
+        store.compact().unwrap();
+        let found = ["disk", "room", "other"].map(|name| samples(&store, name).len());
+        assert_eq!(found, [4, 3, 2]);
+    }
+}
+
 /// Few series with the longest labels would take all memory otherwise.
 #[test]
 fn no_more_labels_than_allowed_and_room_again_when_series_end() {
@@ -80,6 +108,7 @@ fn no_more_labels_than_allowed_and_room_again_when_series_end() {
     let options = Options {
         labels_size_max_bytes: 100,
         retention_ms: Some(DAY_MS),
+        rollups_ms: [Some(0); 2],
         ..Options::new(clock.clone())
     };
     let store = open_with(dir.path(), options.clone());
@@ -158,7 +187,11 @@ fn documents_and_metadata_outlive_a_restart() {
 fn retention_drops_whole_blobs_and_ended_series() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::new(NOW_MS));
-    let options = Options { retention_ms: Some(10 * DAY_MS), ..Options::new(clock.clone()) };
+    let options = Options {
+        retention_ms: Some(10 * DAY_MS),
+        rollups_ms: [Some(0); 2],
+        ..Options::new(clock.clone())
+    };
     let store = open_with(dir.path(), options.clone());
     store.append(&write([(labels("ended", "a"), vec![(NOW_MS, 1.0)])])).unwrap();
     store.append(&one("m", &[(NOW_MS, 1.0)])).unwrap();
