@@ -223,6 +223,7 @@ impl Builder {
         let mut directory = Vec::with_capacity(self.times.len() + 8 * self.entries.len() + 20);
         push(&mut directory, self.times_known.len() as u64);
         directory.extend_from_slice(&self.times);
+        let times_end = directory.len();
         let parts = lay(&self.entries);
         push(&mut directory, parts.len() as u64);
         let mut rows = Vec::with_capacity(parts.len());
@@ -234,7 +235,8 @@ impl Builder {
             }
             rows.push(self.part(part, groups));
         }
-        let directory = pack(self.id, &[&directory]);
+        let (times, series) = directory.split_at(times_end);
+        let directory = pack(self.id, &[times, series]);
         let size_bytes = directory.len() + rows.iter().map(Vec::len).sum::<usize>();
         let meta = BlobMeta {
             id: self.id,
@@ -370,6 +372,7 @@ pub(crate) fn check_part(blob: i64, part: u32, row: &[u8]) -> Result<(), Malform
 /// A blob's directory, read.
 #[derive(Debug)]
 pub(crate) struct Directory {
+    version: u8,
     content: Vec<u8>,
     times: Vec<TimeColumn>,
     /// By ascending series id.
@@ -423,7 +426,7 @@ impl Directory {
             VERSION_1 => columns_1(&mut reader, times.len())?,
             _ => columns(&mut reader, &times)?,
         };
-        Ok(Self { content, times, columns })
+        Ok(Self { version, content, times, columns })
     }
 
     /// The times that the columns with this [`Column::times`] have.
@@ -432,7 +435,10 @@ impl Directory {
         let bytes = self.content.get(place.start..place.end).ok_or(Malformed("time column"))?;
         let mut reader = Reader::new(bytes);
         let count = reader.count(column::COLUMN_LEN_MAX)?;
-        column::times(reader.rest(), count)
+        match self.version {
+            VERSION_1 => column::v1::times(reader.rest(), count),
+            _ => column::times(reader.rest(), count),
+        }
     }
 
     /// Memory it takes.

@@ -7,19 +7,22 @@
 //! every float: stale markers and other NaNs, -0, denormals, infinities. Pure; the layouts are in
 //! `docs/formats/store.md`.
 //!
+//! - `times`: columns of times, which have no head.
 //! - `encode`: picks the codec by what it would cost; `decode`: head and lane back to values.
 //! - `v1`: columns of the first version of blobs, to read only.
 
-use crate::varint::{Malformed, Reader, push, push_signed};
+use crate::varint::Malformed;
 
 mod decode;
 mod encode;
 #[cfg(test)]
 mod tests;
+mod times;
 pub(crate) mod v1;
 
 pub(crate) use decode::{Lane, values_into};
 pub(crate) use encode::Encoder;
+pub(crate) use times::{push_times, times};
 
 /// Samples of one series in one blob. A day at ten samples a second; more become another blob.
 pub(crate) const COLUMN_LEN_MAX: usize = 900_000;
@@ -140,6 +143,21 @@ impl Shape {
             None => count,
         }
     }
+
+    /// Appends words, plane by plane.
+    fn push_words(self, words: &[u64], out: &mut Vec<u8>) {
+        if let Some(bits) = self.bits() {
+            let in_byte = (8 / bits) as usize;
+            out.extend(words.chunks(in_byte).map(|words| {
+                let all = words.iter().rev().fold(0, |all, word| all << bits | word);
+                (all & 0xff) as u8
+            }));
+            return;
+        }
+        for plane in (0..self.planes()).rev() {
+            out.extend(words.iter().map(|word| ((word >> (8 * plane)) & 0xff) as u8));
+        }
+    }
 }
 
 /// The place of a float among all floats, from the lowest NaN to the highest. Its own inverse.
@@ -152,58 +170,6 @@ const fn order(bits: i64) -> i64 {
 #[inline]
 fn quotient(integer: i64, power: f64) -> f64 {
     integer as f64 / power
-}
-
-/// Appends a column of ascending times: the first, then runs of equal steps.
-pub(crate) fn push_times(out: &mut Vec<u8>, times: &[i64]) {
-    let Some((&first, rest)) = times.split_first() else { return };
-    push_signed(out, first);
-    let mut last = first;
-    let mut run = (0_i64, 0_u64);
-    for &time in rest {
-        let step = time.wrapping_sub(last);
-        last = time;
-        if step == run.0 {
-            run.1 += 1;
-            continue;
-        }
-        push_run(out, run);
-        run = (step, 1);
-    }
-    push_run(out, run);
-}
-
-fn push_run(out: &mut Vec<u8>, (step, count): (i64, u64)) {
-    if count > 0 {
-        push_signed(out, step);
-        push(out, count);
-    }
-}
-
-/// Reads `count` times.
-pub(crate) fn times(bytes: &[u8], count: usize) -> Result<Vec<i64>, Malformed> {
-    if count > COLUMN_LEN_MAX {
-        return Err(Malformed("times"));
-    }
-    let mut times = Vec::with_capacity(count);
-    if count == 0 {
-        return Ok(times);
-    }
-    let mut reader = Reader::new(bytes);
-    let mut time = reader.signed()?;
-    times.push(time);
-    while times.len() < count {
-        let step = reader.signed()?;
-        let run = reader.count(count - times.len())?;
-        if run == 0 || step <= 0 {
-            return Err(Malformed("times"));
-        }
-        for _ in 0..run {
-            time = time.checked_add(step).ok_or(Malformed("times"))?;
-            times.push(time);
-        }
-    }
-    if reader.is_empty() { Ok(times) } else { Err(Malformed("times")) }
 }
 
 /// A head and a shape in words, for people who measure.

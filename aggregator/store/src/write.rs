@@ -25,7 +25,7 @@ const SHELF_SERIES_MAX: u32 = 1024;
 
 /// A shelf takes further metric names until it has this many series. The rest is room for the
 /// same metrics of other nodes, so that one metric of a lab lies in few shelves.
-const SHELF_NAMES_UNTIL: u32 = 256;
+const SHELF_NAMES_UNTIL: u32 = 128;
 
 /// Metric families whose metadata is kept; a lab has a few thousand.
 const METADATA_MAX: usize = 20_000;

@@ -22,7 +22,7 @@ pub(crate) struct Lane<'a> {
 impl Lane<'_> {
     /// Reads words from the one at `at` on; that is a multiple of [`CHUNK`], or words are bytes.
     #[inline]
-    fn words(&self, at: usize, out: &mut [u64]) -> Result<(), Malformed> {
+    pub(super) fn words(&self, at: usize, out: &mut [u64]) -> Result<(), Malformed> {
         if let Some(bits) = self.shape.bits() {
             let in_byte = (8 / bits) as usize;
             let start = self.start + at / in_byte;

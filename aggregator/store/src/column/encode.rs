@@ -87,7 +87,7 @@ impl Encoder {
         self.words.append(&mut self.corrections);
         let max = self.words.iter().fold(0, |all, word| all | word);
         let shape = Shape::of(max, two_lanes);
-        self.push_words(shape, lane);
+        shape.push_words(&self.words, lane);
         let spread = 4 * plan.cost_bits / values.len() as u64;
         Coded { shape, spread: u32::try_from(spread).unwrap_or(u32::MAX) }
     }
@@ -297,20 +297,6 @@ impl Encoder {
                 last = step;
                 word
             }));
-        }
-    }
-
-    fn push_words(&self, shape: Shape, lane: &mut Vec<u8>) {
-        if let Some(bits) = shape.bits() {
-            let in_byte = (8 / bits) as usize;
-            lane.extend(self.words.chunks(in_byte).map(|words| {
-                let all = words.iter().rev().fold(0, |all, word| all << bits | word);
-                (all & 0xff) as u8
-            }));
-            return;
-        }
-        for plane in (0..shape.planes()).rev() {
-            lane.extend(self.words.iter().map(|word| ((word >> (8 * plane)) & 0xff) as u8));
         }
     }
 }

@@ -152,6 +152,16 @@ fn regular_times_take_a_few_bytes() {
     assert_eq!(times(&out, regular.len()).unwrap(), regular);
     assert!(times(&out, regular.len() - 1).is_err());
     assert!(times(&out, regular.len() + 1).is_err());
+    // Those of a clock that is a millisecond early or late, and once misses its hour.
+    let late = |at: i64| at % 3 - 1 + if at > 4_000 { 3_600_000 } else { 0 };
+    let wavering: Vec<i64> = (0..5_000).map(|at| at * 15_000 + late(at)).collect();
+    let mut out = Vec::new();
+    push_times(&mut out, &wavering);
+    assert!(out.len() < 4 * 5_000, "{}", out.len());
+    assert!(out.iter().filter(|&&byte| byte > 9).count() < 5_000 / 2 + 20);
+    assert_eq!(times(&out, wavering.len()).unwrap(), wavering);
+    assert!(times(&out, wavering.len() - 1).is_err());
+    assert!(times(&out, wavering.len() + 1).is_err());
 }
 
 proptest! {
@@ -161,8 +171,19 @@ proptest! {
     }
 
     #[test]
-    fn times_come_back(times_in in prop::collection::btree_set(any::<i32>(), 0..200)) {
-        let column: Vec<i64> = times_in.into_iter().map(i64::from).collect();
+    fn times_come_back(
+        times_in in prop::collection::btree_set(any::<i32>(), 0..200),
+        even in any::<bool>(),
+    ) {
+        let mut column: Vec<i64> = times_in.into_iter().map(i64::from).collect();
+        if even {
+            let (mut at, mut even) = (0, Vec::new());
+            for time in &column {
+                at += 15_000 + time.rem_euclid(3);
+                even.push(at);
+            }
+            column = even;
+        }
         let mut out = Vec::new();
         push_times(&mut out, &column);
         prop_assert_eq!(times(&out, column.len()), Ok(column));

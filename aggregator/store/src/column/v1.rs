@@ -1,6 +1,6 @@
-//! Value columns as version 1 of the blobs has them: each by itself, its integers as varints.
+//! Columns as version 1 of the blobs has them: each by itself, its integers as varints.
 //!
-//! Nothing writes them any more. The layout is in `docs/formats/store.md`.
+//! Nothing writes value columns like this any more; regular times are still written so. The layout is in `docs/formats/store.md`.
 
 use super::{COLUMN_LEN_MAX, PLACES_MAX, POWERS};
 use crate::varint::{Malformed, Reader};
@@ -15,6 +15,32 @@ const DELTA2: u8 = 2;
 const XOR: u8 = 3;
 /// Eight bytes each.
 const RAW: u8 = 4;
+
+/// Reads `count` times: the first, then runs of equal steps.
+pub(crate) fn times(bytes: &[u8], count: usize) -> Result<Vec<i64>, Malformed> {
+    if count > COLUMN_LEN_MAX {
+        return Err(Malformed("times"));
+    }
+    let mut times = Vec::with_capacity(count);
+    if count == 0 {
+        return Ok(times);
+    }
+    let mut reader = Reader::new(bytes);
+    let mut time = reader.signed()?;
+    times.push(time);
+    while times.len() < count {
+        let step = reader.signed()?;
+        let run = reader.count(count - times.len())?;
+        if run == 0 || step <= 0 {
+            return Err(Malformed("times"));
+        }
+        for _ in 0..run {
+            time = time.checked_add(step).ok_or(Malformed("times"))?;
+            times.push(time);
+        }
+    }
+    if reader.is_empty() { Ok(times) } else { Err(Malformed("times")) }
+}
 
 /// Reads `count` values.
 pub(crate) fn values(bytes: &[u8], count: usize) -> Result<Vec<f64>, Malformed> {
