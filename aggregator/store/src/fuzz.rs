@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use crate::blob::{Blob, Builder, Directory, unpack_part};
 use crate::column::{self, Encoder, Lane, Shape};
+use crate::log;
 use crate::varint::Malformed;
 
 /// Any floats must come back as they went in.
@@ -43,6 +44,29 @@ pub fn blob(data: &[u8]) {
         let Ok(directory) = Directory::read(1, &row) else { continue };
         read_columns(&directory, |_| Some(part), &mut |_, _| {});
     }
+}
+
+/// Any bytes must be refused or read as a record of the log; any samples must come back.
+///
+/// # Panics
+///
+/// When they do not, which is what a fuzzer looks for.
+pub fn log(data: &[u8]) {
+    let _ = log::decode(1, data);
+    for version in [1, 2] {
+        let _ = log::decode(1, &log::record_of(version, 1, data));
+    }
+    let (chunks, _) = data.as_chunks::<16>();
+    let entry = |chunk: &[u8; 16]| {
+        let word =
+            |at: usize| chunk.iter().skip(at).take(8).fold(0, |word, b| word << 8 | u64::from(*b));
+        let (time, bits) = (word(0), word(8));
+        let series = u32::try_from(time % 5000).unwrap_or(0);
+        log::Entry { series, time_ms: time.cast_signed(), bits }
+    };
+    let entries: Vec<log::Entry> = chunks.iter().map(entry).collect();
+    let record = log::Encoder::default().encode(1, &entries);
+    assert!(log::decode(1, &record).is_ok_and(|back| back == entries));
 }
 
 /// A blob in memory.

@@ -21,14 +21,14 @@ use std::ops::ControlFlow;
 
 use crate::log::{Entry, as_integer};
 use crate::slots::Slots;
-use crate::varint::{Malformed, Reader, push, push_signed, unzigzag, zigzag};
+use crate::varint::{Malformed, Reader, VARINT_LEN_MAX, push, push_signed, unzigzag, zigzag};
 
 /// Memory of one sample in a sorted map, roughly: key, value and its share of the nodes.
 const LATE_LEN: usize = 24;
 
-/// The least room a run gets at a time. Beyond it a run grows by a quarter: what is not used of
-/// it is memory for nothing, and each growth costs a copy.
-const ROOM_MIN: usize = 16;
+/// The least room a run gets at a time: what an allocator has of three or four lines of 16 bytes.
+/// Beyond it a run grows by half. More would be memory for nothing; less, a copy more often.
+const ROOM_MIN: usize = 40;
 
 /// Kinds of items.
 const SAME: u8 = 0;
@@ -152,8 +152,9 @@ impl HeadSeries {
             self.same += 1;
             return;
         }
-        if self.run.capacity() - self.run.len() < ITEM_LEN_MAX {
-            self.run.reserve_exact(ROOM_MIN.max(self.run.len() / 4));
+        let need = if steady { ITEM_LEN_MAX } else { ITEM_LEN_MAX + VARINT_LEN_MAX };
+        if self.run.capacity() - self.run.len() < need {
+            self.run.reserve_exact(ROOM_MIN.max(self.run.len() / 2));
         }
         let at = self.run.len();
         self.run.push(0);
@@ -314,9 +315,9 @@ impl HeadSeries {
     }
 }
 
-/// Bytes of the longest item: a control byte, a change of the step, eight bytes of a value or a
-/// change of an integer, which has ten at the most.
-const ITEM_LEN_MAX: usize = 1 + crate::varint::VARINT_LEN_MAX * 2;
+/// Bytes of the longest item in which the step does not change: a control byte and eight of a
+/// value, be it its bits or the change of an integer below 2^54 without its lowest four.
+const ITEM_LEN_MAX: usize = 1 + 8;
 
 fn integer(reader: &mut Reader<'_>, payload: u8, last_bits: u64) -> Result<u64, Malformed> {
     let last = as_integer(last_bits).ok_or(Malformed("head integer"))?;

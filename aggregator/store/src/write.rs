@@ -394,7 +394,10 @@ impl Writer {
             }
         } else {
             self.staged.undo.push((id, tip));
-            self.tips.insert(id, sample.time_ms);
+            match self.tips.get_mut(id) {
+                Some(tip) => *tip = sample.time_ms,
+                None => drop(self.tips.insert(id, sample.time_ms)),
+            }
         }
         if let Some(local) = &mut run.local {
             local.insert((id, sample.time_ms), entry.bits);
