@@ -2,9 +2,7 @@
 
 use std::error::Error;
 
-use labstat_model::{
-    BucketColumns, Labels, Matcher, Metadata, Rolled, Series, Tiers, WriteView,
-};
+use labstat_model::{BucketColumns, Labels, Matcher, Metadata, Rolled, Series, Tiers, WriteView};
 use labstat_store::{AppendError, Appended, Maintained, Stats, Store};
 
 use crate::storage::{Storage, StorageError, WriteFailed};

@@ -110,8 +110,11 @@ fn refused_samples_of_known_series_are_named() {
 fn a_forgotten_series_is_made_anew() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::new(NOW_MS));
-    let options =
-        Options { retention_ms: Some(1_000), ..Options::new(Arc::<ManualClock>::clone(&clock)) };
+    let options = Options {
+        retention_ms: Some(1_000),
+        rollups_ms: [Some(0); 2],
+        ..Options::new(Arc::<ManualClock>::clone(&clock))
+    };
     let store = open_with(dir.path(), options);
     store.append(&View::new([("old", &[(NOW_MS, 1.0)])])).unwrap();
     let later_ms = NOW_MS + 10 * 86_400_000;
