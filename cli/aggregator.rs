@@ -140,7 +140,11 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
         ended = &mut end => return ended.map(|()| ExitCode::SUCCESS),
     };
     tell_troubles(&running);
-    output::message(&format!("labstat: answering at {}, history in {data_dir}\n", running.url()));
+    let history = match running.engine_url() {
+        Some(engine) => format!("history in {engine}, queue for it in {data_dir}"),
+        None => format!("history in {data_dir}"),
+    };
+    output::message(&format!("labstat: answering at {}, {history}\n", running.url()));
     let mut reload = runtime::asked_to_reload()?;
     loop {
         tokio::select! {

@@ -244,6 +244,11 @@ impl Running {
         url_of(self.app.addr)
     }
 
+    /// Where the samples are when another engine has them; `None` when they are in the data folder.
+    pub fn engine_url(&self) -> Option<&str> {
+        self.app.config.engine.url.as_deref()
+    }
+
     /// What the store set aside when it was opened, and why, one sentence each.
     pub fn notices(&self) -> &[String] {
         &self.app.notices

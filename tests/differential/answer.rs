@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 /// Values may differ by this part of themselves: sums are taken in different orders, and
 /// logarithms come from different libraries.
-const TOLERANCE: f64 = 1e-9;
+pub(crate) const TOLERANCE: f64 = 1e-9;
 
 pub(crate) type Pairs = BTreeMap<String, String>;
 
@@ -95,8 +95,14 @@ fn sample(json: &Json) -> Sample {
     Sample { time_ms, value }
 }
 
-/// What is different, one line each; nothing when the two are equal.
-pub(crate) fn differences(wanted: &Answer, found: &Answer, ordered: bool) -> Vec<String> {
+/// What is different, one line each; nothing when the two are equal. Values may differ by
+/// `tolerance` of themselves.
+pub(crate) fn differences_within(
+    tolerance: f64,
+    wanted: &Answer,
+    found: &Answer,
+    ordered: bool,
+) -> Vec<String> {
     if wanted.kind != found.kind {
         return vec![format!(
             "wanted {:?} {}, found {:?} {}",
@@ -134,11 +140,11 @@ pub(crate) fn differences(wanted: &Answer, found: &Answer, ordered: bool) -> Vec
     if (ordered || wanted.kind.as_deref() == Ok("matrix")) && order(wanted) != order(found) {
         lines.push(format!("order: wanted {:?}, found {:?}", order(wanted), order(found)));
     }
-    lines.extend(series_differences(wanted, found));
+    lines.extend(series_differences(tolerance, wanted, found));
     lines
 }
 
-fn series_differences(wanted: &Answer, found: &Answer) -> Vec<String> {
+fn series_differences(tolerance: f64, wanted: &Answer, found: &Answer) -> Vec<String> {
     let index = |answer: &Answer| answer.series.iter().cloned().collect::<BTreeMap<_, _>>();
     let (left, right) = (index(wanted), index(found));
     let mut lines = Vec::new();
@@ -148,7 +154,7 @@ fn series_differences(wanted: &Answer, found: &Answer) -> Vec<String> {
     for (labels, samples) in &left {
         match right.get(labels) {
             None => lines.push(format!("missing {labels:?} of {} samples", samples.len())),
-            Some(other) => lines.extend(sample_difference(labels, samples, other)),
+            Some(other) => lines.extend(sample_difference(tolerance, labels, samples, other)),
         }
     }
     let surplus = right.keys().filter(|labels| !left.contains_key(*labels));
@@ -156,12 +162,18 @@ fn series_differences(wanted: &Answer, found: &Answer) -> Vec<String> {
     lines
 }
 
-fn sample_difference(labels: &Pairs, wanted: &[Sample], found: &[Sample]) -> Option<String> {
+fn sample_difference(
+    tolerance: f64,
+    labels: &Pairs,
+    wanted: &[Sample],
+    found: &[Sample],
+) -> Option<String> {
     if wanted.len() != found.len() {
         let (wanted, found) = (wanted.len(), found.len());
         return Some(format!("{labels:?}: wanted {wanted} samples, found {found}"));
     }
-    let differs = |(a, b): &(&Sample, &Sample)| a.time_ms != b.time_ms || !close(a.value, b.value);
+    let differs =
+        |(a, b): &(&Sample, &Sample)| a.time_ms != b.time_ms || !close(tolerance, a.value, b.value);
     let (a, b) = wanted.iter().zip(found).find(differs)?;
     Some(format!(
         "{labels:?}: wanted {} at {}, found {} at {}",
@@ -169,9 +181,9 @@ fn sample_difference(labels: &Pairs, wanted: &[Sample], found: &[Sample]) -> Opt
     ))
 }
 
-fn close(a: f64, b: f64) -> bool {
+fn close(tolerance: f64, a: f64, b: f64) -> bool {
     if a.is_nan() || b.is_nan() {
         return a.is_nan() && b.is_nan();
     }
-    a == b || (a - b).abs() <= TOLERANCE * a.abs().max(b.abs())
+    a == b || (a - b).abs() <= tolerance * a.abs().max(b.abs())
 }

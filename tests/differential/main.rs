@@ -14,13 +14,16 @@
 
 mod answer;
 mod data;
+#[path = "../support/engines.rs"]
+#[expect(dead_code, reason = "the end-to-end tests use the rest")]
+mod engines;
 mod http;
 mod sides;
 
 use std::io::Write;
 use std::path::Path;
 
-use answer::differences;
+use answer::differences_within;
 use sides::{InProcess, Labstat, Prometheus, Remote, Side, When};
 
 const QUERIES: &str = include_str!("queries.txt");
@@ -73,12 +76,22 @@ fn is_ordered(query: &str, when: When) -> bool {
 
 /// Asks everything of both; returns how many queries were asked and how many answers differed.
 fn compare(wanted: &dyn Side, found: &dyn Side) -> (usize, usize) {
+    compare_each(answer::TOLERANCE, queries(), wanted, found)
+}
+
+fn compare_each(
+    tolerance: f64,
+    queries: impl Iterator<Item = &'static str>,
+    wanted: &dyn Side,
+    found: &dyn Side,
+) -> (usize, usize) {
     let (mut asked, mut different) = (0, 0);
-    for query in queries() {
+    for query in queries {
         for when in whens() {
             asked += 1;
             let (wanted, found) = (wanted.ask(query, when), found.ask(query, when));
-            let lines = differences(&wanted, &found, is_ordered(query, when));
+            let ordered = is_ordered(query, when);
+            let lines = differences_within(tolerance, &wanted, &found, ordered);
             if lines.is_empty() {
                 continue;
             }
@@ -185,4 +198,53 @@ fn buckets_answer_as_prometheus_does() {
 fn the_narrowest_buckets_answer_everything() {
     let Some(prometheus) = prometheus() else { return };
     holds(&prometheus.remote, &InProcess::rolled_up(data::series(), i64::MAX, &[1]));
+}
+
+/// Queries of the list that are asked over other engines too: every so manieth.
+const ENGINE_QUERIES_STEP: usize = 9;
+
+/// The metrics whose values no other engine gives back to the bit: Prometheus' remote read has no
+/// negative zero, and VictoriaMetrics keeps neither that nor more than some fifteen digits.
+const BIT_BY_BIT: [&str; 2] = ["edge", "cancel"];
+
+/// What those digits come to where a function takes the difference of large numbers.
+const ENGINE_TOLERANCE: f64 = 1e-7;
+
+/// Where the samples are makes no difference: over another engine labstat answers as over its own.
+#[test]
+fn labstat_answers_over_other_engines_as_over_its_own() {
+    let local = Labstat::start();
+    data::writes().iter().for_each(|write| local.remote.write(write));
+    let mut different_all = 0;
+    for mut engine in engines::Engine::all() {
+        engine.start();
+        let config = labstat_aggregator::EngineConfig {
+            url: Some(engine.url()),
+            ..labstat_aggregator::EngineConfig::default()
+        };
+        let over = Labstat::over(config);
+        data::writes().iter().for_each(|write| over.remote.write(write));
+        // What was acknowledged is on its way.
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        let all = |side: &Labstat| {
+            let end = When::Instant(data::START_MS + data::LENGTH_MS + 60_000);
+            side.remote.ask("last_over_time({__name__!~\"edge|cancel\"}[3h])", end)
+        };
+        let wanted = all(&local);
+        loop {
+            engine.flush();
+            let lines = differences_within(ENGINE_TOLERANCE, &wanted, &all(&over), false);
+            if lines.is_empty() {
+                break;
+            }
+            assert!(std::time::Instant::now() < deadline, "{}: {lines:?}", engine.name);
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        let some = queries().filter(|query| !BIT_BY_BIT.iter().any(|name| query.contains(name)));
+        let some = some.step_by(ENGINE_QUERIES_STEP);
+        let (asked, different) = compare_each(ENGINE_TOLERANCE, some, &local.remote, &over.remote);
+        println!("{}: {asked} answers compared, {different} differ", engine.name);
+        different_all += different;
+    }
+    assert_eq!(different_all, 0, "answers over other engines");
 }

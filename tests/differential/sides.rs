@@ -190,6 +190,11 @@ pub(crate) struct Labstat {
 
 impl Labstat {
     pub(crate) fn start() -> Self {
+        Self::over(labstat_aggregator::EngineConfig::default())
+    }
+
+    /// One that keeps its samples as `engine` says.
+    pub(crate) fn over(engine: labstat_aggregator::EngineConfig) -> Self {
         let data = tempfile::tempdir().expect("a folder for the store");
         let config = labstat_aggregator::Config {
             listen: "127.0.0.1:0".parse().expect("an address"),
@@ -200,6 +205,7 @@ impl Labstat {
             shipped_rules: false,
             // Not within this test: silent nodes would become series.
             presence_interval_ms: 3_600_000,
+            engine,
             ..labstat_aggregator::Config::default()
         };
         let runtime = labstat_aggregator::runtime().expect("a runtime");

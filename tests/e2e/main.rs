@@ -10,6 +10,12 @@ mod captured;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+#[path = "../support/engines.rs"]
+#[expect(dead_code, reason = "the differential test uses the rest")]
+mod engine_servers;
+#[cfg(test)]
+mod engines;
+#[cfg(test)]
 mod history;
 #[cfg(test)]
 #[path = "../support/servers.rs"]

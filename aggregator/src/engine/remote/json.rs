@@ -1,5 +1,4 @@
-//! What other engines answer, read as it comes: lists of the Prometheus API element by element, and
-//! the lines of VictoriaMetrics' export.
+//! What other engines answer, read as it comes: the lists of the Prometheus API element by element.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -184,54 +183,27 @@ fn milliseconds(seconds: f64) -> i64 {
     ms
 }
 
-/// A value: text as in the Prometheus API, or a number, or null for a marker of staleness, as in
-/// VictoriaMetrics' export, which has no other NaN.
+/// A value, which the API has as text.
 #[derive(Debug, Clone, Copy)]
 struct Number(f64);
 
 impl<'de> Deserialize<'de> for Number {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Any;
-        impl Visitor<'_> for Any {
+        struct Text;
+        impl Visitor<'_> for Text {
             type Value = Number;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number or its text")
+                f.write_str("the text of a number")
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Number, E> {
                 let number = text.parse().map(Number);
                 number.map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
             }
-
-            fn visit_f64<E>(self, number: f64) -> Result<Number, E> {
-                Ok(Number(number))
-            }
-
-            #[expect(clippy::cast_precision_loss, reason = "the JSON of a float")]
-            fn visit_i64<E>(self, number: i64) -> Result<Number, E> {
-                Ok(Number(number as f64))
-            }
-
-            #[expect(clippy::cast_precision_loss, reason = "the JSON of a float")]
-            fn visit_u64<E>(self, number: u64) -> Result<Number, E> {
-                Ok(Number(number as f64))
-            }
-
-            fn visit_unit<E>(self) -> Result<Number, E> {
-                Ok(Number(stale_marker()))
-            }
         }
-        from.deserialize_any(Any)
+        from.deserialize_str(Text)
     }
-}
-
-/// A line of an export.
-#[derive(Debug, Deserialize)]
-struct ExportLine {
-    metric: LabelMap,
-    values: Vec<Number>,
-    timestamps: Vec<i64>,
 }
 
 /// Takes series until there are too many samples.
@@ -261,20 +233,12 @@ pub(super) fn matrix(answer: impl Read, samples_max: usize) -> Result<Vec<Series
     Ok(all)
 }
 
-/// The series of an export, in the order they come; one may come in several parts.
+/// The series of VictoriaMetrics' export in the form of the API. It keeps no NaN but the markers of
+/// staleness, whose bits the text does not have.
 pub(super) fn export(answer: impl Read, samples_max: usize) -> Result<Vec<Series>, ReadError> {
-    let mut all = Vec::new();
-    let mut room = Room { left: samples_max, max: samples_max };
-    for line in serde_json::Deserializer::from_reader(answer).into_iter() {
-        let ExportLine { metric, values, timestamps } = line?;
-        if values.len() != timestamps.len() {
-            let text = format!("{} values at {} times", values.len(), timestamps.len());
-            return Err(ReadError::Said(text));
-        }
-        room.take(values.len())?;
-        let values = values.into_iter().map(|Number(value)| value).collect();
-        all.push(Series { labels: metric.labels(), times: timestamps, values });
-    }
+    let mut all = matrix(answer, samples_max)?;
+    let values = all.iter_mut().flat_map(|series| &mut series.values);
+    values.filter(|value| value.is_nan()).for_each(|value| *value = stale_marker());
     Ok(all)
 }
 
@@ -392,17 +356,14 @@ mod tests {
     }
 
     #[test]
-    fn an_export_has_markers_as_nulls() {
-        let text = "{\"metric\":{\"__name__\":\"up\"},\"values\":[1,null,2.5,\"Infinity\",-3],\
-                    \"timestamps\":[1,2,3,4,5]}\n{\"metric\":{},\"values\":[],\"timestamps\":[]}\n";
-        let found = export(text.as_bytes(), 5).unwrap();
-        assert_eq!(found.len(), 2);
+    fn in_an_export_what_is_no_number_is_a_marker() {
+        let text = r#"{"status":"success","data":{"resultType":"matrix","result":[
+            {"metric":{"__name__":"up"},"values":[[1,"1"],[2,"NaN"],[3,"+Inf"]]}]}}"#;
+        let found = export(text.as_bytes(), 3).unwrap();
         assert!(is_stale(found[0].values[1]));
-        assert_eq!(found[0].values[2..], [2.5, f64::INFINITY, -3.0]);
-        assert!(matches!(export(text.as_bytes(), 4), Err(ReadError::TooManySamples { .. })));
-        let uneven = r#"{"metric":{},"values":[1],"timestamps":[]}"#;
-        assert!(export(uneven.as_bytes(), 5).is_err());
-        assert!(export(&text.as_bytes()[..40], 5).is_err(), "cut off");
+        assert_eq!(found[0].values[2], f64::INFINITY);
+        assert!(matches!(export(text.as_bytes(), 2), Err(ReadError::TooManySamples { .. })));
+        assert!(export(&text.as_bytes()[..90], 5).is_err(), "cut off");
     }
 
     #[test]

@@ -30,6 +30,9 @@ const LABELS_LEN_MAX: usize = 64 * 1024 * 1024;
 /// Bytes that are read of the network at a time.
 const BUFFER_LEN: usize = 64 * 1024;
 
+/// The first time that VictoriaMetrics does not take for none.
+const EXPORT_TIME_MIN_MS: i64 = 1000;
+
 /// The last time that VictoriaMetrics takes for seconds and not for milliseconds.
 const EXPORT_TIME_MAX_MS: i64 = (u32::MAX as i64) * 1000;
 
@@ -81,7 +84,7 @@ impl Reader {
     }
 
     fn export(&self, http: &Http, matchers: &[Matcher], times: Times) -> Read<Vec<Series>> {
-        let start_ms = times.start_ms.max(0);
+        let start_ms = times.start_ms.max(EXPORT_TIME_MIN_MS);
         let end_ms = times.end_ms.min(EXPORT_TIME_MAX_MS);
         if start_ms > end_ms {
             return Ok(Vec::new());
@@ -90,6 +93,8 @@ impl Reader {
             ("match[]", &selector(matchers).text),
             ("start", &start_ms.div_euclid(1000).to_string()),
             ("end", &seconds_up(end_ms).to_string()),
+            // Its own form has infinities that are no JSON in older versions.
+            ("format", "promapi"),
         ]);
         let body = self.post(http, "/api/v1/export", form, self.body_len_max())?;
         json::export(body, self.samples_max).map_err(unread)
@@ -191,7 +196,8 @@ impl Reader {
     fn look_up(&self, http: &Http, any: &[Vec<Matcher>], times: Times) -> Read<String> {
         let Times { mut start_ms, mut end_ms } = times;
         if self.way(http)? == ReadWay::Export {
-            (start_ms, end_ms) = (start_ms.max(0), end_ms.min(EXPORT_TIME_MAX_MS));
+            start_ms = start_ms.max(EXPORT_TIME_MIN_MS);
+            end_ms = end_ms.min(EXPORT_TIME_MAX_MS);
         }
         let selectors: Vec<String> = if any.is_empty() {
             vec![selector(&[]).text]
