@@ -11,9 +11,10 @@ use rusqlite::Connection;
 use serde::Serialize;
 
 use crate::blob::{BlobMeta, Directory, unpack_part};
+use crate::catalog::Span;
 use crate::db::{self, outside};
 use crate::log;
-use crate::salvage::{by_id, by_text};
+use crate::salvage::{by_id, by_text, each_shelf};
 use crate::snapshot::{Progress, Snapshot, SnapshotError, Watch};
 use crate::varint::Malformed;
 
@@ -136,21 +137,23 @@ impl Check<'_> {
 
     fn catalog(&mut self) {
         self.tell("series", 0, 0);
-        let (series, lost) = by_id(self.conn, "series", "id, shelf, labels", db::series_row);
-        self.rows_lost("series", lost);
-        self.found.series = series.len();
-        for (id, shelf, labels) in series {
-            let metric = labels.metric_name().to_owned();
-            self.series.insert(id, Known { shelf, metric, span: None });
-        }
-        let columns = "id, first_ms, last_ms, checksum";
-        let (spans, lost) = by_id(self.conn, "spans", columns, db::span_row);
-        self.rows_lost("ranges of series", lost);
-        for (id, first_ms, last_ms) in spans {
-            if let Some(known) = self.series.get_mut(&id) {
-                known.span = Some((first_ms, last_ms));
+        let (mut spans_lost, mut series) = (0, BTreeMap::new());
+        let lost = each_shelf(self.conn, |shelf| {
+            spans_lost += usize::from(shelf.spans.is_none());
+            for (id, labels) in shelf.series {
+                let metric = labels.metric_name().to_owned();
+                series.insert(id, Known { shelf: shelf.shelf, metric, span: None });
             }
-        }
+            for Span { id, first_ms, last_ms, .. } in shelf.spans.into_iter().flatten() {
+                if let Some(known) = series.get_mut(&id) {
+                    known.span = Some((first_ms, last_ms));
+                }
+            }
+        });
+        self.found.series = series.len();
+        self.series = series;
+        self.rows_lost("series", lost);
+        self.rows_lost("ranges of series", spans_lost);
     }
 
     fn rows_lost(&mut self, what: &str, lost: usize) {
@@ -162,7 +165,7 @@ impl Check<'_> {
     }
 
     fn blobs(&mut self) {
-        let (metas, lost) = by_id(self.conn, "blobs", db::BLOB_COLUMNS, db::blob_row);
+        let (metas, lost) = by_id(self.conn, "blobs", db::blob_columns(self.conn), db::blob_row);
         self.rows_lost("blobs", lost);
         let total: u64 = metas.iter().map(|meta| meta.size_bytes).sum();
         let mut done = 0;

@@ -6,13 +6,16 @@
 
 pub(crate) mod outside;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use labstat_model::{Kind, Labels, Metadata};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, params};
 
 use crate::blob::{self, Blob, BlobMeta, part_key};
+use crate::catalog::{self, ShelfRow, ShelfSeries, Span};
 use crate::error::AppendError;
+use crate::index::{Index, live_since};
 use crate::log::{self, Entry};
 use crate::varint::{checksum, seal, unseal};
 
@@ -43,8 +46,7 @@ const VACUUM_PAGES: i64 = 2048;
 
 const SCHEMA: &str = "
 CREATE TABLE series (id INTEGER PRIMARY KEY AUTOINCREMENT, shelf INTEGER NOT NULL, labels BLOB NOT NULL);
-CREATE TABLE spans (id INTEGER PRIMARY KEY, first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL, checksum INTEGER NOT NULL);
-CREATE TABLE shelves (id INTEGER PRIMARY KEY, series BLOB NOT NULL, spans BLOB NOT NULL);
+CREATE TABLE shelves (id INTEGER PRIMARY KEY, spans BLOB NOT NULL, series BLOB NOT NULL);
 CREATE TABLE log (id INTEGER PRIMARY KEY, record BLOB NOT NULL);
 CREATE TABLE blobs (id INTEGER PRIMARY KEY AUTOINCREMENT, shelf INTEGER NOT NULL, level INTEGER NOT NULL,
   first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL, samples INTEGER NOT NULL, parts INTEGER NOT NULL,
@@ -60,7 +62,7 @@ CREATE TABLE documents (key TEXT PRIMARY KEY, document BLOB NOT NULL) WITHOUT RO
 /// columns: what stands behind a large value is only read through it. The last id that was given
 /// goes over too, since none is given twice.
 const FROM_FORMAT_1: &str = "
-CREATE TABLE shelves (id INTEGER PRIMARY KEY, series BLOB NOT NULL, spans BLOB NOT NULL);
+CREATE TABLE shelves (id INTEGER PRIMARY KEY, spans BLOB NOT NULL, series BLOB NOT NULL);
 CREATE TABLE blobs_2 (id INTEGER PRIMARY KEY AUTOINCREMENT, shelf INTEGER NOT NULL, level INTEGER NOT NULL,
   first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL, samples INTEGER NOT NULL, parts INTEGER NOT NULL,
   size_bytes INTEGER NOT NULL, checksum INTEGER NOT NULL, tier INTEGER NOT NULL DEFAULT 0,
@@ -72,6 +74,8 @@ DELETE FROM sqlite_sequence WHERE name = 'blobs_2';
 INSERT INTO sqlite_sequence (name, seq) SELECT 'blobs_2', seq FROM sqlite_sequence WHERE name = 'blobs';
 DROP TABLE blobs;
 ALTER TABLE blobs_2 RENAME TO blobs;
+DROP TABLE spans;
+DELETE FROM series;
 ";
 
 /// Why a database cannot be used.
@@ -119,8 +123,10 @@ pub(crate) fn write_error(path: &Path, cause: &rusqlite::Error) -> AppendError {
 /// What is read at start, but for the log, which is replayed record by record.
 #[derive(Debug, Default)]
 pub(crate) struct Content {
+    /// The series of the shelves.
+    pub(crate) index: Index,
+    /// Those that have rows of their own, ascending.
     pub(crate) series: Vec<(u32, u32, Labels)>,
-    pub(crate) spans: Vec<(u32, i64, i64)>,
     pub(crate) blobs: Vec<BlobMeta>,
     pub(crate) metadata: Vec<Metadata>,
     pub(crate) next_series: u32,
@@ -165,12 +171,12 @@ impl Db {
         Ok(Self { conn, path: path.to_owned(), next_log, encoder: log::Encoder::default() })
     }
 
-    /// Reads all that is kept in memory, and checks it.
-    pub(crate) fn load(&self) -> Result<Content, Unusable> {
+    /// Reads all that is kept in memory, and checks it. `now_ms` tells which series are live.
+    pub(crate) fn load(&self, now_ms: i64) -> Result<Content, Unusable> {
         let conn = &self.conn;
         let content = Content {
+            index: index(conn, now_ms)?,
             series: series(conn)?,
-            spans: spans(conn)?,
             blobs: blobs(conn)?,
             metadata: metadata(conn)?,
             next_series: next(conn, "series")?,
@@ -217,18 +223,21 @@ impl Db {
         self.next_log - 1
     }
 
-    /// Stores blobs in place of the log up to `log_last`.
+    /// Stores blobs in place of the log up to `log_last`, and the rows of shelves in place of the
+    /// series up to `folded`.
     pub(crate) fn seal(
         &mut self,
         sealed: &[Blob],
-        spans: &[(u32, i64, i64)],
+        shelves: &[ShelfRow],
+        folded: u32,
         log_last: i64,
     ) -> Result<(), AppendError> {
         self.transaction(|tx| {
             // The log goes first, so that the blobs find room in a database that is full.
             tx.execute("DELETE FROM log WHERE id <= ?1", [log_last])?;
             sealed.iter().try_for_each(|blob| insert_blob(tx, blob))?;
-            insert_spans(tx, spans)
+            tx.execute("DELETE FROM series WHERE id <= ?1", [folded])?;
+            shelves.iter().try_for_each(|shelf| put_shelf(tx, shelf))
         })
     }
 
@@ -247,14 +256,17 @@ impl Db {
         })
     }
 
-    /// Forgets series of which nothing is stored.
-    pub(crate) fn drop_series(&mut self, ids: &[u32]) -> Result<(), AppendError> {
+    /// Forgets series of which nothing is stored: `shelves` are the rows without them.
+    pub(crate) fn drop_series(
+        &mut self,
+        ids: &BTreeSet<u32>,
+        shelves: &[ShelfRow],
+    ) -> Result<(), AppendError> {
         self.transaction(|tx| {
             for id in ids {
                 tx.prepare_cached("DELETE FROM series WHERE id = ?1")?.execute([id])?;
-                tx.prepare_cached("DELETE FROM spans WHERE id = ?1")?.execute([id])?;
             }
-            Ok(())
+            shelves.iter().try_for_each(|shelf| put_shelf(tx, shelf))
         })
     }
 
@@ -339,8 +351,7 @@ impl Db {
 /// A row that was read from a damaged database and is whole.
 #[derive(Debug)]
 pub(crate) enum Row {
-    Series(u32, u32, Labels),
-    Span(u32, i64, i64),
+    Shelf(ShelfRow),
     Log(i64, Vec<u8>),
     Blob(Blob),
     Metadata(Metadata),
@@ -355,14 +366,14 @@ impl Row {
             Self::Blob(blob) => {
                 blob.directory.len() + blob.parts.iter().map(Vec::len).sum::<usize>()
             }
-            Self::Series(..) | Self::Span(..) | Self::Metadata(_) => 0,
+            Self::Shelf(shelf) => shelf.spans.len() + shelf.series.as_ref().map_or(0, Vec::len),
+            Self::Metadata(_) => 0,
         }
     }
 
     fn insert(&self, tx: &Transaction<'_>) -> rusqlite::Result<()> {
         match self {
-            Self::Series(id, shelf, labels) => insert_series(tx, &[(*id, *shelf, labels.clone())]),
-            Self::Span(id, first_ms, last_ms) => insert_spans(tx, &[(*id, *first_ms, *last_ms)]),
+            Self::Shelf(shelf) => put_shelf(tx, shelf),
             Self::Log(id, record) => tx
                 .prepare_cached("INSERT INTO log (id, record) VALUES (?1, ?2)")?
                 .execute(params![id, record])
@@ -447,7 +458,9 @@ fn set_up(conn: &Connection) -> Result<(), Unusable> {
         conn.execute_batch(&format!("BEGIN;{SCHEMA}{marks}COMMIT;"))?;
     } else if format < FORMAT {
         let tx = conn.unchecked_transaction()?;
+        let shelves = shelves_of_format_1(&tx)?;
         tx.execute_batch(&format!("{FROM_FORMAT_1}PRAGMA user_version={FORMAT};"))?;
+        shelves.iter().try_for_each(|shelf| put_shelf(&tx, shelf))?;
         tx.commit()?;
     }
     Ok(())
@@ -483,20 +496,84 @@ fn series_key(id: u32, shelf: u32) -> i64 {
     (i64::from(id) << 32) | i64::from(shelf)
 }
 
-fn spans(conn: &Connection) -> Result<Vec<(u32, i64, i64)>, Unusable> {
-    let mut statement =
-        conn.prepare("SELECT id, first_ms, last_ms, checksum FROM spans ORDER BY id")?;
-    let rows = statement.query_map([], span_row)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+/// The series of all shelves. Goes through them twice: which are live can only be told when the
+/// newest sample of all is known.
+fn index(conn: &Connection, now_ms: i64) -> Result<Index, Unusable> {
+    let mut index = Index::default();
+    let mut newest_ms = i64::MIN;
+    let mut statement = conn.prepare("SELECT id, spans FROM shelves")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (_, spans) = spans_row(row)?;
+        newest_ms = spans.iter().map(|span| span.last_ms).fold(newest_ms, i64::max);
+    }
+    index.begin(live_since(now_ms, newest_ms));
+    let sql = format!("SELECT {SHELF_COLUMNS} FROM shelves ORDER BY id");
+    let mut statement = conn.prepare(&sql)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (shelf, spans) = spans_row(row)?;
+        index.restore(shelf, &shelf_series(row)?.1, &spans);
+    }
+    Ok(index)
+}
+
+/// What [`spans_row`] and [`shelf_series`] read.
+pub(crate) const SHELF_COLUMNS: &str = "id, spans, series";
+
+/// Reads the spans of [`SHELF_COLUMNS`].
+pub(crate) fn spans_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<(u32, Vec<Span>)> {
+    let shelf: u32 = row.get(0)?;
+    let spans = catalog::decode_spans(shelf, row.get_ref(1)?.as_blob()?);
+    Ok((shelf, spans.map_err(|cause| malformed(format!("spans of shelf {shelf}: {cause}")))?))
+}
+
+/// Reads the series of [`SHELF_COLUMNS`].
+pub(crate) fn shelf_series(row: &rusqlite::Row<'_>) -> rusqlite::Result<(u32, ShelfSeries)> {
+    let shelf: u32 = row.get(0)?;
+    let series = ShelfSeries::read(shelf, row.get_ref(2)?.as_blob()?);
+    Ok((shelf, series.map_err(|cause| malformed(format!("series of shelf {shelf}: {cause}")))?))
+}
+
+/// The rows of shelves in place of the series and spans of format 1.
+fn shelves_of_format_1(conn: &Connection) -> rusqlite::Result<Vec<ShelfRow>> {
+    let mut statement = conn.prepare("SELECT id, first_ms, last_ms, checksum FROM spans")?;
+    let spans: BTreeMap<u32, Span> = statement
+        .query_map([], span_row_of_format_1)?
+        .map(|span| span.map(|span| (span.id, span)))
+        .collect::<Result<_, _>>()?;
+    let mut shelves: BTreeMap<u32, Vec<(u32, Labels)>> = BTreeMap::new();
+    let mut statement = conn.prepare("SELECT id, shelf, labels FROM series ORDER BY id")?;
+    for row in statement.query_map([], series_row)? {
+        let (id, shelf, labels) = row?;
+        shelves.entry(shelf).or_default().push((id, labels));
+    }
+    Ok(shelves.into_iter().map(|(shelf, series)| shelf_row(shelf, &series, &spans)).collect())
+}
+
+/// The row of a shelf with these series, ascending by id, of all spans there are.
+pub(crate) fn shelf_row(
+    shelf: u32,
+    series: &[(u32, Labels)],
+    spans: &BTreeMap<u32, Span>,
+) -> ShelfRow {
+    let sets: Vec<(u32, Vec<(&str, &str)>)> =
+        series.iter().map(|(id, labels)| (*id, labels.iter().collect())).collect();
+    let spans: Vec<Span> = series.iter().filter_map(|(id, _)| spans.get(id)).copied().collect();
+    ShelfRow {
+        shelf,
+        series: Some(catalog::encode_series(shelf, &sets)),
+        spans: catalog::encode_spans(shelf, &spans),
+    }
 }
 
 /// Reads `id, first_ms, last_ms, checksum`.
-pub(crate) fn span_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<(u32, i64, i64)> {
+pub(crate) fn span_row_of_format_1(row: &rusqlite::Row<'_>) -> rusqlite::Result<Span> {
     let (id, first_ms, last_ms): (u32, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
     if checksum(&[i64::from(id), first_ms, last_ms], b"") != row.get::<_, u32>(3)? {
         return Err(malformed(format!("range of series {id}: malformed checksum")));
     }
-    Ok((id, first_ms, last_ms))
+    Ok(Span { id, first_ms, last_ms, last_bits: None })
 }
 
 fn blobs(conn: &Connection) -> Result<Vec<BlobMeta>, Unusable> {
@@ -510,9 +587,15 @@ fn blobs(conn: &Connection) -> Result<Vec<BlobMeta>, Unusable> {
 pub(crate) const BLOB_COLUMNS: &str = "id, shelf, level, first_ms, last_ms, samples, parts, \
      size_bytes, checksum, tier, kind, kept_ms, flags";
 
-/// The same of a database of format 1.
-pub(crate) const BLOB_COLUMNS_FORMAT_1: &str =
-    "id, shelf, level, first_ms, last_ms, samples, parts, size_bytes, checksum, 0, 0, 0, 0";
+/// [`BLOB_COLUMNS`] of a database that may be of format 1.
+pub(crate) fn blob_columns(conn: &Connection) -> &'static str {
+    match format(conn) {
+        1 => {
+            "id, shelf, level, first_ms, last_ms, samples, parts, size_bytes, checksum, 0, 0, 0, 0"
+        }
+        _ => BLOB_COLUMNS,
+    }
+}
 
 /// Reads [`BLOB_COLUMNS`].
 pub(crate) fn blob_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<BlobMeta> {
@@ -562,15 +645,19 @@ fn insert_series(tx: &Transaction<'_>, series: &[(u32, u32, Labels)]) -> rusqlit
     Ok(())
 }
 
-fn insert_spans(tx: &Transaction<'_>, spans: &[(u32, i64, i64)]) -> rusqlite::Result<()> {
-    let mut insert = tx.prepare_cached(
-        "INSERT OR REPLACE INTO spans (id, first_ms, last_ms, checksum) VALUES (?1, ?2, ?3, ?4)",
-    )?;
-    for (id, first_ms, last_ms) in spans {
-        let crc = checksum(&[i64::from(*id), *first_ms, *last_ms], b"");
-        insert.execute(params![id, first_ms, last_ms, crc])?;
+fn put_shelf(tx: &Transaction<'_>, row: &ShelfRow) -> rusqlite::Result<()> {
+    let ShelfRow { shelf, series, spans } = row;
+    match series {
+        Some(series) => tx
+            .prepare_cached(
+                "INSERT OR REPLACE INTO shelves (id, spans, series) VALUES (?1, ?2, ?3)",
+            )?
+            .execute(params![shelf, spans, series]),
+        None => tx
+            .prepare_cached("UPDATE shelves SET spans = ?2 WHERE id = ?1")?
+            .execute(params![shelf, spans]),
     }
-    Ok(())
+    .map(drop)
 }
 
 fn insert_blob(tx: &Transaction<'_>, blob: &Blob) -> rusqlite::Result<()> {

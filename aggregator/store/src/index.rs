@@ -15,6 +15,7 @@ use hashbrown::HashTable;
 use labstat_model::{Labels, METRIC_NAME, Matcher};
 use roaring::RoaringBitmap;
 
+use crate::catalog::{ShelfSeries, Span};
 use crate::slots::Slots;
 use crate::symbols::{Ids, Symbols, Tier, Tiers, mix, spread};
 
@@ -135,6 +136,40 @@ impl Index {
         }
     }
 
+    /// Says when live series must have had a sample, before any is added.
+    pub(crate) const fn begin(&mut self, live_since_ms: i64) {
+        self.live_since_ms = live_since_ms;
+    }
+
+    /// Adds the series of a shelf with what is known of their samples, ascending by id.
+    pub(crate) fn restore(&mut self, shelf: u32, series: &ShelfSeries, spans: &[Span]) {
+        let known: Vec<u32> =
+            series.pairs().map(|(name, value)| self.symbols.intern(name, value)).collect();
+        let mut spans = spans.iter().peekable();
+        let mut pairs = Vec::new();
+        for (id, set) in series.series() {
+            while spans.next_if(|span| span.id < id).is_some() {}
+            let span = spans.next_if(|span| span.id == id);
+            let entry = SeriesEntry {
+                shelf,
+                first_ms: span.map_or(i64::MAX, |span| span.first_ms),
+                last_ms: span.map_or(i64::MIN, |span| span.last_ms),
+                last_bits: span.and_then(|span| span.last_bits),
+            };
+            pairs.clear();
+            pairs.extend(set.iter().filter_map(|at| known.get(*at as usize)));
+            let set = if entry.last_ms >= self.live_since_ms {
+                Set::Ready(series.labels(set))
+            } else {
+                self.ended_newest_ms = self.ended_newest_ms.max(entry.last_ms);
+                Set::Pairs(pairs.as_slice().into())
+            };
+            self.oldest_ms = self.oldest_ms.min(entry.first_ms);
+            self.newest_ms = self.newest_ms.max(entry.last_ms);
+            self.put(id, &pairs, entry, set);
+        }
+    }
+
     /// Widens the range of a series; `last_bits` are those of the sample at `last_ms`. To be
     /// followed by [`Index::settle`] before anyone reads.
     #[inline]
@@ -191,10 +226,9 @@ impl Index {
         }
     }
 
-    /// When series that are live now must have had a sample, going by a clock that says `now_ms`:
-    /// not by the clock alone, which may jump ahead.
+    /// When series that are live now must have had a sample; see [`live_since`].
     pub(crate) fn live_since(&self, now_ms: i64) -> i64 {
-        now_ms.min(self.newest_ms).saturating_sub(LIVE_MS)
+        live_since(now_ms, self.newest_ms)
     }
 
     /// Moves series of one tier to the other one.
@@ -266,6 +300,12 @@ impl Index {
     }
 }
 
+/// When series that are live must have had a sample, going by a clock that says `now_ms` and the
+/// newest sample of all: not by the clock alone, which may jump ahead.
+pub(crate) fn live_since(now_ms: i64, newest_ms: i64) -> i64 {
+    now_ms.min(newest_ms).saturating_sub(LIVE_MS)
+}
+
 /// One by one.
 impl Index {
     /// The id of a label set.
@@ -307,6 +347,26 @@ impl Index {
     pub(crate) fn newest(&self, id: u32) -> Option<(i64, u64)> {
         let entry = self.get(id)?;
         Some((entry.last_ms, entry.last_bits?))
+    }
+
+    /// The series of a shelf, ascending.
+    pub(crate) fn shelf(&self, shelf: u32) -> impl Iterator<Item = u32> {
+        self.shelves.get(shelf as usize).into_iter().flatten()
+    }
+
+    /// The labels of a series, one by one.
+    pub(crate) fn pairs(&self, id: u32) -> Vec<(&str, &str)> {
+        match self.slots.get(id).map(|slot| &slot.set) {
+            Some(Set::Ready(labels)) => labels.iter().collect(),
+            Some(Set::Pairs(pairs)) => pairs.iter().map(|pair| self.symbols.texts(*pair)).collect(),
+            None => Vec::new(),
+        }
+    }
+
+    /// What is known of the samples of a series; `None` while it has none.
+    pub(crate) fn span(&self, id: u32) -> Option<Span> {
+        let SeriesEntry { first_ms, last_ms, last_bits, .. } = self.get(id)?;
+        (first_ms <= last_ms).then_some(Span { id, first_ms, last_ms, last_bits })
     }
 
     /// Calls `each` with the name and value of each label of a series, ascending by name.

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::blob::{BlobMeta, Directory};
 use crate::db::{self, outside};
 use crate::log;
-use crate::salvage::by_id;
+use crate::salvage::{by_id, each_shelf};
 use crate::snapshot::{Progress, Snapshot, SnapshotError, Watch};
 
 const DAY_MS: i64 = 86_400_000;
@@ -126,32 +126,32 @@ impl Snapshot {
 
     /// Counts series and labels; gives the metric name of each series.
     fn series(&self, found: &mut Inspection) -> BTreeMap<u32, String> {
-        let (series, _) = by_id(self.conn(), "series", "id, shelf, labels", db::series_row);
-        found.series = series.len();
         let mut values: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         let mut metrics = BTreeMap::new();
-        for (id, _, labels) in series {
-            metrics.insert(id, labels.metric_name().to_owned());
-            for (name, value) in labels.iter() {
-                let known = match values.get_mut(name) {
-                    Some(known) => known,
-                    None => values.entry(name.to_owned()).or_default(),
-                };
-                if !known.contains(value) {
-                    known.insert(value.to_owned());
+        each_shelf(self.conn(), |shelf| {
+            for (id, labels) in shelf.series {
+                metrics.insert(id, labels.metric_name().to_owned());
+                for (name, value) in labels.iter() {
+                    let known = match values.get_mut(name) {
+                        Some(known) => known,
+                        None => values.entry(name.to_owned()).or_default(),
+                    };
+                    if !known.contains(value) {
+                        known.insert(value.to_owned());
+                    }
                 }
             }
-        }
+            let spans = shelf.spans.into_iter().flatten();
+            spans.for_each(|span| found.reach(span.first_ms, span.last_ms));
+        });
+        found.series = metrics.len();
         found.labels = values.into_iter().map(|(name, values)| (name, values.len())).collect();
         found.labels.sort_by_key(|(_, values)| std::cmp::Reverse(*values));
-        let columns = "id, first_ms, last_ms, checksum";
-        let (spans, _) = by_id(self.conn(), "spans", columns, db::span_row);
-        spans.into_iter().for_each(|(_, first_ms, last_ms)| found.reach(first_ms, last_ms));
         metrics
     }
 
     fn blobs(&self, found: &mut Inspection, metrics: &BTreeMap<u32, String>, watch: Watch<'_>) {
-        let (metas, _) = by_id(self.conn(), "blobs", db::BLOB_COLUMNS, db::blob_row);
+        let (metas, _) = by_id(self.conn(), "blobs", db::blob_columns(self.conn()), db::blob_row);
         let mut tiers: BTreeMap<(u32, String), TierSize> = BTreeMap::new();
         let mut days: BTreeMap<i64, DaySize> = BTreeMap::new();
         let mut bytes: BTreeMap<u32, f64> = BTreeMap::new();

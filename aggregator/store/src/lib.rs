@@ -15,6 +15,7 @@
 //! - `maintain`: head into blobs, small blobs into large ones, old blobs away; `rewrite` is how.
 //!   `rollup` makes buckets of days, `retire` drops what is past its time (`policy` says when);
 //!   `rolled` reads buckets. `days` is how time is cut.
+//! - `catalog`: the series of a shelf on disk; pure.
 //! - `blob`, `column`, `varint`: the compressed form; pure.
 //! - `queue`: writes on their way to another engine, in a database of its own.
 //! - `db`: the only place that knows SQL, but for the queue's own `queue::db`. `salvage`, `wal`: what to do with damaged files.
@@ -29,6 +30,7 @@
 
 mod blob;
 mod cache;
+mod catalog;
 mod check;
 mod column;
 mod days;

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
 
 use crate::blob::{Blob, BlobMeta};
+use crate::catalog::ShelfRow;
 use crate::days::{day_end, day_of, slice_range};
 use crate::head::Head;
 use crate::read::Piece;
@@ -212,11 +213,13 @@ impl Store {
     /// Moves the head into blobs: all of it, or what an earlier seal that failed had frozen.
     fn seal(&self) -> Result<usize, MaintainError> {
         let Some(frozen) = self.freeze() else { return Ok(0) };
-        let (blobs, spans) = self.blobs_of_head(&frozen.head);
+        let (blobs, sealed) = self.blobs_of_head(&frozen.head);
+        let (shelves, folded) = self.catalog(sealed);
         let mut db = self.db();
-        db.seal(&blobs, &spans, frozen.log_last).map_err(MaintainError::Write)?;
+        db.seal(&blobs, &shelves, folded, frozen.log_last).map_err(MaintainError::Write)?;
         let mut state = self.state_mut();
         state.frozen = None;
+        state.folded(folded);
         state.replace_blobs(blobs.iter().map(|blob| blob.meta), &[]);
         let live_since_ms = state.index.live_since(self.options().clock.now_ms());
         state.index.age(live_since_ms);
@@ -234,16 +237,35 @@ impl Store {
         state.frozen.clone()
     }
 
-    fn blobs_of_head(&self, head: &Head) -> (Vec<Blob>, Vec<(u32, i64, i64)>) {
+    /// The rows of shelves with sealed samples or new series, and the last of the new series.
+    fn catalog(&self, mut shelves: BTreeSet<u32>) -> (Vec<ShelfRow>, u32) {
+        let (last, last_known, dirty) = {
+            let state = self.state();
+            let unfolded = state.unfolded();
+            let shelf_of = |id: &u32| state.index.get(*id).map(|entry| entry.shelf);
+            let dirty: BTreeSet<u32> = unfolded.iter().filter_map(shelf_of).collect();
+            let last = unfolded.last().copied();
+            // Without new ones, all there are were folded before.
+            (last.unwrap_or(0), last.unwrap_or(u32::MAX), dirty)
+        };
+        shelves.extend(&dirty);
+        // The state is locked for one shelf at a time, so that writers come in between.
+        let row = |shelf: u32| {
+            self.state().shelf_row(shelf, dirty.contains(&shelf), |id| id <= last_known)
+        };
+        (shelves.into_iter().map(row).collect(), last)
+    }
+
+    /// The blobs of a head, and the shelves they are of.
+    fn blobs_of_head(&self, head: &Head) -> (Vec<Blob>, BTreeSet<u32>) {
         let mut shelves: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
-        let mut spans = Vec::with_capacity(head.series_len());
         let state = self.state();
         for id in head.ids() {
             let Some(entry) = state.index.get(id) else { continue };
             shelves.entry(entry.shelf).or_default().insert(id);
-            spans.push((id, entry.first_ms, entry.last_ms));
         }
         drop(state);
+        let sealed = shelves.keys().copied().collect();
         let mut blobs = Vec::new();
         for (shelf, ids) in shelves {
             let form = Form { shelf, level: 0, flags: 0, kept_ms: 0 };
@@ -259,7 +281,7 @@ impl Store {
             }
             blobs.extend(shelving.finish());
         }
-        (blobs, spans)
+        (blobs, sealed)
     }
 
     /// The blobs of samples that are to be merged: as sealed, or cut by older rules.

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use labstat_model::{BucketColumn, Labels};
 
 use crate::blob::BlobMeta;
+use crate::catalog::ShelfRow;
 use crate::days::{DAY_MS, day_end, day_of, day_range};
 use crate::maintain::ShelfDay;
 use crate::rewrite::{Form, Source};
@@ -28,6 +29,10 @@ const THINNED_MAX: usize = 64;
 
 /// Blobs dropped in one transaction, so that writers wait for milliseconds only.
 const DROPS_MAX: usize = 64;
+
+/// Shelves whose rows are rewritten by one call of [`Store::maintain`] to forget series: writers
+/// wait for it.
+const SHELVES_REWRITTEN_MAX: usize = 32;
 
 /// Series forgotten by one call of [`Store::maintain`].
 const SERIES_DROPS_MAX: usize = 10_000;
@@ -366,7 +371,8 @@ impl Store {
     fn retire_series(&self, due: &Due) -> Result<usize, MaintainError> {
         // Writers wait, so that none adds to a series that is being forgotten.
         let mut writer = self.writer();
-        let ended: BTreeMap<u32, Labels> = {
+        let mut shelves = BTreeSet::new();
+        let (ended, rows): (BTreeMap<u32, Labels>, Vec<ShelfRow>) = {
             let state = self.state();
             let gone = state.horizons.max(due.horizons);
             let [five_minutes, hour] = gone.buckets_ms;
@@ -380,16 +386,26 @@ impl Store {
             let ended = ended.filter_map(|(id, entry)| {
                 let labels = state.index.labels(id)?;
                 let kept = self.is_kept_still(&labels, day_of(entry.last_ms), due);
-                (!kept).then_some((id, labels))
+                // A shelf that is begun is gone through to its end.
+                let room = shelves.len() < SHELVES_REWRITTEN_MAX || shelves.contains(&entry.shelf);
+                (!kept && room).then(|| {
+                    shelves.insert(entry.shelf);
+                    (id, labels)
+                })
             });
-            ended.take(SERIES_DROPS_MAX).collect()
+            let ended: BTreeMap<u32, Labels> = ended.take(SERIES_DROPS_MAX).collect();
+            // New series have rows of their own.
+            let folded = |id| state.unfolded().first().is_none_or(|first| id < *first);
+            let left = |id| !ended.contains_key(&id) && folded(id);
+            let rows = shelves.iter().map(|shelf| state.shelf_row(*shelf, true, left)).collect();
+            (ended, rows)
         };
         if ended.is_empty() {
             return Ok(0);
         }
-        let ids: Vec<u32> = ended.keys().copied().collect();
-        self.db().drop_series(&ids).map_err(MaintainError::Write)?;
-        self.state_mut().index.remove(&ids.iter().copied().collect());
+        let ids: BTreeSet<u32> = ended.keys().copied().collect();
+        self.db().drop_series(&ids, &rows).map_err(MaintainError::Write)?;
+        self.state_mut().forget(&ids);
         ended.iter().for_each(|(&id, labels)| writer.forget(id, labels));
         Ok(ids.len())
     }

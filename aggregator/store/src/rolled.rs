@@ -115,8 +115,7 @@ impl Store {
             Asked { tier, columns: BucketColumns::ALL, range: day_range(day), samples_too: false };
         let copy = || {
             let state = self.state();
-            let ids = state.index.iter().filter(|(_, entry)| entry.shelf == shelf);
-            let series = ids.map(|(id, _)| (id, Labels::default())).collect();
+            let series = state.index.shelf(shelf).map(|id| (id, Labels::default())).collect();
             let columns = columns(&state, shelf, &asked);
             let (samples, frozen, active) = (Vec::new(), None, Vec::new());
             let samples_ms = state.horizons.samples_ms;

@@ -5,15 +5,17 @@
 //! complete and on the disk it gets a name that says so, and whoever finds that name sets aside
 //! what is left of the damaged database and puts the fresh one in its place.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use labstat_model::{BUCKET_WIDTHS_MS, Labels};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::blob::{Blob, BlobMeta, Directory, check_part};
+use crate::catalog::{ShelfRow, Span};
 use crate::db::{self, Db, FILE, Row, Unusable};
 use crate::error::AppendError;
 use crate::log;
@@ -118,10 +120,10 @@ pub(crate) fn check_wal(path: &Path, now_ms: i64) -> Option<Notice> {
 
 fn try_open(path: &Path, options: &Options) -> Result<Opened, Unusable> {
     let db = Db::open(path, options.size_max_bytes)?;
-    let content = db.load()?;
+    let now_ms = options.clock.now_ms();
+    let content = db.load(now_ms)?;
     let (next_series, next_blob) = (content.next_series, content.next_blob);
     let mut state = State::new(content);
-    let now_ms = options.clock.now_ms();
     db.replay(|entries| state.replay(entries, now_ms))?;
     Ok(Opened { db, state, next_series, next_blob })
 }
@@ -200,6 +202,7 @@ pub(crate) fn set_aside(path: &Path, now_ms: i64) -> Result<Option<PathBuf>, Ope
 #[derive(Debug, Default)]
 struct Kept {
     series: usize,
+    shelves_lost: usize,
     blobs: usize,
     blobs_lost: usize,
     records: usize,
@@ -208,8 +211,11 @@ struct Kept {
 
 impl std::fmt::Display for Kept {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { series, blobs, blobs_lost, records, records_lost } = self;
-        write!(f, "{series} series, {blobs} blobs ({blobs_lost} are lost) ")?;
+        let Self { series, shelves_lost, blobs, blobs_lost, records, records_lost } = self;
+        write!(
+            f,
+            "{series} series ({shelves_lost} shelves of them are lost), {blobs} blobs ({blobs_lost} are lost) "
+        )?;
         write!(f, "and {records} log records ({records_lost} are lost)")
     }
 }
@@ -271,15 +277,17 @@ struct Salvage<'a> {
 impl Salvage<'_> {
     fn run(mut self) -> Result<Kept, AppendError> {
         let mut kept = Kept::default();
-        let (series, _) = by_id(&self.from, "series", "id, shelf, labels", db::series_row);
-        let known: BTreeSet<u32> = series.iter().map(|(id, _, _)| *id).collect();
-        kept.series = series.len();
-        for (id, shelf, labels) in series {
-            self.saw_series(id);
-            self.keep(Row::Series(id, shelf, labels))?;
-        }
-        self.flush()?;
         let spans = self.blobs(&mut kept)?;
+        let mut shelves = Vec::new();
+        kept.shelves_lost = each_shelf(&self.from, |shelf| {
+            let row = shelf.row(&spans);
+            shelves.push((row, shelf.series.last().map_or(0, |(id, _)| *id)));
+            kept.series += shelf.series.len();
+        });
+        for (row, last_series) in shelves {
+            self.saw_series(last_series);
+            self.keep(Row::Shelf(row))?;
+        }
         let (logged, lost) = by_id(&self.from, "log", "id, record", |row| {
             Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?))
         });
@@ -294,24 +302,17 @@ impl Salvage<'_> {
                 Err(_) => kept.records_lost += 1,
             }
         }
-        let whole = spans.into_iter().filter(|(id, _)| known.contains(id));
-        for (id, (first_ms, last_ms)) in whole {
-            self.keep(Row::Span(id, first_ms, last_ms))?;
-        }
         self.texts()?;
         self.flush()?;
         self.into.reserve(self.last_series, self.last_blob)?;
         Ok(kept)
     }
 
-    /// Copies whole blobs. Gives the ranges of the series in them, from their own times: the
-    /// table of ranges may be what is damaged.
+    /// Copies whole blobs. Gives what is known of the samples in them, from their own times: the
+    /// catalog may be what is damaged.
     fn blobs(&mut self, kept: &mut Kept) -> Result<Spans, AppendError> {
         let mut spans = Spans::new();
-        let columns = match db::format(&self.from) {
-            1 => db::BLOB_COLUMNS_FORMAT_1,
-            _ => db::BLOB_COLUMNS,
-        };
+        let columns = db::blob_columns(&self.from);
         let (metas, lost) = by_id(&self.from, "blobs", columns, db::blob_row);
         kept.blobs_lost = lost;
         for meta in metas {
@@ -337,12 +338,21 @@ impl Salvage<'_> {
             check_part(meta.id, part, &content).ok()?;
             parts.push(content);
         }
+        // A bucket's time is its end.
+        let width_ms = match meta.tier.checked_sub(1) {
+            Some(tier) => BUCKET_WIDTHS_MS.get(tier as usize).copied().unwrap_or(0),
+            None => 0,
+        };
         for column in &directory.columns {
             self.saw_series(column.series);
             let times = directory.times(column.times).ok()?;
             if let (Some(&first_ms), Some(&last_ms)) = (times.first(), times.last()) {
-                let span = spans.entry(column.series).or_insert((first_ms, last_ms));
-                *span = (span.0.min(first_ms), span.1.max(last_ms));
+                let first_ms = first_ms.saturating_sub(width_ms);
+                let id = column.series;
+                let new = Span { id, first_ms, last_ms, last_bits: None };
+                let span = spans.entry(id).or_insert(new);
+                span.first_ms = span.first_ms.min(first_ms);
+                span.last_ms = span.last_ms.max(last_ms);
             }
         }
         Some(Blob { meta, directory: row, parts })
@@ -384,7 +394,77 @@ impl Salvage<'_> {
     }
 }
 
-type Spans = std::collections::BTreeMap<u32, (i64, i64)>;
+type Spans = BTreeMap<u32, Span>;
+
+/// A shelf of a database, as far as it reads.
+#[derive(Debug)]
+pub(crate) struct ShelfRead {
+    pub(crate) shelf: u32,
+    /// Ascending by id.
+    pub(crate) series: Vec<(u32, Labels)>,
+    /// `None` when they do not read.
+    pub(crate) spans: Option<Vec<Span>>,
+}
+
+impl ShelfRead {
+    /// Its row, with the spans of its own, or else those found otherwise.
+    fn row(&self, found: &Spans) -> ShelfRow {
+        match &self.spans {
+            Some(spans) => {
+                let spans = spans.iter().map(|span| (span.id, *span)).collect();
+                db::shelf_row(self.shelf, &self.series, &spans)
+            }
+            None => db::shelf_row(self.shelf, &self.series, found),
+        }
+    }
+}
+
+/// Calls `each` with every shelf that reads, new series that have rows of their own among the
+/// others. Gives how many shelves lost their series.
+pub(crate) fn each_shelf(conn: &Connection, mut each: impl FnMut(ShelfRead)) -> usize {
+    let mut new: BTreeMap<u32, Vec<(u32, Labels)>> = BTreeMap::new();
+    let (rows, lost) = by_id(conn, "series", "id, shelf, labels", db::series_row);
+    for (id, shelf, labels) in rows {
+        new.entry(shelf).or_default().push((id, labels));
+    }
+    if db::format(conn) == 1 {
+        let columns = "id, first_ms, last_ms, checksum";
+        let (spans, spans_lost) = by_id(conn, "spans", columns, db::span_row_of_format_1);
+        let spans: Spans = spans.into_iter().map(|span| (span.id, span)).collect();
+        for (shelf, series) in new {
+            let of_shelf = series.iter().filter_map(|(id, _)| spans.get(id)).copied().collect();
+            let spans = (spans_lost == 0).then_some(of_shelf);
+            each(ShelfRead { shelf, series, spans });
+        }
+        return usize::from(lost > 0);
+    }
+    let (ids, shelves_lost) = by_id(conn, "shelves", "id", |row| row.get::<_, u32>(0));
+    let mut lost = shelves_lost + usize::from(lost > 0);
+    // One at a time: all of them may be much.
+    for shelf in ids {
+        let sql = format!("SELECT {} FROM shelves WHERE id = ?1", db::SHELF_COLUMNS);
+        let read = conn.query_row(&sql, [shelf], |row| {
+            let spans = db::spans_row(row).ok().map(|(_, spans)| spans);
+            Ok((spans, db::shelf_series(row).ok()))
+        });
+        let (spans, read) = read.unwrap_or((None, None));
+        lost += usize::from(read.is_none());
+        let mut series: Vec<(u32, Labels)> = read
+            .iter()
+            .flat_map(|(_, read)| read.series().map(|(id, set)| (id, read.labels(set))))
+            .collect();
+        series.extend(new.remove(&shelf).unwrap_or_default());
+        series.sort_by_key(|(id, _)| *id);
+        series.dedup_by_key(|(id, _)| *id);
+        each(ShelfRead { shelf, series, spans });
+    }
+    // Series that are new are not sealed yet.
+    let spans = Some(Vec::new());
+    for (shelf, series) in new {
+        each(ShelfRead { shelf, series, spans: spans.clone() });
+    }
+    lost
+}
 
 /// The rows of a table with an integer key that read, and how many do not.
 ///

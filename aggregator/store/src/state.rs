@@ -1,12 +1,13 @@
 //! What readers see: the index, the head, and which blobs there are. One lock guards it, so that
 //! a reader never sees a sample twice or not at all while it moves from the head into a blob.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use labstat_model::Metadata;
 
 use crate::blob::BlobMeta;
+use crate::catalog::{self, ShelfRow, Span};
 use crate::db::{Content, Group};
 use crate::head::Head;
 use crate::index::Index;
@@ -30,6 +31,8 @@ pub(crate) struct State {
     pub(crate) metadata: BTreeMap<String, Metadata>,
     /// Since when there is what.
     pub(crate) horizons: Horizons,
+    /// Series that have rows of their own on disk and are in no shelf's row yet, ascending.
+    unfolded: Vec<u32>,
     /// Blobs of samples, by shelf.
     blobs: HashMap<u32, Vec<BlobMeta>>,
     /// Blobs of roll-ups, by shelf, tier and kind.
@@ -39,12 +42,10 @@ pub(crate) struct State {
 impl State {
     /// The state at start, before the log is replayed.
     pub(crate) fn new(content: Content) -> Self {
-        let mut state = Self::default();
+        let mut state = Self { index: content.index, ..Self::default() };
         for (id, shelf, labels) in content.series {
             state.index.insert(id, shelf, labels);
-        }
-        for (id, first_ms, last_ms) in content.spans {
-            state.index.widen(id, first_ms, last_ms, None);
+            state.unfolded.push(id);
         }
         for meta in content.blobs {
             state.blobs_like(&meta).push(meta);
@@ -65,6 +66,7 @@ impl State {
     pub(crate) fn apply(&mut self, group: &Group, now_ms: i64) {
         for (id, shelf, labels) in &group.series {
             self.index.insert(*id, *shelf, labels.clone());
+            self.unfolded.push(*id);
         }
         self.add(&group.entries, now_ms);
         for metadata in &group.metadata {
@@ -82,6 +84,38 @@ impl State {
             }
         }
         self.index.settle();
+    }
+
+    /// Series that have rows of their own on disk and are in no shelf's row yet, ascending.
+    pub(crate) fn unfolded(&self) -> &[u32] {
+        &self.unfolded
+    }
+
+    /// Notes that the series up to `last` are in their shelves' rows.
+    pub(crate) fn folded(&mut self, last: u32) {
+        self.unfolded.retain(|id| *id > last);
+    }
+
+    /// Forgets series.
+    pub(crate) fn forget(&mut self, gone: &BTreeSet<u32>) {
+        self.index.remove(gone);
+        self.unfolded.retain(|id| !gone.contains(id));
+    }
+
+    /// A shelf's row of those of its series that `takes` tells.
+    pub(crate) fn shelf_row(
+        &self,
+        shelf: u32,
+        with_series: bool,
+        takes: impl Fn(u32) -> bool,
+    ) -> ShelfRow {
+        let ids: Vec<u32> = self.index.shelf(shelf).filter(|id| takes(*id)).collect();
+        let spans: Vec<Span> = ids.iter().filter_map(|id| self.index.span(*id)).collect();
+        let series = with_series.then(|| {
+            let series: Vec<_> = ids.iter().map(|id| (*id, self.index.pairs(*id))).collect();
+            catalog::encode_series(shelf, &series)
+        });
+        ShelfRow { shelf, series, spans: catalog::encode_spans(shelf, &spans) }
     }
 
     /// The heads, the one being sealed first.
