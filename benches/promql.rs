@@ -1,7 +1,8 @@
 //! How fast queries are evaluated, the store left out.
 //!
 //! `cargo bench --bench promql`. A thousand series of six hours, a sample every ten seconds, asked
-//! for a panel's worth of points; the milliseconds are the best of a few runs on one core.
+//! for a panel's worth of points; then one series of two years, of which buckets of an hour are
+//! there, asked for each of these hours. The milliseconds are the best of a few runs on one core.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 #![expect(clippy::unwrap_used, reason = "a benchmark that fails may stop")]
@@ -9,7 +10,7 @@
 
 use std::time::{Duration, Instant};
 
-use labstat_model::{Labels, Matcher, Series};
+use labstat_model::{BucketColumns, Labels, Matcher, Rolled, Series, Tiers};
 use labstat_promql::{Engine, QueryOptions, Source, SourceError};
 
 const NODES: usize = 50;
@@ -52,19 +53,81 @@ fn memory() -> Memory {
     Memory(series)
 }
 
-fn best(engine: &Engine, memory: &Memory, query: &str) -> Duration {
-    let end = START_MS + (SAMPLES - 1) * INTERVAL_MS;
-    let step = SAMPLES * INTERVAL_MS / STEPS;
+const HOUR_MS: i64 = 3_600_000;
+const HOURS: i64 = 2 * 365 * 24;
+
+/// One series of two years as buckets of an hour.
+struct Years(Rolled);
+
+impl Years {
+    fn new() -> Self {
+        let mut series = Series::new(Labels::new([("__name__", "disk_read_bytes_total")]));
+        for at in 0..HOURS * 12 {
+            // A restart of the machine each month.
+            let value = (at % (30 * 24 * 12) * 4096) as f64;
+            series.push(START_MS + at * HOUR_MS / 12 + 1_234, value);
+        }
+        Self(Rolled::of(&series, HOUR_MS, BucketColumns::ALL))
+    }
+}
+
+impl Source for Years {
+    fn select(&self, _: &[Matcher], _: i64, _: i64) -> Result<Vec<Series>, SourceError> {
+        Err(SourceError("the samples are gone".into()))
+    }
+
+    fn tiers(&self) -> Tiers {
+        Tiers { samples_from_ms: i64::MAX, buckets: vec![(HOUR_MS, i64::MIN)] }
+    }
+
+    fn buckets(
+        &self,
+        _: &[Matcher],
+        _: i64,
+        _: i64,
+        _: i64,
+        columns: BucketColumns,
+    ) -> Result<Vec<Rolled>, SourceError> {
+        let mut rolled = self.0.clone();
+        if let Rolled::Buckets(buckets) = &mut rolled {
+            buckets.keep_columns(columns);
+        }
+        Ok(vec![rolled])
+    }
+}
+
+fn best(source: &dyn Source, query: &str, len_ms: i64, step_ms: i64) -> Duration {
+    let engine = Engine::default();
     let run = |_| {
         let start = Instant::now();
-        engine.range(memory, query, START_MS, end, step, &QueryOptions::default()).unwrap();
+        let end_ms = START_MS + len_ms;
+        engine.range(source, query, START_MS, end_ms, step_ms, &QueryOptions::default()).unwrap();
         start.elapsed()
     };
     (0..RUNS).map(run).min().unwrap()
 }
 
+fn print(query: &str, took: Duration) {
+    println!("{:9.1} ms  {query}", took.as_secs_f64() * 1000.0);
+}
+
+fn years() {
+    let years = Years::new();
+    println!("1 series, buckets of two years, {HOURS} steps");
+    for query in [
+        "disk_read_bytes_total",
+        "rate(disk_read_bytes_total[1h])",
+        "avg_over_time(disk_read_bytes_total[1h])",
+        "max_over_time(disk_read_bytes_total[30d])",
+        "increase(disk_read_bytes_total[50m])",
+        "changes(disk_read_bytes_total[1d])",
+    ] {
+        print(query, best(&years, query, HOURS * HOUR_MS, HOUR_MS));
+    }
+}
+
 fn main() {
-    let (engine, memory) = (Engine::default(), memory());
+    let memory = memory();
     let (series, samples) = (memory.0.len(), memory.0.iter().map(Series::len).sum::<usize>());
     println!("{series} series, {samples} samples, {STEPS} steps");
     for query in [
@@ -79,7 +142,8 @@ fn main() {
         "max_over_time(rate(disk_read_bytes_total[5m])[30m:1m])",
         "quantile(0.9, disk_read_bytes_total)",
     ] {
-        let took = best(&engine, &memory, query);
-        println!("{:9.1} ms  {query}", took.as_secs_f64() * 1000.0);
+        let len_ms = (SAMPLES - 1) * INTERVAL_MS;
+        print(query, best(&memory, query, len_ms, SAMPLES * INTERVAL_MS / STEPS));
     }
+    years();
 }

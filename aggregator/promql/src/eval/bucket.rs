@@ -118,28 +118,37 @@ impl BucketSeries {
         }
         Self { width_ms: buckets.bucket_ms.max(1), ends_ms, summaries }
     }
+}
 
-    /// The window of every step, in order; `ends` ascend. Steps whose window is empty are left
-    /// out.
-    pub(super) fn walk(
-        &self,
-        range_ms: i64,
-        ends: impl Iterator<Item = i64>,
-    ) -> impl Iterator<Item = (usize, BucketWindow)> {
-        let mut window = Range { start: 0, end: 0 };
-        let mut slide = Slide::<Summary>::new();
-        ends.enumerate().filter_map(move |(step, end_ms)| {
-            let (start_ms, end_ms) = widened(end_ms - range_ms, end_ms, self.width_ms);
-            while self.ends_ms.get(window.start).is_some_and(|end| *end <= start_ms) {
-                window.start += 1;
-            }
-            window.end = window.end.max(window.start);
-            while self.ends_ms.get(window.end).is_some_and(|end| *end <= end_ms) {
-                window.end += 1;
-            }
-            let known = slide.fold(&self.summaries, &window)?;
-            Some((step, BucketWindow { known, start_ms, end_ms, range_ms }))
-        })
+/// Walks a series from window to window.
+#[derive(Debug)]
+pub(super) struct BucketWalk<'a> {
+    series: &'a BucketSeries,
+    range_ms: i64,
+    window: Range<usize>,
+    slide: Slide<Summary>,
+}
+
+impl<'a> BucketWalk<'a> {
+    pub(super) fn new(series: &'a BucketSeries, range_ms: i64) -> Self {
+        Self { series, range_ms, window: 0..0, slide: Slide::new() }
+    }
+
+    /// The window that ends at `end_ms`, which ascends from call to call; `None` when no sample is
+    /// in it.
+    #[inline]
+    pub(super) fn next(&mut self, end_ms: i64) -> Option<BucketWindow> {
+        let (series, range_ms, window) = (self.series, self.range_ms, &mut self.window);
+        let (start_ms, end_ms) = widened(end_ms - range_ms, end_ms, series.width_ms);
+        while series.ends_ms.get(window.start).is_some_and(|end| *end <= start_ms) {
+            window.start += 1;
+        }
+        window.end = window.end.max(window.start);
+        while series.ends_ms.get(window.end).is_some_and(|end| *end <= end_ms) {
+            window.end += 1;
+        }
+        let known = self.slide.fold(&series.summaries, window)?;
+        Some(BucketWindow { known, start_ms, end_ms, range_ms })
     }
 }
 
@@ -249,14 +258,15 @@ mod tests {
             (25, stale_marker()),
             (31, 1.0),
         ]));
-        let windows: Vec<_> = series.walk(30, [10, 40, 45, 90].into_iter()).collect();
-        let steps: Vec<usize> = windows.iter().map(|(step, _)| *step).collect();
-        assert_eq!(steps, [0, 1, 2]);
-        let known = windows[1].1.known;
+        let mut walk = BucketWalk::new(&series, 30);
+        let [first, exact, wide, none] = [10, 40, 45, 90].map(|end| walk.next(end));
+        assert!(first.is_some_and(|first| first.known.resets == 0.0) && none.is_none());
+        let exact = exact.unwrap();
+        let known = exact.known;
         assert_eq!((known.count, known.first_ms, known.last_ms), (2.0, 11, 31));
         assert_eq!((known.min, known.max, known.sum.total(), known.resets), (1.0, 2.0, 3.0, 2.0));
-        assert_eq!(windows[1].1.share(), 1.0);
-        let wide = &windows[2].1;
+        assert_eq!(exact.share(), 1.0);
+        let wide = wide.unwrap();
         assert_eq!((wide.start_ms, wide.end_ms, wide.share()), (10, 50, 0.75));
     }
 

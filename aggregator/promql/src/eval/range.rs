@@ -2,7 +2,7 @@
 
 use labstat_model::{Buckets, Labels, Rolled, Series};
 
-use super::bucket::{self, BucketSeries};
+use super::bucket::{self, BucketSeries, BucketWalk};
 use super::instant::LEFT;
 use super::plan::{Ask, Basis, Piece, Windows};
 use super::window::{self, RangeSeries, Window};
@@ -155,11 +155,12 @@ impl Evaluator<'_> {
     ) -> Result<Column, QueryError> {
         let mut column = Column::absent(series.labels.clone(), stretch.steps.len);
         let mut args = Vec::with_capacity(scalars.len());
-        let windows = window::walk(series, stretch.range_ms, stretch.edges_ms, stretch.ends());
-        for (step, window) in windows {
+        let mut windows = window::Walk::new(series, stretch.range_ms, stretch.edges_ms);
+        for (step, (step_ms, end_ms)) in stretch.ends().enumerate() {
             if step % CHECK_EVERY == 0 {
                 self.check_time()?;
             }
+            let Some(window) = windows.next(step_ms, end_ms) else { continue };
             fill(&mut args, scalars, stretch.first + step);
             if let Some(value) = f(&window, &args) {
                 column.set(step, value);
@@ -176,12 +177,12 @@ impl Evaluator<'_> {
     ) -> Result<Column, QueryError> {
         let mut column = Column::absent(buckets.labels.clone(), stretch.steps.len);
         let series = BucketSeries::new(buckets);
-        let ends = stretch.ends().map(|(_, end_ms)| end_ms);
-        for (step, window) in series.walk(stretch.range_ms, ends) {
+        let mut windows = BucketWalk::new(&series, stretch.range_ms);
+        for (step, (_, end_ms)) in stretch.ends().enumerate() {
             if step % CHECK_EVERY == 0 {
                 self.check_time()?;
             }
-            if let Some(value) = (of.run)(&window) {
+            if let Some(value) = windows.next(end_ms).and_then(|window| (of.run)(&window)) {
                 column.set(step, value);
             }
         }

@@ -43,18 +43,6 @@ impl<'a> RangeSeries<'a> {
         Self { labels, times, values, drops }
     }
 
-    /// The samples with times above `start_ms` and up to `end_ms`, searched from `cursor` on.
-    fn window(&self, cursor: &mut Cursor, start_ms: i64, end_ms: i64) -> (usize, usize) {
-        while self.times.get(cursor.from).is_some_and(|time| *time <= start_ms) {
-            cursor.from += 1;
-        }
-        cursor.to = cursor.to.max(cursor.from);
-        while self.times.get(cursor.to).is_some_and(|time| *time <= end_ms) {
-            cursor.to += 1;
-        }
-        (cursor.from, cursor.to)
-    }
-
     pub(crate) fn values(&self) -> &[f64] {
         &self.values
     }
@@ -70,12 +58,6 @@ impl<'a> RangeSeries<'a> {
         values.drain(..begin);
         Series { labels: self.labels, times, values }
     }
-}
-
-#[derive(Debug, Default)]
-struct Cursor {
-    from: usize,
-    to: usize,
 }
 
 /// What a function over a range sees at one step: at least one sample.
@@ -121,27 +103,44 @@ impl Window<'_> {
     }
 }
 
-/// The window of every step, in order; `ends` ascend. Both edges are moved outward to multiples of
-/// `edges_ms`. Steps whose window is empty are left out.
-pub(crate) fn walk<'a>(
+/// Walks a series from window to window.
+#[derive(Debug)]
+pub(crate) struct Walk<'a> {
     series: &'a RangeSeries<'a>,
     range_ms: i64,
+    /// Both edges of windows are moved outward to multiples of this.
     edges_ms: i64,
-    ends: impl Iterator<Item = (i64, i64)> + 'a,
-) -> impl Iterator<Item = (usize, Window<'a>)> + 'a {
-    let mut cursor = Cursor::default();
-    ends.enumerate().filter_map(move |(step, (step_ms, end_ms))| {
-        let (start_ms, end_ms) = match (end_ms - range_ms, end_ms) {
-            exact if edges_ms == 1 => exact,
-            (start_ms, end_ms) => widened(start_ms, end_ms, edges_ms),
+    from: usize,
+    to: usize,
+}
+
+impl<'a> Walk<'a> {
+    pub(crate) fn new(series: &'a RangeSeries<'a>, range_ms: i64, edges_ms: i64) -> Self {
+        Self { series, range_ms, edges_ms, from: 0, to: 0 }
+    }
+
+    /// The window of the step at `step_ms` that ends at `end_ms`, which ascends from call to call;
+    /// `None` when no sample is in it.
+    // Inlined: a window that goes through memory is waited for by what is computed of it.
+    #[inline]
+    pub(crate) fn next(&mut self, step_ms: i64, end_ms: i64) -> Option<Window<'a>> {
+        let (start_ms, end_ms) = match (end_ms - self.range_ms, end_ms) {
+            exact if self.edges_ms == 1 => exact,
+            (start_ms, end_ms) => widened(start_ms, end_ms, self.edges_ms),
         };
-        let (from, to) = series.window(&mut cursor, start_ms, end_ms);
-        let times = series.times.get(from..to).filter(|times| !times.is_empty())?;
-        let values = series.values.get(from..to)?;
-        let window =
-            Window { times, values, start_ms, end_ms, range_ms, step_ms, first: from, series };
-        Some((step, window))
-    })
+        let series = self.series;
+        while series.times.get(self.from).is_some_and(|time| *time <= start_ms) {
+            self.from += 1;
+        }
+        self.to = self.to.max(self.from);
+        while series.times.get(self.to).is_some_and(|time| *time <= end_ms) {
+            self.to += 1;
+        }
+        let times = series.times.get(self.from..self.to).filter(|times| !times.is_empty())?;
+        let values = series.values.get(self.from..self.to)?;
+        let (range_ms, first) = (self.range_ms, self.from);
+        Some(Window { times, values, start_ms, end_ms, range_ms, step_ms, first, series })
+    }
 }
 
 #[cfg(test)]
@@ -153,10 +152,10 @@ mod tests {
         let times: Vec<i64> = (0..5).map(|i| i * 10).collect();
         let series =
             RangeSeries::new(Labels::default(), times.into(), vec![1.0, 2.0, 1.0, 3.0, 2.0].into());
-        let ends = [20, 40, 90].map(|end| (end, end));
-        let windows: Vec<_> = walk(&series, 20, 1, ends.into_iter())
-            .map(|(step, window)| (step, window.times.to_vec(), window.drops().len()))
-            .collect();
-        assert_eq!(windows, [(0, vec![10, 20], 1), (1, vec![30, 40], 1)]);
+        let mut walk = Walk::new(&series, 20, 1);
+        let windows = [20, 40, 90].map(|end| {
+            walk.next(end, end).map(|window| (window.times.to_vec(), window.drops().len()))
+        });
+        assert_eq!(windows, [Some((vec![10, 20], 1)), Some((vec![30, 40], 1)), None]);
     }
 }

@@ -33,53 +33,95 @@ fn seconds(ms: i64) -> f64 {
     ms as f64 / 1000.0
 }
 
-/// The ends of the samples in a window, and the window's own.
-struct Ends {
-    count: f64,
-    first_ms: i64,
-    first: f64,
-    last_ms: i64,
-    last: f64,
-    start_ms: i64,
-    end_ms: i64,
-    range_ms: i64,
+/// What is known of the ends of a window, be it of samples or of buckets.
+trait Ended {
+    /// How many samples there are.
+    fn count(&self) -> usize;
+    fn first(&self) -> Option<(i64, f64)>;
+    fn last(&self) -> Option<(i64, f64)>;
+    /// What a counter had reached at each reset.
+    fn resets(&self) -> impl Iterator<Item = f64>;
+    /// From where to where the window goes.
+    fn edges_ms(&self) -> (i64, i64);
+    /// How long the window is.
+    fn range_ms(&self) -> i64;
 }
 
-impl Ends {
-    fn of(window: &Window<'_>) -> Option<Self> {
-        Some(Self {
-            count: number(window.values.len()),
-            first_ms: *window.times.first()?,
-            first: *window.values.first()?,
-            last_ms: *window.times.last()?,
-            last: *window.values.last()?,
-            start_ms: window.start_ms,
-            end_ms: window.end_ms,
-            range_ms: window.range_ms,
-        })
+impl Ended for Window<'_> {
+    fn count(&self) -> usize {
+        self.values.len()
+    }
+
+    fn first(&self) -> Option<(i64, f64)> {
+        Some((*self.times.first()?, *self.values.first()?))
+    }
+
+    fn last(&self) -> Option<(i64, f64)> {
+        Some((*self.times.last()?, *self.values.last()?))
+    }
+
+    fn resets(&self) -> impl Iterator<Item = f64> {
+        self.values_before_drops()
+    }
+
+    fn edges_ms(&self) -> (i64, i64) {
+        (self.start_ms, self.end_ms)
+    }
+
+    fn range_ms(&self) -> i64 {
+        self.range_ms
+    }
+}
+
+/// The window as it was widened.
+impl Ended for BucketWindow {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "samples are counted in whole numbers, and what is less than none is none"
+    )]
+    fn count(&self) -> usize {
+        self.known.count as usize
+    }
+
+    fn first(&self) -> Option<(i64, f64)> {
+        Some((self.known.first_ms, self.known.first))
+    }
+
+    fn last(&self) -> Option<(i64, f64)> {
+        Some((self.known.last_ms, self.known.last))
+    }
+
+    fn resets(&self) -> impl Iterator<Item = f64> {
+        std::iter::once(self.known.resets)
+    }
+
+    fn edges_ms(&self) -> (i64, i64) {
+        (self.start_ms, self.end_ms)
+    }
+
+    fn range_ms(&self) -> i64 {
+        self.end_ms - self.start_ms
     }
 }
 
 /// The difference between the ends of the samples, stretched towards the ends of the range: not
 /// further than half a mean interval where the samples seem to begin or end inside the range,
-/// and not further back than where a counter would have been zero. `resets` are the values a
-/// counter had reached before it was reset.
-fn extrapolated(ends: &Ends, resets: impl Iterator<Item = f64>, want: Want) -> Option<f64> {
-    let first = ends.first;
-    let intervals = ends.count - 1.0;
-    if intervals < 1.0 {
-        return None;
-    }
-    let mut result = ends.last - first;
+/// and not further back than where a counter would have been zero.
+fn extrapolated(window: &impl Ended, want: Want) -> Option<f64> {
+    let ((first_ms, first), (last_ms, last)) = (window.first()?, window.last()?);
+    let (start_ms, end_ms) = window.edges_ms();
+    let intervals = window.count().checked_sub(1).filter(|intervals| *intervals > 0)?;
+    let mut result = last - first;
     if want != Want::Delta {
-        for before_drop in resets {
+        for before_drop in window.resets() {
             result += before_drop;
         }
     }
-    let mut to_start = seconds(ends.first_ms - ends.start_ms);
-    let mut to_end = seconds(ends.end_ms - ends.last_ms);
-    let sampled = seconds(ends.last_ms - ends.first_ms);
-    let mean_interval = sampled / intervals;
+    let mut to_start = seconds(first_ms - start_ms);
+    let mut to_end = seconds(end_ms - last_ms);
+    let sampled = seconds(last_ms - first_ms);
+    let mean_interval = sampled / number(intervals);
     let threshold = mean_interval * 1.1;
     if to_start >= threshold {
         to_start = mean_interval / 2.0;
@@ -95,29 +137,14 @@ fn extrapolated(ends: &Ends, resets: impl Iterator<Item = f64>, want: Want) -> O
     }
     let mut factor = (sampled + to_start + to_end) / sampled;
     if want == Want::Rate {
-        factor /= seconds(ends.range_ms);
+        factor /= seconds(window.range_ms());
     }
     Some(result * factor)
 }
 
-fn of_samples(window: &Window<'_>, want: Want) -> Option<f64> {
-    extrapolated(&Ends::of(window)?, window.values_before_drops(), want)
-}
-
 /// Over the window as it was widened; what grows with it is scaled down to what was asked for.
 fn of_buckets(window: &BucketWindow, want: Want) -> Option<f64> {
-    let known = &window.known;
-    let ends = Ends {
-        count: known.count,
-        first_ms: known.first_ms,
-        first: known.first,
-        last_ms: known.last_ms,
-        last: known.last,
-        start_ms: window.start_ms,
-        end_ms: window.end_ms,
-        range_ms: window.end_ms - window.start_ms,
-    };
-    let result = extrapolated(&ends, std::iter::once(known.resets), want)?;
+    let result = extrapolated(window, want)?;
     Some(if want == Want::Rate { result } else { result * window.share() })
 }
 
@@ -137,15 +164,15 @@ pub(super) const RATE: OfBuckets =
     OfBuckets { columns: GROWTH, run: |window| of_buckets(window, Want::Rate) };
 
 pub(super) fn delta(window: &Window<'_>, _: &[f64]) -> Option<f64> {
-    of_samples(window, Want::Delta)
+    extrapolated(window, Want::Delta)
 }
 
 fn increase(window: &Window<'_>, _: &[f64]) -> Option<f64> {
-    of_samples(window, Want::Increase)
+    extrapolated(window, Want::Increase)
 }
 
 fn rate(window: &Window<'_>, _: &[f64]) -> Option<f64> {
-    of_samples(window, Want::Rate)
+    extrapolated(window, Want::Rate)
 }
 
 pub(super) fn increase_noted(
