@@ -114,6 +114,14 @@ fn rules_pages_and_commands_run_on_other_engines() {
     }
 }
 
+/// As [`eventually`], but an engine that shows new series late is made to show them.
+fn soon<T>(engine: &Engine, mut probe: impl FnMut() -> Result<T, String>) -> T {
+    eventually(&engine.name, || {
+        engine.flush();
+        probe()
+    })
+}
+
 /// What an agent and a sender wrote is answered, and an ended series has ended.
 fn reads(base: &str, engine: &Engine) {
     let name = &engine.name;
@@ -121,16 +129,16 @@ fn reads(base: &str, engine: &Engine) {
     for node in ["apex", "vertex"] {
         assert_eq!(send(base, &load(node, now_ms - 2_000, 1.0)), Ok(204), "{name}");
     }
-    eventually(name, || match value(base, "sum(engine_test_load)")? {
+    soon(engine, || match value(base, "sum(engine_test_load)")? {
         2.0 => Ok(()),
         other => Err(format!("a sum of {other}")),
     });
     assert_eq!(send(base, &load("vertex", now_ms - 1_000, stale_marker())), Ok(204), "{name}");
-    eventually(name, || match query(base, "engine_test_load")?.len() {
+    soon(engine, || match query(base, "engine_test_load")?.len() {
         1 => Ok(()),
         other => Err(format!("{other} series, and one has ended")),
     });
-    eventually(name, || value(base, "node_memory_MemTotal_bytes{instance='apex'}"));
+    soon(engine, || value(base, "node_memory_MemTotal_bytes{instance='apex'}"));
     let page = get(&format!("{base}/nodes/apex/metrics")).unwrap();
     assert!(page.contains("# HELP engine_test_load A load.\n"), "{name}: {page}");
     assert!(page.contains("\nengine_test_load 1\n"), "{name}: {page}");
@@ -151,15 +159,15 @@ fn reads(base: &str, engine: &Engine) {
 /// A rule records, an alert fires and ends, and the engine itself has their series.
 fn alerts(base: &str, engine: &Engine) {
     let name = &engine.name;
-    eventually(name, || value(base, "lab:load:sum"));
+    soon(engine, || value(base, "lab:load:sum"));
     assert_eq!(send(base, &load("apex", SystemClock.now_ms(), 9.0)), Ok(204), "{name}");
     let firing = "ALERTS{alertname='LoadIsHigh',alertstate='firing'}";
-    eventually(name, || value(base, firing));
-    eventually(name, || value(&engine.url(), firing));
+    soon(engine, || value(base, firing));
+    soon(engine, || value(&engine.url(), firing));
     let told = get(&format!("{base}/api/v1/alerts")).unwrap();
     assert!(told.contains("LoadIsHigh") && !told.contains("NothingIsHeard"), "{name}: {told}");
     assert_eq!(send(base, &load("apex", SystemClock.now_ms(), 1.0)), Ok(204), "{name}");
-    eventually(name, || match query(base, firing)?.len() {
+    soon(engine, || match query(base, firing)?.len() {
         0 => Ok(()),
         other => Err(format!("{other} alerts")),
     });

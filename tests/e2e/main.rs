@@ -11,7 +11,6 @@ mod captured;
 mod crash;
 #[cfg(test)]
 #[path = "../support/engines.rs"]
-#[expect(dead_code, reason = "the differential test uses the rest")]
 mod engine_servers;
 #[cfg(test)]
 mod engines;

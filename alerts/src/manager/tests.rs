@@ -293,6 +293,30 @@ fn the_time_nobody_looked_does_not_count_for_a_pending_alert() {
     assert_eq!(lab.minute(97, 0.0), [Status::Firing]);
 }
 
+/// A source that cannot be asked.
+struct Away;
+
+impl Source for Away {
+    fn select(&self, _: &[Matcher], _: i64, _: i64) -> Result<Vec<Series>, SourceError> {
+        Err(SourceError("away".into()))
+    }
+}
+
+#[test]
+fn pending_alerts_wait_anew_when_nobody_can_say_how_long_they_did() {
+    let before = lab(DOWN);
+    before.minute(3, 0.0);
+    before.minute(4, 0.0);
+    let after = lab(DOWN);
+    after.manager.restore(before.manager.snapshot(), 30 * MINUTE);
+    assert_eq!(after.state(), "pending");
+    after.manager.discount_absence(&Away, 30 * MINUTE).unwrap_err();
+    assert_eq!(after.state(), "inactive");
+    assert_eq!(after.minute(35, 0.0), []);
+    assert_eq!(after.minute(36, 0.0), []);
+    assert_eq!(after.minute(37, 0.0), [Status::Firing]);
+}
+
 #[test]
 fn rules_of_one_name_get_back_their_own_alerts() {
     let text = "
