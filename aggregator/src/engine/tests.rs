@@ -35,6 +35,8 @@ enum Mood {
     Away,
     /// As Prometheus does: one bad series, and nothing of the request is taken.
     RefusesBad,
+    /// As Prometheus does: what is not newer than what it has is bad, and so is the time 7.
+    RefusesOld,
 }
 
 /// What the server got and how it answers.
@@ -63,6 +65,19 @@ async fn take(State(told): State<Arc<Mutex<Told>>>, headers: HeaderMap, body: By
     let name = |series: &TimeSeries| series.labels.metric_name().to_owned();
     if told.mood == Mood::RefusesBad && request.series.iter().any(|s| name(s) == "bad") {
         return (StatusCode::BAD_REQUEST, "out of order sample").into_response();
+    }
+    if told.mood == Mood::RefusesOld {
+        let newest = |name: &str| {
+            let own = told.samples.iter().filter(|(known, _)| known == name);
+            own.map(|(_, at)| *at).max().unwrap_or(-1)
+        };
+        let bad = |series: &TimeSeries| {
+            let newest = newest(&name(series));
+            series.samples.iter().any(|s| s.time_ms <= newest || s.time_ms == 7)
+        };
+        if request.series.iter().any(bad) {
+            return (StatusCode::BAD_REQUEST, "out of order sample").into_response();
+        }
     }
     told.families += request.metadata.len();
     for series in &request.series {
@@ -223,6 +238,23 @@ fn what_is_refused_for_good_is_dropped_alone() {
     let delivery = engine.delivery().unwrap();
     assert_eq!((delivery.refused, delivery.delivered), (8, 40));
     assert_eq!(delivery.queue.items, 0);
+}
+
+#[test]
+fn the_parts_of_a_refused_write_go_out_in_order() {
+    let runtime = crate::server::runtime().unwrap();
+    let _guard = runtime.enter();
+    let server = Server::start(&runtime, Mood::RefusesOld);
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(NOW_MS));
+    let engine = open(dir.path(), &server.config(), &clock);
+    engine.append(&write("a", 0..20)).unwrap();
+    engine.append(&write("a", [20])).unwrap();
+    server.eventually(|told| told.samples.last().is_some_and(|(_, at)| *at == 20));
+    engine.close().unwrap();
+    let told = server.told.lock().unwrap();
+    assert!(told.samples.iter().map(|(_, at)| *at).eq((0..7).chain(8..=20)), "{told:?}");
+    assert_eq!(engine.delivery().unwrap().refused, 1);
 }
 
 #[test]

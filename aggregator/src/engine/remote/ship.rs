@@ -174,26 +174,37 @@ impl Shipper {
         series: Vec<TimeSeries>,
         error: HttpError,
     ) -> Result<(), HttpError> {
-        let mut refused_parts = 0;
-        // The parts that are left, the next one last. All of them were refused as part of a whole.
-        let mut parts = vec![(series, error)];
-        while let Some((part, error)) = parts.pop() {
-            let Some((first, second)) = halves(part, &mut refused_parts, &error, self) else {
-                continue;
-            };
-            let rest = match self.send_series(&first).await {
-                Ok(()) => None,
-                Err(error @ HttpError::Refused { .. }) => Some((first, error)),
-                Err(error) => return Err(error),
-            };
-            match self.send_series(&second).await {
+        let mut dropped = Dropped::default();
+        let shipped = self.ship_halves(series, error, &mut dropped).await;
+        if let Some((what, error)) = &dropped.first {
+            self.refused(dropped.samples, what, error);
+        }
+        shipped
+    }
+
+    async fn ship_halves(
+        &mut self,
+        series: Vec<TimeSeries>,
+        error: HttpError,
+        dropped: &mut Dropped,
+    ) -> Result<(), HttpError> {
+        // The parts that are left to be sent, the next one last. Earlier samples of a series go
+        // before later ones, which many an engine insists on.
+        let mut parts = Vec::new();
+        let mut refused = Some((series, error));
+        loop {
+            if let Some((part, error)) = refused.take()
+                && let Some((first, second)) = dropped.halves(part, &error)
+            {
+                parts.extend([second, first]);
+            }
+            let Some(part) = parts.pop() else { return Ok(()) };
+            match self.send_series(&part).await {
                 Ok(()) => {}
-                Err(error @ HttpError::Refused { .. }) => parts.push((second, error)),
+                Err(error @ HttpError::Refused { .. }) => refused = Some((part, error)),
                 Err(error) => return Err(error),
             }
-            parts.extend(rest);
         }
-        Ok(())
     }
 
     async fn send_series(&self, series: &[TimeSeries]) -> Result<(), HttpError> {
@@ -232,7 +243,7 @@ impl Shipper {
 
     fn refused(&self, samples: u64, what: &str, error: &str) {
         self.shipped.refused.fetch_add(samples, Ordering::Relaxed);
-        tracing::error!(samples, what, error, "the engine refused samples for good");
+        tracing::error!(samples, first = what, error, "the engine refused samples for good");
         self.shipped.set_away(None);
     }
 
@@ -266,32 +277,42 @@ impl Shipper {
     }
 }
 
-/// A part of a refused write in two halves, by series or by samples; what cannot or need not be
-/// halved is dropped.
-fn halves(
-    mut part: Vec<TimeSeries>,
-    refused_parts: &mut usize,
-    error: &HttpError,
-    shipper: &Shipper,
-) -> Option<(Vec<TimeSeries>, Vec<TimeSeries>)> {
-    let samples: usize = part.iter().map(|series| series.samples.len()).sum();
-    if samples > 1 && *refused_parts < REFUSED_PARTS_MAX {
-        if part.len() > 1 {
-            let second = part.split_off(part.len() / 2);
-            return Some((part, second));
+/// What of one write was refused for good.
+#[derive(Debug, Default)]
+struct Dropped {
+    parts: usize,
+    samples: u64,
+    /// The first of it, and what the engine said.
+    first: Option<(String, String)>,
+}
+
+impl Dropped {
+    /// A part of a refused write in two halves, by series or by samples. What cannot or need not
+    /// be halved is dropped.
+    fn halves(
+        &mut self,
+        mut part: Vec<TimeSeries>,
+        error: &HttpError,
+    ) -> Option<(Vec<TimeSeries>, Vec<TimeSeries>)> {
+        let samples: usize = part.iter().map(|series| series.samples.len()).sum();
+        if samples > 1 && self.parts < REFUSED_PARTS_MAX {
+            if part.len() > 1 {
+                let second = part.split_off(part.len() / 2);
+                return Some((part, second));
+            }
+            let mut first = part.pop()?;
+            let later = first.samples.split_off(first.samples.len() / 2);
+            let second = TimeSeries { labels: first.labels.clone(), samples: later };
+            return Some((vec![first], vec![second]));
         }
-        let mut first = part.pop()?;
-        let later = first.samples.split_off(first.samples.len() / 2);
-        let second = TimeSeries { labels: first.labels.clone(), samples: later };
-        return Some((vec![first], vec![second]));
+        self.parts += 1;
+        self.samples += samples as u64;
+        let first = part.iter().find_map(|series| Some((series, series.samples.first()?)));
+        if let (None, Some((series, sample))) = (&self.first, first) {
+            self.first = Some((format!("{} at {}", series.labels, sample.time_ms), chain(error)));
+        }
+        None
     }
-    *refused_parts += 1;
-    let first = part.iter().find_map(|series| Some((series, series.samples.first()?)));
-    if let Some((series, sample)) = first {
-        let what = format!("{} at {}", series.labels, sample.time_ms);
-        shipper.refused(samples as u64, &what, &chain(error));
-    }
-    None
 }
 
 /// What was made here cannot be sent: a bug, and trying again would not mend it.
