@@ -81,6 +81,7 @@ pub(crate) const AGGREGATOR: &Keys = &[
     ("limits.query_samples", Form::Bare),
     ("limits.lookback", Form::Text),
     ("limits.write_bytes", Form::Bare),
+    ("limits.cache_bytes", Form::Bare),
 ];
 
 /// `config` with what the environment says of `keys` laid over it by `parse_over`.

@@ -72,6 +72,8 @@ pub struct Limits {
     pub lookback_ms: i64,
     /// Bytes of write bodies, compressed and not, that may be in memory at a time.
     pub write_bytes_max: usize,
+    /// Bytes of unpacked history kept for the next queries.
+    pub cache_bytes_max: usize,
 }
 
 impl Default for Config {
@@ -104,6 +106,7 @@ impl Default for Limits {
             lookback_ms: 300_000,
             // Room for one request at the model's limits, or for hundreds of ordinary ones.
             write_bytes_max: 64 * 1024 * 1024,
+            cache_bytes_max: 16 * 1024 * 1024,
         }
     }
 }
@@ -191,6 +194,7 @@ impl Limits {
             // Less than one request at the model's limits could never be admitted.
             count(v, crate::http::write::REQUEST_BYTES_MAX, 1 << 40)
         });
+        limits.take("cache_bytes", problems, &mut self.cache_bytes_max, |v| count(v, 0, 1 << 40));
     }
 }
 
@@ -255,7 +259,7 @@ mod tests {
             "line 6: rules.shipped: expected true or false, found an integer",
             "line 9: limits.queries: expected a number from 1 to 12, found 0",
             "line 10: limits.write_bytes: expected a number from",
-            "line 11: unknown key limits.foo (known here: connections, ",
+            "line 11: unknown key limits.foo (known here: cache_bytes, ",
         ];
         assert_eq!(problems.len(), starts.len(), "{problems:#?}");
         for (problem, start) in problems.iter().zip(starts) {

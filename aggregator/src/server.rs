@@ -339,6 +339,7 @@ pub(crate) fn store_options(config: &Config, clock: Arc<dyn Clock>) -> Options {
         retention_ms: config.retention_ms,
         size_max_bytes: config.size_max_bytes,
         read_samples_max: config.limits.query_samples_max,
+        cache_size_max_bytes: config.limits.cache_bytes_max,
         ..Options::new(clock)
     }
 }

@@ -83,6 +83,9 @@ struct StoreFigures {
     series: IntGauge,
     head_samples: IntGauge,
     head_bytes: IntGauge,
+    cache_bytes: IntGauge,
+    cache_hits: IntCounter,
+    cache_misses: IntCounter,
     blobs: IntGauge,
     sealed_samples: IntGauge,
     sealed_bytes: IntGauge,
@@ -252,6 +255,11 @@ impl StoreFigures {
             series: make.gauge("store_series", "Series known.")?,
             head_samples: make.gauge("store_head_samples", "Samples in memory.")?,
             head_bytes: make.gauge("store_head_bytes", "Memory of the samples in memory.")?,
+            cache_bytes: make.gauge("store_cache_bytes", "Memory of unpacked blobs.")?,
+            cache_hits: make
+                .counter("store_cache_hits_total", "Pieces of blobs that reads found unpacked.")?,
+            cache_misses: make
+                .counter("store_cache_misses_total", "Pieces of blobs that reads had to unpack.")?,
             blobs: make.gauge("store_blobs", "Compressed blobs.")?,
             sealed_samples: make.gauge("store_sealed_samples", "Samples in blobs.")?,
             sealed_bytes: make.gauge("store_sealed_bytes", "Bytes of samples in blobs.")?,
@@ -274,6 +282,9 @@ impl StoreFigures {
         self.series.set(whole(stats.series));
         self.head_samples.set(whole(stats.head_samples));
         self.head_bytes.set(whole(stats.head_bytes));
+        self.cache_bytes.set(whole(stats.cache_bytes));
+        self.cache_hits.inc_by(stats.cache_hits.saturating_sub(self.cache_hits.get()));
+        self.cache_misses.inc_by(stats.cache_misses.saturating_sub(self.cache_misses.get()));
         self.blobs.set(whole(stats.blobs));
         self.sealed_samples.set(whole(stats.sealed_samples));
         self.sealed_bytes.set(whole(stats.sealed_bytes));

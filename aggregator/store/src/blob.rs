@@ -7,7 +7,10 @@
 //! `docs/formats/store.md`.
 
 use std::collections::HashMap;
-use std::io::Write as _;
+use std::io::{self, Write as _};
+use std::sync::{Mutex, PoisonError};
+
+use zstd::bulk::Decompressor;
 
 use crate::column::{self, Encoder, Lane, Shape};
 use crate::varint::{Malformed, Reader, checksum, push, push_signed, seal, unseal};
@@ -53,6 +56,12 @@ const BLOCK_LEN_MIN: usize = 1024;
 
 /// Numbers of [`BlobMeta`] that format 1 had.
 const FORMAT_1_NUMBERS: usize = 8;
+
+/// Decompressors kept for the next rows, of 160 KB each; to make one takes as long as to decompress
+/// a small row.
+const DECOMPRESSORS_KEPT_MAX: usize = 4;
+
+static DECOMPRESSORS: Mutex<Vec<Decompressor<'static>>> = Mutex::new(Vec::new());
 
 /// What is known of a blob without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -347,6 +356,21 @@ fn compress(sections: &[&[u8]], len: usize) -> std::io::Result<Vec<u8>> {
     encoder.finish()
 }
 
+fn decompress(frame: &[u8], len: usize) -> io::Result<Vec<u8>> {
+    let idle = || DECOMPRESSORS.lock().unwrap_or_else(PoisonError::into_inner);
+    let kept = idle().pop();
+    let mut decompressor = match kept {
+        Some(decompressor) => decompressor,
+        None => Decompressor::new()?,
+    };
+    let content = decompressor.decompress(frame, len);
+    let mut idle = idle();
+    if idle.len() < DECOMPRESSORS_KEPT_MAX {
+        idle.push(decompressor);
+    }
+    content
+}
+
 /// The version of a row, and its content decompressed.
 fn unpack(key: i64, row: &[u8], len_max: usize) -> Result<(u8, Vec<u8>), Malformed> {
     let mut reader = Reader::new(unseal(key, row)?);
@@ -355,7 +379,7 @@ fn unpack(key: i64, row: &[u8], len_max: usize) -> Result<(u8, Vec<u8>), Malform
         return Err(Malformed("blob version"));
     }
     let len = reader.count(len_max)?;
-    let content = zstd::bulk::decompress(reader.rest(), len).map_err(|_| Malformed("frame"))?;
+    let content = decompress(reader.rest(), len).map_err(|_| Malformed("frame"))?;
     if content.len() == len { Ok((version, content)) } else { Err(Malformed("frame")) }
 }
 

@@ -282,9 +282,38 @@ impl PartialOrd for Labels {
 
 /// The order of Prometheus' matrices: by the first label that differs, name before value.
 impl Ord for Labels {
+    /// As of the label pairs, one after the other. Sets that are sorted are mostly alike at their
+    /// beginning, so that is compared as bytes.
     fn cmp(&self, other: &Self) -> Ordering {
-        self.iter().cmp(other.iter())
+        let alike = alike_len(self.0.as_bytes(), other.0.as_bytes());
+        // Texts that end where all is alike are the same in both; the next ones are not.
+        let mut rest = LabelsIter { rest: &self.0 };
+        let mut start = 0;
+        while start < alike && rest.text().is_some() {
+            let end = self.0.len() - rest.rest.len();
+            if end > alike {
+                break;
+            }
+            start = end;
+        }
+        match (start == self.0.len(), start == other.0.len()) {
+            (false, false) => text_at(&self.0, start).cmp(&text_at(&other.0, start)),
+            (ended, other_ended) => other_ended.cmp(&ended),
+        }
     }
+}
+
+fn text_at(set: &str, start: usize) -> Option<&str> {
+    LabelsIter { rest: set.get(start..)? }.text()
+}
+
+/// How many bytes two slices have in common at their beginning.
+fn alike_len(a: &[u8], b: &[u8]) -> usize {
+    const STRIDE: usize = 16;
+    let strides = a.chunks_exact(STRIDE).zip(b.chunks_exact(STRIDE));
+    let start = STRIDE * strides.take_while(|(a, b)| a == b).count();
+    let rest = a.iter().skip(start).zip(b.iter().skip(start));
+    start + rest.take_while(|(a, b)| a == b).count()
 }
 
 impl fmt::Debug for Labels {
@@ -356,6 +385,22 @@ impl Serialize for Labels {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn sets_are_ordered_as_their_pairs(
+            a in prop::collection::btree_map("[ab]{0,3}", "[ab]{0,70}", 0..4),
+            b in prop::collection::btree_map("[ab]{0,3}", "[ab]{0,70}", 0..4),
+            shared in any::<bool>(),
+        ) {
+            let a = Labels::new(a.iter().map(|(name, value)| (&**name, &**value)));
+            let b = Labels::new(b.iter().map(|(name, value)| (&**name, &**value)));
+            // Mostly alike, or not.
+            let b = if shared { Labels::new(a.iter().chain(b.iter())) } else { b };
+            prop_assert_eq!(a.cmp(&b), a.iter().cmp(b.iter()));
+            prop_assert_eq!(b.cmp(&a), b.iter().cmp(a.iter()));
+        }
+    }
 
     #[test]
     fn sorted_and_empty_values_left_out() {
