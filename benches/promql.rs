@@ -1,17 +1,23 @@
-//! How fast queries are evaluated, the store left out.
+//! How fast queries are evaluated.
 //!
 //! `cargo bench --bench promql`. A thousand series of six hours, a sample every ten seconds, asked
 //! for a panel's worth of points; then one series of two years, of which buckets of an hour are
-//! there, asked for each of these hours. The milliseconds are the best of a few runs on one core.
+//! there, asked for each of these hours: in memory, and from a store that keeps the samples of
+//! three months. The milliseconds are the best of a few runs on one core.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 #![expect(clippy::unwrap_used, reason = "a benchmark that fails may stop")]
 #![expect(clippy::cast_precision_loss, reason = "the counts are small")]
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use labstat_model::{BucketColumns, Labels, Matcher, Rolled, Series, Tiers};
+use labstat_model::{
+    BucketColumns, Labels, ManualClock, Matcher, Rolled, Sample, Series, Tiers, TimeSeries,
+    WriteRequest,
+};
 use labstat_promql::{Engine, QueryOptions, Source, SourceError};
+use labstat_store::{Options, Store};
 
 const NODES: usize = 50;
 const DEVICES: usize = 20;
@@ -59,15 +65,19 @@ const HOURS: i64 = 2 * 365 * 24;
 /// One series of two years as buckets of an hour.
 struct Years(Rolled);
 
+/// A sample every five minutes; a restart of the machine each month.
+fn two_years() -> Series {
+    let mut series = Series::new(Labels::new([("__name__", "disk_read_bytes_total")]));
+    for at in 0..HOURS * 12 {
+        let value = (at % (30 * 24 * 12) * 4096) as f64;
+        series.push(START_MS + at * HOUR_MS / 12 + 1_234, value);
+    }
+    series
+}
+
 impl Years {
     fn new() -> Self {
-        let mut series = Series::new(Labels::new([("__name__", "disk_read_bytes_total")]));
-        for at in 0..HOURS * 12 {
-            // A restart of the machine each month.
-            let value = (at % (30 * 24 * 12) * 4096) as f64;
-            series.push(START_MS + at * HOUR_MS / 12 + 1_234, value);
-        }
-        Self(Rolled::of(&series, HOUR_MS, BucketColumns::ALL))
+        Self(Rolled::of(&two_years(), HOUR_MS, BucketColumns::ALL))
     }
 }
 
@@ -96,6 +106,67 @@ impl Source for Years {
     }
 }
 
+/// The same series in a store, with a sample each minute so that there are buckets to make.
+struct Stored(Store);
+
+/// Samples are kept this long.
+const RETENTION_MS: i64 = 90 * 24 * HOUR_MS;
+
+impl Stored {
+    fn new(dir: &std::path::Path) -> Self {
+        let clock = Arc::new(ManualClock::new(START_MS));
+        let mut options = Options::new(clock.clone());
+        options.retention_ms = Some(RETENTION_MS);
+        let store = Store::open(dir, options).unwrap().0;
+        let labels = Labels::new([("__name__", "disk_read_bytes_total")]);
+        // Ten days at a time, as time goes by.
+        for tenth in 0..HOURS / 240 {
+            let begin = tenth * 240 * 60;
+            let sample = |at: i64| Sample {
+                time_ms: START_MS + at * 60_000 + 1_234,
+                value: (at % (30 * 24 * 60) * 4096) as f64,
+            };
+            let samples = (begin..begin + 240 * 60).map(sample).collect();
+            let series = vec![TimeSeries { labels: labels.clone(), samples }];
+            let now_ms = START_MS + (tenth + 1) * 240 * HOUR_MS;
+            clock.set_ms(now_ms);
+            store.append(&WriteRequest { series, metadata: Vec::new() }).unwrap();
+            store.maintain(now_ms).unwrap();
+        }
+        store.compact().unwrap();
+        Self(store)
+    }
+}
+
+fn failed(error: labstat_store::ReadError) -> SourceError {
+    SourceError(Box::new(error))
+}
+
+impl Source for Stored {
+    fn select(&self, m: &[Matcher], start: i64, end: i64) -> Result<Vec<Series>, SourceError> {
+        self.0.select(m, start, end).map_err(failed)
+    }
+
+    fn newest(&self, m: &[Matcher], start: i64, end: i64) -> Result<Vec<Series>, SourceError> {
+        self.0.newest(m, start, end).map_err(failed)
+    }
+
+    fn tiers(&self) -> Tiers {
+        self.0.tiers()
+    }
+
+    fn buckets(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+        bucket_ms: i64,
+        columns: BucketColumns,
+    ) -> Result<Vec<Rolled>, SourceError> {
+        self.0.buckets(matchers, start_ms, end_ms, bucket_ms, columns).map_err(failed)
+    }
+}
+
 fn best(source: &dyn Source, query: &str, len_ms: i64, step_ms: i64) -> Duration {
     let engine = Engine::default();
     let run = |_| {
@@ -112,17 +183,21 @@ fn print(query: &str, took: Duration) {
 }
 
 fn years() {
-    let years = Years::new();
-    println!("1 series, buckets of two years, {HOURS} steps");
-    for query in [
-        "disk_read_bytes_total",
-        "rate(disk_read_bytes_total[1h])",
-        "avg_over_time(disk_read_bytes_total[1h])",
-        "max_over_time(disk_read_bytes_total[30d])",
-        "increase(disk_read_bytes_total[50m])",
-        "changes(disk_read_bytes_total[1d])",
-    ] {
-        print(query, best(&years, query, HOURS * HOUR_MS, HOUR_MS));
+    let dir = tempfile::tempdir().unwrap();
+    let (memory, stored) = (Years::new(), Stored::new(dir.path()));
+    let sources: [(&str, &dyn Source); 2] = [("memory", &memory), ("store", &stored)];
+    for (name, source) in sources {
+        println!("1 series of two years, buckets from {name}, {HOURS} steps");
+        for query in [
+            "disk_read_bytes_total",
+            "rate(disk_read_bytes_total[1h])",
+            "avg_over_time(disk_read_bytes_total[1h])",
+            "max_over_time(disk_read_bytes_total[30d])",
+            "increase(disk_read_bytes_total[50m])",
+            "changes(disk_read_bytes_total[1d])",
+        ] {
+            print(query, best(source, query, HOURS * HOUR_MS, HOUR_MS));
+        }
     }
 }
 

@@ -149,7 +149,9 @@ impl Store {
             let numbers = found.counts.times.len().saturating_mul(asked.columns.iter().count());
             let numbers = numbers.saturating_add(found.samples.piece.times.len());
             *room = room.checked_sub(numbers).ok_or(Failed::TooMany)?;
-            let rolled = if asked.samples_too && found.has_all_samples() {
+            // Where nothing is in store, whoever asks makes the buckets that are wanted, if any.
+            let is_unrolled = found.counts.times.is_empty();
+            let rolled = if is_unrolled || (asked.samples_too && found.has_all_samples()) {
                 let Piece { times, values } = found.samples.piece;
                 Rolled::Samples(Series { labels, times, values })
             } else {

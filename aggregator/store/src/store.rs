@@ -148,8 +148,9 @@ impl Store {
 
     /// Of the series that fulfil all matchers, sorted by labels, the buckets of width `bucket_ms`
     /// that hold the times from `start_ms` to `end_ms`, those at both ends whole, with at least
-    /// `columns`. Where samples have run out ([`Store::tiers`]) and those of a series have not, be
-    /// it for a policy or since it has few, they come in place of the buckets.
+    /// `columns`. The samples of a series come in place of its buckets where none of these are in
+    /// store, and where samples have run out ([`Store::tiers`]) and those of the series have not,
+    /// be it for a policy or since it has few.
     pub fn buckets(
         &self,
         matchers: &[Matcher],
