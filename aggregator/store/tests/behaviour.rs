@@ -304,3 +304,22 @@ fn a_directory_without_rights_is_named_with_the_cure() {
     assert!(matches!(error, OpenError::NotWritable { .. }), "{error:?}");
     assert!(error.to_string().contains("give it to the user that runs labstat"), "{error}");
 }
+
+/// A group that is larger than a record of the log is written as several, and read again.
+#[test]
+fn a_large_write_outlives_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let written: Vec<(i64, f64)> =
+        (0..150_000).map(|at| (NOW_MS + i64::from(at), f64::from(at) / 8.0)).collect();
+    let store = open(dir.path());
+    assert_eq!(store.append(&one("m", &written)).unwrap().accepted, written.len());
+    store.append(&one("m", &[(NOW_MS + 150_000, 1.5)])).unwrap();
+    drop(store);
+    let store = open(dir.path());
+    let mut wanted = written;
+    wanted.push((NOW_MS + 150_000, 1.5));
+    assert_eq!(samples(&store, "m"), wanted);
+    store.compact().unwrap();
+    drop(store);
+    assert_eq!(samples(&open(dir.path()), "m"), wanted, "the log was emptied behind the seal");
+}
