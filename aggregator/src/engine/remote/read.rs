@@ -115,9 +115,10 @@ impl Reader {
     }
 
     fn query(&self, http: &Http, matchers: &[Matcher], times: Times) -> Read<Vec<Series>> {
-        // A range ends at a whole second, which all read alike, and begins a millisecond early,
-        // since Prometheus 3 leaves out its left edge and 2 does not.
-        let end_s = seconds_up(times.end_ms);
+        // A range ends at a whole second, which all read alike, and that a second late, since some
+        // leave out the right edge; it begins a millisecond early, since Prometheus 3 leaves out
+        // the left edge and 2 does not.
+        let end_s = seconds_up(times.end_ms).saturating_add(1);
         let range_ms = end_s.saturating_mul(1000).saturating_sub(times.start_ms).saturating_add(1);
         let query = format!("{}[{}ms]", selector(matchers).text, range_ms.max(1));
         let form = form(&[("query", &query), ("time", &end_s.to_string())]);
