@@ -11,13 +11,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
+use std::hint::black_box;
 use std::io::{BufReader, Read};
 use std::time::Instant;
 
 use labstat_store::fuzz::{Packed, codec};
 
 const SHELF_SERIES_MAX: usize = 1024;
-const SHELF_NAMES_UNTIL: usize = 256;
+const SHELF_NAMES_UNTIL: usize = 128;
+
+const ROUNDS: usize = 5;
 
 /// Times and values of one series.
 type Column = (Vec<i64>, Vec<f64>);
@@ -183,36 +186,46 @@ fn main() {
     let columns = blobs.iter().map(Vec::len).sum::<usize>();
     println!("{samples} samples, {columns} columns, {} blobs", blobs.len());
 
-    let start = Instant::now();
-    let packed: Vec<Packed> =
-        blobs.iter().filter_map(|blob| Packed::new(blob.iter().copied())).collect();
-    let encode_ns = start.elapsed().as_nanos() as f64 / samples;
+    let (encode_s, packed) = best(|| -> Vec<Packed> {
+        blobs.iter().filter_map(|blob| Packed::new(blob.iter().copied())).collect()
+    });
     let sizes: Vec<_> = packed.iter().map(Packed::sizes_bytes).collect();
     let directories: usize = sizes.iter().map(|(directory, _)| directory).sum();
     let parts: Vec<usize> = sizes.into_iter().flat_map(|(_, parts)| parts).collect();
     let bytes = parts.iter().sum::<usize>();
     println!("{:.4} bytes a sample in {} parts", bytes as f64 / samples, parts.len());
     println!("{:.4} bytes a sample in directories", directories as f64 / samples);
-    println!("{encode_ns:.1} ns a sample to pack");
+    println!("{:.1} ns a sample to pack", encode_s * 1e9 / samples);
 
-    let mut unpacked = 0;
-    let mut sum = 0.0;
-    let start = Instant::now();
-    for blob in &packed {
-        let damaged = blob.unpack(|_, values| {
-            unpacked += values.len();
-            sum += values.last().copied().unwrap_or(0.0);
-        });
-        assert_eq!(damaged, 0);
-    }
-    let seconds = start.elapsed().as_secs_f64();
+    let (seconds, unpacked) = best(|| {
+        let (mut unpacked, mut sum) = (0, 0.0);
+        for blob in &packed {
+            let damaged = blob.unpack(|_, values| {
+                unpacked += values.len();
+                sum += values.last().copied().unwrap_or(0.0);
+            });
+            assert_eq!(damaged, 0);
+        }
+        black_box(sum);
+        unpacked
+    });
     assert!((unpacked as f64 - samples).abs() < 0.5);
-    println!(
-        "{:.1} M samples a second unpacked (sum of last values {sum:e})",
-        samples / seconds / 1e6
-    );
+    println!("{:.1} M samples a second unpacked", samples / seconds / 1e6);
     by_codec(&blobs, samples);
     by_name(&shelves, samples);
+}
+
+/// The shortest time of some rounds, as other programs take their share of the processor.
+fn best<T>(work: impl Fn() -> T) -> (f64, T) {
+    let round = || {
+        let start = Instant::now();
+        let done = work();
+        (start.elapsed().as_secs_f64(), done)
+    };
+    (1..ROUNDS).fold(round(), |best, _| {
+        let next = round();
+        if next.0 < best.0 { next } else { best }
+    })
 }
 
 /// What the columns of each codec need when they are packed without the others.

@@ -112,6 +112,54 @@ fn a_single_odd_value_does_not_make_a_column_wide() {
     assert_eq!(round_trip(&column).2, Shape(2));
 }
 
+/// One column of every codec and scale.
+fn kept() -> [Vec<f64>; 7] {
+    let of = |value: &dyn Fn(u32) -> f64| (0..12).map(value).collect::<Vec<f64>>();
+    let mut sensor = of(&|at| 40.0 + f64::from(at % 3) / 10.0);
+    sensor[5] = stale_marker();
+    let mut rare = of(&|_| 3.0);
+    rare.extend([1e15, 1e15]);
+    [
+        vec![-0.0; 3],
+        rare,
+        sensor,
+        of(&|at| f64::from(at * 1_000 + at * 7 % 3) * 512.0),
+        of(&|at| f64::from(at * at * at)),
+        of(&|at| f64::from(at * 777_777 + at * at) * 1e-3),
+        of(&|at| f64::from(at * at + 1) * 1e20 / 7.0),
+    ]
+}
+
+#[test]
+fn columns_of_version_2_are_read_for_ever() {
+    let bytes = |hex: &str| -> Vec<u8> {
+        let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        (0..hex.len()).step_by(2).map(byte).collect()
+    };
+    let written = [
+        (0, "000000000000000080", ""),
+        (0, "01000006fdff99a6eaafe3010c01", ""),
+        (1, "02010105020000000000f07fa00601", "244592"),
+        (2, "030000008004d20f", "005000055000"),
+        (3, "040000000102", "00000c1824303c4854606c78"),
+        (19, "0313000002bcbc2f", "00090705030100020406080a000000000200000000020000"),
+        (
+            9,
+            "032000cadcb2e8b588e4e8870101e8b7f1bff2b2c208",
+            "000e1b0e050200030503090800f65af6ab92009f6bdf6ee7006879685c5800b0c74598ec00d8afd83600\
+             006a5e434f1a0003460391c000e12d44c8b800a4cfa44378001d63fd99470018aa186a8600410f9bb14d",
+        ),
+    ];
+    for ((shape, head, lane), wanted) in written.into_iter().zip(kept()) {
+        let (head, bytes) = (bytes(head), bytes(lane));
+        let (shape, count) = (Shape::of_byte(shape).unwrap(), wanted.len());
+        let lane = Lane { bytes: &bytes, start: 0, stride: shape.plane_len(count), shape };
+        let mut back = Vec::new();
+        values_into(&head, lane, count, count, &mut back).unwrap();
+        assert_eq!(bits(&back), bits(&wanted));
+    }
+}
+
 /// As the last version that wrote them did.
 #[test]
 fn columns_of_version_1_are_still_read() {
