@@ -63,6 +63,8 @@ pub(crate) const AGGREGATOR: &Keys = &[
     ("retention", Form::Text),
     ("size_max", Form::Text),
     ("presence_interval", Form::Text),
+    ("rollups.five_minutes", Form::Text),
+    ("rollups.one_hour", Form::Text),
     ("rules.paths", Form::List),
     ("rules.shipped", Form::Bare),
     ("engine.url", Form::Text),

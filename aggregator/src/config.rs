@@ -15,8 +15,11 @@ use labstat_alerts::notify::ReceiverConfig;
 use labstat_model::duration;
 pub use labstat_model::settings::Problem;
 use labstat_model::settings::{
-    self, Problems, Section, boolean, count, duration_within, path, paths, size_within, text, url,
+    self, Problems, Section, Value, boolean, count, duration_within, path, paths, size_within,
+    text, url,
 };
+
+use labstat_store::Keep;
 
 use crate::engine::EngineConfig;
 
@@ -32,8 +35,14 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// How long samples are kept, in milliseconds; `None` keeps them for ever.
     pub retention_ms: Option<i64>,
+    /// How long buckets of five minutes and of an hour are kept, in milliseconds; `None` keeps them
+    /// for ever. They are kept for as long as samples at the least.
+    pub rollups_ms: [Option<i64>; 2],
+    /// Which series are kept as samples for longer. The first that takes a series decides; behind
+    /// these come the series of disks, which are kept for ever.
+    pub keep: Vec<Keep>,
     /// Bytes that the store's database may grow to; `None` is for as much as the disk has. When
-    /// they are used up, writes are refused for now (507) and senders keep what they have.
+    /// they are nearly used up, the oldest samples go, then the oldest buckets.
     pub size_max_bytes: Option<u64>,
     /// The file whose first line is the bearer token that every request must carry.
     pub token_file: Option<PathBuf>,
@@ -53,6 +62,10 @@ pub struct Config {
     /// Bounds on what requests may cost.
     pub limits: Limits,
 }
+
+/// Series that are kept as samples for ever when nothing else is said of them: what disks said of
+/// themselves, and what was made of it.
+const KEPT: &[&str] = &[r#"{__name__=~"smartctl_.*|labstat_smart_.*|labstat_disk_.*"}"#];
 
 /// The least bound on the database's size: below it, not even a day of one node fits.
 const SIZE_MIN_BYTES: u64 = 64 * 1024 * 1024;
@@ -82,6 +95,8 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)),
             data_dir: PathBuf::from("/var/lib/labstat"),
             retention_ms: Some(365 * 86_400_000),
+            rollups_ms: [Some(2 * 365 * 86_400_000), Some(10 * 365 * 86_400_000)],
+            keep: Vec::new(),
             size_max_bytes: None,
             token_file: None,
             external_url: None,
@@ -141,9 +156,19 @@ impl Config {
             parse_listen(text(value)?).map_err(|error| error.to_string())
         });
         root.take("data", problems, &mut self.data_dir, path);
-        root.take("retention", problems, &mut self.retention_ms, |value| {
-            parse_retention(text(value)?).map_err(|error| error.to_string())
+        root.take("retention", problems, &mut self.retention_ms, retention);
+        let [five_minutes, one_hour] = &mut self.rollups_ms;
+        root.section("rollups", problems, |rollups, problems| {
+            rollups.take("five_minutes", problems, five_minutes, retention);
+            rollups.take("one_hour", problems, one_hour, retention);
         });
+        let mut keep = Vec::new();
+        root.sections("keep", problems, |section, problems| {
+            keep.extend(read_keep(section, problems));
+        });
+        if !keep.is_empty() {
+            self.keep = keep;
+        }
         root.take("size_max", problems, &mut self.size_max_bytes, |value| {
             size_within(value, SIZE_MIN_BYTES, 1 << 50).map(Some)
         });
@@ -173,6 +198,39 @@ impl Config {
             self.receivers = receivers;
         }
     }
+}
+
+impl Config {
+    /// Which series are kept as samples for longer, with those that are without being named.
+    pub(crate) fn keep_all(&self) -> Vec<Keep> {
+        let kept = KEPT.iter().filter_map(|text| labstat_promql::selector(text).ok());
+        let kept = kept.map(|matchers| Keep { matchers, keep_ms: None });
+        self.keep.iter().cloned().chain(kept).collect()
+    }
+}
+
+fn retention(value: &Value<'_>) -> Result<Option<i64>, String> {
+    parse_retention(text(value)?).map_err(|error| error.to_string())
+}
+
+fn read_keep(section: &mut Section<'_>, problems: &mut Problems<'_>) -> Option<Keep> {
+    // What is there and wrong is a problem of its own; that something is missing is another.
+    let (mut has_match, mut has_for) = (false, false);
+    let (mut matchers, mut keep_ms) = (None, None);
+    section.take("match", problems, &mut matchers, |value| {
+        has_match = true;
+        labstat_promql::selector(text(value)?).map(Some).map_err(|error| error.to_string())
+    });
+    section.take("for", problems, &mut keep_ms, |value| {
+        has_for = true;
+        retention(value).map(Some)
+    });
+    for (has, key) in [(has_match, "match"), (has_for, "for")] {
+        if !has {
+            problems.at(section.start(), format!("a [[keep]] section without {key}"));
+        }
+    }
+    Some(Keep { matchers: matchers?, keep_ms: keep_ms? })
 }
 
 impl Limits {
@@ -291,6 +349,29 @@ mod tests {
         assert!(!config.shipped_rules);
         assert_eq!(config.presence_interval_ms, 60_000);
         assert_eq!(config.limits, Limits { query_timeout_ms: 30_000, ..Limits::default() });
+    }
+
+    #[test]
+    fn series_that_are_kept_are_read_and_each_problem_has_a_line() {
+        let text = "[rollups]\nfive_minutes = \"90d\"\none_hour = \"forever\"\n\
+                    [[keep]]\nmatch = 'ups_load{instance=\"vertex\"}'\nfor = \"3y\"\n";
+        let config = Config::parse(text).unwrap();
+        assert_eq!(config.rollups_ms, [Some(90 * 86_400_000), None]);
+        let keep = config.keep_all();
+        assert_eq!(keep.len(), 1 + KEPT.len());
+        assert_eq!(keep[0].keep_ms, Some(3 * 365 * 86_400_000));
+        let takes = |keep: &Keep, name: &str| {
+            let labels = labstat_model::Labels::new([("__name__", name), ("instance", "vertex")]);
+            keep.matchers.iter().all(|matcher| matcher.matches_labels(&labels))
+        };
+        assert!(takes(&keep[0], "ups_load") && !takes(&keep[0], "node_load1"));
+        assert!(takes(&keep[1], "smartctl_device_temperature") && !takes(&keep[1], "node_load1"));
+
+        let wrong = "[[keep]]\nmatch = 'a{'\nfor = \"x\"\n[[keep]]\nfor = \"1y\"\n\
+                     [[keep]]\nmatch = 'sum(a)'\nfor = \"1y\"\nfoo = 1\n";
+        let problems = Config::check(wrong);
+        let lines: Vec<usize> = problems.iter().map(|problem| problem.line).collect();
+        assert_eq!(lines, [2, 3, 4, 7, 9], "{problems:#?}");
     }
 
     #[test]

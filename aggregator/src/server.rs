@@ -337,6 +337,8 @@ async fn open_storage(
 pub(crate) fn store_options(config: &Config, clock: Arc<dyn Clock>) -> Options {
     Options {
         retention_ms: config.retention_ms,
+        rollups_ms: config.rollups_ms,
+        keep: config.keep_all(),
         size_max_bytes: config.size_max_bytes,
         read_samples_max: config.limits.query_samples_max,
         cache_size_max_bytes: config.limits.cache_bytes_max,

@@ -321,6 +321,8 @@ impl Db {
         &mut self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<()>,
     ) -> Result<(), AppendError> {
+        #[cfg(test)]
+        tests::crash()?;
         let run = || {
             let tx = self.conn.transaction()?;
             work(&tx)?;
@@ -718,4 +720,27 @@ fn insert_document(tx: &Transaction<'_>, key: &str, document: &[u8]) -> rusqlite
     tx.prepare_cached("INSERT OR REPLACE INTO documents (key, document) VALUES (?1, ?2)")?
         .execute(params![key, row])
         .map(drop)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    thread_local! {
+        static TRANSACTIONS_LEFT: Cell<usize> = const { Cell::new(usize::MAX) };
+    }
+
+    /// What this thread does to any database ends after so many transactions, as if the process
+    /// had died then.
+    pub(crate) fn crash_after(transactions: usize) {
+        TRANSACTIONS_LEFT.set(transactions);
+    }
+
+    pub(super) fn crash() -> Result<(), AppendError> {
+        let left = TRANSACTIONS_LEFT.get().checked_sub(1).ok_or(AppendError::Interrupted)?;
+        TRANSACTIONS_LEFT.set(left);
+        Ok(())
+    }
 }

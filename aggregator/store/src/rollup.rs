@@ -412,3 +412,118 @@ pub(crate) fn leave_out(piece: &mut Piece, days: &BTreeSet<i64>) {
     let mut stay = stays.iter().copied();
     piece.values.retain(|_| stay.next().unwrap_or(false));
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use labstat_model::{
+        BucketColumns, ManualClock, Matcher, Rolled, Sample, TimeSeries, WriteRequest, bucket_range,
+    };
+
+    use super::*;
+    use crate::db::tests::crash_after;
+    use crate::{Keep, Options};
+
+    const DAYS: i64 = 75;
+    const NOW_MS: i64 = 19_100 * DAY_MS;
+
+    fn open(dir: &Path, retention_ms: Option<i64>) -> Store {
+        let options = Options {
+            retention_ms,
+            rollups_ms: [Some(30 * DAY_MS), Some(70 * DAY_MS)],
+            keep: vec![Keep { matchers: vec![Matcher::equal("__name__", "kept")], keep_ms: None }],
+            ..Options::new(Arc::new(ManualClock::new(NOW_MS)))
+        };
+        Store::open(dir, options).unwrap().0
+    }
+
+    /// Series with many samples, with few, and one that is kept.
+    fn samples() -> Vec<Series> {
+        let series = |(name, step_ms, len): (&str, i64, i64)| {
+            let mut series = Series::new(Labels::new([("__name__", name)]));
+            for day in 0..DAYS {
+                let from_ms = NOW_MS - (DAYS - day) * DAY_MS + 7 * 3_600_000;
+                for at in 0..len {
+                    series.push(from_ms + at * step_ms, ((day * 31 + at * 7) % 45) as f64);
+                }
+            }
+            series
+        };
+        [("dense", 15_000, 180), ("few", 60_000, 45), ("kept", 300_000, 9)].map(series).to_vec()
+    }
+
+    /// Whatever is still to be there says what it always said.
+    fn check(store: &Store, all: &[Series], what: &str) {
+        let tiers = store.tiers();
+        for (width_ms, from_ms) in tiers.buckets {
+            let from_ms = from_ms.max(NOW_MS - 2 * DAYS * DAY_MS);
+            let range = bucket_range(from_ms, NOW_MS, width_ms);
+            let found = store.buckets(&[], from_ms, NOW_MS, width_ms, BucketColumns::ALL).unwrap();
+            assert_eq!(found.len(), all.len(), "{what} {width_ms}");
+            for (found, series) in found.iter().zip(all) {
+                let mut wanted = series.clone();
+                let from = wanted.times.partition_point(|time_ms| *time_ms < range.0);
+                wanted.times.drain(..from);
+                wanted.values.drain(..from);
+                let wanted = Buckets::roll_up(&wanted, width_ms);
+                let found = match found {
+                    Rolled::Samples(series) => Buckets::roll_up(series, width_ms),
+                    Rolled::Buckets(buckets) => buckets.clone(),
+                };
+                assert_eq!(
+                    found.ends_ms,
+                    wanted.ends_ms,
+                    "{what} {width_ms} {}",
+                    series.labels.metric_name()
+                );
+                assert_eq!(found.columns, wanted.columns, "{what} {width_ms}");
+            }
+        }
+        for (found, series) in store.select(&[], i64::MIN, i64::MAX).unwrap().iter().zip(all) {
+            let is_kept = series.labels.metric_name() == "kept";
+            let from_ms = if is_kept { i64::MIN } else { tiers.samples_from_ms };
+            let since = |series: &Series| -> Vec<i64> {
+                series.times.iter().copied().filter(|time_ms| *time_ms >= from_ms).collect()
+            };
+            assert_eq!(since(found), since(series), "{what}");
+        }
+    }
+
+    /// Every step is one transaction, so that what a crash leaves is what some of them leave.
+    #[test]
+    fn a_crash_between_any_two_steps_loses_nothing() {
+        let all = samples();
+        let written = tempfile::tempdir().unwrap();
+        let store = open(written.path(), None);
+        for series in &all {
+            let samples = series.samples().map(|s| Sample { time_ms: s.time_ms, value: s.value });
+            let series = TimeSeries { labels: series.labels.clone(), samples: samples.collect() };
+            store.append(&WriteRequest { series: vec![series], metadata: Vec::new() }).unwrap();
+        }
+        store.close().unwrap();
+        drop(store);
+        let (mut crashes, mut transactions) = (0, 0);
+        loop {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::copy(written.path().join("labstat.db"), dir.path().join("labstat.db"))
+                .unwrap();
+            let store = open(dir.path(), Some(20 * DAY_MS));
+            crash_after(transactions);
+            let done = store.compact();
+            crash_after(usize::MAX);
+            drop(store);
+            let store = open(dir.path(), Some(20 * DAY_MS));
+            check(&store, &all, &format!("after {transactions}"));
+            if done.is_ok() {
+                assert!(crashes > 4, "{crashes} {transactions}");
+                break;
+            }
+            store.compact().unwrap();
+            check(&store, &all, &format!("after {transactions} and the rest"));
+            crashes += 1;
+            transactions += 41;
+        }
+    }
+}
