@@ -394,7 +394,7 @@ pub(crate) fn decode_spans(shelf: u32, row: &[u8]) -> Result<Vec<Span>, Malforme
 }
 
 /// Reads any content, as if its checksum were right, and checks that it is written the same again.
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn read_any(content: &[u8]) {
     let row = pack(series_key(7), content, SPANS_ZSTD_LEVEL);
     if let Ok(read) = ShelfSeries::read(7, &row) {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::blob::{Blob, Builder, Directory, unpack_part};
+use crate::catalog;
 use crate::column::{self, Encoder, Lane, Shape};
 use crate::log;
 use crate::varint::Malformed;
@@ -44,6 +45,16 @@ pub fn blob(data: &[u8]) {
         let Ok(directory) = Directory::read(1, &row) else { continue };
         read_columns(&directory, |_| Some(part), &mut |_, _| {});
     }
+}
+
+/// Any bytes must be refused or read as the series of a shelf and as its spans; what was read must
+/// be written as the same again.
+///
+/// # Panics
+///
+/// When it is not, which is what a fuzzer looks for.
+pub fn catalog(data: &[u8]) {
+    catalog::read_any(data);
 }
 
 /// Any bytes must be refused or read as a record of the log; any samples must come back.
