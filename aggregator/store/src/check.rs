@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::Connection;
 use serde::Serialize;
 
-use crate::blob::{BlobMeta, Directory, unpack_part};
+use crate::blob::{BlobMeta, Column, Directory, unpack_part};
 use crate::catalog::Span;
 use crate::db::{self, outside};
 use crate::log;
@@ -105,10 +105,36 @@ struct Check<'a> {
     series: BTreeMap<u32, Known>,
 }
 
-/// Why a blob does not read, as far as it got.
-struct Broken {
-    cause: String,
-    ids: BTreeSet<u32>,
+/// What was read of a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Read {
+    parts: u32,
+    size_bytes: u64,
+    samples: u64,
+    first_ms: i64,
+    last_ms: i64,
+}
+
+impl Default for Read {
+    fn default() -> Self {
+        Self { parts: 0, size_bytes: 0, samples: 0, first_ms: i64::MAX, last_ms: i64::MIN }
+    }
+}
+
+impl Read {
+    /// What a blob's row says of it.
+    fn of(meta: &BlobMeta) -> Self {
+        let BlobMeta { parts, size_bytes, samples, first_ms, last_ms, .. } = *meta;
+        Self { parts, size_bytes, samples, first_ms, last_ms }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.parts += other.parts;
+        self.size_bytes += other.size_bytes;
+        self.samples += other.samples;
+        self.first_ms = self.first_ms.min(other.first_ms);
+        self.last_ms = self.last_ms.max(other.last_ms);
+    }
 }
 
 impl Check<'_> {
@@ -173,64 +199,95 @@ impl Check<'_> {
             self.tell("samples", done, total);
             done += meta.size_bytes;
             self.found.blobs += 1;
-            match self.blob(&meta) {
-                Ok(()) => self.found.samples += meta.samples,
-                Err(broken) => {
-                    let cost = self.cost(&meta, &broken.ids);
-                    self.damage(format!("blob {}", meta.id), broken.cause, Some(cost));
-                }
-            }
+            self.blob(&meta);
         }
         self.tell("samples", total, total);
     }
 
-    fn blob(&self, meta: &BlobMeta) -> Result<(), Broken> {
-        let mut ids = BTreeSet::new();
-        match self.columns(meta, &mut ids) {
-            Ok(()) => Ok(()),
-            Err(cause) => Err(Broken { cause, ids }),
+    fn blob(&mut self, meta: &BlobMeta) {
+        let directory = match self.directory(meta) {
+            Ok(directory) => directory,
+            Err(cause) => {
+                // All of the shelf may have been in it.
+                let on_shelf = self.series.iter().filter(|(_, known)| known.shelf == meta.shelf);
+                let ids: Vec<u32> = on_shelf.map(|(id, _)| *id).collect();
+                let cost = self.cost(&ids, Read::of(meta));
+                return self.damage(format!("blob {}", meta.id), cause, Some(cost));
+            }
+        };
+        let mut all = Read { size_bytes: directory.1, ..Read::default() };
+        let directory = directory.0;
+        let mut damaged = 0;
+        // So that each part is read once.
+        let mut columns = directory.columns.clone();
+        columns.sort_by_key(|column| column.part);
+        for columns in columns.chunk_by(|a, b| a.part == b.part) {
+            let mut read = Read::default();
+            match self.part(meta, &directory, columns, &mut read) {
+                Ok(()) => self.found.samples += read.samples,
+                Err(cause) => {
+                    damaged += 1;
+                    let part = columns.first().map_or(0, |column| column.part);
+                    let ids: Vec<u32> = columns.iter().map(|column| column.series).collect();
+                    let cost = self.cost(&ids, self.times(&directory, columns));
+                    self.damage(format!("blob {}, part {part}", meta.id), cause, Some(cost));
+                }
+            }
+            all.add(read);
+        }
+        if damaged == 0 && all != Read::of(meta) {
+            self.damage(format!("blob {}", meta.id), "it is not what its row says".into(), None);
         }
     }
 
-    /// Reads every column of a blob, and compares what is said of it with what is in it.
-    fn columns(&self, meta: &BlobMeta, ids: &mut BTreeSet<u32>) -> Result<(), String> {
-        let said = |cause: Malformed| cause.to_string();
+    /// The directory of a blob and its size.
+    fn directory(&self, meta: &BlobMeta) -> Result<(Directory, u64), String> {
         let row = db::directory(self.conn, meta.id).map_err(|cause| cause.to_string())?;
         let row = row.ok_or("its row is missing")?;
-        let mut directory = Directory::read(meta.id, &row).map_err(said)?;
-        let mut columns = std::mem::take(&mut directory.columns);
-        // So that each part is read once, in turn.
-        columns.sort_by_key(|column| column.part);
-        ids.extend(columns.iter().map(|column| column.series));
-        if ids.len() != columns.len() {
-            return Err("a series is there twice".to_owned());
+        let directory = Directory::read(meta.id, &row).map_err(|cause| cause.to_string())?;
+        let ascending = directory.columns.is_sorted_by(|a, b| a.series < b.series);
+        if ascending {
+            Ok((directory, row.len() as u64))
+        } else {
+            Err("a series is there twice".into())
         }
-        let mut size_bytes = row.len() as u64;
-        let (mut parts, mut part) = (0_u32, Vec::new());
-        let (mut first_ms, mut last_ms, mut samples) = (i64::MAX, i64::MIN, 0_u64);
-        for column in &columns {
-            while parts <= column.part {
-                let row = db::part(self.conn, meta.id, parts).map_err(|cause| cause.to_string())?;
-                let row = row.ok_or_else(|| format!("part {parts} is missing"))?;
-                size_bytes += row.len() as u64;
-                part = unpack_part(meta.id, parts, &row)
-                    .map_err(|cause| format!("part {parts}: {cause}"))?;
-                parts += 1;
-            }
+    }
+
+    /// Reads every column of a part, and compares what is said of it with what is in it.
+    fn part(
+        &self,
+        meta: &BlobMeta,
+        directory: &Directory,
+        columns: &[Column],
+        read: &mut Read,
+    ) -> Result<(), String> {
+        let said = |cause: Malformed| cause.to_string();
+        let part = columns.first().map_or(0, |column| column.part);
+        let row = db::part(self.conn, meta.id, part).map_err(|cause| cause.to_string())?;
+        let row = row.ok_or("its row is missing")?;
+        let content = unpack_part(meta.id, part, &row).map_err(said)?;
+        *read = Read { parts: 1, size_bytes: row.len() as u64, ..self.times(directory, columns) };
+        for column in columns {
             let times = directory.times(column.times).map_err(said)?;
-            let values = column.values(&part, times.len()).map_err(said)?;
+            let values = column.values(&content, times.len()).map_err(said)?;
             if values.len() != times.len() || !times.is_sorted_by(|a, b| a < b) {
                 return Err(format!("the column of series {} is out of order", column.series));
             }
-            let span = times.first().copied().zip(times.last().copied());
-            self.placed(meta, column.series, span)?;
-            first_ms = first_ms.min(span.map_or(i64::MAX, |span| span.0));
-            last_ms = last_ms.max(span.map_or(i64::MIN, |span| span.1));
-            samples += times.len() as u64;
+            self.placed(meta, column.series, times.first().copied().zip(times.last().copied()))?;
         }
-        let found = (parts, size_bytes, samples, first_ms, last_ms);
-        let wanted = (meta.parts, meta.size_bytes, meta.samples, meta.first_ms, meta.last_ms);
-        if found == wanted { Ok(()) } else { Err("it is not what its row says".to_owned()) }
+        Ok(())
+    }
+
+    /// How many samples columns have, and when, as far as that reads.
+    fn times(&self, directory: &Directory, columns: &[Column]) -> Read {
+        let mut read = Read::default();
+        for column in columns {
+            let times = directory.times(column.times).unwrap_or_default();
+            read.samples += times.len() as u64;
+            read.first_ms = read.first_ms.min(times.first().copied().unwrap_or(i64::MAX));
+            read.last_ms = read.last_ms.max(times.last().copied().unwrap_or(i64::MIN));
+        }
+        read
     }
 
     /// Whether a column lies where a read looks for it. Series that were forgotten leave their last
@@ -249,18 +306,12 @@ impl Check<'_> {
         Err(format!("the range of series {id} does not reach its samples"))
     }
 
-    fn cost(&self, meta: &BlobMeta, ids: &BTreeSet<u32>) -> Cost {
-        let on_shelf = self.series.iter().filter(|(id, known)| match ids.is_empty() {
-            // Its directory does not read: all of the shelf may have been in it.
-            true => known.shelf == meta.shelf,
-            false => ids.contains(id),
-        });
-        let metrics: Vec<&str> = on_shelf.map(|(_, known)| known.metric.as_str()).collect();
-        let series = metrics.len();
-        let distinct: BTreeSet<&str> = metrics.into_iter().collect();
+    fn cost(&self, ids: &[u32], lost: Read) -> Cost {
+        let known = ids.iter().filter_map(|id| self.series.get(id));
+        let distinct: BTreeSet<&str> = known.map(|known| known.metric.as_str()).collect();
         let metrics = distinct.into_iter().take(METRICS_MAX).map(str::to_owned).collect();
-        let BlobMeta { first_ms, last_ms, samples, .. } = *meta;
-        Cost { first_ms, last_ms, samples, series, metrics }
+        let Read { first_ms, last_ms, samples, .. } = lost;
+        Cost { first_ms, last_ms, samples, series: ids.len(), metrics }
     }
 
     fn log(&mut self) {

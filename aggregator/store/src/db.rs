@@ -5,6 +5,7 @@
 //! `docs/formats/store.md`. Nothing above this module knows SQL.
 
 pub(crate) mod outside;
+pub(crate) mod raw;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -306,14 +307,14 @@ impl Db {
             while rows.next()?.is_some() {}
             Ok(free > VACUUM_PAGES)
         };
-        run().map_err(|cause| write_error(&self.path, &cause))
+        run().map_err(|cause| self.failed(&cause))
     }
 
     /// Moves the write-ahead log into the database and empties it.
     pub(crate) fn checkpoint(&self) -> Result<(), AppendError> {
         self.conn
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-            .map_err(|cause| write_error(&self.path, &cause))
+            .map_err(|cause| self.failed(&cause))
     }
 
     /// Runs `work` in a transaction: all of it or nothing.
@@ -328,8 +329,38 @@ impl Db {
             work(&tx)?;
             tx.commit()
         };
-        run().map_err(|cause| write_error(&self.path, &cause))
+        run().map_err(|cause| self.failed(&cause))
     }
+
+    /// What the caller of a write should know. That the structure of the file is broken is left
+    /// for the next start too, which may not meet it by itself.
+    fn failed(&self, cause: &rusqlite::Error) -> AppendError {
+        let code = cause.sqlite_error_code();
+        if matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)) {
+            mark_broken(&self.path);
+        }
+        write_error(&self.path, cause)
+    }
+
+    /// Closes the file. What is written until another connection takes this one's place is lost,
+    /// so nothing may be.
+    pub(crate) fn let_go(&mut self) -> rusqlite::Result<()> {
+        self.conn = Connection::open_in_memory()?;
+        Ok(())
+    }
+}
+
+/// Says so to the next maintenance and to the next start.
+pub(crate) fn mark_broken(path: &Path) {
+    // Where even that cannot be written, whoever meets it next says so again.
+    let _ = std::fs::File::create(broken_mark(path));
+}
+
+/// The file whose presence says that the structure of a database is broken.
+pub(crate) fn broken_mark(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-broken");
+    PathBuf::from(name)
 }
 
 /// Rows that salvage writes into a fresh database.

@@ -90,6 +90,12 @@ pub enum AppendError {
         /// The database file.
         path: PathBuf,
     },
+    /// The structure of the database is broken; it is being mended. Reads still work.
+    #[error("{} is broken and is being mended", path.display())]
+    Broken {
+        /// The database file.
+        path: PathBuf,
+    },
     /// The database could not be written.
     #[error("failed to write to {}: {cause}", path.display())]
     Database {

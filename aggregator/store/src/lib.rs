@@ -18,7 +18,7 @@
 //! - `catalog`: the series of a shelf on disk; pure.
 //! - `blob`, `column`, `varint`: the compressed form; pure.
 //! - `queue`: writes on their way to another engine, in a database of its own.
-//! - `db`: the only place that knows SQL, but for the queue's own `queue::db`. `salvage`, `wal`: what to do with damaged files.
+//! - `db`: the only place that knows SQL, but for the queue's own `queue::db`. `salvage`, `pages`, `wal`, `mend`: what to do with damaged files.
 //! - `snapshot`: the store from outside, to copy it (`Draft`), `check` it or describe it (`inspect`).
 //!
 //! Invariants. What `append` acknowledged is on disk. A sample is in exactly one of head and
@@ -44,8 +44,10 @@ mod index;
 mod inspect;
 mod log;
 mod maintain;
+mod mend;
 mod newest;
 mod options;
+mod pages;
 mod policy;
 mod queue;
 mod read;

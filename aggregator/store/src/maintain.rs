@@ -77,6 +77,7 @@ impl Maintenance {
 impl Store {
     pub(crate) fn maintain_due(&self, now_ms: i64) -> Result<Maintained, MaintainError> {
         let mut alone = self.alone();
+        self.mend_when_broken()?;
         let mut done = Maintained::default();
         let mut due = self.due(now_ms);
         self.make_room(&mut due, &mut done)?;
@@ -111,6 +112,7 @@ impl Store {
 
     pub(crate) fn compact_all(&self) -> Result<Maintained, MaintainError> {
         let _alone = self.alone();
+        self.mend_when_broken()?;
         let now_ms = self.options().clock.now_ms();
         let mut done = Maintained::default();
         let mut due = self.due(now_ms);

@@ -75,12 +75,16 @@ impl Store {
         };
         let read = self.settled(copy, |(mut found, places), blobs| {
             for (meta, series) in &places {
-                blobs.with(meta, Keep::All, |blob| {
+                let mut look = |blob: &mut BlobReader<'_>| {
                     for asked in series {
                         find_in_blob(blob, asked, &mut found)?;
                     }
                     Ok(())
-                })?;
+                };
+                // A part that turns out to be damaged is left out when it is looked at again.
+                while blobs.with(meta, Keep::All, &mut look)?.is_none()
+                    && self.damaged_parts(meta.id).is_some()
+                {}
             }
             Ok(found)
         });

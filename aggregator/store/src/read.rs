@@ -9,6 +9,7 @@
 //! Not here: reads of ranges (`scan`), of single samples (`newest`).
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use rusqlite::Connection;
@@ -26,6 +27,16 @@ const CONNECTIONS_KEPT_MAX: usize = 4;
 /// Times that one reader of a blob keeps ready (1 MiB). Where series share their times, one
 /// column of them serves a whole blob.
 const TIMES_READY_MAX: usize = 128 * 1024;
+
+/// What shows that not a row is damaged but the way to it.
+const PAGE_BROKEN: Malformed = Malformed("database page");
+const BLOB_MISSING: Malformed = Malformed("blob: its row is missing");
+const PART_MISSING: Malformed = Malformed("blob: a part is missing");
+
+/// Whether the structure of the database is to blame, so that mending it may bring the row back.
+pub(crate) fn is_structure(cause: Malformed) -> bool {
+    [PAGE_BROKEN, BLOB_MISSING, PART_MISSING].contains(&cause)
+}
 
 /// Samples of one series in a stretch of time, ascending.
 #[derive(Debug, Default)]
@@ -105,6 +116,8 @@ pub(crate) enum Failed {
     Gone,
     /// A blob is damaged.
     Damaged(Malformed),
+    /// One of its parts is; the columns in the others are whole.
+    Part(u32, Malformed),
     /// The database could not be read.
     Database(rusqlite::Error),
     /// It is more than the caller may have.
@@ -120,7 +133,7 @@ impl From<Malformed> for Failed {
 impl From<rusqlite::Error> for Failed {
     fn from(cause: rusqlite::Error) -> Self {
         if db::is_damage(&cause) {
-            return Self::Damaged(Malformed("database page"));
+            return Self::Damaged(PAGE_BROKEN);
         }
         Self::Database(cause)
     }
@@ -148,7 +161,7 @@ impl<'a> Blobs<'a> {
         Self { store, conn, pinned }
     }
 
-    /// Opens a blob and does `work` with it. A blob that is damaged is left out from then on, and
+    /// Opens a blob and does `work` with it. What of it is damaged is left out from then on, and
     /// said so once; the answer is `None`.
     pub(crate) fn with<T>(
         &self,
@@ -156,18 +169,25 @@ impl<'a> Blobs<'a> {
         keep: Keep,
         work: impl FnOnce(&mut BlobReader<'a>) -> Result<T, Failed>,
     ) -> Result<Option<T>, Failed> {
-        if self.store.is_damaged(meta.id) {
-            return Ok(None);
-        }
+        let Some(damaged) = self.store.damaged_parts(meta.id) else { return Ok(None) };
         let cache = Some((self.store.cache(), keep));
-        match BlobReader::new(self.conn, *meta, cache).and_then(|mut blob| work(&mut blob)) {
+        let blob = BlobReader::new(self.conn, *meta, cache).map(|blob| BlobReader {
+            damaged,
+            store: Some(self.store),
+            ..blob
+        });
+        match blob.and_then(|mut blob| work(&mut blob)) {
             Ok(done) => Ok(Some(done)),
             Err(Failed::Damaged(cause)) => {
                 self.store.set_damaged(meta, cause);
                 Ok(None)
             }
+            Err(Failed::Part(part, cause)) => {
+                self.store.set_part_damaged(meta, part, cause);
+                Ok(None)
+            }
             Err(Failed::Gone) if self.pinned => {
-                self.store.set_damaged(meta, Malformed("blob: its row is missing"));
+                self.store.set_damaged(meta, BLOB_MISSING);
                 Ok(None)
             }
             Err(other) => Err(other),
@@ -187,6 +207,10 @@ pub(crate) struct BlobReader<'a> {
     parts: BTreeMap<u32, Arc<Vec<u8>>>,
     /// Room to decode into.
     values: Vec<f64>,
+    /// Parts that are known as damaged; their columns have no samples.
+    damaged: Vec<u32>,
+    /// Whom to tell of others. Without it, a damaged part ends the reading.
+    store: Option<&'a Store>,
 }
 
 impl<'a> BlobReader<'a> {
@@ -211,9 +235,18 @@ impl<'a> BlobReader<'a> {
                 directory
             }
         };
-        let (times, times_ready, parts) = (HashMap::new(), 0, BTreeMap::new());
-        let values = Vec::new();
-        Ok(Self { conn, meta, cache, directory, times, times_ready, parts, values })
+        Ok(Self {
+            conn,
+            meta,
+            cache,
+            directory,
+            times: HashMap::new(),
+            times_ready: 0,
+            parts: BTreeMap::new(),
+            values: Vec::new(),
+            damaged: Vec::new(),
+            store: None,
+        })
     }
 
     /// Where a series lies in this blob.
@@ -223,8 +256,11 @@ impl<'a> BlobReader<'a> {
         columns.get(at).copied()
     }
 
-    /// The times of a column.
+    /// The times of a column; none when its values are known as damaged.
     pub(crate) fn times(&mut self, column: &Column) -> Result<Arc<Vec<i64>>, Failed> {
+        if self.damaged.contains(&column.part) {
+            return Ok(Arc::default());
+        }
         if let Some(times) = self.times.get(&column.times) {
             return Ok(Arc::clone(times));
         }
@@ -249,6 +285,31 @@ impl<'a> BlobReader<'a> {
     }
 
     fn part(&mut self, part: u32) -> Result<Arc<Vec<u8>>, Failed> {
+        self.unpacked(part).map_err(|failed| match failed {
+            Failed::Damaged(cause) => Failed::Part(part, cause),
+            other => other,
+        })
+    }
+
+    /// Decodes the first values of a column, `len` of `count`. Says whether they are there: a part
+    /// that is damaged is left out from then on.
+    fn decode(&mut self, column: &Column, count: usize, len: usize) -> Result<bool, Failed> {
+        let decoded = self.part(column.part).and_then(|part| {
+            let decoded = column.first_values_into(&part, count, len, &mut self.values);
+            decoded.map_err(|cause| Failed::Part(column.part, cause))
+        });
+        match (decoded, self.store) {
+            (Ok(()), _) => Ok(true),
+            (Err(Failed::Part(part, cause)), Some(store)) => {
+                store.set_part_damaged(&self.meta, part, cause);
+                self.damaged.push(part);
+                Ok(false)
+            }
+            (Err(other), _) => Err(other),
+        }
+    }
+
+    fn unpacked(&mut self, part: u32) -> Result<Arc<Vec<u8>>, Failed> {
         if let Some(ready) = self.parts.get(&part) {
             return Ok(Arc::clone(ready));
         }
@@ -263,7 +324,7 @@ impl<'a> BlobReader<'a> {
                     None if db::directory(self.conn, self.meta.id)?.is_none() => {
                         return Err(Failed::Gone);
                     }
-                    None => return Err(Malformed("blob: a part is missing").into()),
+                    None => return Err(PART_MISSING.into()),
                 };
                 let content = Arc::new(unpack_part(self.meta.id, part, &row)?);
                 if let Some((cache, Keep::All)) = self.cache {
@@ -297,8 +358,9 @@ impl<'a> BlobReader<'a> {
         let Some(wanted) = times.get(from..to).filter(|wanted| !wanted.is_empty()) else {
             return Ok(());
         };
-        let part = self.part(column.part)?;
-        column.first_values_into(&part, times.len(), to, &mut self.values)?;
+        if !self.decode(column, times.len(), to)? {
+            return Ok(());
+        }
         out.times.extend_from_slice(wanted);
         out.values.extend_from_slice(self.values.get(from..to).unwrap_or_default());
         Ok(())
@@ -308,8 +370,11 @@ impl<'a> BlobReader<'a> {
     pub(crate) fn value(&mut self, column: &Column, at: usize) -> Result<f64, Failed> {
         let times = self.times(column)?;
         let part = self.part(column.part)?;
-        column.first_values_into(&part, times.len(), at + 1, &mut self.values)?;
-        Ok(*self.values.get(at).ok_or(Malformed("values"))?)
+        let decoded = column.first_values_into(&part, times.len(), at + 1, &mut self.values);
+        let value = decoded.map(|()| self.values.get(at).copied());
+        value
+            .and_then(|value| value.ok_or(Malformed("values")))
+            .map_err(|cause| Failed::Part(column.part, cause))
     }
 
     /// The samples of a column from `start_ms` to `end_ms`.
@@ -370,7 +435,7 @@ impl Store {
             Failed::TooMany => ReadError::TooManySamples { max: self.options().read_samples_max },
             Failed::Database(cause) => self.read_error("read blobs", cause),
             // A blob that is damaged or missing is left out, so that these are not reached.
-            Failed::Gone | Failed::Damaged(_) => {
+            Failed::Gone | Failed::Damaged(_) | Failed::Part(..) => {
                 self.read_error("read blobs", rusqlite::Error::QueryReturnedNoRows)
             }
         }
@@ -381,6 +446,7 @@ impl Store {
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<T> {
+        let generation = self.generation().load(Ordering::SeqCst);
         let kept = self.readers().lock().unwrap_or_else(PoisonError::into_inner).pop();
         let conn = match kept {
             Some(conn) => conn,
@@ -390,7 +456,8 @@ impl Store {
         let result = work(&tx);
         tx.finish()?;
         let mut readers = self.readers().lock().unwrap_or_else(PoisonError::into_inner);
-        if readers.len() < CONNECTIONS_KEPT_MAX {
+        let is_current = generation == self.generation().load(Ordering::SeqCst);
+        if is_current && readers.len() < CONNECTIONS_KEPT_MAX {
             readers.push(conn);
         }
         result

@@ -114,6 +114,10 @@ impl Store {
                 self.set_damaged(&meta, cause);
                 Ok(None)
             }
+            Failed::Part(part, cause) => {
+                self.set_part_damaged(&meta, part, cause);
+                Ok(None)
+            }
             Failed::Database(cause) => Err(cause),
         }
     }

@@ -19,6 +19,7 @@ use crate::catalog::{ShelfRow, Span};
 use crate::db::{self, Db, FILE, Row, Unusable};
 use crate::error::AppendError;
 use crate::log;
+use crate::pages::Pages;
 use crate::state::State;
 use crate::{Notice, OpenError, Options, snapshot, wal};
 
@@ -28,6 +29,9 @@ const FRESH: &str = "salvage";
 /// Suffix of the fresh database when it is complete.
 const COMPLETE: &str = "salvaged";
 
+/// Suffix, behind that of the fresh one, of the file with all rows that were found.
+const FOUND: &str = "rows";
+
 /// Rows put into the fresh database in one transaction.
 const ROWS_KEPT_AT_ONCE: usize = 256;
 
@@ -35,7 +39,7 @@ const ROWS_KEPT_AT_ONCE: usize = 256;
 const ROWS_SIZE_MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// Reading goes on behind a damaged page by trying ids further and further on, up to this many.
-const SKIP_MAX: i64 = 1 << 40;
+pub(crate) const SKIP_MAX: i64 = 1 << 40;
 
 /// A database that was opened, and what was read of it.
 pub(crate) struct Opened {
@@ -53,6 +57,7 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<(Opened, Vec<Notice>
     let now_ms = options.clock.now_ms();
     let mut notices = Vec::new();
     remove_all(&fresh)?;
+    remove_all(&with_suffix(&fresh, FOUND))?;
     if complete.exists() {
         let what =
             format!("database {} was damaged; ended a salvage that was cut off", path.display());
@@ -64,6 +69,7 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<(Opened, Vec<Notice>
         Ok(file) if file.len() == 0 => Some("it is empty".to_owned()),
         // SQLite throws a write-ahead log without its database away.
         Err(_) if with_suffix(&path, "wal").exists() => Some("it is missing".to_owned()),
+        Ok(_) if db::broken_mark(&path).exists() => Some("it could not be written".to_owned()),
         Ok(_) | Err(_) => None,
     };
     let damage = match damage {
@@ -74,10 +80,22 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<(Opened, Vec<Notice>
             Err(other) => return Err(open_error(&path, other)),
         },
     };
-    let kept = salvage(&path, &fresh).map_err(|error| open_error(&fresh, error))?;
+    let kept = match salvage(&path, &fresh) {
+        Ok(kept) => kept,
+        Err(error) => {
+            let error = open_error(&fresh, error);
+            // Broken as it is, it may still answer reads, which is better than nothing.
+            remove_all(&fresh)?;
+            let Ok(opened) = try_open(&path, options) else { return Err(error) };
+            let what = format!("database {} is broken ({damage}): {error}", path.display());
+            notices.push(Notice { what, set_aside: None });
+            return Ok((opened, notices));
+        }
+    };
     rename(&fresh, &complete)?;
     let what = format!("database {} was damaged ({damage}); kept {kept}", path.display());
     notices.push(replace(&path, &complete, now_ms, what)?);
+    let _ = fs::remove_file(db::broken_mark(&path));
     let opened = try_open(&path, options).map_err(|error| open_error(&path, error))?;
     Ok((opened, notices))
 }
@@ -205,17 +223,17 @@ struct Kept {
     shelves_lost: usize,
     blobs: usize,
     blobs_lost: usize,
+    parts_lost: usize,
     records: usize,
     records_lost: usize,
 }
 
 impl std::fmt::Display for Kept {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { series, shelves_lost, blobs, blobs_lost, records, records_lost } = self;
-        write!(
-            f,
-            "{series} series ({shelves_lost} shelves of them are lost), {blobs} blobs ({blobs_lost} are lost) "
-        )?;
+        let Self { series, shelves_lost, blobs, blobs_lost, parts_lost, records, records_lost } =
+            self;
+        write!(f, "{series} series ({shelves_lost} shelves of them are lost), ")?;
+        write!(f, "{blobs} blobs ({blobs_lost} are lost, and {parts_lost} parts) ")?;
         write!(f, "and {records} log records ({records_lost} are lost)")
     }
 }
@@ -224,7 +242,9 @@ impl std::fmt::Display for Kept {
 fn salvage(path: &Path, fresh: &Path) -> Result<Kept, Unusable> {
     let mut into = Db::open(fresh, None)?;
     let mut kept = Kept::default();
-    if let Some(from) = open_damaged(path) {
+    let found = with_suffix(fresh, FOUND);
+    let rows = find_rows(path, &found)?;
+    if let Some(from) = rows.or_else(|| open_damaged(path)) {
         kept = Salvage {
             from,
             into: &mut into,
@@ -236,11 +256,32 @@ fn salvage(path: &Path, fresh: &Path) -> Result<Kept, Unusable> {
         .run()
         .map_err(|error| write_failed(&error))?;
     }
+    remove_all_unusable(&found)?;
     into.checkpoint().map_err(|error| write_failed(&error))?;
     drop(into);
     let sync = fs::File::open(fresh).and_then(|file| file.sync_all());
     sync.map_err(|cause| Unusable::Other(rusqlite::Error::InvalidPath(cause.to_string().into())))?;
     Ok(kept)
+}
+
+/// Collects whatever rows there are in a file of their own; `None` when there is no room for it.
+fn find_rows(path: &Path, found: &Path) -> Result<Option<Connection>, Unusable> {
+    remove_all_unusable(found)?;
+    let Ok(pages) = Pages::open(path, &with_suffix(path, "wal")) else { return Ok(None) };
+    let damaged = open_damaged(path);
+    let collected = db::raw::collect(&pages, damaged.as_ref(), found);
+    match collected.and_then(|()| Ok(db::raw::collected(found)?)) {
+        Ok(rows) => Ok(Some(rows)),
+        Err(_) => {
+            remove_all_unusable(found)?;
+            Ok(None)
+        }
+    }
+}
+
+fn remove_all_unusable(path: &Path) -> Result<(), Unusable> {
+    remove_all(path)
+        .map_err(|error| Unusable::Other(rusqlite::Error::InvalidPath(error.to_string().into())))
 }
 
 /// The fresh database could not be written: the disk is full, most likely.
@@ -317,7 +358,7 @@ impl Salvage<'_> {
         kept.blobs_lost = lost;
         for meta in metas {
             self.last_blob = self.last_blob.max(meta.id);
-            match self.blob(meta, &mut spans) {
+            match self.blob(meta, &mut spans, &mut kept.parts_lost) {
                 Some(blob) => {
                     kept.blobs += 1;
                     self.keep(Row::Blob(blob))?;
@@ -328,15 +369,17 @@ impl Salvage<'_> {
         Ok(spans)
     }
 
-    /// A blob all rows of which are whole.
-    fn blob(&mut self, meta: BlobMeta, spans: &mut Spans) -> Option<Blob> {
+    /// A blob with the parts of it that are whole.
+    fn blob(&mut self, meta: BlobMeta, spans: &mut Spans, parts_lost: &mut usize) -> Option<Blob> {
         let row = db::directory(&self.from, meta.id).ok()??;
         let directory = Directory::read(meta.id, &row).ok()?;
         let mut parts = Vec::new();
         for part in 0..meta.parts {
-            let content = db::part(&self.from, meta.id, part).ok()??;
-            check_part(meta.id, part, &content).ok()?;
-            parts.push(content);
+            let content = db::part(&self.from, meta.id, part).ok().flatten();
+            let whole = content.filter(|row| check_part(meta.id, part, row).is_ok());
+            // What stands for a damaged part does not read either; the other parts still do.
+            *parts_lost += usize::from(whole.is_none());
+            parts.push(whole.unwrap_or_default());
         }
         // A bucket's time is its end.
         let width_ms = match meta.tier.checked_sub(1) {

@@ -16,6 +16,7 @@ use crate::blob::BlobMeta;
 use crate::cache::Cache;
 use crate::db::{self, Db, FILE};
 use crate::maintain::Maintenance;
+use crate::read::is_structure;
 use crate::retire::{self, Horizons};
 use crate::scan::Each;
 use crate::state::State;
@@ -28,6 +29,9 @@ use crate::{
 
 /// Names of the highest cardinalities that [`Stats`] has.
 const CARDINALITIES_MAX: usize = 10;
+
+/// Stands for all parts of a blob.
+const WHOLE: u32 = u32::MAX;
 
 /// The history of a lab in one directory. All methods may be called from many threads at once.
 ///
@@ -49,8 +53,14 @@ pub struct Store {
     /// Threads that large reads may still take.
     helpers: AtomicUsize,
     maintenance: Mutex<Maintenance>,
-    damaged: Mutex<BTreeSet<i64>>,
+    /// Blobs and their parts that are left out of answers; [`WHOLE`] is all of a blob.
+    damaged: Mutex<BTreeSet<(i64, u32)>>,
     next_blob: AtomicI64,
+    /// Grows when another file takes the database's place, so that connections to the old one are
+    /// not used again.
+    generation: AtomicU64,
+    /// Before this time, in milliseconds since the Unix epoch, no mending is tried again.
+    mend_after_ms: AtomicI64,
     seal_backoff: AtomicUsize,
     appends: AtomicU64,
     commits: AtomicU64,
@@ -85,6 +95,8 @@ impl Store {
             maintenance: Mutex::new(Maintenance::default()),
             damaged: Mutex::new(BTreeSet::new()),
             next_blob: AtomicI64::new(next_blob),
+            generation: AtomicU64::new(0),
+            mend_after_ms: AtomicI64::new(i64::MIN),
             seal_backoff: AtomicUsize::new(0),
             appends: AtomicU64::new(0),
             commits: AtomicU64::new(0),
@@ -210,7 +222,7 @@ impl Store {
             file_bytes: self.file_bytes(),
             appends: self.appends.load(Ordering::Relaxed),
             commits: self.commits.load(Ordering::Relaxed),
-            damaged_blobs: self.damaged().len(),
+            damaged_blobs: self.damaged_len(),
             ..Stats::default()
         };
         let state = self.state();
@@ -338,21 +350,59 @@ impl Store {
         self.next_blob.fetch_add(1, Ordering::Relaxed)
     }
 
+    pub(crate) fn generation(&self) -> &AtomicU64 {
+        &self.generation
+    }
+
+    pub(crate) fn mend_after_ms(&self) -> &AtomicI64 {
+        &self.mend_after_ms
+    }
+
+    /// Another file has taken the database's place.
+    pub(crate) fn mended(&self, next_blob: i64) {
+        self.next_blob.fetch_max(next_blob, Ordering::Relaxed);
+        self.damaged().clear();
+    }
+
+    /// Whether a blob, or a part of it, is damaged.
     pub(crate) fn is_damaged(&self, blob: i64) -> bool {
-        self.damaged().contains(&blob)
+        self.damaged().range((blob, 0)..=(blob, WHOLE)).next().is_some()
+    }
+
+    /// The damaged parts of a blob; `None` when all of it is.
+    pub(crate) fn damaged_parts(&self, blob: i64) -> Option<Vec<u32>> {
+        let damaged = self.damaged();
+        if damaged.contains(&(blob, WHOLE)) {
+            return None;
+        }
+        Some(damaged.range((blob, 0)..(blob, WHOLE)).map(|(_, part)| *part).collect())
+    }
+
+    fn damaged_len(&self) -> usize {
+        let damaged = self.damaged();
+        damaged.iter().map(|(blob, _)| blob).collect::<BTreeSet<_>>().len()
     }
 
     /// Leaves a damaged blob out of all answers from now on. It stays in the file.
     pub(crate) fn set_damaged(&self, meta: &BlobMeta, cause: Malformed) {
+        self.set_part_damaged(meta, WHOLE, cause);
+    }
+
+    /// Leaves a damaged part of a blob out of all answers from now on.
+    pub(crate) fn set_part_damaged(&self, meta: &BlobMeta, part: u32, cause: Malformed) {
         self.cache.forget(meta.id);
-        if self.damaged().insert(meta.id) {
+        if self.damaged().insert((meta.id, part)) {
+            if is_structure(cause) {
+                db::mark_broken(&self.path);
+            }
             tracing::warn!(
                 blob = meta.id,
+                part = (part != WHOLE).then_some(part),
                 first_ms = meta.first_ms,
                 last_ms = meta.last_ms,
                 samples = meta.samples,
                 %cause,
-                "a blob is damaged and left out of answers"
+                "a blob is damaged, and what does not read is left out of answers"
             );
         }
     }
@@ -362,7 +412,7 @@ impl Store {
         old.iter().for_each(|meta| self.cache.forget(meta.id));
     }
 
-    fn damaged(&self) -> MutexGuard<'_, BTreeSet<i64>> {
+    fn damaged(&self) -> MutexGuard<'_, BTreeSet<(i64, u32)>> {
         self.damaged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

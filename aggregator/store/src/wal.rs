@@ -10,6 +10,7 @@
 //! The layout is SQLite's (section 4 of "Database File Format"): a header of 32 bytes, then frames
 //! of 24 bytes and a page. Checksums run from frame to frame.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
@@ -24,6 +25,42 @@ pub(crate) fn damage(path: &Path) -> Option<String> {
     let file = File::open(path).ok()?;
     // What cannot be read here SQLite will complain of.
     check(BufReader::new(file)).unwrap_or(None)
+}
+
+/// The pages that a log holds.
+#[derive(Debug, Default)]
+pub(crate) struct Committed {
+    /// Bytes of a page; 0 when there is no log.
+    pub(crate) page_len: usize,
+    /// Where the newest version of each page begins in the log.
+    pub(crate) pages: HashMap<u32, u64>,
+    /// Pages of the database as of the last transaction.
+    pub(crate) count: u32,
+}
+
+/// What of the log is read: all transactions that are whole, up to the first that is not.
+pub(crate) fn committed(path: &Path) -> io::Result<Committed> {
+    let mut log = BufReader::new(File::open(path)?);
+    let mut committed = Committed::default();
+    let mut header = [0; HEADER_LEN];
+    if !fill(&mut log, &mut header)? {
+        return Ok(committed);
+    }
+    let Some(header) = Header::read(&header) else { return Ok(committed) };
+    committed.page_len = header.page_len;
+    let mut frame = vec![0; FRAME_HEADER_LEN + header.page_len];
+    let (mut seed, mut at, mut pending) = (header.seed, HEADER_LEN as u64, Vec::new());
+    while fill(&mut log, &mut frame)? && header.is_whole(&frame, seed) {
+        seed = stored(&frame, 16);
+        pending.push((word(&frame, 0), at + FRAME_HEADER_LEN as u64));
+        at += frame.len() as u64;
+        let count = word(&frame, 4);
+        if count > 0 {
+            committed.count = count;
+            committed.pages.extend(pending.drain(..));
+        }
+    }
+    Ok(committed)
 }
 
 fn check(mut log: impl Read) -> io::Result<Option<String>> {

@@ -59,6 +59,8 @@ struct Staged {
 #[derive(Debug)]
 pub(crate) struct Writer {
     closed: bool,
+    /// Why writes are refused for now.
+    paused: Option<AppendError>,
     /// The newest time of every series by id, staged ones included. What is newer is new for
     /// sure; what is not is looked up.
     tips: Slots<i64>,
@@ -168,6 +170,7 @@ impl Writer {
     pub(crate) fn new(index: &Index, next_series: u32) -> Self {
         let mut writer = Self {
             closed: false,
+            paused: None,
             tips: Slots::default(),
             ids: LabelsMemo::new(KNOWN_MAX),
             targets: Vec::new(),
@@ -217,6 +220,22 @@ impl Writer {
         self.labels_size_bytes = self.labels_size_bytes.saturating_sub(size_bytes(labels));
     }
 
+    /// Refuses writes for now, with a reason, or takes them again. Those that wait to be committed
+    /// are refused too.
+    pub(crate) fn pause(&mut self, reason: Option<AppendError>) {
+        if let Some(reason) = &reason {
+            let waiting = self.crashed();
+            let _ = waiting.0.set(Err(reason.clone()));
+        }
+        self.paused = reason;
+    }
+
+    /// Begins anew from what is stored, paused and closed as it was.
+    pub(crate) fn renew(&mut self, fresh: Self) {
+        let (closed, paused) = (self.closed, self.paused.take());
+        *self = Self { closed, paused, ..fresh };
+    }
+
     /// Ends the taking of writes.
     pub(crate) fn close(&mut self) {
         self.closed = true;
@@ -230,6 +249,9 @@ impl Writer {
     ) -> Result<(Appended, Arc<Outcome>), AppendError> {
         if self.closed {
             return Err(AppendError::Closed);
+        }
+        if let Some(reason) = &self.paused {
+            return Err(reason.clone());
         }
         let options = store.options();
         let now_ms = options.clock.now_ms();
