@@ -36,7 +36,7 @@ pub(crate) struct Function {
 /// How a function over a range is computed of buckets.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OfBuckets {
-    /// What it needs of them. [`BucketColumn::Count`] must be among it: it tells buckets that hold
+    /// What it needs of them. [`Count`](labstat_model::BucketColumn::Count) must be among it: it tells buckets that hold
     /// no sample.
     pub(crate) columns: BucketColumns,
     pub(crate) run: fn(&BucketWindow) -> Option<f64>,
