@@ -19,6 +19,7 @@
 //! - `blob`, `column`, `varint`: the compressed form; pure.
 //! - `queue`: writes on their way to another engine, in a database of its own.
 //! - `db`: the only place that knows SQL, but for the queue's own `queue::db`. `salvage`, `pages`, `wal`, `mend`: what to do with damaged files.
+//! - `scrub`: rotten bits are found before they are needed.
 //! - `snapshot`: the store from outside, to copy it (`Draft`), `check` it or describe it (`inspect`).
 //!
 //! Invariants. What `append` acknowledged is on disk. A sample is in exactly one of head and
@@ -58,6 +59,7 @@ mod rolled;
 mod rollup;
 mod salvage;
 mod scan;
+mod scrub;
 mod slots;
 mod snapshot;
 mod state;

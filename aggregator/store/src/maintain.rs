@@ -19,6 +19,7 @@ use crate::read::Piece;
 use crate::retire::Due;
 use crate::rewrite::{Form, Shelving};
 use crate::rollup::Tier;
+use crate::scrub::Scrub;
 use crate::state::Frozen;
 use crate::store::Store;
 use crate::{MaintainError, Maintained};
@@ -48,9 +49,14 @@ pub(crate) struct Maintenance {
     /// Of each part of a day with unmerged blobs: the newest of those, and since when it is.
     newest: HashMap<ShelfDay, (i64, i64)>,
     started: bool,
+    scrub: Scrub,
 }
 
 impl Maintenance {
+    pub(crate) fn scrub(&mut self) -> &mut Scrub {
+        &mut self.scrub
+    }
+
     /// Takes note of the unmerged blobs there are at `now_ms`.
     fn look(&mut self, fresh: &BTreeMap<ShelfDay, Vec<BlobMeta>>, now_ms: i64) {
         // What was there at the start came before it; nobody knows when.
@@ -107,6 +113,7 @@ impl Store {
         if self.options().size_max_bytes.is_none() {
             self.db().shrink(false).map_err(MaintainError::Write)?;
         }
+        self.scrub(&mut alone, now_ms)?;
         Ok(done)
     }
 

@@ -5,10 +5,11 @@
 //! are made anew from it. All that was acknowledged is in the file, so that nothing is lost that
 //! is in memory alone. Reads go on meanwhile, from the file that was there; writes are refused.
 
+use std::fs;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use crate::db::{self, Db};
+use crate::db::{self, Db, outside};
 use crate::salvage::{self, Opened};
 use crate::store::Store;
 use crate::write::Writer;
@@ -23,6 +24,12 @@ impl Store {
         let now_ms = self.options().clock.now_ms();
         let after_ms = self.mend_after_ms().load(Ordering::Relaxed);
         if now_ms < after_ms || !db::broken_mark(self.path()).exists() {
+            return Ok(());
+        }
+        // A disk that did not answer for a moment looks as a broken file does.
+        if self.with_reader(outside::is_sound).unwrap_or(false) {
+            let _ = fs::remove_file(db::broken_mark(self.path()));
+            self.mended(0);
             return Ok(());
         }
         self.stop_writers();

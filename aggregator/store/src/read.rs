@@ -33,6 +33,17 @@ const PAGE_BROKEN: Malformed = Malformed("database page");
 const BLOB_MISSING: Malformed = Malformed("blob: its row is missing");
 const PART_MISSING: Malformed = Malformed("blob: a part is missing");
 
+/// Tries once more when the file seems broken: SQLite says so of a disk that does not answer, too,
+/// and one that hiccuped does the next time.
+fn again<T>(read: impl Fn() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    read().or_else(|cause| if db::is_damage(&cause) { read() } else { Err(cause) })
+}
+
+/// A row that should be there is not.
+pub(crate) fn part_missing() -> Malformed {
+    PART_MISSING
+}
+
 /// Whether the structure of the database is to blame, so that mending it may bring the row back.
 pub(crate) fn is_structure(cause: Malformed) -> bool {
     [PAGE_BROKEN, BLOB_MISSING, PART_MISSING].contains(&cause)
@@ -227,7 +238,7 @@ impl<'a> BlobReader<'a> {
         let directory = match cache.and_then(|(cache, _)| cache.directory(meta.id)) {
             Some(directory) => directory,
             None => {
-                let row = db::directory(conn, meta.id)?.ok_or(Failed::Gone)?;
+                let row = again(|| db::directory(conn, meta.id))?.ok_or(Failed::Gone)?;
                 let directory = Arc::new(Directory::read(meta.id, &row)?);
                 if let Some((cache, _)) = cache {
                     cache.keep_directory(meta.id, &directory);
@@ -319,7 +330,7 @@ impl<'a> BlobReader<'a> {
             None => {
                 // A part is missing because its blob was replaced when the directory came from the
                 // cache, and because of damage when it was there in the same transaction.
-                let row = match db::part(self.conn, self.meta.id, part)? {
+                let row = match again(|| db::part(self.conn, self.meta.id, part))? {
                     Some(row) => row,
                     None if db::directory(self.conn, self.meta.id)?.is_none() => {
                         return Err(Failed::Gone);

@@ -6,10 +6,11 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::path::Path;
 
 use common::{NOW_MS, labels, open_with, options, write};
 use labstat_model::{Labels, Matcher, Series, stale_marker};
-use labstat_store::{Options, Store};
+use labstat_store::{Options, Snapshot, Store};
 use proptest::prelude::*;
 
 const HOUR_MS: i64 = 3_600_000;
@@ -21,6 +22,11 @@ enum Step {
     Maintain,
     Compact,
     Reopen,
+    /// The process ends at once; its files are found elsewhere, the log with some bytes of a
+    /// transaction that was not acknowledged.
+    Crash(Vec<u8>),
+    /// Goes on with a backup.
+    Restore,
     Read(i64, i64),
 }
 
@@ -46,6 +52,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => Just(Step::Maintain),
         1 => Just(Step::Compact),
         1 => Just(Step::Reopen),
+        1 => prop::collection::vec(any::<u8>(), 0..6000).prop_map(Step::Crash),
+        1 => Just(Step::Restore),
         2 => (-1_i64..41, 0_i64..41).prop_map(|(start, len)| Step::Read(start, start + len)),
     ];
     prop::collection::vec(step, 1..25)
@@ -122,12 +130,36 @@ fn read_otherwise(store: &Store, start_ms: i64, end_ms: i64) {
     }
 }
 
+/// A copy of the files as they are, in a folder of its own.
+fn crashed(dir: &Path, torn: &[u8]) -> tempfile::TempDir {
+    let fresh = tempfile::tempdir().unwrap();
+    for name in ["labstat.db", "labstat.db-wal"] {
+        let mut content = std::fs::read(dir.join(name)).unwrap();
+        if name.ends_with("wal") && !content.is_empty() {
+            content.extend_from_slice(torn);
+        }
+        std::fs::write(fresh.path().join(name), content).unwrap();
+    }
+    fresh
+}
+
+/// A backup of a store that runs, in a folder of its own.
+fn restored(dir: &Path) -> tempfile::TempDir {
+    let fresh = tempfile::tempdir().unwrap();
+    let draft = Snapshot::of_dir(dir).unwrap();
+    let draft = draft.copy_to(&fresh.path().join("labstat.db"), &mut |_| {}).unwrap();
+    let checked = Snapshot::of_file(draft.path()).unwrap().check(&mut |_| {}).unwrap();
+    assert_eq!(checked.damages, []);
+    draft.finish().unwrap();
+    fresh
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
     fn any_sequence_equals_a_sorted_map(steps in steps()) {
-        let dir = tempfile::tempdir().unwrap();
+        let mut dir = tempfile::tempdir().unwrap();
         // Everything that maintenance may find due is due.
         let options = || Options {
             seal_after_ms: 0,
@@ -151,6 +183,18 @@ proptest! {
                 Step::Compact => drop(store.compact().unwrap()),
                 Step::Reopen => {
                     drop(store);
+                    store = open_with(dir.path(), options());
+                }
+                Step::Crash(torn) => {
+                    let fresh = crashed(dir.path(), &torn);
+                    drop(store);
+                    dir = fresh;
+                    store = open_with(dir.path(), options());
+                }
+                Step::Restore => {
+                    let fresh = restored(dir.path());
+                    drop(store);
+                    dir = fresh;
                     store = open_with(dir.path(), options());
                 }
                 Step::Read(start, end) => {

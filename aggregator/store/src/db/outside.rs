@@ -113,6 +113,13 @@ pub(crate) fn structure(conn: &Connection, max: usize) -> rusqlite::Result<Vec<S
     Ok(found)
 }
 
+/// Whether SQLite finds nothing wrong with the structure of the file. Reads all of it but what
+/// large values hold.
+pub(crate) fn is_sound(conn: &Connection) -> rusqlite::Result<bool> {
+    conn.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))
+        .map(|found| found == "ok")
+}
+
 /// The tables, with their rows and the bytes of what is in them; a table that does not read is
 /// left out.
 pub(crate) fn tables(conn: &Connection) -> rusqlite::Result<Vec<(String, u64, u64)>> {
