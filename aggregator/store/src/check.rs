@@ -34,7 +34,7 @@ pub struct Checked {
     pub series: usize,
     /// Blobs looked through.
     pub blobs: usize,
-    /// Samples in them that read well.
+    /// Samples in them that read well; roll-ups are checked and not counted.
     pub samples: u64,
     /// Log records looked through.
     pub log_records: usize,
@@ -68,8 +68,10 @@ pub struct Cost {
     pub first_ms: i64,
     /// Where it ends.
     pub last_ms: i64,
-    /// Samples in it.
+    /// Samples in it, or numbers of roll-ups.
     pub samples: u64,
+    /// Whether it is of roll-ups: what they were made of may still be there.
+    pub rolled_up: bool,
     /// Series that had some, at the most.
     pub series: usize,
     /// Some of their metric names.
@@ -144,7 +146,8 @@ impl Check<'_> {
 
     fn damage(&mut self, what: String, cause: String, cost: Option<Cost>) {
         self.found.damaged += 1;
-        self.found.samples_lost += cost.as_ref().map_or(0, |cost| cost.samples);
+        let lost = cost.as_ref().filter(|cost| !cost.rolled_up);
+        self.found.samples_lost += lost.map_or(0, |cost| cost.samples);
         if self.found.damages.len() < DAMAGES_MAX {
             self.found.damages.push(Damage { what, cause, cost });
         }
@@ -211,8 +214,8 @@ impl Check<'_> {
                 // All of the shelf may have been in it.
                 let on_shelf = self.series.iter().filter(|(_, known)| known.shelf == meta.shelf);
                 let ids: Vec<u32> = on_shelf.map(|(id, _)| *id).collect();
-                let cost = self.cost(&ids, Read::of(meta));
-                return self.damage(format!("blob {}", meta.id), cause, Some(cost));
+                let cost = self.cost(meta, &ids, Read::of(meta));
+                return self.damage(name(meta), cause, Some(cost));
             }
         };
         let mut all = Read { size_bytes: directory.1, ..Read::default() };
@@ -224,19 +227,20 @@ impl Check<'_> {
         for columns in columns.chunk_by(|a, b| a.part == b.part) {
             let mut read = Read::default();
             match self.part(meta, &directory, columns, &mut read) {
+                Ok(()) if meta.tier > 0 => {}
                 Ok(()) => self.found.samples += read.samples,
                 Err(cause) => {
                     damaged += 1;
                     let part = columns.first().map_or(0, |column| column.part);
                     let ids: Vec<u32> = columns.iter().map(|column| column.series).collect();
-                    let cost = self.cost(&ids, self.times(&directory, columns));
-                    self.damage(format!("blob {}, part {part}", meta.id), cause, Some(cost));
+                    let cost = self.cost(meta, &ids, self.times(&directory, columns));
+                    self.damage(format!("{}, part {part}", name(meta)), cause, Some(cost));
                 }
             }
             all.add(read);
         }
         if damaged == 0 && all != Read::of(meta) {
-            self.damage(format!("blob {}", meta.id), "it is not what its row says".into(), None);
+            self.damage(name(meta), "it is not what its row says".into(), None);
         }
     }
 
@@ -306,12 +310,13 @@ impl Check<'_> {
         Err(format!("the range of series {id} does not reach its samples"))
     }
 
-    fn cost(&self, ids: &[u32], lost: Read) -> Cost {
+    fn cost(&self, meta: &BlobMeta, ids: &[u32], lost: Read) -> Cost {
         let known = ids.iter().filter_map(|id| self.series.get(id));
         let distinct: BTreeSet<&str> = known.map(|known| known.metric.as_str()).collect();
         let metrics = distinct.into_iter().take(METRICS_MAX).map(str::to_owned).collect();
         let Read { first_ms, last_ms, samples, .. } = lost;
-        Cost { first_ms, last_ms, samples, series: ids.len(), metrics }
+        let rolled_up = meta.tier > 0;
+        Cost { first_ms, last_ms, samples, rolled_up, series: ids.len(), metrics }
     }
 
     fn log(&mut self) {
@@ -352,4 +357,10 @@ impl Check<'_> {
             }
         }
     }
+}
+
+/// What people know a blob by.
+fn name(meta: &BlobMeta) -> String {
+    let kind = if meta.tier > 0 { "blob of roll-ups" } else { "blob" };
+    format!("{kind} {}", meta.id)
 }
