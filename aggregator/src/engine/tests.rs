@@ -3,7 +3,9 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -37,6 +39,23 @@ enum Mood {
     RefusesBad,
     /// As Prometheus does: what is not newer than what it has is bad, and so is the time 7.
     RefusesOld,
+    /// It takes them, and its answer has no end.
+    NeverEnds,
+}
+
+/// A body that is always about to go on.
+struct Endless;
+
+impl axum::body::HttpBody for Endless {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
+        Poll::Pending
+    }
 }
 
 /// What the server got and how it answers.
@@ -82,6 +101,9 @@ async fn take(State(told): State<Arc<Mutex<Told>>>, headers: HeaderMap, body: By
     told.families += request.metadata.len();
     for series in &request.series {
         told.samples.extend(series.samples.iter().map(|sample| (name(series), sample.time_ms)));
+    }
+    if told.mood == Mood::NeverEnds {
+        return Response::new(axum::body::Body::new(Endless));
     }
     StatusCode::NO_CONTENT.into_response()
 }
@@ -271,6 +293,21 @@ fn a_write_of_which_all_is_refused_does_not_take_a_request_for_each_sample() {
     engine.close().unwrap();
     assert_eq!(engine.delivery().unwrap().refused, 5_000);
     assert!(server.told.lock().unwrap().requests < 400);
+}
+
+#[test]
+fn an_answer_without_an_end_holds_nothing_up() {
+    let runtime = crate::server::runtime().unwrap();
+    let _guard = runtime.enter();
+    let server = Server::start(&runtime, Mood::NeverEnds);
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(NOW_MS));
+    let engine = open(dir.path(), &server.config(), &clock);
+    engine.append(&write("a", [1])).unwrap();
+    server.eventually(|told| told.samples.len() == 1);
+    engine.append(&write("a", [2])).unwrap();
+    server.eventually(|told| told.samples.len() == 2);
+    engine.close().unwrap();
 }
 
 #[test]

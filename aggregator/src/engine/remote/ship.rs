@@ -42,6 +42,10 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 /// was read to its end can be used again.
 const ANSWER_LEN_MAX: usize = 4096;
 
+/// How long the end of that answer is waited for: what was sent is taken by then, and a connection
+/// is soon made anew.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
+
 const HEADERS: &[(&str, &str)] = &[
     ("content-type", remote_write::CONTENT_TYPE),
     ("content-encoding", remote_write::CONTENT_ENCODING),
@@ -229,7 +233,8 @@ impl Shipper {
     async fn send(&self, body: Vec<u8>) -> Result<(), HttpError> {
         let ask = Ask { uri: self.uri.clone(), body: Some(Bytes::from(body)), headers: HEADERS };
         let answer = self.http.send(ask).await?;
-        let _ = Limited::new(answer.into_body(), ANSWER_LEN_MAX).collect().await;
+        let rest = Limited::new(answer.into_body(), ANSWER_LEN_MAX).collect();
+        let _ = tokio::time::timeout(ANSWER_TIME_MAX, rest).await;
         Ok(())
     }
 
