@@ -45,6 +45,7 @@ impl Backup {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         self.may_write()?;
         let snapshot = self.data.snapshot()?;
+        self.must_be_apart(snapshot.path())?;
         let size = snapshot.size_bytes().map_err(|error| data::failure(snapshot.path(), &error))?;
         self.must_fit(size)?;
         let copied = snapshot.copy_to(&self.file, &mut progress());
@@ -62,19 +63,41 @@ impl Backup {
             return Err(Failure::new(format!("{file} is a folder"))
                 .cure("name a file in it, such as labstat.db"));
         }
-        if self.file.exists() && !self.force {
+        let Ok(found) = self.file.metadata() else { return Ok(()) };
+        if !found.is_file() {
+            return Err(Failure::new(format!("{file} is not an ordinary file"))
+                .cure("a backup is made beside it and then takes its place: name a file"));
+        }
+        if !self.force {
             return Err(Failure::new(format!("{file} exists")).cure("--force overwrites it"));
         }
         Ok(())
     }
 
+    /// Keeps a slip of the keyboard from putting a backup in the place of the history itself, or
+    /// of one of the files that belong to it.
+    fn must_be_apart(&self, history: &Path) -> Result<(), Failure> {
+        let folder = self.folder().canonicalize();
+        let of_history = history.parent().and_then(|dir| dir.canonicalize().ok());
+        if folder.ok().is_none_or(|folder| of_history != Some(folder)) {
+            return Ok(());
+        }
+        Err(Failure::new(format!("{} is in the folder of the history itself", self.file.display()))
+            .cure("name a file in another folder, better still on another disk"))
+    }
+
+    /// Where the file is to be.
+    fn folder(&self) -> &Path {
+        match self.file.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        }
+    }
+
     /// Tells of a full disk before anything is written to it. An older backup stays until the new
     /// one is complete, so that its room does not count.
     fn must_fit(&self, size: u64) -> Result<(), Failure> {
-        let parent = match self.file.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
+        let parent = self.folder();
         // What is wrong with the folder is told when the file is made.
         let Ok(disk) = rustix::fs::statvfs(parent) else { return Ok(()) };
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);

@@ -45,6 +45,14 @@ impl Failure {
         self
     }
 
+    /// Makes it the first cause of a failure of `what`.
+    pub(crate) fn within(mut self, outer: impl Into<String>) -> Self {
+        if let Self::Told { what, causes, .. } = &mut self {
+            causes.insert(0, std::mem::replace(what, outer.into()));
+        }
+        self
+    }
+
     /// Adds what the reader can do about it.
     pub(crate) fn cure(mut self, advice: impl Into<String>) -> Self {
         if let Self::Told { cure, .. } = &mut self {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum};
-use labstat_aggregator::{Checked, Compacted, Damage, Inspection, offline};
+use labstat_aggregator::{
+    Checked, Compacted, Damage, Inspection, Snapshot, SnapshotError, offline,
+};
 use labstat_model::SystemClock;
 
 use crate::client::{Client, ServerArgs};
@@ -99,7 +101,7 @@ Examples:
   labstat store compact --server http://nas:5227 --token-file /etc/labstat/token
 
 An aggregator does so by itself within hours or days; this is for before a backup or a look at
-sizes. Samples past the retention go, as they would there.")]
+sizes. A running one drops what is past its retention as well; without one nothing is dropped.")]
 struct Compact {
     #[command(flatten)]
     data: DataArgs,
@@ -321,6 +323,10 @@ impl Compact {
     fn run(&self) -> Result<ExitCode, Failure> {
         let config = self.data.config()?;
         let dir = config.data_dir.clone();
+        // A folder that was mistyped must not get a fresh history.
+        if let Err(error @ SnapshotError::Missing { .. }) = Snapshot::of_dir(&dir) {
+            return Err(data::failure(&dir, &error));
+        }
         match offline::compact(&config, Arc::new(SystemClock)) {
             Ok((notices, done)) => {
                 for notice in notices {
@@ -336,7 +342,9 @@ impl Compact {
     /// Lets the aggregator do it that has the folder.
     async fn ask(&self, dir: &std::path::Path) -> Result<ExitCode, Failure> {
         let client = Client::new(&self.server)?;
-        let flags = client.get("/api/v1/status/flags").await?.data;
+        let flags = client.get("/api/v1/status/flags").await;
+        let in_use = || format!("{} is in use by another process", dir.display());
+        let flags = flags.map_err(|failure| failure.within(in_use()))?.data;
         let theirs = flags.get("storage.tsdb.path").and_then(serde_json::Value::as_str);
         let theirs = theirs.unwrap_or_default();
         if std::fs::canonicalize(theirs).ok() != std::fs::canonicalize(dir).ok() {

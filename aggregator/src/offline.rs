@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use labstat_model::Clock;
-use labstat_store::{AppendError, MaintainError, Maintained, Notice, OpenError, Store};
+use labstat_model::{BUCKET_WIDTHS_MS, Clock};
+use labstat_store::{AppendError, MaintainError, Maintained, Notice, OpenError, Options, Store};
 
 use crate::config::Config;
 use crate::server::store_options;
@@ -29,13 +29,20 @@ impl CompactError {
     }
 }
 
-/// Seals and compacts the history in the folder that `config` names, with its retention. Gives
-/// what was noticed when it was opened, and what was done.
+/// Seals and compacts the history in the folder that `config` names. Gives what was noticed when it
+/// was opened, and what was done. Nothing is dropped, whatever `config` says of ages and sizes: it
+/// need not be what the aggregator of that folder is run with.
 pub fn compact(
     config: &Config,
     clock: Arc<dyn Clock>,
 ) -> Result<(Vec<String>, Maintained), CompactError> {
-    let opened = Store::open(&config.data_dir, store_options(config, clock));
+    let for_ever = Options {
+        retention_ms: None,
+        rollups_ms: [None; BUCKET_WIDTHS_MS.len()],
+        size_max_bytes: None,
+        ..store_options(config, clock)
+    };
+    let opened = Store::open(&config.data_dir, for_ever);
     let (store, notices) = opened.map_err(CompactError::Open)?;
     let done = store.compact().map_err(CompactError::Compact)?;
     store.close().map_err(CompactError::Close)?;

@@ -71,6 +71,20 @@ fn a_backup_is_made_restored_and_not_overwritten() {
     let (code, _, err) = told(&run(&["backup", dir.path().to_str().unwrap()], &data));
     assert_eq!(code, Some(1));
     assert!(err.contains("is a folder"), "{err}");
+    // Its own files, under whatever name, and what is no file at all.
+    let before = fs::read(data.join("labstat.db")).unwrap();
+    for own in ["labstat.db", "labstat.db-wal", "../data/labstat-queue.db"] {
+        let own = data.join(own);
+        let (code, _, err) = told(&run(&["backup", "--force", own.to_str().unwrap()], &data));
+        assert_eq!(code, Some(1), "{}", own.display());
+        assert!(err.contains("is in the folder of the history itself"), "{err}");
+    }
+    assert!(fs::read(data.join("labstat.db")).unwrap() == before);
+    let socket = dir.path().join("socket");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let (code, _, err) = told(&run(&["backup", "--force", socket.to_str().unwrap()], &data));
+    assert_eq!(code, Some(1));
+    assert!(err.contains("is not an ordinary file"), "{err}");
     let (code, _, err) = told(&run(&["backup", "/nowhere/at/all.db"], &data));
     assert_eq!(code, Some(1));
     assert!(err.contains("/nowhere/at/all.db"), "{err}");
@@ -79,19 +93,24 @@ fn a_backup_is_made_restored_and_not_overwritten() {
 #[test]
 fn a_folder_without_a_history_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    for (arguments, wanted) in
-        [(&["store", "check"][..], 2), (&["store", "stats"], 1), (&["backup", "/tmp/not.db"], 1)]
-    {
+    for (arguments, wanted) in [
+        (&["store", "check"][..], 2),
+        (&["store", "stats"], 1),
+        (&["store", "compact"], 1),
+        (&["backup", "/tmp/not.db"], 1),
+    ] {
         let (code, out, err) = told(&run(arguments, dir.path()));
         assert_eq!((code, out.as_str()), (Some(wanted), ""), "{arguments:?}");
         assert!(err.contains("there is no history in "), "{err}");
         assert!(err.contains("--data"), "{err}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "none is made");
     }
 }
 
 #[test]
 fn damage_is_found_and_what_it_costs_is_told() {
     let dir = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
     fill(dir.path());
     let path = dir.path().join("labstat.db");
     let pristine = fs::read(&path).unwrap();
@@ -112,7 +131,7 @@ fn damage_is_found_and_what_it_costs_is_told() {
     let found: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(found[0]["samples"], 2000.0, "{out}");
 
-    let copy = dir.path().join("copy.db");
+    let copy = elsewhere.path().join("copy.db");
     let (code, _, err) = told(&run(&["backup", copy.to_str().unwrap()], dir.path()));
     assert_eq!(code, Some(1));
     assert!(copy.exists() && err.contains("so has its backup"), "{err}");
@@ -150,11 +169,24 @@ fn a_history_that_nobody_has_is_compacted_here() {
     let (code, out, err) = told(&output);
     assert_eq!((code, err.as_str()), (Some(0), ""));
     assert!(out.starts_with("compressed 0 samples, merged "), "{out}");
+    // With what retention an aggregator is run there, nobody knows here.
+    let config = dir.path().join("aggregator.toml");
+    fs::write(&config, "retention = \"1d\"\n[rollups]\nfive_minutes = \"1d\"\none_hour = \"1d\"\n")
+        .unwrap();
+    let compact = ["store", "compact", "--config", config.to_str().unwrap()];
+    let (code, out, err) = told(&run(&compact, dir.path()));
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(out.ends_with("dropped 0 blobs\n"), "{out}");
+    let (_, out, _) = told(&run(&["store", "check"], dir.path()));
+    assert!(out.contains("whole: 20 series, 6000 samples in "), "{out}");
     // Somebody has it, who answers nowhere.
     let options = Options::new(Arc::new(ManualClock::new(NOW_MS)));
     let _store = Store::open(dir.path(), options).unwrap();
     let (code, _, err) =
         told(&run(&["store", "compact", "--server", "http://127.0.0.1:9"], dir.path()));
     assert_eq!(code, Some(1));
-    assert!(err.contains("failed to reach http://127.0.0.1:9"), "{err}");
+    assert!(
+        err.contains("is in use by another process: failed to reach http://127.0.0.1:9"),
+        "{err}"
+    );
 }

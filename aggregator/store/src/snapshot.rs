@@ -155,13 +155,13 @@ impl Snapshot {
     /// The store in the data directory `dir` as it is now, whether a server runs or not.
     pub fn of_dir(dir: &Path) -> Result<Self, SnapshotError> {
         let path = dir.join(FILE);
+        if dir.join(format!("{FILE}-salvaged")).exists() {
+            return Err(SnapshotError::Unfinished { path });
+        }
         let found = fs::metadata(&path).map_err(|cause| match cause.kind() {
             io::ErrorKind::PermissionDenied => not_readable(dir),
             _ => SnapshotError::Missing { path: dir.to_owned() },
         })?;
-        if dir.join(format!("{FILE}-salvaged")).exists() {
-            return Err(SnapshotError::Unfinished { path });
-        }
         if !found.is_file() || found.len() == 0 {
             let what = if found.is_file() { "it is empty" } else { "it is not a file" };
             return Err(SnapshotError::Damaged { path, what: what.to_owned() });
