@@ -127,6 +127,9 @@ impl Backup {
             return Ok(ExitCode::SUCCESS);
         };
         let samples = checked.samples + checked.log_samples;
+        if let Some(engine) = self.data.config()?.engine.url {
+            output::message(&format!("labstat: not in it: the samples, which {engine} has\n"));
+        }
         output::result(&format!("{what}, {} series, {samples} samples\n", checked.series))?;
         if checked.damaged == 0 {
             return Ok(ExitCode::SUCCESS);
