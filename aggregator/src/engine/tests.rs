@@ -39,6 +39,8 @@ enum Mood {
     RefusesBad,
     /// As Prometheus does: what is not newer than what it has is bad, and so is the time 7.
     RefusesOld,
+    /// As VictoriaMetrics does at a path that it does not know.
+    KnowsNoSuchPath,
     /// It takes them, and its answer has no end.
     NeverEnds,
 }
@@ -79,6 +81,9 @@ async fn take(State(told): State<Arc<Mutex<Told>>>, headers: HeaderMap, body: By
     told.headers = headers;
     if told.mood == Mood::Away {
         return (StatusCode::SERVICE_UNAVAILABLE, "tired").into_response();
+    }
+    if told.mood == Mood::KnowsNoSuchPath {
+        return (StatusCode::BAD_REQUEST, "unsupported path requested").into_response();
     }
     let request = remote_write::decode(&body).unwrap().request;
     let name = |series: &TimeSeries| series.labels.metric_name().to_owned();
@@ -293,6 +298,29 @@ fn a_write_of_which_all_is_refused_does_not_take_a_request_for_each_sample() {
     engine.close().unwrap();
     assert_eq!(engine.delivery().unwrap().refused, 5_000);
     assert!(server.told.lock().unwrap().requests < 400);
+}
+
+#[test]
+fn who_refuses_even_an_empty_write_refuses_no_samples() {
+    let runtime = crate::server::runtime().unwrap();
+    let _guard = runtime.enter();
+    let server = Server::start(&runtime, Mood::KnowsNoSuchPath);
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(NOW_MS));
+    let engine = open(dir.path(), &server.config(), &clock);
+    engine.append(&write("a", [1])).unwrap();
+    server.eventually(|told| told.requests > 3);
+    let delivery = engine.delivery().unwrap();
+    assert_eq!((delivery.queue.items, delivery.refused, delivery.away), (1, 0, true));
+    clock.advance_ms(61_000);
+    let why = chain(&engine.settled().unwrap_err());
+    assert!(
+        why.contains("unsupported path requested") && why.contains("is the URL right"),
+        "{why}"
+    );
+    server.set(Mood::Takes);
+    server.eventually(|told| told.samples.len() == 1);
+    engine.close().unwrap();
 }
 
 #[test]

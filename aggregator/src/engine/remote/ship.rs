@@ -2,9 +2,9 @@
 //!
 //! Several writes go out as one request. An answer that speaks about the samples (400, 413 and
 //! their like) refuses them for good: the request is then taken apart until what is refused stands
-//! alone, so that only that is dropped, counted and told. Any other failure keeps all and tries
-//! again, after a wait that doubles up to a bound and varies. After a crash the last request may go
-//! out twice.
+//! alone, so that only that is dropped, counted and told; but nothing is where even an empty write
+//! is refused, as the URL is wrong then. Any other failure keeps all and tries again, after a wait
+//! that doubles up to a bound and varies. After a crash the last request may go out twice.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
@@ -161,6 +161,7 @@ impl Shipper {
             Err(error @ HttpError::Refused { .. }) => error,
             Err(error) => return Err(error),
         };
+        self.check_place(&error).await?;
         let series = match remote_write::decode(&item.content) {
             Ok(decoded) => decoded.request.series,
             // It was made here and its checksum fits: a bug, and waiting would not mend it.
@@ -170,6 +171,20 @@ impl Shipper {
             }
         };
         self.ship_parts(series, error).await
+    }
+
+    /// Whether it is the samples that were refused: VictoriaMetrics answers 400 at a path that it
+    /// does not know, too. Where even a write without samples is refused, nothing is dropped.
+    async fn check_place(&self, refusal: &HttpError) -> Result<(), HttpError> {
+        let nothing = remote_write::compress(&[]).map_err(|error| bug(&error))?;
+        match self.send(nothing).await {
+            Err(HttpError::Refused { status, .. }) => {
+                let refusal = chain(refusal);
+                let what = format!("{refusal} (it refuses even an empty write: is the URL right?)");
+                Err(HttpError::Away { what, status: Some(status), retry_after: None })
+            }
+            answer => answer,
+        }
     }
 
     /// Sends what was refused as a whole in smaller and smaller parts, in order.
