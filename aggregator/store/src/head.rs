@@ -105,6 +105,11 @@ impl Head {
         self.series.iter().map(|(id, _)| id)
     }
 
+    /// All series that have samples, by ascending id, each with its oldest one's time.
+    pub(crate) fn oldest(&self) -> impl Iterator<Item = (u32, i64)> {
+        self.series.iter().filter_map(|(id, series)| Some((id, series.oldest_ms()?)))
+    }
+
     /// The number of series.
     pub(crate) fn series_len(&self) -> usize {
         self.series.len()
@@ -263,6 +268,12 @@ impl HeadSeries {
                 None => ControlFlow::Break(()),
             }
         });
+    }
+
+    /// The time of the oldest sample.
+    fn oldest_ms(&self) -> Option<i64> {
+        let late = self.late.as_ref().and_then(|late| late.first_key_value());
+        self.first_ms().into_iter().chain(late.map(|(time_ms, _)| *time_ms)).min()
     }
 
     /// The time of the first sample of the run.

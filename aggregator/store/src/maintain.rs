@@ -109,6 +109,7 @@ impl Store {
             self.join(stretch)?;
         }
         self.retire_some(&due, &mut done)?;
+        self.follow_policies()?;
         // A database with a bound stays as large as it is: its free pages are filled again.
         if self.options().size_max_bytes.is_none() {
             self.db().shrink(false).map_err(MaintainError::Write)?;
@@ -139,6 +140,7 @@ impl Store {
         for stretch in self.unjoined(whole) {
             self.join(stretch)?;
         }
+        self.follow_policies()?;
         self.retire(&due, None, &mut done)?;
         // Piece by piece, so that writers come in between.
         while self.db().shrink(true).map_err(MaintainError::Write)? {}
@@ -155,6 +157,19 @@ impl Store {
             rolled += usize::from(self.roll_up(key, tiers)?);
         }
         Ok(rolled)
+    }
+
+    /// Seals the head when it has samples that are to go.
+    pub(crate) fn seal_expired(
+        &self,
+        due: &Due,
+        done: &mut Maintained,
+    ) -> Result<(), MaintainError> {
+        let oldest_ms = self.state().unsealed().into_values().min();
+        if oldest_ms.is_some_and(|oldest_ms| due.is_expired(day_of(oldest_ms))) {
+            done.sealed_samples += self.seal()?;
+        }
+        Ok(())
     }
 
     /// Rolls up what is to go and is not rolled up yet.

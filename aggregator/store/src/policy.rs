@@ -39,6 +39,16 @@ impl Options {
         keep.is_some_and(|keep| keep.keep_ms.is_none_or(longer))
     }
 
+    /// The policies as a text, one a line, to tell whether they changed.
+    pub(crate) fn policies(&self) -> String {
+        let line = |keep: &Keep| {
+            let matchers: Vec<String> = keep.matchers.iter().map(Matcher::to_string).collect();
+            let keep_ms = keep.keep_ms.map_or("forever".to_owned(), |keep_ms| keep_ms.to_string());
+            format!("{} {keep_ms}\n", matchers.join(","))
+        };
+        self.keep.iter().map(line).collect()
+    }
+
     /// How long the buckets of a tier are kept, by its position; `None` is for ever.
     pub(crate) fn buckets_keep_ms(&self, tier: usize) -> Option<i64> {
         let keep_ms = self.rollups_ms.get(tier).copied().flatten()?;

@@ -24,6 +24,15 @@ use crate::{AppendError, MaintainError, Maintained};
 /// The document that [`Horizons`] are kept in.
 pub(crate) const DOCUMENT: &str = "store.horizons";
 
+/// The document in which the policies stand that blobs were thinned by.
+const POLICIES: &str = "store.policies";
+
+/// What comes after this many days without any sample may have been written by a wrong clock.
+const LEAP_DAYS: i64 = 30;
+
+/// The clock is believed when there are samples of this many days since.
+const LEAP_PROOF_DAYS: usize = 3;
+
 /// Days of a shelf thinned by one call of [`Store::maintain`].
 const THINNED_MAX: usize = 64;
 
@@ -151,11 +160,20 @@ fn cut(newest_ms: i64, keep_ms: i64) -> i64 {
     newest_ms.saturating_sub(keep_ms).div_euclid(DAY_MS).saturating_mul(DAY_MS)
 }
 
+/// The newest of ascending days with samples, but for a few that came long after the rest.
+fn believed(days: &[i64]) -> Option<i64> {
+    let is_leap = |a: &i64, b: &i64| b.saturating_sub(*a) > LEAP_DAYS;
+    let mut runs: Vec<&[i64]> = days.chunk_by(|a, b| !is_leap(a, b)).collect();
+    while runs.len() > 1 && runs.last().is_some_and(|run| run.len() < LEAP_PROOF_DAYS) {
+        runs.pop();
+    }
+    runs.last().and_then(|run| run.last()).copied()
+}
+
 impl Store {
     /// What is to go by its age.
     pub(crate) fn due(&self, now_ms: i64) -> Due {
-        // Never by the clock alone: a clock that jumps ahead would take the history with it.
-        let newest_ms = self.state().index.newest_ms().map(|newest_ms| newest_ms.min(now_ms));
+        let newest_ms = self.believed_ms(now_ms);
         let options = self.options();
         let from = |keep_ms: Option<i64>| match (newest_ms, keep_ms) {
             (Some(newest_ms), Some(keep_ms)) => cut(newest_ms, keep_ms),
@@ -167,6 +185,37 @@ impl Store {
             *from_ms = from(options.buckets_keep_ms(tier));
         }
         Due { horizons, newest_ms, unrolled_too: false }
+    }
+
+    /// The newest time that is believed. Never by the clock alone: one that jumps ahead would take
+    /// the history with it. Nor by samples alone: they may be stamped by that clock.
+    fn believed_ms(&self, now_ms: i64) -> Option<i64> {
+        let state = self.state();
+        let newest_ms = state.index.newest_ms()?.min(now_ms);
+        let newest = day_of(newest_ms);
+        let mut days: Vec<i64> = state.blobs().map(|meta| day_of(meta.last_ms)).collect();
+        days.retain(|day| *day < newest);
+        days.push(newest);
+        days.sort_unstable();
+        days.dedup();
+        Some(newest_ms.min(day_end(believed(&days)?)))
+    }
+
+    /// Has blobs thinned anew when policies changed since: some may keep less than they did.
+    pub(crate) fn follow_policies(&self) -> Result<(), MaintainError> {
+        let policies = self.options().policies();
+        // One that does not read says as little as none.
+        let known = self.db().document(POLICIES).ok().flatten().unwrap_or_default();
+        if known == policies.as_bytes() {
+            return Ok(());
+        }
+        let thick = |meta: &BlobMeta| BlobMeta { flags: meta.flags & !GONE[0], ..*meta };
+        let is_thin = |meta: &&BlobMeta| meta.tier == 0 && meta.flags & GONE[0] != 0;
+        let marked: Vec<BlobMeta> = self.state().blobs().filter(is_thin).map(thick).collect();
+        for some in marked.chunks(DROPS_MAX) {
+            self.exchange(&[], &[], some)?;
+        }
+        self.db().document_put(POLICIES, policies.as_bytes()).map_err(MaintainError::Write)
     }
 
     /// Drops what is due, at most `days_max` days of shelves of it, then series of which nothing is
@@ -195,19 +244,35 @@ impl Store {
         self.retire(due, Some(THINNED_MAX), done)
     }
 
-    /// The days that are to be thinned and may be, since they are rolled up.
+    /// The days that are to be thinned and may be, since all there is of them is rolled up.
     fn thick(&self, due: &Due) -> BTreeMap<ShelfDay, Vec<BlobMeta>> {
         let mut thick: BTreeMap<ShelfDay, Vec<BlobMeta>> = BTreeMap::new();
+        let mut held: BTreeSet<ShelfDay> = BTreeSet::new();
         let state = self.state();
         let samples = state.blobs().filter(|meta| meta.tier == 0);
         for meta in samples.filter(|meta| due.is_expired(day_of(meta.last_ms))) {
             let day = day_of(meta.last_ms);
-            let rolled = due.unrolled_too || meta.flags & due.tiers(day) == due.tiers(day);
+            let is_rolled = meta.flags & due.tiers(day) == due.tiers(day);
             let is_thin = meta.flags & due.horizons.gone(day) == due.horizons.gone(day)
                 && meta.kept_ms >= self.kept_ms(due, day);
-            if self.is_damaged(meta.id) || rolled && !is_thin {
+            if self.is_damaged(meta.id) || !is_thin {
                 thick.entry((day, meta.shelf)).or_default().push(*meta);
             }
+            if !self.is_damaged(meta.id) && !is_rolled {
+                held.extend((day_of(meta.first_ms)..=day).map(|day| (day, meta.shelf)));
+            }
+        }
+        if due.unrolled_too {
+            return thick;
+        }
+        // Once the rest of the day is gone, what came late cannot be rolled up with it.
+        thick.retain(|key, _| !held.contains(key));
+        if !thick.is_empty() {
+            let unsealed = state.unsealed();
+            let is_unsealed = |(day, shelf): &ShelfDay| {
+                unsealed.get(shelf).is_some_and(|first_ms| *first_ms <= day_end(*day))
+            };
+            thick.retain(|key, _| !is_unsealed(key));
         }
         thick
     }
@@ -454,7 +519,7 @@ impl Store {
             };
             due.horizons = due.horizons.max(horizons);
             self.raise(horizons)?;
-            match self.roll_up_expired(due, done) {
+            match self.seal_expired(due, done).and_then(|()| self.roll_up_expired(due, done)) {
                 // There must be room before anything can be rolled up again.
                 Err(MaintainError::Write(AppendError::StorageFull { .. })) => {
                     self.retire(&Due { unrolled_too: true, ..*due }, None, done)?;
@@ -505,6 +570,20 @@ mod tests {
         assert_eq!(Horizons::read(horizons.document().as_bytes()), horizons);
         for document in [&b""[..], b"1 2 3", b"1 2 3 x", b"1 2 3 4 5", b"\xff"] {
             assert_eq!(Horizons::read(document), Horizons::default(), "{document:?}");
+        }
+    }
+
+    #[test]
+    fn days_long_after_the_rest_are_believed_when_there_are_some() {
+        for (days, newest) in [
+            (&[5][..], 5),
+            (&[1, 31], 31),
+            (&[1, 2, 3, 34, 35], 3),
+            (&[1, 2, 3, 34, 35, 36], 36),
+            (&[1, 40, 41, 42, 80], 42),
+            (&[1, 40, 80], 1),
+        ] {
+            assert_eq!(believed(days), Some(newest), "{days:?}");
         }
     }
 

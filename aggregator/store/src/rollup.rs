@@ -181,11 +181,19 @@ impl Rollup {
     }
 }
 
-/// The buckets of both; where both have one, that of `left` stays.
+/// The buckets of both; where both have one, that of more samples: what is left where samples are
+/// gone, the new one where all are there, with what came late.
 fn union(left: &Buckets, new: &Buckets) -> Buckets {
     let mut ends: BTreeMap<i64, (&Buckets, usize)> = BTreeMap::new();
+    let count =
+        |(buckets, at): (&Buckets, usize)| buckets.column(BucketColumn::Count).get(at).copied();
     for buckets in [new, left] {
-        ends.extend(buckets.ends_ms.iter().zip(0..).map(|(end_ms, at)| (*end_ms, (buckets, at))));
+        for (at, end_ms) in buckets.ends_ms.iter().enumerate() {
+            let known = ends.entry(*end_ms).or_insert((buckets, at));
+            if count((buckets, at)) > count(*known) {
+                *known = (buckets, at);
+            }
+        }
     }
     let mut both = Buckets::new(Labels::default(), left.bucket_ms);
     for (end_ms, (buckets, at)) in ends {

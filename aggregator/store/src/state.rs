@@ -123,6 +123,17 @@ impl State {
         self.frozen.iter().map(|frozen| &*frozen.head).chain([&self.active])
     }
 
+    /// The oldest sample that is in no blob yet, of each shelf that has any.
+    pub(crate) fn unsealed(&self) -> HashMap<u32, i64> {
+        let mut oldest: HashMap<u32, i64> = HashMap::new();
+        for (id, first_ms) in self.heads().flat_map(Head::oldest) {
+            let Some(entry) = self.index.get(id) else { continue };
+            let known = oldest.entry(entry.shelf).or_insert(first_ms);
+            *known = first_ms.min(*known);
+        }
+        oldest
+    }
+
     /// The blobs of a shelf's samples, in no order.
     pub(crate) fn blobs_of(&self, shelf: u32) -> &[BlobMeta] {
         self.blobs.get(&shelf).map(Vec::as_slice).unwrap_or_default()

@@ -287,12 +287,101 @@ fn roll_ups_outlive_samples_and_policies_outlive_both() {
     assert_eq!(left, (0, 0, 0, 0));
     lab.check(START_MS, lab.now_ms(), BucketColumns::ALL);
     // Two years later, of the series that nobody sends any more only the policies' are left.
-    for _ in 0..3 {
-        lab.advance(240 * DAY_MS);
+    for days in [240, 240, 240, 1, 1] {
+        lab.advance(days * DAY_MS);
         lab.store().compact().unwrap();
     }
     let all = lab.store().series(&[], i64::MIN, i64::MAX).unwrap();
     let names: Vec<&str> = all.iter().map(Labels::metric_name).collect();
     assert_eq!(names, ["kept", "up"]);
     lab.check(START_MS, lab.now_ms(), BucketColumns::ALL);
+}
+
+const ALL_TIMES: (i64, i64) = (i64::MIN, i64::MAX);
+
+fn times_of(store: &Store, name: &str) -> Vec<i64> {
+    let (start_ms, end_ms) = ALL_TIMES;
+    let found = store.select(&[Matcher::equal("__name__", name)], start_ms, end_ms).unwrap();
+    found.into_iter().flat_map(|series| series.times).collect()
+}
+
+/// The first and the last hour of a day, a sample every 15 s.
+fn busy_day(start_ms: i64) -> Vec<(i64, f64)> {
+    let hour = |from_ms: i64| (1..=240).map(move |at| (from_ms + at * 15_000, at as f64));
+    hour(start_ms).chain(hour(start_ms + 23 * HOUR_MS)).collect()
+}
+
+#[test]
+fn a_day_stays_until_what_came_late_is_rolled_up_with_it() {
+    let mut lab = Lab::new();
+    lab.append("a", &busy_day(START_MS - 19 * DAY_MS));
+    lab.advance(4 * HOUR_MS);
+    lab.store().compact().unwrap();
+    // Its samples run out while this one is in no blob yet.
+    lab.clock.set_ms(START_MS + 2 * DAY_MS - 60_000);
+    lab.append("a", &[(lab.now_ms() - RETENTION_DAYS * DAY_MS + 100, 7.0)]);
+    lab.advance(HOUR_MS / 2);
+    for _ in 0..4 {
+        lab.maintain();
+        lab.check(START_MS - 30 * DAY_MS, lab.now_ms(), BucketColumns::ALL);
+        lab.advance(HOUR_MS);
+    }
+}
+
+/// Whoever writes samples by a clock that is wrong for a day does not make years run out.
+#[test]
+fn a_clock_that_leaps_and_comes_back_eats_no_history() {
+    let mut lab = Lab::new();
+    for day in 0..5 {
+        lab.clock.set_ms(START_MS + day * DAY_MS);
+        lab.append("a", &busy_day(START_MS + (day - 1) * DAY_MS));
+        lab.advance(HOUR_MS);
+        lab.store().compact().unwrap();
+    }
+    let now_ms = lab.now_ms();
+    for hours in [0, 5, 10] {
+        lab.clock.set_ms(now_ms + 4_000 * DAY_MS + hours * HOUR_MS);
+        lab.advance(0);
+        lab.store().compact().unwrap();
+        lab.reopen();
+        lab.maintain();
+    }
+    lab.clock.set_ms(now_ms);
+    lab.advance(HOUR_MS);
+    lab.store().compact().unwrap();
+    assert_eq!(times_of(lab.store(), "a").len(), 5 * 480);
+    // A lab that was off for years goes on where it is.
+    for day in 0..3 {
+        lab.clock.set_ms(now_ms + 2_000 * DAY_MS + day * DAY_MS);
+        lab.advance(0);
+        lab.store().compact().unwrap();
+    }
+    assert_eq!(times_of(lab.store(), "a"), []);
+}
+
+#[test]
+fn samples_go_when_no_policy_keeps_them_any_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(START_MS));
+    let open = |keep: &[&str]| {
+        let keep = keep
+            .iter()
+            .map(|name| Keep { matchers: vec![Matcher::equal("__name__", *name)], keep_ms: None });
+        open_with(dir.path(), Options { keep: keep.collect(), ..options(clock.clone()) })
+    };
+    let store = open(&["a", "b"]);
+    for name in ["a", "b"] {
+        let samples = busy_day(START_MS - 15 * DAY_MS);
+        store.append(&write([(labels(name, "x"), samples)])).unwrap();
+    }
+    clock.advance_ms(9 * DAY_MS);
+    store.append(&write([(labels("up", "x"), vec![(START_MS + 9 * DAY_MS, 1.0)])])).unwrap();
+    store.compact().unwrap();
+    assert_eq!((times_of(&store, "a").len(), times_of(&store, "b").len()), (480, 480));
+    drop(store);
+    let store = open(&["b"]);
+    store.compact().unwrap();
+    assert_eq!((times_of(&store, "a").len(), times_of(&store, "b").len()), (0, 480));
+    let hours = store.buckets(&[], START_MS - 20 * DAY_MS, START_MS, HOUR_MS, BucketColumns::ALL);
+    assert_eq!(hours.unwrap().len(), 2);
 }
