@@ -123,6 +123,9 @@ impl Backup {
     fn tell(&self, size: u64, checked: Option<&Checked>) -> Result<ExitCode, Failure> {
         let what = format!("{}: {}", self.file.display(), bytes(size));
         let Some(checked) = checked else {
+            if !self.no_check {
+                output::message("labstat: a history of another version is copied, not checked\n");
+            }
             output::result(&format!("{what}, not checked\n"))?;
             return Ok(ExitCode::SUCCESS);
         };

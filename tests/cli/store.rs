@@ -91,6 +91,23 @@ fn a_backup_is_made_restored_and_not_overwritten() {
 }
 
 #[test]
+fn a_backup_of_an_older_history_says_that_nobody_looked() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let old = concat!(env!("CARGO_MANIFEST_DIR"), "/aggregator/store/tests/data/format-1.db");
+    fs::copy(old, data.join("labstat.db")).unwrap();
+    let copy = dir.path().join("copy.db");
+    let (code, out, err) = told(&run(&["backup", copy.to_str().unwrap()], &data));
+    assert_eq!(code, Some(0), "{err}");
+    assert!(copy.exists() && out.ends_with(", not checked\n"), "{out}");
+    assert!(err.contains("another version is copied, not checked"), "{err}");
+    let (code, _, err) = told(&run(&["store", "check"], &data));
+    assert_eq!(code, Some(2));
+    assert!(err.contains("has format 1"), "{err}");
+}
+
+#[test]
 fn a_folder_without_a_history_is_named() {
     let dir = tempfile::tempdir().unwrap();
     for (arguments, wanted) in [
