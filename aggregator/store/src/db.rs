@@ -175,13 +175,16 @@ impl Db {
     /// Reads all that is kept in memory, and checks it. `now_ms` tells which series are live.
     pub(crate) fn load(&self, now_ms: i64) -> Result<Content, Unusable> {
         let conn = &self.conn;
+        let (index, series, blobs) = (index(conn, now_ms)?, series(conn)?, blobs(conn)?);
+        let last_series = index.last_id().max(series.last().map(|(id, ..)| *id));
+        let last_blob = blobs.last().map_or(0, |meta| meta.id);
         let content = Content {
-            index: index(conn, now_ms)?,
-            series: series(conn)?,
-            blobs: blobs(conn)?,
+            next_series: next(conn, "series", last_series.unwrap_or(0))?,
+            next_blob: next(conn, "blobs", last_blob)?,
             metadata: metadata(conn)?,
-            next_series: next(conn, "series")?,
-            next_blob: next(conn, "blobs")?,
+            index,
+            series,
+            blobs,
         };
         // The right edge of the largest table is where the next seal writes.
         conn.query_row("SELECT max(id) FROM parts", [], |row| row.get::<_, Option<i64>>(0))?;
@@ -504,10 +507,19 @@ pub(crate) fn format(conn: &Connection) -> i64 {
     conn.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap_or(FORMAT)
 }
 
-fn next<T: TryFrom<i64> + Default>(conn: &Connection, table: &str) -> Result<T, Unusable> {
+/// The next id, after the last that SQLite says was given. No checksum guards that: when there is
+/// a later one, which is `known`, ids of what is gone may be in use in blobs.
+fn next<T>(conn: &Connection, table: &str, known: T) -> Result<T, Unusable>
+where
+    T: TryFrom<i64> + Into<i64>,
+{
     let sql = "SELECT seq FROM sqlite_sequence WHERE name = ?1";
     let last: Option<i64> = conn.query_row(sql, [table], |row| row.get(0)).optional()?;
-    let next = last.unwrap_or(0).checked_add(1).and_then(|next| T::try_from(next).ok());
+    let last = last.unwrap_or(0);
+    if last < known.into() {
+        return Err(Unusable::Damaged(format!("the last id of {table} is not known")));
+    }
+    let next = last.checked_add(1).and_then(|next| T::try_from(next).ok());
     next.ok_or_else(|| Unusable::Damaged(format!("ids of {table} are used up")))
 }
 

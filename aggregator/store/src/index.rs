@@ -388,6 +388,11 @@ impl Index {
         self.slots.iter().map(|(id, slot)| (id, slot.entry))
     }
 
+    /// The newest series.
+    pub(crate) fn last_id(&self) -> Option<u32> {
+        Tier::BOTH.iter().filter_map(|tier| self.all.of(*tier).max()).max()
+    }
+
     /// The number of series.
     pub(crate) const fn len(&self) -> usize {
         self.slots.len()

@@ -65,8 +65,6 @@ impl Store {
         let mut db = self.db();
         // SQLite lets go of its files before they are moved; what reads now keeps its own.
         db.let_go().map_err(|cause| failed(cause.to_string()))?;
-        self.readers().lock().unwrap_or_else(PoisonError::into_inner).clear();
-        self.generation().fetch_add(1, Ordering::SeqCst);
         let opened = salvage::open(dir, self.options());
         let (opened, notices) = opened.map_err(|error| {
             let again = Db::open(path, self.options().size_max_bytes);
@@ -84,6 +82,9 @@ impl Store {
         self.mended(next_blob);
         *self.state_mut() = state;
         *db = fresh;
+        // Who read meanwhile read the file that was set aside.
+        self.generation().fetch_add(1, Ordering::SeqCst);
+        self.readers().lock().unwrap_or_else(PoisonError::into_inner).clear();
         Ok(())
     }
 }

@@ -168,10 +168,11 @@ fn found(state: &State, matchers: &[Matcher], range: (i64, i64)) -> Found {
         let blobs =
             blobs.entry(entry.shelf).or_insert_with(|| overlapping(state, entry.shelf, range));
         // The index does not say whether it was let go since. A series comes without it then, as
-        // it does from other reads.
+        // it does from other reads. What is older than all that is whole is looked for.
         let stored = |time_ms: i64| {
-            state.heads().any(|head| head.get(id).is_some())
-                || blobs.iter().any(|meta| (meta.first_ms..=meta.last_ms).contains(&time_ms))
+            let is_in = |meta: &BlobMeta| (meta.first_ms..=meta.last_ms).contains(&time_ms);
+            time_ms > state.horizons.samples_ms
+                && (state.heads().any(|head| head.get(id).is_some()) || blobs.iter().any(is_in))
         };
         let newest = state.index.newest(id);
         if let Some((time_ms, bits)) = newest

@@ -20,6 +20,7 @@ use crate::db::{self, Db, FILE, Row, Unusable};
 use crate::error::AppendError;
 use crate::log;
 use crate::pages::Pages;
+use crate::retire::{self, Horizons};
 use crate::state::State;
 use crate::{Notice, OpenError, Options, snapshot, wal};
 
@@ -69,7 +70,10 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<(Opened, Vec<Notice>
         Ok(file) if file.len() == 0 => Some("it is empty".to_owned()),
         // SQLite throws a write-ahead log without its database away.
         Err(_) if with_suffix(&path, "wal").exists() => Some("it is missing".to_owned()),
-        Ok(_) if db::broken_mark(&path).exists() => Some("it could not be written".to_owned()),
+        Ok(_) if db::broken_mark(&path).exists() => {
+            refuse_newer(&path)?;
+            Some("it could not be written".to_owned())
+        }
         Ok(_) | Err(_) => None,
     };
     let damage = match damage {
@@ -136,12 +140,23 @@ pub(crate) fn check_wal(path: &Path, now_ms: i64) -> Option<Notice> {
     Some(Notice { what, set_aside })
 }
 
+/// What a newer version can mend, this one would leave out.
+fn refuse_newer(path: &Path) -> Result<(), OpenError> {
+    let found = open_damaged(path).map_or(db::FORMAT, |conn| db::format(&conn));
+    if found > db::FORMAT {
+        return Err(open_error(path, Unusable::Version(found)));
+    }
+    Ok(())
+}
+
 fn try_open(path: &Path, options: &Options) -> Result<Opened, Unusable> {
     let db = Db::open(path, options.size_max_bytes)?;
     let now_ms = options.clock.now_ms();
     let content = db.load(now_ms)?;
     let (next_series, next_blob) = (content.next_series, content.next_blob);
     let mut state = State::new(content);
+    let horizons = db.document(retire::DOCUMENT).unwrap_or_default().unwrap_or_default();
+    state.horizons = Horizons::read(&horizons);
     db.replay(|entries| state.replay(entries, now_ms))?;
     Ok(Opened { db, state, next_series, next_blob })
 }
@@ -450,15 +465,14 @@ pub(crate) struct ShelfRead {
 }
 
 impl ShelfRead {
-    /// Its row, with the spans of its own, or else those found otherwise.
+    /// Its row, with the spans of its own, and where it has none, those found otherwise: rows of
+    /// a format that had spans elsewhere are read as series that are new.
     fn row(&self, found: &Spans) -> ShelfRow {
-        match &self.spans {
-            Some(spans) => {
-                let spans = spans.iter().map(|span| (span.id, *span)).collect();
-                db::shelf_row(self.shelf, &self.series, &spans)
-            }
-            None => db::shelf_row(self.shelf, &self.series, found),
-        }
+        let own = self.spans.iter().flatten().map(|span| (span.id, *span));
+        let ids = self.series.iter().map(|(id, _)| id);
+        let mut spans: Spans = ids.filter_map(|id| Some((*id, *found.get(id)?))).collect();
+        spans.extend(own);
+        db::shelf_row(self.shelf, &self.series, &spans)
     }
 }
 

@@ -17,7 +17,6 @@ use crate::cache::Cache;
 use crate::db::{self, Db, FILE};
 use crate::maintain::Maintenance;
 use crate::read::is_structure;
-use crate::retire::{self, Horizons};
 use crate::scan::Each;
 use crate::state::State;
 use crate::varint::Malformed;
@@ -77,10 +76,8 @@ impl Store {
     pub fn open(dir: &Path, options: Options) -> Result<(Self, Vec<Notice>), OpenError> {
         let lock = lock(dir)?;
         let (opened, notices) = salvage::open(dir, &options)?;
-        let salvage::Opened { db, mut state, next_series, next_blob } = opened;
+        let salvage::Opened { db, state, next_series, next_blob } = opened;
         let writer = Writer::new(&state.index, next_series);
-        let horizons = db.document(retire::DOCUMENT).unwrap_or_default().unwrap_or_default();
-        state.horizons = Horizons::read(&horizons);
         let store = Self {
             path: dir.join(FILE),
             cache: Cache::new(options.cache_size_max_bytes),

@@ -110,6 +110,34 @@ fn a_newer_format_is_refused_and_left_alone() {
     drop(newer);
     let error = Store::open(dir.path(), options()).unwrap_err();
     assert!(matches!(error, OpenError::Version { found: 3, known: 2, .. }), "{error:?}");
+    // Its own version may mend it; this one would leave out what it does not know.
+    fs::write(dir.path().join(format!("{FILE}-broken")), []).unwrap();
+    let error = Store::open(dir.path(), options()).unwrap_err();
+    assert!(matches!(error, OpenError::Version { found: 3, known: 2, .. }), "{error:?}");
+}
+
+/// SQLite keeps the last id of a table in a row that no checksum guards.
+#[test]
+fn ids_are_not_given_twice_though_the_last_one_is_forgotten() {
+    for table in ["series", "blobs"] {
+        for sql in ["UPDATE sqlite_sequence SET seq = 1", "DELETE FROM sqlite_sequence"] {
+            let dir = tempfile::tempdir().unwrap();
+            let wanted = fill(dir.path());
+            let db = rusqlite::Connection::open(dir.path().join(FILE)).unwrap();
+            db.execute(&format!("{sql} WHERE name = '{table}'"), []).unwrap();
+            drop(db);
+            let (store, _) = reopen(dir.path());
+            for at in 0..10_i64 {
+                store.append(&one(&format!("new{at}"), &[(NOW_MS + at, 1.0)])).unwrap();
+            }
+            store.compact().unwrap();
+            let found = everything(&store);
+            assert_eq!(found.len(), wanted.len() + 10, "{table}: {sql}");
+            for series in &wanted {
+                assert!(found.contains(series), "{table}: {sql}: {:?}", series.labels);
+            }
+        }
+    }
 }
 
 /// Every page in turn is overwritten: the store opens, keeps at least the other pages' samples,

@@ -122,3 +122,22 @@ fn a_damaged_format_1_is_saved() {
     drop(store);
     assert_eq!(everything(&open(dir.path())), kept);
 }
+
+/// Of the old rows, those of the series read on in a file of the new format, where spans stand
+/// elsewhere.
+#[test]
+fn samples_of_a_damaged_format_1_are_found_by_time_and_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("labstat.db");
+    fs::copy(FORMAT_1, &path).unwrap();
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.execute("UPDATE series SET labels = x'00' WHERE id = 3", []).unwrap();
+    drop(db);
+    let (store, _) = Store::open(dir.path(), options()).unwrap();
+    let lost = labels("metric_2", "a");
+    let kept: Vec<Series> = wanted().into_iter().filter(|s| s.labels != lost).collect();
+    let found = store.select(&[], NOW_MS - 30 * DAY_MS, NOW_MS).unwrap();
+    assert_eq!(found, kept);
+    assert_eq!(store.maintain(NOW_MS).unwrap().dropped_series, 0);
+    assert_eq!(everything(&store), kept);
+}

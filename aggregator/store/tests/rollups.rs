@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use common::{labels, open_with, write};
+use common::{break_structure, labels, open_with, write};
 use labstat_model::{
     BUCKET_WIDTHS_MS, BucketColumn, BucketColumns, Buckets, Labels, ManualClock, Matcher, Rolled,
     Series, bucket_range, stale_marker,
@@ -384,4 +384,50 @@ fn samples_go_when_no_policy_keeps_them_any_more() {
     assert_eq!((times_of(&store, "a").len(), times_of(&store, "b").len()), (0, 480));
     let hours = store.buckets(&[], START_MS - 20 * DAY_MS, START_MS, HOUR_MS, BucketColumns::ALL);
     assert_eq!(hours.unwrap().len(), 2);
+}
+
+/// A series that policies do not keep lies on one shelf with one that they do.
+#[test]
+fn the_newest_sample_goes_with_all_others() {
+    let mut lab = Lab::new();
+    let from_ms = START_MS + HOUR_MS;
+    for name in ["a", "kept"] {
+        let samples: Vec<(i64, f64)> =
+            (0..300).map(|at| (from_ms + at * 15_000, at as f64)).collect();
+        lab.clock.set_ms(from_ms + 2 * HOUR_MS);
+        lab.append(name, &samples);
+    }
+    for _ in 0..RETENTION_DAYS + 2 {
+        lab.advance(DAY_MS);
+        lab.maintain();
+    }
+    assert!(lab.store().tiers().samples_from_ms > START_MS + DAY_MS);
+    let names = |series: Vec<Series>| -> Vec<String> {
+        series.iter().map(|series| series.labels.metric_name().to_owned()).collect()
+    };
+    for end_ms in [i64::MAX, START_MS + DAY_MS] {
+        let samples = lab.store().select(&[], START_MS, end_ms).unwrap();
+        let newest = lab.store().newest(&[], START_MS, end_ms).unwrap();
+        assert_eq!(names(newest), names(samples));
+    }
+}
+
+/// What is known to be gone stays known when the file is mended under a store that runs.
+#[test]
+fn mending_does_not_bring_back_what_ran_out() {
+    let mut lab = Lab::new();
+    let samples: Vec<(i64, f64)> = (0..300).map(|at| (START_MS + at * 15_000, at as f64)).collect();
+    lab.clock.set_ms(START_MS + 2 * HOUR_MS);
+    lab.append("a", &samples);
+    for _ in 0..RETENTION_DAYS + 2 {
+        lab.advance(DAY_MS);
+        lab.maintain();
+    }
+    let before = lab.store().tiers();
+    assert!(before.samples_from_ms > START_MS);
+    lab.store().compact().unwrap();
+    break_structure(lab.dir.path());
+    lab.maintain();
+    assert!(lab.dir.path().read_dir().unwrap().count() > 3, "it was mended");
+    assert_eq!(lab.store().tiers(), before);
 }

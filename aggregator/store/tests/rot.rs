@@ -11,8 +11,9 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::{NOW_MS, everything, labels, one, open, options, write};
+use common::{NOW_MS, break_structure, everything, labels, one, open, options, write};
 use labstat_model::{Labels, Series};
 use labstat_store::{AppendError, Store};
 use rusqlite::Connection;
@@ -230,5 +231,30 @@ fn a_file_cut_anywhere_keeps_the_rows_before() {
         let gone = (first..=u32::try_from(file.len() / PAGE).unwrap()).collect();
         let what = format!("cut to {len} of {}", file.len());
         check(&what, &file[..len], &map.without(&file, &gone), &all);
+    }
+}
+
+/// Whoever reads while a file is mended must not go on with the one that was set aside.
+#[test]
+fn reads_see_the_mended_file_though_they_went_on_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path());
+    let store = open(dir.path());
+    store.compact().unwrap();
+    let mended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reads = || {
+            while !mended.load(Ordering::Relaxed) {
+                assert!(store.document_get("alerts").unwrap().is_some());
+            }
+        };
+        scope.spawn(reads);
+        break_structure(dir.path());
+        store.maintain(NOW_MS).unwrap();
+        mended.store(true, Ordering::Relaxed);
+    });
+    store.document_put("alerts", b"new").unwrap();
+    for _ in 0..8 {
+        assert_eq!(store.document_get("alerts").unwrap().as_deref(), Some(&b"new"[..]));
     }
 }

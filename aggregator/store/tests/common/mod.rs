@@ -3,6 +3,8 @@
 #![allow(dead_code, clippy::allow_attributes, reason = "no test binary needs all of it")]
 #![expect(clippy::unwrap_used, reason = "a helper of tests that fails may stop")]
 
+use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -47,6 +49,18 @@ pub(crate) fn write(series: impl IntoIterator<Item = (Labels, Vec<(i64, f64)>)>)
 
 pub(crate) fn one(name: &str, samples: &[(i64, f64)]) -> WriteRequest {
     write([(labels(name, "a"), samples.to_vec())])
+}
+
+/// Breaks the structure of an open database whose write-ahead log is empty, and says so as a read
+/// or a write that meets it does.
+pub(crate) fn break_structure(dir: &Path) {
+    let path = dir.join("labstat.db");
+    let db = rusqlite::Connection::open(&path).unwrap();
+    let sql = "SELECT rootpage FROM sqlite_schema WHERE name = 'sqlite_sequence'";
+    let page: u32 = db.query_row(sql, [], |row| row.get(0)).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.write_all_at(&[0xff; 8], u64::from(page - 1) * 4096).unwrap();
+    fs::write(dir.join("labstat.db-broken"), []).unwrap();
 }
 
 /// All there is.
