@@ -404,7 +404,7 @@ mod tests {
     use labstat_model::{Labels, ManualClock, Sample, TimeSeries, WriteRequest};
 
     use super::*;
-    use crate::Options;
+    use crate::{Options, db};
 
     /// A merge of everything may take minutes, and agents wait for their answers meanwhile.
     #[test]
@@ -434,6 +434,29 @@ mod tests {
             drop(merging);
         });
         assert!(store.stats().sealed_samples >= 20);
+    }
+
+    /// A sender goes on and on while the disk is full.
+    #[test]
+    fn series_that_were_never_stored_take_no_room_on_shelves() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::new(Arc::new(ManualClock::new(0)));
+        let (store, _) = Store::open(dir.path(), options).unwrap();
+        let append = |name: &str| {
+            let labels = Labels::new([("__name__", name)]);
+            let series =
+                vec![TimeSeries { labels, samples: vec![Sample { time_ms: 0, value: 1.0 }] }];
+            store.append(&WriteRequest { series, metadata: Vec::new() })
+        };
+        db::tests::crash_after(0);
+        for at in 0..300 {
+            append(&format!("m{at}")).unwrap_err();
+        }
+        db::tests::crash_after(usize::MAX);
+        append("m").unwrap();
+        let state = store.state();
+        let shelves: Vec<u32> = state.index.iter().map(|(_, entry)| entry.shelf).collect();
+        assert_eq!(shelves, [0]);
     }
 
     #[test]

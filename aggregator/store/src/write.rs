@@ -34,6 +34,9 @@ const METADATA_MAX: usize = 20_000;
 /// there are more, their labels are read again now and then.
 const KNOWN_MAX: u32 = 512 * 1024;
 
+/// Series of one write for which room is kept; agents send some thousand at the most.
+const TARGETS_KEPT_MAX: usize = 16 * 1024;
+
 /// Before the year 1 and after the year 9999, in milliseconds since the Unix epoch: no API can
 /// write such times. What lies between is taken, the future too: a machine without a clock of its
 /// own starts in 1970, and all its agents would seem to be decades ahead.
@@ -117,6 +120,13 @@ impl Shelves {
 
     fn len(&self, shelf: u32) -> u32 {
         self.lens.get(shelf as usize).copied().unwrap_or(0)
+    }
+
+    /// A series that was noted was never stored.
+    fn unnote(&mut self, shelf: u32) {
+        if let Some(len) = self.lens.get_mut(shelf as usize) {
+            *len = len.saturating_sub(1);
+        }
     }
 
     fn assign(&mut self, name: &str) -> u32 {
@@ -270,7 +280,9 @@ impl Writer {
         for (at, target) in targets.drain(..).enumerate() {
             self.stage_series(&mut run, write, at, target, &bounds, options);
         }
-        self.targets = targets;
+        if targets.capacity() <= TARGETS_KEPT_MAX {
+            self.targets = targets;
+        }
         self.stage_metadata(store, write);
         Ok((run.appended, Arc::clone(&self.staged.outcome)))
     }
@@ -491,6 +503,10 @@ impl Writer {
         let undo: Vec<(u32, i64)> = undo.copied().collect();
         for (id, tip) in undo.into_iter().rev() {
             self.tips.insert(id, tip);
+        }
+        let lost = flying.iter().flat_map(|flying| &flying.group.series);
+        for (_, shelf, _) in lost.chain(&staged.group.series) {
+            self.shelves.unnote(*shelf);
         }
         for (labels, id) in std::mem::take(&mut self.pending) {
             self.uncount(&labels);
