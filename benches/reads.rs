@@ -168,27 +168,26 @@ fn starts() {
     fill(&store, 50_000, 0..40, STEP_MS);
     let range = (START_MS, START_MS + 40 * STEP_MS);
     for what in ["log", "blobs"] {
-        let store = open_again(&store, dir.path());
+        let (_copy, started) = open_again(dir.path());
         report(&format!("newest of 50,000 series after a start, in the {what}"), 1, || {
-            newest(&store, range)
+            newest(&started, range)
         });
-        report("and again", 5, || newest(&store, range));
-        report("newest of 50,000 a minute ago", 3, || newest(&store, (range.0, range.1 - 60_000)));
+        report("and again", 5, || newest(&started, range));
+        let before = (range.0, range.1 - 60_000);
+        report("newest of 50,000 a minute ago", 3, || newest(&started, before));
         store.compact().unwrap();
     }
 }
 
 /// A copy of a store as a process that starts finds it.
-fn open_again(store: &Store, dir: &Path) -> Store {
-    let copy = dir.with_extension("copy");
-    let _ = fs::remove_dir_all(&copy);
-    fs::create_dir(&copy).unwrap();
-    let _ = store.stats();
+fn open_again(dir: &Path) -> (tempfile::TempDir, Store) {
+    let copy = tempfile::tempdir().unwrap();
     for file in fs::read_dir(dir).unwrap() {
         let file = file.unwrap();
-        fs::copy(file.path(), copy.join(file.file_name())).unwrap();
+        fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
     }
-    open(&copy, 1)
+    let store = open(copy.path(), 1);
+    (copy, store)
 }
 
 /// Ten series over two years, a sample a minute.
