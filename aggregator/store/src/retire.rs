@@ -17,7 +17,7 @@ use crate::catalog::ShelfRow;
 use crate::days::{DAY_MS, day_end, day_of, day_range};
 use crate::maintain::ShelfDay;
 use crate::rewrite::{Form, Source};
-use crate::rollup::{TIERS, Tier, single_days};
+use crate::rollup::{TIERS, Tier, lacking, single_days};
 use crate::store::Store;
 use crate::{AppendError, MaintainError, Maintained};
 
@@ -361,9 +361,12 @@ impl Store {
         let (counts, single) = {
             let state = self.state();
             let counts = state.rolled_of(shelf, tier.number, BucketColumn::Count as u32);
+            let lacking = lacking(tier, |kind| state.rolled_of(shelf, tier.number, kind));
             let holds = |meta: &&BlobMeta| {
                 let (first, last) = tier.days_of(meta);
-                (first..=last).contains(&day) && !self.is_damaged(meta.id)
+                (first..=last).contains(&day)
+                    && !self.is_damaged(meta.id)
+                    && !lacking.contains(&(first, last))
             };
             let counts: Vec<BlobMeta> = counts.iter().filter(holds).copied().collect();
             let single = single_days(&counts);

@@ -20,7 +20,7 @@ use crate::days::{day_end, day_of, day_range};
 use crate::head::{Head, HeadSeries};
 use crate::maintain::ShelfDay;
 use crate::read::{Blobs, Failed, Gathered, Keep, Piece};
-use crate::rollup::{TIERS, Tier, implied, implied_by, single_days};
+use crate::rollup::{TIERS, Tier, implied, implied_by, lacking, single_days};
 use crate::scan::overlapping;
 use crate::state::State;
 use crate::store::Store;
@@ -41,6 +41,8 @@ struct View {
     samples: Vec<BlobMeta>,
     /// The blobs of each column.
     columns: Vec<Vec<BlobMeta>>,
+    /// Days of which some column was lost.
+    lacking: BTreeSet<(i64, i64)>,
     frozen: Option<Arc<Head>>,
     /// As many as there are series.
     active: Vec<Option<HeadSeries>>,
@@ -117,9 +119,10 @@ impl Store {
             let state = self.state();
             let series = state.index.shelf(shelf).map(|id| (id, Labels::default())).collect();
             let columns = columns(&state, shelf, &asked);
+            let lacking = lacking(tier, |kind| state.rolled_of(shelf, tier.number, kind));
             let (samples, frozen, active) = (Vec::new(), None, Vec::new());
             let samples_ms = state.horizons.samples_ms;
-            View { series, samples, columns, frozen, active, samples_ms }
+            View { series, samples, columns, lacking, frozen, active, samples_ms }
         };
         let read = self.settled(copy, |view, blobs| {
             let mut all = Vec::new();
@@ -195,6 +198,7 @@ fn views(state: &State, matchers: &[Matcher], asked: &Asked) -> Vec<View> {
     let view = |(shelf, series): (u32, Vec<(u32, Labels)>)| View {
         samples: overlapping(state, shelf, asked.range),
         columns: columns(state, shelf, asked),
+        lacking: lacking(asked.tier, |kind| state.rolled_of(shelf, asked.tier.number, kind)),
         frozen: state.frozen.as_ref().map(|frozen| Arc::clone(&frozen.head)),
         active: series.iter().map(|(id, _)| state.active.get(*id).cloned()).collect(),
         samples_ms: state.horizons.samples_ms,
@@ -236,7 +240,8 @@ impl<'a> Shelf<'a> {
     fn new(store: &'a Store, view: &'a View, asked: &'a Asked, blobs: &'a Blobs<'a>) -> Self {
         let damaged = |meta: &&BlobMeta| store.is_damaged(meta.id);
         let broken = view.columns.iter().flatten().filter(damaged);
-        let broken = broken.map(|meta| asked.tier.days_of(meta)).collect();
+        let broken = broken.map(|meta| asked.tier.days_of(meta));
+        let broken = broken.chain(view.lacking.iter().copied()).collect();
         let mut unrolled = BTreeSet::new();
         let mut sampled = BTreeSet::new();
         for meta in view.samples.iter().filter(|meta| !store.is_damaged(meta.id)) {

@@ -15,7 +15,7 @@
 //!
 //! Not here: reading them (`rolled`), and how long they are kept (`retire`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use labstat_model::{BUCKET_WIDTHS_MS, BucketColumn, Buckets, Labels, Series};
 
@@ -31,6 +31,9 @@ use crate::store::Store;
 /// With fewer samples a bucket than this, a day of a series is not rolled up: a bucket has nine
 /// numbers.
 const SAMPLES_PER_BUCKET_MIN: usize = 10;
+
+/// [`BlobMeta::kind`] of counts.
+const COUNT: u32 = BucketColumn::Count as u32;
 
 /// Buckets of one width.
 #[derive(Debug)]
@@ -92,6 +95,26 @@ impl Tier {
     pub(crate) fn is_due(&self, day: i64, now_ms: i64) -> bool {
         day_end(day).saturating_add(self.after_ms) <= now_ms
     }
+}
+
+/// The days of roll-ups of which a column was lost that the blob of counts says there is: something
+/// else would be taken for what it said. Looks at all blobs of each kind: of a column that says
+/// little, none may overlap what is asked for.
+pub(crate) fn lacking<'a>(
+    tier: &Tier,
+    column: impl Fn(u32) -> &'a [BlobMeta],
+) -> BTreeSet<(i64, i64)> {
+    let mut kinds: HashMap<(i64, i64), u32> = HashMap::new();
+    for (kind, _) in (0..).zip(BucketColumn::ALL) {
+        for meta in column(kind) {
+            *kinds.entry(tier.days_of(meta)).or_default() |= 1 << kind;
+        }
+    }
+    let counts = column(COUNT).iter().map(|meta| (tier.days_of(meta), meta.flags));
+    let lacks = |(days, flags): &((i64, i64), u32)| {
+        flags & !kinds.get(days).copied().unwrap_or_default() != 0
+    };
+    counts.filter(lacks).map(|(days, _)| days).collect()
 }
 
 /// The days among these blobs that have a roll-up of their own, which goes before larger ones.
@@ -177,7 +200,12 @@ impl Rollup {
             (blob.meta.tier, blob.meta.kind) = (tier.number, kind);
             Some(blob)
         };
-        (0..).zip(columns).filter_map(finish).collect()
+        let mut blobs: Vec<Blob> = (0..).zip(columns).filter_map(finish).collect();
+        let kinds = blobs.iter().fold(0, |kinds, blob| kinds | 1 << blob.meta.kind);
+        if let Some(counts) = blobs.first_mut().filter(|blob| blob.meta.kind == COUNT) {
+            counts.meta.flags = kinds;
+        }
+        blobs
     }
 }
 
@@ -358,7 +386,10 @@ impl Store {
                 kinds.push(blobs.filter(within).copied().collect());
             }
         }
-        if kinds.iter().flatten().any(|meta| self.is_damaged(meta.id)) {
+        let column = |kind: u32| kinds.get(kind as usize).map(Vec::as_slice).unwrap_or_default();
+        if kinds.iter().flatten().any(|meta| self.is_damaged(meta.id))
+            || !lacking(tier, column).is_empty()
+        {
             return Ok(false);
         }
         let single = kinds.first().map(|counts| single_days(counts)).unwrap_or_default();

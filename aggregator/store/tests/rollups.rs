@@ -133,7 +133,8 @@ impl Lab {
         for labels in self.model.keys() {
             let from_ms = match labels.metric_name() {
                 "kept" => i64::MIN,
-                "longer" => newest_ms.unwrap() - 40 * DAY_MS,
+                // What is exactly as old may be gone.
+                "longer" => newest_ms.unwrap() - 40 * DAY_MS + 1,
                 _ => tiers.samples_from_ms,
             };
             let mut wanted = self.series(labels, (from_ms, i64::MAX));
@@ -430,4 +431,21 @@ fn mending_does_not_bring_back_what_ran_out() {
     lab.maintain();
     assert!(lab.dir.path().read_dir().unwrap().count() > 3, "it was mended");
     assert_eq!(lab.store().tiers(), before);
+}
+
+/// Where one column of a roll-up is lost, no other one speaks for it.
+#[test]
+fn buckets_that_lack_a_column_are_not_used() {
+    let mut lab = Lab::new();
+    let samples = busy_day(START_MS - 5 * DAY_MS).into_iter();
+    lab.append("a", &samples.map(|(time_ms, at)| (time_ms, at * 7.0 % 301.0)).collect::<Vec<_>>());
+    lab.advance(4 * HOUR_MS);
+    lab.store().compact().unwrap();
+    lab.store = None;
+    let conn = rusqlite::Connection::open(lab.dir.path().join("labstat.db")).unwrap();
+    let lost = format!("tier = 2 AND kind = {}", BucketColumn::Max as u32);
+    assert_eq!(conn.execute(&format!("DELETE FROM blobs WHERE {lost}"), []).unwrap(), 1);
+    drop(conn);
+    lab.reopen();
+    lab.check(START_MS - 30 * DAY_MS, lab.now_ms(), BucketColumns::ALL);
 }
