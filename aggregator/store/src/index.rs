@@ -1,30 +1,28 @@
-//! Which series there are, and which of them fulfil matchers.
+//! Which series there are.
 //!
 //! In memory, built at start. What is known of a series stands in a slot by its id. A series that
 //! has a sample of the last days is *live* and has its labels at hand; one that has none is *ended*
 //! and has the numbers of its label pairs only. `symbols` has the pairs, and the series of each.
 //!
-//! Matchers are answered from the pairs: what can be told from a pattern by looking up (its
-//! alternatives) or comparing (its prefix) is, and else a regular expression runs once per distinct
-//! value, or once per series where those are fewer. Ended series are only looked at when the range
-//! reaches back to the newest sample that any of them has.
+//! Here is what comes and goes: series, their spans, and which of them live. `select` finds those
+//! that fulfil matchers, `values` tells their labels and cardinalities.
+
+mod select;
+mod values;
 
 use std::collections::BTreeSet;
 
 use hashbrown::HashTable;
-use labstat_model::{Labels, METRIC_NAME, Matcher};
+use labstat_model::Labels;
 use roaring::RoaringBitmap;
 
 use crate::catalog::{ShelfSeries, Span};
 use crate::slots::Slots;
-use crate::symbols::{Ids, Symbols, Tier, Tiers, mix, spread};
+use crate::symbols::{Symbols, Tier, Tiers, mix, spread};
 
 /// A series whose newest sample is older than this, counted from the newest of all, has ended.
 /// Machines that are switched off for a weekend go on as if they had not been.
 pub(crate) const LIVE_MS: i64 = 3 * 86_400_000;
-
-/// Looking at one series' labels takes as long as looking at this many values of one name.
-const SERIES_COST: u64 = 4;
 
 /// What is known of a series, but for its labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -409,277 +407,11 @@ impl Index {
     }
 }
 
-/// By matchers.
-impl Index {
-    /// The sorted ids of the series that fulfil all matchers and reach into the range.
-    pub(crate) fn select(&self, matchers: &[Matcher], start_ms: i64, end_ms: i64) -> Vec<u32> {
-        let mut ids = Vec::new();
-        for tier in self.tiers_in(start_ms) {
-            let matching = self.matching(matchers, tier);
-            ids.extend(matching.iter().filter(|id| self.overlaps(*id, start_ms, end_ms)));
-        }
-        ids.sort_unstable();
-        ids
-    }
-
-    /// The tiers that may have series with samples since `start_ms`.
-    fn tiers_in(&self, start_ms: i64) -> impl Iterator<Item = Tier> {
-        let ended = start_ms <= self.ended_newest_ms;
-        Tier::BOTH.into_iter().filter(move |tier| ended || *tier == Tier::Live)
-    }
-
-    fn overlaps(&self, id: u32, start_ms: i64, end_ms: i64) -> bool {
-        let slot = self.slots.get(id);
-        slot.is_some_and(|slot| slot.entry.first_ms <= end_ms && slot.entry.last_ms >= start_ms)
-    }
-
-    fn matching(&self, matchers: &[Matcher], tier: Tier) -> RoaringBitmap {
-        let mut found: Vec<RoaringBitmap> = Vec::new();
-        let mut scans: Vec<&Matcher> = Vec::new();
-        for matcher in matchers {
-            match lookups(matcher) {
-                Some(values) => {
-                    let Some(name) = self.symbols.name(matcher.name()) else {
-                        return RoaringBitmap::new();
-                    };
-                    let pairs = values.iter().filter_map(|value| self.symbols.pair(name, value));
-                    found.push(self.symbols.union(pairs, tier));
-                }
-                None => scans.push(matcher),
-            }
-        }
-        found.sort_by_key(RoaringBitmap::len);
-        let mut found = found.into_iter();
-        let mut ids = match found.next() {
-            Some(least) => least,
-            None => self.all.of(tier).clone(),
-        };
-        for other in found {
-            ids &= other;
-        }
-        for matcher in scans {
-            if ids.is_empty() {
-                break;
-            }
-            self.keep_matching(&mut ids, matcher, tier);
-        }
-        ids
-    }
-
-    /// Leaves of `ids` what fulfils the matcher.
-    fn keep_matching(&self, ids: &mut RoaringBitmap, matcher: &Matcher, tier: Tier) {
-        let name = self.symbols.name(matcher.name());
-        // A matcher that takes an empty value also takes series without the label, which no pair
-        // lists; so it is applied by taking away what it does not match.
-        let takes_empty = matcher.matches("");
-        let refused = matcher.alternatives().filter(|_| takes_empty && matcher.is_negative());
-        if let (Some(name), Some(values)) = (name, refused) {
-            let pairs = values.iter().filter_map(|value| self.symbols.pair(name, value));
-            *ids -= self.symbols.union(pairs, tier);
-            return;
-        }
-        let pairs = name.map(|name| self.symbols.pairs_of(name, tier)).unwrap_or_default();
-        if ids.len().saturating_mul(SERIES_COST) < pairs.len() as u64 {
-            let all = std::mem::take(ids);
-            ids.extend(all.iter().filter(|id| self.has(*id, name, matcher)));
-            return;
-        }
-        let chosen = |pair: &u32| matcher.matches(self.symbols.value(*pair)) != takes_empty;
-        let listed = self.symbols.union(pairs.iter().copied().filter(chosen), tier);
-        if takes_empty {
-            *ids -= listed;
-        } else {
-            *ids &= listed;
-        }
-    }
-
-    /// Whether one series fulfils a matcher for the label `name`.
-    fn has(&self, id: u32, name: Option<u32>, matcher: &Matcher) -> bool {
-        match self.slots.get(id).map(|slot| &slot.set) {
-            Some(Set::Ready(labels)) => matcher.matches_labels(labels),
-            Some(Set::Pairs(pairs)) => {
-                let pair = pairs.iter().find(|pair| self.symbols.name_of(**pair) == name);
-                matcher.matches(pair.map(|pair| self.symbols.value(*pair)).unwrap_or_default())
-            }
-            None => false,
-        }
-    }
-}
-
-/// The values that series must have one of to fulfil a matcher, where these are few and known.
-fn lookups(matcher: &Matcher) -> Option<&[String]> {
-    let values = matcher.alternatives().filter(|_| !matcher.is_negative())?;
-    // An empty value is that of series without the label, too.
-    values.iter().all(|value| !value.is_empty()).then_some(values)
-}
-
-/// Names and values.
-impl Index {
-    /// The label sets of the series that fulfil any of the lists (all when there is none) and reach
-    /// into the range, sorted.
-    pub(crate) fn series(&self, any: &[Vec<Matcher>], start_ms: i64, end_ms: i64) -> Vec<Labels> {
-        let ids: BTreeSet<u32> = match any {
-            [] => self.select(&[], start_ms, end_ms).into_iter().collect(),
-            lists => lists.iter().flat_map(|list| self.select(list, start_ms, end_ms)).collect(),
-        };
-        let mut all: Vec<Labels> = ids.into_iter().filter_map(|id| self.labels(id)).collect();
-        all.sort_unstable();
-        all
-    }
-
-    /// The label names of the same series, sorted.
-    pub(crate) fn label_names(
-        &self,
-        any: &[Vec<Matcher>],
-        start_ms: i64,
-        end_ms: i64,
-    ) -> Vec<String> {
-        let mut names = BTreeSet::new();
-        for tier in self.tiers_in(start_ms) {
-            let among = Among::new(self, any, tier, (start_ms, end_ms));
-            for (name, text) in self.symbols.names() {
-                let mut pairs = self.symbols.pairs_of(name, tier).iter();
-                if !names.contains(text) && pairs.any(|pair| among.has(*pair)) {
-                    names.insert(text);
-                }
-            }
-        }
-        names.into_iter().map(str::to_owned).collect()
-    }
-
-    /// The values of a label of the same series, sorted.
-    pub(crate) fn label_values(
-        &self,
-        name: &str,
-        any: &[Vec<Matcher>],
-        start_ms: i64,
-        end_ms: i64,
-    ) -> Vec<String> {
-        let Some(name) = self.symbols.name(name) else { return Vec::new() };
-        let mut found = RoaringBitmap::new();
-        for tier in self.tiers_in(start_ms) {
-            let among = Among::new(self, any, tier, (start_ms, end_ms));
-            let pairs = self.symbols.pairs_of(name, tier).iter().copied();
-            found.extend(pairs.filter(|pair| among.has(*pair)));
-        }
-        let mut values: Vec<&str> = found.iter().map(|pair| self.symbols.value(pair)).collect();
-        values.sort_unstable();
-        values.into_iter().map(str::to_owned).collect()
-    }
-
-    /// The number of label pairs.
-    pub(crate) const fn pairs_len(&self) -> usize {
-        self.symbols.pairs_len()
-    }
-
-    /// What there is most of, at most `max` of each.
-    pub(crate) fn cardinality(&self, max: usize) -> Cardinality {
-        let symbols = &self.symbols;
-        let mut found = Cardinality::default();
-        let mut most = Most::new(max);
-        let mut most_of_metrics = Most::new(max);
-        let metric = symbols.name(METRIC_NAME);
-        for pair in symbols.pairs() {
-            let series = symbols.series_len(pair);
-            if most.would_take(series) {
-                let (name, value) = symbols.texts(pair);
-                most.push(series, (name.to_owned(), value.to_owned()));
-            }
-            if symbols.name_of(pair) == metric && most_of_metrics.would_take(series) {
-                most_of_metrics.push(series, symbols.value(pair).to_owned());
-            }
-        }
-        let mut names = Most::new(max);
-        for (name, text) in symbols.names() {
-            let [live, ended] = Tier::BOTH.map(|tier| symbols.pairs_of(name, tier));
-            // Only values of both tiers would count twice.
-            let both = live.iter().filter(|pair| !symbols.ids(**pair, Tier::Ended).is_empty());
-            let values = live.len() + ended.len() - both.count();
-            names.push(values as u64, text.to_owned());
-        }
-        found.pairs = most.finish();
-        found.metric_names = most_of_metrics.finish();
-        found.label_names = names.finish();
-        found
-    }
-}
-
-/// The series of one tier that names and values are asked of.
-struct Among<'a> {
-    index: &'a Index,
-    tier: Tier,
-    range: (i64, i64),
-    /// `None` for all that reach into the range.
-    ids: Option<RoaringBitmap>,
-}
-
-impl<'a> Among<'a> {
-    fn new(index: &'a Index, any: &[Vec<Matcher>], tier: Tier, range: (i64, i64)) -> Self {
-        let ids = (!any.is_empty()).then(|| {
-            let mut ids = RoaringBitmap::new();
-            for matchers in any {
-                ids |= index.matching(matchers, tier);
-            }
-            let overlapping = ids.iter().filter(|id| index.overlaps(*id, range.0, range.1));
-            overlapping.collect()
-        });
-        Self { index, tier, range, ids }
-    }
-
-    fn has(&self, pair: u32) -> bool {
-        let having: Ids<'_> = self.index.symbols.ids(pair, self.tier);
-        match &self.ids {
-            Some(ids) => having.meets(ids),
-            None => having.any(|id| self.index.overlaps(id, self.range.0, self.range.1)),
-        }
-    }
-}
-
-/// What there is most of, most first, and among equals by name.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Cardinality {
-    /// Metric names by their series.
-    pub(crate) metric_names: Vec<(String, usize)>,
-    /// Label names by their values.
-    pub(crate) label_names: Vec<(String, usize)>,
-    /// Label pairs by their series.
-    pub(crate) pairs: Vec<((String, String), usize)>,
-}
-
-/// The few largest of many.
-struct Most<T> {
-    max: usize,
-    found: BTreeSet<(std::cmp::Reverse<u64>, T)>,
-}
-
-impl<T: Ord> Most<T> {
-    const fn new(max: usize) -> Self {
-        Self { max, found: BTreeSet::new() }
-    }
-
-    /// Whether something of this size can be among them.
-    fn would_take(&self, size: u64) -> bool {
-        self.found.len() < self.max || self.found.last().is_some_and(|(least, _)| least.0 <= size)
-    }
-
-    fn push(&mut self, size: u64, what: T) {
-        self.found.insert((std::cmp::Reverse(size), what));
-        if self.found.len() > self.max {
-            self.found.pop_last();
-        }
-    }
-
-    fn finish(self) -> Vec<(T, usize)> {
-        let count = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
-        self.found.into_iter().map(|(size, what)| (what, count(size.0))).collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
-    use labstat_model::MatchOp;
+    use labstat_model::{METRIC_NAME, MatchOp, Matcher};
     use proptest::prelude::*;
 
     use super::*;

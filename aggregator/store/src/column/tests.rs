@@ -1,3 +1,6 @@
+//! Columns come back bit for bit, those that earlier versions wrote too, and of hostile bytes nothing
+//! worse than an error comes. Not here: whole blobs.
+
 use labstat_model::stale_marker;
 use proptest::prelude::*;
 

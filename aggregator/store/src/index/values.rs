@@ -1,0 +1,174 @@
+//! What series there are, as people and tools ask: label sets, names, values, and of what there is
+//! most.
+//!
+//! Names and values are told from the label pairs, not by going through the series.
+
+use std::collections::BTreeSet;
+
+use labstat_model::{Labels, METRIC_NAME, Matcher};
+use roaring::RoaringBitmap;
+
+use super::Index;
+use crate::symbols::{Ids, Tier};
+
+/// Names and values.
+impl Index {
+    /// The label sets of the series that fulfil any of the lists (all when there is none) and reach
+    /// into the range, sorted.
+    pub(crate) fn series(&self, any: &[Vec<Matcher>], start_ms: i64, end_ms: i64) -> Vec<Labels> {
+        let ids: BTreeSet<u32> = match any {
+            [] => self.select(&[], start_ms, end_ms).into_iter().collect(),
+            lists => lists.iter().flat_map(|list| self.select(list, start_ms, end_ms)).collect(),
+        };
+        let mut all: Vec<Labels> = ids.into_iter().filter_map(|id| self.labels(id)).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// The label names of the same series, sorted.
+    pub(crate) fn label_names(
+        &self,
+        any: &[Vec<Matcher>],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Vec<String> {
+        let mut names = BTreeSet::new();
+        for tier in self.tiers_in(start_ms) {
+            let among = Among::new(self, any, tier, (start_ms, end_ms));
+            for (name, text) in self.symbols.names() {
+                let mut pairs = self.symbols.pairs_of(name, tier).iter();
+                if !names.contains(text) && pairs.any(|pair| among.has(*pair)) {
+                    names.insert(text);
+                }
+            }
+        }
+        names.into_iter().map(str::to_owned).collect()
+    }
+
+    /// The values of a label of the same series, sorted.
+    pub(crate) fn label_values(
+        &self,
+        name: &str,
+        any: &[Vec<Matcher>],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Vec<String> {
+        let Some(name) = self.symbols.name(name) else { return Vec::new() };
+        let mut found = RoaringBitmap::new();
+        for tier in self.tiers_in(start_ms) {
+            let among = Among::new(self, any, tier, (start_ms, end_ms));
+            let pairs = self.symbols.pairs_of(name, tier).iter().copied();
+            found.extend(pairs.filter(|pair| among.has(*pair)));
+        }
+        let mut values: Vec<&str> = found.iter().map(|pair| self.symbols.value(pair)).collect();
+        values.sort_unstable();
+        values.into_iter().map(str::to_owned).collect()
+    }
+
+    /// The number of label pairs.
+    pub(crate) const fn pairs_len(&self) -> usize {
+        self.symbols.pairs_len()
+    }
+
+    /// What there is most of, at most `max` of each.
+    pub(crate) fn cardinality(&self, max: usize) -> Cardinality {
+        let symbols = &self.symbols;
+        let mut found = Cardinality::default();
+        let mut most = Most::new(max);
+        let mut most_of_metrics = Most::new(max);
+        let metric = symbols.name(METRIC_NAME);
+        for pair in symbols.pairs() {
+            let series = symbols.series_len(pair);
+            if most.would_take(series) {
+                let (name, value) = symbols.texts(pair);
+                most.push(series, (name.to_owned(), value.to_owned()));
+            }
+            if symbols.name_of(pair) == metric && most_of_metrics.would_take(series) {
+                most_of_metrics.push(series, symbols.value(pair).to_owned());
+            }
+        }
+        let mut names = Most::new(max);
+        for (name, text) in symbols.names() {
+            let [live, ended] = Tier::BOTH.map(|tier| symbols.pairs_of(name, tier));
+            // Only values of both tiers would count twice.
+            let both = live.iter().filter(|pair| !symbols.ids(**pair, Tier::Ended).is_empty());
+            let values = live.len() + ended.len() - both.count();
+            names.push(values as u64, text.to_owned());
+        }
+        found.pairs = most.finish();
+        found.metric_names = most_of_metrics.finish();
+        found.label_names = names.finish();
+        found
+    }
+}
+
+/// The series of one tier that names and values are asked of.
+struct Among<'a> {
+    index: &'a Index,
+    tier: Tier,
+    range: (i64, i64),
+    /// `None` for all that reach into the range.
+    ids: Option<RoaringBitmap>,
+}
+
+impl<'a> Among<'a> {
+    fn new(index: &'a Index, any: &[Vec<Matcher>], tier: Tier, range: (i64, i64)) -> Self {
+        let ids = (!any.is_empty()).then(|| {
+            let mut ids = RoaringBitmap::new();
+            for matchers in any {
+                ids |= index.matching(matchers, tier);
+            }
+            let overlapping = ids.iter().filter(|id| index.overlaps(*id, range.0, range.1));
+            overlapping.collect()
+        });
+        Self { index, tier, range, ids }
+    }
+
+    fn has(&self, pair: u32) -> bool {
+        let having: Ids<'_> = self.index.symbols.ids(pair, self.tier);
+        match &self.ids {
+            Some(ids) => having.meets(ids),
+            None => having.any(|id| self.index.overlaps(id, self.range.0, self.range.1)),
+        }
+    }
+}
+
+/// What there is most of, most first, and among equals by name.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Cardinality {
+    /// Metric names by their series.
+    pub(crate) metric_names: Vec<(String, usize)>,
+    /// Label names by their values.
+    pub(crate) label_names: Vec<(String, usize)>,
+    /// Label pairs by their series.
+    pub(crate) pairs: Vec<((String, String), usize)>,
+}
+
+/// The few largest of many.
+struct Most<T> {
+    max: usize,
+    found: BTreeSet<(std::cmp::Reverse<u64>, T)>,
+}
+
+impl<T: Ord> Most<T> {
+    const fn new(max: usize) -> Self {
+        Self { max, found: BTreeSet::new() }
+    }
+
+    /// Whether something of this size can be among them.
+    fn would_take(&self, size: u64) -> bool {
+        self.found.len() < self.max || self.found.last().is_some_and(|(least, _)| least.0 <= size)
+    }
+
+    fn push(&mut self, size: u64, what: T) {
+        self.found.insert((std::cmp::Reverse(size), what));
+        if self.found.len() > self.max {
+            self.found.pop_last();
+        }
+    }
+
+    fn finish(self) -> Vec<(T, usize)> {
+        let count = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
+        self.found.into_iter().map(|(size, what)| (what, count(size.0))).collect()
+    }
+}
