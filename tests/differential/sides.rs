@@ -225,6 +225,36 @@ impl Drop for Labstat {
     }
 }
 
+/// The address in a log of Prometheus, once it is ready. The two are told by tasks of their own,
+/// so either may come first.
+fn listening(log: &mut impl BufRead) -> SocketAddr {
+    let (mut addr, mut ready, mut lines) = (None, false, String::new());
+    loop {
+        if let (Some(addr), true) = (addr, ready) {
+            return addr;
+        }
+        let mut line = String::new();
+        let read = log.read_line(&mut line).expect("its log is text");
+        assert!(read > 0, "Prometheus ended before it was ready:\n{lines}");
+        if line.contains("Listening on") {
+            let at = line.split("address=").nth(1).and_then(|rest| rest.split_whitespace().next());
+            addr = at.and_then(|at| at.trim_matches('"').parse().ok());
+        }
+        ready |= line.contains("Server is ready");
+        lines.push_str(&line);
+    }
+}
+
+/// The log of Prometheus tells where it listens before or after it tells that it is ready.
+#[test]
+fn the_address_is_found_wherever_it_stands_in_the_log() {
+    let addr = "level=INFO msg=\"Listening on\" component=web address=127.0.0.1:39001\n";
+    let ready = "level=INFO msg=\"Server is ready to receive web requests.\"\n";
+    for log in [format!("{addr}{ready}"), format!("{ready}{addr}")] {
+        assert_eq!(listening(&mut log.as_bytes()), "127.0.0.1:39001".parse().expect("an address"));
+    }
+}
+
 /// A running Prometheus, stopped when dropped.
 pub(crate) struct Prometheus {
     child: Child,
@@ -255,26 +285,9 @@ impl Prometheus {
             .spawn()
             .expect("Prometheus starts");
         let mut log = BufReader::new(child.stderr.take().expect("its log"));
-        let mut addr = None;
-        let mut lines = String::new();
-        loop {
-            let mut line = String::new();
-            let read = log.read_line(&mut line).expect("its log is text");
-            assert!(read > 0, "Prometheus ended before it was ready:\n{lines}");
-            if line.contains("Listening on") {
-                let at =
-                    line.split("address=").nth(1).and_then(|rest| rest.split_whitespace().next());
-                addr = at.and_then(|at| at.trim_matches('"').parse().ok());
-            }
-            let ready = line.contains("Server is ready");
-            lines.push_str(&line);
-            if ready {
-                break;
-            }
-        }
+        let addr = listening(&mut log);
         // What it goes on to say must be read, or it blocks.
         std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        let addr = addr.unwrap_or_else(|| panic!("no address in the log of Prometheus:\n{lines}"));
         Self { child, remote: Remote(addr), _data: data }
     }
 }
