@@ -11,7 +11,7 @@ use labstat_model::{
 
 use crate::column::{Column, Columns, Steps};
 use crate::eval::Evaluator;
-use crate::expr::{Expr, Node};
+use crate::expr::{Edges, Expr, Node, Shift};
 use crate::lower::{self, Bounds};
 use crate::{Answer, QueryError, SourceError, Value, ValueType, VectorSample, notes};
 
@@ -285,7 +285,11 @@ fn collect_selectors(expr: &Expr, selectors: &mut Vec<Vec<Matcher>>) {
 pub fn selector(text: &str) -> Result<Vec<Matcher>, QueryError> {
     let expr = lower::read(text, Bounds::default())?;
     match expr.node {
-        Node::Selector(selector) if selector.shift == Default::default() => Ok(selector.matchers),
+        Node::Selector(selector)
+            if selector.shift == Shift::default() && selector.edges == Edges::Exact =>
+        {
+            Ok(selector.matchers)
+        }
         _ => Err(QueryError::parse(format!("not a series selector: {text}"))),
     }
 }

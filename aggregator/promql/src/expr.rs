@@ -40,6 +40,20 @@ pub(crate) enum Node {
 pub(crate) struct Selector {
     pub(crate) matchers: Vec<Matcher>,
     pub(crate) shift: Shift,
+    pub(crate) edges: Edges,
+}
+
+/// What stands at the two edges of a selector's window.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(dead_code, reason = "the grammar does not know the two keywords yet")]
+pub(crate) enum Edges {
+    /// The samples within, and nothing else.
+    #[default]
+    Exact,
+    /// `anchored`: the newest sample at or before each edge counts as standing on it.
+    Anchored,
+    /// `smoothed`: each edge has the value on the line between the samples around it.
+    Smoothed,
 }
 
 /// Where an evaluation time is moved to by `@` and `offset`.
@@ -92,6 +106,7 @@ pub(crate) enum AggregateOp {
     Topk,
     Bottomk,
     Limitk,
+    LimitRatio,
     Quantile,
     CountValues,
 }
@@ -105,6 +120,7 @@ pub(crate) struct Aggregate {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(dead_code, reason = "the grammar does not know how to trim yet")]
 pub(crate) enum BinaryOp {
     Add,
     Sub,
@@ -122,6 +138,10 @@ pub(crate) enum BinaryOp {
     And,
     Or,
     Unless,
+    /// `</`: the part of a native histogram below a value.
+    TrimUpper,
+    /// `>/`: the part of a native histogram above a value.
+    TrimLower,
 }
 
 impl BinaryOp {
@@ -143,6 +163,18 @@ pub(crate) struct Binary {
     pub(crate) bool_result: bool,
     pub(crate) matching: Grouping,
     pub(crate) card: Card,
+    pub(crate) fill: Fill,
+}
+
+/// `fill`, `fill_left`, `fill_right`: the value taken for a series that one side lacks.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Fill {
+    pub(crate) left: Option<f64>,
+    pub(crate) right: Option<f64>,
+}
+
+impl Fill {
+    pub(crate) const NONE: Self = Self { left: None, right: None };
 }
 
 /// How many series may meet how many.

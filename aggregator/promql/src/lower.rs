@@ -11,8 +11,8 @@ use promql_parser::label as grammar_label;
 use promql_parser::parser::{self as grammar, token};
 
 use crate::expr::{
-    Aggregate, AggregateOp, Binary, BinaryOp, Call, Card, Expr, Grouping, Node, RangeSelector,
-    Selector, Shift, Subquery,
+    Aggregate, AggregateOp, Binary, BinaryOp, Call, Card, Edges, Expr, Fill, Grouping, Node,
+    RangeSelector, Selector, Shift, Subquery,
 };
 use crate::functions::{self, Function};
 use crate::prepare::{self, DURATION_MS_MAX, Part, Prepared};
@@ -156,7 +156,7 @@ impl Lowering<'_> {
             return Err(self.error(start, message));
         }
         let shift = self.shift(tree.at.as_ref(), tree.offset.as_ref())?;
-        Ok((Selector { matchers, shift }, start))
+        Ok((Selector { matchers, shift, edges: Edges::Exact }, start))
     }
 
     fn matcher(&self, tree: &grammar_label::Matcher, start: usize) -> Result<Matcher, QueryError> {
@@ -252,6 +252,7 @@ impl Lowering<'_> {
             AggregateOp::Topk
             | AggregateOp::Bottomk
             | AggregateOp::Limitk
+            | AggregateOp::LimitRatio
             | AggregateOp::Quantile => Some(ValueType::Scalar),
             AggregateOp::CountValues => Some(ValueType::String),
             _ => None,
@@ -304,7 +305,7 @@ impl Lowering<'_> {
             _ => Card::OneToOne,
         };
         let bool_result = modifier.is_some_and(|modifier| modifier.return_bool);
-        let binary = Binary { op, lhs, rhs, bool_result, matching, card };
+        let binary = Binary { op, lhs, rhs, bool_result, matching, card, fill: Fill::NONE };
         self.check_binary(&binary, start)?;
         let vector = [&binary.lhs, &binary.rhs].iter().any(|e| e.value_type == ValueType::Vector);
         let value_type = if vector { ValueType::Vector } else { ValueType::Scalar };
@@ -384,6 +385,7 @@ fn aggregate_op(id: token::TokenId) -> Option<AggregateOp> {
         token::T_TOPK => AggregateOp::Topk,
         token::T_BOTTOMK => AggregateOp::Bottomk,
         token::T_LIMITK => AggregateOp::Limitk,
+        token::T_LIMIT_RATIO => AggregateOp::LimitRatio,
         token::T_QUANTILE => AggregateOp::Quantile,
         token::T_COUNT_VALUES => AggregateOp::CountValues,
         _ => return None,

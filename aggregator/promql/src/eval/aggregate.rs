@@ -32,6 +32,9 @@ pub(super) fn eval(
             quantile(evaluator, aggregate, &columns, &param, steps)?
         }
         AggregateOp::CountValues => count_values(evaluator, aggregate, &columns, steps)?,
+        AggregateOp::LimitRatio => {
+            return Err(QueryError::execution("limit_ratio is not supported yet"));
+        }
         _ => fold(evaluator, aggregate, &columns, steps)?,
     };
     Ok(Columns::Vector(result))

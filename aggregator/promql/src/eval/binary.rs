@@ -11,13 +11,16 @@ use labstat_model::{Labels, METRIC_NAME};
 use super::Evaluator;
 use crate::QueryError;
 use crate::column::{self, Column, Columns, Steps};
-use crate::expr::{Binary, BinaryOp, Card, Grouping};
+use crate::expr::{Binary, BinaryOp, Card, Fill, Grouping};
 
 pub(super) fn eval(
     evaluator: &Evaluator<'_>,
     binary: &Binary,
     steps: Steps,
 ) -> Result<Columns, QueryError> {
+    if binary.fill != Fill::NONE {
+        return Err(QueryError::execution("fill modifiers are not supported yet"));
+    }
     let lhs = evaluator.eval(&binary.lhs, steps)?;
     let rhs = evaluator.eval(&binary.rhs, steps)?;
     evaluator.check_time()?;
@@ -59,7 +62,12 @@ fn compute(op: BinaryOp, a: f64, b: f64) -> (f64, bool) {
         BinaryOp::Gt => (a, a > b),
         BinaryOp::Ge => (a, a >= b),
         // Sets of series are computed elsewhere and have no value of their own.
-        BinaryOp::And | BinaryOp::Or | BinaryOp::Unless => (f64::NAN, false),
+        // Only native histograms can be trimmed.
+        BinaryOp::And
+        | BinaryOp::Or
+        | BinaryOp::Unless
+        | BinaryOp::TrimUpper
+        | BinaryOp::TrimLower => (f64::NAN, false),
     }
 }
 
