@@ -4,71 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use labstat_model::{
-    BucketColumns, Labels, METRIC_NAME, MatchOp, Matcher, Rolled, Sample, Series, Tiers,
-    bucket_range,
-};
+use labstat_model::{Labels, METRIC_NAME, MatchOp, Matcher, Sample, Series};
 
 use crate::column::{Column, Columns, Steps};
 use crate::eval::Evaluator;
 use crate::expr::{Edges, Expr, Node, Shift};
 use crate::lower::{self, Bounds};
-use crate::{Answer, QueryError, SourceError, Value, ValueType, VectorSample, notes};
+use crate::{Answer, QueryError, Source, Value, ValueType, VectorSample, notes};
 
 /// Times further than this from the epoch, in milliseconds, are taken for this. It is 292,000
 /// years short of what an `i64` holds, so that no sum of a time and durations overflows.
 const TIME_MS_MAX: i64 = 1 << 61;
-
-/// Where series come from.
-pub trait Source: Sync {
-    /// The series that fulfil all `matchers`, each with its samples from `start_ms` to `end_ms`,
-    /// both included. Series sorted by labels; markers of staleness as they were sent; a series
-    /// without samples in the window may be left out.
-    fn select(
-        &self,
-        matchers: &[Matcher],
-        start_ms: i64,
-        end_ms: i64,
-    ) -> Result<Vec<Series>, SourceError>;
-
-    /// As [`Source::select`], but of each series at most the newest of these samples, be it a
-    /// marker of staleness or not.
-    fn newest(
-        &self,
-        matchers: &[Matcher],
-        start_ms: i64,
-        end_ms: i64,
-    ) -> Result<Vec<Series>, SourceError> {
-        let mut series = self.select(matchers, start_ms, end_ms)?;
-        series.iter_mut().for_each(Series::keep_newest);
-        Ok(series)
-    }
-
-    /// Since when there are samples, and which buckets can be asked for.
-    fn tiers(&self) -> Tiers {
-        Tiers::SAMPLES_ONLY
-    }
-
-    /// As [`Source::select`], but of each series the buckets of width `bucket_ms` that hold the
-    /// times from `start_ms` to `end_ms`, those at both ends whole, and of them at least
-    /// `columns`. Each series comes once, sorted by labels. Of a series that has no buckets in
-    /// store for any of the range, the samples may come in their place (at least those from
-    /// `start_ms` to `end_ms`); one that has buckets for a part of it comes as buckets, made of
-    /// its samples where need be. Asked only for the widths and times that [`Source::tiers`]
-    /// names, or for the widest where none reaches back far enough.
-    fn buckets(
-        &self,
-        matchers: &[Matcher],
-        start_ms: i64,
-        end_ms: i64,
-        bucket_ms: i64,
-        columns: BucketColumns,
-    ) -> Result<Vec<Rolled>, SourceError> {
-        let (first_ms, last_ms) = bucket_range(start_ms, end_ms, bucket_ms);
-        let series = self.select(matchers, first_ms, last_ms)?;
-        Ok(series.iter().map(|series| Rolled::of(series, bucket_ms, columns)).collect())
-    }
-}
 
 /// How an engine behaves.
 #[derive(Debug, Clone)]

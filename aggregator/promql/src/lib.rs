@@ -27,9 +27,11 @@ mod functions;
 mod lower;
 mod notes;
 mod prepare;
+mod source;
 mod sums;
 mod tokens;
 
 pub use answer::{Answer, Value, ValueType, VectorSample};
-pub use engine::{Checked, Engine, Options, QueryOptions, Source, check, selector, steps_len};
+pub use engine::{Checked, Engine, Options, QueryOptions, check, selector, steps_len};
 pub use error::{ErrorKind, Position, QueryError, SourceError};
+pub use source::{Scan, Source};

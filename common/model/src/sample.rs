@@ -44,10 +44,26 @@ pub struct Series {
     pub values: Vec<f64>,
 }
 
+/// A [`Series`] that someone else holds.
+#[derive(Debug, Clone, Copy)]
+pub struct SeriesRef<'a> {
+    /// The labels, with the metric name as `__name__`.
+    pub labels: &'a Labels,
+    /// Milliseconds since the Unix epoch, strictly ascending.
+    pub times: &'a [i64],
+    /// The value at each time.
+    pub values: &'a [f64],
+}
+
 impl Series {
     /// A series without samples.
     pub fn new(labels: Labels) -> Self {
         Self { labels, times: Vec::new(), values: Vec::new() }
+    }
+
+    /// The series, borrowed.
+    pub fn as_ref(&self) -> SeriesRef<'_> {
+        SeriesRef { labels: &self.labels, times: &self.times, values: &self.values }
     }
 
     /// The number of samples.

@@ -1,0 +1,117 @@
+//! Where series come from: what the engine asks, and how it reads what it is given.
+
+use std::ops::ControlFlow;
+
+use labstat_model::{BucketColumns, Matcher, Rolled, Series, SeriesRef, Tiers, bucket_range};
+
+use crate::SourceError;
+
+/// The series that fulfil some matchers, in parts that can be read one by one.
+///
+/// Going through the parts in order, the series come sorted by labels, each once. A part is a
+/// morsel of work: a few hundred series, so that several threads have something to do and each is
+/// done with a part within milliseconds. Parts may be read in any order, by several threads at a
+/// time and more than once; all see the same state.
+pub trait Scan: Sync {
+    /// How many parts there are; none when no series fulfils the matchers.
+    fn parts(&self) -> usize;
+
+    /// Hands the series of one part to `each` until this breaks off, which is no error. A series
+    /// without samples in the window may be left out.
+    fn read(
+        &self,
+        part: usize,
+        each: &mut dyn FnMut(SeriesRef<'_>) -> ControlFlow<()>,
+    ) -> Result<(), SourceError>;
+}
+
+/// What is held already is one part.
+impl Scan for Vec<Series> {
+    fn parts(&self) -> usize {
+        usize::from(!self.is_empty())
+    }
+
+    fn read(
+        &self,
+        part: usize,
+        each: &mut dyn FnMut(SeriesRef<'_>) -> ControlFlow<()>,
+    ) -> Result<(), SourceError> {
+        if part == 0 {
+            // Whoever breaks off has what it wants.
+            let _: ControlFlow<()> = self.iter().map(Series::as_ref).try_for_each(each);
+        }
+        Ok(())
+    }
+}
+
+/// Where series come from.
+pub trait Source: Sync {
+    /// The series that fulfil all `matchers`, each with its samples from `start_ms` to `end_ms`,
+    /// both included. Series sorted by labels; markers of staleness as they were sent; a series
+    /// without samples in the window may be left out.
+    fn select(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<Series>, SourceError>;
+
+    /// As [`Source::select`], but of each series at most the newest of these samples, be it a
+    /// marker of staleness or not.
+    fn newest(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<Series>, SourceError> {
+        let mut series = self.select(matchers, start_ms, end_ms)?;
+        series.iter_mut().for_each(Series::keep_newest);
+        Ok(series)
+    }
+
+    /// As [`Source::select`], to be read in parts and without holding all series at once. The
+    /// state it reads is that of this call, whatever is written before its parts are read.
+    fn scan(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Box<dyn Scan + '_>, SourceError> {
+        Ok(Box::new(self.select(matchers, start_ms, end_ms)?))
+    }
+
+    /// As [`Source::newest`], to be read as [`Source::scan`].
+    fn scan_newest(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Box<dyn Scan + '_>, SourceError> {
+        Ok(Box::new(self.newest(matchers, start_ms, end_ms)?))
+    }
+
+    /// Since when there are samples, and which buckets can be asked for.
+    fn tiers(&self) -> Tiers {
+        Tiers::SAMPLES_ONLY
+    }
+
+    /// As [`Source::select`], but of each series the buckets of width `bucket_ms` that hold the
+    /// times from `start_ms` to `end_ms`, those at both ends whole, and of them at least
+    /// `columns`. Each series comes once, sorted by labels. Of a series that has no buckets in
+    /// store for any of the range, the samples may come in their place (at least those from
+    /// `start_ms` to `end_ms`); one that has buckets for a part of it comes as buckets, made of
+    /// its samples where need be. Asked only for the widths and times that [`Source::tiers`]
+    /// names, or for the widest where none reaches back far enough.
+    fn buckets(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+        bucket_ms: i64,
+        columns: BucketColumns,
+    ) -> Result<Vec<Rolled>, SourceError> {
+        let (first_ms, last_ms) = bucket_range(start_ms, end_ms, bucket_ms);
+        let series = self.select(matchers, first_ms, last_ms)?;
+        Ok(series.iter().map(|series| Rolled::of(series, bucket_ms, columns)).collect())
+    }
+}
