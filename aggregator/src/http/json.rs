@@ -11,35 +11,48 @@ use labstat_promql::{Answer, Value, VectorSample};
 /// Appends `text` as a JSON string.
 pub(crate) fn push_text(out: &mut String, text: &str) {
     out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if c < ' ' => {
-                out.push_str("\\u00");
-                out.push(char::from_digit(u32::from(c) >> 4, 16).unwrap_or('0'));
-                out.push(char::from_digit(u32::from(c) & 15, 16).unwrap_or('0'));
-            }
-            c => out.push(c),
+    let mut rest = text;
+    // What need not be escaped, which is nearly always all, is copied as it is.
+    while let Some(at) = rest.bytes().position(|byte| byte < b' ' || byte == b'"' || byte == b'\\')
+    {
+        let (plain, escaped) = rest.split_at(at);
+        out.push_str(plain);
+        let mut chars = escaped.chars();
+        chars.by_ref().take(1).for_each(|c| push_escaped(out, c));
+        rest = chars.as_str();
+    }
+    out.push_str(rest);
+    out.push('"');
+}
+
+fn push_escaped(out: &mut String, c: char) {
+    match c {
+        '"' => out.push_str("\\\""),
+        '\\' => out.push_str("\\\\"),
+        '\n' => out.push_str("\\n"),
+        '\r' => out.push_str("\\r"),
+        '\t' => out.push_str("\\t"),
+        c => {
+            out.push_str("\\u00");
+            out.push(char::from_digit(u32::from(c) >> 4, 16).unwrap_or('0'));
+            out.push(char::from_digit(u32::from(c) & 15, 16).unwrap_or('0'));
         }
     }
-    out.push('"');
 }
 
 /// Appends a time as seconds, with three decimals unless they are zero.
 pub(crate) fn push_time(out: &mut String, time_ms: i64) {
-    use std::fmt::Write;
-
     let magnitude = time_ms.unsigned_abs();
-    let sign = if time_ms < 0 { "-" } else { "" };
-    // Writing to a String cannot fail.
-    let _ = write!(out, "{sign}{}", magnitude / 1000);
+    if time_ms < 0 {
+        out.push('-');
+    }
+    let mut digits = itoa::Buffer::new();
+    out.push_str(digits.format(magnitude / 1000));
     let fraction = magnitude % 1000;
     if fraction != 0 {
-        let _ = write!(out, ".{fraction:03}");
+        out.push('.');
+        // A digit before them keeps leading zeros.
+        out.push_str(digits.format(1000 + fraction).get(1..).unwrap_or_default());
     }
 }
 
@@ -188,6 +201,10 @@ impl Iterator for AnswerText {
     fn next(&mut self) -> Option<String> {
         self.end.as_ref()?;
         let mut piece = std::mem::take(&mut self.start);
+        if self.any {
+            // What follows a whole piece is mostly one, too.
+            piece.reserve(PIECE_LEN + PIECE_LEN / 4);
+        }
         while piece.len() < PIECE_LEN {
             let any = &mut self.any;
             if !self.items.as_mut().is_some_and(|items| items.push_next(&mut piece, any)) {
@@ -326,6 +343,23 @@ mod tests {
         let result = json["data"]["result"].as_array().unwrap();
         assert_eq!(result.len(), 50);
         assert!(result.iter().all(|series| series["values"].as_array().unwrap().len() == 1_000));
+    }
+
+    #[test]
+    fn times_are_seconds_with_all_their_milliseconds() {
+        for (time_ms, text) in [
+            (0, "0"),
+            (1_111, "1.111"),
+            (-1_001, "-1.001"),
+            (999, "0.999"),
+            (10, "0.010"),
+            (1_767_275_100_000, "1767275100"),
+            (i64::MIN, "-9223372036854775.808"),
+        ] {
+            let mut out = String::new();
+            push_time(&mut out, time_ms);
+            assert_eq!(out, text);
+        }
     }
 
     proptest! {

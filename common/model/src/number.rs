@@ -53,8 +53,6 @@ pub fn format_e(value: f64) -> String {
 }
 
 fn push(text: &mut String, value: f64, exponent: impl Fn(f64) -> bool) {
-    use std::fmt::Write;
-
     if value.is_nan() {
         text.push_str("NaN");
     } else if value.is_infinite() {
@@ -62,8 +60,32 @@ fn push(text: &mut String, value: f64, exponent: impl Fn(f64) -> bool) {
     } else if value != 0.0 && exponent(value.abs()) {
         push_exponent(text, value);
     } else {
+        push_plain(text, value);
+    }
+}
+
+/// Whole numbers below this are written as integers, which is faster; all of them are exact.
+const WHOLE_MAX: f64 = 9e15;
+
+/// Appends a finite number without an exponent.
+fn push_plain(text: &mut String, value: f64) {
+    use std::fmt::Write;
+
+    #[expect(clippy::cast_possible_truncation, reason = "what was cut off is looked for")]
+    let whole = value as i64;
+    #[expect(clippy::cast_precision_loss, reason = "below the bound none is lost")]
+    let is_whole = value.abs() < WHOLE_MAX && (whole as f64).to_bits() == value.to_bits();
+    if is_whole {
+        text.push_str(itoa::Buffer::new().format(whole));
+        return;
+    }
+    let mut buffer = zmij::Buffer::new();
+    let shortest = buffer.format_finite(value);
+    if shortest.contains('e') {
         // Writing to a String cannot fail.
         let _ = write!(text, "{value}");
+    } else {
+        text.push_str(shortest.strip_suffix(".0").unwrap_or(shortest));
     }
 }
 
@@ -121,6 +143,25 @@ mod tests {
             prop_assume!(value.is_finite());
             prop_assert_eq!(format_g(value).parse::<f64>().unwrap().to_bits(), value.to_bits());
             prop_assert_eq!(format_api(value).parse::<f64>().unwrap().to_bits(), value.to_bits());
+        }
+
+        #[test]
+        fn without_an_exponent_is_as_short_as_can_be(
+            mantissa in -10_000_000_000_000_000_i64..10_000_000_000_000_000,
+            exponent in -12_i32..12,
+            any in any::<f64>(),
+        ) {
+            #[expect(clippy::cast_precision_loss, reason = "any number will do")]
+            let decimal = mantissa as f64 * 10_f64.powi(exponent);
+            for value in [decimal, decimal.trunc(), any, -0.0] {
+                prop_assume!(value.is_finite());
+                let mut text = String::new();
+                push_plain(&mut text, value);
+                prop_assert_eq!(text.parse::<f64>().unwrap().to_bits(), value.to_bits());
+                // Of two that are as short and as near, either may be written.
+                prop_assert_eq!(text.len(), value.to_string().len());
+                prop_assert!(!text.contains('e') && !text.ends_with(".0"), "{}", text);
+            }
         }
     }
 }
