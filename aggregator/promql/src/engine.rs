@@ -145,8 +145,8 @@ impl Engine {
 }
 
 fn answer(value: Value, evaluator: Evaluator<'_>) -> Answer {
-    let notes = evaluator.into_notes();
-    Answer { value, warnings: notes.warnings, infos: notes.infos }
+    let (warnings, infos) = evaluator.into_notes().shown();
+    Answer { value, warnings, infos }
 }
 
 fn instant_value(columns: Columns, time_ms: i64) -> Value {

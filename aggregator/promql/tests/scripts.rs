@@ -16,6 +16,7 @@
 //! fails at 1m: up + up         the indented text is part of the error
 //!   many-to-many
 //! warns at 1m: …               an indented text is part of a remark, the values do not matter
+//! remarks at 1m: …             the indented lines are all the remarks there are
 //! ```
 
 #![expect(
@@ -227,6 +228,13 @@ fn run(memory: &mut Memory, command: &Command<'_>) -> Result<(), String> {
             let remarks = [answer.warnings, answer.infos].concat();
             let wanted = command.body.join(" ");
             if wanted.is_empty() || !remarks.iter().any(|remark| remark.contains(&wanted)) {
+                return Err(format!("{remarks:?}"));
+            }
+        }
+        "remarks" => {
+            let answer = ask(memory, rest).1.map_err(|error| error.to_string())?;
+            let remarks = [answer.warnings, answer.infos].concat();
+            if remarks != command.body {
                 return Err(format!("{remarks:?}"));
             }
         }

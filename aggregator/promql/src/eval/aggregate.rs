@@ -9,6 +9,7 @@ use crate::QueryError;
 use crate::column::{self, Column, Columns, Steps};
 use crate::expr::{Aggregate, AggregateOp, Expr, Grouping, Node};
 use crate::sums::{self, Mean, Sum};
+use crate::{notes, order, sampling};
 
 pub(super) fn eval(
     evaluator: &Evaluator<'_>,
@@ -22,19 +23,15 @@ pub(super) fn eval(
     let columns = evaluator.vector(&aggregate.expr, steps)?;
     evaluator.check_time()?;
     let result = match aggregate.op {
-        AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk => {
-            select(evaluator, aggregate, columns, &param)?
-        }
+        AggregateOp::Topk
+        | AggregateOp::Bottomk
+        | AggregateOp::Limitk
+        | AggregateOp::LimitRatio => select(evaluator, aggregate, columns, &param)?,
         AggregateOp::Quantile => {
-            if let Some(param) = &aggregate.param {
-                evaluator.note_quantiles(param, steps)?;
-            }
+            note_extremes(evaluator, aggregate, &param);
             quantile(evaluator, aggregate, &columns, &param, steps)?
         }
         AggregateOp::CountValues => count_values(evaluator, aggregate, &columns, steps)?,
-        AggregateOp::LimitRatio => {
-            return Err(QueryError::execution("limit_ratio is not supported yet"));
-        }
         _ => fold(evaluator, aggregate, &columns, steps)?,
     };
     Ok(Columns::Vector(result))
@@ -205,6 +202,34 @@ fn plain(value: f64) -> String {
     value.to_string()
 }
 
+/// The least and the largest of the parameter over all steps; both are NaN where any is.
+fn extremes(param: &[f64]) -> (f64, f64) {
+    if param.iter().any(|value| value.is_nan()) {
+        return (f64::NAN, f64::NAN);
+    }
+    param.iter().fold((f64::MAX, f64::MIN), |(min, max), value| (min.min(*value), max.max(*value)))
+}
+
+/// Remarks on a parameter outside of what makes sense: the worst on each side.
+fn note_extremes(evaluator: &Evaluator<'_>, aggregate: &Aggregate, param: &[f64]) {
+    let start = aggregate.param.as_ref().map_or(0, |param| param.start);
+    let (min, max) = extremes(param);
+    if aggregate.op == AggregateOp::Quantile {
+        let bad = [(max.is_nan(), max), (max > 1.0, max), (min < 0.0, min)];
+        for (_, value) in bad.into_iter().filter(|(bad, _)| *bad) {
+            evaluator.warn(&notes::no_quantile(value), start);
+        }
+    } else {
+        for (_, value, limit) in [(max > 1.0, max, 1), (min < -1.0, min, -1)].iter().filter(|b| b.0)
+        {
+            let value = labstat_model::number::format_g(*value);
+            let message =
+                format!("ratio value should be between -1 and 1, got {value}, capping to {limit}");
+            evaluator.warn(&message, start);
+        }
+    }
+}
+
 /// How many to take: an error for what is no count.
 #[expect(
     clippy::cast_possible_truncation,
@@ -215,22 +240,37 @@ fn count_of(param: f64) -> Result<usize, QueryError> {
     // The largest float below 2^63.
     const COUNT_MAX: f64 = 9_223_372_036_854_774_784.0;
     if param.is_nan() || param.abs() > COUNT_MAX {
-        let value = labstat_model::number::format_v(param);
+        let value = labstat_model::number::format_g(param);
         return Err(QueryError::execution(format!("Scalar value {value} overflows int64")));
     }
     Ok(if param < 1.0 { 0 } else { param as usize })
 }
 
-/// `topk`, `bottomk` and `limitk`: some of the members of each group, at each step others.
+/// `topk`, `bottomk`, `limitk` and `limit_ratio`: some of the members of each group, at each step
+/// others.
 fn select(
     evaluator: &Evaluator<'_>,
     aggregate: &Aggregate,
     mut columns: Vec<Column>,
     param: &[f64],
 ) -> Result<Vec<Column>, QueryError> {
+    let (min, max) = extremes(param);
+    let ratio = aggregate.op == AggregateOp::LimitRatio;
+    if ratio {
+        note_extremes(evaluator, aggregate, param);
+    }
+    // Where nothing is asked for, a parameter that makes no sense does not matter.
+    if if ratio { (min, max) == (0.0, 0.0) } else { max < 1.0 } {
+        return Ok(Vec::new());
+    }
+    let wanted = check_params(aggregate.op, &columns, param)?;
     let groups = groups(&columns, &aggregate.grouping);
     let mut chosen: Vec<Vec<bool>> = columns.iter().map(|c| vec![false; c.values.len()]).collect();
     let mut order = Vec::with_capacity(columns.len());
+    let offsets: Vec<f64> = match ratio {
+        true => columns.iter().map(|column| sampling::offset(&column.labels)).collect(),
+        false => Vec::new(),
+    };
     for (_, members) in &groups {
         evaluator.check_time()?;
         for (step, k) in param.iter().enumerate() {
@@ -240,7 +280,14 @@ fn select(
                 value.map(|value| (*member, value))
             };
             let candidates = members.iter().filter_map(value);
-            let best = best_of(aggregate.op, count_of(*k)?, candidates);
+            let best = if ratio {
+                let taken = |(member, _): &(usize, f64)| {
+                    offsets.get(*member).is_some_and(|offset| sampling::takes(*k, *offset))
+                };
+                candidates.filter(taken).collect()
+            } else {
+                best_of(aggregate.op, wanted.get(step).copied().unwrap_or(0), candidates)
+            };
             for (member, _) in &best {
                 if let Some(slot) = chosen.get_mut(*member).and_then(|c| c.get_mut(step)) {
                     *slot = true;
@@ -261,6 +308,28 @@ fn select(
     column::merge(columns)
 }
 
+/// How many to take at each step; an error for a parameter that makes no sense at a step at which
+/// there is any series.
+fn check_params(
+    op: AggregateOp,
+    columns: &[Column],
+    param: &[f64],
+) -> Result<Vec<usize>, QueryError> {
+    let check = |(step, value): (usize, &f64)| {
+        if !columns.iter().any(|column| column.get(step).is_some()) {
+            return Ok(0);
+        }
+        if op != AggregateOp::LimitRatio {
+            return count_of(*value);
+        }
+        if value.is_nan() {
+            return Err(QueryError::execution("Ratio value NaN is NaN"));
+        }
+        Ok(0)
+    };
+    param.iter().enumerate().map(check).collect()
+}
+
 /// The `k` best of the candidates, best first. Ties go as in Prometheus: a heap with the worst on
 /// top, in which a candidate replaces it only when it is truly better.
 fn best_of(
@@ -272,22 +341,24 @@ fn best_of(
         return candidates.take(k).collect();
     }
     let top = op == AggregateOp::Topk;
-    // Whether `a` is worse than `b`; NaN is worst of all.
-    let worse = |a: f64, b: f64| a.is_nan() && !b.is_nan() || if top { a < b } else { a > b };
+    // Whether `a` is worse than `b`; NaN is worst of all, even than another.
+    let worse = |a: f64, b: f64| a.is_nan() || if top { a < b } else { a > b };
     let mut heap: Vec<(usize, f64)> = Vec::new();
     for candidate in candidates {
         if heap.len() < k {
             heap.push(candidate);
             let last = heap.len() - 1;
             sift_up(&mut heap, last, &worse);
-        } else if heap.first().is_some_and(|worst| worse(worst.1, candidate.1)) {
+        } else if heap.first().is_some_and(|(_, worst)| {
+            worse(*worst, candidate.1) && !(worst.is_nan() && candidate.1.is_nan())
+        }) {
             if let Some(worst) = heap.first_mut() {
                 *worst = candidate;
             }
             sift_down(&mut heap, &worse);
         }
     }
-    heap.sort_by(|a, b| worse(a.1, b.1).cmp(&worse(b.1, a.1)));
+    order::sort(&mut heap, |a, b| worse(b.1, a.1));
     heap
 }
 

@@ -216,9 +216,7 @@ impl<'a> Evaluator<'a> {
     pub(crate) fn note_quantiles(&self, arg: &Expr, steps: Steps) -> Result<(), QueryError> {
         for q in self.scalar(arg, steps)? {
             if !(0.0..=1.0).contains(&q) {
-                let q = labstat_model::number::format_g(q);
-                let message = format!("quantile value should be between 0 and 1, got {q}");
-                self.warn(&message, arg.start);
+                self.warn(&notes::no_quantile(q), arg.start);
             }
         }
         Ok(())

@@ -1,15 +1,13 @@
 //! Functions that change the shape or the order of a result: from vectors to scalars and back,
 //! presence and absence, sorting.
 
-use std::cmp::Ordering;
-
 use labstat_model::{Labels, METRIC_NAME, MatchOp};
 
 use crate::QueryError;
 use crate::column::{Column, Columns, Steps};
 use crate::eval::Evaluator;
 use crate::expr::{Call, Expr, Node};
-use crate::sums;
+use crate::order;
 
 /// The only element, or NaN.
 pub(super) fn scalar(
@@ -103,27 +101,21 @@ fn labels_of_absence(arg: &Expr) -> Labels {
     Labels::new(pairs)
 }
 
-/// Sorts by the value at the first step. Only an instant query has an order to show.
+/// Sorts by the value at the first step, such that nothing stands before what is `less`. Only an
+/// instant query has an order to show.
 fn sorted(
     evaluator: &Evaluator<'_>,
     call: &Call,
     steps: Steps,
-    order: impl Fn(f64, f64) -> Ordering,
+    less: impl Fn(f64, f64) -> bool,
 ) -> Result<Columns, QueryError> {
     let mut columns = first_vector(evaluator, call, steps)?;
     if steps.len == 1 {
         let value = |column: &Column| column.get(0).unwrap_or(f64::NAN);
-        columns.sort_by(|a, b| order(value(a), value(b)));
+        // NaN comes last whichever way is up.
+        order::sort(&mut columns, |a, b| value(b).is_nan() || less(value(a), value(b)));
     }
     Ok(Columns::Vector(columns))
-}
-
-/// NaN comes last whichever way is up.
-fn nan_last(a: f64, b: f64, order: Ordering) -> Ordering {
-    match (a.is_nan(), b.is_nan()) {
-        (false, false) => order,
-        (a, b) => a.cmp(&b),
-    }
 }
 
 pub(super) fn sort(
@@ -131,7 +123,7 @@ pub(super) fn sort(
     call: &Call,
     steps: Steps,
 ) -> Result<Columns, QueryError> {
-    sorted(evaluator, call, steps, |a, b| nan_last(a, b, sums::nan_first(a, b)))
+    sorted(evaluator, call, steps, |a, b| a < b)
 }
 
 pub(super) fn sort_desc(
@@ -139,7 +131,7 @@ pub(super) fn sort_desc(
     call: &Call,
     steps: Steps,
 ) -> Result<Columns, QueryError> {
-    sorted(evaluator, call, steps, |a, b| nan_last(a, b, sums::nan_first(b, a)))
+    sorted(evaluator, call, steps, |a, b| a > b)
 }
 
 pub(super) fn sort_by_label(
@@ -171,54 +163,24 @@ fn names(call: &Call) -> Vec<&str> {
 /// Sorts by the named labels, numbers within them by their value (`node2` before `node10`), and
 /// by all labels where those are equal.
 fn sorted_labels(mut columns: Vec<Column>, names: &[&str], descending: bool) -> Vec<Column> {
-    let compare = |a: &Column, b: &Column| {
-        let by_name = |name: &&str| {
-            let (a, b) = (a.labels.get(name).unwrap_or(""), b.labels.get(name).unwrap_or(""));
-            natural(a, b)
-        };
-        let first = names.iter().map(by_name).find(|order| order.is_ne());
-        first.unwrap_or_else(|| a.labels.cmp(&b.labels))
+    if order::is_few(columns.len()) {
+        order::sort(&mut columns, |a, b| match differing(a, b, names) {
+            Some((a, b)) => order::stands_before(a, b) != descending,
+            None if descending => a.labels > b.labels,
+            None => a.labels < b.labels,
+        });
+        return columns;
+    }
+    let compare = |a: &Column, b: &Column| match differing(a, b, names) {
+        Some((a, b)) => order::natural(a, b).then_with(|| a.cmp(b)),
+        None => a.labels.cmp(&b.labels),
     };
     columns.sort_by(|a, b| if descending { compare(b, a) } else { compare(a, b) });
     columns
 }
 
-/// Compares texts run by run: digits as numbers, everything else as text.
-fn natural(a: &str, b: &str) -> Ordering {
-    let (mut a, mut b) = (a, b);
-    while !a.is_empty() && !b.is_empty() {
-        let ((run_a, rest_a), (run_b, rest_b)) = (split_run(a), split_run(b));
-        let digits = |run: &str| run.starts_with(|c: char| c.is_ascii_digit());
-        let order = if digits(run_a) && digits(run_b) {
-            let (number_a, number_b) =
-                (run_a.trim_start_matches('0'), run_b.trim_start_matches('0'));
-            number_a.len().cmp(&number_b.len()).then_with(|| number_a.cmp(number_b))
-        } else {
-            run_a.cmp(run_b)
-        };
-        if order.is_ne() {
-            return order;
-        }
-        (a, b) = (rest_a, rest_b);
-    }
-    a.len().cmp(&b.len())
-}
-
-/// The digits, or what is no digit, at the beginning of `text`, and the rest.
-fn split_run(text: &str) -> (&str, &str) {
-    let digits = text.starts_with(|c: char| c.is_ascii_digit());
-    let end = text.find(|c: char| c.is_ascii_digit() != digits).unwrap_or(text.len());
-    text.split_at(end)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_within_labels_sort_by_value() {
-        assert_eq!(natural("node2", "node10"), Ordering::Less);
-        assert_eq!(natural("a", "a1"), Ordering::Less);
-        assert_eq!(natural("b1", "a2"), Ordering::Greater);
-    }
+/// The values of the first named label in which the two differ.
+fn differing<'c>(a: &'c Column, b: &'c Column, names: &[&str]) -> Option<(&'c str, &'c str)> {
+    let value = |column: &'c Column, name: &str| column.labels.get(name).unwrap_or("");
+    names.iter().map(|name| (value(a, name), value(b, name))).find(|(a, b)| a != b)
 }
