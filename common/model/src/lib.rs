@@ -13,6 +13,7 @@ mod bucket;
 mod clock;
 pub mod duration;
 mod family;
+mod histogram;
 mod label_hash;
 mod labels;
 pub mod limits;
@@ -29,8 +30,15 @@ pub use bucket::{
 };
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use family::{Family, Kind};
+pub use histogram::{
+    BucketCount, HISTOGRAM_BUCKETS_MAX, Histogram, HistogramError, HistogramSample,
+    HistogramSeries, ResetHint,
+};
 pub use label_hash::{LabelsHash, LabelsMemo, Layout};
 pub use labels::{LabelError, Labels, LabelsRef, METRIC_NAME, is_label_name, is_metric_name};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use sample::{STALE_BITS, Sample, Series, SeriesRef, is_stale, stale_marker};
-pub use write::{Metadata, SeriesError, SeriesView, TimeSeries, WriteRequest, WriteView};
+pub use write::{
+    HISTOGRAM_LABEL, HistogramsView, Metadata, SeriesError, SeriesView, TimeSeries, WriteRequest,
+    WriteView,
+};

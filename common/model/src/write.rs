@@ -4,7 +4,7 @@
 //! that hash is new. A [`WriteRequest`] is one with the labels at hand; the body of a remote-write
 //! request is one that never makes them.
 
-use crate::{Kind, LabelError, Labels, LabelsHash, Layout, Sample};
+use crate::{HistogramSample, Kind, LabelError, Labels, LabelsHash, Layout, Sample};
 
 /// A write as it is stored.
 pub trait WriteView {
@@ -19,7 +19,38 @@ pub trait WriteView {
 
     /// What the sender says of metric families; often empty.
     fn metadata(&self) -> &[Metadata];
+
+    /// The number of series with native histograms. They are counted apart from those with float
+    /// samples: a series that has both is among both.
+    fn histograms_len(&self) -> usize {
+        0
+    }
+
+    /// The native histograms of the series at a place below [`WriteView::histograms_len`].
+    fn histograms(&self, at: usize) -> Option<HistogramsView<'_>> {
+        let _ = at;
+        None
+    }
+
+    /// The labels of the series at that place, or why they cannot be taken.
+    fn histogram_labels(&self, at: usize) -> Result<Labels, SeriesError> {
+        let _ = at;
+        Err(SeriesError::Malformed)
+    }
 }
+
+/// The native histograms of a series of a [`WriteView`].
+#[derive(Debug, Clone, Copy)]
+pub struct HistogramsView<'a> {
+    /// The hash of its labels as they came: equal ones mean equal labels.
+    pub hash: LabelsHash,
+    /// At least one, in the order they were sent.
+    pub samples: &'a [HistogramSample],
+}
+
+/// The label of the series that a store makes of the parts of native histograms. It is the store's
+/// own: no sender may use it, and no reader sees it.
+pub const HISTOGRAM_LABEL: &str = "__labstat_histogram__";
 
 /// A series of a [`WriteView`].
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +81,9 @@ pub enum SeriesError {
         /// The rule it breaks.
         cause: LabelError,
     },
+    /// The set has the label that stores keep for themselves.
+    #[error("series {0} has the label {HISTOGRAM_LABEL}, which is reserved")]
+    Reserved(String),
     /// The set has no `__name__`, or an empty one.
     #[error("series {0} has no metric name (label __name__)")]
     NoMetricName(String),
