@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, Write as _};
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use zstd::bulk::Decompressor;
@@ -546,26 +547,26 @@ impl Column {
     /// The values of this column in its decompressed part; `count` as its time column has.
     pub(crate) fn values(&self, part: &[u8], count: usize) -> Result<Vec<f64>, Malformed> {
         let mut values = Vec::new();
-        self.first_values_into(part, count, count, &mut values)?;
+        self.values_into(part, count, 0..count, &mut values)?;
         Ok(values)
     }
 
-    /// As [`Column::values`], but no more than the first `len`, and into memory that is there; what
-    /// was in `out` is dropped.
-    pub(crate) fn first_values_into(
+    /// As [`Column::values`], but appends those alone that are `wanted`, by position. When it
+    /// fails, `out` may have some of them.
+    pub(crate) fn values_into(
         &self,
         part: &[u8],
         count: usize,
-        len: usize,
+        wanted: Range<usize>,
         out: &mut Vec<f64>,
     ) -> Result<(), Malformed> {
         let head = part.get(self.start..self.end).ok_or(Malformed("column"))?;
         let Some(LanePlace { start, stride, shape, .. }) = self.lane else {
-            *out = column::v1::values(head, count)?;
-            out.truncate(len);
+            let values = column::v1::values(head, count)?;
+            out.extend_from_slice(values.get(wanted).unwrap_or_default());
             return Ok(());
         };
-        column::values_into(head, Lane { bytes: part, start, stride, shape }, count, len, out)
+        column::values_into(head, Lane { bytes: part, start, stride, shape }, count, wanted, out)
     }
 }
 

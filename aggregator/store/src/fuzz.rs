@@ -19,7 +19,7 @@ pub fn column(data: &[u8]) {
     let (mut head, mut bytes, mut back) = (Vec::new(), Vec::new(), Vec::new());
     let shape = Encoder::default().push(&values, &mut head, &mut bytes).shape;
     let lane = Lane { bytes: &bytes, start: 0, stride: shape.plane_len(values.len()), shape };
-    let read = column::values_into(&head, lane, values.len(), values.len(), &mut back);
+    let read = column::values_into(&head, lane, values.len(), 0..values.len(), &mut back);
     let same = |(a, b): (&f64, &f64)| a.to_bits() == b.to_bits();
     assert!(read.is_ok() && back.len() == values.len() && back.iter().zip(&values).all(same));
 }
@@ -30,7 +30,7 @@ pub fn column_bytes(data: &[u8]) {
     let (start, stride, count) = (usize::from(*start), usize::from(*stride), usize::from(*count));
     if let Ok(shape) = Shape::of_byte(*shape) {
         let lane = Lane { bytes: data, start, stride, shape };
-        let _ = column::values_into(head, lane, count, count, &mut Vec::new());
+        let _ = column::values_into(head, lane, count, 0..count, &mut Vec::new());
     }
     let _ = column::v1::values(head, count);
     let _ = column::times(head, count);
@@ -127,7 +127,8 @@ fn read_columns<'a>(
         let times = times
             .entry(column.times)
             .or_insert_with(|| directory.times(column.times).unwrap_or_default());
-        if column.first_values_into(part, times.len(), times.len(), &mut values).is_ok() {
+        values.clear();
+        if column.values_into(part, times.len(), 0..times.len(), &mut values).is_ok() {
             each(times, &values);
         }
     }

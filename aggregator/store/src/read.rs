@@ -9,6 +9,7 @@
 //! Not here: reads of ranges (`scan`), of single samples (`newest`).
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
@@ -216,7 +217,7 @@ pub(crate) struct BlobReader<'a> {
     times: HashMap<usize, Arc<Vec<i64>>>,
     times_ready: usize,
     parts: BTreeMap<u32, Arc<Vec<u8>>>,
-    /// Room to decode into.
+    /// Room to decode one value into.
     values: Vec<f64>,
     /// Parts that are known as damaged; their columns have no samples.
     damaged: Vec<u32>,
@@ -302,13 +303,23 @@ impl<'a> BlobReader<'a> {
         })
     }
 
-    /// Decodes the first values of a column, `len` of `count`. Says whether they are there: a part
-    /// that is damaged is left out from then on.
-    fn decode(&mut self, column: &Column, count: usize, len: usize) -> Result<bool, Failed> {
+    /// Appends those of the `count` values of a column that are wanted, by position. Says whether
+    /// they are there: a part that is damaged is left out from then on.
+    fn decode(
+        &mut self,
+        column: &Column,
+        count: usize,
+        wanted: Range<usize>,
+        out: &mut Vec<f64>,
+    ) -> Result<bool, Failed> {
+        let len = out.len();
         let decoded = self.part(column.part).and_then(|part| {
-            let decoded = column.first_values_into(&part, count, len, &mut self.values);
+            let decoded = column.values_into(&part, count, wanted, out);
             decoded.map_err(|cause| Failed::Part(column.part, cause))
         });
+        if decoded.is_err() {
+            out.truncate(len);
+        }
         match (decoded, self.store) {
             (Ok(()), _) => Ok(true),
             (Err(Failed::Part(part, cause)), Some(store)) => {
@@ -369,11 +380,9 @@ impl<'a> BlobReader<'a> {
         let Some(wanted) = times.get(from..to).filter(|wanted| !wanted.is_empty()) else {
             return Ok(());
         };
-        if !self.decode(column, times.len(), to)? {
-            return Ok(());
+        if self.decode(column, times.len(), from..to, &mut out.values)? {
+            out.times.extend_from_slice(wanted);
         }
-        out.times.extend_from_slice(wanted);
-        out.values.extend_from_slice(self.values.get(from..to).unwrap_or_default());
         Ok(())
     }
 
@@ -381,8 +390,9 @@ impl<'a> BlobReader<'a> {
     pub(crate) fn value(&mut self, column: &Column, at: usize) -> Result<f64, Failed> {
         let times = self.times(column)?;
         let part = self.part(column.part)?;
-        let decoded = column.first_values_into(&part, times.len(), at + 1, &mut self.values);
-        let value = decoded.map(|()| self.values.get(at).copied());
+        self.values.clear();
+        let decoded = column.values_into(&part, times.len(), at..at + 1, &mut self.values);
+        let value = decoded.map(|()| self.values.first().copied());
         value
             .and_then(|value| value.ok_or(Malformed("values")))
             .map_err(|cause| Failed::Part(column.part, cause))

@@ -1,5 +1,7 @@
 //! Heads and lanes back to values.
 
+use std::ops::Range;
+
 use super::{
     COLUMN_LEN_MAX, CONSTANT, CURVES, LEVELS, POWERS, SPARSE, STEPS, Scale, Shape, order, quotient,
 };
@@ -46,37 +48,101 @@ impl Lane<'_> {
         }
         Ok(())
     }
+
+    /// The sum of the first `len` words, a multiple of [`CHUNK`], each unzigzagged.
+    fn sum(&self, len: usize) -> Result<i128, Malformed> {
+        if let Some(bits) = self.shape.bits() {
+            let bytes = self.bytes.get(self.start..self.start + len * bits as usize / 8);
+            let sums = if bits == 2 { &SUMS_OF_FOUR } else { &SUMS_OF_TWO };
+            let sum = |byte: &u8| sums.get(usize::from(*byte)).copied().map_or(0, i128::from);
+            return Ok(bytes.ok_or(Malformed("lane"))?.iter().map(sum).sum());
+        }
+        let plane = |plane: usize| {
+            let start = self.start + plane * self.stride;
+            self.bytes.get(start..start + len).ok_or(Malformed("lane"))
+        };
+        let planes = self.shape.planes();
+        let lowest = plane(planes.checked_sub(1).ok_or(Malformed("shape"))?)?;
+        // An odd word stands for half of it and of one more, negated; an even one for its half.
+        // So twice the sum is that of even words, less that of odd ones, less the number of these.
+        let mut twice = 0_i128;
+        for at in 0..planes {
+            twice = (twice << 8) + alternating_sum(plane(at)?, lowest);
+        }
+        let (chunks, _) = lowest.as_chunks::<CHUNK>();
+        let odd: i128 = chunks.iter().map(|bytes| i128::from(odd_len(bytes))).sum();
+        Ok((twice - odd) / 2)
+    }
 }
 
-/// Puts the first `len` of the `count` values of a column into `out`, in place of what is there.
+/// The sum of the bytes that belong to even words, less that of those of odd ones; of whole chunks.
+fn alternating_sum(bytes: &[u8], lowest: &[u8]) -> i128 {
+    let (bytes, _) = bytes.as_chunks::<CHUNK>();
+    let (lowest, _) = lowest.as_chunks::<CHUNK>();
+    let chunks = bytes.iter().zip(lowest).map(|(bytes, lowest)| {
+        let all: u32 = bytes.iter().map(|byte| u32::from(*byte)).sum();
+        let odd = |(byte, lowest): (&u8, &u8)| u32::from(byte & 0_u8.wrapping_sub(lowest & 1));
+        let odd: u32 = bytes.iter().zip(lowest).map(odd).sum();
+        i64::from(all) - 2 * i64::from(odd)
+    });
+    i128::from(chunks.sum::<i64>())
+}
+
+fn odd_len(bytes: &[u8; CHUNK]) -> u32 {
+    bytes.iter().map(|byte| u32::from(byte & 1)).sum()
+}
+
+/// What the words in a byte come to, unzigzagged, by the byte: four of two bits, two of four.
+const SUMS_OF_FOUR: [i8; 256] = sums(2);
+const SUMS_OF_TWO: [i8; 256] = sums(4);
+
+const fn sums(bits: u32) -> [i8; 256] {
+    let mut sums = [0; 256];
+    let mut byte = 0;
+    while byte < sums.len() {
+        let mut rest = byte;
+        while rest > 0 {
+            #[expect(clippy::cast_possible_truncation, reason = "words have at most four bits")]
+            let word = (rest & ((1 << bits) - 1)) as i8;
+            sums[byte] += word >> 1 ^ -(word & 1);
+            rest >>= bits;
+        }
+        byte += 1;
+    }
+    sums
+}
+
+/// Appends those of the `count` values of a column to `out` that are `wanted`, by position. When it
+/// fails, `out` may have some of them.
 pub(crate) fn values_into(
     head: &[u8],
     lane: Lane<'_>,
     count: usize,
-    len: usize,
+    wanted: Range<usize>,
     out: &mut Vec<f64>,
 ) -> Result<(), Malformed> {
-    out.clear();
-    let len = len.min(count);
+    let wanted = wanted.start..wanted.end.min(count);
     if count > COLUMN_LEN_MAX {
         return Err(Malformed("values"));
     }
-    if len == 0 {
+    if wanted.is_empty() {
         return Ok(());
     }
+    let first = out.len();
     let mut reader = Reader::new(head);
     let codec = reader.byte()?;
     if codec == CONSTANT {
-        out.resize(len, f64::from_bits(reader.u64_le()?));
+        out.resize(first + wanted.len(), f64::from_bits(reader.u64_le()?));
     } else {
         let scale = Scale::of_byte(reader.byte()?)?;
         let exceptions = exceptions(&mut reader, count)?;
         match codec {
-            SPARSE => sparse(&mut reader, scale, count, len, out)?,
-            _ => Walk::read(&mut reader, codec)?.values(lane, scale, count, len, out)?,
+            SPARSE => sparse(&mut reader, scale, count, wanted.clone(), out)?,
+            _ => Walk::read(&mut reader, codec)?.values(lane, scale, count, wanted.clone(), out)?,
         }
         for (at, bits) in exceptions {
-            if let Some(value) = out.get_mut(at) {
+            let place = at.checked_sub(wanted.start).filter(|place| *place < wanted.len());
+            if let Some(value) = place.and_then(|place| out.get_mut(first + place)) {
                 *value = f64::from_bits(bits);
             }
         }
@@ -103,6 +169,12 @@ fn value(integer: i64, scale: Scale) -> Result<f64, Malformed> {
     }
 }
 
+/// What wrapping arithmetic has of a sum.
+#[expect(clippy::cast_possible_truncation, reason = "the low bits are meant")]
+const fn wrapped(sum: i128) -> i64 {
+    sum as i64
+}
+
 fn power(places: usize) -> Result<f64, Malformed> {
     POWERS.get(places).copied().ok_or(Malformed("places"))
 }
@@ -116,25 +188,28 @@ fn sparse(
     reader: &mut Reader<'_>,
     scale: Scale,
     count: usize,
-    len: usize,
+    wanted: Range<usize>,
     out: &mut Vec<f64>,
 ) -> Result<(), Malformed> {
     let mut integer = reader.signed()?;
     let factor = reader.varint()?.cast_signed();
+    let first = out.len();
+    // How long `out` is when it has what is wanted of the first `at` values.
+    let len = |at: usize| first + at.clamp(wanted.start, wanted.end) - wanted.start;
     let mut at = 0_usize;
     while !reader.is_empty() {
         at += reader.count(count)?;
         if at >= count {
             return Err(Malformed("values"));
         }
-        out.resize(at.min(len), value(integer, scale)?);
+        out.resize(len(at), value(integer, scale)?);
         // A step is never 0, so that this is one less.
         let step = unzigzag(reader.varint()?.wrapping_add(1));
         integer = integer.wrapping_add(step.wrapping_mul(factor));
         at += 1;
-        out.resize(at.min(len), value(integer, scale)?);
+        out.resize(len(at), value(integer, scale)?);
     }
-    out.resize(len, value(integer, scale)?);
+    out.resize(len(count), value(integer, scale)?);
     Ok(())
 }
 
@@ -164,21 +239,24 @@ impl Walk {
         lane: Lane<'_>,
         scale: Scale,
         count: usize,
-        len: usize,
+        wanted: Range<usize>,
         out: &mut Vec<f64>,
     ) -> Result<(), Malformed> {
         let corrected = matches!(scale, Scale::Corrected(_));
         if lane.shape.planes() == 0 || lane.shape.has_two_lanes() != corrected {
             return Err(Malformed("shape"));
         }
-        out.reserve(len);
+        out.reserve(wanted.len());
         let mut chunk = [0; CHUNK];
         let mut corrections = [0; CHUNK];
-        for at in (0..len).step_by(CHUNK) {
-            let (words, _) = chunk.split_at_mut(CHUNK.min(len - at));
+        let first = wanted.start - wanted.start % CHUNK;
+        self.skip(lane, first)?;
+        for at in (first..wanted.end).step_by(CHUNK) {
+            let (words, _) = chunk.split_at_mut(CHUNK.min(wanted.end - at));
             lane.words(at, words)?;
             self.integers(words, at == 0);
-            let integers = words.iter().map(|word| word.cast_signed());
+            let unwanted = wanted.start.saturating_sub(at);
+            let integers = words.iter().skip(unwanted).map(|word| word.cast_signed());
             match scale {
                 // A division by one may be left out, a division by ten may not be a multiplication.
                 Scale::Decimal(0) => out.extend(integers.map(|integer| quotient(integer, 1.0))),
@@ -191,10 +269,34 @@ impl Walk {
                     let power = power(places)?;
                     let (further, _) = corrections.split_at_mut(words.len());
                     lane.words(count + at, further)?;
-                    out.extend(integers.zip(&*further).map(|(integer, &further)| {
+                    let further = further.iter().skip(unwanted);
+                    out.extend(integers.zip(further).map(|(integer, &further)| {
                         let near = order(quotient(integer, power).to_bits().cast_signed());
                         of_order(near.wrapping_add(unzigzag(further)))
                     }));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Comes to the word at `to`, a multiple of [`CHUNK`], without making integers where it need
+    /// not.
+    fn skip(&mut self, lane: Lane<'_>, to: usize) -> Result<(), Malformed> {
+        let Some(last) = to.checked_sub(1) else { return Ok(()) };
+        match self.codec {
+            LEVELS => {}
+            STEPS => {
+                // To the first integer no step leads.
+                let usual = i128::from(self.step) * last as i128;
+                let steps = wrapped(lane.sum(to)? + usual);
+                self.integer = self.integer.wrapping_add(steps.wrapping_mul(self.factor));
+            }
+            _ => {
+                let mut words = [0; CHUNK];
+                for at in (0..to).step_by(CHUNK) {
+                    lane.words(at, &mut words)?;
+                    self.integers(&mut words, at == 0);
                 }
             }
         }

@@ -18,12 +18,15 @@ fn round_trip(column: &[f64]) -> (u8, u8, Shape) {
     let stride = shape.plane_len(column.len());
     assert_eq!(bytes.len(), 6 + stride * shape.planes(), "{shape:?}");
     let lane = Lane { bytes: &bytes, start: 6, stride, shape };
-    let mut back = vec![f64::NAN; 3];
-    values_into(&head, lane, column.len(), column.len(), &mut back).unwrap();
-    assert_eq!(bits(&back), bits(column), "{column:?}");
-    let some = column.len() * 2 / 3;
-    values_into(&head, lane, column.len(), some, &mut back).unwrap();
-    assert_eq!(bits(&back), bits(&column[..some]), "{column:?}");
+    let len = column.len();
+    for wanted in
+        [0..len, 0..len * 2 / 3, len / 3..len * 2 / 3, len / 2..len, len.saturating_sub(1)..len]
+    {
+        let mut back = vec![7.0];
+        values_into(&head, lane, len, wanted.clone(), &mut back).unwrap();
+        assert_eq!(bits(&back[..1]), bits(&[7.0]));
+        assert_eq!(bits(&back[1..]), bits(&column[wanted.clone()]), "{wanted:?} {column:?}");
+    }
     (head.first().copied().unwrap_or(0), head.get(1).copied().unwrap_or(0), shape)
 }
 
@@ -158,7 +161,7 @@ fn columns_of_version_2_are_read_for_ever() {
         let (shape, count) = (Shape::of_byte(shape).unwrap(), wanted.len());
         let lane = Lane { bytes: &bytes, start: 0, stride: shape.plane_len(count), shape };
         let mut back = Vec::new();
-        values_into(&head, lane, count, count, &mut back).unwrap();
+        values_into(&head, lane, count, 0..count, &mut back).unwrap();
         assert_eq!(bits(&back), bits(&wanted));
     }
 }
@@ -254,8 +257,11 @@ proptest! {
         if let Ok(shape) = Shape::of_byte(shape) {
             let lane = Lane { bytes: &rest, start, stride, shape };
             let mut out = Vec::new();
-            let _ = values_into(&head, lane, count, count, &mut out);
-            prop_assert!(out.len() <= count);
+            for first in [0, count / 2, count.saturating_sub(1)] {
+                out.clear();
+                let _ = values_into(&head, lane, count, first..count, &mut out);
+                prop_assert!(out.len() <= count - first);
+            }
         }
         let _ = v1::values(&rest, count);
         let _ = times(&rest, count);
