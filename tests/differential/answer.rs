@@ -95,14 +95,30 @@ fn sample(json: &Json) -> Sample {
     Sample { time_ms, value }
 }
 
-/// What is different, one line each; nothing when the two are equal. Values may differ by
-/// `tolerance` of themselves.
-pub(crate) fn differences_within(
-    tolerance: f64,
-    wanted: &Answer,
-    found: &Answer,
-    ordered: bool,
-) -> Vec<String> {
+/// Which order of a vector's elements counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    None,
+    /// That of the label sets.
+    Labels,
+    /// That of the values: which of two equal ones comes first is nobody's promise.
+    Values,
+}
+
+/// How much alike two answers have to be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules {
+    /// Values may differ by this part of themselves; by no bit where it is zero.
+    pub(crate) tolerance: f64,
+    pub(crate) order: Order,
+    /// Whether errors of execution have the same words, down to the first brace: what stands in it
+    /// depends on which series is looked at first.
+    pub(crate) words: bool,
+}
+
+/// What is different, one line each; nothing when the two are equal.
+pub(crate) fn differences(rules: Rules, wanted: &Answer, found: &Answer) -> Vec<String> {
+    let tolerance = rules.tolerance;
     if wanted.kind != found.kind {
         return vec![format!(
             "wanted {:?} {}, found {:?} {}",
@@ -110,7 +126,11 @@ pub(crate) fn differences_within(
         )];
     }
     let mut lines = Vec::new();
-    if wanted.kind == Err("execution".to_owned()) && wanted.error != found.error {
+    let words = |answer: &Answer| match rules.words {
+        true => answer.error.clone(),
+        false => answer.error.split('{').next().unwrap_or_default().to_owned(),
+    };
+    if wanted.kind == Err("execution".to_owned()) && words(wanted) != words(found) {
         lines.push(format!("wanted {:?}, found {:?}", wanted.error, found.error));
     }
     if let (Some(wanted), Some(found)) = (wanted.status, found.status)
@@ -130,18 +150,46 @@ pub(crate) fn differences_within(
         for remarks in [&mut wanted, &mut found] {
             remarks.retain(|remark| !remark.contains("for metric name \"\""));
         }
+        // Of many remarks Prometheus says ten, whichever. Those about a parameter it makes only at
+        // steps at which there is something to apply it to.
+        if let (wanted, Some(_)) = remarks_len(&wanted) {
+            let (found, _) = remarks_len(&found);
+            if found < wanted {
+                lines.push(format!("{what}: wanted {wanted} in all, found {found}"));
+            }
+            continue;
+        }
         wanted.sort();
         found.sort();
         if wanted != found {
             lines.push(format!("{what}: wanted {wanted:?}, found {found:?}"));
         }
     }
-    let order = |answer: &Answer| answer.series.iter().map(|(l, _)| l.clone()).collect::<Vec<_>>();
-    if (ordered || wanted.kind.as_deref() == Ok("matrix")) && order(wanted) != order(found) {
-        lines.push(format!("order: wanted {:?}, found {:?}", order(wanted), order(found)));
+    let labels = |answer: &Answer| answer.series.iter().map(|(l, _)| l.clone()).collect::<Vec<_>>();
+    let by_labels = rules.order == Order::Labels || wanted.kind.as_deref() == Ok("matrix");
+    if by_labels && labels(wanted) != labels(found) {
+        lines.push(format!("order: wanted {:?}, found {:?}", labels(wanted), labels(found)));
+    }
+    let values = |answer: &Answer| -> Vec<f64> {
+        answer.series.iter().flat_map(|(_, samples)| samples.iter().map(|s| s.value)).collect()
+    };
+    let in_turn = |(a, b): (&f64, &f64)| close(tolerance, *a, *b);
+    if rules.order == Order::Values && !values(wanted).iter().zip(&values(found)).all(in_turn) {
+        lines.push(format!("order: wanted {:?}, found {:?}", values(wanted), values(found)));
     }
     lines.extend(series_differences(tolerance, wanted, found));
     lines
+}
+
+/// How many remarks there are with those left out, and how many those are, if any.
+fn remarks_len(remarks: &[String]) -> (usize, Option<usize>) {
+    let omitted = |remark: &String| -> Option<usize> {
+        remark.contains("annotations omitted").then(|| remark.split(' ').next()?.parse().ok())?
+    };
+    match remarks.iter().find_map(omitted) {
+        Some(omitted) => (remarks.len() - 1 + omitted, Some(omitted)),
+        None => (remarks.len(), None),
+    }
 }
 
 fn series_differences(tolerance: f64, wanted: &Answer, found: &Answer) -> Vec<String> {
@@ -184,6 +232,9 @@ fn sample_difference(
 fn close(tolerance: f64, a: f64, b: f64) -> bool {
     if a.is_nan() || b.is_nan() {
         return a.is_nan() && b.is_nan();
+    }
+    if tolerance == 0.0 {
+        return a.to_bits() == b.to_bits();
     }
     a == b || (a - b).abs() <= tolerance * a.abs().max(b.abs())
 }

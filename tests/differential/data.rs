@@ -2,7 +2,9 @@
 //!
 //! It holds what tells engines apart: counters with resets, gaps and jitter, series that end with
 //! a marker of staleness and come back, NaN, infinities, negative zero, huge and tiny values,
-//! classic histograms whole and broken, names and labels that clash when something is dropped.
+//! classic histograms whole and broken, names and labels that clash when something is dropped, gaps
+//! as long as the look-back, names in any script, a thousand series of few values, and samples that
+//! come late or twice.
 
 use labstat_model::{Labels, Sample, TimeSeries, WriteRequest, stale_marker};
 
@@ -16,9 +18,23 @@ pub(crate) const LENGTH_MS: i64 = 2 * 3_600_000;
 const SLICE_MS: i64 = 20 * 60_000;
 
 /// Numbers that look random and are the same on every run (xorshift).
-struct Noise(u64);
+pub(crate) struct Noise(u64);
 
 impl Noise {
+    /// Seeds that are near each other give numbers that are not.
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut noise = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        for _ in 0..8 {
+            noise.next();
+        }
+        noise
+    }
+
+    /// A number below `bound`.
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        (self.next() >> 11) as usize % bound.max(1)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -203,6 +219,71 @@ impl Builder {
         self.each(&[("__name__", "umlaut"), ("ort", "Küche\n\"oben\"")], |_, _, _| Some(3.0));
     }
 
+    /// Series with gaps as long as the look-back, all but, and a millisecond more; some that end and
+    /// begin again at every turn, and one that only ever ended.
+    fn gaps(&mut self) {
+        for (id, extra_ms) in [("exact", 0), ("short", -1), ("long", 1)] {
+            let samples = (0..24).map(|at| Sample {
+                time_ms: START_MS + at * (300_000 + extra_ms),
+                value: at as f64,
+            });
+            let samples = samples.collect();
+            self.add(&[("__name__", "gapped"), ("id", id)], samples);
+        }
+        self.each(&[("__name__", "restless"), ("id", "a")], |_, tick, _| {
+            Some(if tick % 2 == 0 { tick as f64 } else { stale_marker() })
+        });
+        self.each(&[("__name__", "restless"), ("id", "b")], |_, tick, _| {
+            Some(if tick % 7 < 3 { stale_marker() } else { (tick % 5) as f64 })
+        });
+        self.each(&[("__name__", "restless"), ("id", "c")], |_, tick, _| {
+            (tick % 30 == 0).then(stale_marker)
+        });
+        for (id, first, period) in [("a", 5000.0, 40), ("b", 0.0, 13), ("c", 1.0, 1000)] {
+            self.each(&[("__name__", "restart_total"), ("id", id)], |_, tick, _| {
+                let since = tick % period;
+                // Each life ends with a marker; the next begins at once, from where it likes.
+                Some(if since == period - 1 { stale_marker() } else { first + since as f64 })
+            });
+        }
+    }
+
+    /// Metrics of the same labels, and names that are not of ASCII.
+    fn names(&mut self) {
+        for (name, by) in [("twin_one", 1.0), ("twin_two", 2.0)] {
+            for a in ["1", "2"] {
+                for b in ["1", "2", "3"] {
+                    let base = by * (a.len() + b.len()) as f64;
+                    self.each(&[("__name__", name), ("a", a), ("b", b)], |_, tick, _| {
+                        Some(base + (tick % 4) as f64)
+                    });
+                }
+            }
+        }
+        for (at, height) in ["niedrig", "hoch", "🚀"].iter().enumerate() {
+            let labels = [("__name__", "größe.m"), ("höhe", height), ("a", "1")];
+            self.each(&labels, |_, tick, _| Some((tick * (at + 1)) as f64));
+        }
+    }
+
+    /// A thousand series that have ten values between them.
+    fn many(&mut self) {
+        for at in 0..1000_usize {
+            let (id, group) = (format!("{at:03}"), format!("g{}", at % 7));
+            let labels = [("__name__", "many"), ("id", id.as_str()), ("group", group.as_str())];
+            self.each(&labels, |_, tick, _| (tick % 18 == 0).then_some((at * 7 % 10) as f64));
+        }
+    }
+
+    /// Counters whose samples come late: see [`late_writes`].
+    fn late(&mut self) {
+        for (id, slope) in [("a", 1.0), ("b", 2.5)] {
+            self.each(&[("__name__", "late_total"), ("id", id)], |_, tick, _| {
+                Some((tick % 200) as f64 * slope)
+            });
+        }
+    }
+
     fn histograms(&mut self) {
         const BOUNDS: [&str; 6] = ["0.05", "0.1", "0.5", "1", "5", "+Inf"];
         for instance in ["vertex", "apex"] {
@@ -257,13 +338,42 @@ pub(crate) fn series() -> Vec<TimeSeries> {
     builder.edges();
     builder.comings_and_goings();
     builder.histograms();
+    builder.gaps();
+    builder.names();
+    builder.many();
+    builder.late();
     builder.series.sort_by(|a, b| a.labels.cmp(&b.labels));
     builder.series
 }
 
 /// The same as writes, one after the other in time.
 pub(crate) fn writes() -> Vec<WriteRequest> {
-    let series = series();
+    sliced(&series())
+}
+
+/// The same as writes in which some samples come out of order and some twice: of the series that
+/// are called late, every third sample comes after all others, newest first.
+pub(crate) fn late_writes() -> Vec<WriteRequest> {
+    let is_late = |series: &TimeSeries| series.labels.get("__name__") == Some("late_total");
+    let (late, mut in_time): (Vec<_>, Vec<_>) = series().into_iter().partition(is_late);
+    let (mut after, mut again) = (Vec::new(), Vec::new());
+    for series in late {
+        let part = |wanted: &dyn Fn(usize) -> bool| {
+            let numbered = series.samples.iter().enumerate();
+            let samples = numbered.filter(|(at, _)| wanted(*at)).map(|(_, sample)| *sample);
+            TimeSeries { labels: series.labels.clone(), samples: samples.collect() }
+        };
+        in_time.push(part(&|at| at % 3 != 1));
+        after.push(part(&|at| at % 3 == 1));
+        again.push(part(&|at| at % 9 == 1));
+    }
+    let mut writes = sliced(&in_time);
+    writes.extend(sliced(&after).into_iter().rev());
+    writes.extend(sliced(&again));
+    writes
+}
+
+fn sliced(series: &[TimeSeries]) -> Vec<WriteRequest> {
     let slices = (0..=LENGTH_MS / SLICE_MS + 1).map(|slice| START_MS + slice * SLICE_MS);
     let write = |from: i64| {
         let part = |series: &TimeSeries| {

@@ -1,8 +1,8 @@
-//! Just enough HTTP for a test: one request a connection, version 1.0, so that the body ends where
-//! the connection does.
+//! Just enough HTTP for a test: requests one after the other over connections that are kept.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// Longer than any answer takes on a loaded machine.
@@ -13,35 +13,130 @@ pub(crate) struct Response {
     pub(crate) body: Vec<u8>,
 }
 
-/// One request, one response.
-pub(crate) fn send(
+/// Asks one server; several threads may at once.
+#[derive(Debug)]
+pub(crate) struct Client {
     to: SocketAddr,
-    method: &str,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: &[u8],
-) -> std::io::Result<Response> {
-    let mut stream = TcpStream::connect_timeout(&to, TIMEOUT)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    let length = body.len();
-    let mut head =
-        format!("{method} {path} HTTP/1.0\r\nHost: {to}\r\nContent-Length: {length}\r\n");
-    for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
-    head.push_str("\r\n");
-    stream.write_all(head.as_bytes())?;
-    stream.write_all(body)?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
-    parse(&answer).ok_or_else(|| std::io::Error::other("not an HTTP response"))
+    idle: Mutex<Vec<BufReader<TcpStream>>>,
 }
 
-fn parse(answer: &[u8]) -> Option<Response> {
-    let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
-    let head = std::str::from_utf8(&answer[..end]).ok()?;
-    let status = head.split(' ').nth(1)?.parse().ok()?;
-    Some(Response { status, body: answer[end + 4..].to_vec() })
+impl Client {
+    pub(crate) fn new(to: SocketAddr) -> Self {
+        Self { to, idle: Mutex::new(Vec::new()) }
+    }
+
+    /// One request, one response.
+    pub(crate) fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> std::io::Result<Response> {
+        let kept = self.idle.lock().expect("nobody panicked").pop();
+        if let Some(stream) = kept
+            && let Ok(response) = self.exchange(stream, method, path, headers, body)
+        {
+            return Ok(response);
+        }
+        // None was kept, or the other end has closed it meanwhile.
+        let stream = TcpStream::connect_timeout(&self.to, TIMEOUT)?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_nodelay(true)?;
+        self.exchange(BufReader::new(stream), method, path, headers, body)
+    }
+
+    fn exchange(
+        &self,
+        mut stream: BufReader<TcpStream>,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> std::io::Result<Response> {
+        let (to, length) = (self.to, body.len());
+        let mut message =
+            format!("{method} {path} HTTP/1.1\r\nHost: {to}\r\nContent-Length: {length}\r\n");
+        for (name, value) in headers {
+            message.push_str(&format!("{name}: {value}\r\n"));
+        }
+        message.push_str("\r\n");
+        let mut message = message.into_bytes();
+        message.extend_from_slice(body);
+        stream.get_mut().write_all(&message)?;
+        let (response, kept) = response(&mut stream)?;
+        if kept {
+            self.idle.lock().expect("nobody panicked").push(stream);
+        }
+        Ok(response)
+    }
+}
+
+/// A response, and whether another may follow it.
+fn response(from: &mut impl BufRead) -> std::io::Result<(Response, bool)> {
+    let no = || std::io::Error::other("not an HTTP response");
+    let first = line(from)?;
+    let status = first.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(no)?;
+    let (mut length, mut chunked, mut kept) = (None, false, true);
+    loop {
+        let header = line(from)?.to_ascii_lowercase();
+        if header.is_empty() {
+            break;
+        }
+        let (name, value) = header.split_once(':').ok_or_else(no)?;
+        match (name, value.trim()) {
+            ("content-length", value) => length = value.parse::<usize>().ok(),
+            ("transfer-encoding", "chunked") => chunked = true,
+            ("connection", "close") => kept = false,
+            _ => {}
+        }
+    }
+    let mut body = Vec::new();
+    match length {
+        _ if chunked => loop {
+            let size = usize::from_str_radix(line(from)?.trim(), 16).map_err(|_| no())?;
+            let start = body.len();
+            body.resize(start + size, 0);
+            from.read_exact(&mut body[start..])?;
+            line(from)?;
+            if size == 0 {
+                break;
+            }
+        },
+        Some(length) => {
+            body.resize(length, 0);
+            from.read_exact(&mut body)?;
+        }
+        None if status == 204 => {}
+        None => {
+            kept = false;
+            from.read_to_end(&mut body)?;
+        }
+    }
+    Ok((Response { status, body }, kept))
+}
+
+fn line(from: &mut impl BufRead) -> std::io::Result<String> {
+    let mut line = String::new();
+    if from.read_line(&mut line)? == 0 {
+        return Err(std::io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(line.trim_end().to_owned())
+}
+
+#[test]
+fn responses_are_read_to_their_ends_and_no_further() {
+    let two = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nabHTTP/1.1 400 No\r\n\
+                Transfer-Encoding: chunked\r\n\r\n3\r\nxyz\r\n1\r\n!\r\n0\r\n\r\nrest";
+    let mut from = &two[..];
+    for (status, body) in [(200, "ab"), (400, "xyz!")] {
+        let (response, kept) = response(&mut from).expect("a response");
+        assert_eq!(
+            (response.status, response.body.as_slice(), kept),
+            (status, body.as_bytes(), true)
+        );
+    }
+    assert_eq!(from, b"rest");
 }
 
 /// `application/x-www-form-urlencoded`.

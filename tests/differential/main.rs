@@ -1,8 +1,14 @@
 //! labstat answers as Prometheus does: the same data is given to both, the same queries are asked
 //! of both, and every difference is printed.
 //!
+//! The queries are those of a list and others out of a generator, asked over HTTP, of the engine by
+//! itself, and of the engine over buckets.
+//!
 //! The reference is the Prometheus that `.ci/peers` fetches; where it is not there the tests say
-//! so and pass. `DIFFERENTIAL_ONLY=text` asks only the queries that contain the text.
+//! so and pass. In the environment, `DIFFERENTIAL_ONLY=text` asks only the queries of the lists that
+//! contain the text, `DIFFERENTIAL_COUNT` says how many queries are generated, and
+//! `DIFFERENTIAL_SEED` out of which number: a long run is
+//! `DIFFERENTIAL_COUNT=20000 DIFFERENTIAL_SEED=$RANDOM cargo test --test differential as_prometheus`.
 
 #![expect(
     clippy::expect_used,
@@ -17,13 +23,18 @@ mod data;
 #[path = "../support/engines.rs"]
 #[expect(dead_code, reason = "the end-to-end tests use the rest")]
 mod engines;
+mod generate;
 mod http;
 mod sides;
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use answer::differences_within;
+use answer::{Answer, Order, Rules, differences};
+use generate::{Generator, Kind, Tree};
 use sides::{InProcess, Labstat, Prometheus, Remote, Side, When};
 
 const QUERIES: &str = include_str!("queries.txt");
@@ -31,11 +42,29 @@ const REQUESTS: &str = include_str!("requests.txt");
 
 /// Differences printed per query: the first ones say what is wrong.
 const LINES_MAX: usize = 4;
+/// What is generated where the environment does not say otherwise.
+const GENERATED_COUNT: usize = 900;
+const GENERATED_SEED: u64 = 8;
+/// Queries that are cut down to what is wrong with them: each takes many questions.
+const SHRUNK_MAX: usize = 40;
+/// How often the reference is asked again where it is answered differently.
+const AGAIN: usize = 8;
+/// Threads that ask.
+const THREADS: usize = 2;
+
+#[expect(clippy::disallowed_methods, reason = "how a test is run is no setting of the program")]
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn number(name: &str) -> Option<u64> {
+    environment(name).map(|text| text.parse().expect("a number in the environment"))
+}
 
 fn lines(text: &'static str) -> impl Iterator<Item = &'static str> {
-    let only = option_env!("DIFFERENTIAL_ONLY").unwrap_or("");
+    let only = environment("DIFFERENTIAL_ONLY").unwrap_or_default();
     let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines.filter(move |line| line.contains(only))
+    lines.filter(move |line| line.contains(&only))
 }
 
 fn queries() -> impl Iterator<Item = &'static str> {
@@ -70,37 +99,211 @@ fn whens() -> Vec<When> {
     whens
 }
 
-fn is_ordered(query: &str, when: When) -> bool {
-    matches!(when, When::Instant(_)) && query.starts_with("sort")
+/// A query and when it is asked.
+struct Case {
+    query: String,
+    /// How it was put together, if it was generated.
+    tree: Option<Tree>,
+    whens: Vec<When>,
 }
 
-/// Asks everything of both; returns how many queries were asked and how many answers differed.
-fn compare(wanted: &dyn Side, found: &dyn Side) -> (usize, usize) {
-    compare_each(answer::TOLERANCE, queries(), wanted, found)
+impl Case {
+    fn rules(&self, tolerance: f64, when: When) -> Rules {
+        let sorted = matches!(when, When::Instant(_)) && self.query.starts_with("sort");
+        let order = match self.tree {
+            _ if !sorted => Order::None,
+            None => Order::Labels,
+            Some(_) => Order::Values,
+        };
+        Rules { tolerance, order, words: self.tree.is_none() }
+    }
 }
 
-fn compare_each(
+/// Those of the list, each at all times; not in a long run, which is about the others.
+fn listed() -> Vec<Case> {
+    if number("DIFFERENTIAL_COUNT").is_some() {
+        return Vec::new();
+    }
+    let case = |query: &str| Case { query: query.to_owned(), tree: None, whens: whens() };
+    queries().map(case).collect()
+}
+
+/// Those out of the generator, each at four of the times.
+fn generated() -> Vec<Case> {
+    if environment("DIFFERENTIAL_ONLY").is_some() {
+        return Vec::new();
+    }
+    let seed = number("DIFFERENTIAL_SEED").unwrap_or(GENERATED_SEED);
+    let count = number("DIFFERENTIAL_COUNT").map_or(GENERATED_COUNT, |count| count as usize);
+    println!("{count} queries generated: DIFFERENTIAL_SEED={seed}");
+    let mut generator = Generator::new(seed);
+    let is_range = |when: &When| matches!(when, When::Range { .. });
+    let (ranges, instants): (Vec<When>, Vec<When>) = whens().into_iter().partition(is_range);
+    let case = |_| {
+        let tree = generator.query();
+        let mut whens: Vec<When> = Vec::new();
+        for of in [&instants, &instants, &ranges, &ranges] {
+            whens.push(of[generator.below(of.len())]);
+        }
+        Case { query: tree.to_string(), tree: Some(tree), whens }
+    };
+    (0..count).map(case).collect()
+}
+
+/// What came of a comparison.
+#[derive(Debug, Default)]
+struct Outcome {
+    asked: usize,
+    different: usize,
+    /// Of generated queries: answers that differ because what an operator was given differed in
+    /// the last bits, and it made much of them.
+    rounded: usize,
+    /// Of generated queries: answers that the reference gives now so, now so, as it does where one
+    /// of equals has to be chosen and it goes through them in no order.
+    undecided: usize,
+}
+
+/// Asks everything of all; prints what differs.
+fn compare(
     tolerance: f64,
-    queries: impl Iterator<Item = &'static str>,
+    cases: &[Case],
     wanted: &dyn Side,
-    found: &dyn Side,
-) -> (usize, usize) {
-    let (mut asked, mut different) = (0, 0);
-    for query in queries {
-        for when in whens() {
-            asked += 1;
-            let (wanted, found) = (wanted.ask(query, when), found.ask(query, when));
-            let ordered = is_ordered(query, when);
-            let lines = differences_within(tolerance, &wanted, &found, ordered);
+    sides: &[(&str, &dyn Side)],
+) -> Outcome {
+    let (next, shrunk) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let reports: Mutex<BTreeMap<usize, String>> = Mutex::default();
+    let total = Mutex::new(Outcome::default());
+    let work = || {
+        while let Some((at, case)) = {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            cases.get(at).map(|case| (at, case))
+        } {
+            let mut outcome = Outcome::default();
+            let mut report = String::new();
+            for when in &case.whens {
+                let ask = Asking { tolerance, case, when: *when, wanted, shrunk: &shrunk };
+                ask.all(sides, &mut outcome, &mut report);
+            }
+            if !report.is_empty() {
+                reports.lock().expect("nobody panicked").insert(at, report);
+            }
+            let mut total = total.lock().expect("nobody panicked");
+            total.asked += outcome.asked;
+            total.different += outcome.different;
+            total.rounded += outcome.rounded;
+            total.undecided += outcome.undecided;
+        }
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().for_each(|thread| thread.join().expect("an answer"));
+    });
+    reports.into_inner().expect("nobody panicked").values().for_each(|report| print!("{report}"));
+    total.into_inner().expect("nobody panicked")
+}
+
+/// A query at one time.
+struct Asking<'a> {
+    tolerance: f64,
+    case: &'a Case,
+    when: When,
+    wanted: &'a dyn Side,
+    /// How many queries have been cut down.
+    shrunk: &'a AtomicUsize,
+}
+
+impl Asking<'_> {
+    fn all(&self, sides: &[(&str, &dyn Side)], outcome: &mut Outcome, report: &mut String) {
+        let Self { case, when, .. } = self;
+        let wanted = self.wanted.ask(&case.query, *when);
+        let mut seen: Vec<(Vec<String>, bool)> = Vec::new();
+        for (name, side) in sides {
+            outcome.asked += 1;
+            let found = side.ask(&case.query, *when);
+            let lines = differences(case.rules(self.tolerance, *when), &wanted, &found);
             if lines.is_empty() {
                 continue;
             }
-            different += 1;
-            println!("{query}   {when:?}");
-            lines.iter().take(LINES_MAX).for_each(|line| println!("    {line}"));
+            if case.tree.is_some() && seen.is_empty() && !self.is_decided(&wanted) {
+                outcome.undecided += sides.len();
+                return;
+            }
+            let culprit = match seen.iter().find(|(other, _)| *other == lines) {
+                Some((_, rounded)) if *rounded => {
+                    outcome.rounded += 1;
+                    continue;
+                }
+                Some(_) => {
+                    outcome.different += 1;
+                    report.push_str(&format!("{name}: the same\n"));
+                    continue;
+                }
+                None => case.tree.as_ref().map(|tree| self.culprit(tree, *side)),
+            };
+            let rounded = culprit == Some(None);
+            seen.push((lines.clone(), rounded));
+            if rounded {
+                outcome.rounded += 1;
+                continue;
+            }
+            outcome.different += 1;
+            report.push_str(&format!("{name}: {}   {when:?}\n", case.query));
+            let lines = lines.iter().take(LINES_MAX);
+            lines.for_each(|line| report.push_str(&format!("    {line}\n")));
+            if let Some(Some(culprit)) =
+                culprit.filter(|culprit| culprit.as_ref() != Some(&case.query))
+            {
+                report.push_str(&format!("    smallest: {culprit}\n"));
+                let lines = self.differences(self.tolerance, &culprit, *side);
+                let lines = lines.iter().take(LINES_MAX);
+                lines.for_each(|line| report.push_str(&format!("        {line}\n")));
+            }
         }
     }
-    (asked, different)
+
+    /// Whether the reference says the same every time.
+    fn is_decided(&self, first: &Answer) -> bool {
+        let rules = self.case.rules(self.tolerance, self.when);
+        (0..AGAIN).all(|_| {
+            let again = self.wanted.ask(&self.case.query, self.when);
+            differences(rules, first, &again).is_empty()
+        })
+    }
+
+    fn differences(&self, tolerance: f64, query: &str, side: &dyn Side) -> Vec<String> {
+        let rules = Rules { tolerance, order: Order::None, words: false };
+        differences(rules, &self.wanted.ask(query, self.when), &side.ask(query, self.when))
+    }
+
+    /// The smallest part of a query that is answered differently though all that goes into it is
+    /// the same to the bit. `None` where there is none: then the difference is one of rounding.
+    fn culprit(&self, tree: &Tree, side: &dyn Side) -> Option<String> {
+        if tree.kind == Kind::Text || self.shrunk.fetch_add(1, Ordering::Relaxed) >= SHRUNK_MAX {
+            return Some(tree.to_string());
+        }
+        let mut blamed = |tree: &Tree| {
+            !self.differences(self.tolerance, &tree.to_string(), side).is_empty()
+                && tree.children().all(|child| self.is_same(child, side))
+        };
+        tree.shrunk(&mut blamed).map(|tree| tree.to_string())
+    }
+
+    /// Whether both give the same bits for what an operator is given, also before the time it is
+    /// asked for, where that is the inside of a subquery.
+    fn is_same(&self, tree: &Tree, side: &dyn Side) -> bool {
+        match tree.kind {
+            Kind::Range => tree.children().all(|inner| {
+                let (start_ms, end_ms) = match self.when {
+                    When::Instant(time_ms) => (time_ms, time_ms),
+                    When::Range { start_ms, end_ms, .. } => (start_ms, end_ms),
+                };
+                let (start_ms, end_ms) = (start_ms - 3_600_000, end_ms + 3_600_000);
+                let before = When::Range { start_ms, end_ms, step_ms: 15_000 };
+                Self { when: before, ..*self }.is_same(inner, side)
+            }),
+            _ => self.differences(0.0, &tree.to_string(), side).is_empty(),
+        }
+    }
 }
 
 /// Sends the requests to both; returns how many were answered differently.
@@ -149,55 +352,42 @@ fn prometheus() -> Option<Prometheus> {
         return None;
     };
     let prometheus = Prometheus::start(&program);
-    data::writes().iter().for_each(|write| prometheus.remote.write(write));
+    data::late_writes().iter().for_each(|write| prometheus.remote.write(write));
     Some(prometheus)
 }
 
-/// There is a list worth the name.
+/// There are as many as it takes.
 #[test]
-fn the_list_holds_at_least_150_queries() {
-    assert!(queries().count() >= 150 || option_env!("DIFFERENTIAL_ONLY").is_some());
+fn at_least_1_000_queries_are_compared() {
+    let listed = QUERIES.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).count();
+    assert!(listed >= 150 && listed + GENERATED_COUNT >= 1_000);
 }
 
-fn holds(wanted: &dyn Side, found: &dyn Side) {
-    let (asked, different) = compare(wanted, found);
-    println!("{asked} answers compared, {different} differ");
-    assert_eq!(different, 0, "of {asked} answers");
-}
-
-/// The whole way: remote write in, through the store, out of the HTTP API.
+/// Over HTTP, the whole way: remote write in, through the store, out of the API. The engine by
+/// itself, over the data in memory, tells whether a difference is its own. Over buckets where their
+/// edges agree with those asked for, it uses them, and samples where they do not. Without samples
+/// there are buckets so narrow that each has one of them: all edges agree, and what is left of the
+/// samples is the samples.
 #[test]
 fn labstat_answers_as_prometheus_does() {
     let Some(prometheus) = prometheus() else { return };
     let labstat = Labstat::start();
-    data::writes().iter().for_each(|write| labstat.remote.write(write));
+    data::late_writes().iter().for_each(|write| labstat.remote.write(write));
+    let series = data::series;
+    let sides: [(&str, &dyn Side); 4] = [
+        ("over HTTP", &labstat.remote),
+        ("the engine", &InProcess::new(series())),
+        ("buckets", &InProcess::rolled_up(series(), i64::MIN, &[15_000, 60_000, 300_000])),
+        ("narrowest buckets", &InProcess::rolled_up(series(), i64::MAX, &[1])),
+    ];
     let requests = compare_requests(&prometheus.remote, &labstat.remote);
-    holds(&prometheus.remote, &labstat.remote);
-    assert_eq!(requests, 0, "requests answered differently");
-}
-
-/// The engine by itself, over the data in memory: tells whether a difference is its own.
-#[test]
-fn the_engine_answers_as_prometheus_does() {
-    let Some(prometheus) = prometheus() else { return };
-    holds(&prometheus.remote, &InProcess::new(data::series()));
-}
-
-/// The engine over buckets where their edges agree with those asked for, and over samples where
-/// they do not.
-#[test]
-fn buckets_answer_as_prometheus_does() {
-    let Some(prometheus) = prometheus() else { return };
-    let widths_ms = [15_000, 60_000, 300_000];
-    holds(&prometheus.remote, &InProcess::rolled_up(data::series(), i64::MIN, &widths_ms));
-}
-
-/// The engine without samples, over buckets so narrow that each has one of them: all edges agree,
-/// and what is left of the samples is the samples.
-#[test]
-fn the_narrowest_buckets_answer_everything() {
-    let Some(prometheus) = prometheus() else { return };
-    holds(&prometheus.remote, &InProcess::rolled_up(data::series(), i64::MAX, &[1]));
+    let mut different = requests;
+    for cases in [listed(), generated()] {
+        let outcome = compare(answer::TOLERANCE, &cases, &prometheus.remote, &sides);
+        println!("{} queries: {outcome:?}", cases.len());
+        different += outcome.different;
+    }
+    assert_eq!(different, 0, "answers differ, of requests {requests}");
 }
 
 /// Queries of the list that are asked over other engines too: every so manieth.
@@ -234,9 +424,10 @@ fn labstat_answers_over_other_engines_as_over_its_own() {
             side.remote.ask("last_over_time({__name__!~\"edge|cancel\"}[3h])", end)
         };
         let wanted = all(&local);
+        let rules = Rules { tolerance: ENGINE_TOLERANCE, order: Order::None, words: true };
         loop {
             engine.flush();
-            let lines = differences_within(ENGINE_TOLERANCE, &wanted, &all(&over), false);
+            let lines = differences(rules, &wanted, &all(&over));
             if lines.is_empty() {
                 break;
             }
@@ -246,12 +437,13 @@ fn labstat_answers_over_other_engines_as_over_its_own() {
         // Samples that VictoriaMetrics has shown already may be out of sight again for a while, as
         // it writes them out; what stays different is told.
         for left in (0..ENGINE_ROUNDS).rev() {
-            let some =
-                queries().filter(|query| !BIT_BY_BIT.iter().any(|name| query.contains(name)));
-            let some = some.step_by(ENGINE_QUERIES_STEP);
-            let (asked, different) =
-                compare_each(ENGINE_TOLERANCE, some, &local.remote, &over.remote);
-            println!("{}: {asked} answers compared, {different} differ", engine.name);
+            let mut some = listed();
+            some.retain(|case| !BIT_BY_BIT.iter().any(|name| case.query.contains(name)));
+            let some: Vec<Case> = some.into_iter().step_by(ENGINE_QUERIES_STEP).collect();
+            let sides: [(&str, &dyn Side); 1] = [(&engine.name, &over.remote)];
+            let outcome = compare(ENGINE_TOLERANCE, &some, &local.remote, &sides);
+            println!("{}: {outcome:?}", engine.name);
+            let different = outcome.different;
             if different == 0 || left == 0 {
                 different_all += different;
                 break;

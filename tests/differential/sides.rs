@@ -18,14 +18,19 @@ pub(crate) enum When {
     Range { start_ms: i64, end_ms: i64, step_ms: i64 },
 }
 
-pub(crate) trait Side {
+pub(crate) trait Side: Sync {
     fn ask(&self, query: &str, when: When) -> Answer;
 }
 
 /// Anything that speaks the Prometheus API.
-pub(crate) struct Remote(pub(crate) SocketAddr);
+#[derive(Debug)]
+pub(crate) struct Remote(http::Client);
 
 impl Remote {
+    pub(crate) fn new(addr: SocketAddr) -> Self {
+        Self(http::Client::new(addr))
+    }
+
     pub(crate) fn write(&self, request: &WriteRequest) {
         let body = labstat_wire::remote_write::encode(request).expect("the data fits");
         let headers = [
@@ -33,8 +38,8 @@ impl Remote {
             ("Content-Encoding", "snappy"),
             ("X-Prometheus-Remote-Write-Version", "0.1.0"),
         ];
-        let response = http::send(self.0, "POST", "/api/v1/write", &headers, &body)
-            .expect("the write arrives");
+        let response =
+            self.0.send("POST", "/api/v1/write", &headers, &body).expect("the write arrives");
         let text = String::from_utf8_lossy(&response.body);
         assert!(matches!(response.status, 200 | 204), "write refused: {} {text}", response.status);
     }
@@ -43,7 +48,7 @@ impl Remote {
 impl Remote {
     /// The status and the body of a request such as `GET /api/v1/labels`.
     pub(crate) fn request(&self, method: &str, path: &str) -> (u16, serde_json::Value) {
-        let response = http::send(self.0, method, path, &[], b"").expect("an answer");
+        let response = self.0.send(method, path, &[], b"").expect("an answer");
         let text =
             || serde_json::Value::String(String::from_utf8_lossy(&response.body).into_owned());
         let json = serde_json::from_slice(&response.body).unwrap_or_else(|_| text());
@@ -71,7 +76,7 @@ impl Side for Remote {
             }
         };
         let headers = [("Content-Type", "application/x-www-form-urlencoded")];
-        let response = http::send(self.0, "POST", path, &headers, http::form(&form).as_bytes());
+        let response = self.0.send("POST", path, &headers, http::form(&form).as_bytes());
         let response = response.expect("an answer");
         Answer { status: Some(response.status), ..Answer::of_json(&response.body) }
     }
@@ -212,7 +217,7 @@ impl Labstat {
         let clock = std::sync::Arc::new(labstat_model::SystemClock);
         let started = runtime.block_on(labstat_aggregator::Aggregator::start(config, clock));
         let running = started.expect("the aggregator starts");
-        let remote = Remote(running.addr());
+        let remote = Remote::new(running.addr());
         Self { runtime, running: Some(running), remote, _data: data }
     }
 }
@@ -255,6 +260,10 @@ fn the_address_is_found_wherever_it_stands_in_the_log() {
     }
 }
 
+/// Samples that come late are taken, as labstat takes them.
+const CONFIG: &str =
+    "global:\n  evaluation_interval: 1m\nstorage:\n  tsdb:\n    out_of_order_time_window: 12h\n";
+
 /// A running Prometheus, stopped when dropped.
 pub(crate) struct Prometheus {
     child: Child,
@@ -272,7 +281,7 @@ impl Prometheus {
     pub(crate) fn start(program: &Path) -> Self {
         let data = tempfile::tempdir().expect("a folder for Prometheus");
         let config = data.path().join("prometheus.yml");
-        std::fs::write(&config, "global:\n  evaluation_interval: 1m\n").expect("its configuration");
+        std::fs::write(&config, CONFIG).expect("its configuration");
         let mut child = Command::new(program)
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.tsdb.path={}", data.path().join("tsdb").display()))
@@ -288,7 +297,7 @@ impl Prometheus {
         let addr = listening(&mut log);
         // What it goes on to say must be read, or it blocks.
         std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        Self { child, remote: Remote(addr), _data: data }
+        Self { child, remote: Remote::new(addr), _data: data }
     }
 }
 

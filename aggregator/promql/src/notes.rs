@@ -22,11 +22,11 @@ const COUNTED_MAX: usize = 20_000;
 
 impl Notes {
     pub(crate) fn warn(&mut self, message: &str, at: Position) {
-        self.warnings.add(format!("PromQL warning: {message} ({})", place(at)));
+        self.warnings.add(message, at);
     }
 
     pub(crate) fn inform(&mut self, message: &str, at: Position) {
-        self.infos.add(format!("PromQL info: {message} ({})", place(at)));
+        self.infos.add(message, at);
     }
 
     /// Warnings and infos as they are shown.
@@ -35,26 +35,34 @@ impl Notes {
     }
 }
 
+/// Remarks and where they were made; one made at several places is told of the last, as in
+/// Prometheus.
 #[derive(Debug, Default)]
 struct Remarks {
-    first: Vec<String>,
+    first: Vec<(String, Position)>,
     all: HashSet<String>,
 }
 
 impl Remarks {
-    fn add(&mut self, remark: String) {
-        if self.all.contains(&remark) || self.all.len() >= COUNTED_MAX {
+    fn add(&mut self, message: &str, at: Position) {
+        if self.all.contains(message) {
+            let known = self.first.iter_mut().find(|(known, _)| known == message);
+            known.into_iter().for_each(|(_, place)| *place = at);
+            return;
+        }
+        if self.all.len() >= COUNTED_MAX {
             return;
         }
         if self.first.len() < SHOWN_MAX {
-            self.first.push(remark.clone());
+            self.first.push((message.to_owned(), at));
         }
-        self.all.insert(remark);
+        self.all.insert(message.to_owned());
     }
 
     fn shown(self, kind: &str) -> Vec<String> {
         let omitted = self.all.len() - self.first.len();
-        let mut shown = self.first;
+        let remark = |(message, at)| format!("PromQL {kind}: {message} ({})", place(at));
+        let mut shown: Vec<String> = self.first.into_iter().map(remark).collect();
         if omitted > 0 {
             shown.push(format!("{omitted} more {kind} annotations omitted"));
         }
@@ -101,6 +109,14 @@ mod tests {
         assert_eq!(warnings[0], "PromQL warning: remark 0 (2:3)");
         assert_eq!(warnings[10], "3 more warning annotations omitted");
         assert_eq!(infos, ["PromQL info: one (2:3)"]);
+    }
+
+    #[test]
+    fn a_remark_made_twice_is_told_of_the_last_place() {
+        let mut notes = Notes::default();
+        notes.inform("one", Position { line: 1, column: 9 });
+        notes.inform("one", Position { line: 1, column: 4 });
+        assert_eq!(notes.shown().1, ["PromQL info: one (1:4)"]);
     }
 
     #[test]
