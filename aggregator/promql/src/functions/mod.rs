@@ -229,4 +229,13 @@ mod tests {
         assert!(names.is_sorted(), "{names:?}");
         assert!(names.windows(2).all(|pair| pair[0] != pair[1]));
     }
+
+    #[test]
+    fn every_function_is_in_the_manual() {
+        let manual = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/promql.md");
+        let manual = std::fs::read_to_string(manual).unwrap();
+        let names = FUNCTIONS.iter().map(|function| function.name);
+        let missing: Vec<_> = names.filter(|name| !manual.contains(&format!("`{name}`"))).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
 }
