@@ -88,8 +88,9 @@ impl Engine {
         options: &QueryOptions,
     ) -> Result<Answer, QueryError> {
         let time_ms = time_ms.clamp(-TIME_MS_MAX, TIME_MS_MAX);
-        let expr = lower::read(query, Bounds { start_ms: time_ms, end_ms: time_ms })?;
-        let evaluator = self.evaluator(source, query, options);
+        let bounds = Bounds { start_ms: time_ms, end_ms: time_ms, step_ms: 0 };
+        let expr = lower::read(query, bounds)?;
+        let evaluator = self.evaluator(source, query, bounds, options);
         let value = if expr.value_type == ValueType::Matrix {
             let mut matrix = evaluator.matrix(&expr, time_ms)?;
             matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
@@ -116,11 +117,12 @@ impl Engine {
             let message = "the step must be positive and the end not before the start";
             QueryError::Range(message.to_owned())
         })?;
-        let expr = lower::read(query, Bounds { start_ms, end_ms })?;
+        let bounds = Bounds { start_ms, end_ms, step_ms };
+        let expr = lower::read(query, bounds)?;
         if matches!(expr.value_type, ValueType::String | ValueType::Matrix) {
             return Err(QueryError::Range(notes::not_for_a_range(expr.value_type)));
         }
-        let evaluator = self.evaluator(source, query, options);
+        let evaluator = self.evaluator(source, query, bounds, options);
         let steps = Steps { start_ms, step_ms, len };
         let value = range_value(evaluator.eval(&expr, steps)?, steps);
         Ok(answer(value, evaluator))
@@ -130,6 +132,7 @@ impl Engine {
         &self,
         source: &'a dyn Source,
         query: &'a str,
+        bounds: Bounds,
         options: &QueryOptions,
     ) -> Evaluator<'a> {
         let timeout = options.timeout.unwrap_or(self.options.timeout).min(self.options.timeout);
@@ -140,6 +143,7 @@ impl Engine {
         evaluator.samples_max = self.options.samples_max;
         evaluator.deadline = Instant::now().checked_add(timeout);
         evaluator.cancel = options.cancel.clone();
+        evaluator.bounds = bounds;
         evaluator
     }
 }

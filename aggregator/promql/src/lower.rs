@@ -21,11 +21,13 @@ use crate::{Position, QueryError, ValueType};
 /// Levels of the tree: operators and parentheses are bounded, but not their sum.
 const DEPTH_MAX: usize = 300;
 
-/// The times `@ start()` and `@ end()` stand for.
+/// The times `@ start()` and `@ end()` stand for, and the step of a range query.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Bounds {
     pub(crate) start_ms: i64,
     pub(crate) end_ms: i64,
+    /// 0 for an instant query.
+    pub(crate) step_ms: i64,
 }
 
 /// Reads `query` whole.

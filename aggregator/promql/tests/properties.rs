@@ -325,13 +325,6 @@ fn long_labels_are_memory_too() {
 }
 
 #[test]
-fn a_pattern_that_closes_the_group_around_it_is_refused() {
-    let query = r#"label_replace(vector(1), "l", "x", "l", "a)|(b")"#;
-    let error = instant(&Memory(Vec::new()), query, 0).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Execution, "{error}");
-}
-
-#[test]
 fn what_nobody_waits_for_is_stopped() {
     let cancel = Arc::new(AtomicBool::new(false));
     let options = QueryOptions { cancel: Some(Arc::clone(&cancel)), ..QueryOptions::default() };

@@ -143,6 +143,13 @@ impl Labels {
     pub fn without_metric_name(&self) -> Self {
         self.without(|name| name == METRIC_NAME)
     }
+
+    /// This set without the metric name and what belongs to it, its type and its unit: the labels
+    /// of a value that is no longer that of the metric.
+    #[must_use]
+    pub fn without_metadata(&self) -> Self {
+        self.without(|name| name == METRIC_NAME || name == "__type__" || name == "__unit__")
+    }
 }
 
 impl<'a> LabelsRef<'a> {

@@ -26,6 +26,7 @@ use labstat_model::Labels;
 use crate::column::{self, Column, Columns, Steps};
 use crate::expr::{Call, Expr, Node};
 use crate::functions::Run;
+use crate::lower::Bounds;
 use crate::notes::{self, Notes};
 use crate::{Position, QueryError, Source, ValueType};
 
@@ -46,6 +47,8 @@ pub(crate) struct Evaluator<'a> {
     pub(crate) samples_max: usize,
     pub(crate) deadline: Option<Instant>,
     pub(crate) cancel: Option<Arc<AtomicBool>>,
+    /// From where to where, and how far apart, the query itself is evaluated.
+    pub(crate) bounds: Bounds,
     notes: RefCell<Notes>,
     /// Samples loaded so far, and points of intermediate results that are still needed.
     loaded: Cell<usize>,
@@ -64,6 +67,7 @@ impl<'a> Evaluator<'a> {
             samples_max: 0,
             deadline: None,
             cancel: None,
+            bounds: Bounds::default(),
             notes: RefCell::default(),
             loaded: Cell::new(0),
             live: Cell::new(0),

@@ -36,7 +36,7 @@ pub(super) fn timestamp(
         }
     };
     for column in &mut columns {
-        column.labels = column.labels.without_metric_name();
+        column.labels = column.labels.without_metadata();
     }
     column::merge(columns).map(Columns::Vector)
 }
@@ -84,11 +84,25 @@ impl Date {
     }
 }
 
-/// Seconds as a whole number, cut off; `None` for what is no time that any calendar reaches.
-fn whole_seconds(value: f64) -> Option<i64> {
-    const FAR: f64 = 9_007_199_254_740_992.0;
-    #[expect(clippy::cast_possible_truncation, reason = "the bound was just checked")]
-    (value.abs() <= FAR).then_some(value as i64)
+/// Seconds as a whole number, cut off. What no 64 bits hold, and NaN, is the least number, as
+/// where Prometheus runs on x86.
+#[expect(clippy::cast_possible_truncation, reason = "the bounds were just checked")]
+fn whole_seconds(value: f64) -> i64 {
+    const BEYOND: f64 = 9_223_372_036_854_775_808.0; // 2^63
+    if (-BEYOND..BEYOND).contains(&value) { value as i64 } else { i64::MIN }
+}
+
+/// Go's calendar begins in the year -292,277,022,399. What is before that comes out 2^64 seconds
+/// later, which is after all else.
+fn day_and_second(seconds: i64) -> (i64, i64) {
+    const BEGIN_S: i64 = -9_223_372_028_715_321_600;
+    let mut seconds = i128::from(seconds);
+    if seconds < i128::from(BEGIN_S) {
+        seconds += 1 << 64;
+    }
+    let (day, second) = (seconds.div_euclid(DAY_S.into()), seconds.rem_euclid(DAY_S.into()));
+    // Neither is ever out of bounds: 2^65 seconds are fewer days.
+    (i64::try_from(day).unwrap_or(i64::MAX), i64::try_from(second).unwrap_or(0))
 }
 
 /// A part of the calendar of each value of the argument, or of the time of the step.
@@ -96,26 +110,26 @@ fn part(
     evaluator: &Evaluator<'_>,
     call: &Call,
     steps: Steps,
-    part: fn(i64) -> i64,
+    part: fn(i64, i64) -> i64,
 ) -> Result<Columns, QueryError> {
     let mut columns = match call.args.first() {
         Some(arg) => evaluator.vector(arg, steps)?,
         None => vec![Column::full(Labels::default(), steps.times().map(seconds).collect())],
     };
     #[expect(clippy::cast_precision_loss, reason = "parts of a date are small")]
-    let part = |value| whole_seconds(value).map_or(f64::NAN, |seconds| part(seconds) as f64);
+    let part = |value| {
+        let (day, second) = day_and_second(whole_seconds(value));
+        part(day, second) as f64
+    };
     for column in &mut columns {
-        column.labels = column.labels.without_metric_name();
+        column.labels = column.labels.without_metadata();
         column.map(|_, value| Some(part(value)));
     }
     column::merge(columns).map(Columns::Vector)
 }
 
-fn date(seconds: i64) -> Date {
-    Date::of_day(seconds.div_euclid(DAY_S))
-}
-
-/// The functions of the table: each takes its part of the date or the time of day.
+/// The functions of the table: each takes its part of the day, counted from 1970-01-01, and the
+/// second within it.
 macro_rules! parts {
     ($($name:ident: $part:expr;)*) => {
         $(pub(super) fn $name(
@@ -129,14 +143,55 @@ macro_rules! parts {
 }
 
 parts! {
-    minute: |s| s.rem_euclid(3_600) / 60;
-    hour: |s| s.rem_euclid(DAY_S) / 3_600;
-    day_of_week: |s| (s.div_euclid(DAY_S) + 4).rem_euclid(7);
-    day_of_month: |s| date(s).day;
-    day_of_year: |s| date(s).day_of_year();
-    days_in_month: |s| date(s).month_len();
-    month: |s| date(s).month;
-    year: |s| date(s).year;
+    minute: |_, second| second % 3_600 / 60;
+    hour: |_, second| second / 3_600;
+    day_of_week: |day, _| (day + 4).rem_euclid(7);
+    day_of_month: |day, _| Date::of_day(day).day;
+    day_of_year: |day, _| Date::of_day(day).day_of_year();
+    days_in_month: |day, _| Date::of_day(day).month_len();
+    month: |day, _| Date::of_day(day).month;
+    year: |day, _| Date::of_day(day).year;
+}
+
+/// `start()`: where the query begins, in seconds.
+pub(super) fn start(
+    evaluator: &Evaluator<'_>,
+    _: &Call,
+    steps: Steps,
+) -> Result<Columns, QueryError> {
+    of_query(steps, evaluator.bounds.start_ms)
+}
+
+/// `end()`: where the query ends.
+pub(super) fn end(
+    evaluator: &Evaluator<'_>,
+    _: &Call,
+    steps: Steps,
+) -> Result<Columns, QueryError> {
+    of_query(steps, evaluator.bounds.end_ms)
+}
+
+/// `range()`: how long it is from the begin to the end of the query.
+pub(super) fn range(
+    evaluator: &Evaluator<'_>,
+    _: &Call,
+    steps: Steps,
+) -> Result<Columns, QueryError> {
+    of_query(steps, evaluator.bounds.end_ms - evaluator.bounds.start_ms)
+}
+
+/// `step()`: how long it is from one point to the next; nothing for an instant query.
+pub(super) fn step(
+    evaluator: &Evaluator<'_>,
+    _: &Call,
+    steps: Steps,
+) -> Result<Columns, QueryError> {
+    of_query(steps, evaluator.bounds.step_ms)
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the signature of all functions")]
+fn of_query(steps: Steps, ms: i64) -> Result<Columns, QueryError> {
+    Ok(Columns::Scalar(vec![seconds(ms); steps.len]))
 }
 
 #[cfg(test)]
@@ -160,12 +215,18 @@ mod tests {
         }
     }
 
+    /// As measured on Prometheus 3.5.
     #[test]
-    fn far_values_have_no_date() {
-        for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX, f64::MIN] {
-            assert_eq!(whole_seconds(value), None);
+    fn far_values_have_the_dates_that_go_gives_them() {
+        let date = |value| {
+            let (day, second) = day_and_second(whole_seconds(value));
+            let date = Date::of_day(day);
+            (date.year, date.month, date.day, second / 3_600)
+        };
+        for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX, 1e19, -1e19] {
+            assert_eq!(date(value), (292_277_026_596, 12, 4, 15), "{value}");
         }
-        let far = whole_seconds(9e15).map(|seconds| date(seconds).year);
-        assert_eq!(far, Some(285_200_616));
+        assert_eq!(date(9e15).0, 285_200_616);
+        assert_eq!(date(-62_135_596_801.0), (0, 12, 31, 23));
     }
 }

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use labstat_model::{Labels, METRIC_NAME};
+use labstat_model::Labels;
 
+use super::gofloat;
 use crate::QueryError;
 use crate::column::{self, Column, Columns, Steps};
 use crate::eval::Evaluator;
-use crate::expr::{Call, Expr};
+use crate::expr::{Call, Expr, Node};
 
 const BUCKET_LABEL: &str = "le";
 
@@ -27,6 +28,15 @@ struct Histogram<'a> {
     labels: Labels,
     name: String,
     buckets: Vec<(f64, &'a Column)>,
+}
+
+impl Histogram<'_> {
+    /// The buckets that have a value at a step.
+    fn at(&self, step: usize) -> Vec<Bucket> {
+        let bucket =
+            |(le, column): &(f64, &Column)| column.get(step).map(|count| Bucket { le: *le, count });
+        self.buckets.iter().filter_map(bucket).collect()
+    }
 }
 
 /// Functions that take only native histograms give nothing for floats.
@@ -49,24 +59,105 @@ pub(super) fn quantile(
     let [q, vector] = call.args.as_slice() else { return Ok(Columns::Vector(Vec::new())) };
     let quantiles = evaluator.scalar(q, steps)?;
     evaluator.note_quantiles(q, steps)?;
-    let mut fixed_names = Vec::new();
+    let mut fixed = FixedNames::default();
     let result = over_histograms(evaluator, vector, steps, |step, name, buckets| {
         let q = quantiles.get(step).copied().unwrap_or(f64::NAN);
+        fixed.quantile(q, name, buckets)
+    })?;
+    fixed.remark(evaluator, vector);
+    Ok(result)
+}
+
+/// The names of the metrics whose buckets were not monotonic.
+#[derive(Default)]
+struct FixedNames(Vec<String>);
+
+impl FixedNames {
+    fn quantile(&mut self, q: f64, name: &str, buckets: Vec<Bucket>) -> f64 {
         let (value, fixed) = bucket_quantile(q, buckets);
-        if fixed && !fixed_names.iter().any(|known: &String| known == name) {
-            fixed_names.push(name.to_owned());
+        if fixed && !self.0.iter().any(|known| known == name) {
+            self.0.push(name.to_owned());
         }
         value
-    })?;
-    for name in fixed_names {
-        let message = format!(
-            "input to histogram_quantile needed to be fixed for monotonicity (see \
-             https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile) \
-             for metric name {name:?}"
-        );
-        evaluator.inform(&message, vector.start);
     }
-    Ok(result)
+
+    fn remark(self, evaluator: &Evaluator<'_>, vector: &Expr) {
+        for name in self.0 {
+            let message = format!(
+                "input to histogram_quantile needed to be fixed for monotonicity (see \
+                 https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile) \
+                 for metric name {name:?}"
+            );
+            evaluator.inform(&message, vector.start);
+        }
+    }
+}
+
+/// `histogram_quantiles(v, label, q…)`: as [`quantile`] for each of the quantiles, told apart by
+/// the label.
+pub(super) fn quantiles(
+    evaluator: &Evaluator<'_>,
+    call: &Call,
+    steps: Steps,
+) -> Result<Columns, QueryError> {
+    let [vector, label, quantiles @ ..] = call.args.as_slice() else {
+        return Ok(Columns::Vector(Vec::new()));
+    };
+    let label = match &label.node {
+        Node::Text(label) if !label.is_empty() => label,
+        _ => {
+            let message = "invalid quantile label name in histogram_quantiles(): ";
+            return Err(QueryError::execution(message));
+        }
+    };
+    let columns = evaluator.vector(vector, steps)?;
+    let histograms = gather(evaluator, vector, &columns);
+    let mut fixed = FixedNames::default();
+    let mut results = Vec::new();
+    for arg in quantiles {
+        let quantiles = evaluator.scalar(arg, steps)?;
+        evaluator.note_quantiles(arg, steps)?;
+        for histogram in &histograms {
+            evaluator.check_time()?;
+            let held = column::points(results.len() + 1, steps.len);
+            evaluator.check_samples(held)?;
+            results.extend(named_quantiles(histogram, label, &quantiles, steps, &mut fixed));
+        }
+    }
+    fixed.remark(evaluator, vector);
+    column::merge(results).map(Columns::Vector)
+}
+
+/// The quantiles of one histogram: a column for each that is asked for at some step.
+fn named_quantiles(
+    histogram: &Histogram<'_>,
+    label: &str,
+    quantiles: &[f64],
+    steps: Steps,
+    fixed: &mut FixedNames,
+) -> Vec<Column> {
+    let mut named: Vec<(f64, Column)> = Vec::new();
+    let mut name = histogram.name.as_str();
+    for (step, q) in quantiles.iter().enumerate() {
+        let buckets = histogram.at(step);
+        if buckets.is_empty() {
+            continue;
+        }
+        let at = match named.iter().position(|(known, _)| known.to_bits() == q.to_bits()) {
+            Some(at) => at,
+            None => {
+                let labels = histogram.labels.with(label, &gofloat::open_metrics(*q));
+                named.push((*q, Column::absent(labels, steps.len)));
+                named.len() - 1
+            }
+        };
+        let value = fixed.quantile(*q, name, buckets);
+        name = "";
+        if let Some((_, column)) = named.get_mut(at) {
+            column.set(step, value);
+        }
+    }
+    named.into_iter().map(|(_, column)| column).collect()
 }
 
 pub(super) fn fraction(
@@ -99,13 +190,13 @@ fn over_histograms(
     for histogram in &histograms {
         evaluator.check_time()?;
         let mut result = Column::absent(histogram.labels.clone(), steps.len);
+        // Prometheus knows the name at the first step only, and so do remarks.
+        let mut name = histogram.name.as_str();
         for step in 0..steps.len {
-            let bucket = |(le, column): &(f64, &Column)| {
-                column.get(step).map(|count| Bucket { le: *le, count })
-            };
-            let buckets: Vec<Bucket> = histogram.buckets.iter().filter_map(bucket).collect();
+            let buckets = histogram.at(step);
             if !buckets.is_empty() {
-                result.set(step, f(step, &histogram.name, buckets));
+                result.set(step, f(step, name, buckets));
+                name = "";
             }
         }
         results.push(result);
@@ -124,7 +215,7 @@ fn gather<'a>(
     for column in columns {
         let name = column.labels.metric_name();
         let le = column.labels.get(BUCKET_LABEL).unwrap_or("");
-        let Some(bound) = parse_bound(le) else {
+        let Some(bound) = gofloat::parse(le) else {
             let message = format!(
                 "bucket label \"le\" is missing or has a malformed value of {le:?} for metric \
                  name {name:?}"
@@ -135,7 +226,7 @@ fn gather<'a>(
         let key = column.labels.without(|label| label == BUCKET_LABEL);
         let slot = *at.entry(key.clone()).or_insert(histograms.len());
         if slot == histograms.len() {
-            let (labels, name) = (key.without(|label| label == METRIC_NAME), name.to_owned());
+            let (labels, name) = (key.without_metadata(), name.to_owned());
             histograms.push(Histogram { labels, name, buckets: Vec::new() });
         }
         if let Some(histogram) = histograms.get_mut(slot) {
@@ -146,13 +237,6 @@ fn gather<'a>(
         histogram.buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
     }
     histograms
-}
-
-/// A bound as Go reads floats: `+Inf` above all.
-fn parse_bound(text: &str) -> Option<f64> {
-    let bound: f64 = text.trim_start_matches('+').parse().ok()?;
-    // Rust also reads a lone sign twice or `nan(…)`; a bound that is no number bounds nothing.
-    (!text.is_empty() && !text.starts_with("++")).then_some(bound)
 }
 
 /// Makes one bucket of those with equal bounds; the buckets are sorted by bound.

@@ -1,7 +1,7 @@
 //! Functions that change labels.
 
 use labstat_model::Labels;
-use regex::{Regex, RegexBuilder};
+use regex::{Captures, Regex, RegexBuilder};
 
 use crate::QueryError;
 use crate::column::{self, Columns, Steps};
@@ -41,18 +41,60 @@ pub(super) fn replace(
     relabel(evaluator, call, steps, |labels| {
         let value = labels.get(source).unwrap_or("");
         let found = regex.captures(value)?;
-        let mut replaced = String::new();
-        found.expand(replacement, &mut replaced);
-        Some(labels.with(destination, &replaced))
+        Some(labels.with(destination, &expand(replacement, &found)))
     })
 }
 
 /// The whole value must match, and `.` matches line ends too, as in matchers.
 fn compile(pattern: &str) -> Option<Regex> {
-    let build = |text: &str| RegexBuilder::new(text).size_limit(REGEX_SIZE_MAX).build().ok();
-    // On its own first: `a)|(b` would close the group around it and slip its anchors.
-    build(pattern)?;
-    build(&format!("^(?s:{pattern})$"))
+    let text = format!("^(?s:{pattern})$");
+    RegexBuilder::new(&text).size_limit(REGEX_SIZE_MAX).build().ok()
+}
+
+/// `template` with what was found in place of `$1`, `${1}`, `$name` and `${name}`, by the rules of
+/// Go: a name goes on as long as letters, digits and underscores do, `$$` is a dollar sign, and
+/// what is no reference stands for itself.
+fn expand(template: &str, found: &Captures<'_>) -> String {
+    let mut expanded = String::new();
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('$') {
+        expanded.push_str(before);
+        rest = after;
+        if let Some(after) = rest.strip_prefix('$') {
+            expanded.push('$');
+            rest = after;
+        } else if let Some((name, after)) = reference(rest) {
+            expanded.push_str(group(name, found));
+            rest = after;
+        } else {
+            expanded.push('$');
+        }
+    }
+    expanded + rest
+}
+
+/// The name that `text` begins with, perhaps in braces, and what is after it.
+fn reference(text: &str) -> Option<(&str, &str)> {
+    let (braced, text) = match text.strip_prefix('{') {
+        Some(text) => (true, text),
+        None => (false, text),
+    };
+    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
+    let (name, rest) = text.split_at(end);
+    let rest = if braced { rest.strip_prefix('}')? } else { rest };
+    (!name.is_empty()).then_some((name, rest))
+}
+
+/// What the group of this number or name found; a number has no leading zero.
+fn group<'t>(name: &str, found: &Captures<'t>) -> &'t str {
+    let number = name.bytes().all(|byte| byte.is_ascii_digit());
+    let leading_zero = name.len() > 1 && name.starts_with('0');
+    let group = if number && !leading_zero {
+        name.parse().ok().and_then(|number: usize| found.get(number))
+    } else {
+        found.name(name)
+    };
+    group.map_or("", |group| group.as_str())
 }
 
 /// `label_join(v, destination, separator, source…)`.
@@ -62,12 +104,12 @@ pub(super) fn join(
     steps: Steps,
 ) -> Result<Columns, QueryError> {
     let (destination, separator) = (text(call, 1), text(call, 2));
-    if destination.is_empty() {
-        return Err(QueryError::execution("invalid destination label name in label_join(): "));
-    }
     let sources: Vec<&str> = (3..call.args.len()).map(|at| text(call, at)).collect();
     if sources.contains(&"") {
         return Err(QueryError::execution("invalid source label name in label_join(): "));
+    }
+    if destination.is_empty() {
+        return Err(QueryError::execution("invalid destination label name in label_join(): "));
     }
     relabel(evaluator, call, steps, |labels| {
         let values: Vec<&str> = sources.iter().map(|name| labels.get(name).unwrap_or("")).collect();
@@ -94,4 +136,32 @@ fn relabel(
         }
     }
     column::distinct(columns).map(Columns::Vector)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_expand_as_in_go() {
+        let regex = compile("(?P<name>.)(.*)").unwrap();
+        let found = regex.captures("ab").unwrap();
+        for (template, expanded) in [
+            ("$1-$2", "a-b"),
+            ("${1}x", "ax"),
+            ("$1x", ""),
+            ("$name/${name}s", "a/as"),
+            ("$$1", "$1"),
+            ("$0$9$01", "ab"),
+            ("$", "$"),
+            ("a$-b", "a$-b"),
+            ("${", "${"),
+            ("${1", "${1"),
+            ("${}${1-2}", "${}${1-2}"),
+            ("$1é.", "."),
+            ("$99999999999999999999999", ""),
+        ] {
+            assert_eq!(expand(template, &found), expanded, "{template}");
+        }
+    }
 }

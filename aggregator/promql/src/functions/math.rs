@@ -62,6 +62,24 @@ pub(super) fn sgn(value: f64) -> f64 {
     }
 }
 
+/// From here on a number and its hyperbolic arc functions differ from a logarithm by nothing that
+/// a float holds; the square of a number twice as large may be infinite.
+const ARC_LARGE: f64 = 268_435_456.0; // 2^28
+
+pub(super) fn asinh(value: f64) -> f64 {
+    if value.abs() > ARC_LARGE && value.is_finite() {
+        return (value.abs().ln() + std::f64::consts::LN_2).copysign(value);
+    }
+    value.asinh()
+}
+
+pub(super) fn acosh(value: f64) -> f64 {
+    if value >= ARC_LARGE && value.is_finite() {
+        return value.ln() + std::f64::consts::LN_2;
+    }
+    value.acosh()
+}
+
 pub(super) fn deg(value: f64) -> f64 {
     value * 180.0 / std::f64::consts::PI
 }
@@ -73,4 +91,33 @@ pub(super) fn rad(value: f64) -> f64 {
 #[expect(clippy::unnecessary_wraps, reason = "the signature of all functions")]
 pub(super) fn pi(_: &Evaluator<'_>, _: &Call, steps: Steps) -> Result<Columns, QueryError> {
     Ok(Columns::Scalar(vec![std::f64::consts::PI; steps.len]))
+}
+
+/// The larger of two numbers.
+pub(super) fn max_of(
+    evaluator: &Evaluator<'_>,
+    call: &Call,
+    steps: Steps,
+) -> Result<Columns, QueryError> {
+    of_both(evaluator, call, steps, max)
+}
+
+/// The smaller of two numbers.
+pub(super) fn min_of(
+    evaluator: &Evaluator<'_>,
+    call: &Call,
+    steps: Steps,
+) -> Result<Columns, QueryError> {
+    of_both(evaluator, call, steps, min)
+}
+
+fn of_both(
+    evaluator: &Evaluator<'_>,
+    call: &Call,
+    steps: Steps,
+    f: fn(f64, f64) -> f64,
+) -> Result<Columns, QueryError> {
+    let [a, b] = call.args.as_slice() else { return Ok(Columns::Scalar(Vec::new())) };
+    let (a, b) = (evaluator.scalar(a, steps)?, evaluator.scalar(b, steps)?);
+    Ok(Columns::Scalar(a.into_iter().zip(b).map(|(a, b)| f(a, b)).collect()))
 }

@@ -3,7 +3,9 @@
 //! To add a function, write it in the file of its family and give it its line here.
 
 mod calendar;
+mod gofloat;
 mod histogram;
+mod info;
 mod labels;
 mod math;
 mod over_time;
@@ -48,6 +50,8 @@ pub(crate) enum Last {
     Once,
     Optional,
     AnyTimes,
+    /// At least once and at most this often.
+    UpTo(usize),
 }
 
 /// How a function is computed.
@@ -77,9 +81,13 @@ impl Function {
             Last::Once => (len, Some(len)),
             Last::Optional => (len.saturating_sub(1), Some(len)),
             Last::AnyTimes => (len.saturating_sub(1), None),
+            Last::UpTo(times) => (len, Some(len.saturating_sub(1).saturating_add(times))),
         }
     }
 }
+
+/// Quantiles that one call of `histogram_quantiles` takes, as in Prometheus.
+const QUANTILES_MAX: usize = 10;
 
 /// The function of this name.
 pub(crate) fn find(name: &str) -> Option<&'static Function> {
@@ -120,6 +128,11 @@ const fn date(name: &'static str, run: Whole) -> Function {
     }
 }
 
+/// What is known of the query itself: the same at every step.
+const fn of_query(name: &'static str, run: Whole) -> Function {
+    Function { returns: S, ..whole(name, &[], run) }
+}
+
 const fn whole(name: &'static str, args: &'static [ValueType], run: Whole) -> Function {
     vector(name, args, Run::Whole(run))
 }
@@ -134,9 +147,9 @@ static FUNCTIONS: &[Function] = &[
     whole("absent", &[V], shape::absent),
     bucketed(over_time::PRESENT, whole("absent_over_time", &[M], shape::absent_over_time)),
     value("acos", f64::acos),
-    value("acosh", f64::acosh),
+    value("acosh", math::acosh),
     value("asin", f64::asin),
-    value("asinh", f64::asinh),
+    value("asinh", math::asinh),
     value("atan", f64::atan),
     value("atanh", f64::atanh),
     bucketed(over_time::AVG, whole("avg_over_time", &[M], over_time::avg_folded)),
@@ -156,6 +169,7 @@ static FUNCTIONS: &[Function] = &[
     bucketed(rate::DELTA, window("delta", rate::delta)),
     window("deriv", rate::deriv),
     whole("double_exponential_smoothing", &[M, S, S], over_time::double_exponential_smoothing),
+    of_query("end", calendar::end),
     value("exp", f64::exp),
     bucketed(over_time::FIRST, named("first_over_time", over_time::first)),
     value("floor", f64::floor),
@@ -163,12 +177,17 @@ static FUNCTIONS: &[Function] = &[
     whole("histogram_count", &[V], histogram::native_only),
     whole("histogram_fraction", &[S, S, V], histogram::fraction),
     whole("histogram_quantile", &[S, V], histogram::quantile),
+    Function {
+        last: Last::UpTo(QUANTILES_MAX),
+        ..whole("histogram_quantiles", &[V, T, S], histogram::quantiles)
+    },
     whole("histogram_stddev", &[V], histogram::native_only),
     whole("histogram_stdvar", &[V], histogram::native_only),
     whole("histogram_sum", &[V], histogram::native_only),
     date("hour", calendar::hour),
     window("idelta", rate::idelta),
     bucketed(rate::INCREASE, whole("increase", &[M], rate::increase_noted)),
+    Function { last: Last::Optional, ..whole("info", &[V, V], info::info) },
     window("irate", rate::irate),
     Function { last: Last::AnyTimes, ..whole("label_join", &[V, T, T, T], labels::join) },
     whole("label_replace", &[V, T, T, T, T], labels::replace),
@@ -177,7 +196,9 @@ static FUNCTIONS: &[Function] = &[
     value("log10", f64::log10),
     value("log2", f64::log2),
     window("mad_over_time", over_time::mad),
+    Function { returns: S, ..whole("max_of", &[S, S], math::max_of) },
     bucketed(over_time::MAX, whole("max_over_time", &[M], over_time::max_folded)),
+    Function { returns: S, ..whole("min_of", &[S, S], math::min_of) },
     bucketed(over_time::MIN, whole("min_over_time", &[M], over_time::min_folded)),
     date("minute", calendar::minute),
     date("month", calendar::month),
@@ -189,6 +210,7 @@ static FUNCTIONS: &[Function] = &[
     bucketed(over_time::PRESENT, window("present_over_time", over_time::present)),
     whole("quantile_over_time", &[S, M], over_time::quantile_noted),
     value("rad", math::rad),
+    of_query("range", calendar::range),
     bucketed(rate::RATE, whole("rate", &[M], rate::rate_noted)),
     window("resets", over_time::resets),
     Function { last: Last::Optional, ..vector("round", &[V, S], Run::ValueWith(math::round)) },
@@ -204,8 +226,10 @@ static FUNCTIONS: &[Function] = &[
     },
     whole("sort_desc", &[V], shape::sort_desc),
     value("sqrt", f64::sqrt),
+    of_query("start", calendar::start),
     window("stddev_over_time", over_time::stddev),
     window("stdvar_over_time", over_time::stdvar),
+    of_query("step", calendar::step),
     bucketed(over_time::SUM, whole("sum_over_time", &[M], over_time::sum_folded)),
     value("tan", f64::tan),
     value("tanh", f64::tanh),
@@ -236,6 +260,25 @@ mod tests {
         let manual = std::fs::read_to_string(manual).unwrap();
         let names = FUNCTIONS.iter().map(|function| function.name);
         let missing: Vec<_> = names.filter(|name| !manual.contains(&format!("`{name}`"))).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+
+    /// Every function has a script with results that were worked out by hand.
+    #[test]
+    fn every_function_is_in_a_script() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scripts");
+        let scripts: String = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap())
+            .collect();
+        let called = |name: &str| {
+            let call = format!("{name}(");
+            scripts
+                .match_indices(&call)
+                .any(|(at, _)| !scripts[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
+        };
+        let names = FUNCTIONS.iter().map(|function| function.name);
+        let missing: Vec<_> = names.filter(|name| !called(name)).collect();
         assert!(missing.is_empty(), "{missing:?}");
     }
 }

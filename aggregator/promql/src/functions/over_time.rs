@@ -8,6 +8,7 @@ use crate::QueryError;
 use crate::column::{Column, Columns, Steps};
 use crate::eval::{BucketWindow, Evaluator, Fold, Window};
 use crate::expr::Call;
+use crate::notes;
 use crate::sums::{self, Mean, Sum};
 
 /// What a function needs of buckets beside their counts, and how it is computed of them.
@@ -280,16 +281,21 @@ fn quantile(window: &Window<'_>, args: &[f64]) -> Option<f64> {
     Some(sums::quantile(q, &mut window.values.to_vec()))
 }
 
-/// `quantile_over_time`, with its remark on quantiles that are none.
+/// `quantile_over_time`, with its remark on quantiles that are none, where there is anything.
 pub(super) fn quantile_noted(
     evaluator: &Evaluator<'_>,
     call: &Call,
     steps: Steps,
 ) -> Result<Columns, QueryError> {
     let result = evaluator.windows(call, steps, quantile, false)?;
-    let any = matches!(&result, Columns::Vector(columns) if !columns.is_empty());
-    if let Some(arg) = call.args.first().filter(|_| any) {
-        evaluator.note_quantiles(arg, steps)?;
+    let (Some(arg), Columns::Vector(columns)) = (call.args.first(), &result) else {
+        return Ok(result);
+    };
+    for (step, q) in evaluator.scalar(arg, steps)?.into_iter().enumerate() {
+        let any = || columns.iter().any(|column| column.get(step).is_some());
+        if !(0.0..=1.0).contains(&q) && any() {
+            evaluator.warn(&notes::no_quantile(q), arg.start);
+        }
     }
     Ok(result)
 }
@@ -317,7 +323,8 @@ pub(super) fn double_exponential_smoothing(
     for (at, what) in [(1, "smoothing"), (2, "trend")] {
         let Some(arg) = call.args.get(at) else { continue };
         for (slot, factor) in bad.iter_mut().zip(evaluator.scalar(arg, steps)?) {
-            if !(factor > 0.0 && factor < 1.0) && slot.is_none() {
+            // NaN is let through, as in Prometheus, and makes everything NaN.
+            if (factor <= 0.0 || factor >= 1.0) && slot.is_none() {
                 *slot = Some((what, factor));
             }
         }
@@ -339,8 +346,13 @@ fn refuse_factors(
     for (step, _) in columns.iter().flat_map(Column::iter) {
         if let Some(Some((what, factor))) = bad.get(step) {
             let short = what.get(..1).unwrap_or("");
+            let factor = match *factor {
+                f64::INFINITY => "+Inf".to_owned(),
+                f64::NEG_INFINITY => "-Inf".to_owned(),
+                factor => format!("{factor:.6}"),
+            };
             return Err(QueryError::execution(format!(
-                "invalid {what} factor. Expected: 0 < {short}f < 1, got: {factor:.6}"
+                "invalid {what} factor. Expected: 0 < {short}f < 1, got: {factor}"
             )));
         }
     }

@@ -8,7 +8,7 @@ use super::over_time::number;
 use crate::QueryError;
 use crate::column::{Columns, Steps};
 use crate::eval::{BucketWindow, Evaluator, Window};
-use crate::expr::Call;
+use crate::expr::{Call, Expr, Node};
 use crate::sums::Sum;
 
 /// Endings of names that counters have.
@@ -198,7 +198,7 @@ fn noted(
     steps: Steps,
     run: fn(&Window<'_>, &[f64]) -> Option<f64>,
 ) -> Result<Columns, QueryError> {
-    let start = call.args.first().map_or(0, |arg| arg.start);
+    let start = call.args.first().map_or(0, remark_start);
     evaluator.windows_seen(call, steps, run, false, |labels| {
         let name = labels.metric_name();
         if !name.is_empty() && !COUNTER_ENDINGS.iter().any(|ending| name.ends_with(ending)) {
@@ -208,6 +208,11 @@ fn noted(
             evaluator.inform(&message, start);
         }
     })
+}
+
+/// Where a remark on a range points to; on a subquery to the begin of the query, as in Prometheus.
+fn remark_start(range: &Expr) -> usize {
+    if matches!(range.node, Node::Subquery(_)) { 0 } else { range.start }
 }
 
 /// The last two samples: the difference of their values and of their times in seconds.

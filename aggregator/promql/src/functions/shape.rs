@@ -1,7 +1,7 @@
 //! Functions that change the shape or the order of a result: from vectors to scalars and back,
 //! presence and absence, sorting.
 
-use labstat_model::{Labels, METRIC_NAME, MatchOp};
+use labstat_model::{Labels, METRIC_NAME, MatchOp, Matcher};
 
 use crate::QueryError;
 use crate::column::{Column, Columns, Steps};
@@ -80,16 +80,24 @@ fn absence(call: &Call, columns: &[Column], steps: Steps) -> Columns {
     Columns::Vector(if absent.is_empty() { Vec::new() } else { vec![absent] })
 }
 
-/// The labels that a selector fixes by equality, each at most once.
+/// The labels that a selector fixes by equality: the first of several matchers of a name counts,
+/// unless another one follows. Prometheus' storage puts those that only take series away last.
 fn labels_of_absence(arg: &Expr) -> Labels {
     let matchers = match &arg.node {
         Node::Selector(selector) => &selector.matchers,
         Node::Range(range) => &range.selector.matchers,
         _ => return Labels::default(),
     };
+    let is_set = |name: &str| matchers.iter().any(|m| m.name() == name && !m.matches(""));
+    let takes_away = |matcher: &Matcher| {
+        let negative = matches!(matcher.op(), MatchOp::NotEqual | MatchOp::NotRegex);
+        !is_set(matcher.name()) || negative && matcher.matches("")
+    };
+    let adding = matchers.iter().filter(|matcher| !takes_away(matcher));
+    let ordered = adding.chain(matchers.iter().filter(|matcher| takes_away(matcher)));
     let mut pairs: Vec<(&str, &str)> = Vec::new();
     let mut seen: Vec<&str> = Vec::new();
-    for matcher in matchers.iter().filter(|matcher| matcher.name() != METRIC_NAME) {
+    for matcher in ordered.filter(|matcher| matcher.name() != METRIC_NAME) {
         let name = matcher.name();
         if matcher.op() == MatchOp::Equal && !seen.contains(&name) {
             pairs.push((name, matcher.value()));
