@@ -1,26 +1,23 @@
 //! Intermediate results: a column per series over all steps.
 
 use std::collections::HashMap;
+use std::ops::{Deref, DerefMut};
 
-use labstat_model::Labels;
+use labstat_model::{Labels, is_stale, stale_marker};
 
 use crate::QueryError;
+use crate::budget::Cost;
 
 /// What a series costs beside its samples, in samples of 16 bytes: its labels and the vectors of
 /// its times and values. Without it, a query for a million series at one time would count little
 /// more than nothing.
 pub(crate) const SERIES_COST: usize = 16;
 
-/// What `series` columns of `steps` points count for, for the bound on samples.
-pub(crate) fn points(series: usize, steps: usize) -> usize {
-    series.saturating_mul(steps.saturating_add(SERIES_COST))
-}
-
 /// What Prometheus says when dropping a name or a label makes two series the same.
 const SAME_LABELSET: &str = "vector cannot contain metrics with the same labelset";
 
 /// The times an expression is evaluated at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Steps {
     pub(crate) start_ms: i64,
     pub(crate) step_ms: i64,
@@ -52,68 +49,139 @@ impl Steps {
     }
 }
 
-/// A series' value at every step; where it is absent the value means nothing.
+/// What stands where a series has no value: the marker of staleness, which is no value of any
+/// sample and which no arithmetic gives, since that makes a quiet NaN of it.
+const ABSENT: f64 = stale_marker();
+
+/// The values of a series at every step. Eight bytes a step, be the series there or not.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Cells {
+    values: Vec<f64>,
+}
+
+impl Cells {
+    /// Absent at all of `len` steps.
+    pub(crate) fn absent(len: usize) -> Self {
+        Self { values: vec![ABSENT; len] }
+    }
+
+    /// A value at every step.
+    pub(crate) fn full(mut values: Vec<f64>) -> Self {
+        values.iter_mut().for_each(|value| *value = shown(*value));
+        Self { values }
+    }
+
+    /// Makes these absent at all of `len` steps, to be filled again.
+    pub(crate) fn reset(&mut self, len: usize) {
+        self.values.clear();
+        self.values.resize(len, ABSENT);
+    }
+
+    /// Takes the place of all of `other`'s, without new memory where there is enough.
+    pub(crate) fn copy_from(&mut self, other: &Self) {
+        self.values.clone_from(&other.values);
+    }
+
+    /// The number of steps.
+    pub(crate) fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    pub(crate) fn get(&self, step: usize) -> Option<f64> {
+        self.values.get(step).copied().filter(|value| !is_stale(*value))
+    }
+
+    /// Whether there is a value at this step.
+    pub(crate) fn has(&self, step: usize) -> bool {
+        self.get(step).is_some()
+    }
+
+    #[inline]
+    pub(crate) fn set(&mut self, step: usize, value: f64) {
+        if let Some(slot) = self.values.get_mut(step) {
+            *slot = shown(value);
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.values.iter().all(|value| is_stale(*value))
+    }
+
+    /// The steps that have a value, with it.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, f64)> + '_ {
+        let all = self.values.iter().copied().enumerate();
+        all.filter(|(_, value)| !is_stale(*value))
+    }
+
+    /// What there is at each step, in order.
+    pub(crate) fn steps(&self) -> impl ExactSizeIterator<Item = Option<f64>> + '_ {
+        self.values.iter().map(|value| Some(*value).filter(|value| !is_stale(*value)))
+    }
+
+    /// Replaces every value, or drops it.
+    #[inline]
+    pub(crate) fn map(&mut self, mut f: impl FnMut(usize, f64) -> Option<f64>) {
+        for (step, value) in self.values.iter_mut().enumerate() {
+            if !is_stale(*value) {
+                *value = f(step, *value).map_or(ABSENT, shown);
+            }
+        }
+    }
+
+    /// Drops the values at the steps for which `keep` is not true.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
+        self.map(|step, value| keep(step).then_some(value));
+    }
+
+    /// The same at each of `len` steps as at the first.
+    fn repeat(&mut self, len: usize) {
+        let first = self.values.first().copied().unwrap_or(ABSENT);
+        self.values.resize(len, first);
+    }
+}
+
+/// A value that cannot be taken for an absent one.
+#[inline]
+fn shown(value: f64) -> f64 {
+    if is_stale(value) { f64::NAN } else { value }
+}
+
+/// A series and its values at every step.
 #[derive(Debug, Clone)]
 pub(crate) struct Column {
     pub(crate) labels: Labels,
-    pub(crate) values: Vec<f64>,
-    pub(crate) present: Vec<bool>,
+    pub(crate) cells: Cells,
 }
 
 impl Column {
     /// A column that is absent at all of `len` steps.
     pub(crate) fn absent(labels: Labels, len: usize) -> Self {
-        Self { labels, values: vec![0.0; len], present: vec![false; len] }
+        Self { labels, cells: Cells::absent(len) }
     }
 
     /// A column that has a value at every step.
     pub(crate) fn full(labels: Labels, values: Vec<f64>) -> Self {
-        let present = vec![true; values.len()];
-        Self { labels, values, present }
-    }
-
-    pub(crate) fn get(&self, step: usize) -> Option<f64> {
-        match (self.present.get(step), self.values.get(step)) {
-            (Some(true), Some(value)) => Some(*value),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn set(&mut self, step: usize, value: f64) {
-        if let (Some(present), Some(slot)) = (self.present.get_mut(step), self.values.get_mut(step))
-        {
-            *present = true;
-            *slot = value;
-        }
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        !self.present.contains(&true)
-    }
-
-    /// The steps that have a value, with it.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, f64)> + '_ {
-        let both = self.values.iter().zip(&self.present).enumerate();
-        both.filter(|(_, (_, present))| **present).map(|(step, (value, _))| (step, *value))
-    }
-
-    /// Replaces every value, or drops it.
-    pub(crate) fn map(&mut self, mut f: impl FnMut(usize, f64) -> Option<f64>) {
-        let both = self.values.iter_mut().zip(&mut self.present).enumerate();
-        for (step, (value, present)) in both.filter(|(_, (_, present))| **present) {
-            match f(step, *value) {
-                Some(mapped) => *value = mapped,
-                None => *present = false,
-            }
-        }
+        Self { labels, cells: Cells::full(values) }
     }
 
     /// The same value at each of `len` steps as at the first.
     fn repeat(mut self, len: usize) -> Self {
-        let (value, present) = (self.get(0).unwrap_or(0.0), self.get(0).is_some());
-        self.values.resize(len, value);
-        self.present.resize(len, present);
+        self.cells.repeat(len);
         self
+    }
+}
+
+impl Deref for Column {
+    type Target = Cells;
+
+    fn deref(&self) -> &Cells {
+        &self.cells
+    }
+}
+
+impl DerefMut for Column {
+    fn deref_mut(&mut self) -> &mut Cells {
+        &mut self.cells
     }
 }
 
@@ -126,13 +194,13 @@ pub(crate) enum Columns {
 }
 
 impl Columns {
-    /// Points held, for the bound on samples.
-    pub(crate) fn points(&self) -> usize {
+    /// What it takes to hold it.
+    pub(crate) fn cost(&self) -> Cost {
         match self {
-            Self::Scalar(values) => values.len(),
-            Self::Text(_) => 0,
+            Self::Scalar(values) => Cost::columns(1, values.len()),
+            Self::Text(text) => Cost::bytes(text.len()),
             Self::Vector(columns) => {
-                columns.iter().map(|column| points(1, column.values.len())).sum()
+                Cost::columns(columns.len(), columns.first().map_or(0, |column| column.len()))
             }
         }
     }
@@ -170,7 +238,7 @@ impl Parts {
 
     /// A series' column over the steps from `first` on.
     pub(crate) fn push(&mut self, first: usize, column: Column) {
-        if column.values.len() >= self.len {
+        if column.len() >= self.len {
             self.columns.push(column);
             return;
         }
@@ -183,9 +251,9 @@ impl Parts {
         }
     }
 
-    /// Points held, for the bound on samples.
-    pub(crate) fn points(&self) -> usize {
-        points(self.columns.len(), self.len)
+    /// How many series there are.
+    pub(crate) fn len(&self) -> usize {
+        self.columns.len()
     }
 
     /// A column a series over all steps, in the order they came in, or sorted by labels where they
@@ -232,4 +300,31 @@ pub(crate) fn distinct(columns: Vec<Column>) -> Result<Vec<Column>, QueryError> 
         return Ok(columns);
     }
     Err(QueryError::execution(SAME_LABELSET))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_value_is_taken_for_an_absent_one() {
+        let mut cells = Cells::absent(4);
+        cells.set(1, stale_marker());
+        cells.set(2, -stale_marker());
+        cells.map(|_, value| Some(-value));
+        assert_eq!([0, 1, 2, 3].map(|step| cells.has(step)), [false, true, true, false]);
+        assert!(cells.iter().all(|(_, value)| value.is_nan()));
+        assert_eq!(Cells::full(vec![stale_marker(), 1.0]).iter().count(), 2);
+    }
+
+    #[test]
+    fn what_is_dropped_is_absent() {
+        let mut cells = Cells::full(vec![1.0, 2.0, 3.0]);
+        cells.map(|_, value| (value != 2.0).then_some(value * 2.0));
+        assert_eq!(cells.steps().collect::<Vec<_>>(), [Some(2.0), None, Some(6.0)]);
+        cells.retain(|step| step == 0);
+        assert_eq!(cells.iter().collect::<Vec<_>>(), [(0, 2.0)]);
+        cells.reset(2);
+        assert!(cells.is_empty() && cells.len() == 2);
+    }
 }

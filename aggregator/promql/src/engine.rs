@@ -1,15 +1,19 @@
 //! The engine: takes a query apart, evaluates it and shapes the answer.
 
+use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use labstat_model::{Labels, METRIC_NAME, MatchOp, Matcher, Sample, Series};
 
+use crate::budget::{Budget, Limits};
 use crate::column::{Column, Columns, Steps};
 use crate::eval::Evaluator;
 use crate::expr::{Edges, Expr, Node, Shift};
 use crate::lower::{self, Bounds};
+use crate::pool::Pool;
 use crate::{Answer, QueryError, Source, Value, ValueType, VectorSample, notes};
 
 /// Times further than this from the epoch, in milliseconds, are taken for this. It is 292,000
@@ -25,8 +29,12 @@ pub struct Options {
     pub subquery_step_ms: i64,
     /// Samples one query may hold at a time, loaded ones and intermediate results together.
     pub samples_max: usize,
+    /// Bytes one query may hold at a time, likewise.
+    pub memory_max: usize,
     /// How long one query may take.
     pub timeout: Duration,
+    /// Threads that all queries of this engine together may keep busy.
+    pub threads: usize,
 }
 
 impl Default for Options {
@@ -35,7 +43,9 @@ impl Default for Options {
             lookback_ms: 5 * 60 * 1000,
             subquery_step_ms: 60 * 1000,
             samples_max: 50_000_000,
+            memory_max: 1 << 30,
             timeout: Duration::from_secs(120),
+            threads: thread::available_parallelism().map_or(1, NonZero::get),
         }
     }
 }
@@ -62,16 +72,24 @@ pub struct Checked {
     pub selectors: Vec<Vec<Matcher>>,
 }
 
-/// Evaluates queries. Cheap to make, keeps nothing between queries.
-#[derive(Debug, Clone, Default)]
+/// Evaluates queries. Cheap to make, keeps nothing between queries. Clones share its threads.
+#[derive(Debug, Clone)]
 pub struct Engine {
     options: Options,
+    pool: Arc<Pool>,
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self::new(Options::default())
+    }
 }
 
 impl Engine {
     /// An engine that behaves as `options` say.
     pub fn new(options: Options) -> Self {
-        Self { options }
+        let pool = Arc::new(Pool::new(options.threads));
+        Self { options, pool }
     }
 
     /// How it behaves.
@@ -90,7 +108,7 @@ impl Engine {
         let time_ms = time_ms.clamp(-TIME_MS_MAX, TIME_MS_MAX);
         let bounds = Bounds { start_ms: time_ms, end_ms: time_ms, step_ms: 0 };
         let expr = lower::read(query, bounds)?;
-        let evaluator = self.evaluator(source, query, bounds, options);
+        let evaluator = self.evaluator(source, query, &expr, bounds, options);
         let value = if expr.value_type == ValueType::Matrix {
             let mut matrix = evaluator.matrix(&expr, time_ms)?;
             matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
@@ -122,27 +140,31 @@ impl Engine {
         if matches!(expr.value_type, ValueType::String | ValueType::Matrix) {
             return Err(QueryError::Range(notes::not_for_a_range(expr.value_type)));
         }
-        let evaluator = self.evaluator(source, query, bounds, options);
+        let evaluator = self.evaluator(source, query, &expr, bounds, options);
         let steps = Steps { start_ms, step_ms, len };
         let value = range_value(evaluator.eval(&expr, steps)?, steps);
         Ok(answer(value, evaluator))
     }
 
     fn evaluator<'a>(
-        &self,
+        &'a self,
         source: &'a dyn Source,
         query: &'a str,
+        expr: &Expr,
         bounds: Bounds,
         options: &QueryOptions,
     ) -> Evaluator<'a> {
         let timeout = options.timeout.unwrap_or(self.options.timeout).min(self.options.timeout);
         let lookback_ms = options.lookback_ms.unwrap_or(self.options.lookback_ms);
-        let mut evaluator = Evaluator::new(source, query);
+        let limits = Limits {
+            samples_max: self.options.samples_max,
+            memory_max: self.options.memory_max,
+            deadline: Instant::now().checked_add(timeout),
+            cancel: options.cancel.clone(),
+        };
+        let mut evaluator = Evaluator::new(source, query, expr, &self.pool, Budget::new(limits));
         evaluator.lookback_ms = lookback_ms.clamp(1, TIME_MS_MAX);
         evaluator.subquery_step_ms = self.options.subquery_step_ms.clamp(1, TIME_MS_MAX);
-        evaluator.samples_max = self.options.samples_max;
-        evaluator.deadline = Instant::now().checked_add(timeout);
-        evaluator.cancel = options.cancel.clone();
         evaluator.bounds = bounds;
         evaluator
     }

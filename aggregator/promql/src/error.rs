@@ -67,6 +67,12 @@ pub enum QueryError {
         /// The bound it broke.
         limit: usize,
     },
+    /// More memory than one query may take.
+    #[error("query processing would take too much memory in query execution")]
+    TooMuchMemory {
+        /// The bound it broke, in bytes.
+        limit: usize,
+    },
     /// The deadline passed.
     #[error("query timed out in expression evaluation")]
     Timeout,
@@ -83,7 +89,9 @@ impl QueryError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Parse { .. } | Self::Range(_) => ErrorKind::BadData,
-            Self::Execution(_) | Self::TooManySamples { .. } => ErrorKind::Execution,
+            Self::Execution(_) | Self::TooManySamples { .. } | Self::TooMuchMemory { .. } => {
+                ErrorKind::Execution
+            }
             Self::Timeout => ErrorKind::Timeout,
             Self::Canceled => ErrorKind::Canceled,
             Self::Source(_) => ErrorKind::Internal,

@@ -3,7 +3,7 @@
 //! Parentheses are gone, since the shape of the tree says the same; so are labels as text lists,
 //! since a [`Grouping`] knows how to apply itself.
 
-use labstat_model::{Labels, METRIC_NAME, Matcher};
+use labstat_model::{Labels, METRIC_NAME, MatchOp, Matcher};
 
 use crate::ValueType;
 use crate::functions::Function;
@@ -41,6 +41,17 @@ pub(crate) struct Selector {
     pub(crate) matchers: Vec<Matcher>,
     pub(crate) shift: Shift,
     pub(crate) edges: Edges,
+}
+
+impl Selector {
+    /// Whether all its series have the same metric name.
+    pub(crate) fn names_one_metric(&self) -> bool {
+        self.matchers.iter().any(|matcher| {
+            matcher.name() == METRIC_NAME
+                && matcher.op() == MatchOp::Equal
+                && !matcher.value().is_empty()
+        })
+    }
 }
 
 /// What stands at the two edges of a selector's window.
@@ -185,6 +196,13 @@ pub(crate) enum Card {
     ManyToOne(Vec<String>),
     /// `group_right` with the labels taken from the left.
     OneToMany(Vec<String>),
+}
+
+impl Default for Grouping {
+    /// Everything together.
+    fn default() -> Self {
+        Self::Keep(Vec::new())
+    }
 }
 
 /// `by`, `on` (keep these labels) or `without`, `ignoring` (all but these).

@@ -18,6 +18,7 @@
 //! histograms give nothing for them, as in Prometheus.
 
 mod answer;
+mod budget;
 mod column;
 mod engine;
 mod error;
@@ -30,6 +31,7 @@ mod histogram;
 mod lower;
 mod notes;
 mod order;
+mod pool;
 mod prepare;
 mod sampling;
 mod source;

@@ -25,10 +25,12 @@ pub trait Scan: Sync {
     ) -> Result<(), SourceError>;
 }
 
-/// What is held already is one part.
+/// Series of a part, where they are held already.
+const PART_LEN: usize = 256;
+
 impl Scan for Vec<Series> {
     fn parts(&self) -> usize {
-        usize::from(!self.is_empty())
+        self.len().div_ceil(PART_LEN)
     }
 
     fn read(
@@ -36,10 +38,9 @@ impl Scan for Vec<Series> {
         part: usize,
         each: &mut dyn FnMut(SeriesRef<'_>) -> ControlFlow<()>,
     ) -> Result<(), SourceError> {
-        if part == 0 {
-            // Whoever breaks off has what it wants.
-            let _: ControlFlow<()> = self.iter().map(Series::as_ref).try_for_each(each);
-        }
+        let series = self.chunks(PART_LEN).nth(part).unwrap_or(&[]);
+        // Whoever breaks off has what it wants.
+        let _: ControlFlow<()> = series.iter().map(Series::as_ref).try_for_each(each);
         Ok(())
     }
 }

@@ -68,6 +68,49 @@ impl Mean {
         self.sum.add(term / self.count);
     }
 
+    /// Of no term.
+    pub(crate) const EMPTY: Self =
+        Self { sum: Sum { value: 0.0, error: 0.0 }, count: 0.0, incremental: false };
+
+    /// Adds the terms of a later mean.
+    pub(crate) fn join(&mut self, later: Self) {
+        if later.count == 0.0 {
+            return;
+        }
+        if self.count == 0.0 {
+            *self = later;
+            return;
+        }
+        if !self.incremental && !later.incremental {
+            let mut sum = self.sum;
+            sum.add(later.sum.value);
+            if !sum.value.is_infinite() {
+                sum.error += later.sum.error;
+                (self.sum, self.count) = (sum, self.count + later.count);
+                return;
+            }
+        }
+        let count = self.count + later.count;
+        let (mut mean, other) = (self.as_mean(count), later.as_mean(count));
+        mean.add(other.value);
+        mean.error += other.error;
+        *self = Self { sum: mean, count, incremental: true };
+    }
+
+    /// The part of the mean of `count` terms that these are.
+    fn as_mean(self, count: f64) -> Sum {
+        if self.incremental {
+            self.sum.scaled(self.count / count)
+        } else {
+            Sum { value: self.sum.value / count, error: self.sum.error / count }
+        }
+    }
+
+    /// The mean, when there is any term.
+    pub(crate) fn some(self) -> Option<f64> {
+        (self.count > 0.0).then(|| self.mean())
+    }
+
     pub(crate) fn mean(self) -> f64 {
         if self.incremental {
             return self.sum.value + self.sum.error;

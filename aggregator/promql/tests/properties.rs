@@ -306,8 +306,12 @@ fn series_without_samples_in_common_cost_nothing_when_they_are_matched() {
 fn many_series_are_many_samples_however_short_they_are() {
     let engine = Engine::new(Options { samples_max: 2_000, ..Options::default() });
     let source = Memory(followers("a", 500));
-    let error = engine.instant(&source, "a", 0, &QueryOptions::default());
+    let query = "last_over_time(a[1h])";
+    let error = engine.instant(&source, query, 500_000, &QueryOptions::default());
     assert!(matches!(error, Err(QueryError::TooManySamples { .. })), "{error:?}");
+    // What is folded as it comes is not held.
+    let query = "count(last_over_time(a[1h]))";
+    assert!(engine.instant(&source, query, 500_000, &QueryOptions::default()).is_ok());
 }
 
 #[test]

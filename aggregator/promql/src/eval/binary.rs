@@ -9,10 +9,61 @@ use std::fmt::Write;
 use labstat_model::{Labels, METRIC_NAME};
 
 use super::Evaluator;
-use crate::QueryError;
-use crate::column::{self, Column, Columns, Steps};
+use super::groups::{Grouper, Groups};
+use crate::budget::{Cost, Pace};
+use crate::column::{self, Cells, Column, Columns, Steps};
 use crate::expr::{Binary, BinaryOp, Card, Fill, Grouping};
+use crate::{QueryError, ValueType};
 
+/// Calls `$go` with the arithmetic of an operator as a closure of its own, so that the loop within
+/// is compiled for it; without one for what is no arithmetic.
+macro_rules! arithmetic {
+    ($op:expr, $f:ident => $go:expr, $otherwise:expr) => {
+        match $op {
+            BinaryOp::Add => {
+                let $f = |a: f64, b: f64| a + b;
+                $go
+            }
+            BinaryOp::Sub => {
+                let $f = |a: f64, b: f64| a - b;
+                $go
+            }
+            BinaryOp::Mul => {
+                let $f = |a: f64, b: f64| a * b;
+                $go
+            }
+            BinaryOp::Div => {
+                let $f = |a: f64, b: f64| a / b;
+                $go
+            }
+            _ => $otherwise,
+        }
+    };
+}
+
+/// An operator between series that come one by one and a number.
+pub(super) struct Operand {
+    op: BinaryOp,
+    bool_result: bool,
+    /// The number, at each step.
+    scalar: Vec<f64>,
+    /// Whether the number stands on the left.
+    swapped: bool,
+}
+
+impl Operand {
+    pub(super) fn new(binary: &Binary, scalar: Vec<f64>, swapped: bool) -> Self {
+        Self { op: binary.op, bool_result: binary.bool_result, scalar, swapped }
+    }
+}
+
+/// Whether an operator stands between a vector and a number.
+pub(super) fn is_with_scalar(binary: &Binary) -> bool {
+    let types = (binary.lhs.value_type, binary.rhs.value_type);
+    matches!(types, (ValueType::Vector, ValueType::Scalar) | (ValueType::Scalar, ValueType::Vector))
+}
+
+/// An operator between two vectors or two numbers.
 pub(super) fn eval(
     evaluator: &Evaluator<'_>,
     binary: &Binary,
@@ -23,7 +74,7 @@ pub(super) fn eval(
     }
     let lhs = evaluator.eval(&binary.lhs, steps)?;
     let rhs = evaluator.eval(&binary.rhs, steps)?;
-    evaluator.check_time()?;
+    let mut pace = evaluator.budget.pace();
     match (lhs, rhs) {
         (Columns::Scalar(mut lhs), Columns::Scalar(rhs)) => {
             for (a, b) in lhs.iter_mut().zip(rhs) {
@@ -32,14 +83,15 @@ pub(super) fn eval(
             }
             Ok(Columns::Scalar(lhs))
         }
-        (Columns::Vector(lhs), Columns::Scalar(rhs)) => with_scalar(binary, lhs, &rhs, false),
-        (Columns::Scalar(lhs), Columns::Vector(rhs)) => with_scalar(binary, rhs, &lhs, true),
-        (Columns::Vector(lhs), Columns::Vector(rhs)) => match binary.op {
-            BinaryOp::And => column::merge(and(binary, lhs, &rhs)).map(Columns::Vector),
-            BinaryOp::Unless => column::merge(unless(binary, lhs, &rhs)).map(Columns::Vector),
-            BinaryOp::Or => column::merge(or(binary, lhs, rhs)).map(Columns::Vector),
-            _ => vectors(evaluator, binary, &lhs, &rhs, steps).map(Columns::Vector),
-        },
+        (Columns::Vector(lhs), Columns::Vector(rhs)) => {
+            let columns = match binary.op {
+                BinaryOp::And => and(binary, lhs, &rhs, &mut pace)?,
+                BinaryOp::Unless => unless(binary, lhs, &rhs, &mut pace)?,
+                BinaryOp::Or => or(binary, lhs, rhs, &mut pace)?,
+                _ => Join { binary, steps }.vectors(&lhs, &rhs, &mut pace)?,
+            };
+            column::merge(columns).map(Columns::Vector)
+        }
         _ => Err(QueryError::execution("operator between values that are no numbers")),
     }
 }
@@ -75,149 +127,242 @@ fn number(keep: bool) -> f64 {
     if keep { 1.0 } else { 0.0 }
 }
 
-fn drops_name(binary: &Binary) -> bool {
+pub(super) fn drops_name(binary: &Binary) -> bool {
     !binary.op.is_comparison() || binary.bool_result
 }
 
-/// Between each series and a number; `swapped` when the number stands on the left.
-fn with_scalar(
-    binary: &Binary,
-    mut columns: Vec<Column>,
-    scalar: &[f64],
-    swapped: bool,
-) -> Result<Columns, QueryError> {
-    for column in &mut columns {
-        if drops_name(binary) {
-            column.labels = column.labels.without_metric_name();
-        }
-        column.map(|step, value| {
-            let other = scalar.get(step).copied().unwrap_or(f64::NAN);
-            let (a, b) = if swapped { (other, value) } else { (value, other) };
-            let (computed, keep) = compute(binary.op, a, b);
-            match (binary.op.is_comparison(), binary.bool_result) {
+/// Between the values of a series and a number.
+pub(super) fn with_scalar(operand: &Operand, cells: &mut Cells) {
+    let Operand { op, bool_result, scalar, swapped } = operand;
+    let other = |step: usize| scalar.get(step).copied().unwrap_or(f64::NAN);
+    let plain = |cells: &mut Cells| {
+        cells.map(|step, value| {
+            let (a, b) = if *swapped { (other(step), value) } else { (value, other(step)) };
+            let (computed, keep) = compute(*op, a, b);
+            match (op.is_comparison(), bool_result) {
                 (_, true) => Some(number(keep)),
                 // The series is what is kept, on whichever side it stands.
                 (true, false) => keep.then_some(value),
                 (false, false) => Some(computed),
             }
         });
-    }
-    column::merge(columns).map(Columns::Vector)
-}
-
-/// The columns of each match group.
-fn by_group<'a>(columns: &'a [Column], matching: &Grouping) -> HashMap<Labels, Vec<&'a Column>> {
-    let mut groups: HashMap<Labels, Vec<&Column>> = HashMap::new();
-    for column in columns {
-        groups.entry(matching.apply(&column.labels)).or_default().push(column);
-    }
-    groups
+    };
+    arithmetic!(
+        op,
+        f => match swapped {
+            true => cells.map(|step, value| Some(f(other(step), value))),
+            false => cells.map(|step, value| Some(f(value, other(step)))),
+        },
+        plain(cells)
+    );
 }
 
 /// At which steps each match group has any series.
-fn presence(columns: &[Column], matching: &Grouping) -> HashMap<Labels, Vec<bool>> {
-    let mut groups: HashMap<Labels, Vec<bool>> = HashMap::new();
+fn presence<'b>(
+    columns: &[Column],
+    grouper: &Grouper<'b>,
+    pace: &mut Pace<'_>,
+) -> Result<Groups<Vec<bool>>, QueryError> {
+    let mut groups: Groups<Vec<bool>> = Groups::default();
     for column in columns {
-        let group = groups.entry(matching.apply(&column.labels));
-        let present = group.or_insert_with(|| vec![false; column.present.len()]);
-        for (any, here) in present.iter_mut().zip(&column.present) {
-            *any |= here;
-        }
+        pace.spend(column.len())?;
+        let at = groups.slot(grouper, &column.labels, || vec![false; column.len()]);
+        let present = groups.get_mut(at).map(Vec::as_mut_slice).unwrap_or_default();
+        present.iter_mut().zip(column.steps()).for_each(|(any, value)| *any |= value.is_some());
     }
-    groups
+    Ok(groups)
 }
 
-fn and(binary: &Binary, mut lhs: Vec<Column>, rhs: &[Column]) -> Vec<Column> {
-    let there = presence(rhs, &binary.matching);
-    lhs.retain_mut(|column| {
-        let Some(mask) = there.get(&binary.matching.apply(&column.labels)) else { return false };
-        column.present.iter_mut().zip(mask).for_each(|(present, there)| *present &= there);
-        true
-    });
-    lhs
-}
-
-fn unless(binary: &Binary, mut lhs: Vec<Column>, rhs: &[Column]) -> Vec<Column> {
-    let there = presence(rhs, &binary.matching);
+fn and(
+    binary: &Binary,
+    mut lhs: Vec<Column>,
+    rhs: &[Column],
+    pace: &mut Pace<'_>,
+) -> Result<Vec<Column>, QueryError> {
+    let grouper = Grouper::new(&binary.matching, false);
+    let there = presence(rhs, &grouper, pace)?;
     for column in &mut lhs {
-        if let Some(mask) = there.get(&binary.matching.apply(&column.labels)) {
-            column.present.iter_mut().zip(mask).for_each(|(present, there)| *present &= !there);
-        }
+        pace.spend(column.len())?;
+        let group = there.find(&grouper, &column.labels).and_then(|at| there.get(at));
+        column.retain(|step| group.is_some_and(|group| is_set(&group.state, step)));
     }
-    lhs
+    Ok(lhs)
 }
 
-fn or(binary: &Binary, mut lhs: Vec<Column>, rhs: Vec<Column>) -> Vec<Column> {
-    let there = presence(&lhs, &binary.matching);
-    for mut column in rhs {
-        if let Some(mask) = there.get(&binary.matching.apply(&column.labels)) {
-            column.present.iter_mut().zip(mask).for_each(|(present, there)| *present &= !there);
+fn is_set(steps: &[bool], step: usize) -> bool {
+    steps.get(step).copied().unwrap_or(false)
+}
+
+fn unless(
+    binary: &Binary,
+    mut lhs: Vec<Column>,
+    rhs: &[Column],
+    pace: &mut Pace<'_>,
+) -> Result<Vec<Column>, QueryError> {
+    let grouper = Grouper::new(&binary.matching, false);
+    let there = presence(rhs, &grouper, pace)?;
+    for column in &mut lhs {
+        pace.spend(column.len())?;
+        let group = there.find(&grouper, &column.labels).and_then(|at| there.get(at));
+        if let Some(group) = group {
+            column.retain(|step| !is_set(&group.state, step));
         }
-        lhs.push(column);
     }
-    lhs
+    Ok(lhs)
+}
+
+fn or(
+    binary: &Binary,
+    mut lhs: Vec<Column>,
+    rhs: Vec<Column>,
+    pace: &mut Pace<'_>,
+) -> Result<Vec<Column>, QueryError> {
+    lhs.extend(unless(binary, rhs, &lhs, pace)?);
+    Ok(lhs)
 }
 
 /// Arithmetic and comparison between series that match.
-fn vectors(
-    evaluator: &Evaluator<'_>,
-    binary: &Binary,
-    lhs: &[Column],
-    rhs: &[Column],
+struct Join<'b> {
+    binary: &'b Binary,
     steps: Steps,
-) -> Result<Vec<Column>, QueryError> {
-    // The side that may have many series per group comes first.
-    let swapped = matches!(binary.card, Card::OneToMany(_));
-    let (many, one) = if swapped { (rhs, lhs) } else { (lhs, rhs) };
-    let ones = by_group(one, &binary.matching);
-    check_one_side(binary, many, one, steps)?;
-    let mut taken: HashMap<(Labels, Labels), Vec<bool>> = HashMap::new();
-    let mut results = Vec::new();
-    for left in many {
-        evaluator.check_time()?;
-        let group = binary.matching.apply(&left.labels);
-        let Some(partners) = ones.get(&group) else { continue };
-        for right in partners {
-            let labels = result_labels(binary, &left.labels, &right.labels);
-            let result = meet(binary, left, right, labels, swapped);
-            // Series that came one after the other meet only where both are there.
-            if result.is_empty() {
-                continue;
-            }
-            let key = match binary.card {
-                Card::OneToOne => Labels::default(),
-                Card::ManyToOne(_) | Card::OneToMany(_) => result.labels.clone(),
-            };
-            let taken = taken.entry((group.clone(), key));
-            let taken = taken.or_insert_with(|| vec![false; steps.len]);
-            check_taken(binary, &result, taken)?;
-            evaluator.check_samples(column::points(results.len() + 1, steps.len))?;
-            results.push(result);
-        }
-    }
-    column::merge(results)
 }
 
-/// One pair of series.
-fn meet(binary: &Binary, left: &Column, right: &Column, labels: Labels, swapped: bool) -> Column {
-    let mut result = Column::absent(labels, left.values.len());
-    for (step, value) in left.iter() {
-        let Some(other) = right.get(step) else { continue };
-        let (a, b) = if swapped { (other, value) } else { (value, other) };
-        let (computed, keep) = compute(binary.op, a, b);
-        if binary.bool_result {
-            result.set(step, number(keep));
-        } else if keep {
-            result.set(step, computed);
+/// The series of one side that are in a match group, and how many of the other side are.
+#[derive(Default)]
+struct Matched<'c> {
+    ones: Vec<&'c Column>,
+    many: usize,
+}
+
+impl Join<'_> {
+    fn vectors(
+        &self,
+        lhs: &[Column],
+        rhs: &[Column],
+        pace: &mut Pace<'_>,
+    ) -> Result<Vec<Column>, QueryError> {
+        // The side that may have many series per group comes first.
+        let swapped = matches!(self.binary.card, Card::OneToMany(_));
+        let (many, one) = if swapped { (rhs, lhs) } else { (lhs, rhs) };
+        let grouper = Grouper::new(&self.binary.matching, false);
+        let mut groups: Groups<Matched<'_>> = Groups::default();
+        for column in one {
+            pace.spend(16)?;
+            let at = groups.slot(&grouper, &column.labels, Matched::default);
+            groups.get_mut(at).into_iter().for_each(|matched| matched.ones.push(column));
+        }
+        self.check_one_side(many, &groups, pace)?;
+        let mut slots = Vec::with_capacity(many.len());
+        for column in many {
+            pace.spend(16)?;
+            let at = groups.find(&grouper, &column.labels);
+            at.and_then(|at| groups.get_mut(at)).into_iter().for_each(|group| group.many += 1);
+            slots.push(at);
+        }
+        let mut taken: HashMap<(usize, Labels), Vec<bool>> = HashMap::new();
+        let mut results = Vec::new();
+        for (left, at) in many.iter().zip(slots) {
+            let Some((at, group)) = at.and_then(|at| Some((at, groups.get(at)?))) else { continue };
+            for right in &group.state.ones {
+                pace.spend(self.steps.len + 16)?;
+                let mut cells = Cells::absent(self.steps.len);
+                meet(self.binary, left, right, &mut cells, swapped);
+                // Series that came one after the other meet only where both are there.
+                if cells.is_empty() {
+                    continue;
+                }
+                let labels = result_labels(self.binary, &left.labels, &right.labels);
+                let result = Column { labels, cells };
+                // What is alone in its group meets nothing else.
+                if group.state.ones.len() > 1 || group.state.many > 1 {
+                    let key = match self.binary.card {
+                        Card::OneToOne => Labels::default(),
+                        Card::ManyToOne(_) | Card::OneToMany(_) => result.labels.clone(),
+                    };
+                    let taken = taken.entry((at, key));
+                    let taken = taken.or_insert_with(|| vec![false; self.steps.len]);
+                    check_taken(self.binary, &result, taken)?;
+                }
+                pace.budget().check(Cost::columns(results.len() + 1, self.steps.len))?;
+                results.push(result);
+            }
+        }
+        Ok(results)
+    }
+
+    /// An error where the side that must have one series per group has two at one step, at which
+    /// the other side has any.
+    fn check_one_side(
+        &self,
+        many: &[Column],
+        groups: &Groups<Matched<'_>>,
+        pace: &mut Pace<'_>,
+    ) -> Result<(), QueryError> {
+        let doubted = || groups.iter().filter(|group| group.state.ones.len() > 1);
+        if doubted().next().is_none() {
+            return Ok(());
+        }
+        let mut any = vec![false; self.steps.len];
+        for column in many {
+            pace.spend(column.len())?;
+            any.iter_mut().zip(column.steps()).for_each(|(any, value)| *any |= value.is_some());
+        }
+        // Of several clashes the earliest is named.
+        let mut clash: Option<(usize, &Labels, &Labels, &Labels)> = None;
+        for group in doubted() {
+            let mut first: Vec<Option<&Column>> = vec![None; self.steps.len];
+            for column in &group.state.ones {
+                pace.spend(column.len())?;
+                for (step, _) in column.iter() {
+                    match first.get_mut(step) {
+                        Some(Some(other))
+                            if is_set(&any, step) && clash.is_none_or(|(at, ..)| step < at) =>
+                        {
+                            clash = Some((step, &group.labels, &column.labels, &other.labels));
+                        }
+                        Some(Some(_)) | None => {}
+                        Some(slot) => *slot = Some(column),
+                    }
+                }
+            }
+        }
+        match clash {
+            None => Ok(()),
+            Some((_, group, a, b)) => Err(duplicate(self.binary, group, a, b)),
         }
     }
-    result
+}
+
+/// The values of one pair of series.
+fn meet(binary: &Binary, left: &Cells, right: &Cells, result: &mut Cells, swapped: bool) {
+    let plain = |result: &mut Cells| {
+        for (step, value) in left.iter() {
+            let Some(other) = right.get(step) else { continue };
+            let (a, b) = if swapped { (other, value) } else { (value, other) };
+            let (computed, keep) = compute(binary.op, a, b);
+            if binary.bool_result {
+                result.set(step, number(keep));
+            } else if keep {
+                result.set(step, computed);
+            }
+        }
+    };
+    let (lhs, rhs) = if swapped { (right, left) } else { (left, right) };
+    arithmetic!(
+        binary.op,
+        f => for (step, both) in lhs.steps().zip(rhs.steps()).enumerate() {
+            if let (Some(a), Some(b)) = both {
+                result.set(step, f(a, b));
+            }
+        },
+        plain(result)
+    );
 }
 
 /// Marks the steps of a result as taken; an error where another series of the group was there.
 fn check_taken(binary: &Binary, result: &Column, taken: &mut [bool]) -> Result<(), QueryError> {
-    for (taken, present) in taken.iter_mut().zip(&result.present) {
-        if *taken && *present {
+    for (taken, value) in taken.iter_mut().zip(result.steps()) {
+        if *taken && value.is_some() {
             return Err(QueryError::execution(match binary.card {
                 Card::OneToOne => {
                     "multiple matches for labels: many-to-one matching must be explicit \
@@ -228,46 +373,9 @@ fn check_taken(binary: &Binary, result: &Column, taken: &mut [bool]) -> Result<(
                 }
             }));
         }
-        *taken |= present;
+        *taken |= value.is_some();
     }
     Ok(())
-}
-
-/// An error where the side that must have one series per group has two at one step, at which the
-/// other side has any.
-fn check_one_side(
-    binary: &Binary,
-    many: &[Column],
-    one: &[Column],
-    steps: Steps,
-) -> Result<(), QueryError> {
-    let mut any = vec![false; steps.len];
-    for column in many {
-        any.iter_mut().zip(&column.present).for_each(|(any, present)| *any |= present);
-    }
-    let mut first: HashMap<Labels, Vec<Option<&Column>>> = HashMap::new();
-    // Of several clashes the earliest is named.
-    let mut clash: Option<(usize, Labels, &Labels, &Labels)> = None;
-    for column in one {
-        let group = binary.matching.apply(&column.labels);
-        let seen = first.entry(group.clone()).or_insert_with(|| vec![None; steps.len]);
-        for (step, (slot, any)) in seen.iter_mut().zip(&any).enumerate() {
-            if column.get(step).is_none() {
-                continue;
-            }
-            match slot {
-                Some(other) if *any && clash.as_ref().is_none_or(|(at, ..)| step < *at) => {
-                    clash = Some((step, group.clone(), &column.labels, &other.labels));
-                }
-                Some(_) => {}
-                None => *slot = Some(column),
-            }
-        }
-    }
-    match clash {
-        None => Ok(()),
-        Some((_, group, a, b)) => Err(duplicate(binary, &group, a, b)),
-    }
 }
 
 fn duplicate(binary: &Binary, group: &Labels, a: &Labels, b: &Labels) -> QueryError {

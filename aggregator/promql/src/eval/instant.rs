@@ -1,12 +1,16 @@
 //! Instant selectors: the newest sample of each series at each step.
 
-use labstat_model::{BucketColumn, BucketColumns, Rolled, Series, is_stale};
+use labstat_model::{BucketColumn, BucketColumns, Buckets, SeriesRef, is_stale};
 
+use super::feed::Item;
 use super::plan::{Ask, Basis, Piece, Windows};
-use super::{CHECK_EVERY, Evaluator, bucket};
+use super::stream::{Look, Stream};
+use super::window::advance;
+use super::{Evaluator, Remark, bucket};
 use crate::QueryError;
-use crate::column::{self, Column, Parts, Steps};
-use crate::expr::{Expr, Node, Selector};
+use crate::budget::Cost;
+use crate::column::{Cells, Column, Parts, Steps};
+use crate::expr::{Expr, Node, Selector, Shift};
 
 /// What of buckets tells the newest sample at their ends.
 const AT_ENDS: BucketColumns = BucketColumns::of(&[BucketColumn::LastAfter, BucketColumn::Last]);
@@ -19,17 +23,59 @@ pub(super) const LEFT: BucketColumns = BucketColumns::of(&[
     BucketColumn::Last,
 ]);
 
-impl Evaluator<'_> {
-    /// The value of a selector.
-    pub(super) fn instant_values(
-        &self,
-        selector: &Selector,
-        start: usize,
-        steps: Steps,
-    ) -> Result<Vec<Column>, QueryError> {
-        self.instant_columns(selector, start, steps, |_, value| value)
+/// What to show of time and value of a sample.
+type Show = fn(i64, f64) -> f64;
+
+/// Looks for the newest sample of a series at each step, unless it is too old or a marker.
+pub(super) struct Newest {
+    steps: Steps,
+    shift: Shift,
+    lookback_ms: i64,
+    show: Show,
+    /// Where buckets are no more than about right: what to say of it.
+    approximated: Option<Remark>,
+}
+
+impl Newest {
+    pub(super) fn look_at(&self, item: Item<'_>, cells: &mut Cells, remarks: &mut Vec<Remark>) {
+        match item {
+            Item::Series(series) => self.of_samples(series, cells),
+            Item::Buckets(buckets) => {
+                if let Some(remark) = self.approximated.as_ref().filter(|_| remarks.is_empty()) {
+                    remarks.push(remark.clone());
+                }
+                self.of_buckets(buckets, cells);
+            }
+            Item::Column(..) => {}
+        }
     }
 
+    fn of_samples(&self, series: SeriesRef<'_>, cells: &mut Cells) {
+        let mut next = 0;
+        for (step, time) in self.steps.times().enumerate() {
+            let time = self.shift.apply(time);
+            next = advance(series.times, next, time);
+            let Some(newest) = next.checked_sub(1) else { continue };
+            let (Some(sampled), Some(value)) =
+                (series.times.get(newest), series.values.get(newest))
+            else {
+                continue;
+            };
+            if *sampled > time - self.lookback_ms && !is_stale(*value) {
+                cells.set(step, (self.show)(*sampled, *value));
+            }
+        }
+    }
+
+    fn of_buckets(&self, buckets: &Buckets, cells: &mut Cells) {
+        let times = self.steps.times().map(|time| self.shift.apply(time));
+        for (step, time_ms, value) in bucket::newest_at(buckets, self.lookback_ms, times) {
+            cells.set(step, (self.show)(time_ms, value));
+        }
+    }
+}
+
+impl Evaluator<'_> {
     /// As the value of a selector, but the times of the samples, in seconds; `None` when `expr` is
     /// no selector.
     #[expect(clippy::cast_precision_loss, reason = "milliseconds of any date fit in 53 bits")]
@@ -40,144 +86,55 @@ impl Evaluator<'_> {
     ) -> Result<Option<Vec<Column>>, QueryError> {
         let Node::Selector(selector) = &expr.node else { return Ok(None) };
         let seconds = |time_ms, _| time_ms as f64 / 1000.0;
-        self.instant_columns(selector, expr.start, steps, seconds).map(Some)
+        self.instants(selector, expr.start, steps, seconds)?.columns(self).map(Some)
     }
 
-    /// What `show` makes of time and value of the newest sample of each series at each step,
-    /// unless it is too old or a marker.
-    fn instant_columns(
-        &self,
-        selector: &Selector,
+    /// What `show` makes of time and value of the newest sample of each series at each step.
+    pub(super) fn instants<'s>(
+        &'s self,
+        selector: &'s Selector,
         start: usize,
         steps: Steps,
-        show: fn(i64, f64) -> f64,
-    ) -> Result<Vec<Column>, QueryError> {
+        show: Show,
+    ) -> Result<Stream<'s>, QueryError> {
         let windows =
             Windows { steps, shift: selector.shift, range_ms: self.lookback_ms, ask: Ask::Newest };
-        let mut parts = Parts::new(steps.len);
-        for piece in windows.pieces(self.tiers()) {
-            let columns = match piece.basis {
-                Basis::Samples => self.of_samples(selector, &piece, show)?,
-                Basis::Buckets { width_ms, exact } => {
-                    self.of_buckets(selector, start, &piece, (width_ms, exact), show)?
-                }
-            };
-            columns.into_iter().for_each(|column| parts.push(piece.first, column));
-            self.check_samples(parts.points())?;
+        let pieces = windows.pieces(self.tiers());
+        if let [piece] = pieces.as_slice() {
+            return self.newest_stream(selector, start, piece, show);
         }
-        Ok(parts.joined())
+        let mut parts = Parts::new(steps.len);
+        for piece in pieces {
+            let columns = self.newest_stream(selector, start, &piece, show)?.columns(self)?;
+            columns.into_iter().for_each(|column| parts.push(piece.first, column));
+            self.budget.check(Cost::columns(parts.len(), steps.len))?;
+        }
+        Ok(Stream::of(parts.joined(), steps))
     }
 
-    /// The times from which to which samples matter.
-    fn reach(&self, selector: &Selector, steps: Steps) -> (i64, i64) {
-        let shift = selector.shift;
-        (shift.apply(steps.start_ms) - self.lookback_ms + 1, shift.apply(steps.last()))
-    }
-
-    fn of_samples(
-        &self,
-        selector: &Selector,
-        piece: &Piece,
-        show: fn(i64, f64) -> f64,
-    ) -> Result<Vec<Column>, QueryError> {
-        let (first_ms, last_ms) = self.reach(selector, piece.steps);
-        // At one step the newest sample of each series is all that is looked at.
-        let read = if piece.steps.len == 1 { Self::newest } else { Self::select };
-        let selected = read(self, selector, first_ms, last_ms)?;
-        self.instants(&selected, piece.steps, |series, column| {
-            self.fill_instants(series, selector, piece.steps, column, show);
-        })
-    }
-
-    fn of_buckets(
-        &self,
-        selector: &Selector,
+    fn newest_stream<'s>(
+        &'s self,
+        selector: &'s Selector,
         start: usize,
         piece: &Piece,
-        (width_ms, exact): (i64, bool),
-        show: fn(i64, f64) -> f64,
-    ) -> Result<Vec<Column>, QueryError> {
-        let columns = if exact { AT_ENDS } else { LEFT };
-        let reach = self.reach(selector, piece.steps);
-        let rolled = self.buckets(selector, reach, width_ms, columns)?;
-        self.instants(&rolled, piece.steps, |rolled, column| match rolled {
-            Rolled::Samples(series) => {
-                self.fill_instants(series, selector, piece.steps, column, show);
-            }
-            Rolled::Buckets(buckets) => {
-                let times = piece.steps.times().map(|time| selector.shift.apply(time));
-                for (step, time_ms, value) in bucket::newest_at(buckets, self.lookback_ms, times) {
-                    column.set(step, show(time_ms, value));
-                }
+        show: Show,
+    ) -> Result<Stream<'s>, QueryError> {
+        let (shift, lookback_ms) = (selector.shift, self.lookback_ms);
+        let steps = piece.steps;
+        let reach = (shift.apply(steps.start_ms) - lookback_ms + 1, shift.apply(steps.last()));
+        let mut newest = Newest { steps, shift, lookback_ms, show, approximated: None };
+        let feed = match piece.basis {
+            // At one step the newest sample of each series is all that is looked at.
+            Basis::Samples if steps.len == 1 => self.newest(selector, reach)?,
+            Basis::Samples => self.samples(selector, reach)?,
+            Basis::Buckets { width_ms, exact } => {
                 if !exact {
-                    self.note_approximation(width_ms, start);
+                    newest.approximated = Some(Remark::Approximated { width_ms, start });
                 }
+                let columns = if exact { AT_ENDS } else { LEFT };
+                self.buckets(selector, reach, width_ms, columns)?
             }
-        })
-    }
-
-    /// A column for each series that has a value at any step.
-    fn instants<T: HasLabels>(
-        &self,
-        all: &[T],
-        steps: Steps,
-        fill: impl Fn(&T, &mut Column),
-    ) -> Result<Vec<Column>, QueryError> {
-        self.check_samples(column::points(all.len(), steps.len))?;
-        let mut columns = Vec::with_capacity(all.len());
-        for (at, one) in all.iter().enumerate() {
-            if at % CHECK_EVERY == 0 {
-                self.check_time()?;
-            }
-            let mut column = Column::absent(one.labels().clone(), steps.len);
-            fill(one, &mut column);
-            if !column.is_empty() {
-                columns.push(column);
-            }
-        }
-        Ok(columns)
-    }
-
-    fn fill_instants(
-        &self,
-        series: &Series,
-        selector: &Selector,
-        steps: Steps,
-        column: &mut Column,
-        show: fn(i64, f64) -> f64,
-    ) {
-        let mut next = 0;
-        for (step, time) in steps.times().enumerate() {
-            let time = selector.shift.apply(time);
-            while series.times.get(next).is_some_and(|sample| *sample <= time) {
-                next += 1;
-            }
-            let Some(newest) = next.checked_sub(1) else { continue };
-            let (Some(sampled), Some(value)) =
-                (series.times.get(newest), series.values.get(newest))
-            else {
-                continue;
-            };
-            if *sampled > time - self.lookback_ms && !is_stale(*value) {
-                column.set(step, show(*sampled, *value));
-            }
-        }
-    }
-}
-
-/// What a column is made of.
-trait HasLabels {
-    fn labels(&self) -> &labstat_model::Labels;
-}
-
-impl HasLabels for Series {
-    fn labels(&self) -> &labstat_model::Labels {
-        &self.labels
-    }
-}
-
-impl HasLabels for Rolled {
-    fn labels(&self) -> &labstat_model::Labels {
-        self.labels()
+        };
+        Ok(Stream::new(feed, Look::Newest(newest), steps.len, selector.names_one_metric()))
     }
 }

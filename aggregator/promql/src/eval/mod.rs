@@ -1,42 +1,74 @@
-//! Walks the tree of a query once and computes columns over all its steps.
+//! Walks the tree of a query once and computes the values at all its steps.
 //!
-//! Here is the walk itself; selectors are in `instant`, ranges, subqueries and the calling of
-//! functions over them in `range`, operators between vectors in `binary`, aggregations in
-//! `aggregate`. What is asked of the source is in `read`, and whether samples or buckets are asked
-//! for in `plan`. The samples of a range are in `window`, its buckets in `bucket`, folds of windows
-//! that overlap in `slide`.
+//! # How it goes
+//!
+//! Series flow. A [`Stream`](stream) is opened on what a selector reads ([`feed`]: parts of a few
+//! hundred series); of each series the values at all steps are found at once (`instant`, `range`),
+//! changed in place by functions of one value and operators with a number, and folded into the
+//! state of its group (`aggregate`, `fold`, `groups`). Then it is forgotten: a sum over ten thousand
+//! series holds as many numbers as its groups have steps. Parts run on any thread
+//! ([`pool`](crate::pool)); what each gives is taken in their order, so the bits of an answer do
+//! not depend on the threads.
+//!
+//! What needs all series collects columns: operators between vectors (`binary`), sorting, joining,
+//! functions of the labels, subqueries, and the answer itself. A column is eight bytes a step.
+//!
+//! Parts of the query that are equal are evaluated once (`memo`), those that are the same at all
+//! steps at one of them, and a selector is read once for all its steps. What is read, and whether
+//! samples or buckets are, is in `read` and `plan`. The samples of a range are in `window`, its
+//! buckets in `bucket`, folds of windows that overlap in `slide`.
+//!
+//! # What may go wrong
+//!
+//! Too much held, too long, or nobody waiting any more: every loop that may run for milliseconds
+//! counts its work on a [`Pace`](crate::budget::Pace), which looks at the clock now and then, and
+//! everything that is held is counted before it is ([`budget`](crate::budget)). The first error of
+//! any part ends the query.
+//!
+//! Two series that have the same labels once the metric name is gone are an error where they meet.
+//! Where a selector names one metric this cannot be; elsewhere the series are collected to see.
 
 mod aggregate;
 mod binary;
 mod bucket;
+mod feed;
+mod fold;
+mod groups;
 mod instant;
+mod memo;
+mod pick;
 mod plan;
 mod range;
 mod read;
 mod slide;
+mod stream;
 mod window;
 
 use std::cell::{Cell, RefCell};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::collections::HashSet;
 
 use labstat_model::Labels;
 
-use crate::column::{self, Column, Columns, Steps};
+use crate::budget::{Budget, Cost};
+use crate::column::{Column, Columns, Steps};
 use crate::expr::{Call, Expr, Node};
 use crate::functions::Run;
 use crate::lower::Bounds;
 use crate::notes::{self, Notes};
+use crate::pool::Pool;
 use crate::{Position, QueryError, Source, ValueType};
 
+use binary::Operand;
 pub(crate) use bucket::BucketWindow;
+use memo::Memo;
 use read::Reads;
-pub(crate) use slide::{Fold, Slide};
-pub(crate) use window::Window;
+pub(crate) use slide::Fold;
+use stream::{Alike, Stage, Stream};
+use window::Kernel;
+pub(crate) use window::{SeriesFn, Walker, Window, WindowFn};
 
-/// Steps or windows between two looks at the clock.
-const CHECK_EVERY: usize = 64;
+/// Remarks kept of a query; more than are told apart when they are shown.
+const REMARKS_MAX: usize = 40_000;
 
 /// Everything one evaluation needs to know and keeps.
 pub(crate) struct Evaluator<'a> {
@@ -44,90 +76,142 @@ pub(crate) struct Evaluator<'a> {
     pub(crate) query: &'a str,
     pub(crate) lookback_ms: i64,
     pub(crate) subquery_step_ms: i64,
-    pub(crate) samples_max: usize,
-    pub(crate) deadline: Option<Instant>,
-    pub(crate) cancel: Option<Arc<AtomicBool>>,
     /// From where to where, and how far apart, the query itself is evaluated.
     pub(crate) bounds: Bounds,
-    notes: RefCell<Notes>,
-    /// Samples loaded so far, and points of intermediate results that are still needed.
-    loaded: Cell<usize>,
-    live: Cell<usize>,
+    pub(crate) budget: Budget,
+    pool: &'a Pool,
+    /// In order, each once.
+    remarks: RefCell<Vec<Remark>>,
+    remarked: RefCell<HashSet<Remark>>,
+    memo: Memo,
     reads: Reads,
     approximated: Cell<bool>,
 }
 
+/// Something to say of the result; `start` is the byte of the query it is about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Remark {
+    Warning {
+        message: String,
+        start: usize,
+    },
+    Info {
+        message: String,
+        start: usize,
+    },
+    /// Samples were gone and buckets of this width stood in for them. Said once a query.
+    Approximated {
+        width_ms: i64,
+        start: usize,
+    },
+}
+
+impl Remark {
+    /// The same remark on an equal part of the query that begins at `to`, not at `from`. What is
+    /// said of a place outside of the part stays there.
+    fn moved(&self, from: usize, to: usize) -> Self {
+        let mut moved = self.clone();
+        let (Self::Warning { start, .. }
+        | Self::Info { start, .. }
+        | Self::Approximated { start, .. }) = &mut moved;
+        if *start >= from {
+            *start = *start - from + to;
+        }
+        moved
+    }
+}
+
 impl<'a> Evaluator<'a> {
-    pub(crate) fn new(source: &'a dyn Source, query: &'a str) -> Self {
+    pub(crate) fn new(
+        source: &'a dyn Source,
+        query: &'a str,
+        root: &Expr,
+        pool: &'a Pool,
+        budget: Budget,
+    ) -> Self {
         Self {
             source,
             query,
             lookback_ms: 0,
             subquery_step_ms: 0,
-            samples_max: 0,
-            deadline: None,
-            cancel: None,
             bounds: Bounds::default(),
-            notes: RefCell::default(),
-            loaded: Cell::new(0),
-            live: Cell::new(0),
+            budget,
+            pool,
+            remarks: RefCell::default(),
+            remarked: RefCell::default(),
+            memo: Memo::new(root),
             reads: Reads::default(),
             approximated: Cell::new(false),
         }
     }
 
     pub(crate) fn into_notes(self) -> Notes {
-        self.notes.into_inner()
+        let mut notes = Notes::default();
+        for remark in self.remarks.into_inner() {
+            match remark {
+                Remark::Warning { message, start } => {
+                    notes.warn(&message, Position::of(self.query, start));
+                }
+                Remark::Info { message, start } => {
+                    notes.inform(&message, Position::of(self.query, start));
+                }
+                Remark::Approximated { width_ms, start } => {
+                    let message = notes::approximated(width_ms);
+                    notes.inform(&message, Position::of(self.query, start));
+                }
+            }
+        }
+        notes
     }
 
     pub(crate) fn warn(&self, message: &str, start: usize) {
-        self.notes.borrow_mut().warn(message, Position::of(self.query, start));
+        self.remark(Remark::Warning { message: message.to_owned(), start });
     }
 
     pub(crate) fn inform(&self, message: &str, start: usize) {
-        self.notes.borrow_mut().inform(message, Position::of(self.query, start));
+        self.remark(Remark::Info { message: message.to_owned(), start });
     }
 
-    /// Says, once a query, that samples were gone and buckets of this width stood in for them.
-    fn note_approximation(&self, width_ms: i64, start: usize) {
-        if !self.approximated.replace(true) {
-            self.inform(&notes::approximated(width_ms), start);
+    fn remark(&self, remark: Remark) {
+        if matches!(remark, Remark::Approximated { .. }) && self.approximated.replace(true) {
+            return;
+        }
+        let mut remarks = self.remarks.borrow_mut();
+        if remarks.len() < REMARKS_MAX && self.remarked.borrow_mut().insert(remark.clone()) {
+            remarks.push(remark);
         }
     }
 
     /// An error when nobody waits any more, or for too long.
     pub(crate) fn check_time(&self) -> Result<(), QueryError> {
-        if self.cancel.as_ref().is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
-            return Err(QueryError::Canceled);
-        }
-        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Err(QueryError::Timeout);
-        }
-        Ok(())
+        self.budget.check_time()
     }
 
-    /// An error when `more` points beside those that are held would be too many.
-    pub(crate) fn check_samples(&self, more: usize) -> Result<(), QueryError> {
-        let held = self.loaded.get().saturating_add(self.live.get()).saturating_add(more);
-        if held > self.samples_max {
-            return Err(QueryError::TooManySamples { limit: self.samples_max });
-        }
-        Ok(())
+    /// An error when so many columns more would be too many to hold.
+    pub(crate) fn check_columns(&self, series: usize, steps: Steps) -> Result<(), QueryError> {
+        self.budget.check(Cost::columns(series, steps.len))
     }
 
     /// The value of `expr` at all `steps`.
     pub(crate) fn eval(&self, expr: &Expr, steps: Steps) -> Result<Columns, QueryError> {
         self.check_time()?;
-        self.check_samples(steps.len)?;
-        let held = self.live.get();
-        let value = if expr.invariant && steps.len > 1 {
-            self.node(expr, steps.first())?.repeat(steps.len)
-        } else {
-            self.node(expr, steps)?
+        self.budget.check(Cost::columns(1, steps.len))?;
+        let held = self.budget.live();
+        let value = match self.known(expr, steps) {
+            Some(value) => value,
+            None => {
+                let first_remark = self.remarks.borrow().len();
+                let value = if expr.invariant && steps.len > 1 {
+                    self.node(expr, steps.first())?.repeat(steps.len)
+                } else {
+                    self.node(expr, steps)?
+                };
+                self.keep(expr, steps, &value, first_remark)?;
+                value
+            }
         };
         // Whatever the parts of this expression held is gone; its own value remains.
-        self.live.set(held.saturating_add(value.points()));
-        self.check_samples(0)?;
+        self.budget.set_live(held.and(value.cost()))?;
         Ok(value)
     }
 
@@ -135,18 +219,90 @@ impl<'a> Evaluator<'a> {
         match &expr.node {
             Node::Number(value) => Ok(Columns::Scalar(vec![*value; steps.len])),
             Node::Text(text) => Ok(Columns::Text(text.clone())),
-            Node::Selector(selector) => {
-                self.instant_values(selector, expr.start, steps).map(Columns::Vector)
+            Node::Negation(inner) if inner.value_type == ValueType::Scalar => {
+                let values = self.scalar(inner, steps)?;
+                Ok(Columns::Scalar(values.iter().map(|value| -value).collect()))
             }
-            Node::Negation(inner) => self.negation(inner, steps),
-            Node::Binary(binary) => binary::eval(self, binary, steps),
             Node::Aggregate(aggregate) => aggregate::eval(self, aggregate, steps),
-            Node::Call(call) => self.call(call, steps),
+            Node::Binary(binary) if !binary::is_with_scalar(binary) => {
+                binary::eval(self, binary, steps)
+            }
             Node::Range(_) | Node::Subquery(_) => {
                 // The types are checked: a range stands only where a function takes one.
                 Err(QueryError::execution("range vector where none is allowed"))
             }
+            Node::Call(call) => match call.function.run {
+                Run::Whole(f) => f(self, call, steps),
+                _ => self.flow_of_call(call, steps)?.columns(self).map(Columns::Vector),
+            },
+            Node::Selector(_) | Node::Negation(_) | Node::Binary(_) => {
+                self.flow(expr, steps)?.columns(self).map(Columns::Vector)
+            }
         }
+    }
+
+    /// The values of an instant vector, to be taken as they come.
+    fn stream<'s>(&'s self, expr: &'s Expr, steps: Steps) -> Result<Stream<'s>, QueryError> {
+        let once = self.memo.has(expr) || (expr.invariant && steps.len > 1);
+        if once || !flows(expr) {
+            return Ok(Stream::of(self.vector(expr, steps)?, steps));
+        }
+        self.check_time()?;
+        self.flow(expr, steps)
+    }
+
+    /// As [`Evaluator::stream`], for an expression that [`flows`].
+    fn flow<'s>(&'s self, expr: &'s Expr, steps: Steps) -> Result<Stream<'s>, QueryError> {
+        match &expr.node {
+            Node::Selector(selector) => {
+                self.instants(selector, expr.start, steps, |_, value| value)
+            }
+            Node::Negation(inner) => {
+                self.stream(inner, steps)?.then(self, Some(Stage::Negate), Some(Alike::Refused))
+            }
+            Node::Binary(binary) => {
+                let swapped = binary.lhs.value_type == ValueType::Scalar;
+                let (vector, scalar) = match swapped {
+                    false => (&binary.lhs, &binary.rhs),
+                    true => (&binary.rhs, &binary.lhs),
+                };
+                let stream = self.stream(vector, steps)?;
+                let operand = Operand::new(binary, self.scalar(scalar, steps)?, swapped);
+                let drops = binary::drops_name(binary).then_some(Alike::Merged);
+                stream.then(self, Some(Stage::Operator(operand)), drops)
+            }
+            Node::Call(call) => self.flow_of_call(call, steps),
+            _ => Ok(Stream::of(self.vector(expr, steps)?, steps)),
+        }
+    }
+
+    fn flow_of_call<'s>(&'s self, call: &'s Call, steps: Steps) -> Result<Stream<'s>, QueryError> {
+        let (kernel, keeps_name, counter) = match call.function.run {
+            Run::Value(f) => return self.flow_of_values(call, steps, |_| Stage::Value(f)),
+            Run::ValueWith(f) => {
+                return self.flow_of_values(call, steps, |args| Stage::ValueWith(f, args));
+            }
+            Run::Window(f) => (Kernel::Window(f), false, false),
+            Run::WindowNamed(f) => (Kernel::Window(f), true, false),
+            Run::Series(f) => (Kernel::Series(f), false, false),
+            Run::Counter(f) => (Kernel::Series(f), false, true),
+            Run::Whole(_) => return Ok(Stream::of(Vec::new(), steps)),
+        };
+        let mut calling = self.calling(call, kernel, keeps_name, steps)?;
+        calling.counter = counter;
+        self.ranges(call, calling, steps)
+    }
+
+    fn flow_of_values<'s>(
+        &'s self,
+        call: &'s Call,
+        steps: Steps,
+        stage: impl FnOnce(Vec<Vec<f64>>) -> Stage,
+    ) -> Result<Stream<'s>, QueryError> {
+        let Some(arg) = call.args.first() else { return Ok(Stream::of(Vec::new(), steps)) };
+        let stream = self.stream(arg, steps)?;
+        let scalars = self.scalars(call, steps)?;
+        stream.then(self, Some(stage(scalars)), Some(Alike::Merged))
     }
 
     /// As [`Evaluator::eval`], for an expression that is an instant vector.
@@ -166,54 +322,10 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    fn negation(&self, inner: &Expr, steps: Steps) -> Result<Columns, QueryError> {
-        match self.eval(inner, steps)? {
-            Columns::Scalar(values) => Ok(Columns::Scalar(values.iter().map(|v| -v).collect())),
-            Columns::Vector(mut columns) => {
-                for column in &mut columns {
-                    column.labels = column.labels.without_metric_name();
-                    column.values.iter_mut().for_each(|value| *value = -*value);
-                }
-                column::distinct(columns).map(Columns::Vector)
-            }
-            Columns::Text(text) => Ok(Columns::Text(text)),
-        }
-    }
-
-    fn call(&self, call: &Call, steps: Steps) -> Result<Columns, QueryError> {
-        match call.function.run {
-            Run::Value(f) => self.values(call, steps, |value, _| Some(f(value))),
-            Run::ValueWith(f) => self.values(call, steps, f),
-            Run::Window(f) => self.windows(call, steps, f, false),
-            Run::WindowNamed(f) => self.windows(call, steps, f, true),
-            Run::Whole(f) => f(self, call, steps),
-        }
-    }
-
     /// The scalar arguments of a call, in order: a column each.
     fn scalars(&self, call: &Call, steps: Steps) -> Result<Vec<Vec<f64>>, QueryError> {
         let scalar = |arg: &&Expr| arg.value_type == ValueType::Scalar;
         call.args.iter().filter(scalar).map(|arg| self.scalar(arg, steps)).collect()
-    }
-
-    fn values(
-        &self,
-        call: &Call,
-        steps: Steps,
-        f: impl Fn(f64, &[f64]) -> Option<f64>,
-    ) -> Result<Columns, QueryError> {
-        let Some(arg) = call.args.first() else { return Ok(Columns::Vector(Vec::new())) };
-        let mut columns = self.vector(arg, steps)?;
-        let scalars = self.scalars(call, steps)?;
-        let mut args = Vec::with_capacity(scalars.len());
-        for column in &mut columns {
-            column.labels = column.labels.without_metric_name();
-            column.map(|step, value| {
-                fill(&mut args, &scalars, step);
-                f(value, &args)
-            });
-        }
-        column::merge(columns).map(Columns::Vector)
     }
 
     /// Remarks on values of `arg` that are no quantile.
@@ -225,6 +337,17 @@ impl<'a> Evaluator<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether an expression's series can be taken one by one.
+fn flows(expr: &Expr) -> bool {
+    expr.value_type == ValueType::Vector
+        && match &expr.node {
+            Node::Selector(_) | Node::Negation(_) => true,
+            Node::Binary(binary) => binary::is_with_scalar(binary),
+            Node::Call(call) => !matches!(call.function.run, Run::Whole(_)),
+            _ => false,
+        }
 }
 
 fn drop_names(columns: &mut [Column]) {

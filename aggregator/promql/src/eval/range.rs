@@ -1,60 +1,138 @@
 //! Ranges: calling functions for the window of every series at every step.
 
-use labstat_model::{Buckets, Labels, Rolled, Series};
+use labstat_model::{BucketColumns, Buckets, Series, SeriesRef};
 
 use super::bucket::{self, BucketSeries, BucketWalk};
+use super::feed::{Feed, Item};
 use super::instant::LEFT;
 use super::plan::{Ask, Basis, Piece, Windows};
-use super::window::{self, RangeSeries, Window};
-use super::{CHECK_EVERY, Evaluator, Fold, Slide, drop_names, fill};
-use crate::column::{self, Column, Columns, Parts, Steps};
-use crate::expr::{Call, Expr, Node, Selector, Shift, Subquery};
+use super::stream::{Alike, Look, Stream};
+use super::window::{Kernel, RangeSeries, Stretch, Walker};
+use super::{Evaluator, Remark, WindowFn};
+use crate::budget::{Cost, Pace};
+use crate::column::{Cells, Column, Columns, Parts, Steps};
+use crate::expr::{Call, Expr, Node, RangeSelector, Subquery};
 use crate::functions::OfBuckets;
 use crate::{QueryError, ValueType};
 
-/// What [`Evaluator::windows`] calls for every window.
-pub(crate) type WindowFn = fn(&Window<'_>, &[f64]) -> Option<f64>;
+/// Endings of names that counters have.
+const COUNTER_ENDINGS: [&str; 4] = ["_total", "_sum", "_count", "_bucket"];
 
-/// Consecutive steps of a call, and the windows of its range at them.
-#[derive(Debug, Clone, Copy)]
-struct Stretch {
-    /// Which step of the call the first of them is.
-    first: usize,
-    steps: Steps,
-    shift: Shift,
-    range_ms: i64,
-    /// The edges of windows are moved outward to multiples of this.
-    edges_ms: i64,
-}
-
-/// How buckets take the place of samples.
-#[derive(Clone, Copy)]
-struct Bucketed<'r> {
-    of: Option<&'r OfBuckets>,
-    width_ms: i64,
-    exact: bool,
+/// A function over ranges, as it is called.
+#[derive(Clone)]
+pub(super) struct Calling {
+    pub(super) kernel: Kernel,
+    pub(super) keeps_name: bool,
+    /// Whether there is something to say of metrics that seem to be no counters.
+    pub(super) counter: bool,
+    /// How it is computed of buckets.
+    of: Option<OfBuckets>,
+    /// The scalar arguments, a column each.
+    args: Vec<Vec<f64>>,
     /// Where the range is in the query.
     start: usize,
 }
 
-impl Stretch {
-    /// When each step is, and where its window ends.
-    fn ends(&self) -> impl Iterator<Item = (i64, i64)> + use<> {
-        let shift = self.shift;
-        self.steps.times().map(move |time| (time, shift.apply(time)))
+/// Calls a function for the window of a series at each step.
+pub(super) struct Ranged {
+    calling: Calling,
+    stretch: Stretch,
+    /// Where buckets are no more than about right: how wide they are.
+    approximated_ms: Option<i64>,
+    /// How wide buckets are that stand for samples.
+    width_ms: i64,
+}
+
+impl Ranged {
+    pub(super) fn look_at(
+        &self,
+        item: Item<'_>,
+        cells: &mut Cells,
+        pace: &mut Pace<'_>,
+        remarks: &mut Vec<Remark>,
+    ) -> Result<(), QueryError> {
+        match item {
+            Item::Series(series) => {
+                self.walk(&RangeSeries::of(series), self.stretch, cells, pace)?;
+            }
+            Item::Column(column, steps) => {
+                self.walk(&points(column, steps), self.stretch, cells, pace)?;
+            }
+            Item::Buckets(buckets) => {
+                if let Some(width_ms) = self.approximated_ms.filter(|_| remarks.is_empty()) {
+                    let start = self.calling.start;
+                    remarks.push(Remark::Approximated { width_ms, start });
+                }
+                match &self.calling.of {
+                    Some(of) => self.walk_buckets(buckets, of, cells, pace)?,
+                    None => {
+                        let left = bucket::ends_of_buckets(buckets);
+                        let stretch = Stretch { edges_ms: self.width_ms, ..self.stretch };
+                        self.walk(&RangeSeries::of(left.as_ref()), stretch, cells, pace)?;
+                    }
+                }
+            }
+        }
+        if self.calling.counter && !cells.is_empty() {
+            note_gauge(item.labels().metric_name(), self.calling.start, remarks);
+        }
+        Ok(())
     }
 
-    /// The times from which to which samples matter.
-    fn reach(&self) -> (i64, i64) {
-        let first_ms = self.shift.apply(self.steps.start_ms) - self.range_ms + 1;
-        (first_ms, self.shift.apply(self.steps.last()))
+    fn walk(
+        &self,
+        series: &RangeSeries<'_>,
+        stretch: Stretch,
+        cells: &mut Cells,
+        pace: &mut Pace<'_>,
+    ) -> Result<(), QueryError> {
+        pace.budget().check(Cost::samples(1, series.len()))?;
+        let args = &self.calling.args;
+        let mut walker = Walker { series, stretch, args, cells, pace };
+        match self.calling.kernel {
+            Kernel::Window(f) => walker.each(f),
+            Kernel::Series(f) => f(&mut walker),
+        }
+    }
+
+    fn walk_buckets(
+        &self,
+        buckets: &Buckets,
+        of: &OfBuckets,
+        cells: &mut Cells,
+        pace: &mut Pace<'_>,
+    ) -> Result<(), QueryError> {
+        let series = BucketSeries::new(buckets);
+        let mut windows = BucketWalk::new(&series, self.stretch.range_ms);
+        for (step, (_, end_ms)) in self.stretch.ends().enumerate() {
+            pace.spend(1)?;
+            if let Some(value) = windows.next(end_ms).and_then(|window| (of.run)(&window)) {
+                cells.set(step, value);
+            }
+        }
+        Ok(())
     }
 }
 
-/// A series of a range.
-enum Range<'r> {
-    Samples(RangeSeries<'r>),
-    Buckets(&'r Buckets, &'r OfBuckets),
+/// The values of a subquery's expression, as samples.
+fn points(column: &Column, steps: Steps) -> RangeSeries<'static> {
+    let times: Vec<i64> = column.iter().map(|(step, _)| steps.time(step)).collect();
+    let values: Vec<f64> = column.iter().map(|(_, value)| value).collect();
+    RangeSeries::new(times.into(), values.into())
+}
+
+/// A remark on a metric whose name is not that of a counter.
+fn note_gauge(name: &str, start: usize, remarks: &mut Vec<Remark>) {
+    if name.is_empty() || COUNTER_ENDINGS.iter().any(|ending| name.ends_with(ending)) {
+        return;
+    }
+    let endings = COUNTER_ENDINGS.join("/");
+    let message =
+        format!("metric might not be a counter, name does not end in {endings}: {name:?}");
+    let remark = Remark::Info { message, start };
+    if !remarks.contains(&remark) {
+        remarks.push(remark);
+    }
 }
 
 impl Evaluator<'_> {
@@ -64,27 +142,10 @@ impl Evaluator<'_> {
         call: &Call,
         steps: Steps,
         f: WindowFn,
-        keep_name: bool,
+        keeps_name: bool,
     ) -> Result<Columns, QueryError> {
-        self.windows_seen(call, steps, f, keep_name, |_| {})
-    }
-
-    /// As [`Evaluator::windows`], and calls `seen` with the labels of every series that gave a
-    /// value, the name still among them.
-    pub(crate) fn windows_seen(
-        &self,
-        call: &Call,
-        steps: Steps,
-        f: WindowFn,
-        keep_name: bool,
-        seen: impl Fn(&Labels),
-    ) -> Result<Columns, QueryError> {
-        let mut columns = self.windows_raw(call, steps, f)?;
-        columns.iter().for_each(|column| seen(&column.labels));
-        if !keep_name {
-            drop_names(&mut columns);
-        }
-        column::distinct(columns).map(Columns::Vector)
+        let calling = self.calling(call, Kernel::Window(f), keeps_name, steps)?;
+        self.ranges(call, calling, steps)?.columns(self).map(Columns::Vector)
     }
 
     /// As [`Evaluator::windows`], with labels as they are, even where two series share them.
@@ -94,182 +155,112 @@ impl Evaluator<'_> {
         steps: Steps,
         f: WindowFn,
     ) -> Result<Vec<Column>, QueryError> {
-        self.windows_by(call, steps, |_| f)
+        let calling = self.calling(call, Kernel::Window(f), true, steps)?;
+        self.ranges(call, calling, steps)?.columns(self)
     }
 
-    /// What `f` makes of the fold of the window of every series at every step. Where the values
-    /// of a series do not suit the fold, `plain` is called for its windows.
-    pub(crate) fn folds<F: Fold<Of = f64>>(
+    /// How `kernel` is called.
+    pub(super) fn calling(
         &self,
         call: &Call,
+        kernel: Kernel,
+        keeps_name: bool,
         steps: Steps,
-        f: fn(F, usize) -> f64,
-        plain: WindowFn,
-    ) -> Result<Columns, QueryError> {
-        let mut columns = self.windows_by(call, steps, |series| {
-            let suits = F::suits(series.values());
-            let mut slide = Slide::<F>::new();
-            move |window: &Window<'_>, args: &[f64]| {
-                if !suits {
-                    return plain(window, args);
-                }
-                let fold = slide.fold(window.series_values(), &window.indices())?;
-                Some(f(fold, window.values.len()))
-            }
-        })?;
-        drop_names(&mut columns);
-        column::distinct(columns).map(Columns::Vector)
+    ) -> Result<Calling, QueryError> {
+        // A remark on a subquery points to the begin of the query, as in Prometheus.
+        let start = match range_of(call) {
+            Some(Expr { node: Node::Range(_), start, .. }) => *start,
+            _ => 0,
+        };
+        let (of, args) = (call.function.buckets, self.scalars(call, steps)?);
+        Ok(Calling { kernel, keeps_name, counter: false, of, args, start })
     }
 
-    /// Walks the windows of every series with what `make` gives for it.
-    fn windows_by<F: FnMut(&Window<'_>, &[f64]) -> Option<f64>>(
-        &self,
-        call: &Call,
+    /// The values of a function over a range.
+    pub(super) fn ranges<'s>(
+        &'s self,
+        call: &'s Call,
+        calling: Calling,
         steps: Steps,
-        make: impl Fn(&RangeSeries<'_>) -> F,
-    ) -> Result<Vec<Column>, QueryError> {
-        let is_range = |arg: &&Expr| arg.value_type == ValueType::Matrix;
-        let Some(arg) = call.args.iter().find(is_range) else { return Ok(Vec::new()) };
-        let scalars = self.scalars(call, steps)?;
+    ) -> Result<Stream<'s>, QueryError> {
+        let keeps_name = calling.keeps_name;
+        let stream = match range_of(call).map(|arg| &arg.node) {
+            Some(Node::Range(range)) => self.of_selector(range, calling, steps)?,
+            Some(Node::Subquery(subquery)) => self.of_subquery(subquery, calling, steps)?,
+            _ => return Err(QueryError::execution("range vector expected")),
+        };
+        stream.then(self, None, (!keeps_name).then_some(Alike::Refused))
+    }
+
+    fn of_selector<'s>(
+        &'s self,
+        range: &'s RangeSelector,
+        calling: Calling,
+        steps: Steps,
+    ) -> Result<Stream<'s>, QueryError> {
+        let pieces = self.pieces(range, calling.of.is_some(), steps);
+        if let [piece] = pieces.as_slice() {
+            return self.of_piece(range, calling, piece);
+        }
         let mut parts = Parts::new(steps.len);
-        self.ranges(arg, call.function.buckets.as_ref(), steps, |range, stretch| {
-            let column = match range {
-                Range::Samples(series) => self.walk(&series, stretch, &scalars, make(&series))?,
-                Range::Buckets(buckets, of) => self.walk_buckets(buckets, stretch, of)?,
-            };
-            if !column.is_empty() {
-                parts.push(stretch.first, column);
-                self.check_samples(parts.points())?;
+        for piece in pieces {
+            for column in self.of_piece(range, calling.clone(), &piece)?.columns(self)? {
+                parts.push(piece.first, column);
             }
-            Ok(())
-        })?;
-        Ok(parts.joined())
+            self.budget.check(Cost::columns(parts.len(), steps.len))?;
+        }
+        Ok(Stream::of(parts.joined(), steps))
     }
 
-    fn walk(
-        &self,
-        series: &RangeSeries<'_>,
+    fn of_piece<'s>(
+        &'s self,
+        range: &'s RangeSelector,
+        calling: Calling,
+        piece: &Piece,
+    ) -> Result<Stream<'s>, QueryError> {
+        let stretch = Stretch::new(range, piece);
+        let columns = calling.of.map_or(LEFT, |of| of.columns);
+        let (feed, approximated_ms, width_ms) = self.feed(range, stretch, piece.basis, columns)?;
+        let ranged = Ranged { calling, stretch, approximated_ms, width_ms };
+        let distinct = range.selector.names_one_metric();
+        Ok(Stream::new(feed, Look::Ranged(ranged), stretch.steps.len, distinct))
+    }
+
+    /// What to read for a stretch; how wide its buckets are where they approximate, and at all.
+    fn feed<'s>(
+        &'s self,
+        range: &'s RangeSelector,
         stretch: Stretch,
-        scalars: &[Vec<f64>],
-        mut f: impl FnMut(&Window<'_>, &[f64]) -> Option<f64>,
-    ) -> Result<Column, QueryError> {
-        let mut column = Column::absent(series.labels.clone(), stretch.steps.len);
-        let mut args = Vec::with_capacity(scalars.len());
-        let mut windows = window::Walk::new(series, stretch.range_ms, stretch.edges_ms);
-        for (step, (step_ms, end_ms)) in stretch.ends().enumerate() {
-            if step % CHECK_EVERY == 0 {
-                self.check_time()?;
+        basis: Basis,
+        columns: BucketColumns,
+    ) -> Result<(Feed<'s>, Option<i64>, i64), QueryError> {
+        Ok(match basis {
+            Basis::Samples => (self.samples(&range.selector, stretch.reach())?, None, 1),
+            Basis::Buckets { width_ms, exact } => {
+                let feed = self.buckets(&range.selector, stretch.reach(), width_ms, columns)?;
+                (feed, (!exact).then_some(width_ms), width_ms)
             }
-            let Some(window) = windows.next(step_ms, end_ms) else { continue };
-            fill(&mut args, scalars, stretch.first + step);
-            if let Some(value) = f(&window, &args) {
-                column.set(step, value);
-            }
-        }
-        Ok(column)
+        })
     }
 
-    fn walk_buckets(
-        &self,
-        buckets: &Buckets,
-        stretch: Stretch,
-        of: &OfBuckets,
-    ) -> Result<Column, QueryError> {
-        let mut column = Column::absent(buckets.labels.clone(), stretch.steps.len);
-        let series = BucketSeries::new(buckets);
-        let mut windows = BucketWalk::new(&series, stretch.range_ms);
-        for (step, (_, end_ms)) in stretch.ends().enumerate() {
-            if step % CHECK_EVERY == 0 {
-                self.check_time()?;
-            }
-            if let Some(value) = windows.next(end_ms).and_then(|window| (of.run)(&window)) {
-                column.set(step, value);
-            }
-        }
-        Ok(column)
+    fn pieces(&self, range: &RangeSelector, of_buckets: bool, steps: Steps) -> Vec<Piece> {
+        let ask = if of_buckets { Ask::Known } else { Ask::Samples };
+        let (shift, range_ms) = (range.selector.shift, range.range_ms);
+        Windows { steps, shift, range_ms, ask }.pieces(self.tiers())
     }
 
-    /// Hands every series of a range to `each`: as buckets where these do and `of` says how to
-    /// compute of them, otherwise as samples.
-    fn ranges(
-        &self,
-        expr: &Expr,
-        of: Option<&OfBuckets>,
-        steps: Steps,
-        mut each: impl FnMut(Range<'_>, Stretch) -> Result<(), QueryError>,
-    ) -> Result<(), QueryError> {
-        match &expr.node {
-            Node::Range(range) => {
-                let ask = if of.is_some() { Ask::Known } else { Ask::Samples };
-                let (shift, range_ms) = (range.selector.shift, range.range_ms);
-                let windows = Windows { steps, shift, range_ms, ask };
-                for Piece { first, steps, basis } in windows.pieces(self.tiers()) {
-                    let stretch = Stretch { first, steps, shift, range_ms, edges_ms: 1 };
-                    match basis {
-                        Basis::Samples => {
-                            let (first_ms, last_ms) = stretch.reach();
-                            for series in self.select(&range.selector, first_ms, last_ms)?.iter() {
-                                each(Range::Samples(RangeSeries::of(series)), stretch)?;
-                            }
-                        }
-                        Basis::Buckets { width_ms, exact } => {
-                            let basis = Bucketed { of, width_ms, exact, start: expr.start };
-                            self.bucketed(&range.selector, basis, stretch, &mut each)?;
-                        }
-                    }
-                }
-                Ok(())
-            }
-            Node::Subquery(subquery) => self.subquery(subquery, steps, each),
-            _ => Err(QueryError::execution("range vector expected")),
-        }
-    }
-
-    fn bucketed(
-        &self,
-        selector: &Selector,
-        basis: Bucketed<'_>,
-        stretch: Stretch,
-        each: &mut impl FnMut(Range<'_>, Stretch) -> Result<(), QueryError>,
-    ) -> Result<(), QueryError> {
-        let Bucketed { of, width_ms, exact, start } = basis;
-        let columns = of.map_or(LEFT, |of| of.columns);
-        for rolled in self.buckets(selector, stretch.reach(), width_ms, columns)?.iter() {
-            if !exact && matches!(rolled, Rolled::Buckets(_)) {
-                self.note_approximation(width_ms, start);
-            }
-            match (rolled, of) {
-                (Rolled::Samples(series), _) => {
-                    each(Range::Samples(RangeSeries::of(series)), stretch)?;
-                }
-                (Rolled::Buckets(buckets), Some(of)) => each(Range::Buckets(buckets, of), stretch)?,
-                (Rolled::Buckets(buckets), None) => {
-                    let left = bucket::ends_of_buckets(buckets);
-                    let stretch = Stretch { edges_ms: width_ms, ..stretch };
-                    each(Range::Samples(RangeSeries::of(&left)), stretch)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn subquery(
+    fn of_subquery(
         &self,
         subquery: &Subquery,
+        calling: Calling,
         steps: Steps,
-        mut each: impl FnMut(Range<'_>, Stretch) -> Result<(), QueryError>,
-    ) -> Result<(), QueryError> {
-        let (shift, range_ms) = (subquery.shift, subquery.range_ms);
-        let stretch = Stretch { first: 0, steps, shift, range_ms, edges_ms: 1 };
+    ) -> Result<Stream<'_>, QueryError> {
         let inner = self.subquery_steps(subquery, steps)?;
-        for column in self.vector(&subquery.expr, inner)? {
-            let points = || column.iter().map(|(step, value)| (inner.time(step), value));
-            let times: Vec<i64> = points().map(|(time, _)| time).collect();
-            let values: Vec<f64> = points().map(|(_, value)| value).collect();
-            let series = RangeSeries::new(column.labels.clone(), times.into(), values.into());
-            each(Range::Samples(series), stretch)?;
-        }
-        Ok(())
+        let columns = self.vector(&subquery.expr, inner)?;
+        let distinct = super::stream::named_alike(&columns);
+        let stretch = Stretch::of_subquery(subquery, steps);
+        let ranged = Ranged { calling, stretch, approximated_ms: None, width_ms: 1 };
+        Ok(Stream::new(Feed::Columns(columns, inner), Look::Ranged(ranged), steps.len, distinct))
     }
 
     /// The multiples of the subquery's step within all ranges the outer steps ask for.
@@ -285,24 +276,80 @@ impl Evaluator<'_> {
             return Ok(Steps { start_ms, step_ms, len: 0 });
         }
         let len = usize::try_from((last - start_ms) / step_ms + 1).unwrap_or(usize::MAX);
-        self.check_samples(len)?;
+        self.budget.check(Cost::columns(1, len))?;
         Ok(Steps { start_ms, step_ms, len })
     }
 
     /// The samples of a range at one time, as the answer of an instant query.
     pub(crate) fn matrix(&self, expr: &Expr, time_ms: i64) -> Result<Vec<Series>, QueryError> {
-        let (mut matrix, mut points) = (Vec::new(), 0);
-        self.ranges(expr, None, Steps::one(time_ms), |range, stretch| {
-            let Range::Samples(series) = range else { return Ok(()) };
-            let (first_ms, last_ms) = stretch.reach();
-            let series = series.into_series(first_ms, last_ms);
-            if !series.is_empty() {
-                points += column::points(1, series.len());
-                self.check_samples(points)?;
+        let steps = Steps::one(time_ms);
+        let (mut matrix, mut held) = (Vec::new(), Cost::default());
+        let mut push = |series: Option<Series>| {
+            if let Some(series) = series {
+                held = held.and(Cost::samples(1, series.len()));
+                self.budget.check(held)?;
                 matrix.push(series);
             }
             Ok(())
-        })?;
+        };
+        match &expr.node {
+            Node::Range(range) => {
+                for piece in self.pieces(range, false, steps) {
+                    let stretch = Stretch::new(range, &piece);
+                    let (feed, approximated_ms, _) =
+                        self.feed(range, stretch, piece.basis, LEFT)?;
+                    self.read_matrix(&feed, stretch, &mut push, || {
+                        if let Some(width_ms) = approximated_ms {
+                            self.remark(Remark::Approximated { width_ms, start: expr.start });
+                        }
+                    })?;
+                }
+            }
+            Node::Subquery(subquery) => {
+                let inner = self.subquery_steps(subquery, steps)?;
+                let feed = Feed::Columns(self.vector(&subquery.expr, inner)?, inner);
+                let stretch = Stretch::of_subquery(subquery, steps);
+                self.read_matrix(&feed, stretch, &mut push, || {})?;
+            }
+            _ => return Err(QueryError::execution("range vector expected")),
+        }
         Ok(matrix)
     }
+
+    fn read_matrix(
+        &self,
+        feed: &Feed<'_>,
+        stretch: Stretch,
+        push: &mut impl FnMut(Option<Series>) -> Result<(), QueryError>,
+        of_buckets: impl Fn(),
+    ) -> Result<(), QueryError> {
+        let cut = |labels: &labstat_model::Labels, range: RangeSeries<'_>| {
+            let (first_ms, last_ms) = stretch.reach();
+            let series = range.into_series(labels.clone(), first_ms, last_ms);
+            Some(series).filter(|series| !series.is_empty())
+        };
+        let mut pace = self.budget.pace();
+        for part in 0..feed.parts() {
+            self.check_time()?;
+            feed.read(part, &mut |item| {
+                let of = |series: SeriesRef<'_>| cut(series.labels, RangeSeries::of(series));
+                let series = match item {
+                    Item::Series(series) => of(series),
+                    Item::Column(column, steps) => cut(&column.labels, points(column, steps)),
+                    Item::Buckets(buckets) => {
+                        of_buckets();
+                        of(bucket::ends_of_buckets(buckets).as_ref())
+                    }
+                };
+                pace.spend(series.as_ref().map_or(1, Series::len))?;
+                push(series)
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// The argument of a call that is a range.
+fn range_of(call: &Call) -> Option<&Expr> {
+    call.args.iter().find(|arg| arg.value_type == ValueType::Matrix)
 }

@@ -1,21 +1,21 @@
-//! What is read of the source, each thing once a query, and counted.
+//! What is read of the source.
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
-use labstat_model::{BucketColumns, Rolled, Series, Tiers};
+use labstat_model::{BucketColumns, Rolled, Tiers};
 
 use super::Evaluator;
-use crate::column::SERIES_COST;
+use super::feed::Feed;
+use crate::QueryError;
+use crate::budget::Cost;
 use crate::expr::Selector;
-use crate::{QueryError, SourceError};
 
-/// What was read already: `a / (a + b)` reads `a` once.
+/// What was read already.
 #[derive(Debug, Default)]
 pub(super) struct Reads {
-    series: RefCell<HashMap<String, Rc<Vec<Series>>>>,
-    rolled: RefCell<HashMap<String, Rc<Vec<Rolled>>>>,
+    rolled: RefCell<HashMap<String, Arc<Vec<Rolled>>>>,
     tiers: OnceCell<Tiers>,
 }
 
@@ -25,82 +25,54 @@ impl Evaluator<'_> {
         self.reads.tiers.get_or_init(|| self.source.tiers())
     }
 
-    /// The series of a selector, each with all its samples from `start_ms` to `end_ms`.
-    pub(super) fn select(
+    /// The series of a selector, each with all its samples of these times, both included.
+    pub(super) fn samples(
         &self,
         selector: &Selector,
-        start_ms: i64,
-        end_ms: i64,
-    ) -> Result<Rc<Vec<Series>>, QueryError> {
-        self.read(&self.reads.series, key("all", selector, start_ms, end_ms), cost, || {
-            self.source.select(&selector.matchers, start_ms, end_ms)
-        })
+        (start_ms, end_ms): (i64, i64),
+    ) -> Result<Feed<'_>, QueryError> {
+        let scan = self.source.scan(&selector.matchers, start_ms, end_ms);
+        scan.map(Feed::Scan).map_err(QueryError::Source)
     }
 
-    /// As [`Evaluator::select`], each with its newest sample alone.
+    /// As [`Evaluator::samples`], each with its newest sample alone.
     pub(super) fn newest(
         &self,
         selector: &Selector,
-        start_ms: i64,
-        end_ms: i64,
-    ) -> Result<Rc<Vec<Series>>, QueryError> {
-        self.read(&self.reads.series, key("newest", selector, start_ms, end_ms), cost, || {
-            self.source.newest(&selector.matchers, start_ms, end_ms)
-        })
+        (start_ms, end_ms): (i64, i64),
+    ) -> Result<Feed<'_>, QueryError> {
+        let scan = self.source.scan_newest(&selector.matchers, start_ms, end_ms);
+        scan.map(Feed::Scan).map_err(QueryError::Source)
     }
 
-    /// As [`Evaluator::select`], rolled up.
+    /// As [`Evaluator::samples`], rolled up. Buckets are few, so they are held, and read once.
     pub(super) fn buckets(
         &self,
         selector: &Selector,
         (start_ms, end_ms): (i64, i64),
         width_ms: i64,
         columns: BucketColumns,
-    ) -> Result<Rc<Vec<Rolled>>, QueryError> {
-        let what = format!("{width_ms} {columns:?}");
-        self.read(&self.reads.rolled, key(&what, selector, start_ms, end_ms), rolled_cost, || {
-            self.source.buckets(&selector.matchers, start_ms, end_ms, width_ms, columns)
-        })
-    }
-
-    fn read<T>(
-        &self,
-        reads: &RefCell<HashMap<String, Rc<Vec<T>>>>,
-        key: String,
-        cost: fn(&T) -> usize,
-        read: impl FnOnce() -> Result<Vec<T>, SourceError>,
-    ) -> Result<Rc<Vec<T>>, QueryError> {
-        if let Some(found) = reads.borrow().get(&key) {
-            return Ok(Rc::clone(found));
+    ) -> Result<Feed<'_>, QueryError> {
+        let matchers: Vec<_> = selector.matchers.iter().map(ToString::to_string).collect();
+        let key = format!("{width_ms} {columns:?} {start_ms} {end_ms} {matchers:?}");
+        if let Some(found) = self.reads.rolled.borrow().get(&key) {
+            return Ok(Feed::Rolled(Arc::clone(found)));
         }
-        let found = read().map_err(QueryError::Source)?;
-        let samples: usize = found.iter().map(cost).sum();
-        self.loaded.set(self.loaded.get().saturating_add(samples));
-        self.check_samples(0)?;
-        let found = Rc::new(found);
-        reads.borrow_mut().insert(key, Rc::clone(&found));
-        Ok(found)
+        let found = self.source.buckets(&selector.matchers, start_ms, end_ms, width_ms, columns);
+        let found = Arc::new(found.map_err(QueryError::Source)?);
+        self.budget.keep(found.iter().map(cost).fold(Cost::default(), Cost::and))?;
+        self.reads.rolled.borrow_mut().insert(key, Arc::clone(&found));
+        Ok(Feed::Rolled(found))
     }
 }
 
-/// What was read, for reading it once.
-fn key(what: &str, selector: &Selector, start_ms: i64, end_ms: i64) -> String {
-    let matchers: Vec<_> = selector.matchers.iter().map(ToString::to_string).collect();
-    format!("{what} {start_ms} {end_ms} {matchers:?}")
-}
-
-/// What a series counts for, in samples.
-fn cost(series: &Series) -> usize {
-    series.len() + SERIES_COST
-}
-
-/// The same of a series in buckets: two of their numbers are as long as a sample.
-fn rolled_cost(rolled: &Rolled) -> usize {
+/// What a series in buckets counts for: two of their numbers are as long as a sample.
+fn cost(rolled: &Rolled) -> Cost {
     match rolled {
-        Rolled::Samples(series) => cost(series),
+        Rolled::Samples(series) => Cost::samples(1, series.len()),
         Rolled::Buckets(buckets) => {
             let numbers: usize = buckets.columns.iter().map(Vec::len).sum();
-            (buckets.ends_ms.len() + numbers).div_ceil(2) + SERIES_COST
+            Cost::samples(1, (buckets.ends_ms.len() + numbers).div_ceil(2))
         }
     }
 }

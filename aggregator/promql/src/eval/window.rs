@@ -4,51 +4,112 @@
 //! ends of a window only ever move forward, so a whole query walks each series once.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 
-use labstat_model::{Labels, Series, is_stale};
+use labstat_model::{Labels, Series, SeriesRef, is_stale};
 
 use super::bucket::widened;
+use super::plan::Piece;
+use super::slide::{Fold, Slide};
+use crate::QueryError;
+use crate::budget::Pace;
+use crate::column::{Cells, Steps};
+use crate::expr::{RangeSelector, Shift, Subquery};
+
+/// What is called for every window, with the scalar arguments at that step.
+pub(crate) type WindowFn = fn(&Window<'_>, &[f64]) -> Option<f64>;
+
+/// What is called for every series, to walk its windows by itself.
+pub(crate) type SeriesFn = fn(&mut Walker<'_, '_>) -> Result<(), QueryError>;
+
+/// How a function over a range is computed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Kernel {
+    Window(WindowFn),
+    Series(SeriesFn),
+}
+
+/// Consecutive steps of a call, and the windows of its range at them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stretch {
+    /// Which step of the call the first of them is.
+    pub(super) first: usize,
+    pub(super) steps: Steps,
+    pub(super) shift: Shift,
+    pub(super) range_ms: i64,
+    /// The edges of windows are moved outward to multiples of this.
+    pub(super) edges_ms: i64,
+}
+
+impl Stretch {
+    pub(super) fn new(range: &RangeSelector, piece: &Piece) -> Self {
+        let (shift, range_ms) = (range.selector.shift, range.range_ms);
+        Self { first: piece.first, steps: piece.steps, shift, range_ms, edges_ms: 1 }
+    }
+
+    pub(super) fn of_subquery(subquery: &Subquery, steps: Steps) -> Self {
+        let (shift, range_ms) = (subquery.shift, subquery.range_ms);
+        Self { first: 0, steps, shift, range_ms, edges_ms: 1 }
+    }
+
+    /// When each step is, and where its window ends.
+    pub(super) fn ends(&self) -> impl Iterator<Item = (i64, i64)> + use<> {
+        let shift = self.shift;
+        self.steps.times().map(move |time| (time, shift.apply(time)))
+    }
+
+    /// The times from which to which samples matter.
+    pub(super) fn reach(&self) -> (i64, i64) {
+        let first_ms = self.shift.apply(self.steps.start_ms) - self.range_ms + 1;
+        (first_ms, self.shift.apply(self.steps.last()))
+    }
+}
 
 /// A series of a range, without markers of staleness.
 #[derive(Debug)]
 pub(crate) struct RangeSeries<'a> {
-    pub(crate) labels: Labels,
     times: Cow<'a, [i64]>,
     values: Cow<'a, [f64]>,
-    /// The indices of samples that are less than the one before them.
-    drops: Vec<usize>,
+    /// The indices of samples that are less than the one before them, found when asked for.
+    drops: OnceCell<Vec<usize>>,
 }
 
 impl<'a> RangeSeries<'a> {
-    pub(crate) fn of(series: &'a Series) -> Self {
+    pub(crate) fn of(series: SeriesRef<'a>) -> Self {
         if !series.values.iter().any(|value| is_stale(*value)) {
-            return Self::new(
-                series.labels.clone(),
-                Cow::Borrowed(&series.times),
-                Cow::Borrowed(&series.values),
-            );
+            return Self::new(Cow::Borrowed(series.times), Cow::Borrowed(series.values));
         }
-        let live = || series.samples().filter(|sample| !is_stale(sample.value));
-        let times: Vec<i64> = live().map(|sample| sample.time_ms).collect();
-        let values: Vec<f64> = live().map(|sample| sample.value).collect();
-        Self::new(series.labels.clone(), times.into(), values.into())
+        let live =
+            || series.times.iter().zip(series.values).filter(|(_, value)| !is_stale(**value));
+        let times: Vec<i64> = live().map(|(time, _)| *time).collect();
+        let values: Vec<f64> = live().map(|(_, value)| *value).collect();
+        Self::new(times.into(), values.into())
     }
 
-    pub(crate) fn new(labels: Labels, times: Cow<'a, [i64]>, values: Cow<'a, [f64]>) -> Self {
-        let drop = |(at, pair): (usize, &[f64])| match pair {
-            [before, after] if after < before => Some(at + 1),
-            _ => None,
-        };
-        let drops = values.windows(2).enumerate().filter_map(drop).collect();
-        Self { labels, times, values, drops }
+    pub(crate) fn new(times: Cow<'a, [i64]>, values: Cow<'a, [f64]>) -> Self {
+        Self { times, values, drops: OnceCell::new() }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.values.len()
     }
 
     pub(crate) fn values(&self) -> &[f64] {
         &self.values
     }
 
+    fn drops(&self) -> &[usize] {
+        self.drops.get_or_init(|| {
+            let drop = |(at, pair): (usize, &[f64])| match pair {
+                [before, after] if after < before => Some(at + 1),
+                _ => None,
+            };
+            self.values.windows(2).enumerate().filter_map(drop).collect()
+        })
+    }
+
     /// The samples from `first_ms` to `last_ms`.
-    pub(crate) fn into_series(self, first_ms: i64, last_ms: i64) -> Series {
+    pub(crate) fn into_series(self, labels: Labels, first_ms: i64, last_ms: i64) -> Series {
         let (mut times, mut values) = (self.times.into_owned(), self.values.into_owned());
         let end = times.partition_point(|time| *time <= last_ms);
         times.truncate(end);
@@ -56,7 +117,7 @@ impl<'a> RangeSeries<'a> {
         let begin = times.partition_point(|time| *time < first_ms);
         times.drain(..begin);
         values.drain(..begin);
-        Series { labels: self.labels, times, values }
+        Series { labels, times, values }
     }
 }
 
@@ -90,7 +151,10 @@ impl Window<'_> {
     /// The samples less than the one before them, both within the window, as indices into the
     /// whole series.
     pub(crate) fn drops(&self) -> &[usize] {
-        let drops = &self.series.drops;
+        let drops = self.series.drops();
+        if drops.is_empty() {
+            return drops;
+        }
         let from = drops.partition_point(|at| *at <= self.first);
         let to = drops.partition_point(|at| *at < self.first + self.values.len());
         drops.get(from..to).unwrap_or(&[])
@@ -129,17 +193,76 @@ impl<'a> Walk<'a> {
             (start_ms, end_ms) => widened(start_ms, end_ms, self.edges_ms),
         };
         let series = self.series;
-        while series.times.get(self.from).is_some_and(|time| *time <= start_ms) {
-            self.from += 1;
-        }
-        self.to = self.to.max(self.from);
-        while series.times.get(self.to).is_some_and(|time| *time <= end_ms) {
-            self.to += 1;
-        }
+        self.from = advance(&series.times, self.from, start_ms);
+        self.to = advance(&series.times, self.to.max(self.from), end_ms);
         let times = series.times.get(self.from..self.to).filter(|times| !times.is_empty())?;
         let values = series.values.get(self.from..self.to)?;
         let (range_ms, first) = (self.range_ms, self.from);
         Some(Window { times, values, start_ms, end_ms, range_ms, step_ms, first, series })
+    }
+}
+
+/// The first index from `from` on whose time is after `time_ms`: mostly near, so it is looked for
+/// in strides that double.
+#[inline]
+pub(super) fn advance(times: &[i64], from: usize, time_ms: i64) -> usize {
+    let rest = times.get(from..).unwrap_or(&[]);
+    let mut stride = 1;
+    while rest.get(stride - 1).is_some_and(|time| *time <= time_ms) {
+        stride *= 2;
+    }
+    let (low, high) = (stride / 2, (stride - 1).min(rest.len()));
+    let between = rest.get(low..high).unwrap_or(&[]);
+    from + low + between.partition_point(|time| *time <= time_ms)
+}
+
+/// A series and the steps at which its windows are looked at.
+#[derive(Debug)]
+pub(crate) struct Walker<'w, 'b> {
+    pub(super) series: &'w RangeSeries<'w>,
+    pub(super) stretch: Stretch,
+    pub(super) args: &'w [Vec<f64>],
+    pub(super) cells: &'w mut Cells,
+    pub(super) pace: &'w mut Pace<'b>,
+}
+
+impl Walker<'_, '_> {
+    /// Calls `f` for every window that has a sample.
+    #[inline]
+    pub(crate) fn each(
+        &mut self,
+        mut f: impl FnMut(&Window<'_>, &[f64]) -> Option<f64>,
+    ) -> Result<(), QueryError> {
+        let mut args = Vec::with_capacity(self.args.len());
+        let mut windows = Walk::new(self.series, self.stretch.range_ms, self.stretch.edges_ms);
+        for (step, (step_ms, end_ms)) in self.stretch.ends().enumerate() {
+            let Some(window) = windows.next(step_ms, end_ms) else { continue };
+            self.pace.spend(window.values.len())?;
+            if !self.args.is_empty() {
+                super::fill(&mut args, self.args, self.stretch.first + step);
+            }
+            if let Some(value) = f(&window, &args) {
+                self.cells.set(step, value);
+            }
+        }
+        Ok(())
+    }
+
+    /// What `f` makes of the fold of every window and the number of its samples. Where the values
+    /// of the series do not suit the fold, `plain` is called for its windows.
+    pub(crate) fn folds<F: Fold<Of = f64>>(
+        &mut self,
+        f: fn(F, usize) -> f64,
+        plain: WindowFn,
+    ) -> Result<(), QueryError> {
+        if !F::suits(self.series.values()) {
+            return self.each(plain);
+        }
+        let mut slide = Slide::<F>::new();
+        self.each(|window, _| {
+            let fold = slide.fold(window.series_values(), &window.indices())?;
+            Some(f(fold, window.values.len()))
+        })
     }
 }
 
@@ -150,12 +273,23 @@ mod tests {
     #[test]
     fn ranges_are_open_to_the_left() {
         let times: Vec<i64> = (0..5).map(|i| i * 10).collect();
-        let series =
-            RangeSeries::new(Labels::default(), times.into(), vec![1.0, 2.0, 1.0, 3.0, 2.0].into());
+        let series = RangeSeries::new(times.into(), vec![1.0, 2.0, 1.0, 3.0, 2.0].into());
         let mut walk = Walk::new(&series, 20, 1);
         let windows = [20, 40, 90].map(|end| {
             walk.next(end, end).map(|window| (window.times.to_vec(), window.drops().len()))
         });
         assert_eq!(windows, [Some((vec![10, 20], 1)), Some((vec![30, 40], 1)), None]);
+    }
+
+    #[test]
+    fn the_next_time_is_found_however_far_it_is() {
+        let times: Vec<i64> = (0..50).map(|at| at * 10).collect();
+        for from in 0..times.len() {
+            for time in -5..520 {
+                let wanted = from.max(times.partition_point(|known| *known <= time));
+                assert_eq!(advance(&times, from, time), wanted, "{from} {time}");
+            }
+        }
+        assert_eq!(advance(&[], 0, 5), 0);
     }
 }

@@ -119,8 +119,7 @@ pub(super) fn quantiles(
         evaluator.note_quantiles(arg, steps)?;
         for histogram in &histograms {
             evaluator.check_time()?;
-            let held = column::points(results.len() + 1, steps.len);
-            evaluator.check_samples(held)?;
+            evaluator.check_columns(results.len() + 1, steps)?;
             results.extend(named_quantiles(histogram, label, &quantiles, steps, &mut fixed));
         }
     }

@@ -82,7 +82,7 @@ pub(super) fn info(
             results.push(column);
         } else {
             results.extend(known.add_to(&column, &wanted, steps)?);
-            evaluator.check_samples(column::points(results.len(), steps.len))?;
+            evaluator.check_columns(results.len(), steps)?;
         }
     }
     column::merge(results).map(Columns::Vector)

@@ -4,6 +4,7 @@ use labstat_model::Labels;
 use regex::{Captures, Regex, RegexBuilder};
 
 use crate::QueryError;
+use crate::budget::Cost;
 use crate::column::{self, Columns, Steps};
 use crate::eval::Evaluator;
 use crate::expr::{Call, Expr, Node};
@@ -11,9 +12,6 @@ use crate::expr::{Call, Expr, Node};
 /// Bytes that a compiled pattern may take: as for matchers, a pattern from outside must not be
 /// able to take the machine's memory.
 const REGEX_SIZE_MAX: usize = 4 * 1024 * 1024;
-
-/// Bytes of a sample, in which the bound on what a query holds is counted.
-const SAMPLE_LEN: usize = 16;
 
 /// The text of a literal argument.
 fn text(call: &Call, at: usize) -> &str {
@@ -131,7 +129,7 @@ fn relabel(
     for column in &mut columns {
         if let Some(labels) = change(&column.labels) {
             text_len += labels.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
-            evaluator.check_samples(text_len / SAMPLE_LEN)?;
+            evaluator.budget.check(Cost::bytes(text_len))?;
             column.labels = labels;
         }
     }

@@ -15,7 +15,7 @@ mod shape;
 use labstat_model::BucketColumns;
 
 use crate::column::{Columns, Steps};
-use crate::eval::{BucketWindow, Evaluator, Window};
+use crate::eval::{BucketWindow, Evaluator, SeriesFn, WindowFn};
 use crate::expr::Call;
 use crate::{QueryError, ValueType};
 
@@ -63,9 +63,14 @@ pub(crate) enum Run {
     /// name goes.
     ValueWith(fn(f64, &[f64]) -> Option<f64>),
     /// The samples in a range, with the scalar arguments at that step. The metric name goes.
-    Window(fn(&Window<'_>, &[f64]) -> Option<f64>),
+    Window(WindowFn),
     /// As `Window`, and the metric name stays.
-    WindowNamed(fn(&Window<'_>, &[f64]) -> Option<f64>),
+    WindowNamed(WindowFn),
+    /// The windows of each series in turn: for folds that go from one window to the next, and for
+    /// what is worth a loop compiled for it. The metric name goes.
+    Series(SeriesFn),
+    /// As `Series`, with a remark where the name is not that of a counter.
+    Counter(SeriesFn),
     /// Anything else: gets its arguments unevaluated.
     Whole(Whole),
 }
@@ -107,12 +112,20 @@ const fn value(name: &'static str, run: fn(f64) -> f64) -> Function {
     vector(name, &[V], Run::Value(run))
 }
 
-const fn window(name: &'static str, run: fn(&Window<'_>, &[f64]) -> Option<f64>) -> Function {
+const fn window(name: &'static str, run: WindowFn) -> Function {
     vector(name, &[M], Run::Window(run))
 }
 
-const fn named(name: &'static str, run: fn(&Window<'_>, &[f64]) -> Option<f64>) -> Function {
+const fn named(name: &'static str, run: WindowFn) -> Function {
     vector(name, &[M], Run::WindowNamed(run))
+}
+
+const fn series(name: &'static str, run: SeriesFn) -> Function {
+    vector(name, &[M], Run::Series(run))
+}
+
+const fn counter(name: &'static str, run: SeriesFn) -> Function {
+    vector(name, &[M], Run::Counter(run))
 }
 
 /// A part of the calendar of each value, or of the time of the step.
@@ -152,9 +165,9 @@ static FUNCTIONS: &[Function] = &[
     value("asinh", math::asinh),
     value("atan", f64::atan),
     value("atanh", f64::atanh),
-    bucketed(over_time::AVG, whole("avg_over_time", &[M], over_time::avg_folded)),
+    bucketed(over_time::AVG, series("avg_over_time", over_time::avg_folded)),
     value("ceil", f64::ceil),
-    whole("changes", &[M], over_time::changes_folded),
+    series("changes", over_time::changes_folded),
     vector("clamp", &[V, S, S], Run::ValueWith(math::clamp)),
     vector("clamp_max", &[V, S], Run::ValueWith(math::clamp_max)),
     vector("clamp_min", &[V, S], Run::ValueWith(math::clamp_min)),
@@ -166,7 +179,7 @@ static FUNCTIONS: &[Function] = &[
     date("day_of_year", calendar::day_of_year),
     date("days_in_month", calendar::days_in_month),
     value("deg", math::deg),
-    bucketed(rate::DELTA, window("delta", rate::delta)),
+    bucketed(rate::DELTA, series("delta", rate::delta)),
     window("deriv", rate::deriv),
     whole("double_exponential_smoothing", &[M, S, S], over_time::double_exponential_smoothing),
     of_query("end", calendar::end),
@@ -186,7 +199,7 @@ static FUNCTIONS: &[Function] = &[
     whole("histogram_sum", &[V], histogram::native_only),
     date("hour", calendar::hour),
     window("idelta", rate::idelta),
-    bucketed(rate::INCREASE, whole("increase", &[M], rate::increase_noted)),
+    bucketed(rate::INCREASE, counter("increase", rate::increase)),
     Function { last: Last::Optional, ..whole("info", &[V, V], info::info) },
     window("irate", rate::irate),
     Function { last: Last::AnyTimes, ..whole("label_join", &[V, T, T, T], labels::join) },
@@ -197,9 +210,9 @@ static FUNCTIONS: &[Function] = &[
     value("log2", f64::log2),
     window("mad_over_time", over_time::mad),
     Function { returns: S, ..whole("max_of", &[S, S], math::max_of) },
-    bucketed(over_time::MAX, whole("max_over_time", &[M], over_time::max_folded)),
+    bucketed(over_time::MAX, series("max_over_time", over_time::max_folded)),
     Function { returns: S, ..whole("min_of", &[S, S], math::min_of) },
-    bucketed(over_time::MIN, whole("min_over_time", &[M], over_time::min_folded)),
+    bucketed(over_time::MIN, series("min_over_time", over_time::min_folded)),
     date("minute", calendar::minute),
     date("month", calendar::month),
     Function { returns: S, ..whole("pi", &[], math::pi) },
@@ -211,7 +224,7 @@ static FUNCTIONS: &[Function] = &[
     whole("quantile_over_time", &[S, M], over_time::quantile_noted),
     value("rad", math::rad),
     of_query("range", calendar::range),
-    bucketed(rate::RATE, whole("rate", &[M], rate::rate_noted)),
+    bucketed(rate::RATE, counter("rate", rate::rate)),
     window("resets", over_time::resets),
     Function { last: Last::Optional, ..vector("round", &[V, S], Run::ValueWith(math::round)) },
     Function { returns: S, ..whole("scalar", &[V], shape::scalar) },
@@ -230,7 +243,7 @@ static FUNCTIONS: &[Function] = &[
     window("stddev_over_time", over_time::stddev),
     window("stdvar_over_time", over_time::stdvar),
     of_query("step", calendar::step),
-    bucketed(over_time::SUM, whole("sum_over_time", &[M], over_time::sum_folded)),
+    bucketed(over_time::SUM, series("sum_over_time", over_time::sum_folded)),
     value("tan", f64::tan),
     value("tanh", f64::tanh),
     Function { returns: S, at_step: true, ..whole("time", &[], calendar::time) },

@@ -5,8 +5,8 @@ use labstat_model::BucketColumns;
 
 use super::OfBuckets;
 use crate::QueryError;
-use crate::column::{Column, Columns, Steps};
-use crate::eval::{BucketWindow, Evaluator, Fold, Window};
+use crate::column::{Columns, Steps};
+use crate::eval::{BucketWindow, Evaluator, Fold, Walker, Window};
 use crate::expr::Call;
 use crate::notes;
 use crate::sums::{self, Mean, Sum};
@@ -92,20 +92,12 @@ impl Fold for Sum {
     }
 }
 
-pub(super) fn sum_folded(
-    evaluator: &Evaluator<'_>,
-    call: &Call,
-    steps: Steps,
-) -> Result<Columns, QueryError> {
-    evaluator.folds(call, steps, |sum: Sum, _| sum.total(), sum)
+pub(super) fn sum_folded(walker: &mut Walker<'_, '_>) -> Result<(), QueryError> {
+    walker.folds(|sum: Sum, _| sum.total(), sum)
 }
 
-pub(super) fn avg_folded(
-    evaluator: &Evaluator<'_>,
-    call: &Call,
-    steps: Steps,
-) -> Result<Columns, QueryError> {
-    evaluator.folds(call, steps, |sum: Sum, len| sum.mean(number(len)), avg)
+pub(super) fn avg_folded(walker: &mut Walker<'_, '_>) -> Result<(), QueryError> {
+    walker.folds(|sum: Sum, len| sum.mean(number(len)), avg)
 }
 
 pub(super) fn count(window: &Window<'_>, _: &[f64]) -> Option<f64> {
@@ -162,20 +154,12 @@ impl<const LARGEST: bool> Fold for Extreme<LARGEST> {
     }
 }
 
-pub(super) fn max_folded(
-    evaluator: &Evaluator<'_>,
-    call: &Call,
-    steps: Steps,
-) -> Result<Columns, QueryError> {
-    evaluator.folds(call, steps, |extreme: Extreme<true>, _| extreme.0, max)
+pub(super) fn max_folded(walker: &mut Walker<'_, '_>) -> Result<(), QueryError> {
+    walker.folds(|extreme: Extreme<true>, _| extreme.0, max)
 }
 
-pub(super) fn min_folded(
-    evaluator: &Evaluator<'_>,
-    call: &Call,
-    steps: Steps,
-) -> Result<Columns, QueryError> {
-    evaluator.folds(call, steps, |extreme: Extreme<false>, _| extreme.0, min)
+pub(super) fn min_folded(walker: &mut Walker<'_, '_>) -> Result<(), QueryError> {
+    walker.folds(|extreme: Extreme<false>, _| extreme.0, min)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "milliseconds of any date fit in 53 bits")]
@@ -264,12 +248,8 @@ impl Fold for Changes {
     }
 }
 
-pub(super) fn changes_folded(
-    evaluator: &Evaluator<'_>,
-    call: &Call,
-    steps: Steps,
-) -> Result<Columns, QueryError> {
-    evaluator.folds(call, steps, |changes: Changes, _| number(changes.count), changes)
+pub(super) fn changes_folded(walker: &mut Walker<'_, '_>) -> Result<(), QueryError> {
+    walker.folds(|changes: Changes, _| number(changes.count), changes)
 }
 
 pub(super) fn resets(window: &Window<'_>, _: &[f64]) -> Option<f64> {
@@ -343,7 +323,7 @@ fn refuse_factors(
     bad: &[Option<(&str, f64)>],
 ) -> Result<(), QueryError> {
     let columns = evaluator.windows_raw(call, steps, present)?;
-    for (step, _) in columns.iter().flat_map(Column::iter) {
+    for (step, _) in columns.iter().flat_map(|column| column.iter()) {
         if let Some(Some((what, factor))) = bad.get(step) {
             let short = what.get(..1).unwrap_or("");
             let factor = match *factor {

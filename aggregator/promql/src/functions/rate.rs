@@ -6,13 +6,8 @@ use labstat_model::{BucketColumn, BucketColumns};
 use super::OfBuckets;
 use super::over_time::number;
 use crate::QueryError;
-use crate::column::{Columns, Steps};
-use crate::eval::{BucketWindow, Evaluator, Window};
-use crate::expr::{Call, Expr, Node};
+use crate::eval::{BucketWindow, Walker, Window};
 use crate::sums::Sum;
-
-/// Endings of names that counters have.
-const COUNTER_ENDINGS: [&str; 4] = ["_total", "_sum", "_count", "_bucket"];
 
 /// What is asked of [`extrapolated`].
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -163,56 +158,16 @@ pub(super) const INCREASE: OfBuckets =
 pub(super) const RATE: OfBuckets =
     OfBuckets { columns: GROWTH, run: |window| of_buckets(window, Want::Rate) };
 
-pub(super) fn delta(window: &Window<'_>, _: &[f64]) -> Option<f64> {
-    extrapolated(window, Want::Delta)
+pub(super) fn delta(walker: &mut Walker<'_, '_>) -> Result<(), QueryError> {
+    walker.each(|window, _| extrapolated(window, Want::Delta))
 }
 
-fn increase(window: &Window<'_>, _: &[f64]) -> Option<f64> {
-    extrapolated(window, Want::Increase)
+pub(super) fn increase(walker: &mut Walker<'_, '_>) -> Result<(), QueryError> {
+    walker.each(|window, _| extrapolated(window, Want::Increase))
 }
 
-fn rate(window: &Window<'_>, _: &[f64]) -> Option<f64> {
-    extrapolated(window, Want::Rate)
-}
-
-pub(super) fn increase_noted(
-    evaluator: &Evaluator<'_>,
-    call: &Call,
-    steps: Steps,
-) -> Result<Columns, QueryError> {
-    noted(evaluator, call, steps, increase)
-}
-
-pub(super) fn rate_noted(
-    evaluator: &Evaluator<'_>,
-    call: &Call,
-    steps: Steps,
-) -> Result<Columns, QueryError> {
-    noted(evaluator, call, steps, rate)
-}
-
-/// With a remark on metrics whose name is not that of a counter.
-fn noted(
-    evaluator: &Evaluator<'_>,
-    call: &Call,
-    steps: Steps,
-    run: fn(&Window<'_>, &[f64]) -> Option<f64>,
-) -> Result<Columns, QueryError> {
-    let start = call.args.first().map_or(0, remark_start);
-    evaluator.windows_seen(call, steps, run, false, |labels| {
-        let name = labels.metric_name();
-        if !name.is_empty() && !COUNTER_ENDINGS.iter().any(|ending| name.ends_with(ending)) {
-            let endings = COUNTER_ENDINGS.join("/");
-            let message =
-                format!("metric might not be a counter, name does not end in {endings}: {name:?}");
-            evaluator.inform(&message, start);
-        }
-    })
-}
-
-/// Where a remark on a range points to; on a subquery to the begin of the query, as in Prometheus.
-fn remark_start(range: &Expr) -> usize {
-    if matches!(range.node, Node::Subquery(_)) { 0 } else { range.start }
+pub(super) fn rate(walker: &mut Walker<'_, '_>) -> Result<(), QueryError> {
+    walker.each(|window, _| extrapolated(window, Want::Rate))
 }
 
 /// The last two samples: the difference of their values and of their times in seconds.

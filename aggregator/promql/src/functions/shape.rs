@@ -73,9 +73,7 @@ fn absence(call: &Call, columns: &[Column], steps: Steps) -> Columns {
     let labels = call.args.first().map(labels_of_absence).unwrap_or_default();
     let mut absent = Column::full(labels, vec![1.0; steps.len]);
     for column in columns {
-        for (present, missing) in column.present.iter().zip(&mut absent.present) {
-            *missing &= !present;
-        }
+        absent.retain(|step| !column.has(step));
     }
     Columns::Vector(if absent.is_empty() { Vec::new() } else { vec![absent] })
 }

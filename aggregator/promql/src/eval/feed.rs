@@ -1,0 +1,87 @@
+//! What a stream is fed with: series, buckets or columns, in parts that threads share out.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use labstat_model::{Buckets, Labels, Rolled, SeriesRef};
+
+use crate::column::{Column, Steps};
+use crate::{QueryError, Scan};
+
+/// Series, buckets or columns of a part, where they are held in memory already.
+const PART_LEN: usize = 256;
+
+/// Where a stream comes from.
+pub(super) enum Feed<'s> {
+    /// Read piece by piece, and not held.
+    Scan(Box<dyn Scan + 's>),
+    Rolled(Arc<Vec<Rolled>>),
+    /// The value of an expression; what its steps are matters to a subquery alone.
+    Columns(Vec<Column>, Steps),
+}
+
+/// One series of a feed.
+#[derive(Clone, Copy)]
+pub(super) enum Item<'i> {
+    Series(SeriesRef<'i>),
+    Buckets(&'i Buckets),
+    Column(&'i Column, Steps),
+}
+
+impl<'i> Item<'i> {
+    pub(super) fn labels(&self) -> &'i Labels {
+        match self {
+            Self::Series(series) => series.labels,
+            Self::Buckets(buckets) => &buckets.labels,
+            Self::Column(column, _) => &column.labels,
+        }
+    }
+
+    fn of(rolled: &'i Rolled) -> Self {
+        match rolled {
+            Rolled::Samples(series) => Self::Series(series.as_ref()),
+            Rolled::Buckets(buckets) => Self::Buckets(buckets),
+        }
+    }
+}
+
+impl Feed<'_> {
+    pub(super) fn parts(&self) -> usize {
+        match self {
+            Self::Scan(scan) => scan.parts(),
+            Self::Rolled(rolled) => rolled.len().div_ceil(PART_LEN),
+            Self::Columns(columns, _) => columns.len().div_ceil(PART_LEN),
+        }
+    }
+
+    /// Hands what is in a part to `each`; the first error ends it.
+    pub(super) fn read(
+        &self,
+        part: usize,
+        each: &mut dyn FnMut(Item<'_>) -> Result<(), QueryError>,
+    ) -> Result<(), QueryError> {
+        match self {
+            Self::Scan(scan) => {
+                let mut outcome = Ok(());
+                let read = scan.read(part, &mut |series| {
+                    outcome = each(Item::Series(series));
+                    if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                });
+                outcome?;
+                read.map_err(QueryError::Source)
+            }
+            Self::Rolled(rolled) => {
+                of_part(rolled, part).iter().try_for_each(|one| each(Item::of(one)))
+            }
+            Self::Columns(columns, steps) => {
+                of_part(columns, part).iter().try_for_each(|one| each(Item::Column(one, *steps)))
+            }
+        }
+    }
+}
+
+fn of_part<T>(all: &[T], part: usize) -> &[T] {
+    let start = part.saturating_mul(PART_LEN).min(all.len());
+    let end = start.saturating_add(PART_LEN).min(all.len());
+    all.get(start..end).unwrap_or(&[])
+}

@@ -1,0 +1,286 @@
+//! Aggregations that choose: `topk`, `bottomk`, `limitk` and `limit_ratio` take some of the members
+//! of each group, at each step others. What is held are those chosen so far.
+
+use labstat_model::Labels;
+
+use super::Evaluator;
+use super::groups::{Grouper, Groups};
+use super::stream::Stream;
+use crate::budget::Cost;
+use crate::column::{Column, Steps};
+use crate::expr::{Aggregate, AggregateOp};
+use crate::{QueryError, notes, order, sampling};
+
+/// A chosen value, and the number of its series.
+type Entry = (u32, f64);
+
+pub(super) fn eval(
+    evaluator: &Evaluator<'_>,
+    aggregate: &Aggregate,
+    stream: &Stream<'_>,
+    param: &[f64],
+    steps: Steps,
+) -> Result<Vec<Column>, QueryError> {
+    let (min, max) = extremes(param);
+    let ratio = aggregate.op == AggregateOp::LimitRatio;
+    if ratio {
+        note_extremes(evaluator, aggregate, param);
+    }
+    // Where nothing is asked for, a parameter that makes no sense does not matter.
+    if if ratio { (min, max) == (0.0, 0.0) } else { max < 1.0 } {
+        return Ok(Vec::new());
+    }
+    let mut picking = Picking::new(aggregate.op, stream.nameless, param);
+    let grouper = Grouper::new(&aggregate.grouping, stream.nameless);
+    let mut groups: Groups<Vec<Vec<Entry>>> = Groups::default();
+    let mut pace = evaluator.budget.pace();
+    stream.one_by_one(evaluator, &mut |column| {
+        let at = groups.slot(&grouper, &column.labels, || vec![Vec::new(); steps.len]);
+        if let Some(heaps) = groups.get_mut(at) {
+            picking.offer(heaps, &column);
+        }
+        pace.spend(column.len())?;
+        let entries = Cost::bytes(picking.entries.saturating_mul(size_of::<Entry>()));
+        let held = Cost::columns(groups.len(), 3 * steps.len);
+        evaluator.budget.check(entries.and(held).and(Cost::columns(picking.series.len(), 0)))
+    })?;
+    picking.refused()?;
+    picking.chosen(evaluator, groups, steps)
+}
+
+/// The choice while it is made.
+struct Picking {
+    op: AggregateOp,
+    nameless: bool,
+    /// How many to take at each step, or the part of all.
+    wanted: Vec<Result<usize, QueryError>>,
+    ratios: Vec<f64>,
+    /// The first step at which there is a series and a parameter that makes no sense.
+    refused: Option<usize>,
+    /// The labels of every series that was chosen at any time, in order.
+    series: Vec<Labels>,
+    /// Values that are chosen just now.
+    entries: usize,
+}
+
+impl Picking {
+    fn new(op: AggregateOp, nameless: bool, param: &[f64]) -> Self {
+        let wanted = |value: &f64| match op {
+            AggregateOp::LimitRatio if value.is_nan() => {
+                Err(QueryError::execution("Ratio value NaN is NaN"))
+            }
+            AggregateOp::LimitRatio => Ok(0),
+            _ => count_of(*value),
+        };
+        Self {
+            op,
+            nameless,
+            wanted: param.iter().map(wanted).collect(),
+            ratios: param.to_vec(),
+            refused: None,
+            series: Vec::new(),
+            entries: 0,
+        }
+    }
+
+    /// Offers the values of a series to what was chosen at each step.
+    fn offer(&mut self, heaps: &mut [Vec<Entry>], column: &Column) {
+        let labels = || match self.nameless {
+            true => column.labels.without_metric_name(),
+            false => column.labels.clone(),
+        };
+        let own = (self.op == AggregateOp::LimitRatio).then(labels);
+        let offset = own.as_ref().map_or(0.0, sampling::offset);
+        let number = u32::try_from(self.series.len()).unwrap_or(u32::MAX);
+        let mut chosen = false;
+        for (step, value) in column.iter() {
+            let (Some(heap), Some(wanted)) = (heaps.get_mut(step), self.wanted.get(step)) else {
+                continue;
+            };
+            let Ok(wanted) = wanted else {
+                self.refused = Some(self.refused.map_or(step, |refused| refused.min(step)));
+                continue;
+            };
+            let before = heap.len();
+            chosen |= match self.op {
+                AggregateOp::LimitRatio => {
+                    let ratio = self.ratios.get(step).copied().unwrap_or(0.0);
+                    push_if(heap, (number, value), sampling::takes(ratio, offset))
+                }
+                AggregateOp::Limitk => push_if(heap, (number, value), before < *wanted),
+                AggregateOp::Topk => keep_best(heap, *wanted, (number, value), |a, b| a < b),
+                _ => keep_best(heap, *wanted, (number, value), |a, b| a > b),
+            };
+            self.entries += heap.len() - before;
+        }
+        if chosen {
+            self.series.push(own.unwrap_or_else(labels));
+        }
+    }
+
+    /// An error where a parameter made no sense.
+    fn refused(&mut self) -> Result<(), QueryError> {
+        match self.refused.filter(|step| *step < self.wanted.len()) {
+            Some(step) => self.wanted.swap_remove(step).map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
+    /// A column for each series that is chosen at any step.
+    fn chosen(
+        self,
+        evaluator: &Evaluator<'_>,
+        groups: Groups<Vec<Vec<Entry>>>,
+        steps: Steps,
+    ) -> Result<Vec<Column>, QueryError> {
+        let mut columns: Vec<Option<Column>> = vec![None; self.series.len()];
+        let (mut order, mut count) = (Vec::new(), 0);
+        let mut pace = evaluator.budget.pace();
+        for group in groups.into_iter() {
+            for (step, mut heap) in group.state.into_iter().enumerate() {
+                pace.spend(heap.len())?;
+                if steps.len == 1 {
+                    // An instant query shows the best of each group first.
+                    self.sort(&mut heap);
+                    order.extend(heap.iter().map(|(number, _)| *number));
+                }
+                for (number, value) in heap {
+                    let number = number as usize;
+                    let Some(slot) = columns.get_mut(number) else { continue };
+                    if slot.is_none() {
+                        count += 1;
+                        evaluator.budget.check(Cost::columns(count, steps.len))?;
+                    }
+                    let labels = || self.series.get(number).cloned().unwrap_or_default();
+                    slot.get_or_insert_with(|| Column::absent(labels(), steps.len))
+                        .set(step, value);
+                }
+            }
+        }
+        if steps.len != 1 {
+            return Ok(columns.into_iter().flatten().collect());
+        }
+        let taken = |number| columns.get_mut(number as usize).and_then(Option::take);
+        Ok(order.into_iter().filter_map(taken).collect())
+    }
+
+    fn sort(&self, heap: &mut [Entry]) {
+        match self.op {
+            AggregateOp::Topk => order::sort(heap, |a, b| worse(b.1, a.1, |a, b| a < b)),
+            AggregateOp::Bottomk => order::sort(heap, |a, b| worse(b.1, a.1, |a, b| a > b)),
+            _ => {}
+        }
+    }
+}
+
+fn push_if(heap: &mut Vec<Entry>, entry: Entry, wanted: bool) -> bool {
+    if wanted {
+        heap.push(entry);
+    }
+    wanted
+}
+
+/// Whether `a` is worse than `b`; NaN is worst of all, even than another.
+fn worse(a: f64, b: f64, beaten: impl Fn(f64, f64) -> bool) -> bool {
+    a.is_nan() || beaten(a, b)
+}
+
+/// Keeps the `k` best. Ties go as in Prometheus: a heap with the worst on top, in which a candidate
+/// replaces it only when it is truly better.
+fn keep_best(
+    heap: &mut Vec<Entry>,
+    k: usize,
+    candidate: Entry,
+    beaten: impl Fn(f64, f64) -> bool + Copy,
+) -> bool {
+    let worse = |a: f64, b: f64| worse(a, b, beaten);
+    if heap.len() < k {
+        heap.push(candidate);
+        let last = heap.len() - 1;
+        sift_up(heap, last, &worse);
+        return true;
+    }
+    let better = heap.first().is_some_and(|(_, worst)| {
+        worse(*worst, candidate.1) && !(worst.is_nan() && candidate.1.is_nan())
+    });
+    if better {
+        if let Some(worst) = heap.first_mut() {
+            *worst = candidate;
+        }
+        sift_down(heap, &worse);
+    }
+    better
+}
+
+fn sift_up(heap: &mut [Entry], mut at: usize, worse: &impl Fn(f64, f64) -> bool) {
+    while let Some(parent) = at.checked_sub(1).map(|before| before / 2) {
+        let (Some(child), Some(above)) = (heap.get(at), heap.get(parent)) else { return };
+        if !worse(child.1, above.1) {
+            return;
+        }
+        heap.swap(at, parent);
+        at = parent;
+    }
+}
+
+fn sift_down(heap: &mut [Entry], worse: &impl Fn(f64, f64) -> bool) {
+    let mut at = 0;
+    loop {
+        let left = 2 * at + 1;
+        let Some(left_value) = heap.get(left) else { return };
+        let mut child = left;
+        if heap.get(left + 1).is_some_and(|right| worse(right.1, left_value.1)) {
+            child = left + 1;
+        }
+        let (Some(below), Some(above)) = (heap.get(child), heap.get(at)) else { return };
+        if !worse(below.1, above.1) {
+            return;
+        }
+        heap.swap(at, child);
+        at = child;
+    }
+}
+
+/// The least and the largest of the parameter over all steps; both are NaN where any is.
+fn extremes(param: &[f64]) -> (f64, f64) {
+    if param.iter().any(|value| value.is_nan()) {
+        return (f64::NAN, f64::NAN);
+    }
+    param.iter().fold((f64::MAX, f64::MIN), |(min, max), value| (min.min(*value), max.max(*value)))
+}
+
+/// Remarks on a parameter outside of what makes sense: the worst on each side.
+pub(super) fn note_extremes(evaluator: &Evaluator<'_>, aggregate: &Aggregate, param: &[f64]) {
+    let start = aggregate.param.as_ref().map_or(0, |param| param.start);
+    let (min, max) = extremes(param);
+    if aggregate.op == AggregateOp::Quantile {
+        let bad = [(max.is_nan(), max), (max > 1.0, max), (min < 0.0, min)];
+        for (_, value) in bad.into_iter().filter(|(bad, _)| *bad) {
+            evaluator.warn(&notes::no_quantile(value), start);
+        }
+    } else {
+        for (_, value, limit) in [(max > 1.0, max, 1), (min < -1.0, min, -1)].iter().filter(|b| b.0)
+        {
+            let value = labstat_model::number::format_g(*value);
+            let message =
+                format!("ratio value should be between -1 and 1, got {value}, capping to {limit}");
+            evaluator.warn(&message, start);
+        }
+    }
+}
+
+/// How many to take: an error for what is no count.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "bounded above and below right here"
+)]
+fn count_of(param: f64) -> Result<usize, QueryError> {
+    // The largest float below 2^63.
+    const COUNT_MAX: f64 = 9_223_372_036_854_774_784.0;
+    if param.is_nan() || param.abs() > COUNT_MAX {
+        let value = labstat_model::number::format_g(param);
+        return Err(QueryError::execution(format!("Scalar value {value} overflows int64")));
+    }
+    Ok(if param < 1.0 { 0 } else { param as usize })
+}
