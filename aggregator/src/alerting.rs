@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -51,6 +52,9 @@ pub(crate) struct Alerting {
     clock: Arc<dyn Clock>,
     telemetry: Arc<Telemetry>,
     status: Mutex<RulesStatus>,
+    /// When files were last read, and when they were last taken, in milliseconds.
+    read_ms: AtomicI64,
+    loaded_ms: AtomicI64,
     /// Held while files are read and taken, so that what was read first is never taken last.
     reloading: tokio::sync::Mutex<()>,
     watch: Watch,
@@ -130,6 +134,8 @@ impl Alerting {
             clock,
             telemetry,
             status: Mutex::default(),
+            read_ms: AtomicI64::new(0),
+            loaded_ms: AtomicI64::new(0),
             reloading: tokio::sync::Mutex::default(),
             watch,
         };
@@ -164,13 +170,26 @@ impl Alerting {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// When rule files were last read.
+    pub(crate) fn read_ms(&self) -> i64 {
+        self.read_ms.load(Ordering::Relaxed)
+    }
+
+    /// When rule files were last read and taken.
+    pub(crate) fn loaded_ms(&self) -> i64 {
+        self.loaded_ms.load(Ordering::Relaxed)
+    }
+
     fn set_status(&self, status: RulesStatus) {
         let figures = &self.telemetry.rules;
+        let now_ms = self.clock.now_ms();
+        self.read_ms.store(now_ms, Ordering::Relaxed);
         figures.count.set(telemetry::whole(status.rules));
         figures.loaded.set(i64::from(status.problems.is_empty()));
         if status.problems.is_empty() {
             tracing::info!(rules = status.rules, files = status.files, "rules are in force");
-            figures.loaded_seconds.set(seconds(self.clock.now_ms()));
+            self.loaded_ms.store(now_ms, Ordering::Relaxed);
+            figures.loaded_seconds.set(seconds(now_ms));
         }
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
     }

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 
 use crate::alerting::Alerting;
 use crate::config::{Config, duration_of};
+use crate::gate::Gate;
 use crate::http::auth::Token;
 use crate::http::write;
 use crate::presence::Presence;
@@ -38,8 +39,8 @@ pub(crate) struct App {
     pub(crate) token: RwLock<Option<Token>>,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) alerting: Alerting,
-    /// One permit for each query that may run.
-    pub(crate) queries: Arc<Semaphore>,
+    /// The places of queries and other reads.
+    pub(crate) gate: Gate,
     /// One permit for each KiB that bodies of writes may hold while they arrive. Apart from the
     /// memory for their content, so that senders that stall do not keep it from others.
     pub(crate) body_memory: Arc<Semaphore>,
@@ -89,7 +90,7 @@ impl App {
         };
         let (body_bytes, write_bytes) = write::shares(config.limits.write_bytes_max);
         Self {
-            queries: Arc::new(Semaphore::new(config.limits.queries_max)),
+            gate: Gate::new(&config.limits, &telemetry.queries.running, &telemetry.queries.waiting),
             body_memory: permits(body_bytes),
             write_memory: permits(write_bytes),
             presence: Mutex::new(Presence::restore(known.as_deref(), now_ms)),

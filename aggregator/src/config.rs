@@ -12,12 +12,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use labstat_alerts::notify::ReceiverConfig;
-use labstat_model::duration;
 pub use labstat_model::settings::Problem;
 use labstat_model::settings::{
     self, Problems, Section, Value, boolean, count, duration_within, path, paths, size_within,
     text, url,
 };
+use labstat_model::{MatchOp, Matcher, duration};
 
 use labstat_store::Keep;
 
@@ -48,6 +48,9 @@ pub struct Config {
     pub token_file: Option<PathBuf>,
     /// The address under which people reach this aggregator, for links in notifications.
     pub external_url: Option<String>,
+    /// Which web pages of other sites may read the API: what their origin must match as a whole.
+    /// When nothing is said, those of this network, or all when a token is wanted.
+    pub cors_origin: Option<Matcher>,
     /// Rule files, and folders whose `*.yml` and `*.yaml` files are rule files.
     pub rules: Vec<PathBuf>,
     /// Whether the rules that labstat ships are evaluated too.
@@ -75,8 +78,12 @@ const SIZE_MIN_BYTES: u64 = 64 * 1024 * 1024;
 pub struct Limits {
     /// Connections open at a time; more wait to be accepted.
     pub connections_max: usize,
-    /// Queries that run at a time; more wait, within their timeout.
+    /// Queries and other reads that run at a time; more wait.
     pub queries_max: usize,
+    /// Those that wait at a time; more are refused.
+    pub queries_waiting_max: usize,
+    /// How long one waits at the most, in milliseconds; less when its timeout is less.
+    pub query_wait_ms: i64,
     /// How long a query may take, waiting included, in milliseconds.
     pub query_timeout_ms: i64,
     /// Samples that one query may hold in memory.
@@ -100,6 +107,7 @@ impl Default for Config {
             size_max_bytes: None,
             token_file: None,
             external_url: None,
+            cors_origin: None,
             rules: vec![PathBuf::from(crate::alerting::RULES_DIR)],
             shipped_rules: true,
             presence_interval_ms: 15_000,
@@ -115,6 +123,9 @@ impl Default for Limits {
         Self {
             connections_max: 256,
             queries_max: 4,
+            // A dashboard asks some fifty at once; this is room for several that are opened.
+            queries_waiting_max: 256,
+            query_wait_ms: 60_000,
             query_timeout_ms: 120_000,
             // Prometheus' default is 50 million; a fifth of that is 160 MB at 16 bytes each.
             query_samples_max: 10_000_000,
@@ -174,6 +185,11 @@ impl Config {
         });
         root.take("token_file", problems, &mut self.token_file, |value| path(value).map(Some));
         root.take("external_url", problems, &mut self.external_url, |value| url(value).map(Some));
+        root.take("cors_origin", problems, &mut self.cors_origin, |value| {
+            Matcher::new("origin", MatchOp::Regex, text(value)?)
+                .map(Some)
+                .map_err(|error| error.to_string())
+        });
         root.take("presence_interval", problems, &mut self.presence_interval_ms, |value| {
             duration_within(value, 1_000, 3_600_000)
         });
@@ -238,6 +254,12 @@ impl Limits {
         limits.take("connections", problems, &mut self.connections_max, |v| count(v, 1, 65_536));
         limits.take("queries", problems, &mut self.queries_max, |v| {
             count(v, 1, crate::server::QUERIES_MAX)
+        });
+        limits.take("queries_waiting", problems, &mut self.queries_waiting_max, |v| {
+            count(v, 0, 65_536)
+        });
+        limits.take("query_wait", problems, &mut self.query_wait_ms, |v| {
+            duration_within(v, 10, 3_600_000)
         });
         limits.take("query_timeout", problems, &mut self.query_timeout_ms, |v| {
             duration_within(v, 1_000, 3_600_000)
@@ -313,7 +335,7 @@ mod tests {
         let starts = [
             "line 1: listen: not an address to listen on: \"nowhere\"",
             "line 2: retention: not a retention: \"1s\"",
-            "line 3: unknown key colour (known here: data, ",
+            "line 3: unknown key colour (known here: cors_origin, data, ",
             "line 6: rules.shipped: expected true or false, found an integer",
             "line 9: limits.queries: expected a number from 1 to 12, found 0",
             "line 10: limits.write_bytes: expected a number from",

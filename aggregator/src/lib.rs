@@ -19,6 +19,7 @@ mod alerting;
 mod app;
 mod config;
 mod engine;
+mod gate;
 mod http;
 pub mod offline;
 mod presence;

@@ -51,6 +51,8 @@ pub(crate) enum ErrorKind {
     Away,
     /// This engine does not do that.
     Unsupported,
+    /// More samples than one read may have.
+    TooMuch,
 }
 
 impl StorageError {
@@ -76,6 +78,14 @@ impl StorageError {
         cause: impl Into<Box<dyn Error + Send + Sync>>,
     ) -> Self {
         Self { operation, cause: cause.into(), kind: ErrorKind::Unsupported }
+    }
+
+    /// More samples than one read may have.
+    pub(crate) fn too_much(
+        operation: &'static str,
+        cause: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self { operation, cause: cause.into(), kind: ErrorKind::TooMuch }
     }
 
     /// What it means for whoever asked.
@@ -164,10 +174,9 @@ pub(crate) trait Storage: fmt::Debug + Send + Sync {
     fn metadata(&self) -> Result<Vec<Metadata>, StorageError>;
     /// How much there is here. Asks nobody, so that `/metrics` always answers.
     fn stats(&self) -> Stats;
-    /// How much there is wherever the samples are, with the largest cardinalities.
-    fn cardinalities(&self) -> Result<Stats, StorageError> {
-        Ok(self.stats())
-    }
+    /// How much there is wherever the samples are, with the `max` largest cardinalities of each
+    /// kind.
+    fn cardinalities(&self, max: usize) -> Result<Stats, StorageError>;
     /// Whether what was written shows in what is read, near enough for rules: they would take a gap
     /// for silence. An error pauses them.
     fn settled(&self) -> Result<(), StorageError> {

@@ -30,8 +30,7 @@ pub(crate) struct Telemetry {
     pub(crate) requests: IntCounterVec,
     /// Seconds a request took, by handler.
     pub(crate) request_seconds: HistogramVec,
-    /// Seconds a query took, waiting included, by kind.
-    pub(crate) query_seconds: HistogramVec,
+    pub(crate) queries: Queries,
     pub(crate) ingest: Ingest,
     pub(crate) rules: Rules,
     /// Nodes expected, by state.
@@ -42,6 +41,19 @@ pub(crate) struct Telemetry {
     /// There when another engine has the samples.
     engine: OnceLock<EngineFigures>,
     process: Process,
+}
+
+/// How queries fare.
+#[derive(Debug, Clone)]
+pub(crate) struct Queries {
+    /// Queries and other reads that run.
+    pub(crate) running: IntGauge,
+    /// Those that wait for others to end.
+    pub(crate) waiting: IntGauge,
+    /// Seconds a query took, waiting included, by kind.
+    pub(crate) seconds: HistogramVec,
+    /// Queries that ended, by kind and by how: `success`, or the type of the error.
+    pub(crate) total: IntCounterVec,
 }
 
 /// What came in by remote write.
@@ -128,11 +140,7 @@ impl Telemetry {
                 "Time a request took.",
                 &["handler"],
             )?,
-            query_seconds: make.durations(
-                "query_duration_seconds",
-                "Time a query took, waiting included.",
-                &["kind"],
-            )?,
+            queries: Queries::new(&make)?,
             ingest: Ingest::new(&make)?,
             rules: Rules::new(&make)?,
             nodes: make.gauges("nodes", "Nodes expected, by state.", &["state"])?,
@@ -172,6 +180,26 @@ impl Telemetry {
         }
         let figures = EngineFigures::new(&Make(&self.registry))?;
         Ok(self.engine.get_or_init(|| figures))
+    }
+}
+
+impl Queries {
+    fn new(make: &Make<'_>) -> prometheus::Result<Self> {
+        Ok(Self {
+            running: make.gauge("queries_running", "Queries and other reads that run.")?,
+            waiting: make
+                .gauge("queries_waiting", "Queries and other reads that wait for others to end.")?,
+            seconds: make.durations(
+                "query_duration_seconds",
+                "Time a query took, waiting included.",
+                &["kind"],
+            )?,
+            total: make.counters(
+                "queries_total",
+                "Queries that ended: with success, or with the type of the error.",
+                &["kind", "outcome"],
+            )?,
+        })
     }
 }
 

@@ -272,8 +272,10 @@ impl Manager {
     /// What `/api/v1/rules` answers.
     pub fn rules_view(&self, filter: &RulesFilter) -> RulesView {
         let groups = self.read();
-        let views = groups.iter().filter_map(|running| group_view(running, filter)).collect();
-        RulesView { groups: views }
+        let views = groups.iter().filter_map(|running| group_view(running, filter));
+        let mut groups: Vec<GroupView> = views.collect();
+        groups.sort_by(|a, b| (&a.file, &a.name).cmp(&(&b.file, &b.name)));
+        RulesView { groups, next_token: None }
     }
 
     /// What `/api/v1/alerts` answers.
@@ -353,8 +355,7 @@ fn group_view(running: &Running, filter: &RulesFilter) -> Option<GroupView> {
     let rules = group.rules.iter().zip(&state.rules);
     let rules = rules.filter(|(rule, _)| wanted(&filter.rule_names, &rule.name));
     let rules: Vec<RuleView> = rules.filter_map(|(rule, state)| state.view(rule, filter)).collect();
-    let narrowed = filter.kind.is_some() || !filter.rule_names.is_empty();
-    if rules.is_empty() && narrowed {
+    if rules.is_empty() {
         return None;
     }
     Some(GroupView {
@@ -379,6 +380,10 @@ impl RuleState {
             self.evaluated_ms.map_or_else(|| views::NEVER.to_owned(), views::rfc3339);
         match (&rule.kind, filter.kind) {
             (RuleKind::Alert(alert), None | Some(views::KindFilter::Alerting)) => {
+                let sources = alert.labels.iter().map(|(name, t)| (name.as_str(), t.source()));
+                if !filter.takes(sources) {
+                    return None;
+                }
                 let texts = |list: &[(String, crate::template::Template)]| {
                     list.iter().map(|(name, t)| (name.clone(), t.source().to_owned())).collect()
                 };
@@ -400,6 +405,9 @@ impl RuleState {
                 }))
             }
             (RuleKind::Record { labels }, None | Some(views::KindFilter::Recording)) => {
+                if !filter.takes(labels.iter()) {
+                    return None;
+                }
                 Some(RuleView::Recording(views::RecordingRuleView {
                     name: rule.name.clone(),
                     query: rule.expr.clone(),

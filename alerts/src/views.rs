@@ -4,8 +4,11 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use labstat_model::Matcher;
 use labstat_model::number::format_e;
 use serde::Serialize;
+
+use crate::hash::fnv;
 
 /// Which rules `/api/v1/rules` is asked for. Empty lists ask for all.
 #[derive(Debug, Clone, Default)]
@@ -18,8 +21,25 @@ pub struct RulesFilter {
     pub rule_groups: Vec<String>,
     /// `file[]`.
     pub files: Vec<String>,
+    /// `match[]`: one of these lists must fit the labels that the rule sets. A label whose value is
+    /// a template is none.
+    pub matchers: Vec<Vec<Matcher>>,
     /// `exclude_alerts=true`: leave the list of each rule's alerts empty.
     pub exclude_alerts: bool,
+}
+
+impl RulesFilter {
+    /// Whether a rule with these labels is wanted.
+    pub(crate) fn takes<'a>(&self, labels: impl Iterator<Item = (&'a str, &'a str)>) -> bool {
+        if self.matchers.is_empty() {
+            return true;
+        }
+        let plain: BTreeMap<&str, &str> = labels.filter(|(_, v)| !v.contains("{{")).collect();
+        let fits = |matcher: &Matcher| {
+            matcher.matches(plain.get(matcher.name()).copied().unwrap_or_default())
+        };
+        self.matchers.iter().any(|all| all.iter().all(fits))
+    }
 }
 
 /// One kind of rule.
@@ -34,8 +54,40 @@ pub enum KindFilter {
 /// The `data` of `/api/v1/rules`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RulesView {
-    /// The groups, in the order of their files.
+    /// The groups, by file and then by name.
     pub groups: Vec<GroupView>,
+    /// By what the next page is asked for, when this is not the last.
+    #[serde(rename = "groupNextToken", skip_serializing_if = "Option::is_none")]
+    pub next_token: Option<String>,
+}
+
+impl RulesView {
+    /// Keeps one page: at most `max` groups, from the one that `token` names.
+    ///
+    /// # Errors
+    ///
+    /// When no group has that token, as when groups were changed since it was given.
+    pub fn page(&mut self, max: usize, token: Option<&str>) -> Result<(), NoSuchGroup> {
+        if let Some(token) = token {
+            let first = self.groups.iter().position(|group| group.token() == token);
+            self.groups.drain(..first.ok_or(NoSuchGroup)?);
+        }
+        self.next_token = self.groups.get(max).map(GroupView::token);
+        self.groups.truncate(max);
+        Ok(())
+    }
+}
+
+/// No group has the token that was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no such group")]
+pub struct NoSuchGroup;
+
+impl GroupView {
+    /// What names this group to whoever asks for it by page.
+    fn token(&self) -> String {
+        format!("{:016x}", fnv([self.file.as_str(), self.name.as_str()]))
+    }
 }
 
 /// One group.
@@ -171,6 +223,37 @@ pub(crate) fn alert_value(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn groups_come_in_pages() {
+        let group = |name: &str| GroupView {
+            name: name.to_owned(),
+            file: "f".to_owned(),
+            rules: Vec::new(),
+            interval: 60.0,
+            limit: 0,
+            evaluation_time: 0.0,
+            last_evaluation: NEVER.to_owned(),
+        };
+        let all = RulesView { groups: ["a", "b", "c"].map(group).to_vec(), next_token: None };
+        let mut first = all.clone();
+        first.page(2, None).unwrap();
+        assert_eq!(first.groups, all.groups[..2]);
+        let mut second = all.clone();
+        second.page(2, first.next_token.as_deref()).unwrap();
+        assert_eq!((&second.groups[..], second.next_token), (&all.groups[2..], None));
+        assert_eq!(all.clone().page(2, Some("abc")), Err(NoSuchGroup));
+    }
+
+    #[test]
+    fn matchers_look_at_the_labels_that_are_no_templates() {
+        let matchers = vec![vec![Matcher::equal("a", "b")], vec![Matcher::equal("c", "")]];
+        let filter = RulesFilter { matchers, ..RulesFilter::default() };
+        assert!(filter.takes([("a", "b"), ("c", "d")].into_iter()));
+        assert!(filter.takes([("c", "{{ $value }}")].into_iter()));
+        assert!(!filter.takes([("c", "d")].into_iter()));
+        assert!(RulesFilter::default().takes(std::iter::empty()));
+    }
 
     #[test]
     fn times_values_and_durations_are_gos() {

@@ -64,7 +64,7 @@ impl Client {
         let mut message = message.into_bytes();
         message.extend_from_slice(body);
         stream.get_mut().write_all(&message)?;
-        let (response, kept) = response(&mut stream)?;
+        let (response, kept) = response(&mut stream, method == "HEAD")?;
         if kept {
             self.idle.lock().expect("nobody panicked").push(stream);
         }
@@ -72,8 +72,8 @@ impl Client {
     }
 }
 
-/// A response, and whether another may follow it.
-fn response(from: &mut impl BufRead) -> std::io::Result<(Response, bool)> {
+/// A response, and whether another may follow it. That to a HEAD tells a length and has no body.
+fn response(from: &mut impl BufRead, bodiless: bool) -> std::io::Result<(Response, bool)> {
     let no = || std::io::Error::other("not an HTTP response");
     let first = line(from)?;
     let status = first.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(no)?;
@@ -93,6 +93,7 @@ fn response(from: &mut impl BufRead) -> std::io::Result<(Response, bool)> {
     }
     let mut body = Vec::new();
     match length {
+        _ if bodiless => {}
         _ if chunked => loop {
             let size = usize::from_str_radix(line(from)?.trim(), 16).map_err(|_| no())?;
             let start = body.len();
@@ -130,13 +131,16 @@ fn responses_are_read_to_their_ends_and_no_further() {
                 Transfer-Encoding: chunked\r\n\r\n3\r\nxyz\r\n1\r\n!\r\n0\r\n\r\nrest";
     let mut from = &two[..];
     for (status, body) in [(200, "ab"), (400, "xyz!")] {
-        let (response, kept) = response(&mut from).expect("a response");
+        let (response, kept) = response(&mut from, false).expect("a response");
         assert_eq!(
             (response.status, response.body.as_slice(), kept),
             (status, body.as_bytes(), true)
         );
     }
     assert_eq!(from, b"rest");
+    let mut from = &b"HTTP/1.1 405 No\r\nContent-Length: 9\r\n\r\nrest"[..];
+    let (response, kept) = response(&mut from, true).expect("a response");
+    assert_eq!((response.body.len(), kept, from), (0, true, &b"rest"[..]));
 }
 
 /// `application/x-www-form-urlencoded`.

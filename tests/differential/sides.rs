@@ -46,9 +46,17 @@ impl Remote {
 }
 
 impl Remote {
-    /// The status and the body of a request such as `GET /api/v1/labels`.
+    /// The status and the body of a request such as `GET /api/v1/labels`. A `FORM` is a POST with
+    /// the parameters in its body.
     pub(crate) fn request(&self, method: &str, path: &str) -> (u16, serde_json::Value) {
-        let response = self.0.send(method, path, &[], b"").expect("an answer");
+        let response = match (method, path.split_once('?')) {
+            ("FORM", Some((path, form))) => {
+                let headers = [("Content-Type", "application/x-www-form-urlencoded")];
+                self.0.send("POST", path, &headers, form.as_bytes())
+            }
+            _ => self.0.send(method, path, &[], b""),
+        };
+        let response = response.expect("an answer");
         let text =
             || serde_json::Value::String(String::from_utf8_lossy(&response.body).into_owned());
         let json = serde_json::from_slice(&response.body).unwrap_or_else(|_| text());

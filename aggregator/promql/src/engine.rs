@@ -70,6 +70,9 @@ pub struct Checked {
     pub metric_names: Vec<String>,
     /// The matchers of each of its selectors, the metric name as `__name__`.
     pub selectors: Vec<Vec<Matcher>>,
+    /// How long a time before its own one evaluation reads, in milliseconds, by what is written in
+    /// the query: the look-back of an instant selector is not in it, nor is the way to an `@`.
+    pub reach_ms: i64,
 }
 
 /// Evaluates queries. Cheap to make, keeps nothing between queries. Clones share its threads.
@@ -230,7 +233,28 @@ pub fn check(query: &str) -> Result<Checked, QueryError> {
     let mut metric_names: Vec<String> = selectors.iter().filter_map(named).collect();
     metric_names.sort_unstable();
     metric_names.dedup();
-    Ok(Checked { value_type: expr.value_type, metric_names, selectors })
+    let reach_ms = reach_ms(&expr);
+    Ok(Checked { value_type: expr.value_type, metric_names, selectors, reach_ms })
+}
+
+/// See [`Checked::reach_ms`].
+fn reach_ms(expr: &Expr) -> i64 {
+    match &expr.node {
+        Node::Number(_) | Node::Text(_) => 0,
+        Node::Selector(selector) => selector.shift.offset_ms.max(0),
+        Node::Range(range) => range.range_ms.saturating_add(range.selector.shift.offset_ms.max(0)),
+        Node::Subquery(subquery) => subquery
+            .range_ms
+            .saturating_add(subquery.shift.offset_ms.max(0))
+            .saturating_add(reach_ms(&subquery.expr)),
+        Node::Negation(inner) => reach_ms(inner),
+        Node::Binary(binary) => reach_ms(&binary.lhs).max(reach_ms(&binary.rhs)),
+        Node::Aggregate(aggregate) => {
+            let param = aggregate.param.as_ref().map_or(0, reach_ms);
+            param.max(reach_ms(&aggregate.expr))
+        }
+        Node::Call(call) => call.args.iter().map(reach_ms).max().unwrap_or(0),
+    }
 }
 
 fn collect_selectors(expr: &Expr, selectors: &mut Vec<Vec<Matcher>>) {

@@ -3,9 +3,17 @@
 use std::error::Error;
 
 use labstat_model::{BucketColumns, Labels, Matcher, Metadata, Rolled, Series, Tiers, WriteView};
-use labstat_store::{AppendError, Appended, Maintained, Stats, Store};
+use labstat_store::{AppendError, Appended, Maintained, ReadError, Stats, Store};
 
 use crate::storage::{Storage, StorageError, WriteFailed};
+
+/// A read that gave nothing.
+fn unread(operation: &'static str) -> impl FnOnce(ReadError) -> StorageError {
+    move |cause| match cause {
+        ReadError::TooManySamples { .. } => StorageError::too_much(operation, cause),
+        ReadError::Database { .. } => StorageError::failed(operation, cause),
+    }
+}
 
 fn failed<E: Error + Send + Sync + 'static>(
     operation: &'static str,
@@ -34,7 +42,7 @@ impl Storage for Store {
         start_ms: i64,
         end_ms: i64,
     ) -> Result<Vec<Series>, StorageError> {
-        Self::select(self, matchers, start_ms, end_ms).map_err(failed("read samples"))
+        Self::select(self, matchers, start_ms, end_ms).map_err(unread("read samples"))
     }
 
     fn newest(
@@ -43,7 +51,7 @@ impl Storage for Store {
         start_ms: i64,
         end_ms: i64,
     ) -> Result<Vec<Series>, StorageError> {
-        Self::newest(self, matchers, start_ms, end_ms).map_err(failed("read samples"))
+        Self::newest(self, matchers, start_ms, end_ms).map_err(unread("read samples"))
     }
 
     fn tiers(&self) -> Tiers {
@@ -59,7 +67,7 @@ impl Storage for Store {
         columns: BucketColumns,
     ) -> Result<Vec<Rolled>, StorageError> {
         let read = Self::buckets(self, matchers, start_ms, end_ms, bucket_ms, columns);
-        read.map_err(failed("read buckets"))
+        read.map_err(unread("read buckets"))
     }
 
     fn series(
@@ -96,6 +104,10 @@ impl Storage for Store {
 
     fn stats(&self) -> Stats {
         Self::stats(self)
+    }
+
+    fn cardinalities(&self, max: usize) -> Result<Stats, StorageError> {
+        Ok(self.stats_with(max))
     }
 
     fn document_get(&self, key: &str) -> Result<Option<Vec<u8>>, StorageError> {

@@ -175,8 +175,8 @@ fn name_of(authority: &str) -> Option<String> {
 }
 
 /// The middleware that lets web pages read: as Prometheus does, the asking page's origin is named
-/// back, and preflights are answered with 204. Where no token is wanted, only pages of this
-/// network may.
+/// back, and preflights are answered with 204. Which pages may is said by `cors_origin`; when
+/// nothing is said and no token is wanted, only pages of this network may.
 pub(crate) async fn cors(
     State(app): State<Arc<App>>,
     request: Request<Body>,
@@ -185,8 +185,11 @@ pub(crate) async fn cors(
     let guarded = app.token.read().unwrap_or_else(PoisonError::into_inner).is_some();
     let external_url = app.config.external_url.as_deref();
     let may_read = |origin: &HeaderValue| {
-        let page = origin.to_str().ok().and_then(authority_of);
-        guarded || page.is_some_and(|page| is_ours(page, external_url))
+        let origin = origin.to_str().unwrap_or("");
+        match &app.config.cors_origin {
+            Some(allowed) => allowed.matches(origin),
+            None => guarded || authority_of(origin).is_some_and(|page| is_ours(page, external_url)),
+        }
     };
     let origin = request.headers().get(header::ORIGIN).filter(|origin| may_read(origin)).cloned();
     let preflight = *request.method() == Method::OPTIONS;

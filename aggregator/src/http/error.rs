@@ -10,7 +10,8 @@ use super::json;
 use crate::storage::{ErrorKind, StorageError, chain};
 
 /// An error of the API.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
 pub(crate) struct ApiError {
     status: StatusCode,
     kind: &'static str,
@@ -46,6 +47,30 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
     }
 
+    /// A part of Prometheus that labstat never switches on.
+    pub(crate) fn switched_off(message: impl Into<String>) -> Self {
+        // Prometheus has no code for this type of error, and falls back to this one.
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "unavailable", message)
+    }
+
+    /// The type of the error.
+    pub(crate) fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// The same error, with what can be done about it behind it.
+    pub(crate) fn with_cure(mut self, cure: &str) -> Self {
+        self.message.push_str(": ");
+        self.message.push_str(cure);
+        self
+    }
+
+    /// More samples than one request may have, be they read or made, in Prometheus' words.
+    fn too_much() -> Self {
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        Self::new(status, "execution", QueryError::TooManySamples { limit: 0 }.to_string())
+    }
+
     /// Whoever has the answer cannot be asked just now.
     fn unavailable(message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
@@ -68,6 +93,7 @@ impl From<StorageError> for ApiError {
             ErrorKind::Unsupported => {
                 Self::new(StatusCode::NOT_IMPLEMENTED, "unsupported", chain(&error))
             }
+            ErrorKind::TooMuch => Self::too_much(),
             ErrorKind::Failed => {
                 tracing::error!(error = chain(&error), "a read failed");
                 Self::internal(chain(&error))
@@ -78,8 +104,10 @@ impl From<StorageError> for ApiError {
 
 impl From<QueryError> for ApiError {
     fn from(error: QueryError) -> Self {
-        if is_away(&error) {
-            return Self::unavailable(chain(&error));
+        match storage_kind(&error) {
+            Some(ErrorKind::Away) => return Self::unavailable(chain(&error)),
+            Some(ErrorKind::TooMuch) => return Self::too_much(),
+            _ => {}
         }
         let status = match error.kind() {
             QueryErrorKind::BadData => StatusCode::BAD_REQUEST,
@@ -96,17 +124,16 @@ impl From<QueryError> for ApiError {
     }
 }
 
-/// Whether a query failed because its samples cannot be had just now.
-fn is_away(error: &QueryError) -> bool {
+/// What the history said of a query that failed because of it.
+fn storage_kind(error: &QueryError) -> Option<ErrorKind> {
     let mut cause = error.source();
     while let Some(error) = cause {
-        let storage = error.downcast_ref::<StorageError>();
-        if storage.is_some_and(|error| error.kind() == ErrorKind::Away) {
-            return true;
+        if let Some(storage) = error.downcast_ref::<StorageError>() {
+            return Some(storage.kind());
         }
         cause = error.source();
     }
-    false
+    None
 }
 
 impl IntoResponse for ApiError {

@@ -13,7 +13,6 @@ use super::error::ApiError;
 use super::params::Params;
 use super::{json, query};
 use crate::app::App;
-use crate::config::duration_of;
 use crate::presence::is_own_word;
 use crate::storage::{StorageError, chain};
 
@@ -144,8 +143,7 @@ async fn page(
     app: Arc<App>,
     make: impl FnOnce(&App) -> Result<String, StorageError> + Send + 'static,
 ) -> Result<String, ApiError> {
-    let permit = query::permit(&app, duration_of(app.config.limits.query_timeout_ms)).await?;
-    Ok(query::blocking(permit, move || make(&app)).await??)
+    Ok(query::read(app, make).await??)
 }
 
 fn text_response(text: impl IntoResponse) -> Response {
@@ -158,20 +156,30 @@ pub(crate) async fn service_discovery(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
 ) -> super::error::Json {
-    let asked = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let target = asked.map_or_else(|| app.addr.to_string(), str::to_owned);
+    let target = own_host(&app, &headers);
     let nodes = app.presence().nodes();
     let mut out = String::new();
     json::push_list(&mut out, &nodes, |out, node| {
         out.push_str("{\"targets\":[");
         json::push_text(out, &target);
         out.push_str("],\"labels\":{\"__metrics_path__\":");
-        json::push_text(out, &format!("/nodes/{}/metrics", path_segment(&node.name)));
+        json::push_text(out, &metrics_path(&node.name));
         out.push_str(",\"instance\":");
         json::push_text(out, &node.name);
         out.push_str("}}");
     });
     super::error::Json(out)
+}
+
+/// The host and port by which a request asked, since they lead here from where it came from.
+pub(super) fn own_host(app: &App, headers: &HeaderMap) -> String {
+    let asked = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    asked.map_or_else(|| app.addr.to_string(), str::to_owned)
+}
+
+/// Where the samples of a node are shown; see [`node`].
+pub(super) fn metrics_path(node: &str) -> String {
+    format!("/nodes/{}/metrics", path_segment(node))
 }
 
 /// `text` as one segment of a path.

@@ -4,13 +4,16 @@ pub(crate) mod auth;
 mod error;
 mod exposition;
 mod json;
+mod language;
 pub(crate) mod listen;
+mod methods;
 mod own;
 mod params;
 mod query;
 mod rules;
 mod series;
 mod status;
+mod targets;
 pub(crate) mod write;
 
 use std::sync::Arc;
@@ -23,13 +26,18 @@ use axum::http::{Request, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
+use methods::{asks, changes, reads, takes};
 use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::SizeAbove;
 
 pub(crate) use params::{TIME_MAX_MS, TIME_MIN_MS};
 
 use crate::app::App;
+
+/// Bytes from which on an answer is compressed: less fits into one packet as it is.
+const COMPRESSED_MIN: u64 = 1_200;
 
 /// All paths, with everything that stands before them.
 pub(crate) fn router(app: Arc<App>) -> Router {
@@ -49,7 +57,13 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .fallback(own::not_found)
         // A layer stands before those that were added above it.
         // Answers shrink to a seventh; to make it a ninth takes six times as long.
-        .layer(CompressionLayer::new().gzip(true).quality(CompressionLevel::Fastest))
+        .layer(
+            CompressionLayer::new()
+                .gzip(true)
+                .zstd(true)
+                .quality(CompressionLevel::Fastest)
+                .compress_when(SizeAbove::new(COMPRESSED_MIN)),
+        )
         .layer(from_fn_with_state(Arc::clone(&app), auth::guard))
         .layer(from_fn_with_state(Arc::clone(&app), auth::cors))
         .layer(CatchPanicLayer::custom(|_| panicked()))
@@ -59,21 +73,31 @@ pub(crate) fn router(app: Arc<App>) -> Router {
 
 fn prometheus_api() -> Router<Arc<App>> {
     Router::new()
-        .route("/api/v1/write", post(write::write))
-        .route("/api/v1/query", get(query::instant).post(query::instant))
-        .route("/api/v1/query_range", get(query::range).post(query::range))
-        .route("/api/v1/query_exemplars", get(query::exemplars).post(query::exemplars))
-        .route("/api/v1/series", get(series::series).post(series::series))
-        .route("/api/v1/labels", get(series::label_names).post(series::label_names))
-        .route("/api/v1/label/{name}/values", get(series::label_values))
-        .route("/api/v1/metadata", get(series::metadata))
-        .route("/api/v1/rules", get(rules::rules))
-        .route("/api/v1/alerts", get(rules::alerts))
-        .route("/api/v1/status/buildinfo", get(status::buildinfo))
-        .route("/api/v1/status/runtimeinfo", get(status::runtimeinfo))
-        .route("/api/v1/status/flags", get(status::flags))
-        .route("/api/v1/status/config", get(status::config))
-        .route("/api/v1/status/tsdb", get(status::tsdb))
+        .route("/api/v1/write", takes(write::write))
+        .route("/api/v1/query", asks(query::instant))
+        .route("/api/v1/query_range", asks(query::range))
+        .route("/api/v1/query_exemplars", asks(language::exemplars))
+        .route("/api/v1/series", asks(series::series).delete(series::delete))
+        .route("/api/v1/labels", asks(series::label_names))
+        .route("/api/v1/label/{name}/values", reads(series::label_values))
+        .route("/api/v1/metadata", reads(series::metadata))
+        .route("/api/v1/rules", reads(rules::rules))
+        .route("/api/v1/alerts", reads(rules::alerts))
+        .route("/api/v1/alertmanagers", reads(targets::alertmanagers))
+        .route("/api/v1/targets", reads(targets::targets))
+        .route("/api/v1/targets/metadata", reads(targets::metadata))
+        .route("/api/v1/scrape_pools", reads(targets::scrape_pools))
+        .route("/api/v1/notifications", reads(status::notifications))
+        .route("/api/v1/features", reads(status::features))
+        .route("/api/v1/status/buildinfo", reads(status::buildinfo))
+        .route("/api/v1/status/runtimeinfo", reads(status::runtimeinfo))
+        .route("/api/v1/status/flags", reads(status::flags))
+        .route("/api/v1/status/config", reads(status::config))
+        .route("/api/v1/status/tsdb", reads(status::tsdb))
+        .route("/api/v1/status/walreplay", reads(status::walreplay))
+        .route("/api/v1/admin/tsdb/snapshot", changes(status::admin))
+        .route("/api/v1/admin/tsdb/delete_series", changes(status::admin))
+        .route("/api/v1/admin/tsdb/clean_tombstones", changes(status::admin))
 }
 
 /// A broken invariant costs one request, not the aggregator; the panic itself is in the log.

@@ -11,7 +11,7 @@ use super::error::{ApiError, Json};
 use super::query;
 use super::status::{rfc3339, success};
 use crate::app::App;
-use crate::config::duration_of;
+use crate::gate::Weight;
 use crate::presence::NodeView;
 use crate::telemetry::seconds;
 
@@ -86,8 +86,7 @@ pub(crate) async fn forget(
 /// Seals and compacts all that is pending; answers when it is on disk.
 pub(crate) async fn compact(State(app): State<Arc<App>>) -> Result<Json, ApiError> {
     // Compactions wait for one another, and must not hold all the threads that writes need.
-    let permit = query::permit(&app, duration_of(app.config.limits.query_timeout_ms)).await?;
-    let compacted = query::blocking(permit, move || app.storage.compact()).await??;
+    let compacted = query::read_as(app, Weight::Long, |app| app.storage.compact()).await??;
     Ok(success(&json!(compacted)))
 }
 

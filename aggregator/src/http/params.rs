@@ -66,11 +66,19 @@ impl Params {
         read(text).map(Some).map_err(|cause| ApiError::parameter(name, cause))
     }
 
+    /// A time that may be there.
+    pub(crate) fn time(&self, name: &str) -> Result<Option<i64>, ApiError> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        time_ms(text).map(Some).map_err(|cause| {
+            ApiError::parameter(name, format!("invalid time value for '{name}': {cause}"))
+        })
+    }
+
     /// `start` and `end`, which are all of time when they are absent. The end may be before the
     /// start; then there is no time between them.
     pub(crate) fn time_range(&self) -> Result<(i64, i64), ApiError> {
-        let start_ms = self.optional("start", time_ms)?.unwrap_or(TIME_MIN_MS);
-        let end_ms = self.optional("end", time_ms)?.unwrap_or(TIME_MAX_MS);
+        let start_ms = self.time("start")?.unwrap_or(TIME_MIN_MS);
+        let end_ms = self.time("end")?.unwrap_or(TIME_MAX_MS);
         Ok((start_ms, end_ms))
     }
 
@@ -78,8 +86,7 @@ impl Params {
     /// matches everything.
     pub(crate) fn selectors(&self) -> Result<Vec<Vec<Matcher>>, ApiError> {
         if self.all("match[]").count() > SELECTORS_MAX {
-            let cause = format!("more than {SELECTORS_MAX} selectors");
-            return Err(ApiError::parameter("match[]", cause));
+            return Err(ApiError::bad_data(format!("more than {SELECTORS_MAX} selectors")));
         }
         self.all("match[]").map(selector).collect()
     }
@@ -92,44 +99,125 @@ impl Params {
 
 fn selector(text: &str) -> Result<Vec<Matcher>, ApiError> {
     let matchers =
-        labstat_promql::selector(text).map_err(|error| ApiError::parameter("match[]", error))?;
+        labstat_promql::selector(text).map_err(|error| ApiError::bad_data(error.to_string()))?;
     if matchers.iter().all(|matcher| matcher.matches("")) {
         let cause = "match[] must contain at least one non-empty matcher";
-        return Err(ApiError::parameter("match[]", cause));
+        return Err(ApiError::bad_data(cause));
     }
     Ok(matchers)
 }
 
 fn limit(text: &str) -> Result<usize, String> {
-    text.parse().map_err(|_| "limit must be non-negative".to_owned())
+    let limit = integer(text).map_err(|cause| format!("strconv.Atoi: {cause}"))?;
+    usize::try_from(limit).map_err(|_| "limit must be non-negative".to_owned())
 }
+
+/// Reads a whole number; the error is in the words of Prometheus' library.
+pub(crate) fn integer(text: &str) -> Result<i64, String> {
+    use std::num::IntErrorKind;
+
+    text.parse().map_err(|error: std::num::ParseIntError| {
+        let cause = match error.kind() {
+            IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+            _ => "invalid syntax",
+        };
+        format!("parsing {text:?}: {cause}")
+    })
+}
+
+/// Reads yes or no in any of the ways that Prometheus takes.
+pub(crate) fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(format!("strconv.ParseBool: parsing {text:?}: invalid syntax")),
+    }
+}
+
+/// The first and the last time as some clients of Prometheus write them; no calendar has them.
+const FIRST_AND_LAST: [(&str, i64); 2] = [
+    ("-292273086-05-16T16:47:06Z", TIME_MIN_MS),
+    ("292277025-08-18T07:12:54.999999999Z", TIME_MAX_MS),
+];
 
 /// Reads a time: Unix seconds, with or without a fraction, or RFC 3339.
 pub(crate) fn time_ms(text: &str) -> Result<i64, String> {
     let unknown = || format!("cannot parse {text:?} to a valid timestamp");
-    let ms = match text.parse::<f64>() {
-        Ok(seconds) => whole_ms(seconds).ok_or_else(unknown)?,
-        Err(_) => {
-            let time: jiff::Timestamp = text.parse().map_err(|_| unknown())?;
-            time.as_millisecond()
+    let ms = match number(text) {
+        Some(seconds) => nearest_ms(seconds).ok_or_else(unknown)?,
+        None => {
+            let named = FIRST_AND_LAST.iter().find(|(name, _)| *name == text);
+            let time = || rfc3339_ms(text);
+            named.map(|(_, ms)| *ms).or_else(time).ok_or_else(unknown)?
         }
     };
     // A time outside the years 1 to 9999 is before or after all that can be stored.
     Ok(ms.clamp(TIME_MIN_MS, TIME_MAX_MS))
 }
 
+/// Reads RFC 3339, and nothing of what else looks like a time.
+fn rfc3339_ms(text: &str) -> Option<i64> {
+    let plain = |(at, found): (usize, u8)| match at {
+        4 | 7 => found == b'-',
+        10 => found == b'T',
+        13 | 16 => found == b':',
+        _ => found.is_ascii_digit(),
+    };
+    let (date_time, rest) = text.split_at_checked("0000-00-00T00:00:00".len())?;
+    let offset =
+        rest.trim_start_matches(['.', ',']).trim_start_matches(|c: char| c.is_ascii_digit());
+    let is_offset = offset == "Z"
+        || offset.len() == "+00:00".len() && offset.starts_with(['+', '-']) && offset.contains(':');
+    if !date_time.bytes().enumerate().all(plain) || !is_offset {
+        return None;
+    }
+    text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond)
+}
+
+/// Reads a number, whose digits may be kept apart by underscores.
+fn number(text: &str) -> Option<f64> {
+    if !text.contains('_') {
+        return text.parse().ok();
+    }
+    let between_digits = |at: usize| {
+        let is_digit = |at: Option<usize>| {
+            at.and_then(|at| text.as_bytes().get(at)).is_some_and(u8::is_ascii_digit)
+        };
+        is_digit(at.checked_sub(1)) && is_digit(at.checked_add(1))
+    };
+    let fits = text.match_indices('_').all(|(at, _)| between_digits(at));
+    fits.then(|| text.replace('_', "").parse().ok()).flatten()
+}
+
+/// Why a text is no duration.
+fn no_duration(text: &str, cause: &str) -> String {
+    format!("cannot parse {text:?} to a valid duration{cause}")
+}
+
+/// Seconds beyond which a duration in nanoseconds has no place in 64 bits.
+const DURATION_MAX_S: f64 = 9_223_372_036.854_775;
+
 /// Reads a duration: seconds, with or without a fraction, or `1h30m`.
 pub(crate) fn duration_ms(text: &str) -> Result<i64, String> {
-    let unknown = || format!("cannot parse {text:?} to a valid duration");
-    match text.parse::<f64>() {
-        Ok(seconds) => whole_ms(seconds).ok_or_else(unknown),
-        Err(_) => duration::parse_ms(text).map_err(|_| unknown()),
+    match number(text) {
+        // Less than a millisecond of it counts for nothing.
+        #[expect(clippy::cast_possible_truncation, reason = "the bound is checked before")]
+        Some(seconds) if seconds.abs() <= DURATION_MAX_S => Ok((seconds * 1000.0) as i64),
+        // Neither more nor less than nothing.
+        Some(seconds) if seconds.is_nan() => Ok(0),
+        Some(_) => Err(no_duration(text, ". It overflows int64")),
+        None => match duration::parse_ms(text) {
+            #[expect(clippy::cast_precision_loss, reason = "compared with a rounded bound")]
+            Ok(ms) if (ms as f64) <= DURATION_MAX_S * 1000.0 => Ok(ms),
+            _ => Err(no_duration(text, "")),
+        },
     }
 }
 
-/// Seconds as the nearest millisecond; `None` when that is no number a time can have.
-fn whole_ms(seconds: f64) -> Option<i64> {
-    let ms = (seconds * 1000.0).round();
+/// Seconds as the nearest millisecond, of which the whole seconds are taken off first, as in
+/// Prometheus; `None` when that is no number a time can have.
+fn nearest_ms(seconds: f64) -> Option<i64> {
+    let ms = seconds.trunc() * 1000.0 + (seconds.fract() * 1000.0).round();
     #[expect(clippy::cast_possible_truncation, reason = "the bound is checked in the same line")]
     (ms.abs() < 9e18).then_some(ms as i64)
 }
@@ -182,12 +270,36 @@ mod tests {
             ("1e9", 1_000_000_000_000),
             ("2026-01-01T13:45:00.5Z", 1_767_275_100_500),
             ("2026-01-01T14:45:00+01:00", 1_767_275_100_000),
+            ("1.0005", 1_000),
+            ("-1.0005", -1_000),
+            ("1_000", 1_000_000),
+            ("+5", 5_000),
+            (".5", 500),
+            ("292277025-08-18T07:12:54.999999999Z", TIME_MAX_MS),
             ("1e15", TIME_MAX_MS),
             ("1769000000000", TIME_MAX_MS),
         ] {
             assert_eq!(time_ms(text), Ok(ms), "{text}");
         }
-        for text in ["", "abc", "NaN", "inf", "1e17", "2026-13-01T00:00:00Z", "2026-01-01"] {
+        for text in [
+            "",
+            "abc",
+            "NaN",
+            "inf",
+            "1e17",
+            "1__0",
+            "_1",
+            " 1",
+            "1m",
+            "2026-13-01T00:00:00Z",
+            "2026-02-30T00:00:00Z",
+            "2026-01-01",
+            "2026-01-01T00:00Z",
+            "2026-01-01t00:00:00z",
+            "2026-01-01 00:00:00Z",
+            "2026-01-01T00:00:00 02:00",
+            "10000-01-01T00:00:00Z",
+        ] {
             assert!(time_ms(text).is_err(), "{text}");
         }
         assert_eq!(time_ms("x"), Err("cannot parse \"x\" to a valid timestamp".to_owned()));
@@ -198,9 +310,27 @@ mod tests {
         for (text, ms) in [("15", 15_000), ("0.5", 500), ("1m", 60_000), ("1h30m", 5_400_000)] {
             assert_eq!(duration_ms(text), Ok(ms), "{text}");
         }
-        for text in ["", "x", "NaN", "1e300", "-5m"] {
+        assert_eq!(duration_ms("0.0019"), Ok(1), "what is less than a millisecond is cut off");
+        assert_eq!(duration_ms("NaN"), Ok(0), "which a step may not be");
+        for text in ["", "x", "-5m", "1.5m", "1m1h", "300y", "1e300", "Inf", "9223372037"] {
             assert!(duration_ms(text).is_err(), "{text}");
         }
+        let overflow = "cannot parse \"1e300\" to a valid duration. It overflows int64";
+        assert_eq!(duration_ms("1e300"), Err(overflow.to_owned()));
+    }
+
+    #[test]
+    fn whole_numbers_and_booleans_fail_in_the_words_of_prometheus() {
+        let error = |text: &str| Params::parse(text.as_bytes()).limit().unwrap_err().to_string();
+        let start = "invalid parameter \"limit\": ";
+        assert_eq!(error("limit=x"), format!("{start}strconv.Atoi: parsing \"x\": invalid syntax"));
+        assert_eq!(
+            error("limit=99999999999999999999"),
+            format!("{start}strconv.Atoi: parsing \"99999999999999999999\": value out of range")
+        );
+        assert_eq!(error("limit=-1"), format!("{start}limit must be non-negative"));
+        assert_eq!((boolean("T"), boolean("0")), (Ok(true), Ok(false)));
+        assert!(boolean("yes").is_err());
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! `/api/v1/query`, `/api/v1/query_range` and `/api/v1/query_exemplars`.
+//! `/api/v1/query` and `/api/v1/query_range`, and what every read of the history goes through.
 //!
-//! Queries run on blocking threads, a bounded number at a time, and stop when their time is up or
-//! when whoever asked has hung up. A long answer is written as it is sent.
+//! Reads run on blocking threads, a bounded number at a time (see [`crate::gate`]), and stop when
+//! their time is up or when whoever asked has hung up. A long answer is written as it is sent.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -16,14 +16,16 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use hyper::body::Frame;
+use labstat_model::duration;
 use labstat_promql::{Answer, Engine, QueryError, QueryOptions, Source};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::error::{ApiError, Json};
 use super::json::{self, AnswerText};
 use super::params::{Params, duration_ms, time_ms};
 use crate::app::App;
-use crate::config::duration_of;
+use crate::config::{Limits, duration_of};
+use crate::gate::{Place, Refused, Weight};
+use crate::telemetry::Queries;
 
 /// Points of one series in one answer, as in Prometheus; more than any screen has.
 const POINTS_MAX: usize = 11_000;
@@ -36,14 +38,22 @@ const TOO_MANY_POINTS: &str = "exceeded maximum resolution of 11,000 points per 
 const BAD_STEP: &str =
     "zero or negative query resolution step widths are not accepted. Try a positive integer";
 
+/// Of history read, how much makes a query a long one: dashboards show less of it by default.
+const LONG_MS: i64 = 86_400_000;
+
+/// What Prometheus says when there was no time to begin with.
+const NO_TIME: &str = "query timed out in query execution";
+
 /// A value at one time.
 pub(crate) async fn instant(
     State(app): State<Arc<App>>,
     params: Params,
 ) -> Result<Response, ApiError> {
-    let at_ms = params.optional("time", time_ms)?.unwrap_or_else(|| app.clock.now_ms());
-    let query = params.get("query").unwrap_or("").to_owned();
-    run(app, &params, "instant", move |engine, source, options| {
+    let limit = params.limit()?;
+    let at_ms = params.time("time")?.unwrap_or_else(|| app.clock.now_ms());
+    let asked = Asked::read(&app, &params, limit, 0)?;
+    let query = asked.query.clone();
+    run(app, asked, "instant", move |engine, source, options| {
         engine.instant(source, &query, at_ms, options)
     })
     .await
@@ -54,6 +64,7 @@ pub(crate) async fn range(
     State(app): State<Arc<App>>,
     params: Params,
 ) -> Result<Response, ApiError> {
+    let limit = params.limit()?;
     let start_ms = params.required("start", time_ms)?;
     let end_ms = params.required("end", time_ms)?;
     if end_ms < start_ms {
@@ -66,51 +77,123 @@ pub(crate) async fn range(
     if labstat_promql::steps_len(start_ms, end_ms, step_ms).is_none_or(|len| len > POINTS_MAX + 1) {
         return Err(ApiError::bad_data(TOO_MANY_POINTS));
     }
-    let query = params.get("query").unwrap_or("").to_owned();
-    run(app, &params, "range", move |engine, source, options| {
+    let asked = Asked::read(&app, &params, limit, end_ms.saturating_sub(start_ms))?;
+    let query = asked.query.clone();
+    run(app, asked, "range", move |engine, source, options| {
         engine.range(source, &query, start_ms, end_ms, step_ms, options)
     })
     .await
 }
 
-/// Exemplars are not kept, so there are none.
-pub(crate) async fn exemplars() -> Json {
-    Json(json::envelope(|out| out.push_str("[]"), &[], &[]))
+/// What both kinds of queries are asked for.
+struct Asked {
+    query: String,
+    /// Series of the answer; 0 for all.
+    limit: usize,
+    timeout: Duration,
+    lookback_ms: Option<i64>,
+    weight: Weight,
+}
+
+impl Asked {
+    /// Reads what both kinds have, in Prometheus' order, so that of several mistakes the same one
+    /// is told. `span_ms` is how long the answer is.
+    fn read(app: &App, params: &Params, limit: usize, span_ms: i64) -> Result<Self, ApiError> {
+        let asked = params.optional("timeout", duration_ms)?.map(duration_of);
+        let timeout = duration_of(app.config.limits.query_timeout_ms);
+        let timeout = asked.map_or(timeout, |asked| asked.min(timeout));
+        let lookback_ms = params.get("lookback_delta").map(duration_ms).transpose();
+        let lookback_ms = lookback_ms.map_err(|cause| {
+            ApiError::bad_data(format!("error parsing lookback delta duration: {cause}"))
+        })?;
+        let query = params.get("query").unwrap_or("").to_owned();
+        // A mistake in the query is told without waiting for a place.
+        let checked = labstat_promql::check(&query).map_err(ApiError::of_query)?;
+        if timeout.is_zero() {
+            return Err(ApiError::timeout(NO_TIME));
+        }
+        let reads_ms = span_ms.saturating_add(checked.reach_ms);
+        let weight = if reads_ms > LONG_MS { Weight::Long } else { Weight::Light };
+        // As in Prometheus, no look-back at all is the usual one.
+        let lookback_ms = lookback_ms.filter(|ms| *ms > 0);
+        Ok(Self { query, limit, timeout, lookback_ms, weight })
+    }
 }
 
 async fn run(
     app: Arc<App>,
-    params: &Params,
+    asked: Asked,
     kind: &'static str,
     evaluate: impl FnOnce(&Engine, &dyn Source, &QueryOptions) -> Result<Answer, QueryError>
     + Send
     + 'static,
 ) -> Result<Response, ApiError> {
-    let limit = params.limit()?;
-    let lookback_ms = params.optional("lookback_delta", duration_ms)?.filter(|ms| *ms > 0);
-    let asked = params.optional("timeout", duration_ms)?.map(duration_of);
-    let timeout = duration_of(app.config.limits.query_timeout_ms);
-    let timeout = asked.map_or(timeout, |asked| asked.min(timeout));
-    let started = Instant::now();
-    let permit = permit(&app, timeout).await?;
+    let Asked { limit, timeout, lookback_ms, weight, .. } = asked;
+    let mut watch = Watch::new(&app.telemetry.queries, kind);
+    let place = match app.gate.enter(weight, timeout).await {
+        Ok(place) => place,
+        Err(refused) => {
+            watch.end("timeout");
+            return Err(ApiError::refused(refused, &app.config.limits));
+        }
+    };
     let cancel = CancelOnDrop::default();
     let options = QueryOptions {
         lookback_ms,
-        timeout: Some(timeout.saturating_sub(started.elapsed())),
+        timeout: Some(timeout.saturating_sub(watch.started.elapsed())),
         cancel: Some(Arc::clone(&cancel.0)),
     };
-    let seconds = app.telemetry.query_seconds.with_label_values(&[kind]);
-    let answer = blocking(permit, move || {
-        let answer = evaluate(&app.engine, &app.storage, &options)?;
+    let limits = app.config.limits;
+    let answer = blocking(place, move || {
+        let answer = match evaluate(&app.engine, &app.storage, &options) {
+            Ok(answer) => answer,
+            Err(error) => {
+                let error = ApiError::of_query(error).cured(&limits);
+                watch.end(error.kind());
+                return Err(error);
+            }
+        };
+        watch.end("success");
         let mut text = json::answer(answer, limit);
         Ok((text.next().unwrap_or_default(), text))
     })
     .await?;
-    seconds.observe(started.elapsed().as_secs_f64());
-    let (first, mut rest) = answer.map_err(named)?;
+    let (first, mut rest) = answer?;
     let Some(second) = rest.next() else { return Ok(Json(first).into_response()) };
     let body = Body::new(Pieces([first, second].into(), rest));
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+/// Tells the figures how a query ended, and how long it took; one that is dropped before it ends
+/// was canceled while it waited.
+struct Watch {
+    queries: Queries,
+    kind: &'static str,
+    started: Instant,
+    ended: bool,
+}
+
+impl Watch {
+    fn new(queries: &Queries, kind: &'static str) -> Self {
+        Self { queries: queries.clone(), kind, started: Instant::now(), ended: false }
+    }
+
+    fn end(&mut self, outcome: &str) {
+        if !std::mem::replace(&mut self.ended, true) {
+            self.queries.seconds.with_label_values(&[self.kind]).observe(self.elapsed_s());
+            self.queries.total.with_label_values(&[self.kind, outcome]).inc();
+        }
+    }
+
+    fn elapsed_s(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.end("canceled");
+    }
 }
 
 /// An answer that is written piece by piece, each when the one before it has been sent: the first
@@ -131,31 +214,74 @@ impl hyper::body::Body for Pieces {
     }
 }
 
-/// An error that lies in the query says so in Prometheus' words.
-fn named(error: QueryError) -> ApiError {
-    match error {
-        QueryError::Parse { .. } => ApiError::parameter("query", error),
-        other => other.into(),
+impl ApiError {
+    /// Why a query has no answer. An error that lies in the query says so in Prometheus' words.
+    pub(crate) fn of_query(error: QueryError) -> Self {
+        match error {
+            QueryError::Parse { .. } => Self::parameter("query", error),
+            other => other.into(),
+        }
+    }
+
+    /// Why there was no place to read in, with the cure.
+    fn refused(refused: Refused, limits: &Limits) -> Self {
+        let Limits { queries_max, .. } = limits;
+        Self::timeout(refused.to_string()).with_cure(&format!(
+            "{queries_max} queries run at a time; ask again, ask for less at once, or raise \
+             queries of [limits]"
+        ))
+    }
+
+    /// An error of a limit says what can be done about it.
+    fn cured(self, limits: &Limits) -> Self {
+        let Limits { query_samples_max, query_timeout_ms, .. } = limits;
+        match self.kind() {
+            "timeout" => self.with_cure(&format!(
+                "ask for fewer series or less time, or raise query_timeout of [limits], which is \
+                 {}",
+                duration::format_ms(*query_timeout_ms)
+            )),
+            "execution" if self.to_string().contains("too many samples") => {
+                self.with_cure(&format!(
+                    "ask for fewer series or less time, or raise query_samples of [limits], which \
+                     is {query_samples_max}"
+                ))
+            }
+            _ => self,
+        }
     }
 }
 
-/// A permit to read, as soon as there is one.
-pub(crate) async fn permit(app: &App, timeout: Duration) -> Result<OwnedSemaphorePermit, ApiError> {
-    match tokio::time::timeout(timeout, Arc::clone(&app.queries).acquire_owned()).await {
-        Ok(Ok(permit)) => Ok(permit),
-        Ok(Err(_)) | Err(_) => Err(ApiError::timeout("query timed out in query queue")),
-    }
+/// Runs `work`, which is neither long nor an evaluation, on a blocking thread as soon as there is a
+/// place for it.
+pub(crate) async fn read<T: Send + 'static>(
+    app: Arc<App>,
+    work: impl FnOnce(&App) -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    read_as(app, Weight::Light, work).await
 }
 
-/// Runs `work` on a blocking thread, which has `permit` until it is done even when nobody waits
+/// As [`read`], with what the work weighs.
+pub(crate) async fn read_as<T: Send + 'static>(
+    app: Arc<App>,
+    weight: Weight,
+    work: impl FnOnce(&App) -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    let timeout = duration_of(app.config.limits.query_timeout_ms);
+    let place = app.gate.enter(weight, timeout).await;
+    let place = place.map_err(|refused| ApiError::refused(refused, &app.config.limits))?;
+    blocking(place, move || work(&app)).await
+}
+
+/// Runs `work` on a blocking thread, which has its place until it is done even when nobody waits
 /// for it any more.
-pub(crate) async fn blocking<T: Send + 'static>(
-    permit: OwnedSemaphorePermit,
+async fn blocking<T: Send + 'static>(
+    place: Place,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ApiError> {
     let task = tokio::task::spawn_blocking(move || {
         let done = work();
-        drop(permit);
+        drop(place);
         done
     });
     task.await.map_err(|_| ApiError::internal("the work was not finished"))

@@ -8,12 +8,13 @@ use serde::Serialize;
 
 use super::error::{ApiError, Json};
 use super::json;
-use super::params::Params;
+use super::params::{Params, boolean, integer};
 use crate::app::App;
 
 /// The groups and their rules.
 pub(crate) async fn rules(State(app): State<Arc<App>>, params: Params) -> Result<Json, ApiError> {
-    let kind = match params.get("type") {
+    let matchers = params.selectors()?;
+    let kind = match params.get("type").map(str::to_ascii_lowercase).as_deref() {
         None => None,
         Some("alert") => Some(KindFilter::Alerting),
         Some("record") => Some(KindFilter::Recording),
@@ -22,15 +23,55 @@ pub(crate) async fn rules(State(app): State<Arc<App>>, params: Params) -> Result
             return Err(ApiError::parameter("type", cause));
         }
     };
+    let exclude = params.optional("exclude_alerts", |text| {
+        boolean(text).map_err(|cause| format!("error converting exclude_alerts: {cause}"))
+    })?;
+    let page = Page::read(&params)?;
     let all = |name: &str| params.all(name).map(str::to_owned).collect();
     let filter = RulesFilter {
         kind,
         rule_names: all("rule_name[]"),
         rule_groups: all("rule_group[]"),
         files: all("file[]"),
-        exclude_alerts: params.get("exclude_alerts") == Some("true"),
+        matchers,
+        exclude_alerts: exclude.unwrap_or(false),
     };
-    answer(&app.alerting.rules_view(&filter))
+    let mut view = app.alerting.rules_view(&filter);
+    if let Some(Page { groups_max, token }) = page {
+        view.page(groups_max, token).map_err(|_| {
+            let token = token.unwrap_or("");
+            let cause = format!("invalid group_next_token '{token}'. were rule groups changed?");
+            ApiError::parameter("group_next_token", cause)
+        })?;
+    }
+    answer(&view)
+}
+
+/// Which part of the groups is asked for.
+struct Page<'a> {
+    groups_max: usize,
+    token: Option<&'a str>,
+}
+
+impl<'a> Page<'a> {
+    fn read(params: &'a Params) -> Result<Option<Self>, ApiError> {
+        let token = params.get("group_next_token");
+        let Some(text) = params.get("group_limit") else {
+            let cause = "group_limit needs to be present in order to paginate over the groups";
+            let missing = |_| Err(ApiError::parameter("group_next_token", cause));
+            return token.map_or(Ok(None), missing);
+        };
+        let limit = integer(text).map_err(|cause| {
+            let cause =
+                format!("group_limit needs to be a valid number: strconv.ParseInt: {cause}");
+            ApiError::parameter("group_limit", cause)
+        })?;
+        let groups_max = usize::try_from(limit).ok().filter(|limit| *limit > 0);
+        let groups_max = groups_max.ok_or_else(|| {
+            ApiError::parameter("group_limit", "group_limit needs to be greater than 0")
+        })?;
+        Ok(Some(Self { groups_max, token }))
+    }
 }
 
 /// The pending and firing alerts.

@@ -594,6 +594,12 @@ mod tests {
             assert_eq!(found.metric_names, largest(metrics, max));
             let names = names.into_iter().map(|(name, len)| (name.to_owned(), len));
             assert_eq!(found.label_names, largest(names, max));
+            let mut bytes: BTreeMap<&str, usize> = BTreeMap::new();
+            for ((name, value), len) in &pairs {
+                *bytes.entry(name).or_default() += value.len() * len;
+            }
+            let bytes = bytes.into_iter().map(|(name, len)| (name.to_owned(), len));
+            assert_eq!(found.label_bytes, largest(bytes, max));
             let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
             assert_eq!(self.index.pairs_len(), pairs.len());
             let pairs = pairs.into_iter().map(|(pair, len)| (owned(pair), len));

@@ -168,6 +168,8 @@ pub struct Stats {
     pub metric_names: Vec<(String, usize)>,
     /// Label names with the most values, most first.
     pub label_names: Vec<(String, usize)>,
+    /// Label names with the most bytes of values, counted in each series, most first.
+    pub label_bytes: Vec<(String, usize)>,
     /// Label pairs with the most series, most first.
     pub pairs: Vec<((String, String), usize)>,
 }

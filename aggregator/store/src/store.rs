@@ -26,7 +26,7 @@ use crate::{
     salvage,
 };
 
-/// Names of the highest cardinalities that [`Stats`] has.
+/// Names of the highest cardinalities that [`Stats`] has when nothing is said.
 const CARDINALITIES_MAX: usize = 10;
 
 /// Stands for all parts of a blob.
@@ -211,6 +211,11 @@ impl Store {
 
     /// How much there is.
     pub fn stats(&self) -> Stats {
+        self.stats_with(CARDINALITIES_MAX)
+    }
+
+    /// How much there is, with the `max` highest cardinalities of each kind.
+    pub fn stats_with(&self, max: usize) -> Stats {
         let cache = self.cache.usage();
         let mut stats = Stats {
             cache_bytes: cache.size_bytes,
@@ -242,9 +247,10 @@ impl Store {
         }
         stats.oldest_ms = state.index.oldest_ms();
         stats.newest_ms = state.index.newest_ms();
-        let most = state.index.cardinality(CARDINALITIES_MAX);
+        let most = state.index.cardinality(max);
         stats.metric_names = most.metric_names;
         stats.label_names = most.label_names;
+        stats.label_bytes = most.label_bytes;
         stats.pairs = most.pairs;
         stats
     }

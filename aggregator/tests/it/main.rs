@@ -11,5 +11,6 @@ mod tests {
     mod rules;
     mod security;
     mod support;
+    mod targets;
     mod writes;
 }

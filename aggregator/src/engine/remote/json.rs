@@ -303,6 +303,7 @@ pub(super) fn cardinalities(answer: impl Read) -> Result<Stats, ReadError> {
         newest_ms: times.map(|(_, max)| max),
         metric_names: list("seriesCountByMetricName"),
         label_names: list("labelValueCountByLabelName"),
+        label_bytes: list("memoryInBytesByLabelName"),
         pairs: pairs
             .filter_map(|(pair, len)| {
                 let (name, value) = pair.split_once('=')?;

@@ -248,9 +248,10 @@ impl Storage for RemoteEngine {
         Stats { appends: self.appends.load(Ordering::Relaxed), ..self.local.stats() }
     }
 
-    fn cardinalities(&self) -> Result<Stats, StorageError> {
-        let path = "/api/v1/status/tsdb";
-        let answer = self.reader.get(&self.http, path, SMALL_ANSWER_LEN_MAX)?;
+    fn cardinalities(&self, max: usize) -> Result<Stats, StorageError> {
+        // The two names that engines have for the same parameter.
+        let path = format!("/api/v1/status/tsdb?limit={max}&topN={max}");
+        let answer = self.reader.get(&self.http, &path, SMALL_ANSWER_LEN_MAX)?;
         json::cardinalities(answer)
             .map_err(|error| StorageError::failed("read the engine's cardinalities", error))
     }

@@ -307,7 +307,8 @@ pub(super) fn failed(error: HttpError) -> StorageError {
 
 fn unread(error: ReadError) -> StorageError {
     match &error {
-        ReadError::TooManySamples { .. } | ReadError::Said(_) => StorageError::failed(READ, error),
+        ReadError::TooManySamples { .. } => StorageError::too_much(READ, error),
+        ReadError::Said(_) => StorageError::failed(READ, error),
         ReadError::Json(cause) => match cause.io_error_kind() {
             // The connection broke off, or it took too long.
             Some(kind) if kind != std::io::ErrorKind::FileTooLarge => {

@@ -3,7 +3,7 @@
 //!
 //! Names and values are told from the label pairs, not by going through the series.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use labstat_model::{Labels, METRIC_NAME, Matcher};
 use roaring::RoaringBitmap;
@@ -77,8 +77,13 @@ impl Index {
         let mut most = Most::new(max);
         let mut most_of_metrics = Most::new(max);
         let metric = symbols.name(METRIC_NAME);
+        let mut bytes: HashMap<u32, u64> = HashMap::new();
         for pair in symbols.pairs() {
             let series = symbols.series_len(pair);
+            let value_len = symbols.value(pair).len() as u64;
+            if let Some(name) = symbols.name_of(pair) {
+                *bytes.entry(name).or_default() += value_len * series;
+            }
             if most.would_take(series) {
                 let (name, value) = symbols.texts(pair);
                 most.push(series, (name.to_owned(), value.to_owned()));
@@ -88,16 +93,19 @@ impl Index {
             }
         }
         let mut names = Most::new(max);
+        let mut bytes_of_names = Most::new(max);
         for (name, text) in symbols.names() {
             let [live, ended] = Tier::BOTH.map(|tier| symbols.pairs_of(name, tier));
             // Only values of both tiers would count twice.
             let both = live.iter().filter(|pair| !symbols.ids(**pair, Tier::Ended).is_empty());
             let values = live.len() + ended.len() - both.count();
             names.push(values as u64, text.to_owned());
+            bytes_of_names.push(bytes.get(&name).copied().unwrap_or(0), text.to_owned());
         }
         found.pairs = most.finish();
         found.metric_names = most_of_metrics.finish();
         found.label_names = names.finish();
+        found.label_bytes = bytes_of_names.finish();
         found
     }
 }
@@ -140,6 +148,8 @@ pub(crate) struct Cardinality {
     pub(crate) metric_names: Vec<(String, usize)>,
     /// Label names by their values.
     pub(crate) label_names: Vec<(String, usize)>,
+    /// Label names by the bytes of their values, counted in each series.
+    pub(crate) label_bytes: Vec<(String, usize)>,
     /// Label pairs by their series.
     pub(crate) pairs: Vec<((String, String), usize)>,
 }

@@ -204,3 +204,41 @@ fn an_alert_reaches_the_configured_receiver() {
         if metrics.contains(line) { Ok(()) } else { Err(metrics) }
     });
 }
+
+/// Three groups in two kinds, asked for in all ways.
+#[test]
+fn rules_are_asked_for_by_kind_name_labels_and_page() {
+    let text = "groups:\n- name: b\n  rules:\n  - {record: 'a:b', expr: 'vector(1)', labels: {team: disks}}\n  \
+                - {alert: Hot, expr: 'vector(1) > 2', labels: {team: disks, sev: '{{ $value }}'}}\n\
+                - name: a\n  rules:\n  - {alert: Hot, expr: 'vector(0) > 1'}\n\
+                - name: c\n  rules: []\n";
+    let server = with_rules(text);
+    let data = |query: &str| {
+        let answer = server.get(&format!("/api/v1/rules?{query}")).json();
+        assert_eq!(answer["status"], "success", "{query}: {answer}");
+        answer["data"].clone()
+    };
+    let names = |query: &str| -> Vec<String> {
+        let data = data(query);
+        let groups = data["groups"].as_array().unwrap();
+        let rules = groups.iter().flat_map(|group| {
+            let rules = group["rules"].as_array().unwrap();
+            let name = |rule: &Value| format!("{}/{}", group["name"], rule["name"]);
+            rules.iter().map(name).collect::<Vec<_>>()
+        });
+        rules.map(|name| name.replace('"', "")).collect()
+    };
+    assert_eq!(names(""), ["a/Hot", "b/a:b", "b/Hot"], "by name, and none without rules");
+    assert_eq!(names("type=RECORD"), ["b/a:b"]);
+    assert_eq!(names("rule_name[]=Hot&rule_name[]=x"), ["a/Hot", "b/Hot"]);
+    assert_eq!(names("rule_group[]=b&type=alert"), ["b/Hot"]);
+    assert_eq!(names("match[]={team=%22disks%22}"), ["b/a:b", "b/Hot"]);
+    assert_eq!(names("match[]={team=%22disks%22,sev=%22%22}&match[]=x").len(), 2);
+    assert_eq!(names("match[]={sev=~%22.%2B%22}"), [""; 0], "a template is no label");
+    let first = data("group_limit=1");
+    assert_eq!(first["groups"].as_array().unwrap().len(), 1);
+    let token = first["groupNextToken"].as_str().unwrap();
+    assert_eq!(names(&format!("group_limit=1&group_next_token={token}")), ["b/a:b", "b/Hot"]);
+    let last = data(&format!("group_limit=5&group_next_token={token}"));
+    assert!(last.get("groupNextToken").is_none(), "{last}");
+}
