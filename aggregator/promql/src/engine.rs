@@ -11,7 +11,7 @@ use labstat_model::{Labels, METRIC_NAME, MatchOp, Matcher, Sample, Series};
 use crate::budget::{Budget, Limits};
 use crate::column::{Column, Columns, Steps};
 use crate::eval::Evaluator;
-use crate::expr::{Edges, Expr, Node, Shift};
+use crate::expr::{Expr, Node};
 use crate::lower::{self, Bounds};
 use crate::pool::Pool;
 use crate::{Answer, QueryError, Source, Value, ValueType, VectorSample, notes};
@@ -223,7 +223,7 @@ pub fn steps_len(start_ms: i64, end_ms: i64, step_ms: i64) -> Option<usize> {
 
 /// Reads a query without evaluating it.
 pub fn check(query: &str) -> Result<Checked, QueryError> {
-    let expr = lower::read(query, Bounds::default())?;
+    let expr = lower::read(query, Bounds::ANY)?;
     let mut selectors = Vec::new();
     collect_selectors(&expr, &mut selectors);
     let named = |matchers: &Vec<Matcher>| {
@@ -279,13 +279,8 @@ fn collect_selectors(expr: &Expr, selectors: &mut Vec<Vec<Matcher>>) {
 /// Reads a series selector such as the API's `match[]`: `up{job="node"}`. No range, offset or
 /// anything else may be in it.
 pub fn selector(text: &str) -> Result<Vec<Matcher>, QueryError> {
-    let expr = lower::read(text, Bounds::default())?;
-    match expr.node {
-        Node::Selector(selector)
-            if selector.shift == Shift::default() && selector.edges == Edges::Exact =>
-        {
-            Ok(selector.matchers)
-        }
+    match lower::read_selector(text)?.node {
+        Node::Selector(selector) => Ok(selector.matchers),
         _ => Err(QueryError::parse(format!("not a series selector: {text}"))),
     }
 }

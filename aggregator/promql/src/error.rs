@@ -108,7 +108,10 @@ impl QueryError {
 }
 
 fn prefix(position: Option<Position>) -> String {
-    position.map(|at| format!("{}:{}: ", at.line, at.column)).unwrap_or_default()
+    match position {
+        Some(at) => format!("{}:{}: ", at.line, at.column),
+        None => "unknown position: ".to_owned(),
+    }
 }
 
 impl Position {

@@ -56,7 +56,6 @@ impl Selector {
 
 /// What stands at the two edges of a selector's window.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[expect(dead_code, reason = "the grammar does not know the two keywords yet")]
 pub(crate) enum Edges {
     /// The samples within, and nothing else.
     #[default]
@@ -65,6 +64,17 @@ pub(crate) enum Edges {
     Anchored,
     /// `smoothed`: each edge has the value on the line between the samples around it.
     Smoothed,
+}
+
+impl Edges {
+    /// The word that asks for it.
+    pub(crate) fn keyword(self) -> Option<&'static str> {
+        match self {
+            Self::Exact => None,
+            Self::Anchored => Some("anchored"),
+            Self::Smoothed => Some("smoothed"),
+        }
+    }
 }
 
 /// Where an evaluation time is moved to by `@` and `offset`.
@@ -122,6 +132,47 @@ pub(crate) enum AggregateOp {
     CountValues,
 }
 
+impl AggregateOp {
+    const ALL: [(&'static str, Self); 14] = [
+        ("sum", Self::Sum),
+        ("avg", Self::Avg),
+        ("count", Self::Count),
+        ("min", Self::Min),
+        ("max", Self::Max),
+        ("group", Self::Group),
+        ("stddev", Self::Stddev),
+        ("stdvar", Self::Stdvar),
+        ("topk", Self::Topk),
+        ("bottomk", Self::Bottomk),
+        ("limitk", Self::Limitk),
+        ("limit_ratio", Self::LimitRatio),
+        ("quantile", Self::Quantile),
+        ("count_values", Self::CountValues),
+    ];
+
+    /// The aggregator of this name, in small letters.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, op)| *op)
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(_, op)| *op == self).map_or("", |(name, _)| name)
+    }
+
+    /// Whether something stands before the expression: a number, or a label's name.
+    pub(crate) fn has_param(self) -> bool {
+        matches!(
+            self,
+            Self::Topk
+                | Self::Bottomk
+                | Self::Limitk
+                | Self::LimitRatio
+                | Self::Quantile
+                | Self::CountValues
+        )
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct Aggregate {
     pub(crate) op: AggregateOp,
@@ -131,7 +182,6 @@ pub(crate) struct Aggregate {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(dead_code, reason = "the grammar does not know how to trim yet")]
 pub(crate) enum BinaryOp {
     Add,
     Sub,
@@ -158,6 +208,30 @@ pub(crate) enum BinaryOp {
 impl BinaryOp {
     pub(crate) fn is_comparison(self) -> bool {
         matches!(self, Self::Eq | Self::Ne | Self::Lt | Self::Le | Self::Gt | Self::Ge)
+    }
+
+    /// As it is written.
+    pub(crate) fn symbol(self) -> &'static str {
+        match self {
+            Self::Add => "+",
+            Self::Sub => "-",
+            Self::Mul => "*",
+            Self::Div => "/",
+            Self::Mod => "%",
+            Self::Pow => "^",
+            Self::Atan2 => "atan2",
+            Self::Eq => "==",
+            Self::Ne => "!=",
+            Self::Lt => "<",
+            Self::Le => "<=",
+            Self::Gt => ">",
+            Self::Ge => ">=",
+            Self::And => "and",
+            Self::Or => "or",
+            Self::Unless => "unless",
+            Self::TrimUpper => "</",
+            Self::TrimLower => ">/",
+        }
     }
 
     pub(crate) fn is_set(self) -> bool {

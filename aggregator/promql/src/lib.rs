@@ -1,15 +1,16 @@
 //! PromQL, as Prometheus 3.5 defines it, over anything that can hand out series.
 //!
 //! [`Engine`] evaluates a text over a [`Source`] at one time or over a range of times; [`check`]
-//! says what a text is without evaluating it; [`selector`] reads the `match[]` of an API call.
+//! says what a text is without evaluating it; [`selector`] reads the `match[]` of an API call;
+//! [`format()`] writes a query tidily, [`tree_json`] its tree.
 //!
 //! The crate is pure: no files, no network, no runtime. Times are milliseconds since the epoch.
 //!
 //! How a query goes:
 //!
-//! 1. `tokens` cuts the text; `prepare` holds it to its bounds and rewrites what the grammar of
-//!    `promql-parser` does not know; `lower` turns that crate's tree into ours (`expr`), with types
-//!    checked, functions looked up, matchers compiled and durations in milliseconds.
+//! 1. `syntax` reads the text into a tree with its types checked, functions looked up and matchers
+//!    compiled, all of it within bounds; `lower` turns that into the tree that is evaluated
+//!    (`expr`), with durations and fixed times in milliseconds.
 //! 2. `eval` walks the tree once, whatever the number of steps. Every intermediate result is a
 //!    column per series over all steps. A selector asks the source once, for all it needs.
 //! 3. `engine` shapes the outcome into an [`Answer`].
@@ -32,13 +33,13 @@ mod lower;
 mod notes;
 mod order;
 mod pool;
-mod prepare;
 mod sampling;
 mod source;
 mod sums;
-mod tokens;
+mod syntax;
 
 pub use answer::{Answer, Value, ValueType, VectorSample};
 pub use engine::{Checked, Engine, Options, QueryOptions, check, selector, steps_len};
 pub use error::{ErrorKind, Position, QueryError, SourceError};
 pub use source::{Scan, Source};
+pub use syntax::{format, tree_json};
