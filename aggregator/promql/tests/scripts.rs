@@ -5,12 +5,15 @@
 //!
 //! ```text
 //! load 30s                     each value a step of 30s after the last, from 0 on
-//!   up{job="x"}  1 2 _ stale 5 10+2x3    `_` is no sample, `10+2x3` is 10 12 14 16
+//!   up{job="x"}  1 2 _ stale 5 10+2x3    `_` is no sample, `10+2x3` is 10 12 14 16, `7x2` is 7 7 7
 //! clear                        forgets all series
 //! at 1m: sum(up)               an instant query; `ordered` in front of it wants the order too
 //!   {} 3                       a series and its value; no line for no result
 //!   = 3                        a scalar
 //!   = "text"                   a string
+//!   warning: …                 with such lines (or `info: …`), each has to be part of a remark of
+//!                              its own, and there may be no other; `silent` in front of `at`
+//!                              or `range` wants none at all
 //! range 0 to 1m step 30s: up
 //!   {job="x"} 1 _ 5            a value per step
 //! fails at 1m: up + up         the indented text is part of the error
@@ -73,38 +76,60 @@ fn number(text: &str) -> f64 {
     }
 }
 
-/// `1 _ 10+2x3`.
+/// `1 _ 10+2x3 7x2 _x3`.
 fn values(text: &str) -> Vec<Option<f64>> {
     let mut values = Vec::new();
     for word in text.split_whitespace() {
-        let progression = word.split_once('x').filter(|(_, count)| count.parse::<u32>().is_ok());
-        match (word, progression) {
-            ("_", _) => values.push(None),
-            (_, Some((line, count))) => {
-                let sign = line.rfind(['+', '-']).expect("start and slope");
-                let (start, slope) = (number(&line[..sign]), number(&line[sign..]));
-                let count: u32 = count.parse().expect("a count");
-                values.extend((0..=count).map(|n| Some(start + slope * f64::from(n))));
-            }
-            (word, None) => values.push(Some(number(word))),
+        let repeated = word.rsplit_once('x').filter(|(_, count)| count.parse::<u32>().is_ok());
+        let Some((line, count)) = repeated else {
+            values.push((word != "_").then(|| number(word)));
+            continue;
+        };
+        let count: u32 = count.parse().expect("a count");
+        if line == "_" {
+            values.extend((0..count).map(|_| None));
+            continue;
         }
+        let (start, slope) = match slope(line) {
+            Some(sign) => (number(&line[..sign]), number(&line[sign..])),
+            None => (number(line), 0.0),
+        };
+        values.extend((0..=count).map(|n| Some(start + slope * f64::from(n))));
     }
     values
 }
 
-/// `name{a="b"} rest`.
+/// Where the sign of the slope is in `10+2`: not in front, and not that of an exponent.
+fn slope(line: &str) -> Option<usize> {
+    let bytes = line.as_bytes();
+    let is_sign = |at: &usize| matches!(bytes[*at], b'+' | b'-') && bytes[*at - 1] != b'e';
+    (1..bytes.len()).rfind(is_sign)
+}
+
+/// `name{a="b"} rest`; names and labels may be quoted, and quoted text may hold anything.
 fn labelled(line: &str) -> (Labels, &str) {
-    let (head, rest) = match line.find('}') {
-        Some(end) => (&line[..=end], &line[end + 1..]),
-        None => line.split_once(' ').expect("a series and its values"),
-    };
-    let (name, inner) = head.split_once('{').unwrap_or((head, "}"));
-    let mut labels = Labels::new([("__name__", name)]);
-    for pair in inner.trim_end_matches('}').split(',').filter(|pair| !pair.trim().is_empty()) {
-        let (label, value) = pair.split_once('=').expect("label=value");
-        labels = labels.with(label.trim(), value.trim().trim_matches('"'));
+    let (mut quoted, mut escaped, mut end) = (false, false, None);
+    for (at, character) in line.char_indices() {
+        match character {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            '}' if !quoted => end = Some(at),
+            _ => continue,
+        }
+        if end.is_some() {
+            break;
+        }
     }
-    (labels, rest)
+    let (head, rest) = match end {
+        Some(end) => (&line[..=end], &line[end + 1..]),
+        None => line.split_once(char::is_whitespace).expect("a series and its values"),
+    };
+    let matchers = match head {
+        "{}" => Vec::new(),
+        head => labstat_promql::selector(head).unwrap_or_else(|error| panic!("{head}: {error}")),
+    };
+    (Labels::new(matchers.iter().map(|matcher| (matcher.name(), matcher.value()))), rest)
 }
 
 fn load(memory: &mut Memory, step_ms: i64, body: &[&str]) {
@@ -150,6 +175,18 @@ fn ask(memory: &Memory, text: &str) -> (When, Result<Answer, QueryError>) {
 
 fn same(a: f64, b: f64) -> bool {
     a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= 1e-9 * a.abs().max(b.abs())
+}
+
+/// Whether the remarks on an answer are those that the body wants.
+fn remarks_verdict(answer: &Answer, wanted: &[&str]) -> Result<(), String> {
+    let mut found = [answer.warnings.clone(), answer.infos.clone()].concat();
+    for line in wanted {
+        let (kind, text) = line.split_once(": ").expect("what a remark says");
+        let is_it = |remark: &String| remark.contains(kind) && remark.contains(text.trim());
+        let at = found.iter().position(is_it).ok_or_else(|| format!("{found:?}"))?;
+        found.remove(at);
+    }
+    found.is_empty().then_some(()).ok_or(format!("{found:?}"))
 }
 
 /// What is wrong with an answer, if anything.
@@ -239,13 +276,56 @@ fn run(memory: &mut Memory, command: &Command<'_>) -> Result<(), String> {
             }
         }
         _ => {
-            let ordered = word == "ordered";
-            let (when, answer) = ask(memory, if ordered { rest } else { command.text });
+            let mut text = command.text;
+            let (mut ordered, mut silent) = (false, false);
+            while let Some((word @ ("ordered" | "silent"), rest)) = text.split_once(' ') {
+                (ordered, silent) = (ordered || word == "ordered", silent || word == "silent");
+                text = rest;
+            }
+            let is_remark =
+                |line: &&str| line.starts_with("warning: ") || line.starts_with("info: ");
+            let (remarks, body): (Vec<&str>, Vec<&str>) =
+                command.body.iter().partition(|l| is_remark(l));
+            let (when, answer) = ask(memory, text);
             let answer = answer.map_err(|error| error.to_string())?;
-            verdict(&when, &answer, &command.body, ordered)?;
+            if silent || !remarks.is_empty() {
+                remarks_verdict(&answer, &remarks)?;
+            }
+            verdict(&when, &answer, &body, ordered)?;
         }
     }
     Ok(())
+}
+
+/// A script that says what is not so is one that fails.
+#[test]
+fn a_script_can_fail() {
+    let script = r#"load 1m
+  a{l="}\"", "m.n"="1"} 1 7x2 _x2 -1-1x1 1e-1x1
+  {"b.c"} 0x4
+range 0 to 8m step 1m: a
+  a{l="}\"", "m.n"="1"} 1 7 7 7 7 7 -1 -2 0.1
+silent at 1m: {"b.c"}
+  {"b.c"} 0
+silent at 1m: quantile(2, a)
+  {} Inf
+at 1m: quantile(2, a)
+  {} Inf
+  warning: between 0 and 1, got 2
+at 1m: quantile(2, a)
+  {} Inf
+  info: between 0 and 1, got 2
+at 1m: sum(a)
+  {} 8
+fails at 1m: a
+  no
+"#;
+    let mut memory = Memory::default();
+    let wrong: Vec<usize> = commands(script)
+        .iter()
+        .filter_map(|command| run(&mut memory, command).is_err().then_some(command.line))
+        .collect();
+    assert_eq!(wrong, [8, 13, 16, 18]);
 }
 
 /// Every script; all that is wrong, then fail.

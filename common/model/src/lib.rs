@@ -11,6 +11,7 @@
 mod batch;
 mod bucket;
 mod clock;
+mod dialect;
 pub mod duration;
 mod family;
 mod histogram;
@@ -29,6 +30,7 @@ pub use bucket::{
     BUCKET_WIDTHS_MS, BucketColumn, BucketColumns, Buckets, Rolled, Tiers, bucket_end, bucket_range,
 };
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use dialect::from_go as regex_from_go;
 pub use family::{Family, Kind};
 pub use histogram::{
     BucketCount, HISTOGRAM_BUCKETS_MAX, Histogram, HistogramError, HistogramSample,

@@ -4,7 +4,7 @@
 use regex::Regex;
 use regex_syntax::hir::{Class, Hir, HirKind, Look};
 
-use crate::MatcherError;
+use crate::{MatcherError, dialect};
 
 /// Bytes that a compiled pattern may take. Prometheus has no such bound; a pattern from outside
 /// must not be able to take the machine's memory.
@@ -38,6 +38,9 @@ impl Pattern {
             pattern: text.to_owned(),
             cause: one_line(cause),
         };
+        let refused = |cause| MatcherError { pattern: text.to_owned(), cause };
+        let translated = dialect::from_go(text).map_err(refused)?;
+        let text = translated.as_str();
         let parse = |text: &str| regex_syntax::parse(text).map_err(|cause| error(&cause));
         // On its own first: `a)|(b` would close the group around it and slip its anchors.
         parse(text)?;
@@ -367,7 +370,7 @@ mod tests {
         assert_eq!(alternatives("a|"), some(&["", "a"]));
         assert_eq!(alternatives("a{3}"), some(&["aaa"]));
         assert_eq!(alternatives("[^\\s\\S]"), some(&[]), "nothing matches it");
-        for other in ["a.*", "a+", r"a\b", "(?m)^a", "a$b", "[^a]", r"\w", "x{0,2000}"] {
+        for other in ["a.*", "a+", r"a\b", "(?m)^a", "a$b", "[^a]", r"\pL", "(x|y){0,10}"] {
             assert_eq!(alternatives(other), None, "{other}");
         }
     }
@@ -475,7 +478,9 @@ mod tests {
             text in pattern(),
             values in prop::collection::vec("[abABkKü.\n]{0,4}", 1..24),
         ) {
-            let wanted = Regex::new(&format!("^(?s:{text})$"));
+            let wanted = dialect::from_go(&text)
+                .map_err(drop)
+                .and_then(|text| Regex::new(&format!("^(?s:{text})$")).map_err(drop));
             let found = Pattern::new(&text);
             prop_assert_eq!(wanted.is_ok(), found.is_ok(), "{}", text);
             let (Ok(wanted), Ok(found)) = (wanted, found) else { return Ok(()) };

@@ -1,6 +1,6 @@
 //! Functions that change labels.
 
-use labstat_model::Labels;
+use labstat_model::{Labels, regex_from_go};
 use regex::{Captures, Regex, RegexBuilder};
 
 use crate::QueryError;
@@ -45,7 +45,7 @@ pub(super) fn replace(
 
 /// The whole value must match, and `.` matches line ends too, as in matchers.
 fn compile(pattern: &str) -> Option<Regex> {
-    let text = format!("^(?s:{pattern})$");
+    let text = format!("^(?s:{})$", regex_from_go(pattern).ok()?);
     RegexBuilder::new(&text).size_limit(REGEX_SIZE_MAX).build().ok()
 }
 
