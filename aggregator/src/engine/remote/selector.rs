@@ -52,7 +52,9 @@ fn push_quoted(text: &mut String, value: &str) {
                 text.push(c);
             }
             '\n' => text.push_str("\\n"),
-            c if c.is_control() => {
+            // The replacement character stands for broken text in Go's lexer: written as it is,
+            // it is refused.
+            c if c.is_control() || c == char::REPLACEMENT_CHARACTER => {
                 // Writing to a String cannot fail.
                 let _ = write!(text, "\\u{:04x}", u32::from(c));
             }
@@ -79,6 +81,14 @@ mod tests {
         assert_eq!(selector(&[odd]), Selector { text: ALL.to_owned(), wider: true });
         assert_eq!(selector(&[not]), Selector { text: ALL.to_owned(), wider: true });
         assert_eq!(selector(&[]), Selector { text: ALL.to_owned(), wider: true });
+    }
+
+    #[test]
+    fn the_replacement_character_is_escaped() {
+        let matchers = [Matcher::equal("l", "a\u{fffd}\u{7f}")];
+        let text = selector(&matchers).text;
+        assert_eq!(text, r#"{l="a\ufffd\u007f"}"#);
+        assert_eq!(labstat_promql::selector(&text).unwrap(), matchers);
     }
 
     proptest! {
