@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use labstat_model::{Labels, ManualClock, Matcher, Sample, TimeSeries, WriteRequest};
+use labstat_model::{Labels, ManualClock, Matcher, Sample, SeriesRef, TimeSeries, WriteRequest};
 use labstat_store::{Options, Store};
 use labstat_wire::remote_write;
 use rustix::time::{ClockId, clock_gettime};
@@ -84,10 +84,9 @@ fn fill(store: &Store, series: u32, steps: std::ops::Range<i64>, step_ms: i64) {
     }
 }
 
-fn open(dir: &Path, helpers: usize) -> Store {
+fn open(dir: &Path) -> Store {
     let options = Options::new(Arc::new(ManualClock::new(START_MS)));
-    let (store, notices) =
-        Store::open(dir, Options { read_helpers_max: helpers, ..options }).unwrap();
+    let (store, notices) = Store::open(dir, options).unwrap();
     assert_eq!(notices, []);
     store
 }
@@ -107,11 +106,14 @@ fn report(what: &str, times: u32, mut work: impl FnMut() -> usize) {
 
 fn scan(store: &Store, matchers: &[Matcher], (start_ms, end_ms): (i64, i64)) -> usize {
     let mut samples = 0;
-    let each = &mut |_: &Labels, times: &[i64], _: &[f64]| {
-        samples += times.len();
-        ControlFlow::Continue(())
-    };
-    store.scan(matchers, start_ms, end_ms, each).unwrap();
+    let scan = store.scan(matchers, start_ms, end_ms).unwrap();
+    for part in 0..scan.parts() {
+        let each = &mut |series: SeriesRef<'_>| {
+            samples += series.times.len();
+            ControlFlow::Continue(())
+        };
+        scan.read(part, each).unwrap();
+    }
     samples
 }
 
@@ -127,18 +129,18 @@ fn newest(store: &Store, (start_ms, end_ms): (i64, i64)) -> usize {
 /// Ranges over a day of 5,000 series that is settled, and the two hours after it in the head.
 fn ranges() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path(), 0);
+    let store = open(dir.path());
     let steps = DAY_MS / STEP_MS;
     fill(&store, 5_000, 0..steps, STEP_MS);
     store.compact().unwrap();
     read_ranges(&store, (START_MS, START_MS + DAY_MS - 1));
     drop(store);
-    let store = open(dir.path(), 1);
+    let store = open(dir.path());
     let day = (START_MS, START_MS + DAY_MS - 1);
     report("scan of a day, with a helper", 3, || scan(&store, &[], day));
     report("select of a day, with a helper", 3, || select(&store, &[], day));
     drop(store);
-    let store = open(dir.path(), 0);
+    let store = open(dir.path());
     fill(&store, 5_000, steps..steps + 480, STEP_MS);
     let head = (START_MS + DAY_MS, START_MS + DAY_MS + 2 * HOUR_MS);
     report("scan of two hours in the head", 3, || scan(&store, &[], head));
@@ -164,7 +166,7 @@ fn read_ranges(store: &Store, day: (i64, i64)) {
 /// All newest samples of 50,000 series right after a start.
 fn starts() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path(), 1);
+    let store = open(dir.path());
     fill(&store, 50_000, 0..40, STEP_MS);
     let range = (START_MS, START_MS + 40 * STEP_MS);
     for what in ["log", "blobs"] {
@@ -186,14 +188,14 @@ fn open_again(dir: &Path) -> (tempfile::TempDir, Store) {
         let file = file.unwrap();
         fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
     }
-    let store = open(copy.path(), 1);
+    let store = open(copy.path());
     (copy, store)
 }
 
 /// Ten series over two years, a sample a minute.
 fn years() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path(), 0);
+    let store = open(dir.path());
     let steps = 730 * DAY_MS / 60_000;
     for from in (0..steps).step_by(10_000) {
         store.append(&request(0..10, from..steps.min(from + 10_000), 60_000)).unwrap();
@@ -207,7 +209,7 @@ fn years() {
 /// Writes that are not newer than what is there.
 fn late() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path(), 0);
+    let store = open(dir.path());
     let steps = DAY_MS / STEP_MS;
     fill(&store, 2_000, 0..steps, STEP_MS);
     store.compact().unwrap();
@@ -243,7 +245,7 @@ fn late() {
 /// Requests of a file, settled, and then read.
 fn recorded(file: &str) {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path(), 0);
+    let store = open(dir.path());
     let content = fs::read(file).unwrap();
     let mut rest = &content[..];
     while let Some((len, behind)) = rest.split_first_chunk::<4>() {

@@ -15,7 +15,7 @@ use labstat_model::{
     BucketColumns, Labels, Matcher, Metadata, Rolled, Series, Tiers, WriteRequest, WriteView,
     bucket_range,
 };
-use labstat_promql::{Source, SourceError};
+use labstat_promql::{Scan, Source, SourceError};
 use labstat_store::{Appended, Maintained, QueueStats, Stats};
 
 /// Why samples or a document were not kept. The sender still has them and may try again.
@@ -131,6 +131,24 @@ pub(crate) trait Storage: fmt::Debug + Send + Sync {
         series.iter_mut().for_each(Series::keep_newest);
         Ok(series)
     }
+    /// As [`Storage::select`], to be read in parts; see [`Source::scan`].
+    fn scan(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Box<dyn Scan + '_>, StorageError> {
+        Ok(Box::new(self.select(matchers, start_ms, end_ms)?))
+    }
+    /// As [`Storage::newest`], to be read in parts.
+    fn scan_newest(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Box<dyn Scan + '_>, StorageError> {
+        Ok(Box::new(self.newest(matchers, start_ms, end_ms)?))
+    }
     /// Since when there are samples, and which buckets can be asked for.
     fn tiers(&self) -> Tiers {
         Tiers::SAMPLES_ONLY
@@ -237,6 +255,26 @@ impl Source for SharedStorage {
         read.map_err(|error| SourceError(Box::new(error)))
     }
 
+    fn scan(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Box<dyn Scan + '_>, SourceError> {
+        let scan = self.0.scan(matchers, start_ms, end_ms);
+        scan.map_err(|error| SourceError(Box::new(error)))
+    }
+
+    fn scan_newest(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Box<dyn Scan + '_>, SourceError> {
+        let scan = self.0.scan_newest(matchers, start_ms, end_ms);
+        scan.map_err(|error| SourceError(Box::new(error)))
+    }
+
     fn tiers(&self) -> Tiers {
         self.0.tiers()
     }
@@ -283,6 +321,26 @@ impl Source for Settled {
     ) -> Result<Vec<Series>, SourceError> {
         self.check()?;
         Source::newest(&self.0, matchers, start_ms, end_ms)
+    }
+
+    fn scan(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Box<dyn Scan + '_>, SourceError> {
+        self.check()?;
+        Source::scan(&self.0, matchers, start_ms, end_ms)
+    }
+
+    fn scan_newest(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Box<dyn Scan + '_>, SourceError> {
+        self.check()?;
+        Source::scan_newest(&self.0, matchers, start_ms, end_ms)
     }
 
     fn tiers(&self) -> Tiers {

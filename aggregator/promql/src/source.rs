@@ -8,13 +8,19 @@ use crate::SourceError;
 
 /// The series that fulfil some matchers, in parts that can be read one by one.
 ///
-/// Going through the parts in order, the series come sorted by labels, each once. A part is a
+/// Going through the parts in order, the series come in the same order each time, mostly sorted by
+/// labels ([`Scan::is_sorted`]), each once. A part is a
 /// morsel of work: a few hundred series, so that several threads have something to do and each is
 /// done with a part within milliseconds. Parts may be read in any order, by several threads at a
 /// time and more than once; all see the same state.
 pub trait Scan: Sync {
     /// How many parts there are; none when no series fulfils the matchers.
     fn parts(&self) -> usize;
+
+    /// Whether the series come sorted by labels, going through the parts in order.
+    fn is_sorted(&self) -> bool {
+        true
+    }
 
     /// Hands the series of one part to `each` until this breaks off, which is no error. A series
     /// without samples in the window may be left out.

@@ -1,8 +1,12 @@
 //! The store in the data folder as an engine.
 
 use std::error::Error;
+use std::ops::ControlFlow;
 
-use labstat_model::{BucketColumns, Labels, Matcher, Metadata, Rolled, Series, Tiers, WriteView};
+use labstat_model::{
+    BucketColumns, Labels, Matcher, Metadata, Rolled, Series, SeriesRef, Tiers, WriteView,
+};
+use labstat_promql::{Scan, SourceError};
 use labstat_store::{AppendError, Appended, Maintained, ReadError, Stats, Store};
 
 use crate::storage::{Storage, StorageError, WriteFailed};
@@ -31,6 +35,28 @@ impl From<AppendError> for WriteFailed {
     }
 }
 
+/// A scan of the store, as queries read it.
+struct LocalScan<'a>(labstat_store::Scan<'a>);
+
+impl Scan for LocalScan<'_> {
+    fn parts(&self) -> usize {
+        self.0.parts()
+    }
+
+    fn is_sorted(&self) -> bool {
+        self.0.is_sorted()
+    }
+
+    fn read(
+        &self,
+        part: usize,
+        each: &mut dyn FnMut(SeriesRef<'_>) -> ControlFlow<()>,
+    ) -> Result<(), SourceError> {
+        let read = self.0.read(part, each).map_err(unread("read samples"));
+        read.map_err(|error| SourceError(Box::new(error)))
+    }
+}
+
 impl Storage for Store {
     fn append(&self, write: &dyn WriteView) -> Result<Appended, WriteFailed> {
         Ok(Self::append(self, write)?)
@@ -52,6 +78,26 @@ impl Storage for Store {
         end_ms: i64,
     ) -> Result<Vec<Series>, StorageError> {
         Self::newest(self, matchers, start_ms, end_ms).map_err(unread("read samples"))
+    }
+
+    fn scan(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Box<dyn Scan + '_>, StorageError> {
+        let scan = Self::scan(self, matchers, start_ms, end_ms);
+        Ok(Box::new(LocalScan(scan.map_err(unread("read samples"))?)))
+    }
+
+    fn scan_newest(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Box<dyn Scan + '_>, StorageError> {
+        let scan = Self::scan_newest(self, matchers, start_ms, end_ms);
+        Ok(Box::new(LocalScan(scan.map_err(unread("read samples"))?)))
     }
 
     fn tiers(&self) -> Tiers {

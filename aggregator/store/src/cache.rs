@@ -1,5 +1,5 @@
-//! What reads unpacked lately, within a bound of bytes: directories of blobs, columns of times, and
-//! parts. What was not used for the longest time leaves first.
+//! What reads unpacked lately, within a bound of bytes: directories of blobs, columns of times,
+//! parts, and the newest samples. What was not used for the longest time leaves first.
 //!
 //! Blobs never change and their ids are never given twice, so that nothing in here can be wrong; it
 //! can only be of no more use, when its blob is gone.
@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::blob::Directory;
+use crate::tail::Tail;
 
 /// Memory of one entry beside what it holds, roughly: keys, counters and its share of the nodes.
 const ENTRY_LEN: usize = 160;
@@ -17,6 +18,7 @@ const ENTRY_LEN: usize = 160;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum What {
     Directory,
+    Tail,
     Times(usize),
     Part(u32),
 }
@@ -26,6 +28,9 @@ type Key = (i64, What);
 
 #[derive(Debug, Clone)]
 enum Unpacked {
+    Tail(Arc<Tail>),
+    /// There is no tail yet; series that were asked for.
+    TailAsked(usize),
     Directory(Arc<Directory>),
     Times(Arc<Vec<i64>>),
     Part(Arc<Vec<u8>>),
@@ -36,6 +41,8 @@ impl Unpacked {
         ENTRY_LEN
             + match self {
                 Self::Directory(directory) => directory.size_bytes(),
+                Self::Tail(tail) => tail.size_bytes(),
+                Self::TailAsked(_) => 0,
                 Self::Times(times) => times.capacity() * size_of::<i64>(),
                 Self::Part(part) => part.capacity(),
             }
@@ -64,6 +71,13 @@ pub(crate) struct Cache {
     entries: Mutex<Entries>,
     hits: AtomicU64,
     misses: AtomicU64,
+}
+
+/// What is known of the newest samples of a blob.
+pub(crate) enum Asked {
+    Ready(Arc<Tail>),
+    /// So many series were asked for so far.
+    For(usize),
 }
 
 /// How a cache does.
@@ -103,6 +117,23 @@ impl Cache {
             Unpacked::Part(part) => Some(part),
             _ => None,
         }
+    }
+
+    pub(crate) fn tail(&self, blob: i64) -> Asked {
+        match self.entries().get((blob, What::Tail)) {
+            Some(Unpacked::Tail(tail)) => Asked::Ready(tail),
+            Some(Unpacked::TailAsked(series)) => Asked::For(series),
+            _ => Asked::For(0),
+        }
+    }
+
+    /// Takes note that the newest samples of so many series were asked for.
+    pub(crate) fn ask_tail(&self, blob: i64, series: usize) {
+        self.keep((blob, What::Tail), Unpacked::TailAsked(series));
+    }
+
+    pub(crate) fn keep_tail(&self, blob: i64, tail: &Arc<Tail>) {
+        self.keep((blob, What::Tail), Unpacked::Tail(Arc::clone(tail)));
     }
 
     pub(crate) fn keep_directory(&self, blob: i64, directory: &Arc<Directory>) {

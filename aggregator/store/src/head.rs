@@ -132,7 +132,8 @@ impl Head {
 }
 
 impl HeadSeries {
-    fn add(&mut self, time_ms: i64, bits: u64) {
+    /// Adds a sample that is new.
+    pub(crate) fn add(&mut self, time_ms: i64, bits: u64) {
         if !self.run.is_empty() && time_ms <= self.last_ms {
             self.late.get_or_insert_default().insert(time_ms, bits);
             return;
@@ -216,7 +217,7 @@ impl HeadSeries {
         let late = self.late.iter().flat_map(|late| late.range(start_ms..=end_ms));
         let mut late = late.peekable();
         if self.first_ms().is_some_and(|first_ms| first_ms <= end_ms && self.last_ms >= start_ms) {
-            self.walk_run(|time_ms, bits| {
+            walk_run(&self.run, |time_ms, bits| {
                 if time_ms > end_ms {
                     return ControlFlow::Break(());
                 }
@@ -234,6 +235,22 @@ impl HeadSeries {
             });
         }
         late.for_each(|(&time_ms, &bits)| each(time_ms, bits));
+    }
+
+    /// Time and bits of the newest sample from `start_ms` to `end_ms`, both included.
+    pub(crate) fn newest_in(&self, (start_ms, end_ms): (i64, i64)) -> Option<(i64, u64)> {
+        // What came late is older than the last one of the run.
+        if !self.run.is_empty() && self.last_ms <= end_ms {
+            return (self.last_ms >= start_ms).then_some((self.last_ms, self.last_bits));
+        }
+        let mut newest = None;
+        self.each_in((start_ms, end_ms), |time_ms, bits| newest = Some((time_ms, bits)));
+        newest
+    }
+
+    /// The samples that did not come late, for [`walk_run`].
+    pub(crate) fn run(&self) -> &[u8] {
+        &self.run
     }
 
     /// Calls `each` with time and bits of the samples at the asked times, which ascend. Reads no
@@ -258,7 +275,7 @@ impl HeadSeries {
         if in_run.peek().is_none() {
             return;
         }
-        self.walk_run(|time_ms, bits| {
+        walk_run(&self.run, |time_ms, bits| {
             while in_run.next_if(|asked_ms| *asked_ms < time_ms).is_some() {}
             if in_run.next_if_eq(&time_ms).is_some() {
                 each(time_ms, bits);
@@ -283,47 +300,47 @@ impl HeadSeries {
         // The first step is from 0.
         if control & STEP == 0 { Some(0) } else { reader.signed().ok() }
     }
+}
 
-    /// Goes through the run until it is told to break. What `add` wrote reads to its end.
-    fn walk_run(&self, each: impl FnMut(i64, u64) -> ControlFlow<()>) {
-        let _ = self.try_walk_run(each);
-    }
+/// Goes through a run until it is told to break. What was added reads to its end.
+pub(crate) fn walk_run(run: &[u8], each: impl FnMut(i64, u64) -> ControlFlow<()>) {
+    let _ = try_walk_run(run, each);
+}
 
-    fn try_walk_run(
-        &self,
-        mut each: impl FnMut(i64, u64) -> ControlFlow<()>,
-    ) -> Result<(), Malformed> {
-        let mut reader = Reader::new(&self.run);
-        let (mut time_ms, mut step, mut bits) = (0_i64, 0_i64, 0_u64);
-        let mut is_first = true;
-        while !reader.is_empty() {
-            let control = reader.byte()?;
-            let change = if control & STEP == 0 { 0 } else { reader.signed()? };
-            let payload = control >> PAYLOAD_SHIFT;
-            let count = match control & KIND_MASK {
-                SAME => payload + 1,
-                INTEGER => {
-                    bits = integer(&mut reader, payload, bits)?;
-                    1
-                }
-                OTHER => {
-                    bits ^= bits_change(&mut reader, payload)?;
-                    1
-                }
-                _ => return Err(Malformed("head item")),
-            };
-            step = step.wrapping_add(change);
-            for _ in 0..count {
-                time_ms = time_ms.wrapping_add(step);
-                if each(time_ms, bits).is_break() {
-                    return Ok(());
-                }
-                step = if is_first { 0 } else { step };
-                is_first = false;
+fn try_walk_run(
+    run: &[u8],
+    mut each: impl FnMut(i64, u64) -> ControlFlow<()>,
+) -> Result<(), Malformed> {
+    let mut reader = Reader::new(run);
+    let (mut time_ms, mut step, mut bits) = (0_i64, 0_i64, 0_u64);
+    let mut is_first = true;
+    while !reader.is_empty() {
+        let control = reader.byte()?;
+        let change = if control & STEP == 0 { 0 } else { reader.signed()? };
+        let payload = control >> PAYLOAD_SHIFT;
+        let count = match control & KIND_MASK {
+            SAME => payload + 1,
+            INTEGER => {
+                bits = integer(&mut reader, payload, bits)?;
+                1
             }
+            OTHER => {
+                bits ^= bits_change(&mut reader, payload)?;
+                1
+            }
+            _ => return Err(Malformed("head item")),
+        };
+        step = step.wrapping_add(change);
+        for _ in 0..count {
+            time_ms = time_ms.wrapping_add(step);
+            if each(time_ms, bits).is_break() {
+                return Ok(());
+            }
+            step = if is_first { 0 } else { step };
+            is_first = false;
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// Bytes of the longest item in which the step does not change: a control byte and eight of a

@@ -58,8 +58,13 @@ impl Set {
 struct Slot {
     set: Set,
     hash: u32,
+    /// Where its labels stand among those of all that have a place; see [`Index::rank`].
+    rank: u32,
     entry: SeriesEntry,
 }
+
+/// The place of a series that has none.
+pub(crate) const UNRANKED: u32 = u32::MAX;
 
 /// All series.
 #[derive(Debug)]
@@ -120,7 +125,7 @@ impl Index {
         for &pair in pairs {
             self.symbols.add(pair, id, tier);
         }
-        self.slots.insert(id, Slot { set, hash, entry });
+        self.slots.insert(id, Slot { set, hash, rank: UNRANKED, entry });
         let slots = &self.slots;
         let hash_of = |id: &u32| spread(slots.get(*id).map_or(0, |slot| slot.hash));
         self.by_labels.insert_unique(spread(hash), id, hash_of);
@@ -256,6 +261,7 @@ impl Index {
             }
             if let Some(slot) = self.slots.get_mut(id) {
                 slot.set = set;
+                slot.rank = UNRANKED;
             }
             self.all.of_mut(from).remove(id);
             self.all.of_mut(from.other()).insert(id);
@@ -267,7 +273,7 @@ impl Index {
     pub(crate) fn remove(&mut self, gone: &BTreeSet<u32>) {
         let mut pairs: Tiers<Vec<(u32, u32)>> = Tiers::default();
         for &id in gone {
-            let Some(Slot { set, hash, entry }) = self.slots.remove(id) else { continue };
+            let Some(Slot { set, hash, entry, .. }) = self.slots.remove(id) else { continue };
             let tier = set.tier();
             let pairs = pairs.of_mut(tier);
             match &set {
@@ -302,6 +308,34 @@ impl Index {
 /// newest sample of all: not by the clock alone, which may jump ahead.
 pub(crate) fn live_since(now_ms: i64, newest_ms: i64) -> i64 {
     now_ms.min(newest_ms).saturating_sub(LIVE_MS)
+}
+
+/// In the order of labels.
+impl Index {
+    /// All live series with their labels, in the order of those that are ranked.
+    pub(crate) fn live(&self) -> Vec<(u32, Labels)> {
+        let mut keys: Vec<(u32, u32)> =
+            self.all.of(Tier::Live).iter().map(|id| (self.rank_of(id), id)).collect();
+        keys.sort_unstable();
+        keys.into_iter().filter_map(|(_, id)| Some((id, self.labels(id)?))).collect()
+    }
+
+    /// Takes note in which order series come by their labels, of all that live. Others have no
+    /// place, which is above all that have one.
+    pub(crate) fn rank(&mut self, ordered: impl Iterator<Item = u32>) {
+        for (rank, id) in (0..UNRANKED).zip(ordered) {
+            if let Some(slot) = self.slots.get_mut(id)
+                && matches!(slot.set, Set::Ready(_))
+            {
+                slot.rank = rank;
+            }
+        }
+    }
+
+    /// Where the labels of a series stand; [`UNRANKED`] when that is not known.
+    pub(crate) fn rank_of(&self, id: u32) -> u32 {
+        self.slots.get(id).map_or(UNRANKED, |slot| slot.rank)
+    }
 }
 
 /// One by one.
@@ -342,6 +376,7 @@ impl Index {
     /// of staleness is a sample too. `None` when there is none, or its value is only in a blob.
     ///
     /// It was stored; whether it still is, in spite of retention, is for the caller to know.
+    #[cfg(test)]
     pub(crate) fn newest(&self, id: u32) -> Option<(i64, u64)> {
         let entry = self.get(id)?;
         Some((entry.last_ms, entry.last_bits?))
@@ -350,6 +385,11 @@ impl Index {
     /// The series of a shelf, ascending.
     pub(crate) fn shelf(&self, shelf: u32) -> impl Iterator<Item = u32> {
         self.shelves.get(shelf as usize).into_iter().flatten()
+    }
+
+    /// The number of series of a shelf.
+    pub(crate) fn shelf_len(&self, shelf: u32) -> u64 {
+        self.shelves.get(shelf as usize).map_or(0, RoaringBitmap::len)
     }
 
     /// The labels of a series, one by one.

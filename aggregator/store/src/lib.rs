@@ -10,8 +10,8 @@
 //! - `write`: requests are checked in turn and committed in groups; `log` is what a commit writes.
 //! - `state`: what readers see; `index` (labels to series) on `symbols` (names and values) and
 //!   `slots` (by id), `head` (newest samples), the blobs.
-//! - `scan`, `newest`: reads of ranges and of single samples; `read`: what they share; `cache`: what
-//!   they unpacked lately.
+//! - `scan`: reads of ranges and of newest samples, `lookup`: of what is stored at given times;
+//!   `read`: what they share; `cache`: what they unpacked lately, `tail` among it.
 //! - `maintain`: head into blobs, small blobs into large ones, old blobs away; `rewrite` is how.
 //!   `rollup` makes buckets of days, `retire` drops what is past its time (`policy` says when);
 //!   `rolled` reads buckets. `days` is how time is cut.
@@ -44,9 +44,9 @@ mod head;
 mod index;
 mod inspect;
 mod log;
+mod lookup;
 mod maintain;
 mod mend;
-mod newest;
 mod options;
 mod pages;
 mod policy;
@@ -65,6 +65,7 @@ mod snapshot;
 mod state;
 mod store;
 mod symbols;
+mod tail;
 mod varint;
 mod wal;
 mod write;
@@ -76,6 +77,6 @@ pub use options::Options;
 pub use policy::Keep;
 pub use queue::{PeekError, PushError, Queue, QueueStats, Queued};
 pub use report::{Appended, BadLabels, Maintained, Notice, Refusal, Refused, Stats};
-pub use scan::Each;
+pub use scan::{Each, Scan};
 pub use snapshot::{CopyError, Draft, Progress, Snapshot, SnapshotError, Watch};
 pub use store::Store;

@@ -24,9 +24,9 @@ const SEAL_AFTER_MS: i64 = 2 * 3_600_000;
 /// and a fifth of a second to read them at start.
 const HEAD_SAMPLES_MAX: usize = 4_000_000;
 
-/// Samples that are read together (16 MiB), of a thousand series some six hours. It takes a few
-/// milliseconds to read them, and a thread is started in a fraction of one.
-const READ_BATCH_SAMPLES: usize = 1024 * 1024;
+/// Samples of one part of a scan (4 MiB), of a hundred series some ten hours. It takes a
+/// millisecond or two to read them.
+const READ_PART_SAMPLES: usize = 256 * 1024;
 
 /// What reads unpacked lately: a few hundred blobs' directories, or the parts behind a page of
 /// panels.
@@ -52,14 +52,11 @@ pub struct Options {
     pub seal_after_ms: i64,
     /// [`Store::maintain`](crate::Store::maintain) seals the head when it holds this many samples.
     pub head_samples_max: usize,
-    /// A read that would return more samples is refused, and so is a stream in which one batch of
-    /// series has more.
+    /// A read that would return more samples is refused, and so is a scan of which one part has
+    /// more.
     pub read_samples_max: usize,
-    /// Samples of one batch of series, as far as can be told before it is read. Reads of more are
-    /// shared by several threads.
-    pub read_batch_samples: usize,
-    /// Threads that large reads have beside those of their callers, all together.
-    pub read_helpers_max: usize,
+    /// Samples of one part of a scan, as far as can be told before it is read.
+    pub read_part_samples: usize,
     /// Bytes of unpacked blobs that are kept for the next reads.
     pub cache_size_max_bytes: usize,
     /// A series beyond this many is refused.
@@ -82,9 +79,7 @@ impl Options {
             seal_after_ms: SEAL_AFTER_MS,
             head_samples_max: HEAD_SAMPLES_MAX,
             read_samples_max: READ_SAMPLES_MAX,
-            read_batch_samples: READ_BATCH_SAMPLES,
-            read_helpers_max: std::thread::available_parallelism()
-                .map_or(0, |cores| cores.get() - 1),
+            read_part_samples: READ_PART_SAMPLES,
             cache_size_max_bytes: CACHE_SIZE_MAX_BYTES,
             series_max: SERIES_MAX,
             labels_size_max_bytes: LABELS_SIZE_MAX_BYTES,

@@ -1,13 +1,15 @@
 //! What all reads share: samples of a series piece by piece, blobs and their columns, and a state
 //! of the database that does not change while it is read.
 //!
-//! Readers hold the lock of the state only while they copy what they need of it. The database is
-//! read in a transaction of its own, which no writer waits for. A blob that maintenance replaced
+//! Readers hold the lock of the state only while they take what they need of it. The database is
+//! read in a transaction of its own, which no writer waits for and which begins when something is
+//! read that is not in the cache. A blob that maintenance replaced
 //! in between is missing then, and the read starts anew, the second time with the transaction
 //! begun while nothing can be replaced.
 //!
 //! Not here: reads of ranges (`scan`), of single samples (`newest`).
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -17,9 +19,10 @@ use rusqlite::Connection;
 
 use crate::ReadError;
 use crate::blob::{BlobMeta, Column, Directory, unpack_part};
-use crate::cache::Cache;
+use crate::cache::{Asked, Cache};
 use crate::db;
 use crate::store::Store;
+use crate::tail::{TAIL_MS, Tail};
 use crate::varint::Malformed;
 
 /// Connections kept for the next reads; each holds up to a mebibyte of pages.
@@ -28,6 +31,10 @@ const CONNECTIONS_KEPT_MAX: usize = 4;
 /// Times that one reader of a blob keeps ready (1 MiB). Where series share their times, one
 /// column of them serves a whole blob.
 const TIMES_READY_MAX: usize = 128 * 1024;
+
+/// Series of a blob whose newest samples must have been asked for before those of all are kept at
+/// hand. It takes some milliseconds to collect them.
+const TAIL_SERIES_MIN: usize = 400;
 
 /// What shows that not a row is damaged but the way to it.
 const PAGE_BROKEN: Malformed = Malformed("database page");
@@ -108,12 +115,6 @@ impl Gathered {
         }
     }
 
-    /// Makes room for about as many samples.
-    pub(crate) fn reserve(&mut self, samples: usize) {
-        self.piece.times.reserve(samples);
-        self.piece.values.reserve(samples);
-    }
-
     /// Makes it empty; what memory it has stays.
     pub(crate) fn clear(&mut self) {
         self.piece.times.clear();
@@ -151,26 +152,110 @@ impl From<rusqlite::Error> for Failed {
     }
 }
 
-/// What a reader of blobs leaves behind for the next one.
+/// Where a reader of blobs leaves what it unpacked.
 #[derive(Clone, Copy)]
-pub(crate) enum Keep {
-    /// All that was unpacked: it is little, and may be asked for again.
-    All,
-    /// No parts, so that one large read does not push out what all the small ones keep.
-    NoParts,
+pub(crate) enum Keep<'a> {
+    /// Among what all reads share: it is little, and may be asked for again.
+    Shared,
+    /// Parts go here, so that one large read does not push out what all the small ones keep.
+    Apart(&'a Cache),
+    /// Parts are read once, one after the other.
+    Nowhere,
+}
+
+/// A connection to read with, which is taken when it is first needed: what was unpacked lately
+/// needs none.
+pub(crate) struct Reader<'a> {
+    store: &'a Store,
+    /// With the generation of the database that it is of.
+    taken: OnceCell<(u64, Connection)>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(store: &'a Store) -> Self {
+        Self { store, taken: OnceCell::new() }
+    }
+
+    fn get(&self) -> rusqlite::Result<&Connection> {
+        if self.taken.get().is_none() {
+            let (generation, conn) = self.store.take_reader()?;
+            conn.execute_batch("BEGIN")?;
+            let _ = self.taken.set((generation, conn));
+        }
+        self.taken.get().map(|(_, conn)| conn).ok_or(rusqlite::Error::InvalidQuery)
+    }
+}
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        if let Some((generation, conn)) = self.taken.take()
+            && conn.execute_batch("COMMIT").is_ok()
+        {
+            self.store.keep_reader(generation, conn);
+        }
+    }
+}
+
+/// How blobs are reached.
+#[derive(Clone, Copy)]
+enum Way<'a> {
+    Open(&'a Connection),
+    WhenNeeded(&'a Reader<'a>),
+}
+
+impl<'a> Way<'a> {
+    fn conn(self) -> rusqlite::Result<&'a Connection> {
+        match self {
+            Self::Open(conn) => Ok(conn),
+            Self::WhenNeeded(reader) => reader.get(),
+        }
+    }
 }
 
 /// The blobs as one transaction sees them.
 pub(crate) struct Blobs<'a> {
     store: &'a Store,
-    conn: &'a Connection,
+    way: Way<'a>,
     /// Whether no blob can have been replaced since its place was copied.
     pinned: bool,
 }
 
 impl<'a> Blobs<'a> {
-    pub(crate) fn new(store: &'a Store, conn: &'a Connection, pinned: bool) -> Self {
-        Self { store, conn, pinned }
+    fn pinned(store: &'a Store, conn: &'a Connection) -> Self {
+        Self { store, way: Way::Open(conn), pinned: true }
+    }
+
+    fn of(reader: &'a Reader<'a>) -> Self {
+        Self { store: reader.store, way: Way::WhenNeeded(reader), pinned: false }
+    }
+
+    /// The newest samples of a blob, when the range begins among them and enough of its series
+    /// were asked for to be worth it; `asked` are those of this time.
+    pub(crate) fn tail(
+        &self,
+        meta: &BlobMeta,
+        (start_ms, _): (i64, i64),
+        asked: usize,
+    ) -> Result<Option<Arc<Tail>>, Failed> {
+        if start_ms <= meta.last_ms.saturating_sub(TAIL_MS) {
+            return Ok(None);
+        }
+        let cache = self.store.cache();
+        match cache.tail(meta.id) {
+            Asked::Ready(tail) => return Ok(Some(tail)),
+            Asked::For(before) if before.saturating_add(asked) < TAIL_SERIES_MIN => {
+                cache.ask_tail(meta.id, before.saturating_add(asked));
+                return Ok(None);
+            }
+            Asked::For(_) => {}
+        }
+        let tail = self.with(meta, Keep::Nowhere, BlobReader::newest)?;
+        // What of the blob is damaged is missing from it; a blob that is mended is whole again.
+        let is_whole = self.store.damaged_parts(meta.id).is_some_and(|parts| parts.is_empty());
+        if let Some(tail) = tail.as_ref().filter(|_| is_whole) {
+            cache.keep_tail(meta.id, tail);
+        }
+        Ok(tail)
     }
 
     /// Opens a blob and does `work` with it. What of it is damaged is left out from then on, and
@@ -178,12 +263,12 @@ impl<'a> Blobs<'a> {
     pub(crate) fn with<T>(
         &self,
         meta: &BlobMeta,
-        keep: Keep,
+        keep: Keep<'a>,
         work: impl FnOnce(&mut BlobReader<'a>) -> Result<T, Failed>,
     ) -> Result<Option<T>, Failed> {
         let Some(damaged) = self.store.damaged_parts(meta.id) else { return Ok(None) };
         let cache = Some((self.store.cache(), keep));
-        let blob = BlobReader::new(self.conn, *meta, cache).map(|blob| BlobReader {
+        let blob = BlobReader::new(self.way, *meta, cache).map(|blob| BlobReader {
             damaged,
             store: Some(self.store),
             ..blob
@@ -210,11 +295,13 @@ impl<'a> Blobs<'a> {
 /// Reads single columns of a blob, and unpacks each part once: series that follow each other may
 /// lie in any of its parts.
 pub(crate) struct BlobReader<'a> {
-    conn: &'a Connection,
+    way: Way<'a>,
     meta: BlobMeta,
-    cache: Option<(&'a Cache, Keep)>,
+    cache: Option<(&'a Cache, Keep<'a>)>,
     pub(crate) directory: Arc<Directory>,
     times: HashMap<usize, Arc<Vec<i64>>>,
+    /// Those that were asked for last, by their number.
+    times_last: Option<(usize, Arc<Vec<i64>>)>,
     times_ready: usize,
     parts: BTreeMap<u32, Arc<Vec<u8>>>,
     /// Room to decode one value into.
@@ -228,17 +315,18 @@ pub(crate) struct BlobReader<'a> {
 impl<'a> BlobReader<'a> {
     /// A reader that neither uses nor fills the cache: what maintenance reads, nobody asked for.
     pub(crate) fn open(conn: &'a Connection, meta: BlobMeta) -> Result<Self, Failed> {
-        Self::new(conn, meta, None)
+        Self::new(Way::Open(conn), meta, None)
     }
 
     fn new(
-        conn: &'a Connection,
+        way: Way<'a>,
         meta: BlobMeta,
-        cache: Option<(&'a Cache, Keep)>,
+        cache: Option<(&'a Cache, Keep<'a>)>,
     ) -> Result<Self, Failed> {
         let directory = match cache.and_then(|(cache, _)| cache.directory(meta.id)) {
             Some(directory) => directory,
             None => {
+                let conn = way.conn()?;
                 let row = again(|| db::directory(conn, meta.id))?.ok_or(Failed::Gone)?;
                 let directory = Arc::new(Directory::read(meta.id, &row)?);
                 if let Some((cache, _)) = cache {
@@ -248,11 +336,12 @@ impl<'a> BlobReader<'a> {
             }
         };
         Ok(Self {
-            conn,
+            way,
             meta,
             cache,
             directory,
             times: HashMap::new(),
+            times_last: None,
             times_ready: 0,
             parts: BTreeMap::new(),
             values: Vec::new(),
@@ -273,6 +362,17 @@ impl<'a> BlobReader<'a> {
         if self.damaged.contains(&column.part) {
             return Ok(Arc::default());
         }
+        if let Some((last, times)) = &self.times_last
+            && *last == column.times
+        {
+            return Ok(Arc::clone(times));
+        }
+        let times = self.times_of(column)?;
+        self.times_last = Some((column.times, Arc::clone(&times)));
+        Ok(times)
+    }
+
+    fn times_of(&mut self, column: &Column) -> Result<Arc<Vec<i64>>, Failed> {
         if let Some(times) = self.times.get(&column.times) {
             return Ok(Arc::clone(times));
         }
@@ -335,22 +435,32 @@ impl<'a> BlobReader<'a> {
         if let Some(ready) = self.parts.get(&part) {
             return Ok(Arc::clone(ready));
         }
-        let cached = self.cache.and_then(|(cache, _)| cache.part(self.meta.id, part));
+        let cached = self.cache.and_then(|(cache, keep)| match keep {
+            Keep::Shared | Keep::Nowhere => cache.part(self.meta.id, part),
+            Keep::Apart(own) => {
+                own.part(self.meta.id, part).or_else(|| cache.part(self.meta.id, part))
+            }
+        });
         let content = match cached {
             Some(content) => content,
             None => {
                 // A part is missing because its blob was replaced when the directory came from the
                 // cache, and because of damage when it was there in the same transaction.
-                let row = match again(|| db::part(self.conn, self.meta.id, part))? {
+                let conn = self.way.conn()?;
+                let row = match again(|| db::part(conn, self.meta.id, part))? {
                     Some(row) => row,
-                    None if db::directory(self.conn, self.meta.id)?.is_none() => {
+                    None if db::directory(conn, self.meta.id)?.is_none() => {
                         return Err(Failed::Gone);
                     }
                     None => return Err(PART_MISSING.into()),
                 };
                 let content = Arc::new(unpack_part(self.meta.id, part, &row)?);
-                if let Some((cache, Keep::All)) = self.cache {
-                    cache.keep_part(self.meta.id, part, &content);
+                match self.cache {
+                    Some((cache, Keep::Shared) | (_, Keep::Apart(cache))) => {
+                        cache.keep_part(self.meta.id, part, &content);
+                    }
+                    Some((_, Keep::Nowhere)) => self.parts.clear(),
+                    None => {}
                 }
                 content
             }
@@ -359,12 +469,24 @@ impl<'a> BlobReader<'a> {
         Ok(content)
     }
 
-    /// Leaves the last part that was read to the next reader, which is likely to go on with it.
-    pub(crate) fn hand_on(&self) {
-        let last = self.parts.last_key_value();
-        if let (Some((cache, Keep::NoParts)), Some((part, content))) = (self.cache, last) {
-            cache.keep_part(self.meta.id, *part, content);
+    /// What the newest samples of this blob are, made once.
+    fn newest(&mut self) -> Result<Arc<Tail>, Failed> {
+        let since_ms = self.meta.last_ms.saturating_sub(TAIL_MS);
+        let columns = self.directory.columns.clone();
+        let mut tail = Tail::new(since_ms);
+        let mut order: Vec<usize> = (0..columns.len()).collect();
+        order.sort_unstable_by_key(|at| columns.get(*at).map(Column::place));
+        let mut pieces: Vec<Piece> = Vec::new();
+        pieces.resize_with(columns.len(), Piece::default);
+        for at in order {
+            if let (Some(column), Some(piece)) = (columns.get(at), pieces.get_mut(at)) {
+                self.read(column, (since_ms.saturating_add(1), i64::MAX), piece)?;
+            }
         }
+        for (column, piece) in columns.iter().zip(&pieces) {
+            tail.push(column.series, &piece.times, &piece.values);
+        }
+        Ok(Arc::new(tail))
     }
 
     /// Adds to `out` the samples of a column from `start_ms` to `end_ms`; nothing when it fails.
@@ -398,6 +520,27 @@ impl<'a> BlobReader<'a> {
             .map_err(|cause| Failed::Part(column.part, cause))
     }
 
+    /// Time and bits of the newest sample of a column from `start_ms` to `end_ms`; none when it is
+    /// damaged.
+    pub(crate) fn newest_in(
+        &mut self,
+        column: &Column,
+        (start_ms, end_ms): (i64, i64),
+    ) -> Result<Option<(i64, u64)>, Failed> {
+        let times = self.times(column)?;
+        let at = times.partition_point(|&time_ms| time_ms <= end_ms).checked_sub(1);
+        let newest = at.and_then(|at| Some((at, *times.get(at)?)));
+        let Some((at, time_ms)) = newest.filter(|(_, time_ms)| *time_ms >= start_ms) else {
+            return Ok(None);
+        };
+        let mut values = std::mem::take(&mut self.values);
+        values.clear();
+        let decoded = self.decode(column, times.len(), at..at + 1, &mut values)?;
+        let value = values.first().copied().filter(|_| decoded);
+        self.values = values;
+        Ok(value.map(|value| (time_ms, value.to_bits())))
+    }
+
     /// The samples of a column from `start_ms` to `end_ms`.
     pub(crate) fn piece(
         &mut self,
@@ -419,7 +562,10 @@ impl Store {
         copy: impl Fn() -> S,
         mut read: impl FnMut(S, &Blobs<'_>) -> Result<T, Failed>,
     ) -> Result<T, Failed> {
-        match self.reading(|conn| read(copy(), &Blobs::new(self, conn, false))) {
+        let reader = Reader::new(self);
+        let done = read(copy(), &Blobs::of(&reader));
+        drop(reader);
+        match done {
             Err(Failed::Gone) => self.pinned(copy, read),
             other => other,
         }
@@ -438,7 +584,7 @@ impl Store {
                 db::pin(conn)?;
                 copy()
             };
-            read(snapshot, &Blobs::new(self, conn, true))
+            read(snapshot, &Blobs::pinned(self, conn))
         })
     }
 
@@ -467,21 +613,32 @@ impl Store {
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<T> {
+        let (generation, conn) = self.take_reader()?;
+        let tx = conn.unchecked_transaction()?;
+        let result = work(&tx);
+        tx.finish()?;
+        self.keep_reader(generation, conn);
+        result
+    }
+
+    /// A connection, and the generation of the database that it is of.
+    fn take_reader(&self) -> rusqlite::Result<(u64, Connection)> {
         let generation = self.generation().load(Ordering::SeqCst);
         let kept = self.readers().lock().unwrap_or_else(PoisonError::into_inner).pop();
         let conn = match kept {
             Some(conn) => conn,
             None => db::reader(self.path())?,
         };
-        let tx = conn.unchecked_transaction()?;
-        let result = work(&tx);
-        tx.finish()?;
+        Ok((generation, conn))
+    }
+
+    /// Keeps a connection for the next reads.
+    fn keep_reader(&self, generation: u64, conn: Connection) {
         let mut readers = self.readers().lock().unwrap_or_else(PoisonError::into_inner);
         let is_current = generation == self.generation().load(Ordering::SeqCst);
         if is_current && readers.len() < CONNECTIONS_KEPT_MAX {
             readers.push(conn);
         }
-        result
     }
 
     pub(crate) fn read_error(&self, operation: &'static str, cause: rusqlite::Error) -> ReadError {

@@ -359,7 +359,7 @@ impl<'a> Shelf<'a> {
             if all.iter().all(|found| range(found).is_empty()) {
                 continue;
             }
-            self.blobs.with(meta, Keep::All, |blob| {
+            self.blobs.with(meta, Keep::Shared, |blob| {
                 for ((id, _), found) in self.view.series.iter().zip(all.iter_mut()) {
                     let wanted = range(found);
                     let Some(column) = blob.column(*id).filter(|_| !wanted.is_empty()) else {
@@ -387,7 +387,7 @@ impl<'a> Shelf<'a> {
         pieces.resize_with(positions.len(), Gathered::default);
         let metas = self.view.columns.get(column as usize).map(Vec::as_slice).unwrap_or_default();
         for meta in metas.iter().filter(|meta| !self.store.is_damaged(meta.id)) {
-            let read = self.blobs.with(meta, Keep::All, |blob| {
+            let read = self.blobs.with(meta, Keep::Shared, |blob| {
                 for (&at, gathered) in positions.iter().zip(&mut pieces) {
                     let id = self.view.series.get(at).map(|(id, _)| *id);
                     let Some(stored) = id.and_then(|id| blob.column(id)) else { continue };

@@ -1,59 +1,360 @@
-//! Reads of ranges: which series, then their samples from the head and from the blobs that
-//! overlap, a batch of series of one shelf at a time.
+//! Reads of ranges and of newest samples, in parts: which series, then part by part their samples
+//! from the head and from the blobs that overlap, shelf by shelf.
 //!
-//! A batch is read blob by blob, oldest first, straight into the columns it is given away in.
-//! Large reads are shared with helpers, of which the store has one for each further core: one
-//! large read goes faster for them, and the next one still has its caller's thread.
+//! A part is a few hundred series at most, so that it is done within milliseconds, neither memory
+//! nor locks are held for long, and several threads have something to do. What a part is read into
+//! is used again for the next one.
 //!
-//! Readers of one moment (`select`) copy what they need of the head first. Streams (`scan`) take
-//! each batch as it is when its turn comes, so that neither memory nor locks are held for long.
+//! All parts see one state, as far as samples come in order: each series ends where it ended when
+//! the scan was made. A sample that comes late may be in a part that is read after it came. Each
+//! series is whole in any case.
 
+use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
-use std::thread;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use labstat_model::{Labels, Matcher, Series};
+use labstat_model::{Labels, Matcher, Series, SeriesRef};
 
 use crate::ReadError;
 use crate::blob::{BlobMeta, Column, Directory};
-use crate::head::{Head, HeadSeries};
+use crate::cache::Cache;
+use crate::head::HeadSeries;
+use crate::index::UNRANKED;
 use crate::read::{Blobs, Failed, Gathered, Keep, Piece};
 use crate::state::State;
 use crate::store::Store;
 
-/// Columns that a blob is taken to have when it cannot be seen.
-const COLUMNS_GUESS: usize = 1024;
+/// Series of a part.
+const PART_SERIES_MAX: usize = 256;
 
-/// The part of a read that lies in one shelf.
-struct Shelf {
+/// A scan of no more samples is in the order of labels throughout, and what it unpacks for one
+/// part is still there for the next (some 32 MB). A larger one comes shelf by shelf in the order
+/// in which columns lie, so that each part of a blob is unpacked once.
+const ORDERED_SAMPLES_MAX: usize = 16 * 1024 * 1024;
+
+/// Bytes of unpacked parts that an ordered scan keeps.
+const ORDERED_CACHE_BYTES: usize = 64 * 1024 * 1024;
+
+/// The same of a scan that reads parts as they lie: those of a few blobs at a time.
+const LAID_CACHE_BYTES: usize = 4 * 1024 * 1024;
+
+/// A scan of no more samples leaves what it unpacked for all reads.
+const SHARED_SAMPLES_MAX: usize = 1024 * 1024;
+
+/// Series of a scan whose place among all is not known, with which all are put in order: it takes
+/// as long as sorting so many a few times.
+const UNRANKED_MAX: usize = 512;
+
+/// What [`Scan::read`] gives series to; `Break` when no more are wanted.
+pub type Each<'a> = dyn FnMut(SeriesRef<'_>) -> ControlFlow<()> + 'a;
+
+/// A series that is read.
+#[derive(Debug)]
+struct Picked {
+    labels: Labels,
+    id: u32,
     shelf: u32,
-    ids: Vec<u32>,
-    labels: Vec<Labels>,
+    /// Its newest sample when the scan was made.
+    last_ms: i64,
+    /// The bits of that, when it is what is asked for.
+    newest: Option<u64>,
 }
 
-impl Shelf {
-    /// Brings the series into another order.
-    fn reorder(&mut self, order: &[usize]) {
-        self.ids = order.iter().filter_map(|&at| self.ids.get(at).copied()).collect();
-        self.labels = order.iter().filter_map(|&at| self.labels.get(at).cloned()).collect();
+/// What of the samples in the range is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    All,
+    Newest,
+}
+
+/// Series that fulfil matchers, to be read part by part, in any order and by any threads. See
+/// [`Store::scan`].
+#[derive(Debug)]
+pub struct Scan<'a> {
+    store: &'a Store,
+    range: (i64, i64),
+    what: What,
+    series: Vec<Picked>,
+    parts: Vec<Range<usize>>,
+    is_sorted: bool,
+    /// What large scans unpack.
+    cache: Option<Cache>,
+    /// What parts are read into.
+    spare: Mutex<Vec<Room>>,
+}
+
+/// What the series of a part are read into.
+#[derive(Debug, Default)]
+struct Room {
+    samples: Vec<Gathered>,
+    newest: Vec<Option<(i64, u64)>>,
+    order: Vec<usize>,
+}
+
+/// What the heads have of some series: whose samples, from where to where.
+#[derive(Debug, Default)]
+struct InHeads {
+    samples: Piece,
+    runs: Vec<(usize, Range<usize>)>,
+}
+
+impl Scan<'_> {
+    /// How many parts there are; none without series.
+    pub fn parts(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// Whether the series come sorted by labels, going through the parts in order.
+    pub fn is_sorted(&self) -> bool {
+        self.is_sorted
+    }
+
+    /// Gives the series of a part to `each` until it breaks. Those without a sample in the range
+    /// are left out. `each` may take its time, and write to the store: no lock is held.
+    pub fn read(&self, part: usize, each: &mut Each<'_>) -> Result<(), ReadError> {
+        let range = self.parts.get(part).cloned().unwrap_or_default();
+        let series = self.series.get(range).unwrap_or_default();
+        let spare = || self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = spare().pop();
+        let mut room = kept.unwrap_or_default();
+        let filled = self.fill(series, &mut room).map_err(|failed| self.store.read_failed(failed));
+        if filled.is_ok() {
+            // Whoever breaks off has what it wants.
+            let _: ControlFlow<()> = self.give(series, &room, each);
+        }
+        spare().push(room);
+        filled
+    }
+
+    fn give(&self, series: &[Picked], room: &Room, each: &mut Each<'_>) -> ControlFlow<()> {
+        match self.what {
+            What::All => {
+                for (one, Gathered { piece, .. }) in series.iter().zip(&room.samples) {
+                    if !piece.times.is_empty() {
+                        let (times, values) = (piece.times.as_slice(), piece.values.as_slice());
+                        each(SeriesRef { labels: &one.labels, times, values })?;
+                    }
+                }
+            }
+            What::Newest => {
+                for (one, newest) in series.iter().zip(&room.newest) {
+                    if let Some((time_ms, bits)) = *newest {
+                        let (times, values) = (&[time_ms], &[f64::from_bits(bits)]);
+                        each(SeriesRef { labels: &one.labels, times, values })?;
+                    }
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Reads some series, shelf by shelf.
+    fn fill(&self, series: &[Picked], room: &mut Room) -> Result<(), Failed> {
+        let Room { samples, newest, order } = room;
+        match self.what {
+            What::All => {
+                samples.iter_mut().for_each(Gathered::clear);
+                samples.resize_with(series.len(), Gathered::default);
+            }
+            What::Newest => {
+                newest.clear();
+                newest.extend(series.iter().map(|one| one.newest.map(|bits| (one.last_ms, bits))));
+            }
+        }
+        order.clear();
+        order.extend(
+            (0..series.len()).filter(|at| {
+                self.what == What::All || newest.get(*at).is_some_and(Option::is_none)
+            }),
+        );
+        let shelf = |at: &usize| series.get(*at).map(|one| one.shelf);
+        order.sort_by_key(shelf);
+        for of_shelf in order.chunk_by(|a, b| shelf(a) == shelf(b)) {
+            match self.what {
+                What::All => self.read_all(series, of_shelf, samples)?,
+                What::Newest => self.read_newest(series, of_shelf, newest)?,
+            }
+        }
+        let found: usize = samples.iter().map(|gathered| gathered.piece.times.len()).sum();
+        if found > self.store.options().read_samples_max {
+            return Err(Failed::TooMany);
+        }
+        Ok(())
+    }
+
+    fn keep(&self) -> Keep<'_> {
+        self.cache.as_ref().map_or(Keep::Shared, Keep::Apart)
+    }
+
+    /// The range, as far as the series went when the scan was made.
+    fn range_of(&self, one: &Picked) -> (i64, i64) {
+        (self.range.0, self.range.1.min(one.last_ms))
+    }
+
+    /// Reads all samples of some series of one shelf, by position.
+    fn read_all(
+        &self,
+        series: &[Picked],
+        positions: &[usize],
+        out: &mut [Gathered],
+    ) -> Result<(), Failed> {
+        let Some(first) = positions.first().and_then(|at| series.get(*at)) else { return Ok(()) };
+        let copy = || {
+            let state = self.store.state();
+            let mut heads = InHeads::default();
+            for &at in positions {
+                let Some(one) = series.get(at) else { continue };
+                for head in state.heads().filter_map(|head| head.get(one.id)) {
+                    heads.add(at, head, self.range_of(one));
+                }
+            }
+            (overlapping(&state, first.shelf, self.range), heads)
+        };
+        self.store.settled(copy, |(blobs, heads), reader| {
+            for &at in positions {
+                out.get_mut(at).into_iter().for_each(Gathered::clear);
+            }
+            for meta in &blobs {
+                self.read_blob(reader, meta, series, positions, out)?;
+            }
+            for (at, run) in heads.runs {
+                let Some(gathered) = out.get_mut(at) else { continue };
+                let from = gathered.piece.times.len();
+                let Piece { times, values } = &heads.samples;
+                gathered.piece.times.extend_from_slice(times.get(run.clone()).unwrap_or_default());
+                gathered.piece.values.extend_from_slice(values.get(run).unwrap_or_default());
+                gathered.joined(from);
+            }
+            positions.iter().for_each(|at| out.get_mut(*at).into_iter().for_each(Gathered::settle));
+            Ok(())
+        })
+    }
+
+    fn read_blob(
+        &self,
+        reader: &Blobs<'_>,
+        meta: &BlobMeta,
+        series: &[Picked],
+        positions: &[usize],
+        out: &mut [Gathered],
+    ) -> Result<(), Failed> {
+        let tail = reader.tail(meta, self.range, positions.len())?;
+        let mut each = |read: &mut dyn FnMut(&Picked, &mut Piece) -> Result<(), Failed>| {
+            for &at in positions {
+                let (Some(one), Some(gathered)) = (series.get(at), out.get_mut(at)) else {
+                    continue;
+                };
+                let from = gathered.piece.times.len();
+                read(one, &mut gathered.piece)?;
+                gathered.joined(from);
+            }
+            Ok(())
+        };
+        if let Some(tail) = tail {
+            return each(&mut |one, piece| {
+                tail.each_in(one.id, self.range_of(one), |time_ms, bits| {
+                    piece.times.push(time_ms);
+                    piece.values.push(f64::from_bits(bits));
+                });
+                Ok(())
+            });
+        }
+        reader.with(meta, self.keep(), |blob| {
+            each(&mut |one, piece| match blob.column(one.id) {
+                Some(column) => blob.read(&column, self.range_of(one), piece),
+                None => Ok(()),
+            })
+        })?;
+        Ok(())
+    }
+
+    /// Reads the newest samples of some series of one shelf, by position.
+    fn read_newest(
+        &self,
+        series: &[Picked],
+        positions: &[usize],
+        out: &mut [Option<(i64, u64)>],
+    ) -> Result<(), Failed> {
+        let Some(first) = positions.first().and_then(|at| series.get(*at)) else { return Ok(()) };
+        let copy = || {
+            let state = self.store.state();
+            let newest = |at: &usize| {
+                let one = series.get(*at)?;
+                let heads = state.heads().filter_map(|head| head.get(one.id));
+                heads.filter_map(|head| head.newest_in(self.range_of(one))).max_by_key(|one| one.0)
+            };
+            let found: Vec<Option<(i64, u64)>> = positions.iter().map(newest).collect();
+            (overlapping(&state, first.shelf, self.range), found)
+        };
+        self.store.settled(copy, |(mut blobs, mut found), reader| {
+            // The blobs end ever earlier.
+            blobs.sort_unstable_by_key(|meta| std::cmp::Reverse(meta.last_ms));
+            for meta in &blobs {
+                self.newest_of_blob(reader, meta, (series, positions), &mut found)?;
+            }
+            for (at, found) in positions.iter().zip(found) {
+                if let Some(newest) = out.get_mut(*at) {
+                    *newest = found;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Takes what a blob has that is newer than what was found.
+    fn newest_of_blob(
+        &self,
+        reader: &Blobs<'_>,
+        meta: &BlobMeta,
+        (series, positions): (&[Picked], &[usize]),
+        found: &mut [Option<(i64, u64)>],
+    ) -> Result<(), Failed> {
+        let newest_ms = meta.last_ms.min(self.range.1);
+        let open = |found: &Option<(i64, u64)>| found.is_none_or(|(known, _)| known < newest_ms);
+        let wanted = found.iter().filter(|found| open(found)).count();
+        if wanted == 0 {
+            return Ok(());
+        }
+        let tail = reader.tail(meta, self.range, wanted)?;
+        let places = || positions.iter().filter_map(|at| series.get(*at));
+        if let Some(tail) = tail {
+            for (one, found) in places().zip(found).filter(|(_, found)| open(found)) {
+                let mut newest = None;
+                tail.each_in(one.id, self.range_of(one), |time_ms, bits| {
+                    newest = Some((time_ms, bits));
+                });
+                *found = newer(*found, newest);
+            }
+            return Ok(());
+        }
+        reader.with(meta, self.keep(), |blob| {
+            for (one, found) in places().zip(found).filter(|(_, found)| open(found)) {
+                if let Some(column) = blob.column(one.id) {
+                    *found = newer(*found, blob.newest_in(&column, self.range_of(one))?);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(())
     }
 }
 
-/// Where the samples of some series of a shelf are, at one moment.
-struct View {
-    /// Blobs that overlap, by their first time.
-    blobs: Vec<BlobMeta>,
-    frozen: Option<Arc<Head>>,
-    /// As many as there are series.
-    active: Vec<Option<HeadSeries>>,
+/// The later of two samples.
+fn newer(a: Option<(i64, u64)>, b: Option<(i64, u64)>) -> Option<(i64, u64)> {
+    if b.map(|b| b.0) > a.map(|a| a.0) { b } else { a }
 }
 
-impl View {
-    fn new(state: &State, shelf: u32, ids: &[u32], range: (i64, i64)) -> Self {
-        let active = ids.iter().map(|&id| state.active.get(id).cloned()).collect();
-        let frozen = state.frozen.as_ref().map(|frozen| Arc::clone(&frozen.head));
-        Self { blobs: overlapping(state, shelf, range), frozen, active }
+impl InHeads {
+    fn add(&mut self, at: usize, head: &HeadSeries, range: (i64, i64)) {
+        let from = self.samples.times.len();
+        head.each_in(range, |time_ms, bits| {
+            self.samples.times.push(time_ms);
+            self.samples.values.push(f64::from_bits(bits));
+        });
+        let to = self.samples.times.len();
+        if to > from {
+            self.runs.push((at, from..to));
+        }
     }
 }
 
@@ -69,390 +370,195 @@ pub(crate) fn overlapping(
     blobs
 }
 
-/// Some series of one shelf of a read, by position.
-#[derive(Clone)]
-struct Unit {
-    shelf: usize,
-    series: Range<usize>,
-    /// Samples of each, as far as can be told.
-    samples_each: usize,
-}
-
-/// What a read comes to.
-struct Plan {
-    shelves: Vec<Shelf>,
-    units: Vec<Unit>,
-    range: (i64, i64),
-    samples: usize,
-    keep: Keep,
-    /// By shelf: where each of its series was before they were brought into the order in which
-    /// they lie in parts of blobs. Of series in another order, each unit would need every part.
-    orders: Vec<Option<Vec<usize>>>,
-}
-
-impl Plan {
-    fn ids(&self, unit: &Unit) -> &[u32] {
-        let ids = self.shelves.get(unit.shelf).map(|shelf| &*shelf.ids);
-        ids.and_then(|ids| ids.get(unit.series.clone())).unwrap_or_default()
-    }
-
-    fn labels(&self, unit: &Unit) -> &[Labels] {
-        let labels = self.shelves.get(unit.shelf).map(|shelf| &*shelf.labels);
-        labels.and_then(|labels| labels.get(unit.series.clone())).unwrap_or_default()
-    }
-}
-
-/// The columns of a unit's series, empty where a series has no sample in the range.
-type Batch = Vec<Gathered>;
-
-/// What reading a unit came to.
-type Done = Result<(Unit, Batch), Failed>;
-
-/// Reads a unit, by any thread.
-type Read<'a> = dyn Fn(&Unit, &mut Batch) -> Result<(), Failed> + Sync + 'a;
-
-/// Takes one series; `Break` when no more are wanted.
-type Take<'a> = dyn FnMut(&Labels, &mut Piece) -> ControlFlow<()> + 'a;
-
-/// What [`Store::scan`] gives series to: labels, times in milliseconds since the Unix epoch, and
-/// values.
-pub type Each<'a> = dyn FnMut(&Labels, &[i64], &[f64]) -> ControlFlow<()> + 'a;
-
-/// A read that several threads share.
-struct Job<'a> {
-    plan: &'a Plan,
-    read: &'a Read<'a>,
-    next: AtomicUsize,
-    stopped: AtomicBool,
-    /// Batches that were given away, whose memory is used again.
-    spare: Mutex<Vec<Batch>>,
-}
-
-impl Job<'_> {
-    /// Reads the next unit; `None` when there is none.
-    fn step(&self) -> Option<Done> {
-        if self.stopped.load(Ordering::Relaxed) {
-            return None;
-        }
-        let unit = self.plan.units.get(self.next.fetch_add(1, Ordering::Relaxed))?;
-        let mut batch = self.spare().pop().unwrap_or_default();
-        Some((self.read)(unit, &mut batch).map(|()| (unit.clone(), batch)))
-    }
-
-    /// Gives the series of a batch away; `Break` when no more are wanted.
-    fn give(&self, (unit, mut batch): (Unit, Batch), take: &mut Take<'_>) -> ControlFlow<()> {
-        for (labels, gathered) in self.plan.labels(&unit).iter().zip(&mut batch) {
-            if !gathered.piece.times.is_empty() && take(labels, &mut gathered.piece).is_break() {
-                return ControlFlow::Break(());
-            }
-        }
-        self.spare().push(batch);
-        ControlFlow::Continue(())
-    }
-
-    fn spare(&self) -> MutexGuard<'_, Vec<Batch>> {
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What a helper does: it reads units and tells what it found, until there is no more to do or
-    /// nobody listens.
-    fn help(&self, tell: &mpsc::SyncSender<Done>) {
-        while let Some(done) = self.step() {
-            if tell.send(done).is_err() {
-                return;
-            }
-        }
-    }
-
-    fn run(&self, helpers: usize, take: &mut Take<'_>) -> Result<(), Failed> {
-        thread::scope(|scope| {
-            let (tell, told) = mpsc::sync_channel(helpers);
-            for _ in 0..helpers {
-                let tell = tell.clone();
-                let builder = thread::Builder::new().name("store-read".to_owned());
-                // Without the thread it takes longer, and that is all.
-                let _ = builder.spawn_scoped(scope, move || self.help(&tell));
-            }
-            drop(tell);
-            let result = self.gather(&told, take);
-            // Helpers that wait to tell something learn that nobody listens.
-            self.stopped.store(true, Ordering::Relaxed);
-            drop(told);
-            result
-        })
-    }
-
-    /// The caller's part: what helpers have ready is given away first, and while there is none,
-    /// the caller reads too.
-    fn gather(&self, told: &mpsc::Receiver<Done>, take: &mut Take<'_>) -> Result<(), Failed> {
-        loop {
-            let done = match told.try_recv() {
-                Ok(done) => Some(done),
-                Err(_) => self.step().or_else(|| told.recv().ok()),
-            };
-            let Some(done) = done else { return Ok(()) };
-            if self.give(done?, take).is_break() {
-                return Ok(());
-            }
-        }
-    }
-}
-
-/// Helpers that one read has for as long as this lives.
-struct Helpers<'a> {
-    free: &'a AtomicUsize,
-    len: usize,
-}
-
-impl<'a> Helpers<'a> {
-    /// At most `wanted` of those that are free.
-    fn take(free: &'a AtomicUsize, wanted: usize) -> Self {
-        let mut len = 0;
-        let some = |now: usize| {
-            len = now.min(wanted);
-            Some(now - len)
-        };
-        let _ = free.fetch_update(Ordering::AcqRel, Ordering::Acquire, some);
-        Self { free, len }
-    }
-}
-
-impl Drop for Helpers<'_> {
-    fn drop(&mut self) {
-        self.free.fetch_add(self.len, Ordering::AcqRel);
-    }
-}
-
 impl Store {
+    /// All series, as [`Store::select`] gives them.
     pub(crate) fn select_series(
         &self,
         matchers: &[Matcher],
         range: (i64, i64),
     ) -> Result<Vec<Series>, ReadError> {
-        let mut all = match self.select_once(matchers, range) {
-            Err(Failed::Gone) => self.select_pinned(matchers, range),
-            other => other,
-        }
-        .map_err(|failed| self.read_failed(failed))?;
-        all.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
-        Ok(all)
+        self.collect(&self.scan_of(matchers, range, What::All)?)
     }
 
-    /// A read of the state of one moment; it fails when a blob was replaced meanwhile.
-    fn select_once(&self, matchers: &[Matcher], range: (i64, i64)) -> Result<Vec<Series>, Failed> {
-        let (shelves, mut views) = self.views(matchers, range);
-        let plan = self.plan(shelves, views.iter().map(|view| &*view.blobs), range)?;
-        reorder(&mut views, &plan);
-        let room = self.room();
-        let read = |unit: &Unit, batch: &mut Batch| {
-            let Some(view) = views.get(unit.shelf) else { return Ok(()) };
-            self.reading(|conn| {
-                let blobs = Blobs::new(self, conn, false);
-                read_unit(&blobs, &plan, unit, (view, unit.series.start), &room, batch)
-            })
-        };
-        self.collect(&plan, &read)
-    }
-
-    /// As [`Store::select_once`], on one connection whose transaction began at that moment, so
-    /// that nothing is missing.
-    fn select_pinned(
+    /// All series, as [`Store::newest`] gives them.
+    pub(crate) fn newest_of(
         &self,
         matchers: &[Matcher],
         range: (i64, i64),
-    ) -> Result<Vec<Series>, Failed> {
-        let copy = || self.views(matchers, range);
-        self.pinned(copy, |(shelves, mut views), blobs| {
-            let plan = self.plan(shelves, views.iter().map(|view| &*view.blobs), range)?;
-            reorder(&mut views, &plan);
-            let room = self.room();
-            let mut all = Vec::new();
-            for unit in &plan.units {
-                let Some(view) = views.get(unit.shelf) else { continue };
-                let mut batch = Batch::new();
-                read_unit(blobs, &plan, unit, (view, unit.series.start), &room, &mut batch)?;
-                for (labels, gathered) in plan.labels(unit).iter().zip(batch) {
-                    all.extend(series(labels, gathered.piece));
+    ) -> Result<Vec<Series>, ReadError> {
+        self.collect(&self.scan_of(matchers, range, What::Newest)?)
+    }
+
+    pub(crate) fn scan_all(
+        &self,
+        matchers: &[Matcher],
+        range: (i64, i64),
+    ) -> Result<Scan<'_>, ReadError> {
+        self.scan_of(matchers, range, What::All)
+    }
+
+    pub(crate) fn scan_newest_of(
+        &self,
+        matchers: &[Matcher],
+        range: (i64, i64),
+    ) -> Result<Scan<'_>, ReadError> {
+        self.scan_of(matchers, range, What::Newest)
+    }
+
+    fn collect(&self, scan: &Scan<'_>) -> Result<Vec<Series>, ReadError> {
+        let max = self.options().read_samples_max;
+        let mut found = 0_usize;
+        let mut all = Vec::with_capacity(scan.series.len());
+        for part in 0..scan.parts() {
+            scan.read(part, &mut |SeriesRef { labels, times, values }| {
+                found = found.saturating_add(times.len());
+                if scan.what == What::All && found > max {
+                    return ControlFlow::Break(());
                 }
+                let (times, values) = (times.to_vec(), values.to_vec());
+                all.push(Series { labels: labels.clone(), times, values });
+                ControlFlow::Continue(())
+            })?;
+            if scan.what == What::All && found > max {
+                return Err(ReadError::TooManySamples { max });
             }
-            Ok(all)
-        })
-    }
-
-    fn collect(&self, plan: &Plan, read: &Read<'_>) -> Result<Vec<Series>, Failed> {
-        let mut all = Vec::new();
-        self.run(plan, read, &mut |labels, piece| {
-            all.extend(series(labels, std::mem::take(piece)));
-            ControlFlow::Continue(())
-        })?;
+        }
+        if !scan.is_sorted {
+            all.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+        }
         Ok(all)
     }
 
-    pub(crate) fn scan_series(
+    fn scan_of(
         &self,
         matchers: &[Matcher],
         range: (i64, i64),
-        each: &mut Each<'_>,
-    ) -> Result<(), ReadError> {
-        let (shelves, blobs): (Vec<Shelf>, Vec<Vec<BlobMeta>>) = {
+        what: What,
+    ) -> Result<Scan<'_>, ReadError> {
+        let (mut series, unranked, each) = pick(&self.state(), matchers, range, what);
+        if unranked > UNRANKED_MAX {
+            self.rank_all();
+        }
+        if unranked > 0 {
+            // The sort is fast where some are in order already.
+            series.sort_by(|a, b| a.labels.cmp(&b.labels));
+        }
+        // Of newest samples there is one each; what is unpacked for them is another matter.
+        let samples = series.len().saturating_mul(each);
+        let is_sorted = samples <= ORDERED_SAMPLES_MAX;
+        if !is_sorted {
+            self.lay_out(&mut series, range).map_err(|failed| self.read_failed(failed))?;
+        }
+        let cache = (samples > SHARED_SAMPLES_MAX)
+            .then(|| Cache::new(if is_sorted { ORDERED_CACHE_BYTES } else { LAID_CACHE_BYTES }));
+        let len = (self.options().read_part_samples / each.max(1)).clamp(1, PART_SERIES_MAX);
+        let starts = (0..series.len()).step_by(len);
+        let parts = starts.map(|start| start..series.len().min(start + len)).collect();
+        let spare = Mutex::default();
+        Ok(Scan { store: self, range, what, series, parts, is_sorted, cache, spare })
+    }
+
+    /// Puts all live series in order, so that reads of many need not.
+    fn rank_all(&self) {
+        let mut all = self.state().index.live();
+        all.sort_by(|a, b| a.1.cmp(&b.1));
+        self.state_mut().index.rank(all.into_iter().map(|(id, _)| id));
+    }
+
+    /// Brings series into the order in which they lie in blobs.
+    fn lay_out(&self, series: &mut [Picked], range: (i64, i64)) -> Result<(), Failed> {
+        series.sort_by_key(|one| one.shelf);
+        let shelves: BTreeMap<u32, Vec<BlobMeta>> = {
             let state = self.state();
-            let shelves = shelves(&state, matchers, range).into_iter();
-            shelves
-                .map(|one| {
-                    let blobs = overlapping(&state, one.shelf, range);
-                    (one, blobs)
-                })
-                .unzip()
+            let of = |one: &Picked| (one.shelf, overlapping(&state, one.shelf, range));
+            series
+                .chunk_by(|a, b| a.shelf == b.shelf)
+                .filter_map(|of_shelf| of_shelf.first())
+                .map(of)
+                .collect()
         };
-        let scan = || {
-            let plan = self.plan(shelves, blobs.iter().map(Vec::as_slice), range)?;
-            let read = |unit: &Unit, batch: &mut Batch| {
-                let Some(shelf) = plan.shelves.get(unit.shelf) else { return Ok(()) };
-                let copy = || View::new(&self.state(), shelf.shelf, plan.ids(unit), range);
-                self.settled(copy, |view, blobs| {
-                    // Each batch by itself: what was given away is no longer in memory.
-                    read_unit(blobs, &plan, unit, (&view, 0), &self.room(), batch)
-                })
-            };
-            self.run(&plan, &read, &mut |labels, piece| each(labels, &piece.times, &piece.values))
-        };
-        scan().map_err(|failed| self.read_failed(failed))
-    }
-
-    /// Samples that a read may still return.
-    fn room(&self) -> AtomicUsize {
-        AtomicUsize::new(self.options().read_samples_max)
-    }
-
-    fn views(&self, matchers: &[Matcher], range: (i64, i64)) -> (Vec<Shelf>, Vec<View>) {
-        let state = self.state();
-        let shelves = shelves(&state, matchers, range);
-        let view = |one: &Shelf| View::new(&state, one.shelf, &one.ids, range);
-        let views = shelves.iter().map(view).collect();
-        (shelves, views)
-    }
-
-    /// Cuts a read into units.
-    fn plan<'a>(
-        &self,
-        shelves: Vec<Shelf>,
-        blobs: impl Iterator<Item = &'a [BlobMeta]>,
-        range: (i64, i64),
-    ) -> Result<Plan, Failed> {
-        let (units, orders) = (Vec::new(), Vec::new());
-        let mut plan = Plan { shelves, units, range, samples: 0, keep: Keep::All, orders };
-        let batch_samples = self.options().read_batch_samples;
-        for (at, (shelf, blobs)) in plan.shelves.iter_mut().zip(blobs).enumerate() {
-            let all = blobs.iter().fold(0_u64, |all, meta| all.saturating_add(share(meta, range)));
-            let all = usize::try_from(all).unwrap_or(usize::MAX);
-            // However few columns it is shared by, what is not much is one batch.
-            let largest = if all > batch_samples { self.largest(blobs)? } else { None };
-            let guess = if all > batch_samples { COLUMNS_GUESS } else { 1 };
-            let columns = largest.as_ref().map_or(guess, |blob| blob.columns.len());
-            let samples_each = all / columns.max(shelf.ids.len());
-            plan.samples =
-                plan.samples.saturating_add(samples_each.saturating_mul(shelf.ids.len()));
-            let order = largest.map(|largest| layout(&largest, &shelf.ids));
-            order.iter().for_each(|order| shelf.reorder(order));
-            plan.orders.push(order);
-            let len = (batch_samples / samples_each.max(1)).max(1);
-            let starts = (0..shelf.ids.len()).step_by(len);
-            plan.units.extend(starts.map(|start| {
-                let series = start..shelf.ids.len().min(start + len);
-                Unit { shelf: at, series, samples_each }
-            }));
+        let mut directories = BTreeMap::new();
+        for (shelf, blobs) in &shelves {
+            if let Some(largest) = self.largest(blobs)? {
+                directories.insert(*shelf, largest);
+            }
         }
-        if plan.samples > batch_samples {
-            plan.keep = Keep::NoParts;
-        }
-        Ok(plan)
+        series.sort_by_cached_key(|one| {
+            let place = directories.get(&one.shelf).and_then(|largest| place(largest, one.id));
+            (one.shelf, place.is_none(), place)
+        });
+        Ok(())
     }
 
     /// What is in the largest of some blobs, when it can be seen.
     fn largest(&self, blobs: &[BlobMeta]) -> Result<Option<Arc<Directory>>, Failed> {
         let Some(largest) = blobs.iter().max_by_key(|meta| meta.samples) else { return Ok(None) };
-        self.reading(|conn| {
-            // A blob that was replaced since is missed when it is read.
-            let seen = Blobs::new(self, conn, false)
-                .with(largest, Keep::All, |blob| Ok(Arc::clone(&blob.directory)));
-            match seen {
-                Err(Failed::Gone) => Ok(None),
-                other => other,
-            }
-        })
-    }
-
-    /// Reads all units, with helpers when it is much.
-    fn run(&self, plan: &Plan, read: &Read<'_>, take: &mut Take<'_>) -> Result<(), Failed> {
-        let alone = plan.samples <= self.options().read_batch_samples;
-        let wanted = if alone { 0 } else { plan.units.len().saturating_sub(1) };
-        let helpers = Helpers::take(self.helpers(), wanted);
-        let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let job = Job { plan, read, next, stopped, spare: Mutex::default() };
-        job.run(helpers.len, take)
+        self.settled(
+            || (),
+            |(), reader| {
+                let seen =
+                    reader.with(largest, Keep::Shared, |blob| Ok(Arc::clone(&blob.directory)));
+                match seen {
+                    // A blob that was replaced since is missed when it is read.
+                    Err(Failed::Gone) => Ok(None),
+                    other => other,
+                }
+            },
+        )
     }
 }
 
-fn series(labels: &Labels, Piece { mut times, mut values }: Piece) -> Option<Series> {
-    if times.is_empty() {
-        return None;
-    }
-    // What was reserved is a guess. Whoever holds the series for long pays for what is left over.
-    for (len, capacity) in [(times.len(), times.capacity()), (values.len(), values.capacity())] {
-        if capacity > len + len / 4 {
-            times.shrink_to_fit();
-            values.shrink_to_fit();
-        }
-    }
-    Some(Series { labels: labels.clone(), times, values })
-}
-
-/// In which order series lie in a blob, and so mostly in those before and after it. Those that are
-/// not in it come last.
-fn layout(directory: &Directory, ids: &[u32]) -> Vec<usize> {
+/// Where a series lies in a blob, and so mostly in those before and after it.
+fn place(directory: &Directory, id: u32) -> Option<(u32, usize)> {
     let columns = &directory.columns;
-    let place = |id: u32| {
-        let at = columns.binary_search_by_key(&id, |column| column.series).ok()?;
-        columns.get(at).map(Column::place)
+    let at = columns.binary_search_by_key(&id, |column| column.series).ok()?;
+    columns.get(at).map(Column::place)
+}
+
+/// The series that fulfil all matchers and reach into the range, in the order of their labels but
+/// for those whose place is not known, which come last; how many these are; and about how many
+/// samples each has to be looked at.
+fn pick(
+    state: &State,
+    matchers: &[Matcher],
+    range: (i64, i64),
+    what: What,
+) -> (Vec<Picked>, usize, usize) {
+    let index = &state.index;
+    let ids = index.select(matchers, range.0, range.1);
+    let mut keys: Vec<(u32, u32)> = ids.into_iter().map(|id| (index.rank_of(id), id)).collect();
+    keys.sort_unstable();
+    let unranked = keys.iter().rev().take_while(|(rank, _)| *rank == UNRANKED).count();
+    let mut blobs: BTreeMap<u32, Vec<BlobMeta>> = BTreeMap::new();
+    let mut series = Vec::with_capacity(keys.len());
+    for (_, id) in keys {
+        let (Some(entry), Some(labels)) = (index.get(id), index.labels(id)) else { continue };
+        let blobs =
+            blobs.entry(entry.shelf).or_insert_with(|| overlapping(state, entry.shelf, range));
+        // The index does not say whether it was let go since. A series comes without it then, as
+        // it does from other reads. What is older than all that is whole is looked for.
+        let stored = || {
+            let is_in = |meta: &BlobMeta| (meta.first_ms..=meta.last_ms).contains(&entry.last_ms);
+            entry.last_ms > state.horizons.samples_ms
+                && (state.heads().any(|head| head.get(id).is_some()) || blobs.iter().any(is_in))
+        };
+        let known = entry.last_bits.filter(|_| what == What::Newest && entry.last_ms <= range.1);
+        let newest = known.filter(|_| stored());
+        series.push(Picked { labels, id, shelf: entry.shelf, last_ms: entry.last_ms, newest });
+    }
+    let each = if what == What::Newest { 1 } else { samples_each(state, &blobs, range) };
+    (series, unranked, each)
+}
+
+/// About how many samples a series has in a range.
+fn samples_each(state: &State, blobs: &BTreeMap<u32, Vec<BlobMeta>>, range: (i64, i64)) -> usize {
+    let of_shelf = |(shelf, blobs): (&u32, &Vec<BlobMeta>)| {
+        let all = blobs.iter().fold(0_u64, |all, meta| all.saturating_add(share(meta, range)));
+        all / state.index.shelf_len(*shelf).max(1)
     };
-    let mut order: Vec<usize> = (0..ids.len()).collect();
-    order.sort_by_cached_key(|&at| {
-        let place = ids.get(at).and_then(|&id| place(id));
-        (place.is_none(), place)
-    });
-    order
-}
-
-/// Brings what was copied of the head into the order of the plan.
-fn reorder(views: &mut [View], plan: &Plan) {
-    for (view, order) in views.iter_mut().zip(&plan.orders) {
-        if let Some(order) = order {
-            let mut take = |&at: &usize| view.active.get_mut(at).and_then(Option::take);
-            view.active = order.iter().map(&mut take).collect();
-        }
-    }
-}
-
-/// The series that fulfil all matchers and reach into the range, by shelf.
-fn shelves(state: &State, matchers: &[Matcher], (start_ms, end_ms): (i64, i64)) -> Vec<Shelf> {
-    let mut found: Vec<(u32, u32, Labels)> = Vec::new();
-    for id in state.index.select(matchers, start_ms, end_ms) {
-        if let (Some(entry), Some(labels)) = (state.index.get(id), state.index.labels(id)) {
-            found.push((entry.shelf, id, labels));
-        }
-    }
-    found.sort_unstable_by_key(|(shelf, id, _)| (*shelf, *id));
-    let mut shelves: Vec<Shelf> = Vec::new();
-    for (shelf, id, labels) in found {
-        match shelves.last_mut().filter(|last| last.shelf == shelf) {
-            Some(last) => {
-                last.ids.push(id);
-                last.labels.push(labels);
-            }
-            None => shelves.push(Shelf { shelf, ids: vec![id], labels: vec![labels] }),
-        }
-    }
-    shelves
+    let sealed = blobs.iter().map(of_shelf).max().unwrap_or(0);
+    let in_head = state.heads().map(|head| head.samples_len() / head.series_len().max(1)).sum();
+    usize::try_from(sealed).unwrap_or(usize::MAX).saturating_add(in_head)
 }
 
 /// The samples of a blob that lie in a range, taking them for evenly spread.
@@ -462,61 +568,4 @@ fn share(meta: &BlobMeta, (start_ms, end_ms): (i64, i64)) -> u64 {
     let within = u128::from(to_ms.abs_diff(from_ms)) + 1;
     let samples = u128::from(meta.samples) * within.min(span) / span;
     u64::try_from(samples).unwrap_or(u64::MAX)
-}
-
-/// Reads the series of a unit. The series of the view begin with the one at `offset`.
-fn read_unit(
-    blobs: &Blobs<'_>,
-    plan: &Plan,
-    unit: &Unit,
-    (view, offset): (&View, usize),
-    room: &AtomicUsize,
-    batch: &mut Batch,
-) -> Result<(), Failed> {
-    let ids = plan.ids(unit);
-    batch.iter_mut().for_each(Gathered::clear);
-    batch.resize_with(ids.len(), Gathered::default);
-    for gathered in &mut *batch {
-        gathered.reserve(unit.samples_each);
-    }
-    for meta in &view.blobs {
-        blobs.with(meta, plan.keep, |blob| {
-            for (&id, gathered) in ids.iter().zip(&mut *batch) {
-                let Some(column) = blob.column(id) else { continue };
-                let from = gathered.piece.times.len();
-                blob.read(&column, plan.range, &mut gathered.piece)?;
-                take(room, gathered.piece.times.len() - from)?;
-                gathered.joined(from);
-            }
-            blob.hand_on();
-            Ok(())
-        })?;
-    }
-    let active = view.active.get(offset..).unwrap_or_default();
-    for ((id, gathered), active) in ids.iter().zip(&mut *batch).zip(active) {
-        let frozen = view.frozen.as_ref().and_then(|head| head.get(*id));
-        for head in frozen.into_iter().chain(active) {
-            let from = gathered.piece.times.len();
-            read_head(head, plan.range, &mut gathered.piece);
-            take(room, gathered.piece.times.len() - from)?;
-            gathered.joined(from);
-        }
-        gathered.settle();
-    }
-    Ok(())
-}
-
-fn take(room: &AtomicUsize, samples: usize) -> Result<(), Failed> {
-    let less = |room: usize| room.checked_sub(samples);
-    match room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less) {
-        Ok(_) => Ok(()),
-        Err(_) => Err(Failed::TooMany),
-    }
-}
-
-fn read_head(head: &HeadSeries, range: (i64, i64), out: &mut Piece) {
-    head.each_in(range, |time_ms, bits| {
-        out.times.push(time_ms);
-        out.values.push(f64::from_bits(bits));
-    });
 }

@@ -17,7 +17,7 @@ use crate::cache::Cache;
 use crate::db::{self, Db, FILE};
 use crate::maintain::Maintenance;
 use crate::read::is_structure;
-use crate::scan::Each;
+use crate::scan::Scan;
 use crate::state::State;
 use crate::varint::Malformed;
 use crate::write::Writer;
@@ -49,8 +49,6 @@ pub struct Store {
     /// Rung when a commit has ended.
     landing: Condvar,
     cache: Cache,
-    /// Threads that large reads may still take.
-    helpers: AtomicUsize,
     maintenance: Mutex<Maintenance>,
     /// Blobs and their parts that are left out of answers; [`WHOLE`] is all of a blob.
     damaged: Mutex<BTreeSet<(i64, u32)>>,
@@ -81,7 +79,6 @@ impl Store {
         let store = Self {
             path: dir.join(FILE),
             cache: Cache::new(options.cache_size_max_bytes),
-            helpers: AtomicUsize::new(options.read_helpers_max),
             options,
             state: RwLock::new(state),
             db: Mutex::new(db),
@@ -122,21 +119,27 @@ impl Store {
         self.select_series(matchers, (start_ms, end_ms))
     }
 
-    /// Gives the same series as [`Store::select`] to `each` one at a time, with their times and
-    /// values, until there are no more or it breaks. At most a few batches of about a million
-    /// samples are in memory at a time.
-    ///
-    /// They come in no order. Each is whole as it was when its turn came; what is written
-    /// meanwhile may be in some and not in others. `each` may take its time, and write to the
-    /// store: no lock is held.
+    /// The same series as [`Store::select`], to be read part by part. As far as samples come in
+    /// order, all parts see the state of this call; a sample that comes late may be in a part that
+    /// is read after it came. They are sorted by labels when the scan says so, which it does
+    /// unless it is of many millions of samples.
     pub fn scan(
         &self,
         matchers: &[Matcher],
         start_ms: i64,
         end_ms: i64,
-        each: &mut Each<'_>,
-    ) -> Result<(), ReadError> {
-        self.scan_series(matchers, (start_ms, end_ms), each)
+    ) -> Result<Scan<'_>, ReadError> {
+        self.scan_all(matchers, (start_ms, end_ms))
+    }
+
+    /// As [`Store::newest`], to be read part by part.
+    pub fn scan_newest(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Scan<'_>, ReadError> {
+        self.scan_newest_of(matchers, (start_ms, end_ms))
     }
 
     /// The same series as [`Store::select`], each with its newest sample of the range alone, be
@@ -326,10 +329,6 @@ impl Store {
 
     pub(crate) fn cache(&self) -> &Cache {
         &self.cache
-    }
-
-    pub(crate) fn helpers(&self) -> &AtomicUsize {
-        &self.helpers
     }
 
     pub(crate) fn maintenance(&self) -> &Mutex<Maintenance> {

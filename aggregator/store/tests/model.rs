@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use common::{NOW_MS, labels, open_with, options, write};
-use labstat_model::{Labels, Matcher, Series, stale_marker};
+use labstat_model::{Labels, Matcher, Series, SeriesRef, stale_marker};
 use labstat_store::{Options, Snapshot, Store};
 use proptest::prelude::*;
 
@@ -117,13 +117,13 @@ fn read_otherwise(store: &Store, start_ms: i64, end_ms: i64) {
     for matchers in [vec![], vec![Matcher::equal("__name__", "b")]] {
         let mut wanted = store.select(&matchers, start_ms, end_ms).unwrap();
         let mut scanned = Vec::new();
-        let each = &mut |labels: &Labels, times: &[i64], values: &[f64]| {
+        let each = &mut |SeriesRef { labels, times, values }: SeriesRef<'_>| {
             let (labels, times, values) = (labels.clone(), times.to_vec(), values.to_vec());
             scanned.push(Series { labels, times, values });
             ControlFlow::Continue(())
         };
-        store.scan(&matchers, start_ms, end_ms, each).unwrap();
-        scanned.sort_by(|a, b| a.labels.cmp(&b.labels));
+        let scan = store.scan(&matchers, start_ms, end_ms).unwrap();
+        (0..scan.parts()).for_each(|part| scan.read(part, each).unwrap());
         assert_eq!(scanned, wanted);
         wanted.iter_mut().for_each(Series::keep_newest);
         assert_eq!(store.newest(&matchers, start_ms, end_ms).unwrap(), wanted);
@@ -164,8 +164,7 @@ proptest! {
         let options = || Options {
             seal_after_ms: 0,
             // Every series is a batch, large reads are shared, and the cache is always too small.
-            read_batch_samples: 1,
-            read_helpers_max: 2,
+            read_part_samples: 1,
             cache_size_max_bytes: 1_000,
             ..options()
         };

@@ -1,4 +1,4 @@
-//! Streams, newest samples, and what reads share.
+//! Scans, newest samples, and what reads share.
 
 #![expect(clippy::unwrap_used, reason = "a test that fails may stop")]
 
@@ -10,8 +10,8 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use common::{NOW_MS, labels, live_options, one, open, open_with, options, write};
-use labstat_model::{Labels, Matcher, is_stale, stale_marker};
-use labstat_store::{Options, ReadError, Store};
+use labstat_model::{Labels, Matcher, Series, SeriesRef, is_stale, stale_marker};
+use labstat_store::{Each, Options, ReadError, Store};
 
 const STEP_MS: i64 = 15_000;
 const STEPS: i64 = 50;
@@ -25,122 +25,222 @@ fn fill(store: &Store, series: i64, from_step: i64) {
     store.append(&request).unwrap();
 }
 
-/// What a stream gives: the number of samples by label set.
+/// Goes through all parts of a scan of everything.
+fn scan(store: &Store, each: &mut Each<'_>) {
+    let scan = store.scan(&[], i64::MIN, i64::MAX).unwrap();
+    (0..scan.parts()).for_each(|part| scan.read(part, each).unwrap());
+}
+
+/// What a scan gives: the number of samples by label set.
 fn scanned(store: &Store) -> BTreeMap<Labels, usize> {
     let mut all = BTreeMap::new();
-    let each = &mut |labels: &Labels, times: &[i64], values: &[f64]| {
+    scan(store, &mut |SeriesRef { labels, times, values }| {
         assert_eq!(times.len(), values.len());
         assert!(all.insert(labels.clone(), times.len()).is_none(), "{labels} came twice");
         ControlFlow::Continue(())
-    };
-    store.scan(&[], i64::MIN, i64::MAX, each).unwrap();
+    });
     all
 }
 
-/// Every series is a batch.
-fn small_batches() -> Options {
-    Options { read_batch_samples: 1, ..options() }
+/// Every series is a part.
+fn small_parts() -> Options {
+    Options { read_part_samples: 1, ..options() }
 }
 
 #[test]
-fn a_stream_is_whole_though_its_blobs_are_replaced_while_it_runs() {
-    for read_helpers_max in [0, 2] {
-        let dir = tempfile::tempdir().unwrap();
-        let store = open_with(
-            dir.path(),
-            Options { seal_after_ms: 0, read_helpers_max, ..small_batches() },
-        );
-        for part in 0..3 {
-            fill(&store, 20, part * STEPS);
-            store.maintain(NOW_MS).unwrap();
-        }
-        assert_eq!(store.stats().blobs, 3);
-        let mut lens = Vec::new();
-        let each = &mut |_: &Labels, times: &[i64], _: &[f64]| {
-            store.compact().unwrap();
-            lens.push(times.len());
-            ControlFlow::Continue(())
-        };
-        store.scan(&[], i64::MIN, i64::MAX, each).unwrap();
-        assert_eq!(store.stats().blobs, 1, "they were merged");
-        assert_eq!(lens, [150; 20]);
-        assert_eq!(store.stats().damaged_blobs, 0, "a blob that is gone is not a damaged one");
+fn a_scan_is_whole_though_its_blobs_are_replaced_while_it_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_with(dir.path(), Options { seal_after_ms: 0, ..small_parts() });
+    for part in 0..3 {
+        fill(&store, 20, part * STEPS);
+        store.maintain(NOW_MS).unwrap();
     }
+    assert_eq!(store.stats().blobs, 3);
+    let mut lens = Vec::new();
+    scan(&store, &mut |series| {
+        store.compact().unwrap();
+        lens.push(series.times.len());
+        ControlFlow::Continue(())
+    });
+    assert_eq!(store.stats().blobs, 1, "they were merged");
+    assert_eq!(lens, [150; 20]);
+    assert_eq!(store.stats().damaged_blobs, 0, "a blob that is gone is not a damaged one");
 }
 
 #[test]
-fn a_stream_ends_when_it_is_told_to() {
-    for read_helpers_max in [0, 2] {
-        let dir = tempfile::tempdir().unwrap();
-        let store = open_with(dir.path(), Options { read_helpers_max, ..small_batches() });
-        fill(&store, 20, 0);
-        store.compact().unwrap();
+fn a_part_ends_when_it_is_told_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    fill(&store, 20, 0);
+    for _ in 0..2 {
+        let scan = store.scan(&[], i64::MIN, i64::MAX).unwrap();
+        assert_eq!(scan.parts(), 1);
         let mut given = 0;
-        let each = &mut |_: &Labels, _: &[i64], _: &[f64]| {
+        let each = &mut |_: SeriesRef<'_>| {
             given += 1;
             if given == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        store.scan(&[], i64::MIN, i64::MAX, each).unwrap();
+        scan.read(0, each).unwrap();
         assert_eq!(given, 3);
+        assert!(scan.read(1, &mut |_| panic!("there is no such part")).is_ok());
+        store.compact().unwrap();
     }
 }
 
-/// Whoever reads slowly keeps no lock, neither from writers nor from maintenance.
+/// Parts may be read by any thread, in any order, and again.
 #[test]
-fn nobody_waits_for_a_stream() {
+fn parts_are_read_by_several_threads() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_with(dir.path(), small_parts());
+    fill(&store, 60, 0);
+    store.compact().unwrap();
+    fill(&store, 60, STEPS);
+    let wanted = store.select(&[], i64::MIN, i64::MAX).unwrap();
+    let scan = store.scan(&[], i64::MIN, i64::MAX).unwrap();
+    assert!(scan.parts() == 60 && scan.is_sorted());
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                for (part, wanted) in wanted.iter().enumerate().rev() {
+                    let mut found = Vec::new();
+                    let each = &mut |series: SeriesRef<'_>| {
+                        found.push((series.labels.clone(), series.values.to_vec()));
+                        ControlFlow::Continue(())
+                    };
+                    scan.read(part, each).unwrap();
+                    assert_eq!(found, [(wanted.labels.clone(), wanted.values.clone())]);
+                }
+            });
+        }
+    });
+}
+
+/// What comes in order while parts are read is in none of them.
+#[test]
+fn all_parts_see_one_state() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_with(dir.path(), Options { seal_after_ms: 0, ..small_parts() });
+    fill(&store, 20, 0);
+    let all = store.scan(&[], i64::MIN, i64::MAX).unwrap();
+    let newest = store.scan_newest(&[], i64::MIN, i64::MAX).unwrap();
+    let last_ms = NOW_MS + (STEPS - 1) * STEP_MS;
+    for (part, seals) in (0..20).zip([false, true].into_iter().cycle()) {
+        all.read(part, &mut |series| {
+            assert_eq!((series.times.len(), series.times.last()), (50, Some(&last_ms)));
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        fill(&store, 20, STEPS + part as i64 * STEPS);
+        if seals {
+            store.maintain(NOW_MS).unwrap();
+        }
+    }
+    let each = &mut |series: SeriesRef<'_>| {
+        assert_eq!(series.times, [last_ms]);
+        ControlFlow::Continue(())
+    };
+    (0..newest.parts()).for_each(|part| newest.read(part, each).unwrap());
+    assert_eq!(scanned(&store).values().sum::<usize>(), 21 * 20 * 50);
+}
+
+/// Who reads slowly keeps no lock, neither from writers nor from maintenance.
+#[test]
+fn nobody_waits_for_a_scan() {
     let dir = tempfile::tempdir().unwrap();
     let store = open_with(dir.path(), Options { seal_after_ms: 0, ..live_options() });
     fill(&store, 20, 0);
     let (told, tells) = mpsc::channel();
-    std::thread::scope(|scope| {
-        let each = &mut |_: &Labels, _: &[i64], _: &[f64]| {
+    std::thread::scope(|threads| {
+        scan(&store, &mut |_| {
             let (store, told) = (&store, told.clone());
-            scope.spawn(move || {
+            threads.spawn(move || {
                 fill(store, 20, STEPS);
                 store.maintain(NOW_MS).unwrap();
                 let _ = told.send(());
             });
             assert!(tells.recv_timeout(Duration::from_secs(30)).is_ok(), "they wait");
             ControlFlow::Break(())
-        };
-        store.scan(&[], i64::MIN, i64::MAX, each).unwrap();
+        });
     });
     assert_eq!(scanned(&store).values().sum::<usize>(), 2 * 20 * 50);
 }
 
+/// More series than are put in order one by one, of which some came after the others had a place
+/// and some are gone.
 #[test]
-fn large_reads_find_the_same_with_helpers_as_without() {
+fn series_come_sorted_by_labels_whenever_they_came() {
     let dir = tempfile::tempdir().unwrap();
-    let alone = Options { read_helpers_max: 0, ..options() };
-    let store = open_with(dir.path(), alone);
-    fill(&store, 300, 0);
-    store.compact().unwrap();
-    fill(&store, 300, STEPS);
-    let wanted = store.select(&[], i64::MIN, i64::MAX).unwrap();
-    assert_eq!(wanted.len(), 300);
-    drop(store);
-    let shared = Options { read_batch_samples: 500, read_helpers_max: 3, ..options() };
-    let store = open_with(dir.path(), shared);
-    for _ in 0..5 {
-        assert_eq!(store.select(&[], i64::MIN, i64::MAX).unwrap(), wanted);
-        assert_eq!(scanned(&store).len(), 300);
+    let store = open(dir.path());
+    let add = |from: i64, to: i64| {
+        let series = (from..to).map(|at| {
+            let name = format!("i{:04}", at * 7919 % 3_000);
+            (labels("m", &name), vec![(NOW_MS, at as f64)])
+        });
+        store.append(&write(series)).unwrap();
+    };
+    let mut len = 0;
+    for to in [1, 600, 1_300, 1_310, 1_400, 3_000] {
+        add(len, to);
+        len = to;
+        for _ in 0..2 {
+            let all = store.select(&[], i64::MIN, i64::MAX).unwrap();
+            assert_eq!(all.len() as i64, len);
+            assert!(all.is_sorted_by(|a, b| a.labels < b.labels));
+            assert_eq!(store.newest(&[], i64::MIN, i64::MAX).unwrap(), all);
+        }
     }
 }
 
+/// Newest samples of all that was sealed lately are kept at hand once they were asked for; they
+/// are those of the columns.
 #[test]
-fn a_read_of_too_much_is_refused_and_a_stream_of_it_is_not() {
-    for read_helpers_max in [0, 2] {
-        let dir = tempfile::tempdir().unwrap();
-        let bounded = Options { read_samples_max: 400, read_helpers_max, ..small_batches() };
-        let store = open_with(dir.path(), bounded);
-        fill(&store, 9, 0);
-        for _ in 0..2 {
-            let read = store.select(&[], i64::MIN, i64::MAX);
-            assert!(matches!(read, Err(ReadError::TooManySamples { max: 400 })), "{read:?}");
-            assert_eq!(scanned(&store).len(), 9);
-            assert_eq!(store.newest(&[], i64::MIN, i64::MAX).unwrap().len(), 9);
-            store.compact().unwrap();
+fn what_was_sealed_lately_reads_the_same_from_its_tail() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let steps = 150;
+    let request = write((0..300).map(|at| {
+        let value = |step: i64| if at % 3 == 0 { 7.5 } else { (at * step) as f64 / 10.0 };
+        let sample = |step: i64| (NOW_MS + step * STEP_MS + at % 2, value(step));
+        (labels("m", &format!("i{at:03}")), (0..steps).map(sample).collect())
+    }));
+    store.append(&request).unwrap();
+    store.compact().unwrap();
+    let whole = store.select(&[], i64::MIN, i64::MAX).unwrap();
+    let last_ms = NOW_MS + steps * STEP_MS;
+    for _ in 0..3 {
+        for (from_ms, to_ms) in [(300_000, 0), (300_000, 60_000), (895_000, 500_000), (10, 0)] {
+            let (start_ms, end_ms) = (last_ms - from_ms, last_ms - to_ms);
+            let mut wanted = whole.clone();
+            for series in &mut wanted {
+                let in_range = |ms: &i64| (start_ms..=end_ms).contains(ms);
+                let values = series.times.iter().zip(&series.values);
+                series.values =
+                    values.filter(|(ms, _)| in_range(ms)).map(|(_, value)| *value).collect();
+                series.times.retain(in_range);
+            }
+            wanted.retain(|series| !series.is_empty());
+            assert_eq!(store.select(&[], start_ms, end_ms).unwrap(), wanted);
+            wanted.iter_mut().for_each(Series::keep_newest);
+            assert_eq!(store.newest(&[], start_ms, end_ms).unwrap(), wanted);
         }
+    }
+    let misses = store.stats().cache_misses;
+    store.select(&[], last_ms - 300_000, last_ms).unwrap();
+    assert_eq!(store.stats().cache_misses, misses, "nothing is unpacked any more");
+}
+
+#[test]
+fn a_read_of_too_much_is_refused_and_a_scan_of_it_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let bounded = Options { read_samples_max: 400, ..small_parts() };
+    let store = open_with(dir.path(), bounded);
+    fill(&store, 9, 0);
+    for _ in 0..2 {
+        let read = store.select(&[], i64::MIN, i64::MAX);
+        assert!(matches!(read, Err(ReadError::TooManySamples { max: 400 })), "{read:?}");
+        assert_eq!(scanned(&store).len(), 9);
+        assert_eq!(store.newest(&[], i64::MIN, i64::MAX).unwrap().len(), 9);
+        store.compact().unwrap();
     }
 }
 
@@ -205,16 +305,4 @@ fn what_is_read_again_is_not_unpacked_again() {
     let none = open_with(dir.path(), Options { cache_size_max_bytes: 0, ..options() });
     assert_eq!(none.select(&[], i64::MIN, i64::MAX).unwrap().len(), 50);
     assert_eq!(none.stats().cache_bytes, 0);
-}
-
-#[test]
-fn a_large_read_pushes_out_no_parts() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open_with(dir.path(), small_batches());
-    fill(&store, 50, 0);
-    store.compact().unwrap();
-    assert_eq!(scanned(&store).len(), 50);
-    let after = store.stats();
-    assert_eq!(scanned(&store).len(), 50);
-    assert_eq!(store.stats().cache_bytes, after.cache_bytes);
 }
