@@ -136,11 +136,6 @@ fn ranges() {
     read_ranges(&store, (START_MS, START_MS + DAY_MS - 1));
     drop(store);
     let store = open(dir.path());
-    let day = (START_MS, START_MS + DAY_MS - 1);
-    report("scan of a day, with a helper", 3, || scan(&store, &[], day));
-    report("select of a day, with a helper", 3, || select(&store, &[], day));
-    drop(store);
-    let store = open(dir.path());
     fill(&store, 5_000, steps..steps + 480, STEP_MS);
     let head = (START_MS + DAY_MS, START_MS + DAY_MS + 2 * HOUR_MS);
     report("scan of two hours in the head", 3, || scan(&store, &[], head));

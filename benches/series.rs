@@ -133,6 +133,9 @@ fn ask(store: &Store, from_ms: i64, when: &str) {
     time(&format!("{when}: values of pod"), Vec::len, 3, || {
         store.label_values("pod", &[], from_ms, NOW_MS).unwrap()
     });
+    time(&format!("{when}: values of id, one a series"), Vec::len, 10, || {
+        store.label_values("id", &[], from_ms, NOW_MS).unwrap()
+    });
     time(&format!("{when}: values of node of a metric"), Vec::len, 3, || {
         store.label_values("node", &[vec![metric()]], from_ms, NOW_MS).unwrap()
     });

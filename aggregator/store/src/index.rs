@@ -64,7 +64,12 @@ struct Slot {
 }
 
 /// The place of a series that has none.
-pub(crate) const UNRANKED: u32 = u32::MAX;
+const UNRANKED: u32 = u32::MAX;
+
+/// How many of some series that were put in order have no place.
+pub(crate) fn unranked_len(ordered: &[(u32, u32)]) -> usize {
+    ordered.iter().rev().take_while(|(rank, _)| *rank == UNRANKED).count()
+}
 
 /// All series.
 #[derive(Debug)]
@@ -314,10 +319,16 @@ pub(crate) fn live_since(now_ms: i64, newest_ms: i64) -> i64 {
 impl Index {
     /// All live series with their labels, in the order of those that are ranked.
     pub(crate) fn live(&self) -> Vec<(u32, Labels)> {
-        let mut keys: Vec<(u32, u32)> =
-            self.all.of(Tier::Live).iter().map(|id| (self.rank_of(id), id)).collect();
-        keys.sort_unstable();
+        let keys = self.ordered(self.all.of(Tier::Live).iter());
         keys.into_iter().filter_map(|(_, id)| Some((id, self.labels(id)?))).collect()
+    }
+
+    /// Series with their places, in the order of their labels; those that have no place, which is
+    /// [`UNRANKED`], come last.
+    pub(crate) fn ordered(&self, ids: impl IntoIterator<Item = u32>) -> Vec<(u32, u32)> {
+        let mut keys: Vec<(u32, u32)> = ids.into_iter().map(|id| (self.rank_of(id), id)).collect();
+        keys.sort_unstable();
+        keys
     }
 
     /// Takes note in which order series come by their labels, of all that live. Others have no
@@ -332,8 +343,7 @@ impl Index {
         }
     }
 
-    /// Where the labels of a series stand; [`UNRANKED`] when that is not known.
-    pub(crate) fn rank_of(&self, id: u32) -> u32 {
+    fn rank_of(&self, id: u32) -> u32 {
         self.slots.get(id).map_or(UNRANKED, |slot| slot.rank)
     }
 }
@@ -611,7 +621,7 @@ mod tests {
                 any => any.iter().flat_map(|matchers| self.scan(matchers, range)).collect(),
             };
             let sets: BTreeSet<&Labels> = ids.iter().map(|id| &self.known[id].labels).collect();
-            assert!(self.index.series(any, start_ms, end_ms).iter().eq(sets.iter().copied()));
+            assert!(self.index.series(any, start_ms, end_ms).0.iter().eq(sets.iter().copied()));
             let pairs: BTreeSet<(&str, &str)> = sets.iter().flat_map(|set| set.iter()).collect();
             let names: BTreeSet<&str> = pairs.iter().map(|(name, _)| *name).collect();
             assert!(self.index.label_names(any, start_ms, end_ms).iter().eq(names));

@@ -19,7 +19,7 @@ use crate::ReadError;
 use crate::blob::{BlobMeta, Column, Directory};
 use crate::cache::Cache;
 use crate::head::HeadSeries;
-use crate::index::UNRANKED;
+use crate::index::unranked_len;
 use crate::read::{Blobs, Failed, Gathered, Keep, Piece};
 use crate::state::State;
 use crate::store::Store;
@@ -436,9 +436,7 @@ impl Store {
         what: What,
     ) -> Result<Scan<'_>, ReadError> {
         let (mut series, unranked, each) = pick(&self.state(), matchers, range, what);
-        if unranked > UNRANKED_MAX {
-            self.rank_all();
-        }
+        self.note_unranked(unranked);
         if unranked > 0 {
             // The sort is fast where some are in order already.
             series.sort_by(|a, b| a.labels.cmp(&b.labels));
@@ -458,8 +456,11 @@ impl Store {
         Ok(Scan { store: self, range, what, series, parts, is_sorted, cache, spare })
     }
 
-    /// Puts all live series in order, so that reads of many need not.
-    fn rank_all(&self) {
+    /// Puts all live series in order when a read had to order many, so that the next need not.
+    pub(crate) fn note_unranked(&self, unranked: usize) {
+        if unranked <= UNRANKED_MAX {
+            return;
+        }
         let mut all = self.state().index.live();
         all.sort_by(|a, b| a.1.cmp(&b.1));
         self.state_mut().index.rank(all.into_iter().map(|(id, _)| id));
@@ -526,9 +527,8 @@ fn pick(
 ) -> (Vec<Picked>, usize, usize) {
     let index = &state.index;
     let ids = index.select(matchers, range.0, range.1);
-    let mut keys: Vec<(u32, u32)> = ids.into_iter().map(|id| (index.rank_of(id), id)).collect();
-    keys.sort_unstable();
-    let unranked = keys.iter().rev().take_while(|(rank, _)| *rank == UNRANKED).count();
+    let keys = index.ordered(ids);
+    let unranked = unranked_len(&keys);
     let mut blobs: BTreeMap<u32, Vec<BlobMeta>> = BTreeMap::new();
     let mut series = Vec::with_capacity(keys.len());
     for (_, id) in keys {

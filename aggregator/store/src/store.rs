@@ -183,7 +183,9 @@ impl Store {
         start_ms: i64,
         end_ms: i64,
     ) -> Result<Vec<Labels>, ReadError> {
-        Ok(self.state().index.series(any, start_ms, end_ms))
+        let (series, unranked) = self.state().index.series(any, start_ms, end_ms);
+        self.note_unranked(unranked);
+        Ok(series)
     }
 
     /// The label names, sorted, of the same series as [`Store::series`].

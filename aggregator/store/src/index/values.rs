@@ -8,21 +8,33 @@ use std::collections::{BTreeSet, HashMap};
 use labstat_model::{Labels, METRIC_NAME, Matcher};
 use roaring::RoaringBitmap;
 
-use super::Index;
+use super::{Index, unranked_len};
 use crate::symbols::{Ids, Tier};
 
 /// Names and values.
 impl Index {
     /// The label sets of the series that fulfil any of the lists (all when there is none) and reach
-    /// into the range, sorted.
-    pub(crate) fn series(&self, any: &[Vec<Matcher>], start_ms: i64, end_ms: i64) -> Vec<Labels> {
-        let ids: BTreeSet<u32> = match any {
-            [] => self.select(&[], start_ms, end_ms).into_iter().collect(),
+    /// into the range, sorted; and how many of them have no place in the order yet.
+    pub(crate) fn series(
+        &self,
+        any: &[Vec<Matcher>],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> (Vec<Labels>, usize) {
+        let mut ids: Vec<u32> = match any {
+            [] => self.select(&[], start_ms, end_ms),
             lists => lists.iter().flat_map(|list| self.select(list, start_ms, end_ms)).collect(),
         };
-        let mut all: Vec<Labels> = ids.into_iter().filter_map(|id| self.labels(id)).collect();
-        all.sort_unstable();
-        all
+        ids.sort_unstable();
+        ids.dedup();
+        let keys = self.ordered(ids);
+        let unranked = unranked_len(&keys);
+        let mut all: Vec<Labels> = keys.into_iter().filter_map(|(_, id)| self.labels(id)).collect();
+        if unranked > 0 {
+            // The sort is fast where most are in order already.
+            all.sort();
+        }
+        (all, unranked)
     }
 
     /// The label names of the same series, sorted.
