@@ -18,6 +18,11 @@ use crate::limits::{LABEL_NAME_LEN_MAX, LABEL_VALUE_LEN_MAX, LABELS_MAX};
 /// The label that holds the metric name.
 pub const METRIC_NAME: &str = "__name__";
 
+/// Whether a label says what metric a series is of: its name, type or unit.
+pub fn is_metadata(name: &str) -> bool {
+    matches!(name, METRIC_NAME | "__type__" | "__unit__")
+}
+
 const LEN_BITS: u32 = 6;
 const LEN_MORE: u8 = 1 << LEN_BITS;
 
@@ -148,7 +153,7 @@ impl Labels {
     /// of a value that is no longer that of the metric.
     #[must_use]
     pub fn without_metadata(&self) -> Self {
-        self.without(|name| name == METRIC_NAME || name == "__type__" || name == "__unit__")
+        self.without(is_metadata)
     }
 }
 

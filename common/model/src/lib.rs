@@ -37,7 +37,9 @@ pub use histogram::{
     HistogramSeries, ResetHint,
 };
 pub use label_hash::{LabelsHash, LabelsMemo, Layout};
-pub use labels::{LabelError, Labels, LabelsRef, METRIC_NAME, is_label_name, is_metric_name};
+pub use labels::{
+    LabelError, Labels, LabelsRef, METRIC_NAME, is_label_name, is_metadata, is_metric_name,
+};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use sample::{STALE_BITS, Sample, Series, SeriesRef, is_stale, stale_marker};
 pub use write::{

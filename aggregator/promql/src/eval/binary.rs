@@ -6,10 +6,10 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 
-use labstat_model::{Labels, METRIC_NAME};
+use labstat_model::{Labels, is_metadata};
 
-use super::Evaluator;
 use super::groups::{Grouper, Groups};
+use super::{Evaluator, fill};
 use crate::budget::{Cost, Pace};
 use crate::column::{self, Cells, Column, Columns, Steps};
 use crate::expr::{Binary, BinaryOp, Card, Fill, Grouping};
@@ -69,9 +69,6 @@ pub(super) fn eval(
     binary: &Binary,
     steps: Steps,
 ) -> Result<Columns, QueryError> {
-    if binary.fill != Fill::NONE {
-        return Err(QueryError::execution("fill modifiers are not supported yet"));
-    }
     let lhs = evaluator.eval(&binary.lhs, steps)?;
     let rhs = evaluator.eval(&binary.rhs, steps)?;
     let mut pace = evaluator.budget.pace();
@@ -88,7 +85,10 @@ pub(super) fn eval(
                 BinaryOp::And => and(binary, lhs, &rhs, &mut pace)?,
                 BinaryOp::Unless => unless(binary, lhs, &rhs, &mut pace)?,
                 BinaryOp::Or => or(binary, lhs, rhs, &mut pace)?,
-                _ => Join { binary, steps }.vectors(&lhs, &rhs, &mut pace)?,
+                _ if binary.fill == Fill::NONE => {
+                    Join { binary, steps }.vectors(&lhs, &rhs, &mut pace)?
+                }
+                _ => with_fill(binary, &lhs, &rhs, steps, &mut pace)?,
             };
             column::merge(columns).map(Columns::Vector)
         }
@@ -158,7 +158,7 @@ pub(super) fn with_scalar(operand: &Operand, cells: &mut Cells) {
 }
 
 /// At which steps each match group has any series.
-fn presence<'b>(
+pub(super) fn presence<'b>(
     columns: &[Column],
     grouper: &Grouper<'b>,
     pace: &mut Pace<'_>,
@@ -189,7 +189,7 @@ fn and(
     Ok(lhs)
 }
 
-fn is_set(steps: &[bool], step: usize) -> bool {
+pub(super) fn is_set(steps: &[bool], step: usize) -> bool {
     steps.get(step).copied().unwrap_or(false)
 }
 
@@ -219,6 +219,20 @@ fn or(
 ) -> Result<Vec<Column>, QueryError> {
     lhs.extend(unless(binary, rhs, &lhs, pace)?);
     Ok(lhs)
+}
+
+/// Arithmetic and comparison where a value stands in for series that one side lacks.
+fn with_fill(
+    binary: &Binary,
+    lhs: &[Column],
+    rhs: &[Column],
+    steps: Steps,
+    pace: &mut Pace<'_>,
+) -> Result<Vec<Column>, QueryError> {
+    let Fill { left, right } = binary.fill;
+    let filled_lhs = fill::filled(lhs, left, rhs, &binary.matching, steps, pace)?;
+    let filled_rhs = fill::filled(rhs, right, lhs, &binary.matching, steps, pace)?;
+    Join { binary, steps }.vectors(&filled_lhs, &filled_rhs, pace)
 }
 
 /// Arithmetic and comparison between series that match.
@@ -302,7 +316,8 @@ impl Join<'_> {
         if doubted().next().is_none() {
             return Ok(());
         }
-        let mut any = vec![false; self.steps.len];
+        // Where a value may stand in for the other side, it is always there.
+        let mut any = vec![self.binary.fill != Fill::NONE; self.steps.len];
         for column in many {
             pace.spend(column.len())?;
             any.iter_mut().zip(column.steps()).for_each(|(any, value)| *any |= value.is_some());
@@ -411,11 +426,11 @@ fn result_labels(binary: &Binary, many: &Labels, one: &Labels) -> Labels {
             (Card::OneToOne, Grouping::Drop(ignored)) => !ignored.iter().any(|name| name == label),
             (Card::ManyToOne(_) | Card::OneToMany(_), _) => true,
         };
-        !matched || (drop_name && label == METRIC_NAME)
+        !matched || (drop_name && is_metadata(label))
     });
     let (Card::ManyToOne(include) | Card::OneToMany(include)) = &binary.card else { return kept };
     let included = include.iter().map(|name| (name.as_str(), one.get(name).unwrap_or("")));
     let labels = Labels::new(kept.iter().chain(included));
     // Taking the name from the other side is possible, but a truth value has none.
-    if binary.bool_result { labels.without_metric_name() } else { labels }
+    if binary.bool_result { labels.without_metadata() } else { labels }
 }

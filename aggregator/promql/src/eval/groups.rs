@@ -4,7 +4,7 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use hashbrown::HashTable;
-use labstat_model::{Labels, METRIC_NAME};
+use labstat_model::{Labels, METRIC_NAME, is_metadata};
 
 use crate::expr::Grouping;
 
@@ -25,10 +25,12 @@ impl<'g> Grouper<'g> {
     fn keeps(&self, name: &str) -> bool {
         match self.grouping {
             Grouping::Keep(names) => {
-                names.iter().any(|kept| kept == name) && !(self.nameless && name == METRIC_NAME)
+                names.iter().any(|kept| kept == name) && !(self.nameless && is_metadata(name))
             }
             Grouping::Drop(names) => {
-                name != METRIC_NAME && !names.iter().any(|dropped| dropped == name)
+                name != METRIC_NAME
+                    && !names.iter().any(|dropped| dropped == name)
+                    && !(self.nameless && is_metadata(name))
             }
         }
     }

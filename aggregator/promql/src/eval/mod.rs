@@ -32,6 +32,7 @@ mod aggregate;
 mod binary;
 mod bucket;
 mod feed;
+mod fill;
 mod fold;
 mod groups;
 mod instant;
@@ -51,7 +52,7 @@ use labstat_model::Labels;
 
 use crate::budget::{Budget, Cost};
 use crate::column::{Column, Columns, Steps};
-use crate::expr::{Call, Expr, Node};
+use crate::expr::{Call, Edges, Expr, Node};
 use crate::functions::Run;
 use crate::lower::Bounds;
 use crate::notes::{self, Notes};
@@ -254,6 +255,9 @@ impl<'a> Evaluator<'a> {
     /// As [`Evaluator::stream`], for an expression that [`flows`].
     fn flow<'s>(&'s self, expr: &'s Expr, steps: Steps) -> Result<Stream<'s>, QueryError> {
         match &expr.node {
+            Node::Selector(selector) if selector.edges == Edges::Smoothed => {
+                self.smoothed(selector, expr.start, steps)
+            }
             Node::Selector(selector) => {
                 self.instants(selector, expr.start, steps, |_, value| value)
             }
@@ -352,7 +356,7 @@ fn flows(expr: &Expr) -> bool {
 
 fn drop_names(columns: &mut [Column]) {
     for column in columns {
-        column.labels = column.labels.without_metric_name();
+        column.labels = column.labels.without_metadata();
     }
 }
 

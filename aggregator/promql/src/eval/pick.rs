@@ -86,7 +86,7 @@ impl Picking {
     /// Offers the values of a series to what was chosen at each step.
     fn offer(&mut self, heaps: &mut [Vec<Entry>], column: &Column) {
         let labels = || match self.nameless {
-            true => column.labels.without_metric_name(),
+            true => column.labels.without_metadata(),
             false => column.labels.clone(),
         };
         let own = (self.op == AggregateOp::LimitRatio).then(labels);

@@ -7,12 +7,13 @@ use super::feed::{Feed, Item};
 use super::instant::LEFT;
 use super::plan::{Ask, Basis, Piece, Windows};
 use super::stream::{Alike, Look, Stream};
-use super::window::{Kernel, RangeSeries, Stretch, Walker};
+use super::window::{Beyond, Kernel, RangeSeries, Reach, Stretch, Walker};
 use super::{Evaluator, Remark, WindowFn};
 use crate::budget::{Cost, Pace};
 use crate::column::{Cells, Column, Columns, Parts, Steps};
-use crate::expr::{Call, Expr, Node, RangeSelector, Subquery};
+use crate::expr::{Call, Edges, Expr, Node, RangeSelector, Selector, Subquery};
 use crate::functions::OfBuckets;
+use crate::functions::edges::Edged;
 use crate::{QueryError, ValueType};
 
 /// Endings of names that counters have.
@@ -92,6 +93,9 @@ impl Ranged {
         match self.calling.kernel {
             Kernel::Window(f) => walker.each(f),
             Kernel::Series(f) => f(&mut walker),
+            Kernel::Edged(edged, beyond) => {
+                walker.each(|window, _| beyond.around(window).ask(edged))
+            }
         }
     }
 
@@ -185,16 +189,56 @@ impl Evaluator<'_> {
     ) -> Result<Stream<'s>, QueryError> {
         let keeps_name = calling.keeps_name;
         let stream = match range_of(call).map(|arg| &arg.node) {
-            Some(Node::Range(range)) => self.of_selector(range, calling, steps)?,
+            Some(Node::Range(range)) => {
+                let calling = self.with_edges(call, range, calling)?;
+                self.of_selector(self.windows_of(range), calling, steps)?
+            }
             Some(Node::Subquery(subquery)) => self.of_subquery(subquery, calling, steps)?,
             _ => return Err(QueryError::execution("range vector expected")),
         };
         stream.then(self, None, (!keeps_name).then_some(Alike::Refused))
     }
 
+    /// A function over a range whose edges have values of their own takes its samples from around
+    /// it; few functions do.
+    fn with_edges(
+        &self,
+        call: &Call,
+        range: &RangeSelector,
+        calling: Calling,
+    ) -> Result<Calling, QueryError> {
+        let edges = range.selector.edges;
+        if edges == Edges::Exact {
+            return Ok(calling);
+        }
+        let edged = Edged::find(call.function.name, edges).map_err(QueryError::execution)?;
+        let kernel = Kernel::Edged(edged, Beyond::of(edges, self.lookback_ms));
+        Ok(Calling { kernel, of: None, ..calling })
+    }
+
+    /// Where to look for the samples of a range, and around it where its edges need that.
+    fn windows_of<'s>(&self, range: &'s RangeSelector) -> Reach<'s> {
+        let selector = &range.selector;
+        Beyond::of(selector.edges, self.lookback_ms).reach(selector, range.range_ms)
+    }
+
+    /// The values of a selector that lie on the lines between samples.
+    pub(super) fn smoothed<'s>(
+        &'s self,
+        selector: &'s Selector,
+        start: usize,
+        steps: Steps,
+    ) -> Result<Stream<'s>, QueryError> {
+        let beyond = Beyond::of(Edges::Smoothed, self.lookback_ms);
+        let kernel = Kernel::Edged(Edged::Instant, beyond);
+        let calling =
+            Calling { kernel, keeps_name: true, counter: false, of: None, args: Vec::new(), start };
+        self.of_selector(beyond.reach(selector, 0), calling, steps)
+    }
+
     fn of_selector<'s>(
         &'s self,
-        range: &'s RangeSelector,
+        range: Reach<'s>,
         calling: Calling,
         steps: Steps,
     ) -> Result<Stream<'s>, QueryError> {
@@ -214,7 +258,7 @@ impl Evaluator<'_> {
 
     fn of_piece<'s>(
         &'s self,
-        range: &'s RangeSelector,
+        range: Reach<'s>,
         calling: Calling,
         piece: &Piece,
     ) -> Result<Stream<'s>, QueryError> {
@@ -229,23 +273,23 @@ impl Evaluator<'_> {
     /// What to read for a stretch; how wide its buckets are where they approximate, and at all.
     fn feed<'s>(
         &'s self,
-        range: &'s RangeSelector,
+        range: Reach<'s>,
         stretch: Stretch,
         basis: Basis,
         columns: BucketColumns,
     ) -> Result<(Feed<'s>, Option<i64>, i64), QueryError> {
         Ok(match basis {
-            Basis::Samples => (self.samples(&range.selector, stretch.reach())?, None, 1),
+            Basis::Samples => (self.samples(range.selector, stretch.reach())?, None, 1),
             Basis::Buckets { width_ms, exact } => {
-                let feed = self.buckets(&range.selector, stretch.reach(), width_ms, columns)?;
+                let feed = self.buckets(range.selector, stretch.reach(), width_ms, columns)?;
                 (feed, (!exact).then_some(width_ms), width_ms)
             }
         })
     }
 
-    fn pieces(&self, range: &RangeSelector, of_buckets: bool, steps: Steps) -> Vec<Piece> {
+    fn pieces(&self, range: Reach<'_>, of_buckets: bool, steps: Steps) -> Vec<Piece> {
         let ask = if of_buckets { Ask::Known } else { Ask::Samples };
-        let (shift, range_ms) = (range.selector.shift, range.range_ms);
+        let Reach { shift, range_ms, .. } = range;
         Windows { steps, shift, range_ms, ask }.pieces(self.tiers())
     }
 
@@ -294,6 +338,9 @@ impl Evaluator<'_> {
         };
         match &expr.node {
             Node::Range(range) => {
+                let beyond = Beyond::of(range.selector.edges, self.lookback_ms);
+                let range = self.windows_of(range);
+                let mut push = |series| push(beyond.with_edges(series, range, time_ms));
                 for piece in self.pieces(range, false, steps) {
                     let stretch = Stretch::new(range, &piece);
                     let (feed, approximated_ms, _) =

@@ -117,7 +117,7 @@ impl<'s> Stream<'s> {
         let (len, nameless) = (self.len, self.nameless);
         let add = |part: &mut Vec<Column>, seen: Seen<'_>, pace: &mut Pace<'_>| {
             let labels = match seen.labels {
-                labels if nameless => labels.without_metric_name(),
+                labels if nameless => labels.without_metadata(),
                 labels => labels.clone(),
             };
             part.push(Column { labels, cells: std::mem::take(seen.cells) });

@@ -14,7 +14,8 @@ use super::slide::{Fold, Slide};
 use crate::QueryError;
 use crate::budget::Pace;
 use crate::column::{Cells, Steps};
-use crate::expr::{RangeSelector, Shift, Subquery};
+use crate::expr::{Edges, Selector, Shift, Subquery};
+use crate::functions::edges::{Around, Edged};
 
 /// What is called for every window, with the scalar arguments at that step.
 pub(crate) type WindowFn = fn(&Window<'_>, &[f64]) -> Option<f64>;
@@ -27,6 +28,76 @@ pub(crate) type SeriesFn = fn(&mut Walker<'_, '_>) -> Result<(), QueryError>;
 pub(crate) enum Kernel {
     Window(WindowFn),
     Series(SeriesFn),
+    /// Windows that were widened, so that their edges have values of their own.
+    Edged(Edged, Beyond),
+}
+
+/// Where the samples of a selector are looked for at each step.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reach<'s> {
+    pub(super) selector: &'s Selector,
+    pub(super) shift: Shift,
+    pub(super) range_ms: i64,
+}
+
+/// How far beyond the edges of a range its samples matter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Beyond {
+    edges: Edges,
+    before_ms: i64,
+    after_ms: i64,
+}
+
+impl Beyond {
+    pub(super) fn of(edges: Edges, lookback_ms: i64) -> Self {
+        let (before_ms, after_ms) = match edges {
+            Edges::Exact => (0, 0),
+            Edges::Anchored => (lookback_ms, 0),
+            Edges::Smoothed => (lookback_ms, lookback_ms),
+        };
+        Self { edges, before_ms, after_ms }
+    }
+
+    /// The range of a selector, widened.
+    pub(super) fn reach(self, selector: &Selector, range_ms: i64) -> Reach<'_> {
+        let Shift { at_ms, offset_ms } = selector.shift;
+        let shift = Shift { at_ms, offset_ms: offset_ms - self.after_ms };
+        Reach { selector, shift, range_ms: range_ms + self.before_ms + self.after_ms }
+    }
+
+    /// The range as it was, in the samples of the widened one.
+    pub(super) fn around<'w>(self, window: &'w Window<'_>) -> Around<'w> {
+        Around {
+            times: window.times,
+            values: window.values,
+            start_ms: window.start_ms + self.before_ms,
+            end_ms: window.end_ms - self.after_ms,
+            smoothed: self.edges == Edges::Smoothed,
+        }
+    }
+
+    /// The samples of a range as it was, with those that stand on its edges.
+    pub(super) fn with_edges(
+        self,
+        series: Option<Series>,
+        reach: Reach<'_>,
+        time_ms: i64,
+    ) -> Option<Series> {
+        if self.edges == Edges::Exact {
+            return series;
+        }
+        let Series { labels, times, values } = series?;
+        let last_ms = reach.shift.apply(time_ms);
+        let around = Around {
+            times: &times,
+            values: &values,
+            start_ms: last_ms - reach.range_ms + self.before_ms,
+            end_ms: last_ms - self.after_ms,
+            smoothed: self.edges == Edges::Smoothed,
+        };
+        let (times, values) = around.samples()?;
+        Some(Series { labels, times, values })
+    }
 }
 
 /// Consecutive steps of a call, and the windows of its range at them.
@@ -42,8 +113,8 @@ pub(crate) struct Stretch {
 }
 
 impl Stretch {
-    pub(super) fn new(range: &RangeSelector, piece: &Piece) -> Self {
-        let (shift, range_ms) = (range.selector.shift, range.range_ms);
+    pub(super) fn new(range: Reach<'_>, piece: &Piece) -> Self {
+        let Reach { shift, range_ms, .. } = range;
         Self { first: piece.first, steps: piece.steps, shift, range_ms, edges_ms: 1 }
     }
 

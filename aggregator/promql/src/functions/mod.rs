@@ -3,6 +3,7 @@
 //! To add a function, write it in the file of its family and give it its line here.
 
 mod calendar;
+pub(crate) mod edges;
 mod gofloat;
 mod histogram;
 mod info;

@@ -163,7 +163,7 @@ pub(super) fn min_folded(walker: &mut Walker<'_, '_>) -> Result<(), QueryError> 
 }
 
 #[expect(clippy::cast_precision_loss, reason = "milliseconds of any date fit in 53 bits")]
-fn in_seconds(time_ms: i64) -> f64 {
+pub(super) fn in_seconds(time_ms: i64) -> f64 {
     time_ms as f64 / 1000.0
 }
 
