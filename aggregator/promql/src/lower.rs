@@ -85,11 +85,7 @@ impl Lowering<'_> {
 
     fn selector(&self, tree: ast::Selector) -> Result<Selector, QueryError> {
         let shift = self.shift(&tree.shift)?;
-        let selector = Selector { matchers: tree.matchers, shift, edges: tree.edges };
-        match selector.edges.keyword() {
-            Some(word) => Err(QueryError::execution(format!("{word} is not supported yet"))),
-            None => Ok(selector),
-        }
+        Ok(Selector { matchers: tree.matchers, shift, edges: tree.edges })
     }
 
     fn shift(&self, tree: &ast::Shift) -> Result<Shift, QueryError> {
