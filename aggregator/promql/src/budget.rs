@@ -46,6 +46,11 @@ impl Cost {
         Self { samples: bytes / (size_of::<i64>() + size_of::<f64>()), bytes }
     }
 
+    /// Whether it is not more than `room`, by either count.
+    pub(crate) fn is_within(self, room: Self) -> bool {
+        self.samples <= room.samples && self.bytes <= room.bytes
+    }
+
     /// Both together.
     pub(crate) fn and(self, other: Self) -> Self {
         Self {
@@ -122,6 +127,12 @@ impl Budget {
             return Err(QueryError::TooMuchMemory { limit: self.limits.memory_max });
         }
         Ok(())
+    }
+
+    /// One of `parts` equal parts of what may be held.
+    pub(crate) fn part(&self, parts: usize) -> Cost {
+        let parts = parts.max(1);
+        Cost { samples: self.limits.samples_max / parts, bytes: self.limits.memory_max / parts }
     }
 
     /// Counts what is held from now on until the end of the query.

@@ -1,17 +1,20 @@
 //! Intermediate results: a column per series over all steps.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::{Deref, DerefMut};
 
 use labstat_model::{Labels, is_stale, stale_marker};
 
 use crate::QueryError;
-use crate::budget::Cost;
+use crate::budget::{Cost, Pace};
 
 /// What a series costs beside its samples, in samples of 16 bytes: its labels and the vectors of
 /// its times and values. Without it, a query for a million series at one time would count little
 /// more than nothing.
 pub(crate) const SERIES_COST: usize = 16;
+
+/// What looking a series up by its labels takes, in numbers looked at.
+const LABELLED: usize = 16;
 
 /// What Prometheus says when dropping a name or a label makes two series the same.
 const SAME_LABELSET: &str = "vector cannot contain metrics with the same labelset";
@@ -268,10 +271,14 @@ impl Parts {
 
 /// Makes one column of those that have the same labels; an error where two have a value at the
 /// same step. Columns without any value are left out. Keeps the order of first appearance.
-pub(crate) fn merge(columns: Vec<Column>) -> Result<Vec<Column>, QueryError> {
+pub(crate) fn merge(columns: Vec<Column>, pace: &mut Pace<'_>) -> Result<Vec<Column>, QueryError> {
     let mut at: HashMap<Labels, usize> = HashMap::with_capacity(columns.len());
     let mut merged: Vec<Column> = Vec::with_capacity(columns.len());
-    for column in columns.into_iter().filter(|column| !column.is_empty()) {
+    for column in columns {
+        pace.spend(LABELLED + column.len())?;
+        if column.is_empty() {
+            continue;
+        }
         let slot = *at.entry(column.labels.clone()).or_insert(merged.len());
         match merged.get_mut(slot) {
             None => merged.push(column),
@@ -293,13 +300,19 @@ fn join(first: &mut Column, other: &Column) -> Result<(), QueryError> {
 
 /// As [`merge`], but two columns with the same labels are an error even where they never meet:
 /// as Prometheus has it for functions over ranges, unary minus and changes of labels.
-pub(crate) fn distinct(columns: Vec<Column>) -> Result<Vec<Column>, QueryError> {
+pub(crate) fn distinct(
+    columns: Vec<Column>,
+    pace: &mut Pace<'_>,
+) -> Result<Vec<Column>, QueryError> {
     let columns: Vec<Column> = columns.into_iter().filter(|column| !column.is_empty()).collect();
-    let mut seen = std::collections::HashSet::with_capacity(columns.len());
-    if columns.iter().all(|column| seen.insert(&column.labels)) {
-        return Ok(columns);
+    let mut seen = HashSet::with_capacity(columns.len());
+    for column in &columns {
+        pace.spend(LABELLED + column.len())?;
+        if !seen.insert(&column.labels) {
+            return Err(QueryError::execution(SAME_LABELSET));
+        }
     }
-    Err(QueryError::execution(SAME_LABELSET))
+    Ok(columns)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::eval::Evaluator;
 use crate::expr::{Expr, Node};
 use crate::lower::{self, Bounds};
 use crate::pool::Pool;
-use crate::{Answer, QueryError, Source, Value, ValueType, VectorSample, notes};
+use crate::{Answer, QueryError, Source, Value, ValueType, VectorSample, notes, order};
 
 /// Times further than this from the epoch, in milliseconds, are taken for this. It is 292,000
 /// years short of what an `i64` holds, so that no sum of a time and durations overflows.
@@ -111,12 +111,13 @@ impl Engine {
         let time_ms = time_ms.clamp(-TIME_MS_MAX, TIME_MS_MAX);
         let bounds = Bounds { start_ms: time_ms, end_ms: time_ms, step_ms: 0 };
         let expr = lower::read(query, bounds)?;
-        let evaluator = self.evaluator(source, query, &expr, bounds, options);
+        let mut evaluator = self.evaluator(source, query, &expr, bounds, options);
         let value = if expr.value_type == ValueType::Matrix {
-            let mut matrix = evaluator.matrix(&expr, time_ms)?;
-            matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
-            Value::Matrix(matrix)
+            let matrix = evaluator.matrix(&expr, time_ms)?;
+            let by_labels = |a: &Series, b: &Series| a.labels.cmp(&b.labels);
+            Value::Matrix(order::sorted(matrix, &evaluator.budget, by_labels)?)
         } else {
+            evaluator.plan(&expr, Steps::one(time_ms));
             instant_value(evaluator.eval(&expr, Steps::one(time_ms))?, time_ms)
         };
         Ok(answer(value, evaluator))
@@ -143,9 +144,10 @@ impl Engine {
         if matches!(expr.value_type, ValueType::String | ValueType::Matrix) {
             return Err(QueryError::Range(notes::not_for_a_range(expr.value_type)));
         }
-        let evaluator = self.evaluator(source, query, &expr, bounds, options);
+        let mut evaluator = self.evaluator(source, query, &expr, bounds, options);
         let steps = Steps { start_ms, step_ms, len };
-        let value = range_value(evaluator.eval(&expr, steps)?, steps);
+        evaluator.plan(&expr, steps);
+        let value = range_value(evaluator.eval(&expr, steps)?, steps, &evaluator.budget)?;
         Ok(answer(value, evaluator))
     }
 
@@ -195,20 +197,28 @@ fn instant_value(columns: Columns, time_ms: i64) -> Value {
     }
 }
 
-fn range_value(columns: Columns, steps: Steps) -> Value {
+fn range_value(columns: Columns, steps: Steps, budget: &Budget) -> Result<Value, QueryError> {
     let columns = match columns {
         Columns::Vector(columns) => columns,
         Columns::Scalar(values) => vec![Column::full(Labels::default(), values)],
         Columns::Text(_) => Vec::new(),
     };
-    let series = |column: Column| {
-        let (times, values) = column.iter().map(|(step, value)| (steps.time(step), value)).unzip();
-        Series { labels: column.labels, times, values }
-    };
-    let mut matrix: Vec<Series> = columns.into_iter().map(series).collect();
-    matrix.retain(|series| !series.is_empty());
-    matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
-    Value::Matrix(matrix)
+    let mut pace = budget.pace();
+    let mut matrix = Vec::with_capacity(columns.len());
+    for column in columns {
+        pace.spend(steps.len)?;
+        let len = column.iter().count();
+        if len == 0 {
+            continue;
+        }
+        let (mut times, mut values) = (Vec::with_capacity(len), Vec::with_capacity(len));
+        for (step, value) in column.iter() {
+            times.push(steps.time(step));
+            values.push(value);
+        }
+        matrix.push(Series { labels: column.labels, times, values });
+    }
+    order::sorted(matrix, budget, |a, b| a.labels.cmp(&b.labels)).map(Value::Matrix)
 }
 
 /// The number of points of a range query, so that a server can bound it before evaluating.

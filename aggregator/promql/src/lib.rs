@@ -11,8 +11,10 @@
 //! 1. `syntax` reads the text into a tree with its types checked, functions looked up and matchers
 //!    compiled, all of it within bounds; `lower` turns that into the tree that is evaluated
 //!    (`expr`), with durations and fixed times in milliseconds.
-//! 2. `eval` walks the tree once, whatever the number of steps. Every intermediate result is a
-//!    column per series over all steps. A selector asks the source once, for all it needs.
+//! 2. `eval` walks the tree once, whatever the number of steps. Series flow in
+//!    parts, on several threads (`pool`), and are folded as they come; what needs all of them holds
+//!    a column per series over all steps. What a query may hold and how long it may take is in
+//!    `budget`. A selector asks the source once, for all it needs.
 //! 3. `engine` shapes the outcome into an [`Answer`].
 //!
 //! Native histograms are not here: samples are floats, and the functions that take only native

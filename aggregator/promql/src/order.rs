@@ -2,16 +2,28 @@
 
 use std::cmp::Ordering;
 
+use crate::QueryError;
+use crate::budget::{Budget, Pace};
+
 /// Up to this many elements Prometheus sorts by insertion, which shows where elements are equal:
 /// those keep their order. Of more, the order of equal ones is nobody's promise.
 const INSERTED_MAX: usize = 12;
 
+/// Elements that are sorted between two looks at the clock.
+const RUN_LEN: usize = 8_192;
+
+/// What comparing two elements takes, in numbers looked at.
+const COMPARING: usize = 16;
+
 /// Sorts such that nothing stands before what is `less` than it. `less` may say so of both of two
 /// elements, or of one and itself, as it does for NaN; then the later one comes first.
-pub(crate) fn sort<T>(items: &mut [T], less: impl Fn(&T, &T) -> bool) {
+pub(crate) fn sort<T>(
+    mut items: Vec<T>,
+    budget: &Budget,
+    less: impl Fn(&T, &T) -> bool,
+) -> Result<Vec<T>, QueryError> {
     if !is_few(items.len()) {
-        items.sort_by(|a, b| less(b, a).cmp(&less(a, b)));
-        return;
+        return sorted(items, budget, |a, b| less(b, a).cmp(&less(a, b)));
     }
     for end in 1..items.len() {
         let mut at = end;
@@ -23,6 +35,66 @@ pub(crate) fn sort<T>(items: &mut [T], less: impl Fn(&T, &T) -> bool) {
             at = before;
         }
     }
+    Ok(items)
+}
+
+/// Sorts, equal elements keeping their order: in runs, so that it can be called off.
+pub(crate) fn sorted<T>(
+    mut items: Vec<T>,
+    budget: &Budget,
+    compare: impl Fn(&T, &T) -> Ordering,
+) -> Result<Vec<T>, QueryError> {
+    if items.len() <= RUN_LEN {
+        items.sort_by(compare);
+        return Ok(items);
+    }
+    let mut runs = Vec::with_capacity(items.len().div_ceil(RUN_LEN));
+    let mut rest = items.into_iter();
+    while rest.len() > 0 {
+        budget.check_time()?;
+        let mut run: Vec<T> = rest.by_ref().take(RUN_LEN).collect();
+        run.sort_by(&compare);
+        runs.push(run);
+    }
+    let mut pace = budget.pace();
+    while runs.len() > 1 {
+        let mut pairs = runs.into_iter();
+        let mut longer = Vec::with_capacity(pairs.len().div_ceil(2));
+        while let Some(first) = pairs.next() {
+            longer.push(match pairs.next() {
+                Some(second) => merged(first, second, &mut pace, &compare)?,
+                None => first,
+            });
+        }
+        runs = longer;
+    }
+    Ok(runs.pop().unwrap_or_default())
+}
+
+/// One run of two.
+fn merged<T>(
+    mut first: Vec<T>,
+    second: Vec<T>,
+    pace: &mut Pace<'_>,
+    compare: &impl Fn(&T, &T) -> Ordering,
+) -> Result<Vec<T>, QueryError> {
+    if let (Some(last), Some(next)) = (first.last(), second.first())
+        && compare(last, next).is_le()
+    {
+        pace.spend(second.len())?;
+        first.extend(second);
+        return Ok(first);
+    }
+    let mut all = Vec::with_capacity(first.len() + second.len());
+    let (mut first, mut second) = (first.into_iter().peekable(), second.into_iter().peekable());
+    while let (Some(a), Some(b)) = (first.peek(), second.peek()) {
+        pace.spend(COMPARING)?;
+        let next = if compare(a, b).is_le() { first.next() } else { second.next() };
+        all.extend(next);
+    }
+    all.extend(first);
+    all.extend(second);
+    Ok(all)
 }
 
 /// Whether so few elements are sorted that Prometheus does it by insertion.
@@ -99,8 +171,8 @@ mod tests {
     #[test]
     fn equal_elements_keep_their_order_and_others_find_theirs() {
         for len in [0, 1, 2, 5, 12, 13, 40] {
-            let mut items: Vec<(usize, usize)> = (0..len).map(|at| (at * 7 % 5, at)).collect();
-            sort(&mut items, |a, b| a.0 < b.0);
+            let items: Vec<(usize, usize)> = (0..len).map(|at| (at * 7 % 5, at)).collect();
+            let items = sort(items, &Budget::default(), |a, b| a.0 < b.0).unwrap();
             assert!(items.is_sorted(), "{items:?}");
         }
     }
@@ -108,8 +180,19 @@ mod tests {
     #[test]
     fn the_last_of_several_nan_comes_first() {
         let less = |a: &(f64, u8), b: &(f64, u8)| b.0.is_nan() || a.0 < b.0;
-        let mut items = [(f64::NAN, 0), (2.0, 1), (f64::NAN, 2), (1.0, 3)];
-        sort(&mut items, less);
-        assert_eq!(items.map(|item| item.1), [3, 1, 2, 0]);
+        let items = vec![(f64::NAN, 0), (2.0, 1), (f64::NAN, 2), (1.0, 3)];
+        let items = sort(items, &Budget::default(), less).unwrap();
+        assert_eq!(items.iter().map(|item| item.1).collect::<Vec<_>>(), [3, 1, 2, 0]);
+    }
+
+    #[test]
+    fn many_are_sorted_and_equal_ones_keep_their_order() {
+        let items: Vec<(usize, usize)> = (0..50_000).map(|at| (at * 7_919 % 1_000, at)).collect();
+        let mut wanted = items.clone();
+        wanted.sort_by_key(|item| item.0);
+        let sorted = sorted(items, &Budget::default(), |a, b| a.0.cmp(&b.0)).unwrap();
+        assert_eq!(sorted, wanted);
+        let sorted = super::sorted(wanted.clone(), &Budget::default(), Ord::cmp).unwrap();
+        assert_eq!(sorted, wanted);
     }
 }

@@ -55,6 +55,14 @@ pub struct SeriesRef<'a> {
     pub values: &'a [f64],
 }
 
+impl SeriesRef<'_> {
+    /// The series, owned.
+    pub fn to_series(self) -> Series {
+        let (times, values) = (self.times.to_vec(), self.values.to_vec());
+        Series { labels: self.labels.clone(), times, values }
+    }
+}
+
 impl Series {
     /// A series without samples.
     pub fn new(labels: Labels) -> Self {

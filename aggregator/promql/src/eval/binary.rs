@@ -11,7 +11,7 @@ use labstat_model::{Labels, is_metadata};
 use super::groups::{Grouper, Groups};
 use super::{Evaluator, fill};
 use crate::budget::{Cost, Pace};
-use crate::column::{self, Cells, Column, Columns, Steps};
+use crate::column::{Cells, Column, Columns, Steps};
 use crate::expr::{Binary, BinaryOp, Card, Fill, Grouping};
 use crate::{QueryError, ValueType};
 
@@ -90,7 +90,7 @@ pub(super) fn eval(
                 }
                 _ => with_fill(binary, &lhs, &rhs, steps, &mut pace)?,
             };
-            column::merge(columns).map(Columns::Vector)
+            evaluator.merge(columns).map(Columns::Vector)
         }
         _ => Err(QueryError::execution("operator between values that are no numbers")),
     }

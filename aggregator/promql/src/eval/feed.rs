@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use labstat_model::{Buckets, Labels, Rolled, SeriesRef};
+use labstat_model::{Buckets, Labels, Rolled, Series, SeriesRef};
 
 use crate::column::{Column, Steps};
 use crate::{QueryError, Scan};
@@ -15,6 +15,8 @@ const PART_LEN: usize = 256;
 pub(super) enum Feed<'s> {
     /// Read piece by piece, and not held.
     Scan(Box<dyn Scan + 's>),
+    /// Read once for several streams.
+    Held(Arc<Vec<Series>>),
     Rolled(Arc<Vec<Rolled>>),
     /// The value of an expression; what its steps are matters to a subquery alone.
     Columns(Vec<Column>, Steps),
@@ -49,6 +51,7 @@ impl Feed<'_> {
     pub(super) fn parts(&self) -> usize {
         match self {
             Self::Scan(scan) => scan.parts(),
+            Self::Held(series) => series.len().div_ceil(PART_LEN),
             Self::Rolled(rolled) => rolled.len().div_ceil(PART_LEN),
             Self::Columns(columns, _) => columns.len().div_ceil(PART_LEN),
         }
@@ -69,6 +72,9 @@ impl Feed<'_> {
                 });
                 outcome?;
                 read.map_err(QueryError::Source)
+            }
+            Self::Held(series) => {
+                of_part(series, part).iter().try_for_each(|one| each(Item::Series(one.as_ref())))
             }
             Self::Rolled(rolled) => {
                 of_part(rolled, part).iter().try_for_each(|one| each(Item::of(one)))

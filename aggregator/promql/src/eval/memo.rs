@@ -43,7 +43,7 @@ impl Memo {
         memo
     }
 
-    fn key(&self, expr: &Expr) -> Option<u64> {
+    pub(super) fn key(&self, expr: &Expr) -> Option<u64> {
         // Most queries have no two parts alike.
         if self.keys.is_empty() { None } else { self.keys.get(&place(expr)).copied() }
     }
@@ -92,7 +92,7 @@ fn is_work(expr: &Expr) -> bool {
 }
 
 /// The parts of a node that are expressions.
-fn children(node: &Node) -> impl Iterator<Item = &Expr> {
+pub(super) fn children(node: &Node) -> impl Iterator<Item = &Expr> {
     let (fixed, more): ([Option<&Expr>; 2], &[Expr]) = match node {
         Node::Number(_) | Node::Text(_) | Node::Selector(_) | Node::Range(_) => ([None; 2], &[]),
         Node::Subquery(subquery) => ([Some(&subquery.expr), None], &[]),

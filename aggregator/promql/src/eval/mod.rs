@@ -14,7 +14,8 @@
 //! functions of the labels, subqueries, and the answer itself. A column is eight bytes a step.
 //!
 //! Parts of the query that are equal are evaluated once (`memo`), those that are the same at all
-//! steps at one of them, and a selector is read once for all its steps. What is read, and whether
+//! steps at one of them, and a selector is read once for all its steps and for all functions over it
+//! that look at about the same times (`share`). What is read, and whether
 //! samples or buckets are, is in `read` and `plan`. The samples of a range are in `window`, its
 //! buckets in `bucket`, folds of windows that overlap in `slide`.
 //!
@@ -41,6 +42,7 @@ mod pick;
 mod plan;
 mod range;
 mod read;
+mod share;
 mod slide;
 mod stream;
 mod window;
@@ -51,7 +53,7 @@ use std::collections::HashSet;
 use labstat_model::Labels;
 
 use crate::budget::{Budget, Cost};
-use crate::column::{Column, Columns, Steps};
+use crate::column::{self, Column, Columns, Steps};
 use crate::expr::{Call, Edges, Expr, Node};
 use crate::functions::Run;
 use crate::lower::Bounds;
@@ -63,6 +65,7 @@ use binary::Operand;
 pub(crate) use bucket::BucketWindow;
 use memo::Memo;
 use read::Reads;
+use share::Shared;
 pub(crate) use slide::Fold;
 use stream::{Alike, Stage, Stream};
 use window::Kernel;
@@ -85,6 +88,7 @@ pub(crate) struct Evaluator<'a> {
     remarks: RefCell<Vec<Remark>>,
     remarked: RefCell<HashSet<Remark>>,
     memo: Memo,
+    shared: Shared,
     reads: Reads,
     approximated: Cell<bool>,
 }
@@ -141,6 +145,7 @@ impl<'a> Evaluator<'a> {
             remarks: RefCell::default(),
             remarked: RefCell::default(),
             memo: Memo::new(root),
+            shared: Shared::default(),
             reads: Reads::default(),
             approximated: Cell::new(false),
         }
@@ -191,6 +196,16 @@ impl<'a> Evaluator<'a> {
     /// An error when so many columns more would be too many to hold.
     pub(crate) fn check_columns(&self, series: usize, steps: Steps) -> Result<(), QueryError> {
         self.budget.check(Cost::columns(series, steps.len))
+    }
+
+    /// Makes one column of those that have the same labels; see [`column::merge`].
+    pub(crate) fn merge(&self, columns: Vec<Column>) -> Result<Vec<Column>, QueryError> {
+        column::merge(columns, &mut self.budget.pace())
+    }
+
+    /// An error when two columns have the same labels; see [`column::distinct`].
+    pub(crate) fn distinct(&self, columns: Vec<Column>) -> Result<Vec<Column>, QueryError> {
+        column::distinct(columns, &mut self.budget.pace())
     }
 
     /// The value of `expr` at all `steps`.

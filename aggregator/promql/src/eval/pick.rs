@@ -6,7 +6,7 @@ use labstat_model::Labels;
 use super::Evaluator;
 use super::groups::{Grouper, Groups};
 use super::stream::Stream;
-use crate::budget::Cost;
+use crate::budget::{Budget, Cost};
 use crate::column::{Column, Steps};
 use crate::expr::{Aggregate, AggregateOp};
 use crate::{QueryError, notes, order, sampling};
@@ -141,7 +141,7 @@ impl Picking {
                 pace.spend(heap.len())?;
                 if steps.len == 1 {
                     // An instant query shows the best of each group first.
-                    self.sort(&mut heap);
+                    heap = self.sort(heap, &evaluator.budget)?;
                     order.extend(heap.iter().map(|(number, _)| *number));
                 }
                 for (number, value) in heap {
@@ -164,11 +164,12 @@ impl Picking {
         Ok(order.into_iter().filter_map(taken).collect())
     }
 
-    fn sort(&self, heap: &mut [Entry]) {
+    /// The best first.
+    fn sort(&self, heap: Vec<Entry>, budget: &Budget) -> Result<Vec<Entry>, QueryError> {
         match self.op {
-            AggregateOp::Topk => order::sort(heap, |a, b| worse(b.1, a.1, |a, b| a < b)),
-            AggregateOp::Bottomk => order::sort(heap, |a, b| worse(b.1, a.1, |a, b| a > b)),
-            _ => {}
+            AggregateOp::Topk => order::sort(heap, budget, |a, b| worse(b.1, a.1, |a, b| a < b)),
+            AggregateOp::Bottomk => order::sort(heap, budget, |a, b| worse(b.1, a.1, |a, b| a > b)),
+            _ => Ok(heap),
         }
     }
 }

@@ -217,7 +217,7 @@ impl Evaluator<'_> {
     }
 
     /// Where to look for the samples of a range, and around it where its edges need that.
-    fn windows_of<'s>(&self, range: &'s RangeSelector) -> Reach<'s> {
+    pub(super) fn windows_of<'s>(&self, range: &'s RangeSelector) -> Reach<'s> {
         let selector = &range.selector;
         Beyond::of(selector.edges, self.lookback_ms).reach(selector, range.range_ms)
     }
@@ -229,11 +229,15 @@ impl Evaluator<'_> {
         start: usize,
         steps: Steps,
     ) -> Result<Stream<'s>, QueryError> {
-        let beyond = Beyond::of(Edges::Smoothed, self.lookback_ms);
-        let kernel = Kernel::Edged(Edged::Instant, beyond);
+        let kernel = Kernel::Edged(Edged::Instant, Beyond::of(Edges::Smoothed, self.lookback_ms));
         let calling =
             Calling { kernel, keeps_name: true, counter: false, of: None, args: Vec::new(), start };
-        self.of_selector(beyond.reach(selector, 0), calling, steps)
+        self.of_selector(self.smoothed_reach(selector), calling, steps)
+    }
+
+    /// Where to look for the samples on both sides of each step.
+    pub(super) fn smoothed_reach<'s>(&self, selector: &'s Selector) -> Reach<'s> {
+        Beyond::of(Edges::Smoothed, self.lookback_ms).reach(selector, 0)
     }
 
     fn of_selector<'s>(
@@ -308,7 +312,11 @@ impl Evaluator<'_> {
     }
 
     /// The multiples of the subquery's step within all ranges the outer steps ask for.
-    fn subquery_steps(&self, subquery: &Subquery, steps: Steps) -> Result<Steps, QueryError> {
+    pub(super) fn subquery_steps(
+        &self,
+        subquery: &Subquery,
+        steps: Steps,
+    ) -> Result<Steps, QueryError> {
         let step_ms = subquery.step_ms.unwrap_or(self.subquery_step_ms).max(1);
         let first = subquery.shift.apply(steps.start_ms) - subquery.range_ms;
         let last = subquery.shift.apply(steps.last());
@@ -377,7 +385,6 @@ impl Evaluator<'_> {
         };
         let mut pace = self.budget.pace();
         for part in 0..feed.parts() {
-            self.check_time()?;
             feed.read(part, &mut |item| {
                 let of = |series: SeriesRef<'_>| cut(series.labels, RangeSeries::of(series));
                 let series = match item {

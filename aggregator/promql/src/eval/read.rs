@@ -25,12 +25,16 @@ impl Evaluator<'_> {
         self.reads.tiers.get_or_init(|| self.source.tiers())
     }
 
-    /// The series of a selector, each with all its samples of these times, both included.
+    /// The series of a selector, each with all its samples of these times, both included, and
+    /// perhaps others around them.
     pub(super) fn samples(
         &self,
         selector: &Selector,
         (start_ms, end_ms): (i64, i64),
     ) -> Result<Feed<'_>, QueryError> {
+        if let Some(series) = self.shared(selector, (start_ms, end_ms))? {
+            return Ok(Feed::Held(series));
+        }
         let scan = self.source.scan(&selector.matchers, start_ms, end_ms);
         scan.map(Feed::Scan).map_err(QueryError::Source)
     }
@@ -41,6 +45,9 @@ impl Evaluator<'_> {
         selector: &Selector,
         (start_ms, end_ms): (i64, i64),
     ) -> Result<Feed<'_>, QueryError> {
+        if let Some(series) = self.shared(selector, (start_ms, end_ms))? {
+            return Ok(Feed::Held(series));
+        }
         let scan = self.source.scan_newest(&selector.matchers, start_ms, end_ms);
         scan.map(Feed::Scan).map_err(QueryError::Source)
     }

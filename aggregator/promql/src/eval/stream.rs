@@ -13,7 +13,7 @@ use super::range::Ranged;
 use super::{Evaluator, Remark};
 use crate::QueryError;
 use crate::budget::{Cost, Pace};
-use crate::column::{self, Cells, Column, Steps};
+use crate::column::{Cells, Column, Steps};
 
 /// How the values of a series at the steps are found.
 pub(super) enum Look {
@@ -93,8 +93,8 @@ impl<'s> Stream<'s> {
         let steps = Steps { start_ms: 0, step_ms: 1, len: self.len };
         let columns = self.columns(evaluator)?;
         let columns = match alike {
-            Alike::Refused => column::distinct(columns)?,
-            Alike::Merged => column::merge(columns)?,
+            Alike::Refused => evaluator.distinct(columns)?,
+            Alike::Merged => evaluator.merge(columns)?,
         };
         evaluator
             .budget

@@ -1,7 +1,7 @@
 //! The time of a step or a sample, and the calendar of values that are times (UTC).
 
 use crate::QueryError;
-use crate::column::{self, Column, Columns, Steps};
+use crate::column::{Column, Columns, Steps};
 use crate::eval::Evaluator;
 use crate::expr::Call;
 use labstat_model::Labels;
@@ -38,7 +38,7 @@ pub(super) fn timestamp(
     for column in &mut columns {
         column.labels = column.labels.without_metadata();
     }
-    column::merge(columns).map(Columns::Vector)
+    evaluator.merge(columns).map(Columns::Vector)
 }
 
 /// A day of the Gregorian calendar.
@@ -125,7 +125,7 @@ fn part(
         column.labels = column.labels.without_metadata();
         column.map(|_, value| Some(part(value)));
     }
-    column::merge(columns).map(Columns::Vector)
+    evaluator.merge(columns).map(Columns::Vector)
 }
 
 /// The functions of the table: each takes its part of the day, counted from 1970-01-01, and the

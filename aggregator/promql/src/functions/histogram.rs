@@ -6,7 +6,7 @@ use labstat_model::Labels;
 
 use super::gofloat;
 use crate::QueryError;
-use crate::column::{self, Column, Columns, Steps};
+use crate::column::{Column, Columns, Steps};
 use crate::eval::Evaluator;
 use crate::expr::{Call, Expr, Node};
 
@@ -124,7 +124,7 @@ pub(super) fn quantiles(
         }
     }
     fixed.remark(evaluator, vector);
-    column::merge(results).map(Columns::Vector)
+    evaluator.merge(results).map(Columns::Vector)
 }
 
 /// The quantiles of one histogram: a column for each that is asked for at some step.
@@ -186,12 +186,13 @@ fn over_histograms(
     let columns = evaluator.vector(vector, steps)?;
     let histograms = gather(evaluator, vector, &columns);
     let mut results = Vec::with_capacity(histograms.len());
+    let mut pace = evaluator.budget.pace();
     for histogram in &histograms {
-        evaluator.check_time()?;
         let mut result = Column::absent(histogram.labels.clone(), steps.len);
         // Prometheus knows the name at the first step only, and so do remarks.
         let mut name = histogram.name.as_str();
         for step in 0..steps.len {
+            pace.spend(histogram.buckets.len())?;
             let buckets = histogram.at(step);
             if !buckets.is_empty() {
                 result.set(step, f(step, name, buckets));
@@ -200,7 +201,7 @@ fn over_histograms(
         }
         results.push(result);
     }
-    column::merge(results).map(Columns::Vector)
+    evaluator.merge(results).map(Columns::Vector)
 }
 
 /// The histograms among `columns`, in order of first appearance.

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use labstat_model::{Labels, METRIC_NAME, MatchOp, Matcher};
 
-use crate::column::{self, Column, Columns, Steps};
+use crate::column::{Column, Columns, Steps};
 use crate::eval::Evaluator;
 use crate::expr::{Call, Edges, Expr, Node, Selector, Shift};
 use crate::{QueryError, ValueType};
@@ -85,7 +85,7 @@ pub(super) fn info(
             evaluator.check_columns(results.len(), steps)?;
         }
     }
-    column::merge(results).map(Columns::Vector)
+    evaluator.merge(results).map(Columns::Vector)
 }
 
 /// The info series that may matter, by what they are about.
@@ -275,7 +275,7 @@ fn newest(
         let late = |now, time| now > last_ms && time >= first_ms && time > now - lookback_ms;
         columns.extend(read(Some(last_ms), &late)?);
     }
-    column::merge(columns)
+    evaluator.merge(columns)
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "times come from milliseconds")]

@@ -5,13 +5,16 @@ use regex::{Captures, Regex, RegexBuilder};
 
 use crate::QueryError;
 use crate::budget::Cost;
-use crate::column::{self, Columns, Steps};
+use crate::column::{Columns, Steps};
 use crate::eval::Evaluator;
 use crate::expr::{Call, Expr, Node};
 
 /// Bytes that a compiled pattern may take: as for matchers, a pattern from outside must not be
 /// able to take the machine's memory.
 const REGEX_SIZE_MAX: usize = 4 * 1024 * 1024;
+
+/// What changing the labels of a series takes, in numbers looked at.
+const RELABELLING: usize = 256;
 
 /// The text of a literal argument.
 fn text(call: &Call, at: usize) -> &str {
@@ -126,14 +129,16 @@ fn relabel(
     let mut columns = evaluator.vector(arg, steps)?;
     // A long text in every series is memory that no sample stands for.
     let mut text_len: usize = 0;
+    let mut pace = evaluator.budget.pace();
     for column in &mut columns {
+        pace.spend(RELABELLING)?;
         if let Some(labels) = change(&column.labels) {
             text_len += labels.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
             evaluator.budget.check(Cost::bytes(text_len))?;
             column.labels = labels;
         }
     }
-    column::distinct(columns).map(Columns::Vector)
+    evaluator.distinct(columns).map(Columns::Vector)
 }
 
 #[cfg(test)]

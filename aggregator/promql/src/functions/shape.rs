@@ -4,6 +4,7 @@
 use labstat_model::{Labels, METRIC_NAME, MatchOp, Matcher};
 
 use crate::QueryError;
+use crate::budget::Budget;
 use crate::column::{Column, Columns, Steps};
 use crate::eval::Evaluator;
 use crate::expr::{Call, Expr, Node};
@@ -119,7 +120,8 @@ fn sorted(
     if steps.len == 1 {
         let value = |column: &Column| column.get(0).unwrap_or(f64::NAN);
         // NaN comes last whichever way is up.
-        order::sort(&mut columns, |a, b| value(b).is_nan() || less(value(a), value(b)));
+        let less = |a: &Column, b: &Column| value(b).is_nan() || less(value(a), value(b));
+        columns = order::sort(columns, &evaluator.budget, less)?;
     }
     Ok(Columns::Vector(columns))
 }
@@ -146,7 +148,7 @@ pub(super) fn sort_by_label(
     steps: Steps,
 ) -> Result<Columns, QueryError> {
     let columns = first_vector(evaluator, call, steps)?;
-    Ok(Columns::Vector(sorted_labels(columns, &names(call), false)))
+    sorted_labels(columns, &names(call), false, &evaluator.budget).map(Columns::Vector)
 }
 
 pub(super) fn sort_by_label_desc(
@@ -155,7 +157,7 @@ pub(super) fn sort_by_label_desc(
     steps: Steps,
 ) -> Result<Columns, QueryError> {
     let columns = first_vector(evaluator, call, steps)?;
-    Ok(Columns::Vector(sorted_labels(columns, &names(call), true)))
+    sorted_labels(columns, &names(call), true, &evaluator.budget).map(Columns::Vector)
 }
 
 fn names(call: &Call) -> Vec<&str> {
@@ -168,21 +170,24 @@ fn names(call: &Call) -> Vec<&str> {
 
 /// Sorts by the named labels, numbers within them by their value (`node2` before `node10`), and
 /// by all labels where those are equal.
-fn sorted_labels(mut columns: Vec<Column>, names: &[&str], descending: bool) -> Vec<Column> {
+fn sorted_labels(
+    columns: Vec<Column>,
+    names: &[&str],
+    descending: bool,
+    budget: &Budget,
+) -> Result<Vec<Column>, QueryError> {
     if order::is_few(columns.len()) {
-        order::sort(&mut columns, |a, b| match differing(a, b, names) {
+        return order::sort(columns, budget, |a, b| match differing(a, b, names) {
             Some((a, b)) => order::stands_before(a, b) != descending,
             None if descending => a.labels > b.labels,
             None => a.labels < b.labels,
         });
-        return columns;
     }
     let compare = |a: &Column, b: &Column| match differing(a, b, names) {
         Some((a, b)) => order::natural(a, b).then_with(|| a.cmp(b)),
         None => a.labels.cmp(&b.labels),
     };
-    columns.sort_by(|a, b| if descending { compare(b, a) } else { compare(a, b) });
-    columns
+    order::sorted(columns, budget, |a, b| if descending { compare(b, a) } else { compare(a, b) })
 }
 
 /// The values of the first named label in which the two differ.

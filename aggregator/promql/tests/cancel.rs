@@ -1,0 +1,109 @@
+//! A query that nobody waits for any more stops, whatever it is doing.
+//!
+//! Counted is the time its thread ran on after it was called off, so that other work on the
+//! machine does not matter.
+
+#![expect(clippy::unwrap_used, reason = "a test that fails may stop")]
+
+mod made;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use labstat_promql::{Engine, Options, QueryError, QueryOptions};
+use made::Made;
+
+const HOUR_MS: i64 = 3_600_000;
+
+/// How long a query may run on.
+const RUN_ON_MAX: Duration = Duration::from_millis(100);
+
+/// What a thread has run so far, in nanoseconds; `None` where the system does not tell.
+fn ran_ns(thread: &str) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{thread}/schedstat")).ok()?;
+    stat.split_whitespace().next()?.parse().ok()
+}
+
+fn this_thread() -> Option<String> {
+    Some(std::fs::read_link("/proc/thread-self").ok()?.to_str()?.to_owned())
+}
+
+/// Runs a query and calls it off when its thread has run for `after_ns`: what it ran in all, what
+/// it ran on, and the outcome.
+fn run(source: &Made, query: &str, steps: i64, after_ns: u64) -> (u64, u64, Option<QueryError>) {
+    let engine = Engine::new(Options { threads: 1, memory_max: 8 << 30, ..Options::default() });
+    let (cancel, over) = (Arc::new(AtomicBool::new(false)), AtomicBool::new(false));
+    let options = QueryOptions { cancel: Some(Arc::clone(&cancel)), ..QueryOptions::default() };
+    let thread = this_thread().unwrap();
+    let begin = ran_ns(&thread).unwrap();
+    let called_off = AtomicU64::new(u64::MAX);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let ran = ran_ns(&thread).unwrap();
+                if ran - begin >= after_ns {
+                    called_off.store(ran, Ordering::SeqCst);
+                    cancel.store(true, Ordering::SeqCst);
+                    return;
+                }
+                thread::yield_now();
+            }
+        });
+        let start_ms = 100 * HOUR_MS;
+        let outcome = if steps == 1 {
+            engine.instant(source, query, start_ms, &options).map(drop)
+        } else {
+            let end_ms = start_ms + (steps - 1) * 15_000;
+            engine.range(source, query, start_ms, end_ms, 15_000, &options).map(drop)
+        };
+        let end = ran_ns(&thread).unwrap();
+        over.store(true, Ordering::Relaxed);
+        let run_on = end.saturating_sub(called_off.load(Ordering::SeqCst));
+        (end - begin, run_on, outcome.err())
+    })
+}
+
+#[test]
+fn a_query_that_is_called_off_stops_wherever_it_is() {
+    if this_thread().and_then(|thread| ran_ns(&thread)).is_none() {
+        println!("skipped: the system does not tell how long a thread has run");
+        return;
+    }
+    // Series, steps, query.
+    let heavy = [
+        (30_000, 1, "sum(count_over_time(x[2h]))"),
+        (2, 2_000, "quantile_over_time(0.5, x[6h])"),
+        (2, 2_000, "stddev_over_time(x[6h])"),
+        (10_000, 20, "x * on (id) y"),
+        (10_000, 20, "x unless on (id) (y > 1e12)"),
+        (60_000, 1, "sort(x)"),
+        (40_000, 1, "sort_by_label(x, \"id\")"),
+        (60_000, 1, "topk(50000, x)"),
+        (2_000, 20, "count_values(\"v\", x)"),
+        (30_000, 1, "label_replace(x, \"a\", \"$1\", \"id\", \"(.*)\")"),
+        (4_000, 40, "sum(max_over_time(x[10m:15s]))"),
+        (10_000, 30, "quantile(0.5, x)"),
+        (10_000, 20, "histogram_quantile(0.5, x)"),
+        (20_000, 20, "x"),
+    ];
+    for (series, steps, query) in heavy {
+        let source = Made::new(series, 15_000);
+        let (whole_ns, _, error) = run(&source, query, steps, u64::MAX);
+        assert!(error.is_none(), "{query}: {error:?}");
+        let (mut longest, mut stopped) = (Duration::ZERO, 0);
+        for tenth in [1, 4, 7, 9] {
+            let (_, run_on_ns, error) = run(&source, query, steps, whole_ns * tenth / 10);
+            // One that was over a little sooner than the first time was not stopped.
+            if let Some(error) = error {
+                assert!(matches!(error, QueryError::Canceled), "{query}: {error:?}");
+                stopped += 1;
+                longest = longest.max(Duration::from_nanos(run_on_ns));
+            }
+        }
+        println!("{whole_ns:>12} ns, ran on for at most {longest:?}: {query}");
+        assert!(stopped > 0, "{query} is over before it can be called off");
+        assert!(longest < RUN_ON_MAX, "{query} ran on for {longest:?}");
+    }
+}

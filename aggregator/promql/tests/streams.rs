@@ -1,0 +1,87 @@
+//! What reading in parts must not change, and what is read at all.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails may stop")]
+
+mod made;
+
+use labstat_model::Series;
+use labstat_promql::{Engine, Options, QueryOptions, Value};
+use made::Made;
+
+const HOUR_MS: i64 = 3_600_000;
+const START_MS: i64 = 100 * HOUR_MS;
+
+fn engine(threads: usize) -> Engine {
+    Engine::new(Options { threads, ..Options::default() })
+}
+
+fn range(engine: &Engine, source: &Made, query: &str) -> Vec<Series> {
+    let options = QueryOptions::default();
+    let end_ms = START_MS + HOUR_MS / 2;
+    let answer = engine.range(source, query, START_MS, end_ms, 15_000, &options);
+    let Value::Matrix(matrix) = answer.unwrap().value else { panic!("a matrix") };
+    assert!(!matrix.is_empty(), "{query}");
+    matrix
+}
+
+#[test]
+fn answers_have_the_same_bits_whatever_the_threads() {
+    let source = Made::new(1_500, 15_000);
+    for query in [
+        "sum by (instance) (rate(x_total[5m]))",
+        "avg(x)",
+        "stddev by (le) (x)",
+        "quantile by (instance) (0.9, x)",
+        "topk(3, rate(x_total[1m]))",
+        "count_values by (instance) (\"v\", round(x, 500))",
+        "histogram_quantile(0.9, sum by (le) (rate(x_bucket[5m])))",
+        "max_over_time(x[5m]) - on (id) group_left min_over_time(x[5m])",
+        "sum(sum_over_time(x[10m:1m]))",
+        "limitk(5, x)",
+    ] {
+        let alone = range(&engine(1), &source, query);
+        for threads in [2, 3, 8] {
+            assert!(range(&engine(threads), &source, query) == alone, "{query}: {threads} threads");
+        }
+    }
+}
+
+/// How often the source is read for a query.
+fn scans(query: &str) -> usize {
+    let source = Made::new(300, 15_000);
+    range(&engine(2), &source, query);
+    source.scans.into_inner().unwrap().len()
+}
+
+#[test]
+fn a_selector_is_read_once_whatever_is_made_of_it() {
+    assert_eq!(scans("sum(rate(x_total[5m])) / count(rate(x_total[5m]))"), 1);
+    assert_eq!(scans("max_over_time(x[5m]) - min_over_time(x[5m])"), 1);
+    assert_eq!(scans("x / avg_over_time(x[10m])"), 1);
+    assert_eq!(scans("sum(x) + sum(x offset 5m)"), 1);
+    // Far apart in time, reading twice is less.
+    assert_eq!(scans("x - x offset 1d"), 2);
+    assert_eq!(scans("x + on (id) y"), 2);
+}
+
+/// What is shared gives the answers that reading apart gives.
+#[test]
+fn what_is_read_once_is_the_same() {
+    let source = Made::new(300, 15_000);
+    let engine = engine(2);
+    let apart = range(&engine, &source, "max_over_time(x[5m])");
+    let shared = range(&engine, &source, "max_over_time(x[5m]) or avg_over_time(x[7m])");
+    assert!(apart == shared);
+    let far = range(&engine, &source, "sum(x - x offset 1d)");
+    let near = range(&engine, &source, "sum(x - x offset 1d) + 0 * sum(rate(x[6m]))");
+    assert!(far == near);
+}
+
+/// Too much to hold is read again.
+#[test]
+fn what_is_too_much_to_hold_is_read_each_time() {
+    let source = Made::new(2_000, 15_000);
+    let engine = Engine::new(Options { memory_max: 8 << 20, ..Options::default() });
+    range(&engine, &source, "sum(max_over_time(x[5m])) - sum(min_over_time(x[5m]))");
+    assert!(source.scans.into_inner().unwrap().len() >= 2);
+}
