@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use labstat_alerts::{Database, Journal, JournalError};
 use labstat_model::{
-    BucketColumns, Labels, Matcher, Metadata, Rolled, Series, Tiers, WriteRequest, WriteView,
-    bucket_range,
+    BucketColumns, HistogramSeries, Labels, Matcher, Metadata, Rolled, Series, Tiers, WriteRequest,
+    WriteView, bucket_range,
 };
 use labstat_promql::{Scan, Source, SourceError};
 use labstat_store::{Appended, Maintained, QueueStats, Stats};
@@ -149,6 +149,16 @@ pub(crate) trait Storage: fmt::Debug + Send + Sync {
     ) -> Result<Box<dyn Scan + '_>, StorageError> {
         Ok(Box::new(self.newest(matchers, start_ms, end_ms)?))
     }
+    /// The native histograms of the same series; see [`Source::histograms`].
+    fn histograms(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<HistogramSeries>, StorageError> {
+        let _ = (matchers, start_ms, end_ms);
+        Ok(Vec::new())
+    }
     /// Since when there are samples, and which buckets can be asked for.
     fn tiers(&self) -> Tiers {
         Tiers::SAMPLES_ONLY
@@ -275,6 +285,16 @@ impl Source for SharedStorage {
         scan.map_err(|error| SourceError(Box::new(error)))
     }
 
+    fn histograms(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<HistogramSeries>, SourceError> {
+        let read = self.0.histograms(matchers, start_ms, end_ms);
+        read.map_err(|error| SourceError(Box::new(error)))
+    }
+
     fn tiers(&self) -> Tiers {
         self.0.tiers()
     }
@@ -341,6 +361,16 @@ impl Source for Settled {
     ) -> Result<Box<dyn Scan + '_>, SourceError> {
         self.check()?;
         Source::scan_newest(&self.0, matchers, start_ms, end_ms)
+    }
+
+    fn histograms(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<HistogramSeries>, SourceError> {
+        self.check()?;
+        Source::histograms(&self.0, matchers, start_ms, end_ms)
     }
 
     fn tiers(&self) -> Tiers {

@@ -218,7 +218,7 @@ impl Ingest {
             )?,
             ignored: make.counters(
                 "ingest_ignored_total",
-                "Parts of writes that are not kept: native histograms and exemplars.",
+                "Parts of writes that are not kept: exemplars.",
                 &["kind"],
             )?,
             failures: make.counters(

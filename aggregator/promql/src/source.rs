@@ -2,7 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use labstat_model::{BucketColumns, Matcher, Rolled, Series, SeriesRef, Tiers, bucket_range};
+use labstat_model::{
+    BucketColumns, HistogramSeries, Matcher, Rolled, Series, SeriesRef, Tiers, bucket_range,
+};
 
 use crate::SourceError;
 
@@ -95,6 +97,19 @@ pub trait Source: Sync {
         end_ms: i64,
     ) -> Result<Box<dyn Scan + '_>, SourceError> {
         Ok(Box::new(self.newest(matchers, start_ms, end_ms)?))
+    }
+
+    /// The native histograms of the series that fulfil all `matchers`, from `start_ms` to
+    /// `end_ms`, both included; sorted by labels, each series once. Markers of staleness are among
+    /// the samples of [`Source::select`], which has the floats of the same series.
+    fn histograms(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<HistogramSeries>, SourceError> {
+        let _ = (matchers, start_ms, end_ms);
+        Ok(Vec::new())
     }
 
     /// Since when there are samples, and which buckets can be asked for.

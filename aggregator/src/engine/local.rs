@@ -4,7 +4,8 @@ use std::error::Error;
 use std::ops::ControlFlow;
 
 use labstat_model::{
-    BucketColumns, Labels, Matcher, Metadata, Rolled, Series, SeriesRef, Tiers, WriteView,
+    BucketColumns, HistogramSeries, Labels, Matcher, Metadata, Rolled, Series, SeriesRef, Tiers,
+    WriteView,
 };
 use labstat_promql::{Scan, SourceError};
 use labstat_store::{AppendError, Appended, Maintained, ReadError, Stats, Store};
@@ -98,6 +99,15 @@ impl Storage for Store {
     ) -> Result<Box<dyn Scan + '_>, StorageError> {
         let scan = Self::scan_newest(self, matchers, start_ms, end_ms);
         Ok(Box::new(LocalScan(scan.map_err(unread("read samples"))?)))
+    }
+
+    fn histograms(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<HistogramSeries>, StorageError> {
+        Self::histograms(self, matchers, start_ms, end_ms).map_err(unread("read histograms"))
     }
 
     fn tiers(&self) -> Tiers {

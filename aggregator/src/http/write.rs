@@ -204,7 +204,7 @@ fn not_kept(error: &WriteFailed) -> Refusal {
 
 fn count_left_out(app: &App, ignored: Ignored) {
     let counter = &app.telemetry.ingest.ignored;
-    let parts = [("histogram", ignored.histograms), ("exemplar", ignored.exemplars)];
+    let parts = [("exemplar", ignored.exemplars)];
     for (kind, count) in parts.into_iter().filter(|(_, count)| *count > 0) {
         counter.with_label_values(&[kind]).inc_by(u64::try_from(count).unwrap_or(0));
     }

@@ -7,18 +7,23 @@
 //! Here is what comes and goes: series, their spans, and which of them live. `select` finds those
 //! that fulfil matchers, `values` tells their labels and cardinalities.
 
+mod hidden;
 mod select;
 mod values;
 
 use std::collections::BTreeSet;
 
 use hashbrown::HashTable;
-use labstat_model::Labels;
+use labstat_model::{HISTOGRAM_LABEL, Labels};
 use roaring::RoaringBitmap;
 
 use crate::catalog::{ShelfSeries, Span};
 use crate::slots::Slots;
 use crate::symbols::{Symbols, Tier, Tiers, mix, spread};
+
+pub(crate) use hidden::Which;
+
+use hidden::Hidden;
 
 /// A series whose newest sample is older than this, counted from the newest of all, has ended.
 /// Machines that are switched off for a weekend go on as if they had not been.
@@ -78,6 +83,7 @@ pub(crate) struct Index {
     symbols: Symbols,
     by_labels: HashTable<u32>,
     all: Tiers<RoaringBitmap>,
+    hidden: Hidden,
     /// The series of every shelf.
     shelves: Vec<RoaringBitmap>,
     /// A sample since then makes a series live.
@@ -97,6 +103,7 @@ impl Default for Index {
             symbols: Symbols::default(),
             by_labels: HashTable::new(),
             all: Tiers::default(),
+            hidden: Hidden::default(),
             shelves: Vec::new(),
             live_since_ms: i64::MIN,
             ended_newest_ms: i64::MIN,
@@ -130,6 +137,9 @@ impl Index {
         for &pair in pairs {
             self.symbols.add(pair, id, tier);
         }
+        if let Some(part) = self.part(pairs).map(str::to_owned) {
+            self.hidden.insert(id, &part);
+        }
         self.slots.insert(id, Slot { set, hash, rank: UNRANKED, entry });
         let slots = &self.slots;
         let hash_of = |id: &u32| spread(slots.get(*id).map_or(0, |slot| slot.hash));
@@ -142,6 +152,13 @@ impl Index {
         if let Some(ids) = self.shelves.get_mut(shelf) {
             ids.insert(id);
         }
+    }
+
+    /// The part of a histogram that a series with these pairs is.
+    fn part(&self, pairs: &[u32]) -> Option<&str> {
+        let name = self.symbols.name(HISTOGRAM_LABEL)?;
+        let pair = pairs.iter().find(|pair| self.symbols.name_of(**pair) == Some(name))?;
+        Some(self.symbols.value(*pair))
     }
 
     /// Says when live series must have had a sample, before any is added.
@@ -291,6 +308,7 @@ impl Index {
                 found.remove();
             }
             self.all.of_mut(tier).remove(id);
+            self.hidden.remove(id);
             if let Some(ids) = self.shelves.get_mut(entry.shelf as usize) {
                 ids.remove(id);
             }
@@ -441,9 +459,15 @@ impl Index {
         Tier::BOTH.iter().filter_map(|tier| self.all.of(*tier).max()).max()
     }
 
-    /// The number of series.
-    pub(crate) const fn len(&self) -> usize {
-        self.slots.len()
+    /// The number of series, as lists have them.
+    pub(crate) fn len(&self) -> usize {
+        let unlisted = usize::try_from(self.hidden.unlisted_len()).unwrap_or(usize::MAX);
+        self.slots.len().saturating_sub(unlisted)
+    }
+
+    /// Whether there are series of parts of histograms.
+    pub(crate) fn has_parts(&self) -> bool {
+        !self.hidden.is_empty()
     }
 
     /// The oldest sample's time.

@@ -41,6 +41,7 @@ mod error;
 #[doc(hidden)]
 pub mod fuzz;
 mod head;
+mod histogram;
 mod index;
 mod inspect;
 mod log;

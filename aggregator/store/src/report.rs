@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use labstat_model::{Labels, SeriesError};
+use labstat_model::{HistogramError, Labels, SeriesError};
 use serde::{Deserialize, Serialize};
 
 /// What a write came to. All that was accepted is on disk.
@@ -55,8 +55,7 @@ impl fmt::Display for Refused {
 }
 
 /// Why a sample was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Refusal {
     /// The series has another value at that very time.
     Conflict,
@@ -66,6 +65,8 @@ pub enum Refusal {
     OutOfRange,
     /// Its series is new, and there are as many series, or as long labels, as may be.
     TooManySeries,
+    /// It is a native histogram that is none, or too large.
+    Histogram(HistogramError),
 }
 
 impl Refusal {
@@ -76,13 +77,17 @@ impl Refusal {
             Self::TooOld => "too old sample",
             Self::OutOfRange => "out of bounds",
             Self::TooManySeries => "too many series",
+            Self::Histogram(_) => "invalid native histogram",
         }
     }
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        match self {
+            Self::Histogram(error) => error.fmt(f),
+            other => f.write_str(other.as_str()),
+        }
     }
 }
 

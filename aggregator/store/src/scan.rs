@@ -19,7 +19,7 @@ use crate::ReadError;
 use crate::blob::{BlobMeta, Column, Directory};
 use crate::cache::Cache;
 use crate::head::HeadSeries;
-use crate::index::unranked_len;
+use crate::index::{Which, unranked_len};
 use crate::read::{Blobs, Failed, Gathered, Keep, Piece};
 use crate::state::State;
 use crate::store::Store;
@@ -377,7 +377,17 @@ impl Store {
         matchers: &[Matcher],
         range: (i64, i64),
     ) -> Result<Vec<Series>, ReadError> {
-        self.collect(&self.scan_of(matchers, range, What::All)?)
+        self.select_which(Which::Samples, matchers, range)
+    }
+
+    /// As [`Store::select`], of the series that `which` tells.
+    pub(crate) fn select_which(
+        &self,
+        which: Which,
+        matchers: &[Matcher],
+        range: (i64, i64),
+    ) -> Result<Vec<Series>, ReadError> {
+        self.collect(&self.scan_of(which, matchers, range, What::All)?)
     }
 
     /// All series, as [`Store::newest`] gives them.
@@ -386,7 +396,7 @@ impl Store {
         matchers: &[Matcher],
         range: (i64, i64),
     ) -> Result<Vec<Series>, ReadError> {
-        self.collect(&self.scan_of(matchers, range, What::Newest)?)
+        self.collect(&self.scan_of(Which::Samples, matchers, range, What::Newest)?)
     }
 
     pub(crate) fn scan_all(
@@ -394,7 +404,7 @@ impl Store {
         matchers: &[Matcher],
         range: (i64, i64),
     ) -> Result<Scan<'_>, ReadError> {
-        self.scan_of(matchers, range, What::All)
+        self.scan_of(Which::Samples, matchers, range, What::All)
     }
 
     pub(crate) fn scan_newest_of(
@@ -402,7 +412,7 @@ impl Store {
         matchers: &[Matcher],
         range: (i64, i64),
     ) -> Result<Scan<'_>, ReadError> {
-        self.scan_of(matchers, range, What::Newest)
+        self.scan_of(Which::Samples, matchers, range, What::Newest)
     }
 
     fn collect(&self, scan: &Scan<'_>) -> Result<Vec<Series>, ReadError> {
@@ -431,11 +441,12 @@ impl Store {
 
     fn scan_of(
         &self,
+        which: Which,
         matchers: &[Matcher],
         range: (i64, i64),
         what: What,
     ) -> Result<Scan<'_>, ReadError> {
-        let (mut series, unranked, each) = pick(&self.state(), matchers, range, what);
+        let (mut series, unranked, each) = pick(&self.state(), which, matchers, range, what);
         self.note_unranked(unranked);
         if unranked > 0 {
             // The sort is fast where some are in order already.
@@ -521,12 +532,13 @@ fn place(directory: &Directory, id: u32) -> Option<(u32, usize)> {
 /// samples each has to be looked at.
 fn pick(
     state: &State,
+    which: Which,
     matchers: &[Matcher],
     range: (i64, i64),
     what: What,
 ) -> (Vec<Picked>, usize, usize) {
     let index = &state.index;
-    let ids = index.select(matchers, range.0, range.1);
+    let ids = index.select_which(which, matchers, range.0, range.1);
     let keys = index.ordered(ids);
     let unranked = unranked_len(&keys);
     let mut blobs: BTreeMap<u32, Vec<BlobMeta>> = BTreeMap::new();

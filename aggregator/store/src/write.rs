@@ -8,10 +8,14 @@
 //! fails, so does every request that was checked against it: its duplicates may be duplicates of
 //! samples that are now nowhere.
 
+mod histograms;
+
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, PoisonError};
 
-use labstat_model::{Labels, LabelsMemo, METRIC_NAME, Sample, SeriesView, WriteView};
+use labstat_model::{
+    HISTOGRAM_LABEL, Labels, LabelsMemo, METRIC_NAME, Sample, SeriesError, SeriesView, WriteView,
+};
 
 use crate::db::Group;
 use crate::index::Index;
@@ -154,13 +158,17 @@ impl Bounds {
     }
 
     /// Those of one series: a policy may keep it longer. That is looked at only where it matters.
-    fn of(&self, options: &Options, write: &dyn WriteView, at: usize, samples: &[Sample]) -> Self {
-        let is_old =
-            |sample: &Sample| self.oldest_ms.is_some_and(|oldest_ms| sample.time_ms < oldest_ms);
-        if options.keep.is_empty() || !samples.iter().any(is_old) {
+    fn of(
+        &self,
+        options: &Options,
+        mut times: impl Iterator<Item = i64>,
+        labels: impl FnOnce() -> Result<Labels, SeriesError>,
+    ) -> Self {
+        let is_old = |time_ms: i64| self.oldest_ms.is_some_and(|oldest_ms| time_ms < oldest_ms);
+        if options.keep.is_empty() || !times.any(is_old) {
             return *self;
         }
-        let keep_ms = write.labels(at).map(|labels| options.keep_ms(&labels));
+        let keep_ms = labels().map(|labels| options.keep_ms(&labels));
         keep_ms.map_or(*self, |keep_ms| Self::new(self.now_ms, keep_ms))
     }
 
@@ -274,12 +282,19 @@ impl Writer {
         };
         let mut targets = std::mem::take(&mut self.targets);
         let late = self.resolve(store, write, &mut targets, &mut run.appended.bad_labels);
+        let exploded = self.explode(store, write, &bounds, &mut run);
+        let mut asked = Vec::new();
+        exploded.asked(self, &mut asked);
         if late {
-            run.stored = self.stored(store, write, &targets, &bounds)?;
+            self.asked(store, write, (&targets, &bounds), &mut asked);
+        }
+        if !asked.is_empty() {
+            run.stored = self.stored(store, asked)?;
         }
         for (at, target) in targets.drain(..).enumerate() {
             self.stage_series(&mut run, write, at, target, &bounds, options);
         }
+        self.stage_exploded(&mut run, write, &exploded, options);
         if targets.capacity() <= TARGETS_KEPT_MAX {
             self.targets = targets;
         }
@@ -327,14 +342,8 @@ impl Writer {
         at: usize,
         bad: &mut BadLabels,
     ) -> Target {
-        match write.labels(at) {
-            Ok(labels) => {
-                let known = store.state().index.id(&labels);
-                match known.or_else(|| self.pending.get(&labels).copied()) {
-                    Some(id) => Target::Known(id),
-                    None => Target::New(labels),
-                }
-            }
+        match write.labels(at).and_then(refuse_reserved) {
+            Ok(labels) => self.find(store, labels),
             Err(error) => {
                 bad.series += 1;
                 bad.samples += write.series(at).map_or(0, |series| series.samples.len());
@@ -344,29 +353,38 @@ impl Writer {
         }
     }
 
-    /// What is stored, staged or flying at the times of samples that do not follow their series'
-    /// newest.
-    fn stored(
+    /// The series with these labels.
+    fn find(&self, store: &Store, labels: Labels) -> Target {
+        let known = store.state().index.id(&labels);
+        match known.or_else(|| self.pending.get(&labels).copied()) {
+            Some(id) => Target::Known(id),
+            None => Target::New(labels),
+        }
+    }
+
+    /// Adds to `asked` the samples that do not follow their series' newest.
+    fn asked(
         &self,
         store: &Store,
         write: &dyn WriteView,
-        targets: &[Target],
-        bounds: &Bounds,
-    ) -> Result<Known, AppendError> {
-        let mut asked: Vec<(u32, i64)> = Vec::new();
+        (targets, bounds): (&[Target], &Bounds),
+        asked: &mut Vec<(u32, i64)>,
+    ) {
         for (at, target) in targets.iter().enumerate() {
             let (Target::Known(id), Some(series)) = (target, write.series(at)) else { continue };
             let tip = self.tip(*id);
-            let bounds = bounds.of(store.options(), write, at, series.samples);
+            let times = series.samples.iter().map(|sample| sample.time_ms);
+            let bounds = bounds.of(store.options(), times, || write.labels(at));
             let late = |sample: &&Sample| {
                 sample.time_ms <= tip && bounds.refusal(sample.time_ms).is_none()
             };
             asked.extend(series.samples.iter().filter(late).map(|sample| (*id, sample.time_ms)));
         }
+    }
+
+    /// What is stored, staged or flying of the asked series at the asked times.
+    fn stored(&self, store: &Store, mut asked: Vec<(u32, i64)>) -> Result<Known, AppendError> {
         let mut known = Known::new();
-        if asked.is_empty() {
-            return Ok(known);
-        }
         asked.sort_unstable();
         let flying = self.flying.iter().flat_map(|flying| &flying.group.entries);
         for entry in flying.chain(&self.staged.group.entries) {
@@ -395,7 +413,8 @@ impl Writer {
             Target::New(labels) => (None, Some(labels)),
             Target::Bad => return,
         };
-        let bounds = bounds.of(options, write, at, samples);
+        let times = samples.iter().map(|sample| sample.time_ms);
+        let bounds = bounds.of(options, times, || write.labels(at));
         for sample in samples {
             let mut refusal = bounds.refusal(sample.time_ms);
             if refusal.is_none() && id.is_none() {
@@ -528,11 +547,20 @@ struct Run {
 
 impl Run {
     fn refuse(&mut self, reason: Refusal, write: &dyn WriteView, at: usize, sample: &Sample) {
+        self.refuse_with(reason, sample.time_ms, || write.labels(at));
+    }
+
+    fn refuse_with(
+        &mut self,
+        reason: Refusal,
+        time_ms: i64,
+        labels: impl FnOnce() -> Result<Labels, SeriesError>,
+    ) {
         self.appended.refused += 1;
         if self.appended.refusals.len() < Appended::REFUSALS_MAX {
             // They were read before, so that they read now.
-            let labels = write.labels(at).unwrap_or_default();
-            self.appended.refusals.push(Refused { reason, labels, time_ms: sample.time_ms });
+            let labels = labels().unwrap_or_default();
+            self.appended.refusals.push(Refused { reason, labels, time_ms });
         }
     }
 
@@ -615,6 +643,14 @@ impl Drop for Landing<'_> {
         *leading.unwrap_or_else(PoisonError::into_inner) = false;
         self.store.landing().notify_all();
     }
+}
+
+/// Refuses labels that the store keeps for itself.
+fn refuse_reserved(labels: Labels) -> Result<Labels, SeriesError> {
+    if labels.get(HISTOGRAM_LABEL).is_some() {
+        return Err(SeriesError::Reserved(labels.as_ref().to_string()));
+    }
+    Ok(labels)
 }
 
 /// Bytes of a label set's names and values.

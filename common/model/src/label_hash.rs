@@ -28,6 +28,8 @@ pub enum Layout {
     Set,
     /// The label fields of a remote write 1.0 time series, one after the other.
     RemoteWrite1,
+    /// The hash of other labels, and the name of a part of what these stand for.
+    Part,
 }
 
 impl LabelsHash {
@@ -40,8 +42,18 @@ impl LabelsHash {
             *lane = u64::from_le_bytes(*half);
         }
         let [first, second] = lanes;
-        // Any change that hashes of the other layout do not have will do.
+        // Any change that hashes of the other layouts do not have will do.
         Self([first ^ layout as u64, second])
+    }
+
+    /// The hash of the labels of a part of what these labels stand for.
+    pub fn part(self, name: &[u8]) -> Self {
+        let Self([first, second]) = self;
+        let mut bytes = Vec::with_capacity(size_of::<Self>() + name.len());
+        bytes.extend_from_slice(&first.to_le_bytes());
+        bytes.extend_from_slice(&second.to_le_bytes());
+        bytes.extend_from_slice(name);
+        Self::new(Layout::Part, &bytes)
     }
 }
 
@@ -140,6 +152,10 @@ mod tests {
         let hash = LabelsHash::new(Layout::Set, b"abc");
         assert_eq!(hash, LabelsHash::new(Layout::Set, b"abc"));
         assert_ne!(hash, LabelsHash::new(Layout::RemoteWrite1, b"abc"));
+        let hash = LabelsHash::new(Layout::Set, b"abc");
+        assert_eq!(hash.part(b"x"), hash.part(b"x"));
+        assert_ne!(hash.part(b"x"), hash.part(b"y"));
+        assert_ne!(hash.part(b"x"), LabelsHash::new(Layout::Set, b"abd").part(b"x"));
         let long = vec![7; 5000];
         for len in 0..long.len() {
             let (a, b) = (&long[..len], &long[..=len]);

@@ -43,6 +43,6 @@ pub use labels::{
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use sample::{STALE_BITS, Sample, Series, SeriesRef, is_stale, stale_marker};
 pub use write::{
-    HISTOGRAM_LABEL, HistogramsView, Metadata, SeriesError, SeriesView, TimeSeries, WriteRequest,
-    WriteView,
+    HISTOGRAM_LABEL, HistogramTimeSeries, HistogramsView, Metadata, MixedRequest, SeriesError,
+    SeriesView, TimeSeries, WriteRequest, WriteView,
 };

@@ -146,3 +146,53 @@ pub struct Metadata {
     /// The unit, or empty.
     pub unit: String,
 }
+
+/// A write that has native histograms, too.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct MixedRequest {
+    /// Series with float samples, and metadata.
+    pub floats: WriteRequest,
+    /// Series with histograms, each with at least one.
+    pub histograms: Vec<HistogramTimeSeries>,
+}
+
+/// The histograms of one series of a write.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HistogramTimeSeries {
+    /// The labels, with the metric name as `__name__`.
+    pub labels: Labels,
+    /// The histograms, in the order they were sent.
+    pub samples: Vec<HistogramSample>,
+}
+
+impl WriteView for MixedRequest {
+    fn series_len(&self) -> usize {
+        self.floats.series_len()
+    }
+
+    fn series(&self, at: usize) -> Option<SeriesView<'_>> {
+        WriteView::series(&self.floats, at)
+    }
+
+    fn labels(&self, at: usize) -> Result<Labels, SeriesError> {
+        self.floats.labels(at)
+    }
+
+    fn metadata(&self) -> &[Metadata] {
+        &self.floats.metadata
+    }
+
+    fn histograms_len(&self) -> usize {
+        self.histograms.len()
+    }
+
+    fn histograms(&self, at: usize) -> Option<HistogramsView<'_>> {
+        let HistogramTimeSeries { labels, samples } = self.histograms.get(at)?;
+        let hash = LabelsHash::new(Layout::Set, labels.as_ref().as_encoded().as_bytes());
+        Some(HistogramsView { hash, samples })
+    }
+
+    fn histogram_labels(&self, at: usize) -> Result<Labels, SeriesError> {
+        self.histograms.get(at).map(|one| one.labels.clone()).ok_or(SeriesError::Malformed)
+    }
+}

@@ -30,8 +30,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use labstat_model::{Clock, Labels, Matcher, Metadata, Series, WriteRequest, WriteView};
-use labstat_store::{AppendError, Appended, Maintained, Notice, PushError, Queue, Stats, Store};
+use labstat_model::{
+    Clock, HistogramSample, HistogramsView, Labels, Matcher, Metadata, Series, WriteRequest,
+    WriteView,
+};
+use labstat_store::{
+    AppendError, Appended, Maintained, Notice, PushError, Queue, Refusal, Refused, Stats, Store,
+};
 use labstat_wire::remote_write::Message;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -135,6 +140,7 @@ impl RemoteEngine {
                 }
             }
         }
+        push_histograms(write, &mut message, &mut appended);
         for Metadata { family, kind, help, unit } in write.metadata() {
             message.metadata(family, *kind, help, unit);
         }
@@ -167,6 +173,39 @@ impl RemoteEngine {
         });
         *known = Some((Instant::now(), families.clone()));
         families
+    }
+}
+
+/// Adds the native histograms of a write. Those that are none the engine would refuse, and with
+/// them perhaps their whole request.
+fn push_histograms(write: &dyn WriteView, message: &mut Message, appended: &mut Appended) {
+    for at in 0..write.histograms_len() {
+        let Some(HistogramsView { samples, .. }) = write.histograms(at) else { continue };
+        let labels = match write.histogram_labels(at) {
+            Ok(labels) => labels,
+            Err(error) => {
+                appended.bad_labels.series += 1;
+                appended.bad_labels.samples += samples.len();
+                appended.bad_labels.first.get_or_insert(error);
+                continue;
+            }
+        };
+        let mut good = Vec::with_capacity(samples.len());
+        for HistogramSample { time_ms, histogram } in samples {
+            match histogram {
+                Ok(histogram) => good.push((*time_ms, histogram)),
+                Err(error) => {
+                    appended.refused += 1;
+                    if appended.refusals.len() < Appended::REFUSALS_MAX {
+                        let (reason, labels) = (Refusal::Histogram(*error), labels.clone());
+                        appended.refusals.push(Refused { reason, labels, time_ms: *time_ms });
+                    }
+                }
+            }
+        }
+        if !good.is_empty() {
+            message.histograms(labels.iter(), good);
+        }
     }
 }
 

@@ -10,6 +10,7 @@
 use labstat_model::Matcher;
 use roaring::RoaringBitmap;
 
+use super::hidden::{Which, fulfils_unseen};
 use super::{Index, Set};
 use crate::symbols::Tier;
 
@@ -20,9 +21,20 @@ const SERIES_COST: u64 = 4;
 impl Index {
     /// The sorted ids of the series that fulfil all matchers and reach into the range.
     pub(crate) fn select(&self, matchers: &[Matcher], start_ms: i64, end_ms: i64) -> Vec<u32> {
+        self.select_which(Which::Samples, matchers, start_ms, end_ms)
+    }
+
+    /// As [`Index::select`], of the series that `which` tells.
+    pub(crate) fn select_which(
+        &self,
+        which: Which,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Vec<u32> {
         let mut ids = Vec::new();
         for tier in self.tiers_in(start_ms) {
-            let matching = self.matching(matchers, tier);
+            let matching = self.matching(which, matchers, tier);
             ids.extend(matching.iter().filter(|id| self.overlaps(*id, start_ms, end_ms)));
         }
         ids.sort_unstable();
@@ -40,10 +52,15 @@ impl Index {
         slot.is_some_and(|slot| slot.entry.first_ms <= end_ms && slot.entry.last_ms >= start_ms)
     }
 
-    pub(super) fn matching(&self, matchers: &[Matcher], tier: Tier) -> RoaringBitmap {
+    pub(super) fn matching(&self, which: Which, matchers: &[Matcher], tier: Tier) -> RoaringBitmap {
         let mut found: Vec<RoaringBitmap> = Vec::new();
         let mut scans: Vec<&Matcher> = Vec::new();
         for matcher in matchers {
+            match fulfils_unseen(matcher) {
+                Some(true) => continue,
+                Some(false) => return RoaringBitmap::new(),
+                None => {}
+            }
             match lookups(matcher) {
                 Some(values) => {
                     let Some(name) = self.symbols.name(matcher.name()) else {
@@ -64,6 +81,7 @@ impl Index {
         for other in found {
             ids &= other;
         }
+        self.hidden.narrow(&mut ids, which);
         for matcher in scans {
             if ids.is_empty() {
                 break;

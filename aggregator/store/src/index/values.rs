@@ -5,10 +5,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use labstat_model::{Labels, METRIC_NAME, Matcher};
+use labstat_model::{HISTOGRAM_LABEL, Labels, METRIC_NAME, Matcher};
 use roaring::RoaringBitmap;
 
-use super::{Index, unranked_len};
+use super::{Index, Which, unranked_len};
 use crate::symbols::{Ids, Tier};
 
 /// Names and values.
@@ -22,19 +22,30 @@ impl Index {
         end_ms: i64,
     ) -> (Vec<Labels>, usize) {
         let mut ids: Vec<u32> = match any {
-            [] => self.select(&[], start_ms, end_ms),
-            lists => lists.iter().flat_map(|list| self.select(list, start_ms, end_ms)).collect(),
+            [] => self.listed(&[], start_ms, end_ms),
+            lists => lists.iter().flat_map(|list| self.listed(list, start_ms, end_ms)).collect(),
         };
         ids.sort_unstable();
         ids.dedup();
         let keys = self.ordered(ids);
         let unranked = unranked_len(&keys);
         let mut all: Vec<Labels> = keys.into_iter().filter_map(|(_, id)| self.labels(id)).collect();
-        if unranked > 0 {
+        if self.has_parts() {
+            for labels in all.iter_mut().filter(|labels| labels.get(HISTOGRAM_LABEL).is_some()) {
+                *labels = labels.without(|name| name == HISTOGRAM_LABEL);
+            }
+        }
+        if unranked > 0 || self.has_parts() {
             // The sort is fast where most are in order already.
             all.sort();
+            // A series may have histograms and floats.
+            all.dedup();
         }
         (all, unranked)
+    }
+
+    fn listed(&self, matchers: &[Matcher], start_ms: i64, end_ms: i64) -> Vec<u32> {
+        self.select_which(Which::Listed, matchers, start_ms, end_ms)
     }
 
     /// The label names of the same series, sorted.
@@ -49,7 +60,8 @@ impl Index {
             let among = Among::new(self, any, tier, (start_ms, end_ms));
             for (name, text) in self.symbols.names() {
                 let mut pairs = self.symbols.pairs_of(name, tier).iter();
-                if !names.contains(text) && pairs.any(|pair| among.has(*pair)) {
+                let is_seen = text != HISTOGRAM_LABEL;
+                if is_seen && !names.contains(text) && pairs.any(|pair| among.has(*pair)) {
                     names.insert(text);
                 }
             }
@@ -65,7 +77,8 @@ impl Index {
         start_ms: i64,
         end_ms: i64,
     ) -> Vec<String> {
-        let Some(name) = self.symbols.name(name) else { return Vec::new() };
+        let name = Some(name).filter(|name| *name != HISTOGRAM_LABEL);
+        let Some(name) = name.and_then(|name| self.symbols.name(name)) else { return Vec::new() };
         let mut found = RoaringBitmap::new();
         for tier in self.tiers_in(start_ms) {
             let among = Among::new(self, any, tier, (start_ms, end_ms));
@@ -77,9 +90,32 @@ impl Index {
         values.into_iter().map(str::to_owned).collect()
     }
 
-    /// The number of label pairs.
-    pub(crate) const fn pairs_len(&self) -> usize {
-        self.symbols.pairs_len()
+    /// The number of label pairs, but for that of the label nobody sees.
+    pub(crate) fn pairs_len(&self) -> usize {
+        let unseen = self.symbols.name(HISTOGRAM_LABEL).map_or(0, |name| self.values_len(name));
+        self.symbols.pairs_len().saturating_sub(unseen)
+    }
+
+    /// How many values a name has.
+    fn values_len(&self, name: u32) -> usize {
+        let [live, ended] = Tier::BOTH.map(|tier| self.symbols.pairs_of(name, tier));
+        // Only values of both tiers would count twice.
+        let both = live.iter().filter(|pair| !self.symbols.ids(**pair, Tier::Ended).is_empty());
+        live.len() + ended.len() - both.count()
+    }
+
+    /// How many series of lists have a pair.
+    fn listed_len(&self, pair: u32) -> u64 {
+        let all = self.symbols.series_len(pair);
+        if !self.has_parts() {
+            return all;
+        }
+        let unlisted = Tier::BOTH.into_iter().map(|tier| match self.symbols.ids(pair, tier) {
+            Ids::None => 0,
+            Ids::One(id) => u64::from(self.hidden.is_unlisted(id)),
+            Ids::Many(ids) => self.hidden.unlisted_of(ids),
+        });
+        all.saturating_sub(unlisted.sum())
     }
 
     /// What there is most of, at most `max` of each.
@@ -90,8 +126,12 @@ impl Index {
         let mut most_of_metrics = Most::new(max);
         let metric = symbols.name(METRIC_NAME);
         let mut bytes: HashMap<u32, u64> = HashMap::new();
+        let unseen = symbols.name(HISTOGRAM_LABEL);
         for pair in symbols.pairs() {
-            let series = symbols.series_len(pair);
+            if unseen.is_some() && symbols.name_of(pair) == unseen {
+                continue;
+            }
+            let series = self.listed_len(pair);
             let value_len = symbols.value(pair).len() as u64;
             if let Some(name) = symbols.name_of(pair) {
                 *bytes.entry(name).or_default() += value_len * series;
@@ -106,12 +146,8 @@ impl Index {
         }
         let mut names = Most::new(max);
         let mut bytes_of_names = Most::new(max);
-        for (name, text) in symbols.names() {
-            let [live, ended] = Tier::BOTH.map(|tier| symbols.pairs_of(name, tier));
-            // Only values of both tiers would count twice.
-            let both = live.iter().filter(|pair| !symbols.ids(**pair, Tier::Ended).is_empty());
-            let values = live.len() + ended.len() - both.count();
-            names.push(values as u64, text.to_owned());
+        for (name, text) in symbols.names().filter(|(name, _)| Some(*name) != unseen) {
+            names.push(self.values_len(name) as u64, text.to_owned());
             bytes_of_names.push(bytes.get(&name).copied().unwrap_or(0), text.to_owned());
         }
         found.pairs = most.finish();
@@ -133,10 +169,12 @@ struct Among<'a> {
 
 impl<'a> Among<'a> {
     fn new(index: &'a Index, any: &[Vec<Matcher>], tier: Tier, range: (i64, i64)) -> Self {
+        let all: &[Vec<Matcher>] = &[Vec::new()];
+        let any = if any.is_empty() && index.has_parts() { all } else { any };
         let ids = (!any.is_empty()).then(|| {
             let mut ids = RoaringBitmap::new();
             for matchers in any {
-                ids |= index.matching(matchers, tier);
+                ids |= index.matching(Which::Listed, matchers, tier);
             }
             let overlapping = ids.iter().filter(|id| index.overlaps(*id, range.0, range.1));
             overlapping.collect()

@@ -7,12 +7,13 @@ use labstat_model::limits::{
     LABELS_MAX, WRITE_BODY_LEN_MAX, WRITE_DECODED_LEN_MAX, WRITE_SAMPLES_MAX,
 };
 use labstat_model::{
-    Kind, LabelError, Labels, LabelsHash, Layout, METRIC_NAME, Metadata, Sample, SeriesError,
-    SeriesView, TimeSeries, WriteRequest, WriteView,
+    Histogram, HistogramSample, HistogramTimeSeries, HistogramsView, Kind, LabelError, Labels,
+    LabelsHash, Layout, METRIC_NAME, Metadata, Sample, SeriesError, SeriesView, TimeSeries,
+    WriteRequest, WriteView,
 };
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
-use super::tag;
+use super::{histogram, tag};
 
 /// Families described in one request. Prometheus sends 2,000 at a time; far more than any host
 /// has would only cost memory.
@@ -52,6 +53,8 @@ const SNAPPY_FRAMED: &[u8] = b"\xff\x06\x00\x00sNaPpY";
 pub struct Decoded {
     /// What is to be kept: series with at least one sample and a valid set of labels.
     pub request: WriteRequest,
+    /// Native histograms, of series with a valid set of labels.
+    pub histograms: Vec<HistogramTimeSeries>,
     /// Series that were left out because of their labels. A receiver keeps the rest and answers
     /// 400 with the reason, so that one bad series does not cost its neighbours.
     pub refused: Refused,
@@ -70,11 +73,9 @@ pub struct Refused {
     pub first: Option<SeriesError>,
 }
 
-/// Parts of a request that are not kept. The float samples beside them are.
+/// Parts of a request that are not kept. The samples beside them are.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Ignored {
-    /// Native histograms.
-    pub histograms: usize,
     /// Exemplars.
     pub exemplars: usize,
 }
@@ -174,6 +175,9 @@ pub struct Decoder {
     message: Vec<u8>,
     series: Vec<RawSeries>,
     samples: Vec<Sample>,
+    /// Series with histograms; those of a series with both are in both lists.
+    histogram_series: Vec<RawSeries>,
+    histograms: Vec<HistogramSample>,
     /// Labels of a series whose samples stand between them.
     joined: Vec<u8>,
 }
@@ -183,6 +187,8 @@ pub struct Body<'a> {
     message: &'a [u8],
     series: &'a [RawSeries],
     samples: &'a [Sample],
+    histogram_series: &'a [RawSeries],
+    histograms: &'a [HistogramSample],
     metadata: Vec<Metadata>,
     /// What 1.0 senders may add and labstat does not keep.
     pub ignored: Ignored,
@@ -211,15 +217,20 @@ impl Decoder {
     ///
     /// Memory is bounded: the message by [`WRITE_DECODED_LEN_MAX`], the samples by
     /// [`WRITE_SAMPLES_MAX`], and since a series without samples is not kept, the series by the
-    /// same number.
+    /// same number. A histogram counts for as many samples as it has numbers.
     pub fn decode(&mut self, body: &[u8]) -> Result<Body<'_>, DecodeError> {
         decompress(&mut self.snappy, body, &mut self.message)?;
         self.series.clear();
         self.samples.clear();
+        self.histogram_series.clear();
+        self.histograms.clear();
         let mut walk = Walk {
             message: &self.message,
             series: &mut self.series,
             samples: &mut self.samples,
+            histogram_series: &mut self.histogram_series,
+            histograms: &mut self.histograms,
+            numbers: 0,
             joined: &mut self.joined,
             metadata: Vec::new(),
             ignored: Ignored::default(),
@@ -227,7 +238,8 @@ impl Decoder {
         walk.request()?;
         let Walk { metadata, ignored, .. } = walk;
         let (message, series, samples) = (&*self.message, &*self.series, &*self.samples);
-        Ok(Body { message, series, samples, metadata, ignored })
+        let (histogram_series, histograms) = (&*self.histogram_series, &*self.histograms);
+        Ok(Body { message, series, samples, histogram_series, histograms, metadata, ignored })
     }
 
     /// Gives back the memory of a body that was unusually large.
@@ -238,6 +250,8 @@ impl Decoder {
         if self.samples.capacity() > SAMPLES_KEPT_MAX || self.series.capacity() > SAMPLES_KEPT_MAX {
             (self.samples, self.series) = (Vec::new(), Vec::new());
         }
+        // Histograms hold memory of their own.
+        (self.histogram_series, self.histograms) = (Vec::new(), Vec::new());
         self.joined = Vec::new();
     }
 }
@@ -259,10 +273,34 @@ impl WriteView for Body<'_> {
         Some(SeriesView { hash: raw.hash, samples: samples.get(..raw.samples_len as usize)? })
     }
 
+    fn labels(&self, at: usize) -> Result<Labels, SeriesError> {
+        self.labels_of(self.series.get(at))
+    }
+
+    fn metadata(&self) -> &[Metadata] {
+        &self.metadata
+    }
+
+    fn histograms_len(&self) -> usize {
+        self.histogram_series.len()
+    }
+
+    fn histograms(&self, at: usize) -> Option<HistogramsView<'_>> {
+        let raw = self.histogram_series.get(at)?;
+        let samples = self.histograms.get(raw.samples_at as usize..)?;
+        Some(HistogramsView { hash: raw.hash, samples: samples.get(..raw.samples_len as usize)? })
+    }
+
+    fn histogram_labels(&self, at: usize) -> Result<Labels, SeriesError> {
+        self.labels_of(self.histogram_series.get(at))
+    }
+}
+
+impl Body<'_> {
     /// Labels need not be sorted, since sorting them takes nothing away; a label given twice is
     /// refused.
-    fn labels(&self, at: usize) -> Result<Labels, SeriesError> {
-        let raw = self.series.get(at).ok_or(SeriesError::Malformed)?;
+    fn labels_of(&self, raw: Option<&RawSeries>) -> Result<Labels, SeriesError> {
+        let raw = raw.ok_or(SeriesError::Malformed)?;
         let (from, to) = (raw.at as usize, (raw.at + raw.len) as usize);
         let message = self.message.get(from..to).ok_or(SeriesError::Malformed)?;
         let mut fields = Fields::new("time series", message, from);
@@ -282,10 +320,6 @@ impl WriteView for Body<'_> {
         }
         label_set(labels.get(..len).unwrap_or(&labels), len)
     }
-
-    fn metadata(&self) -> &[Metadata] {
-        &self.metadata
-    }
 }
 
 impl fmt::Debug for Body<'_> {
@@ -293,6 +327,7 @@ impl fmt::Debug for Body<'_> {
         f.debug_struct("Body")
             .field("series", &self.series.len())
             .field("samples", &self.samples.len())
+            .field("histograms", &self.histograms.len())
             .field("metadata", &self.metadata.len())
             .field("ignored", &self.ignored)
             .finish()
@@ -311,6 +346,20 @@ pub fn decode(body: &[u8]) -> Result<Decoded, DecodeError> {
             Ok(labels) => {
                 let samples = samples.to_vec();
                 decoded.request.series.push(TimeSeries { labels, samples });
+            }
+            Err(error) => {
+                decoded.refused.series += 1;
+                decoded.refused.samples += samples.len();
+                decoded.refused.first.get_or_insert(error);
+            }
+        }
+    }
+    for at in 0..body.histograms_len() {
+        let Some(HistogramsView { samples, .. }) = body.histograms(at) else { continue };
+        match body.histogram_labels(at) {
+            Ok(labels) => {
+                let samples = samples.to_vec();
+                decoded.histograms.push(HistogramTimeSeries { labels, samples });
             }
             Err(error) => {
                 decoded.refused.series += 1;
@@ -354,6 +403,10 @@ struct Walk<'a> {
     message: &'a [u8],
     series: &'a mut Vec<RawSeries>,
     samples: &'a mut Vec<Sample>,
+    histogram_series: &'a mut Vec<RawSeries>,
+    histograms: &'a mut Vec<HistogramSample>,
+    /// Numbers that all histograms so far are made of.
+    numbers: usize,
     joined: &'a mut Vec<u8>,
     metadata: Vec<Metadata>,
     ignored: Ignored,
@@ -380,6 +433,7 @@ impl<'a> Walk<'a> {
 
     fn series(&mut self, mut fields: Fields<'a>) -> Result<(), DecodeError> {
         let (at, len, samples_at) = (fields.base, fields.len, self.samples.len());
+        let histograms_at = self.histograms.len();
         // The labels are one stretch of the message, unless samples stand between them.
         let (mut from, mut to) = (at, at);
         let mut is_split = false;
@@ -401,27 +455,50 @@ impl<'a> Walk<'a> {
                     self.joined.extend_from_slice(slice(self.message, field.at, end));
                 }
                 tag::SERIES_SAMPLES => {
-                    if self.samples.len() == WRITE_SAMPLES_MAX {
+                    if self.samples.len() + self.numbers >= WRITE_SAMPLES_MAX {
                         return Err(DecodeError::TooManySamples);
                     }
                     let sample = sample(fields.inner("sample", &field)?)?;
                     self.samples.push(sample);
                 }
                 tag::SERIES_EXEMPLARS => self.ignored.exemplars += 1,
-                tag::SERIES_HISTOGRAMS => self.ignored.histograms += 1,
+                tag::SERIES_HISTOGRAMS => self.histogram(fields.inner("histogram", &field)?)?,
                 _ => {}
             }
         }
         let samples_len = self.samples.len() - samples_at;
-        // A series of histograms only, or an empty one: there is nothing to keep. Looking no
-        // further bounds the work by the number of samples, not by that of two-byte series.
-        if samples_len > 0 {
-            let labels = if is_split { &*self.joined } else { slice(self.message, from, to) };
-            let hash = LabelsHash::new(Layout::RemoteWrite1, labels);
-            let (at, len) = (narrow(at), narrow(len));
-            let (samples_at, samples_len) = (narrow(samples_at), narrow(samples_len));
-            self.series.push(RawSeries { hash, at, len, samples_at, samples_len });
+        let histograms_len = self.histograms.len() - histograms_at;
+        // An empty series: there is nothing to keep. Looking no further bounds the work by the
+        // number of samples, not by that of two-byte series.
+        if samples_len + histograms_len == 0 {
+            return Ok(());
         }
+        let labels = if is_split { &*self.joined } else { slice(self.message, from, to) };
+        let hash = LabelsHash::new(Layout::RemoteWrite1, labels);
+        let (at, len) = (narrow(at), narrow(len));
+        let raw = |samples_at, samples_len| {
+            let (samples_at, samples_len) = (narrow(samples_at), narrow(samples_len));
+            RawSeries { hash, at, len, samples_at, samples_len }
+        };
+        if samples_len > 0 {
+            self.series.push(raw(samples_at, samples_len));
+        }
+        if histograms_len > 0 {
+            self.histogram_series.push(raw(histograms_at, histograms_len));
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn histogram(&mut self, fields: Fields<'a>) -> Result<(), DecodeError> {
+        let sample = histogram::histogram(fields)?;
+        let refused = || Histogram::default().numbers_len();
+        let numbers_len = sample.histogram.as_ref().map(Histogram::numbers_len);
+        self.numbers += numbers_len.unwrap_or_else(|_| refused());
+        if self.samples.len() + self.numbers > WRITE_SAMPLES_MAX {
+            return Err(DecodeError::TooManySamples);
+        }
+        self.histograms.push(sample);
         Ok(())
     }
 }
@@ -591,7 +668,7 @@ fn short_len(bytes: &[u8]) -> Option<(usize, &[u8])> {
 
 /// The fields of one message, one after the other, as slices of the whole.
 #[derive(Debug, Clone)]
-struct Fields<'a> {
+pub(super) struct Fields<'a> {
     part: &'static str,
     /// Where this message begins in the whole.
     base: usize,
@@ -600,14 +677,14 @@ struct Fields<'a> {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Field<'a> {
-    tag: u32,
+pub(super) struct Field<'a> {
+    pub(super) tag: u32,
     at: usize,
-    value: Value<'a>,
+    pub(super) value: Value<'a>,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Value<'a> {
+pub(super) enum Value<'a> {
     Varint(u64),
     Fixed64(u64),
     Bytes(&'a [u8]),
@@ -636,7 +713,7 @@ impl<'a> Fields<'a> {
     }
 
     #[inline]
-    fn next(&mut self) -> Result<Option<Field<'a>>, DecodeError> {
+    pub(super) fn next(&mut self) -> Result<Option<Field<'a>>, DecodeError> {
         // Nearly all there is has a key of one byte and a length of one or two.
         if let Some((&key, rest)) = self.rest.split_first()
             && key < 0x80
@@ -699,13 +776,17 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn inner(&self, part: &'static str, field: &Field<'a>) -> Result<Self, DecodeError> {
+    pub(super) fn inner(&self, part: &'static str, field: &Field<'a>) -> Result<Self, DecodeError> {
         let bytes = self.bytes(field)?;
         // The field that was just read ends where this message now stands.
         Ok(Self::new(part, bytes, self.at() - bytes.len()))
     }
 
-    fn wrong_type(&self, field: &Field<'_>) -> DecodeError {
+    pub(super) fn malformed(&self, field: &Field<'_>, cause: prost::DecodeError) -> DecodeError {
+        DecodeError::Protobuf { part: self.part, at: field.at, cause }
+    }
+
+    pub(super) fn wrong_type(&self, field: &Field<'_>) -> DecodeError {
         let Field { tag, at, value } = *field;
         DecodeError::WireType { part: self.part, tag, at, found: value.as_str() }
     }

@@ -1,9 +1,9 @@
 //! Making a request's body.
 
-use labstat_model::{BatchSample, Kind, METRIC_NAME, Metadata, Sample, WriteRequest};
+use labstat_model::{BatchSample, Histogram, Kind, METRIC_NAME, Metadata, Sample, WriteRequest};
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 
-use super::tag;
+use super::{histogram, tag};
 
 /// Why a body could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +58,24 @@ impl Message {
         }
         for sample in samples {
             push_sample(&mut self.scratch, sample);
+            self.samples += 1;
+        }
+        push_bytes(&mut self.bytes, tag::REQUEST_SERIES, &self.scratch);
+    }
+
+    /// Adds the native histograms of one series, by time; its labels stand as in
+    /// [`Message::series`].
+    pub fn histograms<'a>(
+        &mut self,
+        labels: impl IntoIterator<Item = (&'a str, &'a str)>,
+        histograms: impl IntoIterator<Item = (i64, &'a Histogram)>,
+    ) {
+        self.scratch.clear();
+        for (name, value) in labels {
+            push_label(&mut self.scratch, name, value);
+        }
+        for (time_ms, histogram) in histograms {
+            histogram::push(&mut self.scratch, time_ms, histogram);
             self.samples += 1;
         }
         push_bytes(&mut self.bytes, tag::REQUEST_SERIES, &self.scratch);
@@ -168,7 +186,7 @@ fn push_sample(out: &mut Vec<u8>, sample: Sample) {
     encode_varint(time, out);
 }
 
-fn push_bytes(out: &mut Vec<u8>, tag: u32, bytes: &[u8]) {
+pub(super) fn push_bytes(out: &mut Vec<u8>, tag: u32, bytes: &[u8]) {
     encode_key(tag, WireType::LengthDelimited, out);
     encode_varint(bytes.len() as u64, out);
     out.extend_from_slice(bytes);

@@ -11,6 +11,12 @@
 //! Label          1 name          2 value
 //! Sample         1 value double  2 timestamp int64 (ms)
 //! Metadata       1 type enum     2 metric_family_name   4 help   5 unit
+//! Histogram      1 count_int     2 count_float     3 sum     4 schema     5 zero_threshold
+//!                6 zero_count_int     7 zero_count_float     8 negative_spans*
+//!                9 negative_deltas*   10 negative_counts*    11 positive_spans*
+//!                12 positive_deltas*  13 positive_counts*    14 reset_hint enum
+//!                15 timestamp int64 (ms)     16 custom_values*
+//! BucketSpan     1 offset        2 length
 //! ```
 //!
 //! The message is read and written field by field with the wire primitives that code made by
@@ -22,6 +28,7 @@
 
 mod decode;
 mod encode;
+mod histogram;
 #[cfg(test)]
 mod tests;
 
@@ -53,6 +60,24 @@ mod tag {
     pub(super) const LABEL_VALUE: u32 = 2;
     pub(super) const SAMPLE_VALUE: u32 = 1;
     pub(super) const SAMPLE_TIME: u32 = 2;
+    pub(super) const HISTOGRAM_COUNT_INT: u32 = 1;
+    pub(super) const HISTOGRAM_COUNT_FLOAT: u32 = 2;
+    pub(super) const HISTOGRAM_SUM: u32 = 3;
+    pub(super) const HISTOGRAM_SCHEMA: u32 = 4;
+    pub(super) const HISTOGRAM_ZERO_THRESHOLD: u32 = 5;
+    pub(super) const HISTOGRAM_ZERO_INT: u32 = 6;
+    pub(super) const HISTOGRAM_ZERO_FLOAT: u32 = 7;
+    pub(super) const HISTOGRAM_NEGATIVE_SPANS: u32 = 8;
+    pub(super) const HISTOGRAM_NEGATIVE_DELTAS: u32 = 9;
+    pub(super) const HISTOGRAM_NEGATIVE_COUNTS: u32 = 10;
+    pub(super) const HISTOGRAM_POSITIVE_SPANS: u32 = 11;
+    pub(super) const HISTOGRAM_POSITIVE_DELTAS: u32 = 12;
+    pub(super) const HISTOGRAM_POSITIVE_COUNTS: u32 = 13;
+    pub(super) const HISTOGRAM_RESET_HINT: u32 = 14;
+    pub(super) const HISTOGRAM_TIME: u32 = 15;
+    pub(super) const HISTOGRAM_BOUNDS: u32 = 16;
+    pub(super) const SPAN_OFFSET: u32 = 1;
+    pub(super) const SPAN_LEN: u32 = 2;
     pub(super) const METADATA_KIND: u32 = 1;
     pub(super) const METADATA_FAMILY: u32 = 2;
     pub(super) const METADATA_HELP: u32 = 4;

@@ -2,7 +2,8 @@
 
 use labstat_model::limits::{LABEL_VALUE_LEN_MAX, WRITE_BODY_LEN_MAX, WRITE_SAMPLES_MAX};
 use labstat_model::{
-    Batch, Family, Kind, Labels, Metadata, Sample, TimeSeries, WriteRequest, stale_marker,
+    Batch, BucketCount, Family, Histogram, HistogramError, HistogramSample, Kind, Labels, Metadata,
+    ResetHint, Sample, TimeSeries, WriteRequest, stale_marker,
 };
 use proptest::prelude::*;
 use prost::Message as _;
@@ -29,6 +30,50 @@ mod oracle {
         pub(super) exemplars: Vec<Vec<u8>>,
         #[prost(bytes = "vec", repeated, tag = "4")]
         pub(super) histograms: Vec<Vec<u8>>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Histogram {
+        #[prost(uint64, optional, tag = "1")]
+        pub(super) count_int: Option<u64>,
+        #[prost(double, optional, tag = "2")]
+        pub(super) count_float: Option<f64>,
+        #[prost(double, tag = "3")]
+        pub(super) sum: f64,
+        #[prost(sint32, tag = "4")]
+        pub(super) schema: i32,
+        #[prost(double, tag = "5")]
+        pub(super) zero_threshold: f64,
+        #[prost(uint64, optional, tag = "6")]
+        pub(super) zero_count_int: Option<u64>,
+        #[prost(double, optional, tag = "7")]
+        pub(super) zero_count_float: Option<f64>,
+        #[prost(message, repeated, tag = "8")]
+        pub(super) negative_spans: Vec<Span>,
+        #[prost(sint64, repeated, tag = "9")]
+        pub(super) negative_deltas: Vec<i64>,
+        #[prost(double, repeated, tag = "10")]
+        pub(super) negative_counts: Vec<f64>,
+        #[prost(message, repeated, tag = "11")]
+        pub(super) positive_spans: Vec<Span>,
+        #[prost(sint64, repeated, tag = "12")]
+        pub(super) positive_deltas: Vec<i64>,
+        #[prost(double, repeated, packed = "false", tag = "13")]
+        pub(super) positive_counts: Vec<f64>,
+        #[prost(int32, tag = "14")]
+        pub(super) reset_hint: i32,
+        #[prost(int64, tag = "15")]
+        pub(super) timestamp: i64,
+        #[prost(double, repeated, tag = "16")]
+        pub(super) custom_values: Vec<f64>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Span {
+        #[prost(sint32, tag = "1")]
+        pub(super) offset: i32,
+        #[prost(uint32, tag = "2")]
+        pub(super) length: u32,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -72,6 +117,189 @@ fn oracle_series(labels: &[(&[u8], &[u8])], samples: &[(i64, f64)]) -> oracle::T
             .collect(),
         ..oracle::TimeSeries::default()
     }
+}
+
+fn oracle_histogram(histogram: &oracle::Histogram) -> oracle::TimeSeries {
+    let mut series = oracle_series(&[(b"__name__", b"h")], &[]);
+    series.histograms = vec![histogram.encode_to_vec()];
+    series
+}
+
+/// What a histogram decodes to.
+fn decode_histogram(histogram: &oracle::Histogram) -> HistogramSample {
+    let decoded = decode(&oracle_body(vec![oracle_histogram(histogram)])).unwrap();
+    assert_eq!((decoded.request.samples_len(), decoded.refused.series), (0, 0));
+    let [series] = &*decoded.histograms else { panic!("one series") };
+    assert_eq!(series.labels.to_string(), "h");
+    let [sample] = &*series.samples else { panic!("one sample") };
+    sample.clone()
+}
+
+fn side(counts: &[(i32, f64)]) -> Vec<BucketCount> {
+    counts.iter().map(|&(index, count)| BucketCount { index, count }).collect()
+}
+
+fn span(offset: i32, length: u32) -> oracle::Span {
+    oracle::Span { offset, length }
+}
+
+fn whole_histogram() -> oracle::Histogram {
+    oracle::Histogram {
+        count_int: Some(13),
+        sum: 18.5,
+        schema: -1,
+        zero_threshold: 1e-3,
+        zero_count_int: Some(2),
+        positive_spans: vec![span(-2, 2), span(1, 1)],
+        positive_deltas: vec![1, 2, -2],
+        negative_spans: vec![span(4, 2)],
+        negative_deltas: vec![4, -2],
+        reset_hint: 3,
+        timestamp: -7,
+        ..oracle::Histogram::default()
+    }
+}
+
+#[test]
+fn whole_and_float_histograms_are_read() {
+    let mut expected = Histogram {
+        hint: ResetHint::Gauge,
+        schema: -1,
+        count: 13.0,
+        sum: 18.5,
+        zero_threshold: 1e-3,
+        zero_count: 2.0,
+        positive: side(&[(-2, 1.0), (-1, 3.0), (1, 1.0)]),
+        negative: side(&[(4, 4.0), (5, 2.0)]),
+        ..Histogram::default()
+    };
+    let found = decode_histogram(&whole_histogram());
+    assert_eq!(found, HistogramSample { time_ms: -7, histogram: Ok(expected.clone()) });
+    let float = oracle::Histogram {
+        count_int: None,
+        count_float: Some(12.5),
+        zero_count_int: None,
+        zero_count_float: Some(1.5),
+        positive_deltas: Vec::new(),
+        positive_counts: vec![1.0, 2.5, 0.0],
+        negative_deltas: Vec::new(),
+        negative_counts: vec![4.0, 2.0],
+        ..whole_histogram()
+    };
+    (expected.count, expected.zero_count) = (12.5, 1.5);
+    expected.positive = side(&[(-2, 1.0), (-1, 2.5), (1, 0.0)]);
+    assert_eq!(decode_histogram(&float).histogram, Ok(expected));
+}
+
+#[test]
+fn custom_buckets_and_stale_markers_are_read() {
+    let custom = oracle::Histogram {
+        count_int: Some(3),
+        schema: -53,
+        positive_spans: vec![span(0, 1), span(1, 1)],
+        positive_deltas: vec![1, 1],
+        custom_values: vec![0.5, 2.0],
+        ..oracle::Histogram::default()
+    };
+    let found = decode_histogram(&custom).histogram.unwrap();
+    assert_eq!((found.positive, &*found.bounds), (side(&[(0, 1.0), (2, 2.0)]), &[0.5, 2.0][..]));
+    let stale = oracle::Histogram { sum: stale_marker(), ..whole_histogram() };
+    assert!(decode_histogram(&stale).histogram.unwrap().is_stale());
+}
+
+#[test]
+fn hostile_histograms_are_refused_and_their_neighbours_kept() {
+    use HistogramError as E;
+    let whole = whole_histogram;
+    let float = |positive_counts: Vec<f64>| oracle::Histogram {
+        count_float: Some(3.0),
+        positive_spans: vec![span(0, u32::try_from(positive_counts.len()).unwrap())],
+        positive_counts,
+        ..oracle::Histogram::default()
+    };
+    let cases = [
+        (oracle::Histogram { schema: 9, ..whole() }, E::Schema(9)),
+        (
+            oracle::Histogram { count_int: Some(12), ..whole() },
+            E::CountMismatch { count: 12.0, buckets: 13.0 },
+        ),
+        (oracle::Histogram { positive_deltas: vec![1, -2, 1], ..whole() }, E::Count),
+        (oracle::Histogram { positive_deltas: vec![i64::MAX, 2, 1], ..whole() }, E::Count),
+        (
+            oracle::Histogram { positive_spans: vec![span(0, u32::MAX)], ..whole() },
+            E::SpanMismatch { spans: u64::from(u32::MAX), counts: 3 },
+        ),
+        (oracle::Histogram { positive_spans: vec![span(i32::MAX, 3)], ..whole() }, E::SpanOverflow),
+        (
+            oracle::Histogram { positive_spans: vec![span(0, 1), span(-1, 2)], ..whole() },
+            E::SpanOffset,
+        ),
+        (
+            oracle::Histogram { positive_spans: vec![span(0, 0); 5000], ..whole() },
+            E::TooManyBuckets,
+        ),
+        (oracle::Histogram { positive_deltas: vec![0; 50_000], ..whole() }, E::TooManyBuckets),
+        (oracle::Histogram { custom_values: vec![0.0; 50_000], ..whole() }, E::TooManyBuckets),
+        (float(vec![1.0; 600]), E::TooManyBuckets),
+        (float(vec![f64::NAN]), E::Count),
+        (float(vec![-1.0]), E::Count),
+    ];
+    for (histogram, error) in cases {
+        let neighbour = oracle_series(&[(b"__name__", b"up")], &[(1, 1.0)]);
+        let decoded = decode(&oracle_body(vec![oracle_histogram(&histogram), neighbour])).unwrap();
+        assert_eq!(decoded.histograms[0].samples[0].histogram, Err(error));
+        assert_eq!(decoded.request.samples_len(), 1);
+    }
+}
+
+#[test]
+fn broken_histogram_messages_are_malformed_and_too_many_too_large() {
+    let series = |bytes: &[u8]| oracle::TimeSeries {
+        histograms: vec![bytes.to_vec()],
+        ..oracle_series(&[(b"__name__", b"h")], &[(1, 1.0)])
+    };
+    // A field that breaks off, a count of another type, a packed list that breaks off, and one
+    // whose bytes are no doubles.
+    for bytes in [&b"\x0a"[..], b"\x09\0\0\0\0\0\0\0\0", b"\x62\x01\xff", b"\x6a\x03abc"] {
+        let error = decode(&oracle_body(vec![series(bytes)])).unwrap_err();
+        assert!(!error.is_too_large(), "{error}");
+    }
+    let mut many = oracle_series(&[(b"__name__", b"h")], &[]);
+    many.histograms = vec![Vec::new(); WRITE_SAMPLES_MAX / 5 + 1];
+    assert!(decode(&oracle_body(vec![many])).unwrap_err().is_too_large());
+}
+
+#[test]
+fn prost_reads_the_histograms_we_write() {
+    let histogram = decode_histogram(&whole_histogram()).histogram.unwrap();
+    let custom = Histogram {
+        schema: Histogram::CUSTOM_SCHEMA,
+        bounds: [1.0, 2.0].into(),
+        positive: side(&[(1, 1.0)]),
+        count: 1.0,
+        ..Histogram::default()
+    };
+    let mut message = Message::new();
+    message.histograms([("__name__", "h")], [(-7, &histogram), (8, &custom)]);
+    assert_eq!(message.samples_len(), 2);
+    let read = oracle::WriteRequest::decode(message.as_bytes()).unwrap();
+    let read = oracle::Histogram::decode(&*read.timeseries[0].histograms[0]).unwrap();
+    let expected = oracle::Histogram {
+        count_int: None,
+        count_float: Some(13.0),
+        zero_count_int: None,
+        zero_count_float: Some(2.0),
+        positive_deltas: Vec::new(),
+        positive_counts: vec![1.0, 3.0, 1.0],
+        negative_deltas: Vec::new(),
+        negative_counts: vec![4.0, 2.0],
+        ..whole_histogram()
+    };
+    assert_eq!(read, expected);
+    let back = decode(&message.to_body().unwrap()).unwrap();
+    let samples: Vec<Histogram> =
+        back.histograms[0].samples.iter().map(|s| s.histogram.clone().unwrap()).collect();
+    assert_eq!(samples, [histogram, custom]);
 }
 
 fn oracle_body(timeseries: Vec<oracle::TimeSeries>) -> Vec<u8> {
@@ -139,14 +367,11 @@ fn stale_marker_survives_bit_by_bit() {
 }
 
 #[test]
-fn histograms_and_exemplars_are_counted_and_the_floats_kept() {
+fn exemplars_are_counted_and_the_samples_kept() {
     let mut series = oracle_series(&[(b"__name__", b"up")], &[(1, 1.0)]);
-    series.histograms = vec![b"anything".to_vec(), vec![]];
     series.exemplars = vec![b"x".to_vec()];
-    let mut only = oracle_series(&[(b"__name__", b"h")], &[]);
-    only.histograms = vec![vec![]];
-    let decoded = decode(&oracle_body(vec![series, only])).unwrap();
-    assert_eq!(decoded.ignored, Ignored { histograms: 3, exemplars: 1 });
+    let decoded = decode(&oracle_body(vec![series, oracle_series(&[], &[])])).unwrap();
+    assert_eq!(decoded.ignored, Ignored { exemplars: 1 });
     assert_eq!(decoded.request.samples_len(), 1);
     assert_eq!(decoded.request.series.len(), 1, "a series without samples is not kept");
 }
