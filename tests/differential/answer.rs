@@ -116,6 +116,9 @@ pub(crate) struct Rules {
     pub(crate) words: bool,
 }
 
+/// What stands before the error of a query where it came over HTTP.
+const PARAMETER: &str = "invalid parameter \"query\": ";
+
 /// What is different, one line each; nothing when the two are equal.
 pub(crate) fn differences(rules: Rules, wanted: &Answer, found: &Answer) -> Vec<String> {
     let tolerance = rules.tolerance;
@@ -130,6 +133,12 @@ pub(crate) fn differences(rules: Rules, wanted: &Answer, found: &Answer) -> Vec<
         true => answer.error.clone(),
         false => answer.error.split('{').next().unwrap_or_default().to_owned(),
     };
+    // labstat may go on to say what to write instead.
+    let read =
+        |answer: &Answer| answer.error.rsplit(PARAMETER).next().unwrap_or_default().to_owned();
+    if wanted.kind == Err("bad_data".to_owned()) && !read(found).starts_with(&read(wanted)) {
+        lines.push(format!("wanted {:?}, found {:?}", wanted.error, found.error));
+    }
     if wanted.kind == Err("execution".to_owned()) && words(wanted) != words(found) {
         lines.push(format!("wanted {:?}, found {:?}", wanted.error, found.error));
     }

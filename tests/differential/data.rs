@@ -248,6 +248,30 @@ impl Builder {
         }
     }
 
+    /// What `info` adds. All of it all the time: Prometheus 3.5 takes one for another where some
+    /// are missing.
+    fn infos(&mut self) {
+        for (instance, region, version) in [("vertex", "eu", "1"), ("apex", "us", "2")] {
+            let labels = [
+                ("__name__", "target_info"),
+                ("job", "api"),
+                ("instance", instance),
+                ("region", region),
+                ("version", version),
+            ];
+            self.each(&labels, |_, _, _| Some(1.0));
+        }
+        for instance in ["vertex", "zenith"] {
+            let labels = [
+                ("__name__", "rack_info"),
+                ("job", "api"),
+                ("instance", instance),
+                ("rack", "top"),
+            ];
+            self.each(&labels, |_, tick, _| (tick % 3 == 0).then_some(1.0));
+        }
+    }
+
     /// Metrics of the same labels, and names that are not of ASCII.
     fn names(&mut self) {
         for (name, by) in [("twin_one", 1.0), ("twin_two", 2.0)] {
@@ -340,6 +364,7 @@ pub(crate) fn series() -> Vec<TimeSeries> {
     builder.histograms();
     builder.gaps();
     builder.names();
+    builder.infos();
     builder.many();
     builder.late();
     builder.series.sort_by(|a, b| a.labels.cmp(&b.labels));

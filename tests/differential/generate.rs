@@ -191,6 +191,11 @@ const METRICS: &[Metric] = &[
     metric("falling_bucket", &[("le", &["1", "2", "4", "+Inf"])], false),
     metric("signed_bucket", &[("le", &["-2", "0", "2", "+Inf"])], false),
     metric("malformed_bucket", &[("le", &["1", "much", "+Inf"])], false),
+    metric("open_bucket", &[("le", &["1", "2"])], false),
+    metric("twice_bucket", &[("le", &["1", "1.0", "Inf"])], false),
+    metric("idle_bucket", &[("le", &["1", "+Inf"])], false),
+    metric("target_info", &[("instance", &["vertex", "apex"]), ("region", &["eu", "us"])], false),
+    metric("rack_info", &[("instance", &["vertex", "apex"]), ("region", &["top"])], false),
     metric("nothing_here", &[("a", &["1"]), ("b", &["2"])], false),
 ];
 
@@ -286,16 +291,55 @@ const SETS: &[&str] = &["and", "or", "unless"];
 
 const NUMBERS: &[&str] = &[
     "0", "1", "2", "-1", "0.5", "3", "45", "1e3", "100", ".25", "0x1f", "017", "1_000", "NaN",
-    "Inf", "-Inf", "+Inf", "1e-9", "5m", "1h30m", "nan", "INF", "1e308", "-0",
+    "Inf", "-Inf", "+Inf", "1e-9", "5m", "1h30m", "nan", "INF", "1e308", "-0", "0XaF", "1E+2",
+    "+3", "0.1e-3", "1d",
 ];
 
 const RANGES: &[&str] = &[
-    "5m", "5m", "10m", "1m", "2m", "30s", "15s", "16s", "14s999ms", "7m13s", "300", "1m0s", "20m",
-    "1h", "2m*2", "(1m+30s)", "90.5", "1ms",
+    "5m",
+    "5m",
+    "10m",
+    "1m",
+    "2m",
+    "30s",
+    "15s",
+    "16s",
+    "14s999ms",
+    "7m13s",
+    "300",
+    "1m0s",
+    "20m",
+    "1h",
+    "2m*2",
+    "(1m+30s)",
+    "90.5",
+    "1ms",
+    "2h",
+    "5m - 30s",
+    "2^6",
+    "-(-5m)",
+    "300 % 77",
+    "15s * 4 / 2",
 ];
 
-const OFFSETS: &[&str] =
-    &["5m", "-5m", "10m", "1m", "-1m", "15s", "7s", "1h", "-1h", "0s", "300", "-7.5"];
+const OFFSETS: &[&str] = &[
+    "5m",
+    "-5m",
+    "10m",
+    "1m",
+    "-1m",
+    "15s",
+    "7s",
+    "1h",
+    "-1h",
+    "0s",
+    "300",
+    "-7.5",
+    "(1m * 2)",
+    "-(30s)",
+    "(5m - 10m)",
+    "-2h",
+];
 
 /// Makes queries.
 pub(crate) struct Generator {
@@ -419,7 +463,7 @@ impl Generator {
         if depth == 0 {
             return self.selector(metric);
         }
-        match self.noise.below(40) {
+        match self.noise.below(44) {
             0..=2 => self.selector(metric),
             3..=10 => self.over_time(metric, depth),
             11..=13 => self.elementwise(metric, depth),
@@ -428,6 +472,9 @@ impl Generator {
             29..=31 => self.with_scalar(metric, depth),
             32 | 33 => self.labels(metric, depth),
             34..=36 => self.buckets(metric, depth),
+            40 => self.info(),
+            41 => self.sorted_by_label(metric, depth),
+            42 if self.wrong => self.any_call(metric, depth),
             _ => self.odd(metric, depth),
         }
     }
@@ -760,8 +807,88 @@ impl Generator {
         Tree::of(Kind::Vector, "histogram_quantile(#, #)", vec![quantile, inner])
     }
 
+    /// With the labels of info metrics, which not all metrics have.
+    fn info(&mut self) -> Tree {
+        // Without gaps: Prometheus 3.5 takes the labels of one series for another's where some are
+        // missing.
+        let series = "http_requests_total{method=\"get\",code!=\"404\"}";
+        let inner = match self.noise.below(4) {
+            0 => format!("rate({series}[{}])", self.pick(&["2m", "5m", "10m"])),
+            1 => format!("sum by (instance, job) ({series})"),
+            2 => format!("max by (instance, job, code) ({series} * 2)"),
+            _ => series.to_owned(),
+        };
+        let inner = Tree::leaf(Kind::Vector, inner);
+        let template = self.pick(&[
+            "info(#)",
+            "info(#, {region=~\".+\"})",
+            "info(#, {__name__=\"rack_info\"})",
+            "info(#, {__name__=~\"(target|rack)_info\", region=~\".*\"})",
+            "info(#, {region=\"eu\"})",
+            "info(#, {version!=\"2\"})",
+        ]);
+        Tree::of(Kind::Vector, template, vec![inner])
+    }
+
+    fn sorted_by_label(&mut self, metric: &'static Metric, depth: usize) -> Tree {
+        let name = self.pick(&["sort_by_label", "sort_by_label_desc"]);
+        let inner = self.operand(Kind::Vector, metric, depth);
+        let label = metric.labels.first().map_or("missing", |(label, _)| label);
+        let more = self.pick(&["", ", \"__name__\"", ", \"missing\"", ", \"rack\", \"le\""]);
+        Tree::of(Kind::Vector, &format!("{name}(#, \"{label}\"{more})"), vec![inner])
+    }
+
+    /// Any function or aggregation with any operands, most of them not its own.
+    fn any_call(&mut self, metric: &'static Metric, depth: usize) -> Tree {
+        const OTHERS: &[&str] = &[
+            "histogram_quantile",
+            "histogram_fraction",
+            "label_replace",
+            "label_join",
+            "clamp",
+            "clamp_min",
+            "quantile_over_time",
+            "predict_linear",
+            "double_exponential_smoothing",
+            "holt_winters",
+            "info",
+            "pi",
+            "time",
+            "vector",
+            "scalar",
+            "absent",
+            "sort",
+            "sort_by_label",
+            "topk",
+            "quantile",
+            "count_values",
+            "limitk",
+            "limit_ratio",
+            "nosuch",
+            "SUM",
+            "Rate",
+        ];
+        let lists = [OTHERS, OTHERS, ELEMENTWISE, CALENDAR, OVER_TIME, COUNTER, AGGREGATES];
+        let list = self.pick(&lists);
+        let name = self.pick(list);
+        let count = self.noise.below(5);
+        let mut children = Vec::new();
+        for _ in 0..count {
+            let kind =
+                self.pick(&[Kind::Scalar, Kind::Vector, Kind::Vector, Kind::Range, Kind::Text]);
+            children.push(self.operand(kind, metric, depth.min(2)));
+        }
+        let template = format!("{name}({})", vec!["#"; count].join(", "));
+        Tree::of(Kind::Vector, &template, children)
+    }
+
     fn odd(&mut self, metric: &'static Metric, depth: usize) -> Tree {
-        match self.noise.below(7) {
+        match self.noise.below(8) {
+            7 => {
+                let template = self.pick(&["absent(#)", "sgn(absent(#))", "absent(#) * 2"]);
+                let inner = Tree::leaf(Kind::Vector, self.series(metric));
+                Tree::of(Kind::Vector, template, vec![inner])
+            }
             0 => {
                 let inner = self.operand(Kind::Scalar, metric, depth);
                 Tree::of(Kind::Vector, "vector(#)", vec![inner])

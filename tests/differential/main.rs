@@ -112,6 +112,7 @@ impl Case {
         let sorted = matches!(when, When::Instant(_)) && self.query.starts_with("sort");
         let order = match self.tree {
             _ if !sorted => Order::None,
+            _ if self.query.starts_with("sort_by_label") => Order::Labels,
             None => Order::Labels,
             Some(_) => Order::Values,
         };
@@ -138,7 +139,13 @@ fn generated() -> Vec<Case> {
     println!("{count} queries generated: DIFFERENTIAL_SEED={seed}");
     let mut generator = Generator::new(seed);
     let is_range = |when: &When| matches!(when, When::Range { .. });
-    let (ranges, instants): (Vec<When>, Vec<When>) = whens().into_iter().partition(is_range);
+    let (mut ranges, instants): (Vec<When>, Vec<When>) = whens().into_iter().partition(is_range);
+    let (start, end) = (data::START_MS, data::START_MS + data::LENGTH_MS);
+    ranges.extend([
+        When::Range { start_ms: start + 599_999, end_ms: end - 1, step_ms: 77_777 },
+        When::Range { start_ms: start + 1_800_000, end_ms: start + 5_400_000, step_ms: 300_000 },
+        When::Range { start_ms: start - 1, end_ms: end + 1, step_ms: 1_200_000 },
+    ]);
     let case = |_| {
         let tree = generator.query();
         let mut whens: Vec<When> = Vec::new();

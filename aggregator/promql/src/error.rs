@@ -56,7 +56,7 @@ pub enum QueryError {
         position: Option<Position>,
     },
     /// Start, end or step make no range.
-    #[error("invalid range: {0}")]
+    #[error("{0}")]
     Range(String),
     /// The query makes no sense over the data it met.
     #[error("{0}")]

@@ -14,53 +14,103 @@ const REPEAT_MAX: u32 = 1000;
 /// `pattern`, which is one of Go's, as the `regex` crate has to be given it; the error is what Go
 /// says against it.
 pub fn from_go(pattern: &str) -> Result<String, String> {
-    let mut translation =
-        Translation { rest: pattern.chars().peekable(), out: String::with_capacity(pattern.len()) };
+    let mut translation = Translation {
+        whole: pattern,
+        rest: pattern.chars().peekable(),
+        out: String::with_capacity(pattern.len()),
+        open: 0,
+        last: Last::Nothing,
+    };
     translation.run()?;
     Ok(translation.out)
 }
 
+/// Why a class cannot be read.
+enum Unclosed {
+    Class,
+    Other(String),
+}
+
 /// What stood last, as far as a repetition behind it is concerned.
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Last {
+    /// A beginning: of the pattern, a group or an alternative.
+    Nothing,
     Repeatable,
-    Repetition,
+    /// With how it is written.
+    Repetition(String),
 }
 
 struct Translation<'a> {
+    whole: &'a str,
     rest: Peekable<Chars<'a>>,
     out: String,
+    /// Groups that are open.
+    open: usize,
+    last: Last,
 }
 
 impl Translation<'_> {
     fn run(&mut self) -> Result<(), String> {
-        let mut last = Last::Repeatable;
         while let Some(character) = self.rest.next() {
             let repetition = match character {
                 '*' | '+' | '?' => Some(character.to_string()),
                 '{' => self.counted()?,
                 _ => None,
             };
-            if let Some(operator) = repetition {
-                if last == Last::Repetition {
-                    return Err(format!("invalid nested repetition operator: `{operator}`"));
-                }
-                self.out.push_str(&operator);
-                if self.rest.next_if_eq(&'?').is_some() {
-                    self.out.push('?');
-                }
-                last = Last::Repetition;
-                continue;
+            match repetition {
+                Some(operator) => self.repetition(operator)?,
+                None => self.piece(character)?,
             }
-            last = Last::Repeatable;
-            match character {
-                '\\' => self.escape()?,
-                '[' => self.class()?,
-                '{' => self.out.push_str("\\{"),
-                '}' => self.out.push_str("\\}"),
-                '(' => self.group()?,
-                other => self.out.push(other),
+        }
+        match self.open {
+            0 => Ok(()),
+            _ => Err(format!("missing closing ): `{}`", self.whole)),
+        }
+    }
+
+    fn repetition(&mut self, mut operator: String) -> Result<(), String> {
+        operator.extend(self.rest.next_if_eq(&'?'));
+        match &self.last {
+            Last::Nothing => {
+                return Err(format!("missing argument to repetition operator: `{operator}`"));
             }
+            Last::Repetition(before) => {
+                return Err(format!("invalid nested repetition operator: `{before}{operator}`"));
+            }
+            Last::Repeatable => {}
+        }
+        self.out.push_str(&operator);
+        self.last = Last::Repetition(operator);
+        Ok(())
+    }
+
+    /// Whatever is no repetition.
+    fn piece(&mut self, character: char) -> Result<(), String> {
+        let begins = matches!(self.last, Last::Nothing);
+        self.last = Last::Repeatable;
+        match character {
+            '\\' => self.escape()?,
+            '[' => self.class()?,
+            '{' => self.out.push_str("\\{"),
+            '}' => self.out.push_str("\\}"),
+            '(' => {
+                if self.group()? {
+                    self.open += 1;
+                    self.last = Last::Nothing;
+                } else if begins {
+                    self.last = Last::Nothing;
+                }
+            }
+            ')' if self.open == 0 => return Err(format!("unexpected ): `{}`", self.whole)),
+            ')' => {
+                self.open -= 1;
+                self.out.push(')');
+            }
+            '|' => {
+                self.last = Last::Nothing;
+                self.out.push('|');
+            }
+            other => self.out.push(other),
         }
         Ok(())
     }
@@ -88,22 +138,24 @@ impl Translation<'_> {
         Ok(Some(format!("{{{inside}}}")))
     }
 
-    /// What opens a group, which may have a name or flags: of those Go knows four.
-    fn group(&mut self) -> Result<(), String> {
+    /// What opens a group, which may have a name or flags: of those Go knows four. False for flags
+    /// by themselves, which open none.
+    fn group(&mut self) -> Result<bool, String> {
         self.out.push('(');
         if self.rest.next_if_eq(&'?').is_none() {
-            return Ok(());
+            return Ok(true);
         }
         self.out.push('?');
         for character in self.rest.by_ref() {
             self.out.push(character);
             match character {
                 'i' | 'm' | 's' | 'U' | '-' => {}
-                'P' | '<' | ':' | ')' => return Ok(()),
+                'P' | '<' | ':' => return Ok(true),
+                ')' => return Ok(false),
                 other => return Err(format!("invalid or unsupported Perl syntax: `(?{other}`")),
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// What follows a backslash outside of a class.
@@ -202,14 +254,21 @@ impl Translation<'_> {
 
     /// A class behind its opening bracket.
     fn class(&mut self) -> Result<(), String> {
-        let missing = || "missing closing ]".to_owned();
+        let inside = self.rest.clone();
+        self.members().map_err(|error| match error {
+            Unclosed::Class => format!("missing closing ]: `[{}`", inside.collect::<String>()),
+            Unclosed::Other(error) => error,
+        })
+    }
+
+    fn members(&mut self) -> Result<(), Unclosed> {
         self.out.push('[');
         if self.rest.next_if_eq(&'^').is_some() {
             self.out.push('^');
         }
         let mut first = true;
         loop {
-            let character = self.rest.next().ok_or_else(missing)?;
+            let character = self.rest.next().ok_or(Unclosed::Class)?;
             match character {
                 ']' if !first => break,
                 '[' if self.rest.peek() == Some(&':') && self.posix_class() => {}
@@ -226,7 +285,7 @@ impl Translation<'_> {
                             self.out.push(']');
                         }
                         Some(kind) => self.out.push_str(ascii_class(kind)),
-                        None => return Err(missing()),
+                        None => return Err(Unclosed::Class),
                     }
                 }
                 other => self.span(other)?,
@@ -238,18 +297,18 @@ impl Translation<'_> {
     }
 
     /// A character of a class, or two with all between them.
-    fn span(&mut self, first: char) -> Result<(), String> {
-        let missing = || "missing closing ]".to_owned();
+    fn span(&mut self, first: char) -> Result<(), Unclosed> {
         let low = self.member(first)?;
         let mut ahead = self.rest.clone();
         let ranged = ahead.next() == Some('-') && ahead.next().is_some_and(|next| next != ']');
         self.push_member(low);
         if ranged {
             self.rest.next();
-            let next = self.rest.next().ok_or_else(missing)?;
+            let next = self.rest.next().ok_or(Unclosed::Class)?;
             let high = self.member(next)?;
             if high < low {
-                return Err(format!("invalid character class range: `{low}-{high}`"));
+                let error = format!("invalid character class range: `{low}-{high}`");
+                return Err(Unclosed::Other(error));
             }
             self.out.push('-');
             self.push_member(high);
@@ -257,12 +316,12 @@ impl Translation<'_> {
         Ok(())
     }
 
-    fn member(&mut self, character: char) -> Result<char, String> {
+    fn member(&mut self, character: char) -> Result<char, Unclosed> {
         if character != '\\' {
             return Ok(character);
         }
-        let escaped = self.rest.next().ok_or("missing closing ]")?;
-        self.literal(escaped)
+        let escaped = self.rest.next().ok_or(Unclosed::Class)?;
+        self.literal(escaped).map_err(Unclosed::Other)
     }
 
     fn push_member(&mut self, character: char) {
@@ -349,12 +408,28 @@ mod tests {
     }
 
     #[test]
-    fn what_go_refuses_is_refused() {
-        for pattern in [
-            "a**", ".++", "a{2}{3}", "x{1001}", r"\1", r"\Z", r"\u0041", "(?x)a", r"\", "[a",
-            "[b-a]", r"[\", "[a-",
+    fn what_go_refuses_is_refused_in_its_words() {
+        for (pattern, error) in [
+            ("a**", "invalid nested repetition operator: `**`"),
+            (".+?+?", "invalid nested repetition operator: `+?+?`"),
+            ("a{2}{3}", "invalid nested repetition operator: `{2}{3}`"),
+            ("x{1001}", "invalid repeat count: `{1001}`"),
+            ("1|+Inf", "missing argument to repetition operator: `+`"),
+            ("(*)", "missing argument to repetition operator: `*`"),
+            ("(?i)*?", "missing argument to repetition operator: `*?`"),
+            (r"\1", r"invalid escape sequence: `\1`"),
+            (r"\Z", r"invalid escape sequence: `\Z`"),
+            (r"\u0041", r"invalid escape sequence: `\u`"),
+            ("(?x)a", "invalid or unsupported Perl syntax: `(?x`"),
+            (r"\", "trailing backslash at end of expression: ``"),
+            ("x[a", "missing closing ]: `[a`"),
+            (r"[\", r"missing closing ]: `[\`"),
+            ("[a-", "missing closing ]: `[a-`"),
+            ("[b-a]", "invalid character class range: `b-a`"),
+            ("x(a", "missing closing ): `x(a`"),
+            ("a)|(b", "unexpected ): `a)|(b`"),
         ] {
-            assert!(from_go(pattern).is_err(), "{pattern}");
+            assert_eq!(from_go(pattern), Err(error.to_owned()), "{pattern}");
         }
     }
 }

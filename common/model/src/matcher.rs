@@ -20,11 +20,11 @@ pub enum MatchOp {
 
 /// Why a matcher could not be made.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("invalid regular expression {pattern:?}: {cause}")]
+#[error("error parsing regexp: {cause}")]
 pub struct MatcherError {
     /// The pattern as written.
     pub pattern: String,
-    /// What the regex parser says, on one line.
+    /// What Go's parser would say, with the part that it is about.
     pub cause: String,
 }
 
@@ -146,9 +146,11 @@ mod tests {
     #[test]
     fn bad_pattern_is_named_on_one_line() {
         let error = Matcher::new("a", MatchOp::Regex, "a(").unwrap_err().to_string();
-        assert_eq!(error, r#"invalid regular expression "a(": unclosed group"#);
+        assert_eq!(error, "error parsing regexp: missing closing ): `a(`");
         let slips_its_anchors = Matcher::new("a", MatchOp::Regex, "a)|(b").unwrap_err();
-        assert_eq!(slips_its_anchors.cause, "unopened group");
+        assert_eq!(slips_its_anchors.cause, "unexpected ): `a)|(b`");
+        let unknown = Matcher::new("a", MatchOp::Regex, r"\p{Elvish}").unwrap_err().to_string();
+        assert_eq!(unknown, r"error parsing regexp: Unicode property not found: `\p{Elvish}`");
         let huge = Matcher::new("a", MatchOp::Regex, r"(\pL{1000}){1000}").unwrap_err();
         assert!(huge.cause.contains("size"), "{huge}");
     }

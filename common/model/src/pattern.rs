@@ -36,7 +36,7 @@ impl Pattern {
     pub(crate) fn new(text: &str) -> Result<Self, MatcherError> {
         let error = |cause: &dyn std::error::Error| MatcherError {
             pattern: text.to_owned(),
-            cause: one_line(cause),
+            cause: format!("{}: `{text}`", one_line(cause)),
         };
         let refused = |cause| MatcherError { pattern: text.to_owned(), cause };
         let translated = dialect::from_go(text).map_err(refused)?;

@@ -48,7 +48,8 @@ pub(super) fn replace(
 
 /// The whole value must match, and `.` matches line ends too, as in matchers.
 fn compile(pattern: &str) -> Option<Regex> {
-    let text = format!("^(?s:{})$", regex_from_go(pattern).ok()?);
+    // Not the pattern on its own: here `a)|(b` closes the group around it, as in Prometheus.
+    let text = regex_from_go(&format!("^(?s:{pattern})$")).ok()?;
     RegexBuilder::new(&text).size_limit(REGEX_SIZE_MAX).build().ok()
 }
 

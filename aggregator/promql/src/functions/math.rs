@@ -77,7 +77,12 @@ pub(super) fn acosh(value: f64) -> f64 {
     if value >= ARC_LARGE && value.is_finite() {
         return value.ln() + std::f64::consts::LN_2;
     }
-    value.acosh()
+    if value < 1.0 {
+        return f64::NAN;
+    }
+    // In terms of how much it is above one, of which a sum with one would keep nothing.
+    let above = value - 1.0;
+    (above + (2.0 * above + above * above).sqrt()).ln_1p()
 }
 
 pub(super) fn deg(value: f64) -> f64 {
