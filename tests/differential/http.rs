@@ -10,7 +10,16 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) struct Response {
     pub(crate) status: u16,
+    /// Names in small letters, and values.
+    pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
+}
+
+impl Response {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(found, _)| found == name);
+        found.map(|(_, value)| value.as_str())
+    }
 }
 
 /// Asks one server; several threads may at once.
@@ -23,6 +32,11 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(to: SocketAddr) -> Self {
         Self { to, idle: Mutex::new(Vec::new()) }
+    }
+
+    /// Who is asked, as it stands in `Host`.
+    pub(crate) fn host(&self) -> String {
+        self.to.to_string()
     }
 
     /// One request, one response.
@@ -78,18 +92,21 @@ fn response(from: &mut impl BufRead, bodiless: bool) -> std::io::Result<(Respons
     let first = line(from)?;
     let status = first.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(no)?;
     let (mut length, mut chunked, mut kept) = (None, false, true);
+    let mut headers = Vec::new();
     loop {
-        let header = line(from)?.to_ascii_lowercase();
+        let header = line(from)?;
         if header.is_empty() {
             break;
         }
         let (name, value) = header.split_once(':').ok_or_else(no)?;
-        match (name, value.trim()) {
+        let (name, value) = (name.to_ascii_lowercase(), value.trim().to_owned());
+        match (name.as_str(), value.as_str()) {
             ("content-length", value) => length = value.parse::<usize>().ok(),
             ("transfer-encoding", "chunked") => chunked = true,
             ("connection", "close") => kept = false,
             _ => {}
         }
+        headers.push((name, value));
     }
     let mut body = Vec::new();
     match length {
@@ -114,7 +131,7 @@ fn response(from: &mut impl BufRead, bodiless: bool) -> std::io::Result<(Respons
             from.read_to_end(&mut body)?;
         }
     }
-    Ok((Response { status, body }, kept))
+    Ok((Response { status, headers, body }, kept))
 }
 
 fn line(from: &mut impl BufRead) -> std::io::Result<String> {

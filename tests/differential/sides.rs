@@ -45,22 +45,48 @@ impl Remote {
     }
 }
 
+/// Those that a client goes by.
+const HEADERS: [&str; 7] = [
+    "access-control-allow-headers",
+    "access-control-allow-methods",
+    "access-control-allow-origin",
+    "access-control-expose-headers",
+    "allow",
+    "content-type",
+    "x-content-type-options",
+];
+
 impl Remote {
-    /// The status and the body of a request such as `GET /api/v1/labels`. A `FORM` is a POST with
-    /// the parameters in its body.
-    pub(crate) fn request(&self, method: &str, path: &str) -> (u16, serde_json::Value) {
+    /// The status, the headers that matter and the body of a request such as
+    /// `GET /api/v1/labels`, sent as by a web page of the server's own. A `FORM` is a POST with the
+    /// parameters in its body; what stands behind a `&&` is in the URL.
+    pub(crate) fn request(
+        &self,
+        method: &str,
+        path: &str,
+    ) -> (u16, Vec<String>, serde_json::Value) {
+        let host = self.0.host();
+        let origin = format!("http://{host}");
         let response = match (method, path.split_once('?')) {
             ("FORM", Some((path, form))) => {
-                let headers = [("Content-Type", "application/x-www-form-urlencoded")];
-                self.0.send("POST", path, &headers, form.as_bytes())
+                let (form, url) = form.split_once("&&").unwrap_or((form, ""));
+                let kind = "application/x-www-form-urlencoded";
+                let headers = [("Content-Type", kind), ("Origin", &origin)];
+                self.0.send("POST", &format!("{path}?{url}"), &headers, form.as_bytes())
             }
-            _ => self.0.send(method, path, &[], b""),
+            _ => self.0.send(method, path, &[("Origin", &origin)], b""),
         };
         let response = response.expect("an answer");
         let text =
             || serde_json::Value::String(String::from_utf8_lossy(&response.body).into_owned());
         let json = serde_json::from_slice(&response.body).unwrap_or_else(|_| text());
-        (response.status, json)
+        let header = |name: &&str| {
+            // How names are written that the text format has not is a matter of Prometheus'.
+            let value = response.header(name)?.replace("; escaping=underscores", "");
+            let value = value.replace(&host, "HOST");
+            Some(format!("{name}: {value}"))
+        };
+        (response.status, HEADERS.iter().filter_map(header).collect(), json)
     }
 }
 

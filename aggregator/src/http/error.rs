@@ -82,8 +82,13 @@ impl ApiError {
 
     /// The error as the line of text that the paths outside the API answer with.
     pub(crate) fn into_text(self) -> Response {
-        (self.status, format!("{}\n", self.message)).into_response()
+        plain(self.status, &format!("{}\n", self.message))
     }
+}
+
+/// A refusal in plain text, which no browser may take for a page.
+pub(crate) fn plain(status: StatusCode, text: &str) -> Response {
+    (status, [(header::X_CONTENT_TYPE_OPTIONS, "nosniff")], text.to_owned()).into_response()
 }
 
 impl From<StorageError> for ApiError {

@@ -8,6 +8,20 @@ use super::error::{ApiError, Json};
 use super::json;
 use super::params::{Params, TIME_MAX_MS, TIME_MIN_MS};
 
+/// A query, written as `promtool promql format` would.
+pub(crate) async fn format(params: Params) -> Result<Json, ApiError> {
+    let text = labstat_promql::format(params.get("query").unwrap_or(""));
+    let text = text.map_err(ApiError::of_query)?;
+    Ok(Json(json::envelope(|out| json::push_text(out, &text), &[], &[])))
+}
+
+/// The tree of a query.
+pub(crate) async fn parse(params: Params) -> Result<Json, ApiError> {
+    let tree = labstat_promql::tree_json(params.get("query").unwrap_or(""));
+    let tree = tree.map_err(ApiError::of_query)?;
+    Ok(Json(json::envelope(|out| out.push_str(&tree), &[], &[])))
+}
+
 /// Exemplars are not kept, so there are none; but what is asked for must make sense.
 pub(crate) async fn exemplars(params: Params) -> Result<Response, ApiError> {
     let start_ms = params.time("start")?.unwrap_or(TIME_MIN_MS);

@@ -9,6 +9,7 @@ use axum::routing::{MethodRouter, get, post};
 
 use std::sync::Arc;
 
+use super::error::plain;
 use crate::app::App;
 
 type Methods = MethodRouter<Arc<App>>;
@@ -20,6 +21,15 @@ where
     T: 'static,
 {
     refuse_others(get(handler).head(refusal("GET, OPTIONS")), "GET, OPTIONS")
+}
+
+/// GET and HEAD, for probes that ask only whether something is there.
+pub(super) fn probes<H, T>(handler: H) -> Methods
+where
+    H: Handler<T, Arc<App>>,
+    T: 'static,
+{
+    refuse_others(get(handler), "GET, HEAD, OPTIONS")
 }
 
 /// GET, and POST with the parameters in a form.
@@ -59,8 +69,7 @@ fn refusal(
     allowed: &'static str,
 ) -> impl Fn(Request) -> std::future::Ready<Response> + Clone + Send + Sync + 'static {
     move |_| {
-        let headers = [(header::ALLOW, allowed)];
-        let refusal = (StatusCode::METHOD_NOT_ALLOWED, headers, "Method Not Allowed\n");
-        std::future::ready(refusal.into_response())
+        let refusal = plain(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n");
+        std::future::ready(([(header::ALLOW, allowed)], refusal).into_response())
     }
 }

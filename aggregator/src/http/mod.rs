@@ -26,7 +26,7 @@ use axum::http::{Request, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
-use methods::{asks, changes, reads, takes};
+use methods::{asks, changes, probes, reads, takes};
 use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -44,21 +44,22 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
         .merge(prometheus_api())
         .route("/", get(own::home))
-        .route("/-/healthy", get(own::healthy))
-        .route("/-/ready", get(own::ready))
-        .route("/-/reload", post(own::reload).put(own::reload))
+        .route("/-/healthy", probes(own::healthy))
+        .route("/-/ready", probes(own::ready))
+        .route("/-/reload", changes(own::reload))
         .route("/api/labstat/v1/nodes", get(own::nodes))
         .route("/api/labstat/v1/nodes/{name}", delete(own::forget))
         .route("/api/labstat/v1/compact", post(own::compact))
-        .route("/metrics", get(exposition::metrics))
-        .route("/federate", get(exposition::federate))
-        .route("/nodes/{name}/metrics", get(exposition::node))
-        .route("/sd", get(exposition::service_discovery))
+        .route("/metrics", reads(exposition::metrics))
+        .route("/federate", reads(exposition::federate))
+        .route("/nodes/{name}/metrics", reads(exposition::node))
+        .route("/sd", reads(exposition::service_discovery))
         .fallback(own::not_found)
         // A layer stands before those that were added above it.
         // Answers shrink to a seventh; to make it a ninth takes six times as long.
         .layer(
             CompressionLayer::new()
+                .deflate(true)
                 .gzip(true)
                 .zstd(true)
                 .quality(CompressionLevel::Fastest)
@@ -77,6 +78,8 @@ fn prometheus_api() -> Router<Arc<App>> {
         .route("/api/v1/query", asks(query::instant))
         .route("/api/v1/query_range", asks(query::range))
         .route("/api/v1/query_exemplars", asks(language::exemplars))
+        .route("/api/v1/format_query", asks(language::format))
+        .route("/api/v1/parse_query", asks(language::parse))
         .route("/api/v1/series", asks(series::series).delete(series::delete))
         .route("/api/v1/labels", asks(series::label_names))
         .route("/api/v1/label/{name}/values", reads(series::label_values))

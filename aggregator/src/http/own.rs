@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
 use serde_json::json;
 
-use super::error::{ApiError, Json};
+use super::error::{ApiError, Json, plain};
 use super::query;
 use super::status::{rfc3339, success};
 use crate::app::App;
@@ -92,5 +92,5 @@ pub(crate) async fn compact(State(app): State<Arc<App>>) -> Result<Json, ApiErro
 
 /// The answer to a path that is none, as Prometheus gives it.
 pub(crate) async fn not_found() -> Response {
-    (StatusCode::NOT_FOUND, "404 page not found\n").into_response()
+    plain(StatusCode::NOT_FOUND, "404 page not found\n")
 }

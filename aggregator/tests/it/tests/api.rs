@@ -202,6 +202,9 @@ fn unknown_paths_and_methods_are_told_apart() {
     for (method, path, allow) in [
         ("POST", "/api/v1/label/job/values", "GET, OPTIONS"),
         ("HEAD", "/api/v1/metadata", "GET, OPTIONS"),
+        ("HEAD", "/metrics", "GET, OPTIONS"),
+        ("POST", "/-/healthy", "GET, HEAD, OPTIONS"),
+        ("GET", "/-/reload", "OPTIONS, POST, PUT"),
         ("DELETE", "/api/v1/query", "GET, OPTIONS, POST"),
         ("HEAD", "/api/v1/query?query=1", "GET, OPTIONS, POST"),
         ("GET", "/api/v1/write", "OPTIONS, POST"),
@@ -209,6 +212,7 @@ fn unknown_paths_and_methods_are_told_apart() {
     ] {
         let answer = server.request(method, path, &[], b"");
         assert_eq!((answer.status, answer.header("allow")), (405, allow), "{method} {path}");
+        assert_eq!(answer.header("x-content-type-options"), "nosniff", "{method} {path}");
     }
     let home = server.get("/");
     assert!(home.header("content-type").starts_with("text/html"));
@@ -232,6 +236,8 @@ fn answers_are_compressed_when_asked_and_worth_it() {
         ("br", ""),
         ("gzip;q=0", ""),
         ("gzip", "gzip"),
+        ("deflate", "deflate"),
+        ("deflate, gzip;q=0.9", "deflate"),
         ("zstd", "zstd"),
         ("gzip, deflate, br, zstd", "zstd"),
         ("zstd;q=0.4, gzip;q=0.5", "gzip"),
@@ -313,8 +319,9 @@ fn a_query_over_its_bounds_fails_and_says_so() {
     assert!(text.ends_with("raise query_samples of [limits], which is 1000"), "{text}");
 }
 
-/// A query that takes hours: a count over five million counts over a million points each.
-const ENDLESS: &str = "count_over_time(count_over_time(vector(1)[1000000s:1s])[5000000s:1s])";
+/// A query that takes hours within its bounds: a million medians of a hundred thousand points.
+const ENDLESS: &str =
+    "max_over_time(quantile_over_time(0.5, vector(time())[100000s:1s])[1000000s:1s])";
 
 #[test]
 fn a_query_that_takes_too_long_is_503_timeout() {
@@ -351,8 +358,9 @@ fn until_running(server: &Server, count: f64) {
     });
 }
 
-/// How long an evaluation may go on after that.
-const CANCEL_MAX: Duration = Duration::from_secs(10);
+/// How long an evaluation may go on after that where other tests run beside it. On a machine that
+/// does nothing else it is a tenth of this.
+const CANCEL_MAX: Duration = Duration::from_secs(1);
 
 #[test]
 fn a_query_stops_when_whoever_asked_hangs_up() {
@@ -435,4 +443,21 @@ fn hostile_requests_are_refused_and_the_server_lives() {
     assert_eq!(server.get("/api/v1/label/%ff/values").status, 400);
     assert_eq!(server.get("/nodes/%2e%2e%2fetc/metrics").status, 404);
     assert_eq!(server.query("load{instance='apex'}", "1040")[0]["value"][1], "4");
+}
+
+#[test]
+fn queries_are_written_tidily_and_taken_apart() {
+    let server = Server::start();
+    let data = |path: &str| server.get(path).json()["data"].clone();
+    let query = encode("sum(rate(x{a='b'}[5m]))by(c)");
+    let tidy = data(&format!("/api/v1/format_query?query={query}"));
+    assert_eq!(tidy, json!("sum by (c) (rate(x{a=\"b\"}[5m]))"));
+    let tree = data(&format!("/api/v1/parse_query?query={query}"));
+    assert_eq!((&tree["type"], &tree["op"]), (&json!("aggregation"), &json!("sum")));
+    for path in ["/api/v1/format_query", "/api/v1/parse_query"] {
+        let (status, kind, message) = error(&server, &format!("{path}?query=sum("));
+        assert_eq!((status, kind.as_str()), (400, "bad_data"));
+        assert!(message.starts_with("invalid parameter \"query\": 1:5: parse error:"), "{message}");
+        assert_eq!(server.post_form(path, "query=1").status, 200);
+    }
 }
