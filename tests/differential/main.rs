@@ -386,6 +386,49 @@ fn compare_texts(wanted: &Remote, found: &Remote, queries: &[String]) -> usize {
     different
 }
 
+/// Has both count the samples that queries look at; returns how often they do so differently.
+fn compare_stats(wanted: &Remote, found: &Remote) -> usize {
+    let time = |ms: i64| (ms / 1000).to_string();
+    let (start, end) = (data::START_MS, data::START_MS + data::LENGTH_MS);
+    let mut different = 0;
+    // Of the series that `info` looks for by itself, Prometheus counts some, after a reckoning of
+    // its own.
+    for query in queries().filter(|query| !query.contains("info(")) {
+        for (path, times) in [
+            ("query", vec![("time", time(end))]),
+            (
+                "query_range",
+                vec![("start", time(start)), ("end", time(end)), ("step", "97".to_owned())],
+            ),
+        ] {
+            let mut pairs = vec![("query", query.to_owned()), ("stats", "all".to_owned())];
+            pairs.extend(times);
+            let form = format!("/api/v1/{path}?{}", http::form(&pairs));
+            let [wanted, found] = [wanted, found].map(|side| {
+                let mut stats = side.request("FORM", &form).2["data"]["stats"].take();
+                // What is the machine's and the engine's own is only there.
+                let own = [("/samples", "peakSamples"), ("/timings", "")];
+                for (at, name) in own {
+                    let fields = stats.pointer_mut(at).and_then(|fields| fields.as_object_mut());
+                    let numbers = fields
+                        .into_iter()
+                        .flatten()
+                        .filter(|(field, _)| name.is_empty() || *field == name);
+                    for (_, number) in numbers {
+                        *number = number.is_number().into();
+                    }
+                }
+                stats
+            });
+            if wanted != found {
+                different += 1;
+                println!("{path} {query}\n    wanted {wanted}\n    found  {found}");
+            }
+        }
+    }
+    different
+}
+
 fn prometheus() -> Option<Prometheus> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let Some(program) = Prometheus::program(root) else {
@@ -432,6 +475,7 @@ fn labstat_answers_as_prometheus_does() {
     let texts: Vec<String> =
         [listed(), generated()].into_iter().flatten().map(|c| c.query).collect();
     requests += compare_texts(&prometheus.remote, &labstat.remote, &texts);
+    requests += compare_stats(&prometheus.remote, &labstat.remote);
     let mut different = requests;
     for cases in [listed(), generated()] {
         let outcome = compare(answer::TOLERANCE, &cases, &prometheus.remote, &sides);

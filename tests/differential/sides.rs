@@ -322,7 +322,7 @@ impl Prometheus {
             .arg("--storage.tsdb.retention.time=100y")
             .arg("--web.listen-address=127.0.0.1:0")
             .arg("--web.enable-remote-write-receiver")
-            .arg("--enable-feature=promql-experimental-functions,promql-duration-expr")
+            .arg("--enable-feature=promql-experimental-functions,promql-duration-expr,promql-per-step-stats")
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

@@ -69,6 +69,8 @@ pub(crate) struct Limits {
     pub(crate) deadline: Option<Instant>,
     /// Set to true from outside when nobody waits any more.
     pub(crate) cancel: Option<Arc<AtomicBool>>,
+    /// The most samples that were held at a time.
+    pub(crate) peak: Option<Arc<AtomicUsize>>,
 }
 
 /// What a query may cost, and what it holds just now. Shared by the threads that evaluate it.
@@ -120,6 +122,9 @@ impl Budget {
     /// An error when `more` beside what is held would be too much.
     pub(crate) fn check(&self, more: Cost) -> Result<(), QueryError> {
         let held = self.kept.get().and(self.live.get()).and(more);
+        if let Some(peak) = &self.limits.peak {
+            peak.fetch_max(held.samples, Ordering::Relaxed);
+        }
         if held.samples > self.limits.samples_max {
             return Err(QueryError::TooManySamples { limit: self.limits.samples_max });
         }

@@ -2,7 +2,7 @@
 
 use std::num::NonZero;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -59,6 +59,8 @@ pub struct QueryOptions {
     pub timeout: Option<Duration>,
     /// Set to true from outside to stop the evaluation.
     pub cancel: Option<Arc<AtomicBool>>,
+    /// Where to tell the most samples that the query held at a time.
+    pub peak: Option<Arc<AtomicUsize>>,
 }
 
 /// What [`check`] finds out about a query.
@@ -151,6 +153,24 @@ impl Engine {
         Ok(answer(value, evaluator))
     }
 
+    /// The samples that `query` looks at, at `start_ms` and every `step_ms` after it up to `end_ms`:
+    /// the times, and how many at each. Reads them anew, so it takes about as long as the query.
+    pub fn samples(
+        &self,
+        source: &dyn Source,
+        query: &str,
+        (start_ms, end_ms, step_ms): (i64, i64, i64),
+        options: &QueryOptions,
+    ) -> Result<Vec<(i64, u64)>, QueryError> {
+        let [start_ms, end_ms] = [start_ms, end_ms].map(|ms| ms.clamp(-TIME_MS_MAX, TIME_MS_MAX));
+        let bounds = Bounds { start_ms, end_ms, step_ms };
+        let expr = lower::read(query, bounds)?;
+        let evaluator = self.evaluator(source, query, &expr, bounds, options);
+        let steps = steps_len(start_ms, end_ms, step_ms)
+            .map_or(Steps::one(start_ms), |len| Steps { start_ms, step_ms, len });
+        Ok(steps.times().zip(evaluator.count(&expr, steps)?).collect())
+    }
+
     fn evaluator<'a>(
         &'a self,
         source: &'a dyn Source,
@@ -166,6 +186,7 @@ impl Engine {
             memory_max: self.options.memory_max,
             deadline: Instant::now().checked_add(timeout),
             cancel: options.cancel.clone(),
+            peak: options.peak.clone(),
         };
         let mut evaluator = Evaluator::new(source, query, expr, &self.pool, Budget::new(limits));
         evaluator.lookback_ms = lookback_ms.clamp(1, TIME_MS_MAX);

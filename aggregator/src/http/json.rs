@@ -216,6 +216,16 @@ impl Iterator for AnswerText {
     }
 }
 
+impl AnswerText {
+    /// The same, with what the query took beside its result.
+    pub(crate) fn with_stats(mut self, stats: &str) -> Self {
+        if let Some(end) = &mut self.end {
+            *end = end.replacen('}', &format!(",\"stats\":{stats}}}"), 1);
+        }
+        self
+    }
+}
+
 /// The whole answer to a query. At most `limit` series of it, when that is not 0.
 pub(crate) fn answer(answer: Answer, limit: usize) -> AnswerText {
     let Answer { mut value, mut warnings, infos } = answer;

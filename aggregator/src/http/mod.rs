@@ -12,6 +12,7 @@ mod params;
 mod query;
 mod rules;
 mod series;
+mod stats;
 mod status;
 mod targets;
 pub(crate) mod write;

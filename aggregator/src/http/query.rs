@@ -22,6 +22,7 @@ use labstat_promql::{Answer, Engine, QueryError, QueryOptions, Source};
 use super::error::{ApiError, Json};
 use super::json::{self, AnswerText};
 use super::params::{Params, duration_ms, time_ms};
+use super::stats;
 use crate::app::App;
 use crate::config::{Limits, duration_of};
 use crate::gate::{Place, Refused, Weight};
@@ -52,9 +53,8 @@ pub(crate) async fn instant(
     let limit = params.limit()?;
     let at_ms = params.time("time")?.unwrap_or_else(|| app.clock.now_ms());
     let asked = Asked::read(&app, &params, limit, 0)?;
-    let query = asked.query.clone();
-    run(app, asked, "instant", move |engine, source, options| {
-        engine.instant(source, &query, at_ms, options)
+    run(app, asked, "instant", (at_ms, at_ms, 0), move |engine, source, query, options| {
+        engine.instant(source, query, at_ms, options)
     })
     .await
 }
@@ -78,9 +78,9 @@ pub(crate) async fn range(
         return Err(ApiError::bad_data(TOO_MANY_POINTS));
     }
     let asked = Asked::read(&app, &params, limit, end_ms.saturating_sub(start_ms))?;
-    let query = asked.query.clone();
-    run(app, asked, "range", move |engine, source, options| {
-        engine.range(source, &query, start_ms, end_ms, step_ms, options)
+    let times = (start_ms, end_ms, step_ms);
+    run(app, asked, "range", times, move |engine, source, query, options| {
+        engine.range(source, query, start_ms, end_ms, step_ms, options)
     })
     .await
 }
@@ -93,6 +93,8 @@ struct Asked {
     timeout: Duration,
     lookback_ms: Option<i64>,
     weight: Weight,
+    /// What it took is asked for too.
+    stats: Option<stats::Asked>,
 }
 
 impl Asked {
@@ -108,7 +110,9 @@ impl Asked {
         })?;
         let query = params.get("query").unwrap_or("").to_owned();
         // A mistake in the query is told without waiting for a place.
+        let begun = Instant::now();
         let checked = labstat_promql::check(&query).map_err(ApiError::of_query)?;
+        let stats = stats::Asked::read(params).map(|asked| asked.prepared_in(begun.elapsed()));
         if timeout.is_zero() {
             return Err(ApiError::timeout(NO_TIME));
         }
@@ -116,7 +120,7 @@ impl Asked {
         let weight = if reads_ms > LONG_MS { Weight::Long } else { Weight::Light };
         // As in Prometheus, no look-back at all is the usual one.
         let lookback_ms = lookback_ms.filter(|ms| *ms > 0);
-        Ok(Self { query, limit, timeout, lookback_ms, weight })
+        Ok(Self { query, limit, timeout, lookback_ms, weight, stats })
     }
 }
 
@@ -124,11 +128,12 @@ async fn run(
     app: Arc<App>,
     asked: Asked,
     kind: &'static str,
-    evaluate: impl FnOnce(&Engine, &dyn Source, &QueryOptions) -> Result<Answer, QueryError>
+    times: (i64, i64, i64),
+    evaluate: impl FnOnce(&Engine, &dyn Source, &str, &QueryOptions) -> Result<Answer, QueryError>
     + Send
     + 'static,
 ) -> Result<Response, ApiError> {
-    let Asked { limit, timeout, lookback_ms, weight, .. } = asked;
+    let Asked { query, limit, timeout, lookback_ms, weight, stats } = asked;
     let mut watch = Watch::new(&app.telemetry.queries, kind);
     let place = match app.gate.enter(weight, timeout).await {
         Ok(place) => place,
@@ -138,14 +143,26 @@ async fn run(
         }
     };
     let cancel = CancelOnDrop::default();
+    let waited = watch.started.elapsed();
     let options = QueryOptions {
         lookback_ms,
-        timeout: Some(timeout.saturating_sub(watch.started.elapsed())),
+        timeout: Some(timeout.saturating_sub(waited)),
         cancel: Some(Arc::clone(&cancel.0)),
+        peak: stats.is_some().then(Arc::default),
     };
     let limits = app.config.limits;
     let answer = blocking(place, move || {
-        let answer = match evaluate(&app.engine, &app.storage, &options) {
+        let begun = Instant::now();
+        let (engine, source) = (&app.engine, &app.storage);
+        let answer = evaluate(engine, source, &query, &options).and_then(|answer| {
+            let took = stats::Took { waited, evaluation: begun.elapsed() };
+            let counted = |asked: stats::Asked| {
+                let samples = engine.samples(source, &query, times, &options)?;
+                Ok::<_, QueryError>(asked.json(took, &options, &samples))
+            };
+            Ok((answer, stats.map(counted).transpose()?))
+        });
+        let (answer, stats) = match answer {
             Ok(answer) => answer,
             Err(error) => {
                 let error = ApiError::of_query(error).cured(&limits);
@@ -155,6 +172,9 @@ async fn run(
         };
         watch.end("success");
         let mut text = json::answer(answer, limit);
+        if let Some(stats) = stats {
+            text = text.with_stats(&stats);
+        }
         Ok((text.next().unwrap_or_default(), text))
     })
     .await?;

@@ -32,6 +32,7 @@
 mod aggregate;
 mod binary;
 mod bucket;
+mod count;
 mod feed;
 mod fill;
 mod fold;

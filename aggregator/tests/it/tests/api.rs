@@ -461,3 +461,28 @@ fn queries_are_written_tidily_and_taken_apart() {
         assert_eq!(server.post_form(path, "query=1").status, 200);
     }
 }
+
+#[test]
+fn statistics_count_the_samples_that_a_query_looks_at() {
+    let server = filled();
+    let stats = |path: &str| server.get(path).json()["data"]["stats"].clone();
+    let path = "/api/v1/query_range?query=sum(load)&start=1000&end=1040&step=20";
+    assert!(stats(path).is_null());
+    assert!(stats(&format!("{path}&stats=")).is_null());
+    let some = stats(&format!("{path}&stats=1"))["samples"].clone();
+    assert_eq!(some["totalQueryableSamples"], 6, "two series at three steps");
+    assert!(some["peakSamples"].as_u64().unwrap() > 0, "{some}");
+    assert!(some.get("totalQueryableSamplesPerStep").is_none());
+    let all = stats(&format!("{path}&stats=all"));
+    assert_eq!(
+        all["samples"]["totalQueryableSamplesPerStep"],
+        json!([[1000, 2], [1020, 2], [1040, 2]])
+    );
+    for timing in ["evalTotalTime", "execQueueTime", "execTotalTime", "innerEvalTime"] {
+        assert!(all["timings"][timing].as_f64().unwrap() > 0.0, "{timing}: {all}");
+    }
+    let scalar = stats("/api/v1/query?query=1&time=5&stats=all")["samples"].clone();
+    assert_eq!(scalar["totalQueryableSamplesPerStep"], json!([[5, 0]]));
+    let range = stats("/api/v1/query?query=load[25s]&time=1040&stats=all")["samples"].clone();
+    assert_eq!(range["totalQueryableSamples"], 6);
+}
