@@ -4,8 +4,10 @@
 
 mod made;
 
-use labstat_model::Series;
-use labstat_promql::{Engine, Options, QueryOptions, Value};
+use std::ops::ControlFlow;
+
+use labstat_model::{Labels, Matcher, Series, SeriesRef};
+use labstat_promql::{Engine, Options, QueryOptions, Scan, Source, SourceError, Value};
 use made::Made;
 
 const HOUR_MS: i64 = 3_600_000;
@@ -84,4 +86,81 @@ fn what_is_too_much_to_hold_is_read_each_time() {
     let engine = Engine::new(Options { memory_max: 8 << 20, ..Options::default() });
     range(&engine, &source, "sum(max_over_time(x[5m])) - sum(min_over_time(x[5m]))");
     assert!(source.scans.into_inner().unwrap().len() >= 2);
+}
+
+/// The series of a list from the last to the first, one a part.
+struct Backwards(Vec<Series>);
+
+impl Source for Backwards {
+    fn select(&self, _: &[Matcher], _: i64, _: i64) -> Result<Vec<Series>, SourceError> {
+        Ok(self.0.clone())
+    }
+
+    fn scan(&self, _: &[Matcher], _: i64, _: i64) -> Result<Box<dyn Scan + '_>, SourceError> {
+        Ok(Box::new(BackwardsScan(&self.0)))
+    }
+}
+
+struct BackwardsScan<'s>(&'s [Series]);
+
+impl Scan for BackwardsScan<'_> {
+    fn parts(&self) -> usize {
+        self.0.len()
+    }
+
+    fn is_sorted(&self) -> bool {
+        false
+    }
+
+    fn read(
+        &self,
+        part: usize,
+        each: &mut dyn FnMut(SeriesRef<'_>) -> ControlFlow<()>,
+    ) -> Result<(), SourceError> {
+        if let Some(series) = self.0.iter().rev().nth(part) {
+            let _ = each(series.as_ref());
+        }
+        Ok(())
+    }
+}
+
+/// A source that gives series in another order changes no answer: neither which come first nor
+/// which of equal ones are chosen.
+#[test]
+fn the_order_of_a_scan_does_not_show() {
+    struct Sorted(Vec<Series>);
+    impl Source for Sorted {
+        fn select(&self, _: &[Matcher], _: i64, _: i64) -> Result<Vec<Series>, SourceError> {
+            Ok(self.0.clone())
+        }
+    }
+    let series: Vec<Series> = (0..40_u8)
+        .map(|at| Series {
+            labels: Labels::new([("__name__", "a"), ("id", &format!("{at:02}")), ("x", "y")]),
+            times: vec![500, 1_000],
+            values: vec![0.0, f64::from(at % 4)],
+        })
+        .collect();
+    let (sorted, backwards) = (Sorted(series.clone()), Backwards(series));
+    let (engine, options) = (Engine::default(), QueryOptions::default());
+    for query in [
+        "a",
+        "-a",
+        "rate(a[1s])",
+        "topk(3, a)",
+        "bottomk by (x) (3, a)",
+        "limitk(2, a)",
+        "sum by (id) (a)",
+        "stddev(a)",
+        "quantile(0.3, a)",
+        "a + on (id) a",
+        "max_over_time(a[1s]) - min_over_time(a[2s])",
+    ] {
+        let of = |source: &dyn Source| {
+            let instant = engine.instant(source, query, 1_000, &options).unwrap();
+            let range = engine.range(source, query, 0, 1_000, 100, &options).unwrap();
+            format!("{instant:?} {range:?}")
+        };
+        assert_eq!(of(&backwards), of(&sorted), "{query}");
+    }
 }

@@ -248,11 +248,6 @@ impl HeadSeries {
         newest
     }
 
-    /// The samples that did not come late, for [`walk_run`].
-    pub(crate) fn run(&self) -> &[u8] {
-        &self.run
-    }
-
     /// Calls `each` with time and bits of the samples at the asked times, which ascend. Reads no
     /// more than it must, as writes wait for it.
     pub(crate) fn find(&self, asked: impl Iterator<Item = i64>, mut each: impl FnMut(i64, u64)) {
@@ -303,7 +298,7 @@ impl HeadSeries {
 }
 
 /// Goes through a run until it is told to break. What was added reads to its end.
-pub(crate) fn walk_run(run: &[u8], each: impl FnMut(i64, u64) -> ControlFlow<()>) {
+fn walk_run(run: &[u8], each: impl FnMut(i64, u64) -> ControlFlow<()>) {
     let _ = try_walk_run(run, each);
 }
 

@@ -7,7 +7,7 @@
 //! in between is missing then, and the read starts anew, the second time with the transaction
 //! begun while nothing can be replaced.
 //!
-//! Not here: reads of ranges (`scan`), of single samples (`newest`).
+//! Not here: reads of ranges and newest samples (`scan`), of samples at given times (`lookup`).
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
@@ -22,7 +22,7 @@ use crate::blob::{BlobMeta, Column, Directory, unpack_part};
 use crate::cache::{Asked, Cache};
 use crate::db;
 use crate::store::Store;
-use crate::tail::{TAIL_MS, Tail};
+use crate::tail::{Collector, TAIL_MS, Tail};
 use crate::varint::Malformed;
 
 /// Connections kept for the next reads; each holds up to a mebibyte of pages.
@@ -473,7 +473,7 @@ impl<'a> BlobReader<'a> {
     fn newest(&mut self) -> Result<Arc<Tail>, Failed> {
         let since_ms = self.meta.last_ms.saturating_sub(TAIL_MS);
         let columns = self.directory.columns.clone();
-        let mut tail = Tail::new(since_ms);
+        let mut tail = Collector::new(since_ms);
         let mut order: Vec<usize> = (0..columns.len()).collect();
         order.sort_unstable_by_key(|at| columns.get(*at).map(Column::place));
         let mut pieces: Vec<Piece> = Vec::new();
@@ -486,7 +486,7 @@ impl<'a> BlobReader<'a> {
         for (column, piece) in columns.iter().zip(&pieces) {
             tail.push(column.series, &piece.times, &piece.values);
         }
-        Ok(Arc::new(tail))
+        Ok(Arc::new(tail.finish()))
     }
 
     /// Adds to `out` the samples of a column from `start_ms` to `end_ms`; nothing when it fails.

@@ -32,6 +32,10 @@ const PART_SERIES_MAX: usize = 256;
 /// in which columns lie, so that each part of a blob is unpacked once.
 const ORDERED_SAMPLES_MAX: usize = 16 * 1024 * 1024;
 
+/// A scan for the newest samples of more series comes shelf by shelf: each part of it then looks
+/// into one or two shelves and not into all.
+const ORDERED_NEWEST_MAX: usize = 2048;
+
 /// Bytes of unpacked parts that an ordered scan keeps.
 const ORDERED_CACHE_BYTES: usize = 64 * 1024 * 1024;
 
@@ -251,13 +255,7 @@ impl Scan<'_> {
             Ok(())
         };
         if let Some(tail) = tail {
-            return each(&mut |one, piece| {
-                tail.each_in(one.id, self.range_of(one), |time_ms, bits| {
-                    piece.times.push(time_ms);
-                    piece.values.push(f64::from_bits(bits));
-                });
-                Ok(())
-            });
+            return each(&mut |one, piece| Ok(tail.read(one.id, self.range_of(one), piece)?));
         }
         reader.with(meta, self.keep(), |blob| {
             each(&mut |one, piece| match blob.column(one.id) {
@@ -318,11 +316,9 @@ impl Scan<'_> {
         let tail = reader.tail(meta, self.range, wanted)?;
         let places = || positions.iter().filter_map(|at| series.get(*at));
         if let Some(tail) = tail {
+            let mut values = Vec::new();
             for (one, found) in places().zip(found).filter(|(_, found)| open(found)) {
-                let mut newest = None;
-                tail.each_in(one.id, self.range_of(one), |time_ms, bits| {
-                    newest = Some((time_ms, bits));
-                });
+                let newest = tail.newest_in(one.id, self.range_of(one), &mut values)?;
                 *found = newer(*found, newest);
             }
             return Ok(());
@@ -446,7 +442,8 @@ impl Store {
         range: (i64, i64),
         what: What,
     ) -> Result<Scan<'_>, ReadError> {
-        let (mut series, unranked, each) = pick(&self.state(), which, matchers, range, what);
+        let Picks { mut series, unranked, each, in_order } =
+            pick(&self.state(), which, matchers, range, what);
         self.note_unranked(unranked);
         if unranked > 0 {
             // The sort is fast where some are in order already.
@@ -454,8 +451,10 @@ impl Store {
         }
         // Of newest samples there is one each; what is unpacked for them is another matter.
         let samples = series.len().saturating_mul(each);
-        let is_sorted = samples <= ORDERED_SAMPLES_MAX;
-        if !is_sorted {
+        let is_sorted = in_order && samples <= ORDERED_SAMPLES_MAX;
+        if !in_order {
+            series.sort_by_key(|one| one.shelf);
+        } else if !is_sorted {
             self.lay_out(&mut series, range).map_err(|failed| self.read_failed(failed))?;
         }
         let cache = (samples > SHARED_SAMPLES_MAX)
@@ -527,19 +526,24 @@ fn place(directory: &Directory, id: u32) -> Option<(u32, usize)> {
     columns.get(at).map(Column::place)
 }
 
-/// The series that fulfil all matchers and reach into the range, in the order of their labels but
-/// for those whose place is not known, which come last; how many these are; and about how many
-/// samples each has to be looked at.
-fn pick(
-    state: &State,
-    which: Which,
-    matchers: &[Matcher],
-    range: (i64, i64),
-    what: What,
-) -> (Vec<Picked>, usize, usize) {
+/// The series that fulfil all matchers and reach into the range.
+struct Picks {
+    /// In the order of their labels but for those whose place is not known, which come last.
+    series: Vec<Picked>,
+    /// How many these are.
+    unranked: usize,
+    /// About how many samples each has to be looked at.
+    each: usize,
+    /// Else they come by their ids: there are too many to go from shelf to shelf for each.
+    in_order: bool,
+}
+
+fn pick(state: &State, which: Which, matchers: &[Matcher], range: (i64, i64), what: What) -> Picks {
     let index = &state.index;
     let ids = index.select_which(which, matchers, range.0, range.1);
-    let keys = index.ordered(ids);
+    let in_order = what == What::All || ids.len() <= ORDERED_NEWEST_MAX;
+    let keys =
+        if in_order { index.ordered(ids) } else { ids.into_iter().map(|id| (0, id)).collect() };
     let unranked = unranked_len(&keys);
     let mut blobs: BTreeMap<u32, Vec<BlobMeta>> = BTreeMap::new();
     let mut series = Vec::with_capacity(keys.len());
@@ -559,7 +563,7 @@ fn pick(
         series.push(Picked { labels, id, shelf: entry.shelf, last_ms: entry.last_ms, newest });
     }
     let each = if what == What::Newest { 1 } else { samples_each(state, &blobs, range) };
-    (series, unranked, each)
+    Picks { series, unranked, each, in_order }
 }
 
 /// About how many samples a series has in a range.

@@ -191,6 +191,49 @@ fn series_come_sorted_by_labels_whenever_they_came() {
     }
 }
 
+/// Newest samples of many series come shelf by shelf, of few in order, and are the same.
+#[test]
+fn newest_samples_of_many_series_are_all_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let add = |len: i64, time_ms: i64| {
+        let series = (0..len).map(|at| {
+            let name = format!("i{:04}", at * 7919 % 3_000);
+            (labels("m", &name), vec![(time_ms, (at * time_ms) as f64)])
+        });
+        store.append(&write(series)).unwrap();
+    };
+    for (len, is_sorted) in [(2_000, true), (3_000, false)] {
+        for step in 0..3 {
+            add(len, NOW_MS + len + step);
+        }
+        // At the end, which is known of each, and before, which is looked for in head and blobs.
+        for end_ms in [NOW_MS + len + 2, NOW_MS + len + 1] {
+            for seal in [false, true] {
+                let newest = store.newest(&[], i64::MIN, end_ms).unwrap();
+                let scan = store.scan_newest(&[], i64::MIN, end_ms).unwrap();
+                assert_eq!(scan.is_sorted(), is_sorted);
+                let mut scanned = Vec::new();
+                for part in 0..scan.parts() {
+                    let each = &mut |series: SeriesRef<'_>| {
+                        scanned.push(series.to_series());
+                        ControlFlow::Continue(())
+                    };
+                    scan.read(part, each).unwrap();
+                }
+                scanned.sort_by(|a, b| a.labels.cmp(&b.labels));
+                assert_eq!(scanned.len() as i64, len);
+                assert!(scanned.iter().all(|series| series.times == [end_ms]));
+                assert!(scanned == newest);
+                drop(scan);
+                if seal {
+                    store.compact().unwrap();
+                }
+            }
+        }
+    }
+}
+
 /// Newest samples of all that was sealed lately are kept at hand once they were asked for; they
 /// are those of the columns.
 #[test]

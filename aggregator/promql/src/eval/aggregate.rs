@@ -88,7 +88,11 @@ impl Folding<'_, '_> {
             });
             self.evaluator.budget.check(cost(&all))
         })?;
-        Ok(shown(all, F::result))
+        let mut groups = shown(all, F::result);
+        if !self.stream.is_sorted() {
+            groups.sort_by(|a, b| a.labels.cmp(&b.labels));
+        }
+        Ok(groups)
     }
 
     /// The aggregations that depend on the order of the members.

@@ -57,6 +57,14 @@ impl Feed<'_> {
         }
     }
 
+    /// Whether it comes sorted by labels, as far as it is known how.
+    pub(super) fn is_sorted(&self) -> bool {
+        match self {
+            Self::Scan(scan) => scan.is_sorted(),
+            Self::Held(_) | Self::Rolled(_) | Self::Columns(..) => true,
+        }
+    }
+
     /// Hands what is in a part to `each`; the first error ends it.
     pub(super) fn read(
         &self,

@@ -188,6 +188,9 @@ impl Evaluator<'_> {
             return Ok(None);
         }
         budget.keep(held)?;
+        if !feed.is_sorted() {
+            all.sort_by(|a, b| a.labels.cmp(&b.labels));
+        }
         Ok(Some(all))
     }
 }

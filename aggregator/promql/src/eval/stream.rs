@@ -102,6 +102,11 @@ impl<'s> Stream<'s> {
         Ok(Self { nameless: true, distinct: true, ..Self::of(columns, steps) })
     }
 
+    /// Whether the series come in the order of their labels, which is where groups take theirs.
+    pub(super) fn is_sorted(&self) -> bool {
+        self.feed.is_sorted()
+    }
+
     /// The whole stream, in order. Columns without any value are left out.
     pub(super) fn columns(self, evaluator: &Evaluator<'_>) -> Result<Vec<Column>, QueryError> {
         if let (Feed::Columns(_, _), Look::Values, []) =
@@ -127,6 +132,9 @@ impl<'s> Stream<'s> {
             columns.append(&mut part);
             evaluator.budget.check(Cost::columns(columns.len(), len))
         })?;
+        if !self.feed.is_sorted() {
+            columns.sort_by(|a, b| a.labels.cmp(&b.labels));
+        }
         Ok(columns)
     }
 
@@ -142,7 +150,18 @@ impl<'s> Stream<'s> {
             part.push(Column { labels: seen.labels.clone(), cells: std::mem::take(seen.cells) });
             pace.budget().check(Cost::columns(part.len(), len))
         };
-        self.fold(evaluator, &add, &mut |part| part.into_iter().try_for_each(&mut *take))
+        if self.feed.is_sorted() {
+            return self
+                .fold(evaluator, &add, &mut |part| part.into_iter().try_for_each(&mut *take));
+        }
+        // Which comes first decides between equals, so that all have to be there.
+        let mut columns: Vec<Column> = Vec::new();
+        self.fold(evaluator, &add, &mut |mut part| {
+            columns.append(&mut part);
+            evaluator.budget.check(Cost::columns(columns.len(), len))
+        })?;
+        columns.sort_by(|a, b| a.labels.cmp(&b.labels));
+        columns.into_iter().try_for_each(take)
     }
 
     /// Adds every series that has any value to what a part gives, and hands what the parts gave to
