@@ -45,6 +45,8 @@ const LINES_MAX: usize = 4;
 /// What is generated where the environment does not say otherwise.
 const GENERATED_COUNT: usize = 900;
 const GENERATED_SEED: u64 = 8;
+/// Queries of the list on which there has to be something to remark.
+const REMARKED_MIN: usize = 80;
 /// Queries that are cut down to what is wrong with them: each takes many questions.
 const SHRUNK_MAX: usize = 40;
 /// How often the reference is asked again where it is answered differently.
@@ -165,6 +167,8 @@ struct Outcome {
     /// Of generated queries: answers that differ because what an operator was given differed in
     /// the last bits, and it made much of them.
     rounded: usize,
+    /// Queries on whose answer the reference has something to remark.
+    remarked: usize,
     /// Of generated queries: answers that the reference gives now so, now so, as it does where one
     /// of equals has to be chosen and it goes through them in no order.
     undecided: usize,
@@ -197,6 +201,7 @@ fn compare(
             let mut total = total.lock().expect("nobody panicked");
             total.asked += outcome.asked;
             total.different += outcome.different;
+            total.remarked += outcome.remarked.min(1);
             total.rounded += outcome.rounded;
             total.undecided += outcome.undecided;
         }
@@ -223,6 +228,7 @@ impl Asking<'_> {
     fn all(&self, sides: &[(&str, &dyn Side)], outcome: &mut Outcome, report: &mut String) {
         let Self { case, when, .. } = self;
         let wanted = self.wanted.ask(&case.query, *when);
+        outcome.remarked += usize::from(!wanted.warnings.is_empty() || !wanted.infos.is_empty());
         let mut seen: Vec<(Vec<String>, bool)> = Vec::new();
         for (name, side) in sides {
             outcome.asked += 1;
@@ -477,8 +483,10 @@ fn labstat_answers_as_prometheus_does() {
     requests += compare_texts(&prometheus.remote, &labstat.remote, &texts);
     requests += compare_stats(&prometheus.remote, &labstat.remote);
     let mut different = requests;
-    for cases in [listed(), generated()] {
+    for (cases, remarked_min) in [(listed(), REMARKED_MIN), (generated(), 0)] {
         let outcome = compare(answer::TOLERANCE, &cases, &prometheus.remote, &sides);
+        let some = ["DIFFERENTIAL_ONLY", "DIFFERENTIAL_COUNT"].into_iter().find_map(environment);
+        assert!(some.is_some() || outcome.remarked >= remarked_min, "{outcome:?}");
         println!("{} queries: {outcome:?}", cases.len());
         different += outcome.different;
     }

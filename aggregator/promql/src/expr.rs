@@ -234,6 +234,11 @@ impl BinaryOp {
         }
     }
 
+    /// Whether only native histograms can be given to it.
+    pub(crate) fn trims(self) -> bool {
+        matches!(self, Self::TrimUpper | Self::TrimLower)
+    }
+
     pub(crate) fn is_set(self) -> bool {
         matches!(self, Self::And | Self::Or | Self::Unless)
     }
@@ -294,6 +299,30 @@ impl Grouping {
             Self::Keep(names) => labels.without(|label| !names.iter().any(|name| name == label)),
             Self::Drop(names) => labels
                 .without(|label| label == METRIC_NAME || names.iter().any(|name| name == label)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every aggregator has a script with results that were worked out by hand.
+    #[test]
+    fn every_aggregator_is_in_a_script_and_in_the_manual() {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/");
+        let read = |path: &str| std::fs::read_to_string(format!("{root}{path}")).unwrap();
+        let files = std::fs::read_dir(format!("{root}tests/scripts")).unwrap();
+        let scripts: String =
+            files.map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap()).collect();
+        let manual = read("../../docs/promql.md");
+        for (name, _) in AggregateOp::ALL {
+            let called = |after: &str| {
+                let call = format!(": {name}{after}");
+                scripts.contains(&call)
+            };
+            assert!(called("(") || called(" by") || called(" without"), "{name}");
+            assert!(manual.contains(&format!("`{name}`")), "{name}");
         }
     }
 }

@@ -115,6 +115,7 @@ impl Lowering<'_> {
         let args = tree.args.into_iter().map(|arg| self.expr(arg));
         let args = args.collect::<Result<Vec<_>, _>>()?;
         let invariant = !function.at_step && is_invariant(args.iter());
+        let args = if invariant { args } else { args.into_iter().map(pointed_at).collect() };
         let node = Node::Call(Box::new(Call { function, args }));
         Ok(Expr { invariant, ..leaf(node, function.returns, start) })
     }
@@ -150,6 +151,30 @@ impl Lowering<'_> {
         let binary = Binary { op, lhs, rhs, bool_result, matching, card, fill };
         Ok(Expr { invariant, ..leaf(Node::Binary(Box::new(binary)), value_type, start) })
     }
+}
+
+/// An argument as remarks point to it: in a call that varies, what is the same at every step is
+/// pointed to with the parentheses around it, as in Prometheus.
+fn pointed_at(arg: Expr) -> Expr {
+    if arg.outer_start == arg.start || varies(&arg) {
+        return arg;
+    }
+    Expr { start: arg.outer_start, ..arg }
+}
+
+/// Whether a value is not the same at every step. Of literals alone it does not.
+fn varies(expr: &Expr) -> bool {
+    !expr.invariant
+        && match &expr.node {
+            Node::Number(_) | Node::Text(_) => false,
+            Node::Negation(inner) => varies(inner),
+            Node::Binary(binary) => varies(&binary.lhs) || varies(&binary.rhs),
+            Node::Call(call) => call.function.at_step || call.args.iter().any(varies),
+            Node::Aggregate(aggregate) => {
+                varies(&aggregate.expr) || aggregate.param.as_ref().is_some_and(varies)
+            }
+            Node::Selector(_) | Node::Range(_) | Node::Subquery(_) => true,
+        }
 }
 
 fn leaf(node: Node, value_type: ValueType, start: usize) -> Expr {

