@@ -5,6 +5,7 @@
 mod tests {
     mod api;
     mod exposition;
+    mod grafana;
     mod lifecycle;
     mod nodes;
     mod peers;

@@ -48,6 +48,11 @@ fn promtool_queries() {
     };
     let server = filled();
     let url = server.url("");
+    for check in ["healthy", "ready"] {
+        run(&promtool, &["check", check, &format!("--url={url}")]);
+    }
+    let sum = run(&promtool, &["query", "-o", "json", "instant", &url, "1+1"]);
+    assert!(sum.contains("\"2\""), "{sum}");
     let instant = run(&promtool, &["query", "instant", &url, "sum by (job) (up)"]);
     assert!(instant.contains("{job=\"node\"} => 2 @["), "{instant}");
     let start = format!("{}", SystemClock.now_ms() / 1000 - 120);
