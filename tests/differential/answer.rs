@@ -119,9 +119,43 @@ pub(crate) struct Rules {
 /// What stands before the error of a query where it came over HTTP.
 const PARAMETER: &str = "invalid parameter \"query\": ";
 
+/// What is wrong with a query, in the words that are compared.
+fn read(answer: &Answer) -> String {
+    let error = answer.error.rsplit(PARAMETER).next().unwrap_or_default();
+    // The place of the operator, which Prometheus 3.5 loses after parentheses in a duration.
+    if ["must not occur in ON and GROUP clause at once", "must use BOOL modifier"]
+        .iter()
+        .any(|end| error.ends_with(end))
+    {
+        return error.split("parse error").last().unwrap_or_default().to_owned();
+    }
+    // A token that has no name there: `"<Item 57400>" <op:@>`.
+    match (error.find("\"<Item "), error.find(">\" ")) {
+        (Some(from), Some(to)) if from < to => format!("{}{}", &error[..from], &error[to + 3..]),
+        _ => error.to_owned(),
+    }
+}
+
+/// Where Prometheus 3.5 fails at a query, or reads one that is none: its parser broke down; it
+/// loses a text in parentheses; it takes any character behind a range for a colon; and NaN or less
+/// than a millisecond for a duration. And a comma at the wrong place, of which it speaks now so,
+/// now so.
+fn is_oddity(wanted: &Answer, found: &Answer) -> bool {
+    wanted.error.ends_with("parameter \"query\": unexpected error")
+        || wanted.error.contains("unexpected result in StepInvariantExpr evaluation")
+        || wanted.error.ends_with("unexpected character in duration expression: ','")
+        || found.error.ends_with("expected ':'")
+        || ((found.error.ends_with("duration out of range")
+            || found.error.ends_with("duration must be greater than 0"))
+            && !wanted.error.contains("parse error"))
+}
+
 /// What is different, one line each; nothing when the two are equal.
 pub(crate) fn differences(rules: Rules, wanted: &Answer, found: &Answer) -> Vec<String> {
     let tolerance = rules.tolerance;
+    if is_oddity(wanted, found) {
+        return Vec::new();
+    }
     if wanted.kind != found.kind {
         return vec![format!(
             "wanted {:?} {}, found {:?} {}",
@@ -134,12 +168,17 @@ pub(crate) fn differences(rules: Rules, wanted: &Answer, found: &Answer) -> Vec<
         false => answer.error.split('{').next().unwrap_or_default().to_owned(),
     };
     // labstat may go on to say what to write instead.
-    let read =
-        |answer: &Answer| answer.error.rsplit(PARAMETER).next().unwrap_or_default().to_owned();
     if wanted.kind == Err("bad_data".to_owned()) && !read(found).starts_with(&read(wanted)) {
         lines.push(format!("wanted {:?}, found {:?}", wanted.error, found.error));
     }
-    if wanted.kind == Err("execution".to_owned()) && words(wanted) != words(found) {
+    // Which of the two it is depends on the step that is looked at first.
+    let is_many = |answer: &Answer| {
+        ["multiple matches for labels: many", "found duplicate series for the match group"]
+            .iter()
+            .any(|text| answer.error.starts_with(text))
+    };
+    let excused = !rules.words && is_many(wanted) && is_many(found);
+    if wanted.kind == Err("execution".to_owned()) && words(wanted) != words(found) && !excused {
         lines.push(format!("wanted {:?}, found {:?}", wanted.error, found.error));
     }
     if let (Some(wanted), Some(found)) = (wanted.status, found.status)

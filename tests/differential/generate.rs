@@ -794,11 +794,11 @@ impl Generator {
         if metric.name == "latency_seconds_bucket" && self.one_in(4) {
             // Within the lowest bucket Prometheus 3.5 gives NaN, later ones do not.
             let bounds = self.pick(&["5, +Inf", "-Inf, +Inf", "1, 0", "NaN, 1"]);
-            return Tree::of(
-                Kind::Vector,
-                &format!("histogram_fraction({bounds}, #)"),
-                vec![inner],
-            );
+            let range = self.pick(&["2m", "5m", "10m"]);
+            let buckets = format!("rate(latency_seconds_bucket[{range}])");
+            let buckets = Tree::leaf(Kind::Vector, buckets);
+            let template = format!("histogram_fraction({bounds}, #)");
+            return Tree::of(Kind::Vector, &template, vec![buckets]);
         }
         let quantile = match self.noise.below(4) {
             0 => self.number(),

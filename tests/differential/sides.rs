@@ -219,15 +219,17 @@ impl Side for InProcess {
     }
 }
 
-/// A running aggregator, with an empty store of its own and nothing that would add to it.
+/// A running aggregator, with a store of its own and nothing that would add to it.
 pub(crate) struct Labstat {
     runtime: tokio::runtime::Runtime,
     running: Option<labstat_aggregator::Running>,
     pub(crate) remote: Remote,
-    _data: tempfile::TempDir,
+    engine: labstat_aggregator::EngineConfig,
+    data: tempfile::TempDir,
 }
 
 impl Labstat {
+    /// One that knows nothing yet.
     pub(crate) fn start() -> Self {
         Self::over(labstat_aggregator::EngineConfig::default())
     }
@@ -235,25 +237,43 @@ impl Labstat {
     /// One that keeps its samples as `engine` says.
     pub(crate) fn over(engine: labstat_aggregator::EngineConfig) -> Self {
         let data = tempfile::tempdir().expect("a folder for the store");
-        let config = labstat_aggregator::Config {
-            listen: "127.0.0.1:0".parse().expect("an address"),
-            data_dir: data.path().to_owned(),
-            // The data is years old.
-            retention_ms: None,
-            rules: Vec::new(),
-            shipped_rules: false,
-            // Not within this test: silent nodes would become series.
-            presence_interval_ms: 3_600_000,
-            engine,
-            ..labstat_aggregator::Config::default()
-        };
         let runtime = labstat_aggregator::runtime().expect("a runtime");
-        let clock = std::sync::Arc::new(labstat_model::SystemClock);
-        let started = runtime.block_on(labstat_aggregator::Aggregator::start(config, clock));
-        let running = started.expect("the aggregator starts");
+        let running = running(&runtime, data.path(), &engine);
         let remote = Remote::new(running.addr());
-        Self { runtime, running: Some(running), remote, _data: data }
+        Self { runtime, running: Some(running), remote, engine, data }
     }
+
+    /// Stops it and starts another on what it has stored.
+    pub(crate) fn restart(&mut self) {
+        if let Some(running) = self.running.take() {
+            let _ = self.runtime.block_on(running.shutdown());
+        }
+        let running = running(&self.runtime, self.data.path(), &self.engine);
+        self.remote = Remote::new(running.addr());
+        self.running = Some(running);
+    }
+}
+
+fn running(
+    runtime: &tokio::runtime::Runtime,
+    data_dir: &Path,
+    engine: &labstat_aggregator::EngineConfig,
+) -> labstat_aggregator::Running {
+    let config = labstat_aggregator::Config {
+        listen: "127.0.0.1:0".parse().expect("an address"),
+        data_dir: data_dir.to_owned(),
+        // The data is years old.
+        retention_ms: None,
+        rules: Vec::new(),
+        shipped_rules: false,
+        // Not within this test: silent nodes would become series.
+        presence_interval_ms: 3_600_000,
+        engine: engine.clone(),
+        ..labstat_aggregator::Config::default()
+    };
+    let clock = std::sync::Arc::new(labstat_model::SystemClock);
+    let started = runtime.block_on(labstat_aggregator::Aggregator::start(config, clock));
+    started.expect("the aggregator starts")
 }
 
 impl Drop for Labstat {

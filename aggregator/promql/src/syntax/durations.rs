@@ -35,7 +35,7 @@ impl<'a> Parser<'a> {
         let signed = sign(first).is_some();
         if signed {
             let second = self.peek_second()?;
-            if sign(second).is_some() {
+            if sign(second).is_some() || second.kind == Kind::LeftParen {
                 return self.duration(0, IN_OFFSET);
             }
         } else if first.kind == Kind::LeftParen {
@@ -79,7 +79,8 @@ impl<'a> Parser<'a> {
             self.enter(token.start)?;
             // Behind the sign of an offset there is but one number; in any other place a power
             // binds tighter than the sign.
-            let inner = if missing == IN_OFFSET && !self.in_duration_parens {
+            let parens = self.peek()?.kind == Kind::LeftParen;
+            let inner = if missing == IN_OFFSET && !self.in_duration_parens && !parens {
                 self.duration_atom(missing)?
             } else {
                 self.duration(SIGN + 1, missing)?
