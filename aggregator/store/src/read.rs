@@ -159,7 +159,7 @@ pub(crate) enum Keep<'a> {
     Shared,
     /// Parts go here, so that one large read does not push out what all the small ones keep.
     Apart(&'a Cache),
-    /// Parts are read once, one after the other.
+    /// All is read once, one part after the other.
     Nowhere,
 }
 
@@ -381,7 +381,7 @@ impl<'a> BlobReader<'a> {
             Some(times) => times,
             None => {
                 let times = Arc::new(self.directory.times(column.times)?);
-                if let Some((cache, _)) = self.cache {
+                if let Some((cache, Keep::Shared | Keep::Apart(_))) = self.cache {
                     cache.keep_times(self.meta.id, column.times, &times);
                 }
                 times
