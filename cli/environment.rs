@@ -84,6 +84,7 @@ pub(crate) const AGGREGATOR: &Keys = &[
     ("limits.query_wait", Form::Text),
     ("limits.query_timeout", Form::Text),
     ("limits.query_samples", Form::Bare),
+    ("limits.query_memory", Form::Text),
     ("limits.lookback", Form::Text),
     ("limits.write_bytes", Form::Bare),
     ("limits.cache_bytes", Form::Bare),

@@ -70,6 +70,7 @@ pub(crate) fn engine(config: &Config) -> Engine {
     Engine::new(labstat_promql::Options {
         lookback_ms: config.limits.lookback_ms,
         samples_max: config.limits.query_samples_max,
+        memory_max: config.limits.query_memory_max,
         timeout: duration_of(config.limits.query_timeout_ms),
         ..labstat_promql::Options::default()
     })

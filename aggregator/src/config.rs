@@ -73,6 +73,9 @@ const KEPT: &[&str] = &[r#"{__name__=~"smartctl_.*|labstat_smart_.*|labstat_disk
 /// The least bound on the database's size: below it, not even a day of one node fits.
 const SIZE_MIN_BYTES: u64 = 64 * 1024 * 1024;
 
+/// With less, hardly a dashboard is answered.
+const QUERY_MEMORY_MIN_BYTES: u64 = 16 * 1024 * 1024;
+
 /// Bounds on what requests may cost; the defaults suit a small machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -88,6 +91,8 @@ pub struct Limits {
     pub query_timeout_ms: i64,
     /// Samples that one query may hold in memory.
     pub query_samples_max: usize,
+    /// Bytes that one query may hold in memory.
+    pub query_memory_max: usize,
     /// How far back an instant looks for a series' last sample, in milliseconds.
     pub lookback_ms: i64,
     /// Bytes of write bodies, compressed and not, that may be in memory at a time.
@@ -129,6 +134,8 @@ impl Default for Limits {
             query_timeout_ms: 120_000,
             // Prometheus' default is 50 million; a fifth of that is 160 MB at 16 bytes each.
             query_samples_max: 10_000_000,
+            // Room for as many samples as that and what is made of them.
+            query_memory_max: 256 * 1024 * 1024,
             lookback_ms: 300_000,
             // Room for one request at the model's limits, or for hundreds of ordinary ones.
             write_bytes_max: 64 * 1024 * 1024,
@@ -267,6 +274,10 @@ impl Limits {
         limits.take("query_samples", problems, &mut self.query_samples_max, |v| {
             count(v, 1_000, 1_000_000_000)
         });
+        limits.take("query_memory", problems, &mut self.query_memory_max, |v| {
+            let size_bytes = size_within(v, QUERY_MEMORY_MIN_BYTES, 1 << 40)?;
+            usize::try_from(size_bytes).map_err(|_| "more than this machine has".to_owned())
+        });
         limits.take("lookback", problems, &mut self.lookback_ms, |v| {
             duration_within(v, 1_000, 86_400_000)
         });
@@ -358,7 +369,7 @@ mod tests {
         let text = "listen = \"[::1]:0\"\nretention = \"forever\"\ntoken_file = \"/t\"\n\
                     size_max = \"2GiB\"\npresence_interval = \"1m\"\nexternal_url = \"https://lab.example/\"\n\
                     [rules]\npaths = [\"/a\", \"/b\"]\nshipped = false\n\
-                    [limits]\nquery_timeout = \"30s\"\n";
+                    [limits]\nquery_timeout = \"30s\"\nquery_memory = \"64MiB\"\n";
         let base = Config { data_dir: PathBuf::from("/mine"), ..Config::default() };
         let config = Config::parse_over(text, base).unwrap();
         assert_eq!(config.listen, "[::1]:0".parse().unwrap());
@@ -370,7 +381,11 @@ mod tests {
         assert_eq!(config.size_max_bytes, Some(2 << 30));
         assert!(!config.shipped_rules);
         assert_eq!(config.presence_interval_ms, 60_000);
-        assert_eq!(config.limits, Limits { query_timeout_ms: 30_000, ..Limits::default() });
+        let limits =
+            Limits { query_timeout_ms: 30_000, query_memory_max: 64 << 20, ..Limits::default() };
+        assert_eq!(config.limits, limits);
+        let problems = Config::check("[limits]\nquery_memory = \"1KiB\"\n");
+        assert_eq!(problems.first().map(|problem| problem.line), Some(2), "{problems:?}");
     }
 
     #[test]

@@ -110,6 +110,12 @@ impl Cells {
         self.values.iter().all(|value| is_stale(*value))
     }
 
+    /// The values, when there is one at every step.
+    pub(crate) fn full_values(&self) -> Option<&[f64]> {
+        let full = !self.values.iter().any(|value| is_stale(*value));
+        full.then_some(&self.values)
+    }
+
     /// The steps that have a value, with it.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, f64)> + '_ {
         let all = self.values.iter().copied().enumerate();

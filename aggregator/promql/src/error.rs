@@ -98,6 +98,11 @@ impl QueryError {
         }
     }
 
+    /// Whether it asks for more than one query may hold.
+    pub(crate) fn is_too_much(&self) -> bool {
+        matches!(self, Self::TooManySamples { .. } | Self::TooMuchMemory { .. })
+    }
+
     pub(crate) fn parse(message: impl Into<String>) -> Self {
         Self::Parse { message: message.into(), position: None }
     }

@@ -18,7 +18,7 @@ pub(crate) struct Expr {
     /// As `start`, with the parentheses around it.
     pub(crate) outer_start: usize,
     /// Whether its value is the same at every step, because all its selectors are pinned by `@`
-    /// and nothing in it looks at the time: evaluated once per query.
+    /// and nothing in it looks at the time: evaluated once per query. Not said of a literal itself.
     pub(crate) invariant: bool,
 }
 

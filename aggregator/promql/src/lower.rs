@@ -78,7 +78,7 @@ impl Lowering<'_> {
         if sign == ast::Sign::Plus {
             return Ok(Expr { start, outer_start: start, ..inner });
         }
-        let (value_type, invariant) = (inner.value_type, inner.invariant);
+        let (value_type, invariant) = (inner.value_type, is_invariant([&inner].into_iter()));
         let node = Node::Negation(Box::new(inner));
         Ok(Expr { invariant, ..leaf(node, value_type, start) })
     }
@@ -181,15 +181,40 @@ fn leaf(node: Node, value_type: ValueType, start: usize) -> Expr {
     Expr { node, value_type, start, outer_start: start, invariant: false }
 }
 
-/// Whether parts make a whole that is the same at every step: literals are, but a whole of nothing
-/// but literals is not worth the detour.
-fn is_invariant<'a>(parts: impl Iterator<Item = &'a Expr>) -> bool {
-    let mut any = false;
-    for part in parts {
-        any |= part.invariant;
-        if !part.invariant && !matches!(part.node, Node::Number(_) | Node::Text(_)) {
-            return false;
+/// Whether parts make a whole that is the same at every step, as literals are.
+fn is_invariant<'a>(mut parts: impl Iterator<Item = &'a Expr>) -> bool {
+    parts.all(|part| part.invariant || matches!(part.node, Node::Number(_) | Node::Text(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_the_same_at_every_step_is_known() {
+        let invariant = |query: &str| read(query, Bounds::ANY).unwrap().invariant;
+        for query in [
+            "1 + 2 * 3",
+            "-(1 + 2)",
+            "-(pi() * 2)",
+            "vector(1) > 0",
+            "scalar(vector(1)) * end()",
+            "sum(a @ 10) * -1",
+            "rate(a[5m] @ end()) / 2",
+            "count_over_time(a[5m:1m] @ 10)",
+        ] {
+            assert!(invariant(query), "{query}");
+        }
+        for query in [
+            "time() * 2",
+            "hour()",
+            "day_of_week(vector(time()))",
+            "timestamp(a @ 10)",
+            "a * 2",
+            "a @ 10 + a",
+            "count_over_time(vector(1)[5m:1m])",
+        ] {
+            assert!(!invariant(query), "{query}");
         }
     }
-    any
 }

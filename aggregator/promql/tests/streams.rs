@@ -79,6 +79,48 @@ fn what_is_read_once_is_the_same() {
     assert!(far == near);
 }
 
+/// What stands in a query twice is evaluated once: what is made of what is read, too.
+#[test]
+fn equal_parts_are_evaluated_once() {
+    // Too much to be read for several uses, so that each evaluation reads.
+    let scans = |query: &str| {
+        let source = Made::new(2_000, 15_000);
+        let engine = Engine::new(Options { memory_max: 12 << 20, ..Options::default() });
+        range(&engine, &source, query);
+        source.scans.into_inner().unwrap().len()
+    };
+    assert_eq!(
+        scans("sum by (id) (rate(x_total[5m])) / on (id) sum by (id) (rate(x_total[5m]))"),
+        1
+    );
+    assert_eq!(scans("sum(x)/sum(x)"), 1);
+    assert_eq!(scans("max_over_time(sum(x)[5m:1m]) - min_over_time(sum(x)[5m:1m])"), 1);
+    // Beside a part that is the same at all steps.
+    assert_eq!(scans("sum(x @ 360000) / sum(x @ 360000) + pi()"), 1);
+}
+
+/// An expression that stands in a query twice flows twice where it cannot be held.
+#[test]
+fn equal_parts_that_are_too_much_to_hold_are_answered() {
+    let source = Made::new(2_000, 15_000);
+    let query = "sum(rate(x_total[5m])) / count(rate(x_total[5m]))";
+    let roomy = range(&engine(2), &source, query);
+    let engine = Engine::new(Options { memory_max: 1 << 20, ..Options::default() });
+    assert!(range(&engine, &source, query) == roomy);
+}
+
+/// Quantiles need the values of all series, but not at all steps at a time.
+#[test]
+fn quantiles_hold_as_many_steps_as_there_is_room_for() {
+    let source = Made::new(2_000, 15_000);
+    for query in ["quantile by (instance) (0.9, x)", "max(quantile by (instance, le) (0.5, x)) + 1"]
+    {
+        let roomy = range(&engine(2), &source, query);
+        let engine = Engine::new(Options { memory_max: 1 << 20, ..Options::default() });
+        assert!(range(&engine, &source, query) == roomy, "{query}");
+    }
+}
+
 /// Too much to hold is read again.
 #[test]
 fn what_is_too_much_to_hold_is_read_each_time() {

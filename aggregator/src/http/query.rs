@@ -254,7 +254,7 @@ impl ApiError {
 
     /// An error of a limit says what can be done about it.
     fn cured(self, limits: &Limits) -> Self {
-        let Limits { query_samples_max, query_timeout_ms, .. } = limits;
+        let Limits { query_samples_max, query_memory_max, query_timeout_ms, .. } = limits;
         match self.kind() {
             "timeout" => self.with_cure(&format!(
                 "ask for fewer series or less time, or raise query_timeout of [limits], which is \
@@ -265,6 +265,12 @@ impl ApiError {
                 self.with_cure(&format!(
                     "ask for fewer series or less time, or raise query_samples of [limits], which \
                      is {query_samples_max}"
+                ))
+            }
+            "execution" if self.to_string().contains("too much memory") => {
+                self.with_cure(&format!(
+                    "ask for fewer series or less time, or raise query_memory of [limits], which \
+                     is {query_memory_max} bytes"
                 ))
             }
             _ => self,

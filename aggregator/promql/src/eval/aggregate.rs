@@ -10,7 +10,7 @@ use super::groups::{Grouper, Groups};
 use super::stream::{Seen, Stream};
 use super::{Evaluator, pick};
 use crate::budget::{Budget, Cost, Pace};
-use crate::column::{Column, Columns, Steps};
+use crate::column::{Column, Columns, Parts, Steps};
 use crate::expr::{Aggregate, AggregateOp, Expr, Grouping, Node};
 use crate::{QueryError, sums};
 
@@ -22,6 +22,7 @@ pub(super) fn eval(
     aggregate: &Aggregate,
     steps: Steps,
 ) -> Result<Columns, QueryError> {
+    let held = evaluator.budget.live();
     let param = match &aggregate.param {
         Some(param) if !matches!(param.node, Node::Text(_)) => evaluator.scalar(param, steps)?,
         _ => Vec::new(),
@@ -37,7 +38,13 @@ pub(super) fn eval(
         AggregateOp::Min => folding.fold::<Extreme<false>>()?,
         AggregateOp::Stddev => folding.deviations(f64::sqrt)?,
         AggregateOp::Stdvar => folding.deviations(|variance| variance)?,
-        AggregateOp::Quantile => folding.quantiles(&param)?,
+        AggregateOp::Quantile => match folding.quantiles(&param) {
+            Err(error) if error.is_too_much() && steps.len > 1 => {
+                evaluator.budget.set_live(held)?;
+                return in_halves(evaluator, aggregate, steps);
+            }
+            other => other?,
+        },
         AggregateOp::CountValues => folding.count_values()?,
         AggregateOp::Topk
         | AggregateOp::Bottomk
@@ -47,6 +54,27 @@ pub(super) fn eval(
         }
     };
     Ok(Columns::Vector(result))
+}
+
+/// An aggregation that needs all values of a step at once, of fewer steps at a time: what it reads
+/// is read again for them.
+fn in_halves(
+    evaluator: &Evaluator<'_>,
+    aggregate: &Aggregate,
+    steps: Steps,
+) -> Result<Columns, QueryError> {
+    let len = steps.len / 2;
+    let early = Steps { len, ..steps };
+    let late = Steps { start_ms: steps.time(len), len: steps.len - len, ..steps };
+    let held = evaluator.budget.live();
+    let mut parts = Parts::new(steps.len);
+    for (first, half) in [(0, early), (len, late)] {
+        if let Columns::Vector(columns) = eval(evaluator, aggregate, half)? {
+            columns.into_iter().for_each(|column| parts.push(first, column));
+        }
+        evaluator.budget.set_live(held.and(Cost::columns(parts.len(), steps.len)))?;
+    }
+    Ok(Columns::Vector(parts.joined()))
 }
 
 /// An aggregation and what flows into it.

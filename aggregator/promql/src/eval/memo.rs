@@ -4,13 +4,13 @@
 //! was to say of the first is then said of the other too, at its own place.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::rc::Rc;
 
 use super::{Evaluator, Remark};
 use crate::QueryError;
-use crate::column::{Columns, Steps};
+use crate::column::{Column, Columns, Steps};
 use crate::expr::{Aggregate, Binary, Call, Expr, Node, RangeSelector, Selector, Subquery};
 
 /// The parts of a query that stand in it more than once, and their values.
@@ -20,6 +20,8 @@ pub(super) struct Memo {
     keys: HashMap<usize, u64>,
     uses: HashMap<u64, usize>,
     values: RefCell<HashMap<(u64, Steps), Known>>,
+    /// What was too much to hold at all.
+    too_much: RefCell<HashSet<(u64, Steps)>>,
 }
 
 #[derive(Debug)]
@@ -46,11 +48,6 @@ impl Memo {
     pub(super) fn key(&self, expr: &Expr) -> Option<u64> {
         // Most queries have no two parts alike.
         if self.keys.is_empty() { None } else { self.keys.get(&place(expr)).copied() }
-    }
-
-    /// Whether this part stands in the query elsewhere too.
-    pub(super) fn has(&self, expr: &Expr) -> bool {
-        self.key(expr).is_some()
     }
 
     fn hash(&mut self, expr: &Expr, state: &RandomState) -> u64 {
@@ -139,6 +136,28 @@ fn own(node: &Node) -> String {
 }
 
 impl Evaluator<'_> {
+    /// The value of a part that flows and stands in the query more than once, held to be looked at
+    /// again; `None` when it is too much to hold, so that it must flow each time.
+    pub(super) fn held_once(
+        &self,
+        expr: &Expr,
+        steps: Steps,
+    ) -> Result<Option<Vec<Column>>, QueryError> {
+        let Some(key) = self.memo.key(expr) else { return Ok(None) };
+        if self.memo.too_much.borrow().contains(&(key, steps)) {
+            return Ok(None);
+        }
+        let held = self.budget.live();
+        match self.vector(expr, steps) {
+            Err(error) if error.is_too_much() => {
+                self.budget.set_live(held)?;
+                self.memo.too_much.borrow_mut().insert((key, steps));
+                Ok(None)
+            }
+            other => other.map(Some),
+        }
+    }
+
     /// The value of a part that stands in the query more than once; `None` of any other.
     pub(super) fn known(&self, expr: &Expr, steps: Steps) -> Option<Columns> {
         let key = (self.memo.key(expr)?, steps);
@@ -167,6 +186,10 @@ impl Evaluator<'_> {
     ) -> Result<(), QueryError> {
         let Some(key) = self.memo.key(expr) else { return Ok(()) };
         let uses = self.memo.uses.get(&key).map_or(0, |uses| uses - 1);
+        // What is too much to hold twice is evaluated again.
+        if self.budget.check(value.cost().and(value.cost())).is_err() {
+            return Ok(());
+        }
         let all = self.remarks.borrow();
         let remarks = all.get(first_remark..).unwrap_or(&[]).to_vec();
         self.budget.keep(value.cost())?;

@@ -260,9 +260,11 @@ impl<'a> Evaluator<'a> {
 
     /// The values of an instant vector, to be taken as they come.
     fn stream<'s>(&'s self, expr: &'s Expr, steps: Steps) -> Result<Stream<'s>, QueryError> {
-        let once = self.memo.has(expr) || (expr.invariant && steps.len > 1);
-        if once || !flows(expr) {
+        if !flows(expr) || (expr.invariant && steps.len > 1) {
             return Ok(Stream::of(self.vector(expr, steps)?, steps));
+        }
+        if let Some(columns) = self.held_once(expr, steps)? {
+            return Ok(Stream::of(columns, steps));
         }
         self.check_time()?;
         self.flow(expr, steps)

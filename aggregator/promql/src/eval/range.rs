@@ -1,5 +1,7 @@
 //! Ranges: calling functions for the window of every series at every step.
 
+use std::sync::OnceLock;
+
 use labstat_model::{BucketColumns, Buckets, Series, SeriesRef};
 
 use super::bucket::{self, BucketSeries, BucketWalk};
@@ -42,6 +44,8 @@ pub(super) struct Ranged {
     approximated_ms: Option<i64>,
     /// How wide buckets are that stand for samples.
     width_ms: i64,
+    /// The times of a subquery's steps.
+    times: OnceLock<Vec<i64>>,
 }
 
 impl Ranged {
@@ -54,10 +58,14 @@ impl Ranged {
     ) -> Result<(), QueryError> {
         match item {
             Item::Series(series) => {
+                pace.budget().check(Cost::samples(1, series.times.len()))?;
                 self.walk(&RangeSeries::of(series), self.stretch, cells, pace)?;
             }
             Item::Column(column, steps) => {
-                self.walk(&points(column, steps), self.stretch, cells, pace)?;
+                let times = self.times.get_or_init(|| steps.times().collect());
+                let points = points(column, times);
+                pace.budget().check(Cost::samples(1, points.copied()))?;
+                self.walk(&points, self.stretch, cells, pace)?;
             }
             Item::Buckets(buckets) => {
                 if let Some(width_ms) = self.approximated_ms.filter(|_| remarks.is_empty()) {
@@ -87,7 +95,6 @@ impl Ranged {
         cells: &mut Cells,
         pace: &mut Pace<'_>,
     ) -> Result<(), QueryError> {
-        pace.budget().check(Cost::samples(1, series.len()))?;
         let args = &self.calling.args;
         let mut walker = Walker { series, stretch, args, cells, pace };
         match self.calling.kernel {
@@ -118,10 +125,13 @@ impl Ranged {
     }
 }
 
-/// The values of a subquery's expression, as samples.
-fn points(column: &Column, steps: Steps) -> RangeSeries<'static> {
-    let times: Vec<i64> = column.iter().map(|(step, _)| steps.time(step)).collect();
-    let values: Vec<f64> = column.iter().map(|(_, value)| value).collect();
+/// The values of a subquery's expression, as samples at the `times` of its steps.
+fn points<'p>(column: &'p Column, times: &'p [i64]) -> RangeSeries<'p> {
+    if let Some(values) = column.full_values() {
+        return RangeSeries::new(times.into(), values.into());
+    }
+    let at = |(step, value): (usize, f64)| Some((*times.get(step)?, value));
+    let (times, values): (Vec<i64>, Vec<f64>) = column.iter().filter_map(at).unzip();
     RangeSeries::new(times.into(), values.into())
 }
 
@@ -269,7 +279,7 @@ impl Evaluator<'_> {
         let stretch = Stretch::new(range, piece);
         let columns = calling.of.map_or(LEFT, |of| of.columns);
         let (feed, approximated_ms, width_ms) = self.feed(range, stretch, piece.basis, columns)?;
-        let ranged = Ranged { calling, stretch, approximated_ms, width_ms };
+        let ranged = Ranged { calling, stretch, approximated_ms, width_ms, times: OnceLock::new() };
         let distinct = range.selector.names_one_metric();
         Ok(Stream::new(feed, Look::Ranged(ranged), stretch.steps.len, distinct))
     }
@@ -307,7 +317,8 @@ impl Evaluator<'_> {
         let columns = self.vector(&subquery.expr, inner)?;
         let distinct = super::stream::named_alike(&columns);
         let stretch = Stretch::of_subquery(subquery, steps);
-        let ranged = Ranged { calling, stretch, approximated_ms: None, width_ms: 1 };
+        let times = OnceLock::new();
+        let ranged = Ranged { calling, stretch, approximated_ms: None, width_ms: 1, times };
         Ok(Stream::new(Feed::Columns(columns, inner), Look::Ranged(ranged), steps.len, distinct))
     }
 
@@ -389,7 +400,10 @@ impl Evaluator<'_> {
                 let of = |series: SeriesRef<'_>| cut(series.labels, RangeSeries::of(series));
                 let series = match item {
                     Item::Series(series) => of(series),
-                    Item::Column(column, steps) => cut(&column.labels, points(column, steps)),
+                    Item::Column(column, steps) => {
+                        let times: Vec<i64> = steps.times().collect();
+                        cut(&column.labels, points(column, &times))
+                    }
                     Item::Buckets(buckets) => {
                         of_buckets();
                         of(bucket::ends_of_buckets(buckets).as_ref())

@@ -161,12 +161,16 @@ impl<'a> RangeSeries<'a> {
         Self { times, values, drops: OnceCell::new() }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.values.len()
-    }
-
     pub(crate) fn values(&self) -> &[f64] {
         &self.values
+    }
+
+    /// How many samples are held for this series alone.
+    pub(crate) fn copied(&self) -> usize {
+        match self.values {
+            Cow::Borrowed(_) => 0,
+            Cow::Owned(_) => self.values.len(),
+        }
     }
 
     fn drops(&self) -> &[usize] {

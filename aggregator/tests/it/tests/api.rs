@@ -319,6 +319,21 @@ fn a_query_over_its_bounds_fails_and_says_so() {
     assert!(text.ends_with("raise query_samples of [limits], which is 1000"), "{text}");
 }
 
+#[test]
+fn a_query_that_holds_too_much_fails_and_says_so() {
+    let server = Server::with(
+        |config| config.limits.query_memory_max = 100_000,
+        std::sync::Arc::new(labstat_model::SystemClock),
+    );
+    let answer = server.get("/api/v1/query?query=sum_over_time(vector(1)[40000s:1s])&time=2000");
+    assert_eq!(answer.status, 422, "{}", answer.text());
+    let json: Value = answer.json();
+    assert_eq!(json["errorType"], "execution");
+    let text = json["error"].as_str().unwrap();
+    assert!(text.contains("would take too much memory"), "{text}");
+    assert!(text.ends_with("raise query_memory of [limits], which is 100000 bytes"), "{text}");
+}
+
 /// A query that takes hours within its bounds: a million medians of a hundred thousand points.
 const ENDLESS: &str =
     "max_over_time(quantile_over_time(0.5, vector(time())[100000s:1s])[1000000s:1s])";
