@@ -33,8 +33,8 @@ const CONNECTIONS_KEPT_MAX: usize = 4;
 const TIMES_READY_MAX: usize = 128 * 1024;
 
 /// Series of a blob whose newest samples must have been asked for before those of all are kept at
-/// hand. It takes some milliseconds to collect them.
-const TAIL_SERIES_MIN: usize = 400;
+/// hand: less than a part of a scan asks for. It takes some milliseconds to collect them.
+const TAIL_SERIES_MIN: usize = 128;
 
 /// What shows that not a row is damaged but the way to it.
 const PAGE_BROKEN: Malformed = Malformed("database page");
