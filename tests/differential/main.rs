@@ -26,6 +26,7 @@ mod data;
 #[expect(dead_code, reason = "the end-to-end tests use the rest")]
 mod engines;
 mod generate;
+mod histograms;
 mod http;
 mod sides;
 

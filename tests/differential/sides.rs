@@ -32,14 +32,18 @@ impl Remote {
     }
 
     pub(crate) fn write(&self, request: &WriteRequest) {
-        let body = labstat_wire::remote_write::encode(request).expect("the data fits");
+        self.write_body(&labstat_wire::remote_write::encode(request).expect("the data fits"));
+    }
+
+    /// Sends a write as it is.
+    pub(crate) fn write_body(&self, body: &[u8]) {
         let headers = [
             ("Content-Type", "application/x-protobuf"),
             ("Content-Encoding", "snappy"),
             ("X-Prometheus-Remote-Write-Version", "0.1.0"),
         ];
         let response =
-            self.0.send("POST", "/api/v1/write", &headers, &body).expect("the write arrives");
+            self.0.send("POST", "/api/v1/write", &headers, body).expect("the write arrives");
         let text = String::from_utf8_lossy(&response.body);
         assert!(matches!(response.status, 200 | 204), "write refused: {} {text}", response.status);
     }
@@ -204,6 +208,9 @@ impl Side for InProcess {
                 answer.series = vector.iter().map(element).collect();
                 "vector"
             }
+            Value::MixedVector(_) | Value::MixedMatrix(_) => {
+                unreachable!("there are no histograms in this data")
+            }
             Value::Matrix(matrix) => {
                 let series = |s: &Series| (pairs(&s.labels), s.samples().collect());
                 answer.series = matrix.iter().map(series).collect();
@@ -342,7 +349,7 @@ impl Prometheus {
             .arg("--storage.tsdb.retention.time=100y")
             .arg("--web.listen-address=127.0.0.1:0")
             .arg("--web.enable-remote-write-receiver")
-            .arg("--enable-feature=promql-experimental-functions,promql-duration-expr,promql-per-step-stats")
+            .arg("--enable-feature=promql-experimental-functions,promql-duration-expr,promql-per-step-stats,native-histograms")
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

@@ -1,6 +1,8 @@
 //! What a query gives.
 
-use labstat_model::{Labels, Sample, Series};
+use std::sync::Arc;
+
+use labstat_model::{Histogram, HistogramSeries, Labels, Sample, Series};
 
 /// The value of a query and what there is to say about it.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +31,39 @@ pub enum Value {
     Vector(Vec<VectorSample>),
     /// Samples over time, sorted by labels.
     Matrix(Vec<Series>),
+    /// As `Vector`, where some are native histograms.
+    MixedVector(Vec<MixedSample>),
+    /// As `Matrix`, where some are native histograms.
+    MixedMatrix(Vec<MixedSeries>),
+}
+
+/// One element of an instant vector, a number or a native histogram.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MixedSample {
+    /// The labels; empty for none.
+    pub labels: Labels,
+    /// The time of the query, in milliseconds.
+    pub time_ms: i64,
+    /// The value.
+    pub value: MixedValue,
+}
+
+/// A number or a native histogram.
+#[derive(Debug, Clone, PartialEq)]
+pub enum MixedValue {
+    /// A number.
+    Number(f64),
+    /// A histogram.
+    Histogram(Arc<Histogram>),
+}
+
+/// A series' numbers and native histograms, each with times of their own.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct MixedSeries {
+    /// The labels, and the numbers, perhaps none.
+    pub numbers: Series,
+    /// The histograms, perhaps none; of the same labels.
+    pub histograms: HistogramSeries,
 }
 
 /// One element of an instant vector.

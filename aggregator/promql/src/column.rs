@@ -2,8 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
-use labstat_model::{Labels, is_stale, stale_marker};
+use labstat_model::{Histogram, Labels, is_stale, stale_marker};
 
 use crate::QueryError;
 use crate::budget::{Cost, Pace};
@@ -56,33 +57,39 @@ impl Steps {
 /// sample and which no arithmetic gives, since that makes a quiet NaN of it.
 const ABSENT: f64 = stale_marker();
 
-/// The values of a series at every step. Eight bytes a step, be the series there or not.
+/// The values of a series at every step. Eight bytes a step, be the series there or not, and as
+/// many again where it has native histograms.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Cells {
     values: Vec<f64>,
+    /// The histogram at each step, where the number is absent; empty where there is none at all,
+    /// so that numbers pay nothing for them.
+    histograms: Vec<Option<Arc<Histogram>>>,
 }
 
 impl Cells {
     /// Absent at all of `len` steps.
     pub(crate) fn absent(len: usize) -> Self {
-        Self { values: vec![ABSENT; len] }
+        Self { values: vec![ABSENT; len], histograms: Vec::new() }
     }
 
     /// A value at every step.
     pub(crate) fn full(mut values: Vec<f64>) -> Self {
         values.iter_mut().for_each(|value| *value = shown(*value));
-        Self { values }
+        Self { values, histograms: Vec::new() }
     }
 
     /// Makes these absent at all of `len` steps, to be filled again.
     pub(crate) fn reset(&mut self, len: usize) {
         self.values.clear();
         self.values.resize(len, ABSENT);
+        self.histograms.clear();
     }
 
     /// Takes the place of all of `other`'s, without new memory where there is enough.
     pub(crate) fn copy_from(&mut self, other: &Self) {
         self.values.clone_from(&other.values);
+        self.histograms.clone_from(&other.histograms);
     }
 
     /// The number of steps.
@@ -94,20 +101,97 @@ impl Cells {
         self.values.get(step).copied().filter(|value| !is_stale(*value))
     }
 
-    /// Whether there is a value at this step.
+    /// Whether there is a value at this step, a number or a histogram.
     pub(crate) fn has(&self, step: usize) -> bool {
-        self.get(step).is_some()
+        self.get(step).is_some() || self.histogram(step).is_some()
+    }
+
+    /// Whether there is a value at each step.
+    pub(crate) fn presence(&self) -> impl Iterator<Item = bool> + '_ {
+        let of_step =
+            |(step, value): (usize, &f64)| !is_stale(*value) || self.histogram(step).is_some();
+        self.values.iter().enumerate().map(of_step)
+    }
+
+    /// Whether there is any histogram.
+    #[inline]
+    pub(crate) fn has_histograms(&self) -> bool {
+        !self.histograms.is_empty()
+    }
+
+    /// Whether there is any number.
+    pub(crate) fn has_numbers(&self) -> bool {
+        self.iter().next().is_some()
+    }
+
+    pub(crate) fn histogram(&self, step: usize) -> Option<&Arc<Histogram>> {
+        self.histograms.get(step)?.as_ref()
+    }
+
+    /// The steps that have a histogram, with it.
+    pub(crate) fn histograms(&self) -> impl Iterator<Item = (usize, &Arc<Histogram>)> {
+        let all = self.histograms.iter().enumerate();
+        all.filter_map(|(step, histogram)| Some((step, histogram.as_ref()?)))
+    }
+
+    /// A histogram in place of what is there.
+    pub(crate) fn set_histogram(&mut self, step: usize, histogram: Arc<Histogram>) {
+        if self.histograms.is_empty() {
+            self.histograms.resize(self.values.len(), None);
+        }
+        if let (Some(value), Some(slot)) =
+            (self.values.get_mut(step), self.histograms.get_mut(step))
+        {
+            *value = ABSENT;
+            *slot = Some(histogram);
+        }
+    }
+
+    /// Drops what is there at a step.
+    pub(crate) fn clear(&mut self, step: usize) {
+        self.values.get_mut(step).into_iter().for_each(|value| *value = ABSENT);
+        self.histograms.get_mut(step).into_iter().for_each(|slot| *slot = None);
+    }
+
+    /// Takes the histograms away; the steps that had one are absent then.
+    pub(crate) fn take_histograms(&mut self) -> Vec<Option<Arc<Histogram>>> {
+        std::mem::take(&mut self.histograms)
+    }
+
+    /// Replaces every histogram, or drops it.
+    pub(crate) fn map_histograms(
+        &mut self,
+        mut f: impl FnMut(usize, Arc<Histogram>) -> Option<Cell>,
+    ) {
+        for (step, histogram) in self.take_histograms().into_iter().enumerate() {
+            match histogram.and_then(|histogram| f(step, histogram)) {
+                None => {}
+                Some(Cell::Number(value)) => self.set(step, value),
+                Some(Cell::Histogram(histogram)) => self.set_histogram(step, histogram),
+            }
+        }
+    }
+
+    /// Puts in what `other` has at its steps, moved by `first`.
+    pub(crate) fn put(&mut self, first: usize, other: &Self) {
+        other.iter().for_each(|(step, value)| self.set(first + step, value));
+        for (step, histogram) in other.histograms() {
+            self.set_histogram(first + step, Arc::clone(histogram));
+        }
     }
 
     #[inline]
     pub(crate) fn set(&mut self, step: usize, value: f64) {
         if let Some(slot) = self.values.get_mut(step) {
             *slot = shown(value);
+            if !self.histograms.is_empty() {
+                self.histograms.get_mut(step).into_iter().for_each(|slot| *slot = None);
+            }
         }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.values.iter().all(|value| is_stale(*value))
+        self.values.iter().all(|value| is_stale(*value)) && self.histograms().next().is_none()
     }
 
     /// The values, when there is one at every step.
@@ -140,13 +224,36 @@ impl Cells {
     /// Drops the values at the steps for which `keep` is not true.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
         self.map(|step, value| keep(step).then_some(value));
+        if self.has_histograms() {
+            self.map_histograms(|step, histogram| keep(step).then_some(Cell::Histogram(histogram)));
+        }
     }
 
     /// The same at each of `len` steps as at the first.
     fn repeat(&mut self, len: usize) {
         let first = self.values.first().copied().unwrap_or(ABSENT);
         self.values.resize(len, first);
+        if let Some(first) = self.histograms.first().cloned() {
+            self.histograms.resize(len, first);
+        }
     }
+
+    /// Bytes that its histograms take.
+    fn histograms_len(&self) -> usize {
+        let bytes =
+            |(_, histogram): (usize, &Arc<Histogram>)| NUMBER_BYTES * histogram.numbers_len();
+        self.histograms().map(bytes).sum::<usize>() + self.histograms.len() * size_of::<usize>()
+    }
+}
+
+/// Bytes of a number of a histogram: a count and the index of its bucket.
+pub(crate) const NUMBER_BYTES: usize = 16;
+
+/// What there is at one step.
+#[derive(Debug, Clone)]
+pub(crate) enum Cell {
+    Number(f64),
+    Histogram(Arc<Histogram>),
 }
 
 /// A value that cannot be taken for an absent one.
@@ -209,7 +316,10 @@ impl Columns {
             Self::Scalar(values) => Cost::columns(1, values.len()),
             Self::Text(text) => Cost::bytes(text.len()),
             Self::Vector(columns) => {
-                Cost::columns(columns.len(), columns.first().map_or(0, |column| column.len()))
+                let steps = columns.first().map_or(0, |column| column.len());
+                let histograms = columns.iter().filter(|column| column.has_histograms());
+                let bytes = histograms.map(|column| column.histograms_len()).sum();
+                Cost::columns(columns.len(), steps).and(Cost::bytes(bytes))
             }
         }
     }
@@ -256,7 +366,7 @@ impl Parts {
             self.columns.push(Column::absent(column.labels.clone(), self.len));
         }
         if let Some(whole) = self.columns.get_mut(at) {
-            column.iter().for_each(|(step, value)| whole.set(first + step, value));
+            whole.put(first, &column);
         }
     }
 
@@ -295,6 +405,13 @@ pub(crate) fn merge(columns: Vec<Column>, pace: &mut Pace<'_>) -> Result<Vec<Col
 }
 
 fn join(first: &mut Column, other: &Column) -> Result<(), QueryError> {
+    if other.has_histograms() || first.has_histograms() {
+        if (0..other.len()).any(|step| first.has(step) && other.has(step)) {
+            return Err(QueryError::execution(SAME_LABELSET));
+        }
+        first.put(0, other);
+        return Ok(());
+    }
     for (step, value) in other.iter() {
         if first.get(step).is_some() {
             return Err(QueryError::execution(SAME_LABELSET));

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use labstat_model::{Labels, METRIC_NAME, MatchOp, Matcher, Sample, Series};
+use labstat_model::{HistogramSeries, Labels, METRIC_NAME, MatchOp, Matcher, Sample, Series};
 
 use crate::budget::{Budget, Limits};
 use crate::column::{Column, Columns, Steps};
@@ -14,7 +14,10 @@ use crate::eval::Evaluator;
 use crate::expr::{Expr, Node};
 use crate::lower::{self, Bounds};
 use crate::pool::Pool;
-use crate::{Answer, QueryError, Source, Value, ValueType, VectorSample, notes, order};
+use crate::{
+    Answer, MixedSample, MixedSeries, MixedValue, QueryError, Source, Value, ValueType,
+    VectorSample, notes, order,
+};
 
 /// Times further than this from the epoch, in milliseconds, are taken for this. It is 292,000
 /// years short of what an `i64` holds, so that no sum of a time and durations overflows.
@@ -115,9 +118,8 @@ impl Engine {
         let expr = lower::read(query, bounds)?;
         let mut evaluator = self.evaluator(source, query, &expr, bounds, options);
         let value = if expr.value_type == ValueType::Matrix {
-            let matrix = evaluator.matrix(&expr, time_ms)?;
-            let by_labels = |a: &Series, b: &Series| a.labels.cmp(&b.labels);
-            Value::Matrix(order::sorted(matrix, &evaluator.budget, by_labels)?)
+            let (matrix, histograms) = evaluator.matrix(&expr, time_ms)?;
+            matrix_value(matrix, histograms, &evaluator.budget)?
         } else {
             evaluator.plan(&expr, Steps::one(time_ms));
             instant_value(evaluator.eval(&expr, Steps::one(time_ms))?, time_ms)
@@ -208,6 +210,16 @@ fn instant_value(columns: Columns, time_ms: i64) -> Value {
             Value::Scalar(Sample { time_ms, value })
         }
         Columns::Text(text) => Value::String { time_ms, text },
+        Columns::Vector(columns) if columns.iter().any(|column| column.has_histograms()) => {
+            let element = |column: Column| {
+                let value = match column.histogram(0) {
+                    Some(histogram) => MixedValue::Histogram(Arc::clone(histogram)),
+                    None => MixedValue::Number(column.get(0)?),
+                };
+                Some(MixedSample { labels: column.labels, time_ms, value })
+            };
+            Value::MixedVector(columns.into_iter().filter_map(element).collect())
+        }
         Columns::Vector(columns) => {
             let element = |column: Column| {
                 let value = column.get(0)?;
@@ -226,8 +238,15 @@ fn range_value(columns: Columns, steps: Steps, budget: &Budget) -> Result<Value,
     };
     let mut pace = budget.pace();
     let mut matrix = Vec::with_capacity(columns.len());
+    let mut histograms = Vec::new();
     for column in columns {
         pace.spend(steps.len)?;
+        if column.has_histograms() {
+            let samples = column.histograms();
+            let (times, values): (Vec<i64>, Vec<_>) =
+                samples.map(|(step, value)| (steps.time(step), Arc::clone(value))).unzip();
+            histograms.push(HistogramSeries { labels: column.labels.clone(), times, values });
+        }
         let len = column.iter().count();
         if len == 0 {
             continue;
@@ -239,7 +258,36 @@ fn range_value(columns: Columns, steps: Steps, budget: &Budget) -> Result<Value,
         }
         matrix.push(Series { labels: column.labels, times, values });
     }
-    order::sorted(matrix, budget, |a, b| a.labels.cmp(&b.labels)).map(Value::Matrix)
+    matrix_value(matrix, histograms, budget)
+}
+
+/// Sorts series by labels, those with histograms with the numbers of the same.
+fn matrix_value(
+    matrix: Vec<Series>,
+    mut histograms: Vec<HistogramSeries>,
+    budget: &Budget,
+) -> Result<Value, QueryError> {
+    histograms.retain(|series| !series.times.is_empty());
+    let matrix = order::sorted(matrix, budget, |a, b| a.labels.cmp(&b.labels))?;
+    if histograms.is_empty() {
+        return Ok(Value::Matrix(matrix));
+    }
+    let histograms = order::sorted(histograms, budget, |a, b| a.labels.cmp(&b.labels))?;
+    let mut mixed = Vec::with_capacity(matrix.len() + histograms.len());
+    let alone = |histograms: HistogramSeries| {
+        let numbers = Series::new(histograms.labels.clone());
+        MixedSeries { numbers, histograms }
+    };
+    let mut histograms = histograms.into_iter().peekable();
+    for numbers in matrix {
+        while let Some(before) = histograms.next_if(|one| one.labels < numbers.labels) {
+            mixed.push(alone(before));
+        }
+        let same = histograms.next_if(|one| one.labels == numbers.labels);
+        mixed.push(MixedSeries { numbers, histograms: same.unwrap_or_default() });
+    }
+    mixed.extend(histograms.map(alone));
+    Ok(Value::MixedMatrix(mixed))
 }
 
 /// The number of points of a range query, so that a server can bound it before evaluating.

@@ -17,8 +17,8 @@
 //!    `budget`. A selector asks the source once, for all it needs.
 //! 3. `engine` shapes the outcome into an [`Answer`].
 //!
-//! Native histograms are not here: samples are floats, and the functions that take only native
-//! histograms give nothing for them, as in Prometheus.
+//! A series may have native histograms beside its numbers. They are held apart from these, so that
+//! a query over numbers does nothing for them; `histogram` calculates with them.
 
 mod answer;
 mod budget;
@@ -28,8 +28,6 @@ mod error;
 mod eval;
 mod expr;
 mod functions;
-#[cfg(test)] // The evaluator does not know histograms yet.
-#[expect(unused_imports, reason = "as above")]
 mod histogram;
 mod lower;
 mod notes;
@@ -40,8 +38,9 @@ mod source;
 mod sums;
 mod syntax;
 
-pub use answer::{Answer, Value, ValueType, VectorSample};
+pub use answer::{Answer, MixedSample, MixedSeries, MixedValue, Value, ValueType, VectorSample};
 pub use engine::{Checked, Engine, Options, QueryOptions, check, selector, steps_len};
 pub use error::{ErrorKind, Position, QueryError, SourceError};
+pub use histogram::{Boundaries, Bucket, buckets as histogram_buckets};
 pub use source::{Scan, Source};
 pub use syntax::{format, tree_json};

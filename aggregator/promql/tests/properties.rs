@@ -162,7 +162,8 @@ fn at(value: &Value, time_ms: i64) -> Vec<(Labels, f64)> {
                 Some((series.labels.clone(), sample.value))
             })
             .collect(),
-        Value::String { .. } => Vec::new(),
+        // There are no native histograms in these data.
+        Value::String { .. } | Value::MixedVector(_) | Value::MixedMatrix(_) => Vec::new(),
     };
     found.sort_by(|a, b| a.0.cmp(&b.0));
     found

@@ -207,6 +207,7 @@ fn verdict(when: &When, answer: &Answer, body: &[&str], ordered: bool) -> Result
                 .collect();
             rows(&found, body, ordered)
         }
+        Value::MixedVector(_) | Value::MixedMatrix(_) => Err("no native histograms".to_owned()),
         Value::Matrix(matrix) => {
             let cells = |series: &Series| match when {
                 When::At(_) => series.values.iter().map(|value| Some(*value)).collect(),

@@ -5,8 +5,10 @@
 
 use std::ops::Range;
 
-use labstat_model::{Labels, Sample, Series, number};
-use labstat_promql::{Answer, Value, VectorSample};
+use labstat_model::{Histogram, Labels, Sample, Series, number};
+use labstat_promql::{
+    Answer, MixedSample, MixedSeries, MixedValue, Value, VectorSample, histogram_buckets,
+};
 
 /// Appends `text` as a JSON string.
 pub(crate) fn push_text(out: &mut String, text: &str) {
@@ -103,6 +105,68 @@ fn push_element(out: &mut String, element: &VectorSample) {
     out.push('}');
 }
 
+fn push_mixed_element(out: &mut String, MixedSample { labels, time_ms, value }: &MixedSample) {
+    out.push_str("{\"metric\":");
+    push_labels(out, labels);
+    match value {
+        MixedValue::Number(value) => {
+            out.push_str(",\"value\":");
+            push_sample(out, Sample { time_ms: *time_ms, value: *value });
+        }
+        MixedValue::Histogram(histogram) => {
+            out.push_str(",\"histogram\":");
+            push_histogram(out, *time_ms, histogram);
+        }
+    }
+    out.push('}');
+}
+
+fn push_mixed_series(out: &mut String, MixedSeries { numbers, histograms }: &MixedSeries) {
+    out.push_str("{\"metric\":");
+    push_labels(out, &numbers.labels);
+    if !numbers.is_empty() {
+        out.push_str(",\"values\":");
+        push_list(out, numbers.samples(), push_sample);
+    }
+    if !histograms.times.is_empty() {
+        out.push_str(",\"histograms\":");
+        push_list(out, histograms.samples(), |out, (time_ms, histogram)| {
+            push_histogram(out, time_ms, histogram);
+        });
+    }
+    out.push('}');
+}
+
+/// Appends `[seconds,{"count":"1","sum":"1","buckets":[[boundaries,"lower","upper","count"]]}]`;
+/// buckets without observations are left out.
+fn push_histogram(out: &mut String, time_ms: i64, histogram: &Histogram) {
+    let push_number = |out: &mut String, value: f64| {
+        out.push('"');
+        number::push_api(out, value);
+        out.push('"');
+    };
+    out.push('[');
+    push_time(out, time_ms);
+    out.push_str(",{\"count\":");
+    push_number(out, histogram.count);
+    out.push_str(",\"sum\":");
+    push_number(out, histogram.sum);
+    let mut buckets = histogram_buckets(histogram).filter(|bucket| bucket.count != 0.0).peekable();
+    if buckets.peek().is_some() {
+        out.push_str(",\"buckets\":");
+        push_list(out, buckets, |out, bucket| {
+            out.push('[');
+            out.push_str(itoa::Buffer::new().format(bucket.boundaries as u8));
+            for value in [bucket.lower, bucket.upper, bucket.count] {
+                out.push(',');
+                push_number(out, value);
+            }
+            out.push(']');
+        });
+    }
+    out.push_str("}]");
+}
+
 /// Begins the `data` of a query with the type of its result, and writes results that are no list.
 fn push_start(out: &mut String, value: &Value) {
     out.push_str("{\"resultType\":\"");
@@ -118,8 +182,8 @@ fn push_start(out: &mut String, value: &Value) {
             push_text(out, text);
             out.push(']');
         }
-        Value::Vector(_) => out.push_str("vector\",\"result\":["),
-        Value::Matrix(_) => out.push_str("matrix\",\"result\":["),
+        Value::Vector(_) | Value::MixedVector(_) => out.push_str("vector\",\"result\":["),
+        Value::Matrix(_) | Value::MixedMatrix(_) => out.push_str("matrix\",\"result\":["),
     }
 }
 
@@ -130,6 +194,8 @@ enum Items {
     /// The series to come, and the one that is being written with the samples it still has: one
     /// series alone may have all the samples of an answer.
     Matrix(std::vec::IntoIter<Series>, Option<(Series, Range<usize>)>),
+    MixedVector(std::vec::IntoIter<MixedSample>),
+    MixedMatrix(std::vec::IntoIter<MixedSeries>),
 }
 
 impl Items {
@@ -141,6 +207,16 @@ impl Items {
                 let Some(item) = samples.next() else { return false };
                 push_comma(out, std::mem::replace(any, true));
                 push_element(out, &item);
+            }
+            Self::MixedVector(samples) => {
+                let Some(item) = samples.next() else { return false };
+                push_comma(out, std::mem::replace(any, true));
+                push_mixed_element(out, &item);
+            }
+            Self::MixedMatrix(series) => {
+                let Some(item) = series.next() else { return false };
+                push_comma(out, std::mem::replace(any, true));
+                push_mixed_series(out, &item);
             }
             Self::Matrix(_, writing @ Some(_)) => push_samples(out, writing),
             Self::Matrix(series, writing) => {
@@ -233,6 +309,8 @@ pub(crate) fn answer(answer: Answer, limit: usize) -> AnswerText {
         && match &mut value {
             Value::Vector(samples) => truncate(samples, limit),
             Value::Matrix(series) => truncate(series, limit),
+            Value::MixedVector(samples) => truncate(samples, limit),
+            Value::MixedMatrix(series) => truncate(series, limit),
             Value::Scalar(_) | Value::String { .. } => false,
         };
     if cut {
@@ -243,6 +321,8 @@ pub(crate) fn answer(answer: Answer, limit: usize) -> AnswerText {
     let items = match value {
         Value::Vector(samples) => Some(Items::Vector(samples.into_iter())),
         Value::Matrix(series) => Some(Items::Matrix(series.into_iter(), None)),
+        Value::MixedVector(samples) => Some(Items::MixedVector(samples.into_iter())),
+        Value::MixedMatrix(series) => Some(Items::MixedMatrix(series.into_iter())),
         Value::Scalar(_) | Value::String { .. } => None,
     };
     let mut end = if items.is_some() { "]}".to_owned() } else { "}".to_owned() };
@@ -334,6 +414,42 @@ mod tests {
         let sample = Sample { time_ms: 0, value: 2.0 };
         let vector = Value::Vector(vec![VectorSample { labels: Labels::default(), sample }]);
         assert!(answer(value_answer(vector), 1).contains(r#"[{"metric":{},"value":[0,"2"]}]"#));
+    }
+
+    #[test]
+    fn histograms_are_written_with_their_buckets() {
+        let bucket = |index, count| labstat_model::BucketCount { index, count };
+        let histogram = Histogram {
+            count: 6.0,
+            sum: f64::NAN,
+            zero_count: 1.0,
+            zero_threshold: 0.5,
+            positive: vec![bucket(1, 2.0), bucket(2, 0.0)],
+            negative: vec![bucket(3, 3.0)],
+            ..Histogram::default()
+        };
+        let text = r#"{"count":"6","sum":"NaN","buckets":[[1,"-8","-4","3"],[3,"-0.5","0.5","1"],[0,"1","2","2"]]}"#;
+        let value = MixedValue::Histogram(histogram.clone().into());
+        let labels = Labels::new([("a", "b")]);
+        let one = MixedSample { labels: labels.clone(), time_ms: 1500, value };
+        let number = MixedValue::Number(2.0);
+        let two = MixedSample { labels: Labels::default(), time_ms: 1000, value: number };
+        let vector = answer(value_answer(Value::MixedVector(vec![one, two])), 0);
+        let wanted = format!(
+            r#"{{"status":"success","data":{{"resultType":"vector","result":[{{"metric":{{"a":"b"}},"histogram":[1.500,{text}]}},{{"metric":{{}},"value":[1,"2"]}}]}}}}"#
+        );
+        assert_eq!(vector, wanted);
+        let mut histograms = labstat_model::HistogramSeries::new(labels.clone());
+        histograms.push(2000, histogram);
+        histograms.push(3000, Histogram::default());
+        let mut numbers = Series::new(labels);
+        numbers.push(1000, 1.0);
+        let one = MixedSeries { numbers, histograms };
+        let matrix = answer(value_answer(Value::MixedMatrix(vec![one.clone(), one])), 1);
+        let wanted = format!(
+            r#""result":[{{"metric":{{"a":"b"}},"values":[[1,"1"]],"histograms":[[2,{text}],[3,{{"count":"0","sum":"0"}}]]}}]}}"#
+        );
+        assert!(matrix.contains(&wanted), "{matrix}");
     }
 
     #[test]

@@ -107,7 +107,10 @@ impl Context<'_> {
                 Ok(vector.into_iter().map(|each| (each.labels, each.sample.value)).collect())
             }
             Value::Scalar(sample) => Ok(vec![(Labels::default(), sample.value)]),
-            Value::String { .. } | Value::Matrix(_) => {
+            Value::MixedVector(_) => {
+                Err("rule result has native histograms, which rules do not take".to_owned())
+            }
+            Value::String { .. } | Value::Matrix(_) | Value::MixedMatrix(_) => {
                 Err("rule result is not a vector or scalar".to_owned())
             }
         }

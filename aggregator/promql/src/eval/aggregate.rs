@@ -8,10 +8,11 @@ use labstat_model::Labels;
 use super::fold::{Any, Average, Count, Deviation, Extreme, Fold, Total};
 use super::groups::{Grouper, Groups};
 use super::stream::{Seen, Stream};
-use super::{Evaluator, pick};
+use super::{Evaluator, natives, pick};
 use crate::budget::{Budget, Cost, Pace};
 use crate::column::{Column, Columns, Parts, Steps};
 use crate::expr::{Aggregate, AggregateOp, Expr, Grouping, Node};
+use crate::histogram::describe;
 use crate::{QueryError, sums};
 
 /// Steps that are looked at together where all values of a step are needed at once.
@@ -20,6 +21,7 @@ const STEPS_TOGETHER: usize = 16;
 pub(super) fn eval(
     evaluator: &Evaluator<'_>,
     aggregate: &Aggregate,
+    start: usize,
     steps: Steps,
 ) -> Result<Columns, QueryError> {
     let held = evaluator.budget.live();
@@ -41,7 +43,7 @@ pub(super) fn eval(
         AggregateOp::Quantile => match folding.quantiles(&param) {
             Err(error) if error.is_too_much() && steps.len > 1 => {
                 evaluator.budget.set_live(held)?;
-                return in_halves(evaluator, aggregate, steps);
+                return in_halves(evaluator, aggregate, start, steps);
             }
             other => other?,
         },
@@ -50,7 +52,7 @@ pub(super) fn eval(
         | AggregateOp::Bottomk
         | AggregateOp::Limitk
         | AggregateOp::LimitRatio => {
-            pick::eval(evaluator, aggregate, &folding.stream, &param, steps)?
+            pick::eval(evaluator, (aggregate, start), &folding.stream, &param, steps)?
         }
     };
     Ok(Columns::Vector(result))
@@ -61,6 +63,7 @@ pub(super) fn eval(
 fn in_halves(
     evaluator: &Evaluator<'_>,
     aggregate: &Aggregate,
+    start: usize,
     steps: Steps,
 ) -> Result<Columns, QueryError> {
     let len = steps.len / 2;
@@ -69,7 +72,7 @@ fn in_halves(
     let held = evaluator.budget.live();
     let mut parts = Parts::new(steps.len);
     for (first, half) in [(0, early), (len, late)] {
-        if let Columns::Vector(columns) = eval(evaluator, aggregate, half)? {
+        if let Columns::Vector(columns) = eval(evaluator, aggregate, start, half)? {
             columns.into_iter().for_each(|column| parts.push(first, column));
         }
         evaluator.budget.set_live(held.and(Cost::columns(parts.len(), steps.len)))?;
@@ -85,6 +88,9 @@ struct Folding<'f, 's> {
     steps: Steps,
 }
 
+/// What a part gives: the folds of its groups, and the series that have native histograms.
+type Part<F> = (Groups<Vec<F>>, Vec<Column>);
+
 impl Folding<'_, '_> {
     fn grouper(&self) -> Grouper<'_> {
         Grouper::new(&self.aggregate.grouping, self.stream.nameless)
@@ -93,8 +99,19 @@ impl Folding<'_, '_> {
     /// The aggregations whose folds of parts can be joined.
     fn fold<F: Fold>(&self) -> Result<Vec<Column>, QueryError> {
         let (grouper, len) = (self.grouper(), self.steps.len);
+        let nameless = self.stream.nameless;
         let cost = |groups: &Groups<Vec<F>>| Cost::of(groups.len(), len, size_of::<F>());
-        let add = |groups: &mut Groups<Vec<F>>, seen: Seen<'_>, pace: &mut Pace<'_>| {
+        let add = |(groups, natives): &mut Part<F>, seen: Seen<'_>, pace: &mut Pace<'_>| {
+            if seen.cells.has_histograms() {
+                let labels = match seen.labels {
+                    labels if nameless => labels.without_metadata(),
+                    labels => labels.clone(),
+                };
+                natives.push(Column { labels, cells: seen.cells.clone() });
+                if !seen.cells.has_numbers() {
+                    return Ok(());
+                }
+            }
             let known = groups.len();
             let at = groups.slot(&grouper, seen.labels, || vec![F::EMPTY; len]);
             if groups.len() > known {
@@ -109,14 +126,21 @@ impl Folding<'_, '_> {
             }
             Ok(())
         };
-        let mut all = Groups::default();
-        self.stream.fold(self.evaluator, &add, &mut |part| {
+        let (mut all, mut members) = (Groups::default(), Vec::new());
+        self.stream.fold(self.evaluator, &add, &mut |(part, mut natives)| {
+            members.append(&mut natives);
             all.join(part, |states: &mut Vec<F>, later| {
                 states.iter_mut().zip(later).for_each(|(state, later)| state.join(later));
             });
-            self.evaluator.budget.check(cost(&all))
+            let natives = Cost::columns(members.len(), 2 * len);
+            self.evaluator.budget.check(cost(&all).and(natives))
         })?;
         let mut groups = shown(all, F::result);
+        if !members.is_empty() {
+            let (evaluator, aggregate) = (self.evaluator, self.aggregate);
+            let into = (&mut groups, self.steps);
+            natives::add_histograms(evaluator, aggregate, &grouper, &members, into)?;
+        }
         if !self.stream.is_sorted() {
             groups.sort_by(|a, b| a.labels.cmp(&b.labels));
         }
@@ -128,6 +152,13 @@ impl Folding<'_, '_> {
         let (grouper, len) = (self.grouper(), self.steps.len);
         let mut all: Groups<Vec<Deviation>> = Groups::default();
         self.stream.one_by_one(self.evaluator, &mut |column| {
+            if column.has_histograms() {
+                natives::note_ignored(
+                    self.evaluator,
+                    self.aggregate.op,
+                    self.aggregate.expr.outer_start,
+                );
+            }
             let at = all.slot(&grouper, &column.labels, || vec![Deviation::default(); len]);
             let states = all.get_mut(at).map(Vec::as_mut_slice).unwrap_or_default();
             for (state, value) in states.iter_mut().zip(column.steps()) {
@@ -145,6 +176,9 @@ impl Folding<'_, '_> {
         pick::note_extremes(evaluator, aggregate, param);
         let grouper = Grouper::new(&aggregate.grouping, stream.nameless);
         let columns = stream.columns(evaluator)?;
+        if columns.iter().any(|column| column.has_histograms()) {
+            natives::note_ignored(evaluator, aggregate.op, aggregate.expr.outer_start);
+        }
         let mut groups: Groups<Vec<&Column>> = Groups::default();
         for column in &columns {
             let at = groups.slot(&grouper, &column.labels, Vec::new);
@@ -184,6 +218,12 @@ impl Folding<'_, '_> {
         let mut pace = self.evaluator.budget.pace();
         self.stream.one_by_one(self.evaluator, &mut |column| {
             let group = groups.slot(&grouper, &column.labels, || grouper.labels(&column.labels));
+            for (step, histogram) in column.histograms() {
+                pace.spend(histogram.numbers_len())?;
+                let labels = groups.get(group).map(|group| &group.labels);
+                let at = counting.result(labels, &describe(histogram));
+                counting.add_one(at, step);
+            }
             for (step, value) in column.iter() {
                 pace.spend(16)?;
                 let known = counting.results.len();
@@ -255,16 +295,26 @@ impl Counting<'_> {
         let at = match self.known.get(&(group, value.to_bits())) {
             Some(at) => *at,
             None => {
-                let labels = labels.cloned().unwrap_or_default();
-                let labels = self.kept.apply(&labels.with(self.label, &plain(value)));
-                let at = *self.at.entry(labels.clone()).or_insert(self.results.len());
-                if at == self.results.len() {
-                    self.results.push(Column::absent(labels, self.len));
-                }
+                let at = self.result(labels, &plain(value));
                 self.known.insert((group, value.to_bits()), at);
                 at
             }
         };
+        self.add_one(at, step);
+    }
+
+    /// Where the result of a value, as it is shown, is.
+    fn result(&mut self, labels: Option<&Labels>, value: &str) -> usize {
+        let labels = labels.cloned().unwrap_or_default();
+        let labels = self.kept.apply(&labels.with(self.label, value));
+        let at = *self.at.entry(labels.clone()).or_insert(self.results.len());
+        if at == self.results.len() {
+            self.results.push(Column::absent(labels, self.len));
+        }
+        at
+    }
+
+    fn add_one(&mut self, at: usize, step: usize) {
         if let Some(result) = self.results.get_mut(at) {
             let count = result.get(step).unwrap_or(0.0) + 1.0;
             result.set(step, count);

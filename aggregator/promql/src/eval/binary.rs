@@ -5,14 +5,17 @@
 
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::sync::Arc;
 
 use labstat_model::{Labels, is_metadata};
 
 use super::groups::{Grouper, Groups};
-use super::{Evaluator, fill};
+use super::{Evaluator, Remark, fill, mixed};
 use crate::budget::{Cost, Pace};
-use crate::column::{Cells, Column, Columns, Steps};
+use crate::column::{Cell, Cells, Column, Columns, Steps};
 use crate::expr::{Binary, BinaryOp, Card, Fill, Grouping};
+use crate::functions::native::Said;
+use crate::histogram::{Trouble, operate};
 use crate::{QueryError, ValueType};
 
 /// Calls `$go` with the arithmetic of an operator as a closure of its own, so that the loop within
@@ -41,6 +44,9 @@ macro_rules! arithmetic {
     };
 }
 
+/// What an operator between two histograms takes, in numbers looked at.
+const HISTOGRAM_WORK: usize = 256;
+
 /// An operator between series that come one by one and a number.
 pub(super) struct Operand {
     op: BinaryOp,
@@ -49,11 +55,13 @@ pub(super) struct Operand {
     scalar: Vec<f64>,
     /// Whether the number stands on the left.
     swapped: bool,
+    /// Where the operator's left side is in the query.
+    start: usize,
 }
 
 impl Operand {
-    pub(super) fn new(binary: &Binary, scalar: Vec<f64>, swapped: bool) -> Self {
-        Self { op: binary.op, bool_result: binary.bool_result, scalar, swapped }
+    pub(super) fn new(binary: &Binary, scalar: Vec<f64>, swapped: bool, start: usize) -> Self {
+        Self { op: binary.op, bool_result: binary.bool_result, scalar, swapped, start }
     }
 }
 
@@ -67,6 +75,7 @@ pub(super) fn is_with_scalar(binary: &Binary) -> bool {
 pub(super) fn eval(
     evaluator: &Evaluator<'_>,
     binary: &Binary,
+    start: usize,
     steps: Steps,
 ) -> Result<Columns, QueryError> {
     let lhs = evaluator.eval(&binary.lhs, steps)?;
@@ -91,9 +100,12 @@ pub(super) fn eval(
                 BinaryOp::Unless => unless(binary, lhs, &rhs, &mut pace)?,
                 BinaryOp::Or => or(binary, lhs, rhs, &mut pace)?,
                 _ if binary.fill == Fill::NONE => {
-                    Join { binary, steps }.vectors(&lhs, &rhs, &mut pace)?
+                    Join { evaluator, binary, start, steps }.vectors(&lhs, &rhs, &mut pace)?
                 }
-                _ => with_fill(binary, &lhs, &rhs, steps, &mut pace)?,
+                _ => {
+                    let join = Join { evaluator, binary, start, steps };
+                    join.with_fill(&lhs, &rhs, &mut pace)?
+                }
             };
             evaluator.merge(columns).map(Columns::Vector)
         }
@@ -137,8 +149,9 @@ pub(super) fn drops_name(binary: &Binary) -> bool {
 }
 
 /// Between the values of a series and a number.
-pub(super) fn with_scalar(operand: &Operand, cells: &mut Cells) {
-    let Operand { op, bool_result, scalar, swapped } = operand;
+pub(super) fn with_scalar(operand: &Operand, cells: &mut Cells, remarks: &mut Vec<Remark>) {
+    let Operand { op, bool_result, scalar, swapped, start } = operand;
+    let histograms = cells.take_histograms();
     let other = |step: usize| scalar.get(step).copied().unwrap_or(f64::NAN);
     let plain = |cells: &mut Cells| {
         cells.map(|step, value| {
@@ -161,6 +174,24 @@ pub(super) fn with_scalar(operand: &Operand, cells: &mut Cells) {
         },
         plain(cells)
     );
+    for (step, histogram) in histograms.into_iter().enumerate() {
+        let Some(histogram) = histogram else { continue };
+        let (histogram, number) = (Cell::Histogram(histogram), Cell::Number(other(step)));
+        let (a, b) = if *swapped { (&number, &histogram) } else { (&histogram, &number) };
+        match operate(*op, a, b) {
+            Ok(Some(Cell::Histogram(result))) => cells.set_histogram(step, result),
+            Ok(_) => {}
+            Err(trouble) => mixed::note([said(trouble, *op)], *start, remarks),
+        }
+    }
+}
+
+/// What there is to say where an operator gives nothing.
+fn said(trouble: Trouble, op: BinaryOp) -> Said {
+    match trouble.message(op) {
+        (true, message) => Said::Warning(message),
+        (false, message) => Said::Info(message),
+    }
 }
 
 /// At which steps each match group has any series.
@@ -174,7 +205,7 @@ pub(super) fn presence<'b>(
         pace.spend(column.len())?;
         let at = groups.slot(grouper, &column.labels, || vec![false; column.len()]);
         let present = groups.get_mut(at).map(Vec::as_mut_slice).unwrap_or_default();
-        present.iter_mut().zip(column.steps()).for_each(|(any, value)| *any |= value.is_some());
+        present.iter_mut().zip(column.presence()).for_each(|(any, there)| *any |= there);
     }
     Ok(groups)
 }
@@ -227,23 +258,12 @@ fn or(
     Ok(lhs)
 }
 
-/// Arithmetic and comparison where a value stands in for series that one side lacks.
-fn with_fill(
-    binary: &Binary,
-    lhs: &[Column],
-    rhs: &[Column],
-    steps: Steps,
-    pace: &mut Pace<'_>,
-) -> Result<Vec<Column>, QueryError> {
-    let Fill { left, right } = binary.fill;
-    let filled_lhs = fill::filled(lhs, left, rhs, &binary.matching, steps, pace)?;
-    let filled_rhs = fill::filled(rhs, right, lhs, &binary.matching, steps, pace)?;
-    Join { binary, steps }.vectors(&filled_lhs, &filled_rhs, pace)
-}
-
 /// Arithmetic and comparison between series that match.
 struct Join<'b> {
+    evaluator: &'b Evaluator<'b>,
     binary: &'b Binary,
+    /// Where it is in the query.
+    start: usize,
     steps: Steps,
 }
 
@@ -255,6 +275,49 @@ struct Matched<'c> {
 }
 
 impl Join<'_> {
+    /// Where a value stands in for series that one side lacks.
+    fn with_fill(
+        &self,
+        lhs: &[Column],
+        rhs: &[Column],
+        pace: &mut Pace<'_>,
+    ) -> Result<Vec<Column>, QueryError> {
+        let Fill { left, right } = self.binary.fill;
+        let matching = &self.binary.matching;
+        let filled_lhs = fill::filled(lhs, left, rhs, matching, self.steps, pace)?;
+        let filled_rhs = fill::filled(rhs, right, lhs, matching, self.steps, pace)?;
+        self.vectors(&filled_lhs, &filled_rhs, pace)
+    }
+
+    /// The histograms of one pair of series.
+    fn meet_histograms(
+        &self,
+        lhs: &Cells,
+        rhs: &Cells,
+        result: &mut Cells,
+        pace: &mut Pace<'_>,
+    ) -> Result<(), QueryError> {
+        let cell = |cells: &Cells, step: usize| match cells.histogram(step) {
+            Some(histogram) => Some(Cell::Histogram(Arc::clone(histogram))),
+            None => cells.get(step).map(Cell::Number),
+        };
+        let any = |step: &usize| lhs.histogram(*step).is_some() || rhs.histogram(*step).is_some();
+        for step in (0..self.steps.len).filter(any) {
+            pace.spend(HISTOGRAM_WORK)?;
+            let (Some(a), Some(b)) = (cell(lhs, step), cell(rhs, step)) else { continue };
+            match operate(self.binary.op, &a, &b) {
+                Ok(kept) if self.binary.bool_result => result.set(step, number(kept.is_some())),
+                Ok(Some(Cell::Histogram(histogram))) => result.set_histogram(step, histogram),
+                Ok(_) => {}
+                Err(trouble) => match said(trouble, self.binary.op) {
+                    Said::Warning(message) => self.evaluator.warn(&message, self.start),
+                    Said::Info(message) => self.evaluator.inform(&message, self.start),
+                },
+            }
+        }
+        Ok(())
+    }
+
     fn vectors(
         &self,
         lhs: &[Column],
@@ -287,6 +350,10 @@ impl Join<'_> {
                 pace.spend(self.steps.len + 16)?;
                 let mut cells = Cells::absent(self.steps.len);
                 meet(self.binary, left, right, &mut cells, swapped);
+                if left.has_histograms() || right.has_histograms() {
+                    let (lhs, rhs) = if swapped { (*right, left) } else { (left, *right) };
+                    self.meet_histograms(lhs, rhs, &mut cells, pace)?;
+                }
                 // Series that came one after the other meet only where both are there.
                 if cells.is_empty() {
                     continue;
@@ -326,7 +393,7 @@ impl Join<'_> {
         let mut any = vec![self.binary.fill != Fill::NONE; self.steps.len];
         for column in many {
             pace.spend(column.len())?;
-            any.iter_mut().zip(column.steps()).for_each(|(any, value)| *any |= value.is_some());
+            any.iter_mut().zip(column.presence()).for_each(|(any, there)| *any |= there);
         }
         // Of several clashes the earliest is named, and of those that of the first series: the
         // columns lie in their order.
@@ -335,7 +402,7 @@ impl Join<'_> {
             let mut first: Vec<Option<&Column>> = vec![None; self.steps.len];
             for column in &group.state.ones {
                 pace.spend(column.len())?;
-                for (step, _) in column.iter() {
+                for (step, _) in column.presence().enumerate().filter(|(_, there)| *there) {
                     match first.get_mut(step) {
                         Some(Some(other)) if is_set(&any, step) => {
                             let at = (step, std::ptr::from_ref(*column));
@@ -384,8 +451,8 @@ fn meet(binary: &Binary, left: &Cells, right: &Cells, result: &mut Cells, swappe
 
 /// Marks the steps of a result as taken; an error where another series of the group was there.
 fn check_taken(binary: &Binary, result: &Column, taken: &mut [bool]) -> Result<(), QueryError> {
-    for (taken, value) in taken.iter_mut().zip(result.steps()) {
-        if *taken && value.is_some() {
+    for (taken, there) in taken.iter_mut().zip(result.presence()) {
+        if *taken && there {
             return Err(QueryError::execution(match binary.card {
                 Card::OneToOne => {
                     "multiple matches for labels: many-to-one matching must be explicit \
@@ -396,7 +463,7 @@ fn check_taken(binary: &Binary, result: &Column, taken: &mut [bool]) -> Result<(
                 }
             }));
         }
-        *taken |= value.is_some();
+        *taken |= there;
     }
     Ok(())
 }

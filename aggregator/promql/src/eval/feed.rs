@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use labstat_model::{Buckets, Labels, Rolled, Series, SeriesRef};
+use labstat_model::{Buckets, HistogramSeries, Labels, Rolled, Series, SeriesRef};
 
 use crate::column::{Column, Steps};
 use crate::{QueryError, Scan};
@@ -17,15 +17,25 @@ pub(super) enum Feed<'s> {
     Scan(Box<dyn Scan + 's>),
     /// Read once for several streams.
     Held(Arc<Vec<Series>>),
+    /// Series of which some have native histograms.
+    Mixed(Arc<Vec<Mixed>>),
     Rolled(Arc<Vec<Rolled>>),
     /// The value of an expression; what its steps are matters to a subquery alone.
     Columns(Vec<Column>, Steps),
+}
+
+/// A series' numbers and native histograms.
+#[derive(Debug)]
+pub(super) struct Mixed {
+    pub(super) numbers: Series,
+    pub(super) histograms: HistogramSeries,
 }
 
 /// One series of a feed.
 #[derive(Clone, Copy)]
 pub(super) enum Item<'i> {
     Series(SeriesRef<'i>),
+    Mixed(&'i Mixed),
     Buckets(&'i Buckets),
     Column(&'i Column, Steps),
 }
@@ -34,9 +44,17 @@ impl<'i> Item<'i> {
     pub(super) fn labels(&self) -> &'i Labels {
         match self {
             Self::Series(series) => series.labels,
+            Self::Mixed(mixed) => &mixed.numbers.labels,
             Self::Buckets(buckets) => &buckets.labels,
             Self::Column(column, _) => &column.labels,
         }
+    }
+
+    fn of_mixed(mixed: &'i Mixed) -> Self {
+        if mixed.histograms.times.is_empty() {
+            return Self::Series(mixed.numbers.as_ref());
+        }
+        Self::Mixed(mixed)
     }
 
     fn of(rolled: &'i Rolled) -> Self {
@@ -52,6 +70,7 @@ impl Feed<'_> {
         match self {
             Self::Scan(scan) => scan.parts(),
             Self::Held(series) => series.len().div_ceil(PART_LEN),
+            Self::Mixed(series) => series.len().div_ceil(PART_LEN),
             Self::Rolled(rolled) => rolled.len().div_ceil(PART_LEN),
             Self::Columns(columns, _) => columns.len().div_ceil(PART_LEN),
         }
@@ -61,7 +80,7 @@ impl Feed<'_> {
     pub(super) fn is_sorted(&self) -> bool {
         match self {
             Self::Scan(scan) => scan.is_sorted(),
-            Self::Held(_) | Self::Rolled(_) | Self::Columns(..) => true,
+            Self::Held(_) | Self::Mixed(_) | Self::Rolled(_) | Self::Columns(..) => true,
         }
     }
 
@@ -83,6 +102,9 @@ impl Feed<'_> {
             }
             Self::Held(series) => {
                 of_part(series, part).iter().try_for_each(|one| each(Item::Series(one.as_ref())))
+            }
+            Self::Mixed(series) => {
+                of_part(series, part).iter().try_for_each(|one| each(Item::of_mixed(one)))
             }
             Self::Rolled(rolled) => {
                 of_part(rolled, part).iter().try_for_each(|one| each(Item::of(one)))

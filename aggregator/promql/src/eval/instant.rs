@@ -1,8 +1,10 @@
 //! Instant selectors: the newest sample of each series at each step.
 
-use labstat_model::{BucketColumn, BucketColumns, Buckets, SeriesRef, is_stale};
+use std::sync::Arc;
 
-use super::feed::Item;
+use labstat_model::{BucketColumn, BucketColumns, Buckets, HistogramSeries, SeriesRef, is_stale};
+
+use super::feed::{Item, Mixed};
 use super::plan::{Ask, Basis, Piece, Windows};
 use super::stream::{Look, Stream};
 use super::window::advance;
@@ -23,8 +25,24 @@ pub(super) const LEFT: BucketColumns = BucketColumns::of(&[
     BucketColumn::Last,
 ]);
 
-/// What to show of time and value of a sample.
-type Show = fn(i64, f64) -> f64;
+/// What to show of a sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Show {
+    Value,
+    /// Its time in seconds.
+    Time,
+}
+
+impl Show {
+    #[inline]
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds of any date fit in 53 bits")]
+    fn of(self, time_ms: i64, value: f64) -> f64 {
+        match self {
+            Self::Value => value,
+            Self::Time => time_ms as f64 / 1000.0,
+        }
+    }
+}
 
 /// Looks for the newest sample of a series at each step, unless it is too old or a marker.
 pub(super) struct Newest {
@@ -40,6 +58,7 @@ impl Newest {
     pub(super) fn look_at(&self, item: Item<'_>, cells: &mut Cells, remarks: &mut Vec<Remark>) {
         match item {
             Item::Series(series) => self.of_samples(series, cells),
+            Item::Mixed(mixed) => self.of_mixed(mixed, cells),
             Item::Buckets(buckets) => {
                 if let Some(remark) = self.approximated.as_ref().filter(|_| remarks.is_empty()) {
                     remarks.push(remark.clone());
@@ -62,7 +81,40 @@ impl Newest {
                 continue;
             };
             if *sampled > time - self.lookback_ms && !is_stale(*value) {
-                cells.set(step, (self.show)(*sampled, *value));
+                cells.set(step, self.show.of(*sampled, *value));
+            }
+        }
+    }
+
+    /// At each step the newer of number and histogram.
+    fn of_mixed(&self, Mixed { numbers, histograms }: &Mixed, cells: &mut Cells) {
+        let HistogramSeries { times, values, .. } = histograms;
+        let (mut next_number, mut next) = (0, 0);
+        for (step, time) in self.steps.times().enumerate() {
+            let time = self.shift.apply(time);
+            next_number = advance(&numbers.times, next_number, time);
+            next = advance(times, next, time);
+            let at = next.checked_sub(1);
+            let histogram = at.and_then(|at| Some((*times.get(at)?, values.get(at)?)));
+            let at = next_number.checked_sub(1);
+            let number =
+                at.and_then(|at| Some((*numbers.times.get(at)?, *numbers.values.get(at)?)));
+            let seen_ms = time - self.lookback_ms;
+            let histogram = histogram.filter(|(time_ms, _)| *time_ms > seen_ms);
+            let number = number.filter(|(time_ms, _)| *time_ms > seen_ms);
+            match (number, histogram) {
+                (number, Some((time_ms, histogram)))
+                    if number.is_none_or(|(number_ms, _)| number_ms < time_ms) =>
+                {
+                    match self.show {
+                        Show::Value => cells.set_histogram(step, Arc::clone(histogram)),
+                        Show::Time => cells.set(step, self.show.of(time_ms, 0.0)),
+                    }
+                }
+                (Some((time_ms, value)), _) if !is_stale(value) => {
+                    cells.set(step, self.show.of(time_ms, value));
+                }
+                _ => {}
             }
         }
     }
@@ -70,7 +122,7 @@ impl Newest {
     fn of_buckets(&self, buckets: &Buckets, cells: &mut Cells) {
         let times = self.steps.times().map(|time| self.shift.apply(time));
         for (step, time_ms, value) in bucket::newest_at(buckets, self.lookback_ms, times) {
-            cells.set(step, (self.show)(time_ms, value));
+            cells.set(step, self.show.of(time_ms, value));
         }
     }
 }
@@ -78,15 +130,13 @@ impl Newest {
 impl Evaluator<'_> {
     /// As the value of a selector, but the times of the samples, in seconds; `None` when `expr` is
     /// no selector.
-    #[expect(clippy::cast_precision_loss, reason = "milliseconds of any date fit in 53 bits")]
     pub(crate) fn instant_times(
         &self,
         expr: &Expr,
         steps: Steps,
     ) -> Result<Option<Vec<Column>>, QueryError> {
         let Node::Selector(selector) = &expr.node else { return Ok(None) };
-        let seconds = |time_ms, _| time_ms as f64 / 1000.0;
-        self.instants(selector, expr.start, steps, seconds)?.columns(self).map(Some)
+        self.instants(selector, expr.start, steps, Show::Time)?.columns(self).map(Some)
     }
 
     /// What `show` makes of time and value of the newest sample of each series at each step.

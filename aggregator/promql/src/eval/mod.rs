@@ -39,6 +39,8 @@ mod fold;
 mod groups;
 mod instant;
 mod memo;
+mod mixed;
+mod natives;
 mod pick;
 mod plan;
 mod range;
@@ -64,6 +66,7 @@ use crate::{Position, QueryError, Source, ValueType};
 
 use binary::Operand;
 pub(crate) use bucket::BucketWindow;
+use instant::Show;
 use memo::Memo;
 use read::Reads;
 use share::Shared;
@@ -240,9 +243,9 @@ impl<'a> Evaluator<'a> {
                 let values = self.scalar(inner, steps)?;
                 Ok(Columns::Scalar(values.iter().map(|value| -value).collect()))
             }
-            Node::Aggregate(aggregate) => aggregate::eval(self, aggregate, steps),
+            Node::Aggregate(aggregate) => aggregate::eval(self, aggregate, expr.start, steps),
             Node::Binary(binary) if !binary::is_with_scalar(binary) => {
-                binary::eval(self, binary, steps)
+                binary::eval(self, binary, expr.start, steps)
             }
             Node::Range(_) | Node::Subquery(_) => {
                 // The types are checked: a range stands only where a function takes one.
@@ -276,9 +279,7 @@ impl<'a> Evaluator<'a> {
             Node::Selector(selector) if selector.edges == Edges::Smoothed => {
                 self.smoothed(selector, expr.start, steps)
             }
-            Node::Selector(selector) => {
-                self.instants(selector, expr.start, steps, |_, value| value)
-            }
+            Node::Selector(selector) => self.instants(selector, expr.start, steps, Show::Value),
             Node::Negation(inner) => {
                 self.stream(inner, steps)?.then(self, Some(Stage::Negate), Some(Alike::Refused))
             }
@@ -289,7 +290,8 @@ impl<'a> Evaluator<'a> {
                     true => (&binary.rhs, &binary.lhs),
                 };
                 let stream = self.stream(vector, steps)?;
-                let operand = Operand::new(binary, self.scalar(scalar, steps)?, swapped);
+                let operand =
+                    Operand::new(binary, self.scalar(scalar, steps)?, swapped, expr.start);
                 let drops = binary::drops_name(binary).then_some(Alike::Merged);
                 stream.then(self, Some(Stage::Operator(operand)), drops)
             }

@@ -1,11 +1,14 @@
 //! Aggregations that choose: `topk`, `bottomk`, `limitk` and `limit_ratio` take some of the members
 //! of each group, at each step others. What is held are those chosen so far.
 
-use labstat_model::Labels;
+use std::collections::HashMap;
+use std::sync::Arc;
 
-use super::Evaluator;
+use labstat_model::{Histogram, Labels};
+
 use super::groups::{Grouper, Groups};
 use super::stream::Stream;
+use super::{Evaluator, natives};
 use crate::budget::{Budget, Cost};
 use crate::column::{Column, Steps};
 use crate::expr::{Aggregate, AggregateOp};
@@ -16,7 +19,7 @@ type Entry = (u32, f64);
 
 pub(super) fn eval(
     evaluator: &Evaluator<'_>,
-    aggregate: &Aggregate,
+    (aggregate, start): (&Aggregate, usize),
     stream: &Stream<'_>,
     param: &[f64],
     steps: Steps,
@@ -38,6 +41,9 @@ pub(super) fn eval(
         let at = groups.slot(&grouper, &column.labels, || vec![Vec::new(); steps.len]);
         if let Some(heaps) = groups.get_mut(at) {
             picking.offer(heaps, &column);
+        }
+        if column.has_histograms() && picking.is_of_numbers() {
+            natives::note_ignored(evaluator, aggregate.op, start);
         }
         pace.spend(column.len())?;
         let entries = Cost::bytes(picking.entries.saturating_mul(size_of::<Entry>()));
@@ -61,6 +67,8 @@ struct Picking {
     series: Vec<Labels>,
     /// Values that are chosen just now.
     entries: usize,
+    /// The histograms among them, by the numbers of their series and steps.
+    histograms: HashMap<(u32, usize), Arc<Histogram>>,
 }
 
 impl Picking {
@@ -80,7 +88,13 @@ impl Picking {
             refused: None,
             series: Vec::new(),
             entries: 0,
+            histograms: HashMap::new(),
         }
+    }
+
+    /// Whether histograms are not chosen among.
+    fn is_of_numbers(&self) -> bool {
+        matches!(self.op, AggregateOp::Topk | AggregateOp::Bottomk)
     }
 
     /// Offers the values of a series to what was chosen at each step.
@@ -93,7 +107,10 @@ impl Picking {
         let offset = own.as_ref().map_or(0.0, sampling::offset);
         let number = u32::try_from(self.series.len()).unwrap_or(u32::MAX);
         let mut chosen = false;
-        for (step, value) in column.iter() {
+        let histograms = column.histograms().filter(|_| !self.is_of_numbers());
+        let mut histograms: HashMap<usize, &Arc<Histogram>> = histograms.collect();
+        let stand_ins: Vec<(usize, f64)> = histograms.keys().map(|at| (*at, f64::NAN)).collect();
+        for (step, value) in column.iter().chain(stand_ins) {
             let (Some(heap), Some(wanted)) = (heaps.get_mut(step), self.wanted.get(step)) else {
                 continue;
             };
@@ -112,6 +129,11 @@ impl Picking {
                 _ => keep_best(heap, *wanted, (number, value), |a, b| a > b),
             };
             self.entries += heap.len() - before;
+            if heap.len() > before
+                && let Some(histogram) = histograms.remove(&step)
+            {
+                self.histograms.insert((number, step), Arc::clone(histogram));
+            }
         }
         if chosen {
             self.series.push(own.unwrap_or_else(labels));
@@ -145,15 +167,18 @@ impl Picking {
                     order.extend(heap.iter().map(|(number, _)| *number));
                 }
                 for (number, value) in heap {
-                    let number = number as usize;
+                    let (key, number) = (number, number as usize);
                     let Some(slot) = columns.get_mut(number) else { continue };
                     if slot.is_none() {
                         count += 1;
                         evaluator.budget.check(Cost::columns(count, steps.len))?;
                     }
                     let labels = || self.series.get(number).cloned().unwrap_or_default();
-                    slot.get_or_insert_with(|| Column::absent(labels(), steps.len))
-                        .set(step, value);
+                    let column = slot.get_or_insert_with(|| Column::absent(labels(), steps.len));
+                    match self.histograms.get(&(key, step)) {
+                        Some(histogram) => column.set_histogram(step, Arc::clone(histogram)),
+                        None => column.set(step, value),
+                    }
                 }
             }
         }

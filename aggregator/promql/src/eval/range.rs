@@ -2,11 +2,12 @@
 
 use std::sync::OnceLock;
 
-use labstat_model::{BucketColumns, Buckets, Series, SeriesRef};
+use labstat_model::{BucketColumns, Buckets, HistogramSeries, Series, SeriesRef};
 
 use super::bucket::{self, BucketSeries, BucketWalk};
 use super::feed::{Feed, Item};
 use super::instant::LEFT;
+use super::mixed::{self, Histograms};
 use super::plan::{Ask, Basis, Piece, Windows};
 use super::stream::{Alike, Look, Stream};
 use super::window::{Beyond, Kernel, RangeSeries, Reach, Stretch, Walker};
@@ -24,6 +25,8 @@ const COUNTER_ENDINGS: [&str; 4] = ["_total", "_sum", "_count", "_bucket"];
 /// A function over ranges, as it is called.
 #[derive(Clone)]
 pub(super) struct Calling {
+    /// The function's name.
+    pub(super) name: &'static str,
     pub(super) kernel: Kernel,
     pub(super) keeps_name: bool,
     /// Whether there is something to say of metrics that seem to be no counters.
@@ -34,12 +37,14 @@ pub(super) struct Calling {
     args: Vec<Vec<f64>>,
     /// Where the range is in the query.
     start: usize,
+    /// Where remarks on histograms point to: the first argument.
+    pub(super) noted: usize,
 }
 
 /// Calls a function for the window of a series at each step.
 pub(super) struct Ranged {
-    calling: Calling,
-    stretch: Stretch,
+    pub(super) calling: Calling,
+    pub(super) stretch: Stretch,
     /// Where buckets are no more than about right: how wide they are.
     approximated_ms: Option<i64>,
     /// How wide buckets are that stand for samples.
@@ -61,11 +66,25 @@ impl Ranged {
                 pace.budget().check(Cost::samples(1, series.times.len()))?;
                 self.walk(&RangeSeries::of(series), self.stretch, cells, pace)?;
             }
+            Item::Mixed(mixed) => {
+                let numbers = RangeSeries::of(mixed.numbers.as_ref());
+                self.walk(&numbers, self.stretch, cells, pace)?;
+                let (times, values) = (&mixed.histograms.times, &mixed.histograms.values);
+                let name = mixed.numbers.labels.metric_name();
+                let histograms = Histograms { times, values };
+                self.walk_histograms(name, &numbers, &histograms, cells, (pace, remarks))?;
+            }
             Item::Column(column, steps) => {
                 let times = self.times.get_or_init(|| steps.times().collect());
                 let points = points(column, times);
                 pace.budget().check(Cost::samples(1, points.copied()))?;
                 self.walk(&points, self.stretch, cells, pace)?;
+                if column.has_histograms() {
+                    let (times, values) = mixed::points(column, steps);
+                    let name = column.labels.metric_name();
+                    let histograms = Histograms { times: &times, values: &values };
+                    self.walk_histograms(name, &points, &histograms, cells, (pace, remarks))?;
+                }
             }
             Item::Buckets(buckets) => {
                 if let Some(width_ms) = self.approximated_ms.filter(|_| remarks.is_empty()) {
@@ -82,7 +101,7 @@ impl Ranged {
                 }
             }
         }
-        if self.calling.counter && !cells.is_empty() {
+        if self.calling.counter && cells.has_numbers() {
             note_gauge(item.labels().metric_name(), self.calling.start, remarks);
         }
         Ok(())
@@ -187,7 +206,12 @@ impl Evaluator<'_> {
             _ => 0,
         };
         let (of, args) = (call.function.buckets, self.scalars(call, steps)?);
-        Ok(Calling { kernel, keeps_name, counter: false, of, args, start })
+        let noted = match call.args.first() {
+            Some(first) if first.value_type != ValueType::Matrix => first.start,
+            _ => start,
+        };
+        let name = call.function.name;
+        Ok(Calling { name, kernel, keeps_name, counter: false, of, args, start, noted })
     }
 
     /// The values of a function over a range.
@@ -240,8 +264,16 @@ impl Evaluator<'_> {
         steps: Steps,
     ) -> Result<Stream<'s>, QueryError> {
         let kernel = Kernel::Edged(Edged::Instant, Beyond::of(Edges::Smoothed, self.lookback_ms));
-        let calling =
-            Calling { kernel, keeps_name: true, counter: false, of: None, args: Vec::new(), start };
+        let calling = Calling {
+            name: "",
+            kernel,
+            keeps_name: true,
+            counter: false,
+            of: None,
+            args: Vec::new(),
+            start,
+            noted: start,
+        };
         self.of_selector(self.smoothed_reach(selector), calling, steps)
     }
 
@@ -344,9 +376,14 @@ impl Evaluator<'_> {
     }
 
     /// The samples of a range at one time, as the answer of an instant query.
-    pub(crate) fn matrix(&self, expr: &Expr, time_ms: i64) -> Result<Vec<Series>, QueryError> {
+    pub(crate) fn matrix(
+        &self,
+        expr: &Expr,
+        time_ms: i64,
+    ) -> Result<(Vec<Series>, Vec<HistogramSeries>), QueryError> {
         let steps = Steps::one(time_ms);
         let (mut matrix, mut held) = (Vec::new(), Cost::default());
+        let mut histograms = Vec::new();
         let mut push = |series: Option<Series>| {
             if let Some(series) = series {
                 held = held.and(Cost::samples(1, series.len()));
@@ -364,7 +401,7 @@ impl Evaluator<'_> {
                     let stretch = Stretch::new(range, &piece);
                     let (feed, approximated_ms, _) =
                         self.feed(range, stretch, piece.basis, LEFT)?;
-                    self.read_matrix(&feed, stretch, &mut push, || {
+                    self.read_matrix(&feed, stretch, (&mut push, &mut histograms), || {
                         if let Some(width_ms) = approximated_ms {
                             self.remark(Remark::Approximated { width_ms, start: expr.start });
                         }
@@ -375,18 +412,21 @@ impl Evaluator<'_> {
                 let inner = self.subquery_steps(subquery, steps)?;
                 let feed = Feed::Columns(self.vector(&subquery.expr, inner)?, inner);
                 let stretch = Stretch::of_subquery(subquery, steps);
-                self.read_matrix(&feed, stretch, &mut push, || {})?;
+                self.read_matrix(&feed, stretch, (&mut push, &mut histograms), || {})?;
             }
             _ => return Err(QueryError::execution("range vector expected")),
         }
-        Ok(matrix)
+        Ok((matrix, histograms))
     }
 
     fn read_matrix(
         &self,
         feed: &Feed<'_>,
         stretch: Stretch,
-        push: &mut impl FnMut(Option<Series>) -> Result<(), QueryError>,
+        (push, histograms): (
+            &mut impl FnMut(Option<Series>) -> Result<(), QueryError>,
+            &mut Vec<HistogramSeries>,
+        ),
         of_buckets: impl Fn(),
     ) -> Result<(), QueryError> {
         let cut = |labels: &labstat_model::Labels, range: RangeSeries<'_>| {
@@ -400,7 +440,17 @@ impl Evaluator<'_> {
                 let of = |series: SeriesRef<'_>| cut(series.labels, RangeSeries::of(series));
                 let series = match item {
                     Item::Series(series) => of(series),
+                    Item::Mixed(mixed) => {
+                        histograms.extend(mixed::cut(&mixed.histograms, stretch.reach()));
+                        of(mixed.numbers.as_ref())
+                    }
                     Item::Column(column, steps) => {
+                        if column.has_histograms() {
+                            let (times, values) = mixed::points(column, steps);
+                            let labels = column.labels.clone();
+                            let all = HistogramSeries { labels, times, values };
+                            histograms.extend(mixed::cut(&all, stretch.reach()));
+                        }
                         let times: Vec<i64> = steps.times().collect();
                         cut(&column.labels, points(column, &times))
                     }

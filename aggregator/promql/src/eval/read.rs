@@ -4,12 +4,13 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use labstat_model::{BucketColumns, Rolled, Tiers};
+use labstat_model::{BucketColumns, HistogramSeries, Labels, Rolled, Series, Tiers};
 
 use super::Evaluator;
-use super::feed::Feed;
+use super::feed::{Feed, Item, Mixed};
 use crate::QueryError;
 use crate::budget::Cost;
+use crate::column::NUMBER_BYTES;
 use crate::expr::Selector;
 
 /// What was read already.
@@ -32,6 +33,9 @@ impl Evaluator<'_> {
         selector: &Selector,
         (start_ms, end_ms): (i64, i64),
     ) -> Result<Feed<'_>, QueryError> {
+        if let Some(mixed) = self.mixed(selector, (start_ms, end_ms))? {
+            return Ok(mixed);
+        }
         if let Some(series) = self.shared(selector, (start_ms, end_ms))? {
             return Ok(Feed::Held(series));
         }
@@ -45,11 +49,52 @@ impl Evaluator<'_> {
         selector: &Selector,
         (start_ms, end_ms): (i64, i64),
     ) -> Result<Feed<'_>, QueryError> {
+        if let Some(mixed) = self.mixed(selector, (start_ms, end_ms))? {
+            return Ok(mixed);
+        }
         if let Some(series) = self.shared(selector, (start_ms, end_ms))? {
             return Ok(Feed::Held(series));
         }
         let scan = self.source.scan_newest(&selector.matchers, start_ms, end_ms);
         scan.map(Feed::Scan).map_err(QueryError::Source)
+    }
+
+    /// As [`Evaluator::samples`], where the selector has native histograms; `None` where it has
+    /// none. They are few and large, so all of its series are held.
+    fn mixed(
+        &self,
+        selector: &Selector,
+        (start_ms, end_ms): (i64, i64),
+    ) -> Result<Option<Feed<'_>>, QueryError> {
+        let found = self.source.histograms(&selector.matchers, start_ms, end_ms);
+        let found = found.map_err(QueryError::Source)?;
+        if found.is_empty() {
+            return Ok(None);
+        }
+        let numbers = found.iter().flat_map(|series| &series.values);
+        let numbers: usize = numbers.map(|histogram| histogram.numbers_len()).sum();
+        let mut cost = Cost::bytes(numbers.saturating_mul(NUMBER_BYTES));
+        self.budget.check(cost)?;
+        let mut by_labels: HashMap<Labels, HistogramSeries> =
+            found.into_iter().map(|series| (series.labels.clone(), series)).collect();
+        let scan = self.source.scan(&selector.matchers, start_ms, end_ms);
+        let scan = Feed::Scan(scan.map_err(QueryError::Source)?);
+        let mut all = Vec::new();
+        for part in 0..scan.parts() {
+            scan.read(part, &mut |item| {
+                let Item::Series(series) = item else { return Ok(()) };
+                cost = cost.and(Cost::samples(1, series.times.len()));
+                self.budget.check(cost)?;
+                let histograms = by_labels.remove(series.labels).unwrap_or_default();
+                all.push(Mixed { numbers: series.to_series(), histograms });
+                Ok(())
+            })?;
+        }
+        let alone = |(labels, histograms)| Mixed { numbers: Series::new(labels), histograms };
+        all.extend(by_labels.into_iter().map(alone));
+        all.sort_by(|a, b| a.numbers.labels.cmp(&b.numbers.labels));
+        self.budget.keep(cost)?;
+        Ok(Some(Feed::Mixed(Arc::new(all))))
     }
 
     /// As [`Evaluator::samples`], rolled up. Buckets are few, so they are held, and read once.

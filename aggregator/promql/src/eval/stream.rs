@@ -4,6 +4,8 @@
 //! that change these one by one. It runs part by part, each on any thread, and what the parts give
 //! is taken in their order.
 
+use std::sync::Arc;
+
 use labstat_model::{Labels, METRIC_NAME};
 
 use super::binary::{Operand, with_scalar};
@@ -13,7 +15,8 @@ use super::range::Ranged;
 use super::{Evaluator, Remark};
 use crate::QueryError;
 use crate::budget::{Cost, Pace};
-use crate::column::{Cells, Column, Steps};
+use crate::column::{Cell, Cells, Column, Steps};
+use crate::histogram::negate;
 
 /// How the values of a series at the steps are found.
 pub(super) enum Look {
@@ -180,7 +183,7 @@ impl<'s> Stream<'s> {
                 pace.spend(item_work(&item) + self.len)?;
                 cells.reset(self.len);
                 self.look_at(item, &mut cells, &mut pace, &mut remarks)?;
-                self.stages.iter().for_each(|stage| stage.apply(&mut cells));
+                self.stages.iter().for_each(|stage| stage.apply(&mut cells, &mut remarks));
                 if cells.is_empty() {
                     return Ok(());
                 }
@@ -215,6 +218,7 @@ impl<'s> Stream<'s> {
 fn item_work(item: &Item<'_>) -> usize {
     match item {
         Item::Series(series) => series.times.len(),
+        Item::Mixed(mixed) => mixed.numbers.len() + mixed.histograms.times.len(),
         Item::Buckets(buckets) => buckets.ends_ms.len(),
         Item::Column(column, _) => column.len(),
     }
@@ -228,18 +232,31 @@ pub(super) fn named_alike(columns: &[Column]) -> bool {
 }
 
 impl Stage {
-    fn apply(&self, cells: &mut Cells) {
+    fn apply(&self, cells: &mut Cells, remarks: &mut Vec<Remark>) {
         match self {
-            Self::Negate => cells.map(|_, value| Some(-value)),
-            Self::Value(f) => cells.map(|_, value| Some(f(value))),
+            Self::Negate => {
+                cells.map(|_, value| Some(-value));
+                if cells.has_histograms() {
+                    cells.map_histograms(|_, histogram| {
+                        let mut histogram = Arc::unwrap_or_clone(histogram);
+                        negate(&mut histogram);
+                        Some(Cell::Histogram(Arc::new(histogram)))
+                    });
+                }
+            }
+            Self::Value(f) => {
+                cells.take_histograms();
+                cells.map(|_, value| Some(f(value)));
+            }
             Self::ValueWith(f, scalars) => {
+                cells.take_histograms();
                 let mut args = Vec::with_capacity(scalars.len());
                 cells.map(|step, value| {
                     super::fill(&mut args, scalars, step);
                     f(value, &args)
                 });
             }
-            Self::Operator(operand) => with_scalar(operand, cells),
+            Self::Operator(operand) => with_scalar(operand, cells, remarks),
         }
     }
 }

@@ -161,6 +161,10 @@ impl<'a> RangeSeries<'a> {
         Self { times, values, drops: OnceCell::new() }
     }
 
+    pub(crate) fn times(&self) -> &[i64] {
+        &self.times
+    }
+
     pub(crate) fn values(&self) -> &[f64] {
         &self.values
     }

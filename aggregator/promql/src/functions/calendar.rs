@@ -1,7 +1,7 @@
 //! The time of a step or a sample, and the calendar of values that are times (UTC).
 
 use crate::QueryError;
-use crate::column::{Column, Columns, Steps};
+use crate::column::{Cell, Column, Columns, Steps};
 use crate::eval::Evaluator;
 use crate::expr::Call;
 use labstat_model::Labels;
@@ -31,6 +31,7 @@ pub(super) fn timestamp(
             let mut columns = evaluator.vector(arg, steps)?;
             for column in &mut columns {
                 column.map(|step, _| Some(seconds(steps.time(step))));
+                column.map_histograms(|step, _| Some(Cell::Number(seconds(steps.time(step)))));
             }
             columns
         }
@@ -123,6 +124,7 @@ fn part(
     };
     for column in &mut columns {
         column.labels = column.labels.without_metadata();
+        column.take_histograms();
         column.map(|_, value| Some(part(value)));
     }
     evaluator.merge(columns).map(Columns::Vector)

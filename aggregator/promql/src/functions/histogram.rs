@@ -1,4 +1,5 @@
-//! Quantiles and fractions of classic histograms: one series per bucket, told apart by `le`.
+//! Quantiles and fractions of histograms: classic ones, which are one series per bucket, told apart
+//! by `le`, and native ones.
 
 use std::collections::HashMap;
 
@@ -9,6 +10,7 @@ use crate::QueryError;
 use crate::column::{Column, Columns, Steps};
 use crate::eval::Evaluator;
 use crate::expr::{Call, Expr, Node};
+use crate::histogram::NanEffect;
 
 const BUCKET_LABEL: &str = "le";
 
@@ -25,30 +27,32 @@ struct Bucket {
 
 /// The buckets of one histogram: their bounds and columns.
 struct Histogram<'a> {
+    /// All labels but that of the bucket.
+    key: Labels,
     labels: Labels,
     name: String,
     buckets: Vec<(f64, &'a Column)>,
+    /// The steps at which there is a native histogram of the same labels.
+    blocked: Vec<usize>,
+}
+
+/// What is known of a histogram at one step.
+#[derive(Clone)]
+enum Observed<'a> {
+    Buckets(Vec<Bucket>),
+    Native(&'a labstat_model::Histogram),
 }
 
 impl Histogram<'_> {
     /// The buckets that have a value at a step.
     fn at(&self, step: usize) -> Vec<Bucket> {
+        if self.blocked.contains(&step) {
+            return Vec::new();
+        }
         let bucket =
             |(le, column): &(f64, &Column)| column.get(step).map(|count| Bucket { le: *le, count });
         self.buckets.iter().filter_map(bucket).collect()
     }
-}
-
-/// Functions that take only native histograms give nothing for floats.
-pub(super) fn native_only(
-    evaluator: &Evaluator<'_>,
-    call: &Call,
-    steps: Steps,
-) -> Result<Columns, QueryError> {
-    for arg in &call.args {
-        evaluator.eval(arg, steps)?;
-    }
-    Ok(Columns::Vector(Vec::new()))
 }
 
 pub(super) fn quantile(
@@ -60,12 +64,36 @@ pub(super) fn quantile(
     let quantiles = evaluator.scalar(q, steps)?;
     evaluator.note_quantiles(q, steps)?;
     let mut fixed = FixedNames::default();
-    let result = over_histograms(evaluator, vector, steps, |step, name, buckets| {
+    let result = over_histograms(evaluator, vector, steps, |step, name, observed| {
         let q = quantiles.get(step).copied().unwrap_or(f64::NAN);
-        fixed.quantile(q, name, buckets)
+        match observed {
+            Observed::Buckets(buckets) => fixed.quantile(q, name, buckets),
+            Observed::Native(histogram) => native_quantile(evaluator, vector, q, name, histogram),
+        }
     })?;
     fixed.remark(evaluator, vector);
     Ok(result)
+}
+
+fn native_quantile(
+    evaluator: &Evaluator<'_>,
+    vector: &Expr,
+    q: f64,
+    name: &str,
+    histogram: &labstat_model::Histogram,
+) -> f64 {
+    let (value, effect) = crate::histogram::quantile(q, histogram);
+    let result = match effect {
+        NanEffect::None => return value,
+        NanEffect::Result => "NaN",
+        NanEffect::Skew => "skewed higher",
+    };
+    let message = format!(
+        "input to histogram_quantile has NaN observations, result is {result} for metric name \
+         {name:?}"
+    );
+    evaluator.inform(&message, vector.start);
+    value
 }
 
 /// The names of the metrics whose buckets were not monotonic.
@@ -111,12 +139,24 @@ pub(super) fn quantiles(
         }
     };
     let columns = evaluator.vector(vector, steps)?;
-    let histograms = gather(evaluator, vector, &columns);
+    let mut histograms = gather(evaluator, vector, &columns);
+    let natives = natives(evaluator, vector, &columns, &mut histograms);
     let mut fixed = FixedNames::default();
     let mut results = Vec::new();
     for arg in quantiles {
         let quantiles = evaluator.scalar(arg, steps)?;
         evaluator.note_quantiles(arg, steps)?;
+        for native in &natives {
+            evaluator.check_time()?;
+            evaluator.check_columns(results.len() + 1, steps)?;
+            let mut named = Named::new(&native.labels, label, steps);
+            for (step, histogram) in &native.at {
+                let q = quantiles.get(*step).copied().unwrap_or(f64::NAN);
+                let value = native_quantile(evaluator, vector, q, &native.name, histogram);
+                named.set(q, *step, value);
+            }
+            results.extend(named.columns());
+        }
         for histogram in &histograms {
             evaluator.check_time()?;
             evaluator.check_columns(results.len() + 1, steps)?;
@@ -135,28 +175,50 @@ fn named_quantiles(
     steps: Steps,
     fixed: &mut FixedNames,
 ) -> Vec<Column> {
-    let mut named: Vec<(f64, Column)> = Vec::new();
+    let mut named = Named::new(&histogram.labels, label, steps);
     let mut name = histogram.name.as_str();
     for (step, q) in quantiles.iter().enumerate() {
         let buckets = histogram.at(step);
         if buckets.is_empty() {
             continue;
         }
-        let at = match named.iter().position(|(known, _)| known.to_bits() == q.to_bits()) {
+        named.set(*q, step, fixed.quantile(*q, name, buckets));
+        name = "";
+    }
+    named.columns().collect()
+}
+
+/// Columns told apart by the quantile they show.
+struct Named<'n> {
+    labels: &'n Labels,
+    label: &'n str,
+    len: usize,
+    columns: Vec<(f64, Column)>,
+}
+
+impl<'n> Named<'n> {
+    fn new(labels: &'n Labels, label: &'n str, steps: Steps) -> Self {
+        Self { labels, label, len: steps.len, columns: Vec::new() }
+    }
+
+    fn set(&mut self, q: f64, step: usize, value: f64) {
+        let is_known = |(known, _): &(f64, Column)| known.to_bits() == q.to_bits();
+        let at = match self.columns.iter().position(is_known) {
             Some(at) => at,
             None => {
-                let labels = histogram.labels.with(label, &gofloat::open_metrics(*q));
-                named.push((*q, Column::absent(labels, steps.len)));
-                named.len() - 1
+                let labels = self.labels.with(self.label, &gofloat::open_metrics(q));
+                self.columns.push((q, Column::absent(labels, self.len)));
+                self.columns.len() - 1
             }
         };
-        let value = fixed.quantile(*q, name, buckets);
-        name = "";
-        if let Some((_, column)) = named.get_mut(at) {
+        if let Some((_, column)) = self.columns.get_mut(at) {
             column.set(step, value);
         }
     }
-    named.into_iter().map(|(_, column)| column).collect()
+
+    fn columns(self) -> impl Iterator<Item = Column> {
+        self.columns.into_iter().map(|(_, column)| column)
+    }
 }
 
 pub(super) fn fraction(
@@ -168,10 +230,22 @@ pub(super) fn fraction(
         return Ok(Columns::Vector(Vec::new()));
     };
     let (lower, upper) = (evaluator.scalar(lower, steps)?, evaluator.scalar(upper, steps)?);
-    over_histograms(evaluator, vector, steps, |step, _, buckets| {
-        match (lower.get(step), upper.get(step)) {
-            (Some(lower), Some(upper)) => bucket_fraction(*lower, *upper, buckets),
-            _ => f64::NAN,
+    over_histograms(evaluator, vector, steps, |step, name, observed| {
+        let bound = |bounds: &[f64]| bounds.get(step).copied().unwrap_or(f64::NAN);
+        let (lower, upper) = (bound(&lower), bound(&upper));
+        match observed {
+            Observed::Buckets(buckets) => bucket_fraction(lower, upper, buckets),
+            Observed::Native(histogram) => {
+                let (value, has_nan) = crate::histogram::fraction(lower, upper, histogram);
+                if has_nan {
+                    let message = format!(
+                        "input to histogram_fraction has NaN observations, which are excluded \
+                         from all fractions for metric name {name:?}"
+                    );
+                    evaluator.inform(&message, vector.start);
+                }
+                value
+            }
         }
     })
 }
@@ -181,12 +255,20 @@ fn over_histograms(
     evaluator: &Evaluator<'_>,
     vector: &Expr,
     steps: Steps,
-    mut f: impl FnMut(usize, &str, Vec<Bucket>) -> f64,
+    mut f: impl FnMut(usize, &str, Observed<'_>) -> f64,
 ) -> Result<Columns, QueryError> {
     let columns = evaluator.vector(vector, steps)?;
-    let histograms = gather(evaluator, vector, &columns);
+    let mut histograms = gather(evaluator, vector, &columns);
     let mut results = Vec::with_capacity(histograms.len());
     let mut pace = evaluator.budget.pace();
+    for native in natives(evaluator, vector, &columns, &mut histograms) {
+        let mut result = Column::absent(native.labels, steps.len);
+        for (step, histogram) in native.at {
+            pace.spend(histogram.numbers_len())?;
+            result.set(step, f(step, &native.name, Observed::Native(histogram)));
+        }
+        results.push(result);
+    }
     for histogram in &histograms {
         let mut result = Column::absent(histogram.labels.clone(), steps.len);
         // Prometheus knows the name at the first step only, and so do remarks.
@@ -195,7 +277,7 @@ fn over_histograms(
             pace.spend(histogram.buckets.len())?;
             let buckets = histogram.at(step);
             if !buckets.is_empty() {
-                result.set(step, f(step, name, buckets));
+                result.set(step, f(step, name, Observed::Buckets(buckets)));
                 name = "";
             }
         }
@@ -204,7 +286,43 @@ fn over_histograms(
     evaluator.merge(results).map(Columns::Vector)
 }
 
-/// The histograms among `columns`, in order of first appearance.
+/// A series' native histograms.
+struct Native<'a> {
+    labels: Labels,
+    name: String,
+    at: Vec<(usize, &'a labstat_model::Histogram)>,
+}
+
+/// The native histograms among `columns`. Where there is a classic one of the same labels, neither
+/// counts.
+fn natives<'a>(
+    evaluator: &Evaluator<'_>,
+    vector: &Expr,
+    columns: &'a [Column],
+    classic: &mut [Histogram<'_>],
+) -> Vec<Native<'a>> {
+    let mut found = Vec::new();
+    for column in columns.iter().filter(|column| column.has_histograms()) {
+        let name = column.labels.metric_name();
+        let mut same = classic.iter_mut().find(|histogram| histogram.key == column.labels);
+        let mut at = Vec::new();
+        for (step, histogram) in column.histograms() {
+            match same.as_mut().filter(|same| !same.at(step).is_empty()) {
+                Some(same) => {
+                    let message = "vector contains a mix of classic and native histograms for \
+                                   metric name";
+                    evaluator.warn(&format!("{message} {name:?}"), vector.start);
+                    same.blocked.push(step);
+                }
+                None => at.push((step, &**histogram)),
+            }
+        }
+        found.push(Native { labels: column.labels.without_metadata(), name: name.to_owned(), at });
+    }
+    found
+}
+
+/// The classic histograms among `columns`, in order of first appearance.
 fn gather<'a>(
     evaluator: &Evaluator<'_>,
     vector: &Expr,
@@ -212,7 +330,7 @@ fn gather<'a>(
 ) -> Vec<Histogram<'a>> {
     let mut at: HashMap<Labels, usize> = HashMap::new();
     let mut histograms: Vec<Histogram<'a>> = Vec::new();
-    for column in columns {
+    for column in columns.iter().filter(|column| column.has_numbers()) {
         let name = column.labels.metric_name();
         let le = column.labels.get(BUCKET_LABEL).unwrap_or("");
         let Some(bound) = gofloat::parse(le) else {
@@ -227,7 +345,13 @@ fn gather<'a>(
         let slot = *at.entry(key.clone()).or_insert(histograms.len());
         if slot == histograms.len() {
             let (labels, name) = (key.without_metadata(), name.to_owned());
-            histograms.push(Histogram { labels, name, buckets: Vec::new() });
+            histograms.push(Histogram {
+                key: key.clone(),
+                labels,
+                name,
+                buckets: Vec::new(),
+                blocked: Vec::new(),
+            });
         }
         if let Some(histogram) = histograms.get_mut(slot) {
             histogram.buckets.push((bound, column));

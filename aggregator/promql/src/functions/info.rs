@@ -5,6 +5,7 @@
 //! Prometheus 3.5 differs from the documentation of later ones, this follows the documentation.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use labstat_model::{Labels, METRIC_NAME, MatchOp, Matcher};
 
@@ -142,7 +143,7 @@ impl Known {
         if several().next().is_none() {
             return Ok(());
         }
-        for step in (0..steps.len).filter(|step| base.iter().any(|c| c.get(*step).is_some())) {
+        for step in (0..steps.len).filter(|step| base.iter().any(|column| column.has(*step))) {
             for group in several() {
                 let mut times: Vec<f64> = Vec::with_capacity(group.len());
                 for column in group.iter().filter_map(|at| self.columns.get(*at)) {
@@ -169,7 +170,7 @@ impl Known {
         let nothing = Vec::new();
         let groups = self.about.get(&target(&base.labels)).unwrap_or(&nothing);
         let mut results: Vec<(Vec<usize>, Option<Column>)> = Vec::new();
-        for (step, value) in base.iter() {
+        for (step, _) in base.presence().enumerate().filter(|(_, there)| *there) {
             let sources: Vec<usize> =
                 groups.iter().filter_map(|group| self.newest(group, step)).collect();
             let at = match results.iter().position(|(known, _)| *known == sources) {
@@ -182,7 +183,10 @@ impl Known {
                 }
             };
             if let Some((_, Some(column))) = results.get_mut(at) {
-                column.set(step, value);
+                match base.histogram(step) {
+                    Some(histogram) => column.set_histogram(step, Arc::clone(histogram)),
+                    None => base.get(step).into_iter().for_each(|value| column.set(step, value)),
+                }
             }
         }
         Ok(results.into_iter().filter_map(|(_, column)| column).collect())

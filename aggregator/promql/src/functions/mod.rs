@@ -3,12 +3,14 @@
 //! To add a function, write it in the file of its family and give it its line here.
 
 mod calendar;
+mod distribution;
 pub(crate) mod edges;
 mod gofloat;
 mod histogram;
 mod info;
 mod labels;
 mod math;
+pub(crate) mod native;
 mod over_time;
 mod rate;
 mod shape;
@@ -187,17 +189,17 @@ static FUNCTIONS: &[Function] = &[
     value("exp", f64::exp),
     bucketed(over_time::FIRST, named("first_over_time", over_time::first)),
     value("floor", f64::floor),
-    whole("histogram_avg", &[V], histogram::native_only),
-    whole("histogram_count", &[V], histogram::native_only),
+    whole("histogram_avg", &[V], distribution::avg),
+    whole("histogram_count", &[V], distribution::count),
     whole("histogram_fraction", &[S, S, V], histogram::fraction),
     whole("histogram_quantile", &[S, V], histogram::quantile),
     Function {
         last: Last::UpTo(QUANTILES_MAX),
         ..whole("histogram_quantiles", &[V, T, S], histogram::quantiles)
     },
-    whole("histogram_stddev", &[V], histogram::native_only),
-    whole("histogram_stdvar", &[V], histogram::native_only),
-    whole("histogram_sum", &[V], histogram::native_only),
+    whole("histogram_stddev", &[V], distribution::stddev),
+    whole("histogram_stdvar", &[V], distribution::stdvar),
+    whole("histogram_sum", &[V], distribution::sum),
     date("hour", calendar::hour),
     window("idelta", rate::idelta),
     bucketed(rate::INCREASE, counter("increase", rate::increase)),

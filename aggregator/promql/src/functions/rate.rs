@@ -11,7 +11,7 @@ use crate::sums::Sum;
 
 /// What is asked of [`extrapolated`].
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Want {
+pub(super) enum Want {
     /// The difference of a gauge.
     Delta,
     /// The growth of a counter.
@@ -24,7 +24,7 @@ enum Want {
     clippy::cast_precision_loss,
     reason = "spans within a query fit in 53 bits of milliseconds"
 )]
-fn seconds(ms: i64) -> f64 {
+pub(super) fn seconds(ms: i64) -> f64 {
     ms as f64 / 1000.0
 }
 
@@ -100,6 +100,31 @@ impl Ended for BucketWindow {
     }
 }
 
+/// By how much what is between the first and the last of so many samples is stretched towards the
+/// edges of the range; where a counter would have been zero is told in parts of its growth.
+#[inline]
+pub(super) fn stretch(
+    (first_ms, last_ms, samples): (i64, i64, usize),
+    (start_ms, end_ms): (i64, i64),
+    to_zero: Option<f64>,
+) -> f64 {
+    let mut to_start = seconds(first_ms - start_ms);
+    let mut to_end = seconds(end_ms - last_ms);
+    let sampled = seconds(last_ms - first_ms);
+    let mean_interval = sampled / number(samples.saturating_sub(1));
+    let threshold = mean_interval * 1.1;
+    if to_start >= threshold {
+        to_start = mean_interval / 2.0;
+    }
+    if let Some(to_zero) = to_zero.map(|share| sampled * share).filter(|zero| *zero < to_start) {
+        to_start = to_zero;
+    }
+    if to_end >= threshold {
+        to_end = mean_interval / 2.0;
+    }
+    (sampled + to_start + to_end) / sampled
+}
+
 /// The difference between the ends of the samples, stretched towards the ends of the range: not
 /// further than half a mean interval where the samples seem to begin or end inside the range,
 /// and not further back than where a counter would have been zero.
@@ -113,24 +138,8 @@ fn extrapolated(window: &impl Ended, want: Want) -> Option<f64> {
             result += before_drop;
         }
     }
-    let mut to_start = seconds(first_ms - start_ms);
-    let mut to_end = seconds(end_ms - last_ms);
-    let sampled = seconds(last_ms - first_ms);
-    let mean_interval = sampled / number(intervals);
-    let threshold = mean_interval * 1.1;
-    if to_start >= threshold {
-        to_start = mean_interval / 2.0;
-    }
-    if want != Want::Delta && result > 0.0 && first >= 0.0 {
-        let to_zero = sampled * (first / result);
-        if to_zero < to_start {
-            to_start = to_zero;
-        }
-    }
-    if to_end >= threshold {
-        to_end = mean_interval / 2.0;
-    }
-    let mut factor = (sampled + to_start + to_end) / sampled;
+    let to_zero = (want != Want::Delta && result > 0.0 && first >= 0.0).then(|| first / result);
+    let mut factor = stretch((first_ms, last_ms, intervals + 1), (start_ms, end_ms), to_zero);
     if want == Want::Rate {
         factor /= seconds(window.range_ms());
     }

@@ -117,6 +117,11 @@ fn sorted(
     less: impl Fn(f64, f64) -> bool,
 ) -> Result<Columns, QueryError> {
     let mut columns = first_vector(evaluator, call, steps)?;
+    // Histograms have no order, and go.
+    for column in columns.iter_mut().filter(|column| column.has_histograms()) {
+        column.take_histograms();
+    }
+    columns.retain(|column| !column.is_empty());
     if steps.len == 1 {
         let value = |column: &Column| column.get(0).unwrap_or(f64::NAN);
         // NaN comes last whichever way is up.

@@ -5,23 +5,23 @@ use labstat_model::{BucketCount, Histogram};
 /// Beyond these powers of two, numbers are zero or infinite whatever they are multiplied with.
 const EXPONENTS: std::ops::RangeInclusive<i64> = -1100..=1100;
 
-/// A bucket with its bounds.
+/// A bucket of a native histogram with its bounds.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Bucket {
+pub struct Bucket {
     /// The lower bound.
-    pub(crate) lower: f64,
+    pub lower: f64,
     /// The upper bound.
-    pub(crate) upper: f64,
+    pub upper: f64,
     /// Which of the bounds are in the bucket.
-    pub(crate) boundaries: Boundaries,
+    pub boundaries: Boundaries,
     /// Observations in it.
-    pub(crate) count: f64,
+    pub count: f64,
 }
 
 /// Which bounds of a bucket are in it; the numbers are those of the Prometheus API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Boundaries {
+pub enum Boundaries {
     /// The upper one.
     OpenLeft = 0,
     /// The lower one.
@@ -116,7 +116,7 @@ pub(super) fn zero(histogram: &Histogram) -> Bucket {
 
 /// All buckets of a histogram, ascending, empty ones too where it has them; those that reach into
 /// the zero bucket end where it begins.
-pub(crate) fn buckets(histogram: &Histogram) -> impl DoubleEndedIterator<Item = Bucket> {
+pub fn buckets(histogram: &Histogram) -> impl DoubleEndedIterator<Item = Bucket> {
     let threshold = histogram.zero_threshold;
     let below = histogram.negative.iter().rev().map(move |bucket| {
         let bucket = negative(histogram, bucket);

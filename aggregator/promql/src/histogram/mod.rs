@@ -9,14 +9,16 @@
 
 mod arithmetic;
 mod buckets;
+mod operate;
 mod quantile;
 mod reset;
 mod text;
 
 pub(crate) use arithmetic::{
-    Incompatible, add, compact, divide, equal, multiply, negate, subtract, to_schema, trim,
+    Incompatible, add, compact, divide, equal, multiply, negate, subtract, to_schema,
 };
-pub(crate) use buckets::{Boundaries, Bucket, buckets};
+pub use buckets::{Boundaries, Bucket, buckets};
+pub(crate) use operate::{Trouble, operate};
 pub(crate) use quantile::{NanEffect, average, fraction, quantile, variance};
 pub(crate) use reset::is_reset;
 pub(crate) use text::describe;
