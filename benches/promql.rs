@@ -17,7 +17,7 @@ use labstat_model::{
     WriteRequest,
 };
 use labstat_promql::{Engine, QueryOptions, Source, SourceError};
-use labstat_store::{Options, Store};
+use labstat_store::{NEVER, Options, Store};
 
 const NODES: usize = 50;
 const DEVICES: usize = 20;
@@ -148,7 +148,7 @@ impl Source for Stored {
     }
 
     fn newest(&self, m: &[Matcher], start: i64, end: i64) -> Result<Vec<Series>, SourceError> {
-        self.0.newest(m, start, end).map_err(failed)
+        self.0.newest(m, start, end, NEVER).map_err(failed)
     }
 
     fn tiers(&self) -> Tiers {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use labstat_model::{Labels, ManualClock, Matcher, Sample, SeriesRef, TimeSeries, WriteRequest};
-use labstat_store::{Options, Store};
+use labstat_store::{NEVER, Options, Store};
 use labstat_wire::remote_write;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -123,7 +123,7 @@ fn select(store: &Store, matchers: &[Matcher], (start_ms, end_ms): (i64, i64)) -
 }
 
 fn newest(store: &Store, (start_ms, end_ms): (i64, i64)) -> usize {
-    store.newest(&[], start_ms, end_ms).unwrap().len()
+    store.newest(&[], start_ms, end_ms, NEVER).unwrap().len()
 }
 
 /// Ranges over a day of 5,000 series that is settled, and the two hours after it in the head.

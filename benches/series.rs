@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use labstat_model::{
     Labels, ManualClock, MatchOp, Matcher, Sample, Series, TimeSeries, WriteRequest,
 };
-use labstat_store::{Options, Store};
+use labstat_store::{NEVER, Options, Store};
 
 const SERIES: u32 = 1_000_000;
 const GENERATIONS: u32 = 10;
@@ -116,7 +116,8 @@ fn time<T>(what: &str, count: impl Fn(&T) -> usize, times: u32, run: impl Fn() -
 fn ask(store: &Store, from_ms: i64, when: &str) {
     let regex = |name: &str, value: &str| Matcher::new(name, MatchOp::Regex, value).unwrap();
     let metric = || Matcher::equal("__name__", "container_metric_7_total");
-    let series = |matchers: Vec<Matcher>| store.series(&[matchers], from_ms, NOW_MS).unwrap();
+    let series =
+        |matchers: Vec<Matcher>| store.series(&[matchers], from_ms, NOW_MS, NEVER).unwrap();
     let len = Vec::<Labels>::len;
     time(&format!("{when}: one metric"), len, 20, || series(vec![metric()]));
     let pod = || regex("pod", "app-7-.*");
@@ -128,16 +129,16 @@ fn ask(store: &Store, from_ms: i64, when: &str) {
     let not = || Matcher::new("namespace", MatchOp::NotEqual, "team-1").unwrap();
     time(&format!("{when}: a metric, not one team"), len, 20, || series(vec![metric(), not()]));
     time(&format!("{when}: label names"), Vec::len, 3, || {
-        store.label_names(&[], from_ms, NOW_MS).unwrap()
+        store.label_names(&[], from_ms, NOW_MS, NEVER).unwrap()
     });
     time(&format!("{when}: values of pod"), Vec::len, 3, || {
-        store.label_values("pod", &[], from_ms, NOW_MS).unwrap()
+        store.label_values("pod", &[], from_ms, NOW_MS, NEVER).unwrap()
     });
     time(&format!("{when}: values of id, one a series"), Vec::len, 10, || {
-        store.label_values("id", &[], from_ms, NOW_MS).unwrap()
+        store.label_values("id", &[], from_ms, NOW_MS, NEVER).unwrap()
     });
     time(&format!("{when}: values of node of a metric"), Vec::len, 3, || {
-        store.label_values("node", &[vec![metric()]], from_ms, NOW_MS).unwrap()
+        store.label_values("node", &[vec![metric()]], from_ms, NOW_MS, NEVER).unwrap()
     });
 }
 
@@ -146,7 +147,7 @@ fn open(dir: &Path) {
     let (store, notices) = Store::open(dir, options(NOW_MS)).unwrap();
     println!("start: {:.2?}, {:.2} CPU seconds", start.elapsed(), cpu_seconds());
     assert_eq!(notices, []);
-    let newest = store.newest(&[], NOW_MS - 300_000, NOW_MS).unwrap();
+    let newest = store.newest(&[], NOW_MS - 300_000, NOW_MS, NEVER).unwrap();
     let found = newest.iter().map(Series::len).sum::<usize>();
     println!(
         "start until the newest of all live series is answered: {found} in {:.2?}",

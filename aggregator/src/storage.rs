@@ -16,7 +16,7 @@ use labstat_model::{
     WriteView, bucket_range,
 };
 use labstat_promql::{Scan, Source, SourceError};
-use labstat_store::{Appended, Maintained, QueueStats, Stats};
+use labstat_store::{Appended, Maintained, NEVER, QueueStats, Stats, Stop};
 
 /// Why samples or a document were not kept. The sender still has them and may try again.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +53,8 @@ pub(crate) enum ErrorKind {
     Unsupported,
     /// More samples than one read may have.
     TooMuch,
+    /// Nobody waits for it any more.
+    Stopped,
 }
 
 impl StorageError {
@@ -88,6 +90,14 @@ impl StorageError {
         Self { operation, cause: cause.into(), kind: ErrorKind::TooMuch }
     }
 
+    /// Nobody waits for it any more.
+    pub(crate) fn stopped(
+        operation: &'static str,
+        cause: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self { operation, cause: cause.into(), kind: ErrorKind::Stopped }
+    }
+
     /// What it means for whoever asked.
     pub(crate) fn kind(&self) -> ErrorKind {
         self.kind
@@ -120,13 +130,16 @@ pub(crate) trait Storage: fmt::Debug + Send + Sync {
         start_ms: i64,
         end_ms: i64,
     ) -> Result<Vec<Series>, StorageError>;
-    /// The same series, each with at most its newest sample of the range.
+    /// The same series, each with at most its newest sample of the range. This and other look-ups
+    /// end early when `stop` says so, with an error of the kind [`ErrorKind::Stopped`].
     fn newest(
         &self,
         matchers: &[Matcher],
         start_ms: i64,
         end_ms: i64,
+        stop: Stop<'_>,
     ) -> Result<Vec<Series>, StorageError> {
+        let _ = stop;
         let mut series = self.select(matchers, start_ms, end_ms)?;
         series.iter_mut().for_each(Series::keep_newest);
         Ok(series)
@@ -147,7 +160,7 @@ pub(crate) trait Storage: fmt::Debug + Send + Sync {
         start_ms: i64,
         end_ms: i64,
     ) -> Result<Box<dyn Scan + '_>, StorageError> {
-        Ok(Box::new(self.newest(matchers, start_ms, end_ms)?))
+        Ok(Box::new(self.newest(matchers, start_ms, end_ms, NEVER)?))
     }
     /// The native histograms of the same series; see [`Source::histograms`].
     fn histograms(
@@ -182,6 +195,7 @@ pub(crate) trait Storage: fmt::Debug + Send + Sync {
         any: &[Vec<Matcher>],
         start_ms: i64,
         end_ms: i64,
+        stop: Stop<'_>,
     ) -> Result<Vec<Labels>, StorageError>;
     /// The label names of the same series.
     fn label_names(
@@ -189,6 +203,7 @@ pub(crate) trait Storage: fmt::Debug + Send + Sync {
         any: &[Vec<Matcher>],
         start_ms: i64,
         end_ms: i64,
+        stop: Stop<'_>,
     ) -> Result<Vec<String>, StorageError>;
     /// The values of one label of the same series.
     fn label_values(
@@ -197,6 +212,7 @@ pub(crate) trait Storage: fmt::Debug + Send + Sync {
         any: &[Vec<Matcher>],
         start_ms: i64,
         end_ms: i64,
+        stop: Stop<'_>,
     ) -> Result<Vec<String>, StorageError>;
     /// What senders said of metric families, sorted by name.
     fn metadata(&self) -> Result<Vec<Metadata>, StorageError>;
@@ -204,7 +220,7 @@ pub(crate) trait Storage: fmt::Debug + Send + Sync {
     fn stats(&self) -> Stats;
     /// How much there is wherever the samples are, with the `max` largest cardinalities of each
     /// kind.
-    fn cardinalities(&self, max: usize) -> Result<Stats, StorageError>;
+    fn cardinalities(&self, max: usize, stop: Stop<'_>) -> Result<Stats, StorageError>;
     /// Whether what was written shows in what is read, near enough for rules: they would take a gap
     /// for silence. An error pauses them.
     fn settled(&self) -> Result<(), StorageError> {
@@ -261,7 +277,7 @@ impl Source for SharedStorage {
         start_ms: i64,
         end_ms: i64,
     ) -> Result<Vec<Series>, SourceError> {
-        let read = self.0.newest(matchers, start_ms, end_ms);
+        let read = self.0.newest(matchers, start_ms, end_ms, NEVER);
         read.map_err(|error| SourceError(Box::new(error)))
     }
 

@@ -8,7 +8,7 @@ use labstat_model::{
     WriteView,
 };
 use labstat_promql::{Scan, SourceError};
-use labstat_store::{AppendError, Appended, Maintained, ReadError, Stats, Store};
+use labstat_store::{AppendError, Appended, Maintained, ReadError, Stats, Stop, Store};
 
 use crate::storage::{Storage, StorageError, WriteFailed};
 
@@ -16,6 +16,7 @@ use crate::storage::{Storage, StorageError, WriteFailed};
 fn unread(operation: &'static str) -> impl FnOnce(ReadError) -> StorageError {
     move |cause| match cause {
         ReadError::TooManySamples { .. } => StorageError::too_much(operation, cause),
+        ReadError::Stopped => StorageError::stopped(operation, cause),
         ReadError::Database { .. } => StorageError::failed(operation, cause),
     }
 }
@@ -77,8 +78,9 @@ impl Storage for Store {
         matchers: &[Matcher],
         start_ms: i64,
         end_ms: i64,
+        stop: Stop<'_>,
     ) -> Result<Vec<Series>, StorageError> {
-        Self::newest(self, matchers, start_ms, end_ms).map_err(unread("read samples"))
+        Self::newest(self, matchers, start_ms, end_ms, stop).map_err(unread("read samples"))
     }
 
     fn scan(
@@ -131,8 +133,9 @@ impl Storage for Store {
         any: &[Vec<Matcher>],
         start_ms: i64,
         end_ms: i64,
+        stop: Stop<'_>,
     ) -> Result<Vec<Labels>, StorageError> {
-        Self::series(self, any, start_ms, end_ms).map_err(failed("read series"))
+        Self::series(self, any, start_ms, end_ms, stop).map_err(unread("read series"))
     }
 
     fn label_names(
@@ -140,8 +143,9 @@ impl Storage for Store {
         any: &[Vec<Matcher>],
         start_ms: i64,
         end_ms: i64,
+        stop: Stop<'_>,
     ) -> Result<Vec<String>, StorageError> {
-        Self::label_names(self, any, start_ms, end_ms).map_err(failed("read label names"))
+        Self::label_names(self, any, start_ms, end_ms, stop).map_err(unread("read label names"))
     }
 
     fn label_values(
@@ -150,8 +154,10 @@ impl Storage for Store {
         any: &[Vec<Matcher>],
         start_ms: i64,
         end_ms: i64,
+        stop: Stop<'_>,
     ) -> Result<Vec<String>, StorageError> {
-        Self::label_values(self, name, any, start_ms, end_ms).map_err(failed("read label values"))
+        Self::label_values(self, name, any, start_ms, end_ms, stop)
+            .map_err(unread("read label values"))
     }
 
     fn metadata(&self) -> Result<Vec<Metadata>, StorageError> {
@@ -162,8 +168,8 @@ impl Storage for Store {
         Self::stats(self)
     }
 
-    fn cardinalities(&self, max: usize) -> Result<Stats, StorageError> {
-        Ok(self.stats_with(max))
+    fn cardinalities(&self, max: usize, stop: Stop<'_>) -> Result<Stats, StorageError> {
+        self.stats_with(max, stop).map_err(unread("count series"))
     }
 
     fn document_get(&self, key: &str) -> Result<Option<Vec<u8>>, StorageError> {

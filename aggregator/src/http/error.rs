@@ -99,6 +99,11 @@ impl From<StorageError> for ApiError {
                 Self::new(StatusCode::NOT_IMPLEMENTED, "unsupported", chain(&error))
             }
             ErrorKind::TooMuch => Self::too_much(),
+            ErrorKind::Stopped => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                QueryErrorKind::Timeout.as_str(),
+                chain(&error),
+            ),
             ErrorKind::Failed => {
                 tracing::error!(error = chain(&error), "a read failed");
                 Self::internal(chain(&error))

@@ -7,6 +7,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use labstat_model::{Family, Kind, Labels, Matcher, Metadata, Sample, Series, is_stale};
+use labstat_store::NEVER;
 use labstat_wire::exposition::{self, Row};
 
 use super::error::ApiError;
@@ -129,7 +130,7 @@ fn read_latest(
     now_ms: i64,
 ) -> Result<Vec<(Labels, Sample)>, StorageError> {
     let start_ms = now_ms.saturating_sub(app.config.limits.lookback_ms).saturating_add(1);
-    let series = app.storage.select(matchers, start_ms, now_ms)?;
+    let series = app.storage.newest(matchers, start_ms, now_ms, NEVER)?;
     Ok(series.into_iter().filter_map(last_of).collect())
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use labstat_model::{Kind, Matcher, Metadata};
+use labstat_store::NEVER;
 
 use super::error::{ApiError, Json};
 use super::params::{self, Params};
@@ -47,7 +48,7 @@ pub(crate) async fn series(State(app): State<Arc<App>>, params: Params) -> Resul
         if asked.end_ms < asked.start_ms {
             return Ok(Vec::new());
         }
-        storage.series(&asked.selectors, asked.start_ms, asked.end_ms)
+        storage.series(&asked.selectors, asked.start_ms, asked.end_ms, NEVER)
     })
     .await
 }
@@ -66,7 +67,7 @@ pub(crate) async fn label_names(
         app,
         Asked::in_order(&params)?,
         |out, name: &String| json::push_text(out, name),
-        |storage, asked| storage.label_names(&asked.selectors, asked.start_ms, asked.end_ms),
+        |storage, asked| storage.label_names(&asked.selectors, asked.start_ms, asked.end_ms, NEVER),
     )
     .await
 }
@@ -89,7 +90,7 @@ pub(crate) async fn label_values(
         Asked::in_order(&params)?,
         |out, value: &String| json::push_text(out, value),
         move |storage, asked| {
-            storage.label_values(&name, &asked.selectors, asked.start_ms, asked.end_ms)
+            storage.label_values(&name, &asked.selectors, asked.start_ms, asked.end_ms, NEVER)
         },
     )
     .await

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use labstat_model::{Labels, METRIC_NAME, Matcher, Metadata, duration};
+use labstat_store::NEVER;
 use serde_json::{Map, Value, json};
 
 use super::error::{ApiError, Json};
@@ -161,7 +162,7 @@ fn families_of(
     let now_ms = app.clock.now_ms();
     let start_ms = now_ms.saturating_sub(app.config.limits.lookback_ms);
     let matchers = target.iter().map(|(name, value)| Matcher::equal(name, value)).collect();
-    let names = app.storage.label_values(METRIC_NAME, &[matchers], start_ms, now_ms)?;
+    let names = app.storage.label_values(METRIC_NAME, &[matchers], start_ms, now_ms, NEVER)?;
     let has = |family: &str| {
         let has = |name: String| names.binary_search(&name).is_ok();
         ["", "_bucket", "_count", "_sum", "_total"].iter().any(|end| has(format!("{family}{end}")))

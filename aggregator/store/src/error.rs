@@ -138,6 +138,9 @@ pub enum ReadError {
         /// The bound.
         max: usize,
     },
+    /// Nobody waits for it any more.
+    #[error("the read was stopped")]
+    Stopped,
 }
 
 /// Why sealing, compaction or retention did not finish. What was stored before still is.

@@ -489,6 +489,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::patience::Patience;
 
     const NAMES: [&str; 4] = ["__name__", "b", "c", "absent"];
 
@@ -639,19 +640,27 @@ mod tests {
         }
 
         fn check_names(&self, any: &[Vec<Matcher>], range: (i64, i64)) {
-            let (start_ms, end_ms) = range;
             let ids: BTreeSet<u32> = match any {
                 [] => self.scan(&[], range).into_iter().collect(),
                 any => any.iter().flat_map(|matchers| self.scan(matchers, range)).collect(),
             };
             let sets: BTreeSet<&Labels> = ids.iter().map(|id| &self.known[id].labels).collect();
-            assert!(self.index.series(any, start_ms, end_ms).0.iter().eq(sets.iter().copied()));
+            assert!(
+                self.index
+                    .series(any, range, &Patience::endless())
+                    .unwrap()
+                    .0
+                    .iter()
+                    .eq(sets.iter().copied())
+            );
             let pairs: BTreeSet<(&str, &str)> = sets.iter().flat_map(|set| set.iter()).collect();
             let names: BTreeSet<&str> = pairs.iter().map(|(name, _)| *name).collect();
-            assert!(self.index.label_names(any, start_ms, end_ms).iter().eq(names));
+            let found = self.index.label_names(any, range, &Patience::endless());
+            assert!(found.unwrap().iter().eq(names));
             for name in NAMES {
                 let values = pairs.iter().filter(|pair| pair.0 == name).map(|(_, value)| *value);
-                assert!(self.index.label_values(name, any, start_ms, end_ms).iter().eq(values));
+                let found = self.index.label_values(name, any, range, &Patience::endless());
+                assert!(found.unwrap().iter().eq(values));
             }
         }
 
@@ -664,7 +673,7 @@ mod tests {
             pairs.keys().for_each(|(name, _)| *names.entry(name).or_default() += 1);
             let metrics = pairs.iter().filter(|(pair, _)| pair.0 == METRIC_NAME);
             let metrics = metrics.map(|((_, value), len)| ((*value).to_owned(), *len));
-            let found = self.index.cardinality(max);
+            let found = self.index.cardinality(max, &Patience::endless()).unwrap();
             assert_eq!(found.metric_names, largest(metrics, max));
             let names = names.into_iter().map(|(name, len)| (name.to_owned(), len));
             assert_eq!(found.label_names, largest(names, max));

@@ -11,7 +11,8 @@
 //! - `state`: what readers see; `index` (labels to series) on `symbols` (names and values) and
 //!   `slots` (by id), `head` (newest samples), the blobs.
 //! - `scan`: reads of ranges and of newest samples, `lookup`: of what is stored at given times;
-//!   `read`: what they share; `cache`: what they unpacked lately, `tail` among it.
+//!   `read`: what they share; `cache`: what they unpacked lately, `tail` among it; `patience`:
+//!   whether anybody still waits for them.
 //! - `maintain`: head into blobs, small blobs into large ones, old blobs away; `rewrite` is how.
 //!   `rollup` makes buckets of days, `retire` drops what is past its time (`policy` says when);
 //!   `rolled` reads buckets. `days` is how time is cut.
@@ -50,6 +51,7 @@ mod maintain;
 mod mend;
 mod options;
 mod pages;
+mod patience;
 mod policy;
 mod queue;
 mod read;
@@ -75,6 +77,7 @@ pub use check::{Checked, Cost, Damage};
 pub use error::{AppendError, MaintainError, OpenError, ReadError};
 pub use inspect::{DaySize, Inspection, MetricSize, TableSize, TierSize};
 pub use options::Options;
+pub use patience::{NEVER, Stop};
 pub use policy::Keep;
 pub use queue::{PeekError, PushError, Queue, QueueStats, Queued};
 pub use report::{Appended, BadLabels, Maintained, Notice, Refusal, Refused, Stats};

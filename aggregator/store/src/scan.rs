@@ -20,6 +20,7 @@ use crate::blob::{BlobMeta, Column, Directory};
 use crate::cache::Cache;
 use crate::head::HeadSeries;
 use crate::index::{Which, unranked_len};
+use crate::patience::{NEVER, Patience, Stop};
 use crate::read::{Blobs, Failed, Gathered, Keep, Piece};
 use crate::state::State;
 use crate::store::Store;
@@ -383,7 +384,7 @@ impl Store {
         matchers: &[Matcher],
         range: (i64, i64),
     ) -> Result<Vec<Series>, ReadError> {
-        self.collect(&self.scan_of(which, matchers, range, What::All)?)
+        self.collect(&self.scan_of(which, matchers, range, What::All, NEVER)?, NEVER)
     }
 
     /// All series, as [`Store::newest`] gives them.
@@ -391,8 +392,10 @@ impl Store {
         &self,
         matchers: &[Matcher],
         range: (i64, i64),
+        stop: Stop<'_>,
     ) -> Result<Vec<Series>, ReadError> {
-        self.collect(&self.scan_of(Which::Samples, matchers, range, What::Newest)?)
+        let scan = self.scan_of(Which::Samples, matchers, range, What::Newest, stop)?;
+        self.collect(&scan, stop)
     }
 
     pub(crate) fn scan_all(
@@ -400,7 +403,7 @@ impl Store {
         matchers: &[Matcher],
         range: (i64, i64),
     ) -> Result<Scan<'_>, ReadError> {
-        self.scan_of(Which::Samples, matchers, range, What::All)
+        self.scan_of(Which::Samples, matchers, range, What::All, NEVER)
     }
 
     pub(crate) fn scan_newest_of(
@@ -408,14 +411,17 @@ impl Store {
         matchers: &[Matcher],
         range: (i64, i64),
     ) -> Result<Scan<'_>, ReadError> {
-        self.scan_of(Which::Samples, matchers, range, What::Newest)
+        self.scan_of(Which::Samples, matchers, range, What::Newest, NEVER)
     }
 
-    fn collect(&self, scan: &Scan<'_>) -> Result<Vec<Series>, ReadError> {
+    fn collect(&self, scan: &Scan<'_>, stop: Stop<'_>) -> Result<Vec<Series>, ReadError> {
         let max = self.options().read_samples_max;
         let mut found = 0_usize;
         let mut all = Vec::with_capacity(scan.series.len());
         for part in 0..scan.parts() {
+            if stop() {
+                return Err(ReadError::Stopped);
+            }
             scan.read(part, &mut |SeriesRef { labels, times, values }| {
                 found = found.saturating_add(times.len());
                 if scan.what == What::All && found > max {
@@ -441,9 +447,11 @@ impl Store {
         matchers: &[Matcher],
         range: (i64, i64),
         what: What,
+        stop: Stop<'_>,
     ) -> Result<Scan<'_>, ReadError> {
-        let Picks { mut series, unranked, each, in_order } =
-            pick(&self.state(), which, matchers, range, what);
+        let patience = Patience::new(stop);
+        let picks = pick(&self.state(), (which, matchers), range, what, &patience);
+        let Picks { mut series, unranked, each, in_order } = patience.whole(picks)?;
         self.note_unranked(unranked);
         if unranked > 0 {
             // The sort is fast where some are in order already.
@@ -538,16 +546,23 @@ struct Picks {
     in_order: bool,
 }
 
-fn pick(state: &State, which: Which, matchers: &[Matcher], range: (i64, i64), what: What) -> Picks {
+/// Not all of them when patience was lost.
+fn pick(
+    state: &State,
+    (which, matchers): (Which, &[Matcher]),
+    range: (i64, i64),
+    what: What,
+    patience: &Patience<'_>,
+) -> Picks {
     let index = &state.index;
-    let ids = index.select_which(which, matchers, range.0, range.1);
+    let ids = index.select_which(which, matchers, range, patience);
     let in_order = what == What::All || ids.len() <= ORDERED_NEWEST_MAX;
     let keys =
         if in_order { index.ordered(ids) } else { ids.into_iter().map(|id| (0, id)).collect() };
     let unranked = unranked_len(&keys);
     let mut blobs: BTreeMap<u32, Vec<BlobMeta>> = BTreeMap::new();
     let mut series = Vec::with_capacity(keys.len());
-    for (_, id) in keys {
+    for (_, id) in keys.into_iter().take_while(|_| patience.lasts()) {
         let (Some(entry), Some(labels)) = (index.get(id), index.labels(id)) else { continue };
         let blobs =
             blobs.entry(entry.shelf).or_insert_with(|| overlapping(state, entry.shelf, range));

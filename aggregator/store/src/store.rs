@@ -16,6 +16,7 @@ use crate::blob::BlobMeta;
 use crate::cache::Cache;
 use crate::db::{self, Db, FILE};
 use crate::maintain::Maintenance;
+use crate::patience::{NEVER, Patience, Stop};
 use crate::read::is_structure;
 use crate::scan::Scan;
 use crate::state::State;
@@ -144,13 +145,15 @@ impl Store {
 
     /// The same series as [`Store::select`], each with its newest sample of the range alone, be
     /// it a stale marker or not. Answered from memory where the newest sample of all is in range.
+    /// Ends early when `stop` says so.
     pub fn newest(
         &self,
         matchers: &[Matcher],
         start_ms: i64,
         end_ms: i64,
+        stop: Stop<'_>,
     ) -> Result<Vec<Series>, ReadError> {
-        self.newest_of(matchers, (start_ms, end_ms))
+        self.newest_of(matchers, (start_ms, end_ms), stop)
     }
 
     /// Since when there is what: samples, and buckets of each width.
@@ -176,14 +179,17 @@ impl Store {
 
     /// The label sets, sorted, of the series that fulfil any of the matcher lists (all series
     /// when there is no list) and whose first and last samples span a stretch of time that
-    /// overlaps the range.
+    /// overlaps the range. It ends early, with [`ReadError::Stopped`], when `stop` says so.
     pub fn series(
         &self,
         any: &[Vec<Matcher>],
         start_ms: i64,
         end_ms: i64,
+        stop: Stop<'_>,
     ) -> Result<Vec<Labels>, ReadError> {
-        let (series, unranked) = self.state().index.series(any, start_ms, end_ms);
+        let patience = Patience::new(stop);
+        let found = self.state().index.series(any, (start_ms, end_ms), &patience);
+        let (series, unranked) = found?;
         self.note_unranked(unranked);
         Ok(series)
     }
@@ -194,8 +200,9 @@ impl Store {
         any: &[Vec<Matcher>],
         start_ms: i64,
         end_ms: i64,
+        stop: Stop<'_>,
     ) -> Result<Vec<String>, ReadError> {
-        Ok(self.state().index.label_names(any, start_ms, end_ms))
+        self.state().index.label_names(any, (start_ms, end_ms), &Patience::new(stop))
     }
 
     /// The values of the label `name`, sorted, of the same series as [`Store::series`].
@@ -205,8 +212,9 @@ impl Store {
         any: &[Vec<Matcher>],
         start_ms: i64,
         end_ms: i64,
+        stop: Stop<'_>,
     ) -> Result<Vec<String>, ReadError> {
-        Ok(self.state().index.label_values(name, any, start_ms, end_ms))
+        self.state().index.label_values(name, any, (start_ms, end_ms), &Patience::new(stop))
     }
 
     /// What senders said of metric families, sorted by name.
@@ -216,11 +224,13 @@ impl Store {
 
     /// How much there is.
     pub fn stats(&self) -> Stats {
-        self.stats_with(CARDINALITIES_MAX)
+        // Nobody stops it, so that it does not fail.
+        self.stats_with(CARDINALITIES_MAX, NEVER).unwrap_or_default()
     }
 
-    /// How much there is, with the `max` highest cardinalities of each kind.
-    pub fn stats_with(&self, max: usize) -> Stats {
+    /// How much there is, with the `max` highest cardinalities of each kind. Ends early when
+    /// `stop` says so.
+    pub fn stats_with(&self, max: usize, stop: Stop<'_>) -> Result<Stats, ReadError> {
         let cache = self.cache.usage();
         let mut stats = Stats {
             cache_bytes: cache.size_bytes,
@@ -252,12 +262,12 @@ impl Store {
         }
         stats.oldest_ms = state.index.oldest_ms();
         stats.newest_ms = state.index.newest_ms();
-        let most = state.index.cardinality(max);
+        let most = state.index.cardinality(max, &Patience::new(stop))?;
         stats.metric_names = most.metric_names;
         stats.label_names = most.label_names;
         stats.label_bytes = most.label_bytes;
         stats.pairs = most.pairs;
-        stats
+        Ok(stats)
     }
 
     /// A small document kept under `key`, as [`Store::document_put`] got it.

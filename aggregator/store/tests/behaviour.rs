@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use common::{NOW_MS, everything, labels, one, open, open_with, options, samples, write};
 use labstat_model::{Kind, ManualClock, MatchOp, Matcher, Metadata};
-use labstat_store::{AppendError, Keep, OpenError, Options, ReadError, Refusal, Store};
+use labstat_store::{AppendError, Keep, NEVER, OpenError, Options, ReadError, Refusal, Store};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -142,17 +142,17 @@ fn labels_are_answered_for_a_range() {
         ]))
         .unwrap();
     let all = (i64::MIN, i64::MAX);
-    assert_eq!(store.label_names(&[], all.0, all.1).unwrap(), ["__name__", "instance"]);
-    assert_eq!(store.label_values("instance", &[], all.0, all.1).unwrap(), ["a", "b"]);
-    assert_eq!(store.label_values("instance", &[], 0, 5_000).unwrap(), ["a"]);
-    assert_eq!(store.label_values("nope", &[], all.0, all.1).unwrap(), Vec::<String>::new());
+    assert_eq!(store.label_names(&[], all.0, all.1, NEVER).unwrap(), ["__name__", "instance"]);
+    assert_eq!(store.label_values("instance", &[], all.0, all.1, NEVER).unwrap(), ["a", "b"]);
+    assert_eq!(store.label_values("instance", &[], 0, 5_000, NEVER).unwrap(), ["a"]);
+    assert_eq!(store.label_values("nope", &[], all.0, all.1, NEVER).unwrap(), Vec::<String>::new());
     let not_a = Matcher::new("instance", MatchOp::NotRegex, "a|x").unwrap();
     let early = Matcher::equal("__name__", "early");
     assert_eq!(
-        store.series(&[vec![not_a.clone()], vec![early]], all.0, all.1).unwrap(),
+        store.series(&[vec![not_a.clone()], vec![early]], all.0, all.1, NEVER).unwrap(),
         [labels("early", "a"), labels("late", "b")]
     );
-    assert_eq!(store.series(&[vec![not_a]], 0, 5_000).unwrap(), []);
+    assert_eq!(store.series(&[vec![not_a]], 0, 5_000, NEVER).unwrap(), []);
     let missing = Matcher::equal("nope", "");
     assert_eq!(store.select(&[missing], 0, 5_000).unwrap().len(), 1, "a missing label is empty");
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use common::{NOW_MS, everything, open, open_with, options, write};
 use labstat_model::{Labels, ManualClock, Matcher, Series, stale_marker};
-use labstat_store::{Options, Store};
+use labstat_store::{NEVER, Options, Store};
 
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
@@ -36,9 +36,9 @@ fn count(dir: &Path, table: &str) -> i64 {
 fn catalog(store: &Store) -> (Vec<Labels>, Vec<String>, Vec<String>, usize) {
     let all = (i64::MIN, i64::MAX);
     (
-        store.series(&[], all.0, all.1).unwrap(),
-        store.label_names(&[], all.0, all.1).unwrap(),
-        store.label_values("unique", &[], all.0, all.1).unwrap(),
+        store.series(&[], all.0, all.1, NEVER).unwrap(),
+        store.label_names(&[], all.0, all.1, NEVER).unwrap(),
+        store.label_values("unique", &[], all.0, all.1, NEVER).unwrap(),
         store.stats().series,
     )
 }
@@ -155,12 +155,12 @@ fn damaged_spans_cost_nothing() {
     assert_eq!(notices.len(), 1, "{notices:?}");
     assert_eq!(everything(&store), before);
     // Not by the range alone: what is older than all of them is not found.
-    assert_eq!(store.series(&[], 0, NOW_MS - 2 * DAY_MS).unwrap(), Vec::<Labels>::new());
+    assert_eq!(store.series(&[], 0, NOW_MS - 2 * DAY_MS, NEVER).unwrap(), Vec::<Labels>::new());
     assert_eq!(newest(&store), last(&before));
 }
 
 fn newest(store: &Store) -> Vec<(Labels, i64, u64)> {
-    last(&store.newest(&[], i64::MIN, i64::MAX).unwrap())
+    last(&store.newest(&[], i64::MIN, i64::MAX, NEVER).unwrap())
 }
 
 fn last(series: &[Series]) -> Vec<(Labels, i64, u64)> {
@@ -204,7 +204,7 @@ fn the_newest_samples_are_known_after_a_restart() {
             assert_eq!(newest(&store), wanted, "round {round}, sealed {seal}");
         }
     }
-    let marker = store.newest(&[Matcher::equal("unique", "1")], i64::MIN, i64::MAX).unwrap();
+    let marker = store.newest(&[Matcher::equal("unique", "1")], i64::MIN, i64::MAX, NEVER).unwrap();
     assert_eq!(marker[0].times, [NOW_MS + 5]);
     assert_eq!(marker[0].values[0].to_bits(), stale_marker().to_bits());
 }

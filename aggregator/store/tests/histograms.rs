@@ -12,7 +12,7 @@ use labstat_model::{
     HistogramTimeSeries, Labels, ManualClock, MatchOp, Matcher, MixedRequest, Rolled, SeriesError,
     stale_marker,
 };
-use labstat_store::{Options, Refusal, Store};
+use labstat_store::{NEVER, Options, Refusal, Store};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -141,7 +141,7 @@ fn nobody_sees_the_parts() {
         };
         let floats: Vec<Labels> = everything(&store).into_iter().map(|one| one.labels).collect();
         assert_eq!(names(&floats), ["both", "m"]);
-        let newest = store.newest(&[], from, to).unwrap();
+        let newest = store.newest(&[], from, to, NEVER).unwrap();
         assert_eq!(newest.len(), 2);
         let buckets = store.buckets(&[], 0, NOW_MS, 300_000, BucketColumns::ALL).unwrap();
         assert_eq!(
@@ -158,12 +158,15 @@ fn nobody_sees_the_parts() {
             scan.read(part, each).unwrap();
         }
         assert_eq!(scanned, 2);
-        let series = store.series(&[], from, to).unwrap();
+        let series = store.series(&[], from, to, NEVER).unwrap();
         assert_eq!(names(&series), ["both", "h", "m"]);
         assert!(series.iter().all(|labels| labels.get(HISTOGRAM_LABEL).is_none()));
-        assert_eq!(store.label_names(&[], from, to).unwrap(), ["__name__", "instance"]);
-        assert_eq!(store.label_values("__name__", &[], from, to).unwrap(), ["both", "h", "m"]);
-        assert!(store.label_values(HISTOGRAM_LABEL, &[], from, to).unwrap().is_empty());
+        assert_eq!(store.label_names(&[], from, to, NEVER).unwrap(), ["__name__", "instance"]);
+        assert_eq!(
+            store.label_values("__name__", &[], from, to, NEVER).unwrap(),
+            ["both", "h", "m"]
+        );
+        assert!(store.label_values(HISTOGRAM_LABEL, &[], from, to, NEVER).unwrap().is_empty());
         for (op, value, len) in [
             (MatchOp::Equal, "count", 0),
             (MatchOp::Regex, ".+", 0),
@@ -172,7 +175,11 @@ fn nobody_sees_the_parts() {
             (MatchOp::NotRegex, "p:.*", 3),
         ] {
             let hidden = [Matcher::new(HISTOGRAM_LABEL, op, value).unwrap()];
-            assert_eq!(store.series(&[hidden.to_vec()], from, to).unwrap().len(), len, "{value}");
+            assert_eq!(
+                store.series(&[hidden.to_vec()], from, to, NEVER).unwrap().len(),
+                len,
+                "{value}"
+            );
             let floats = store.select(&hidden, from, to).unwrap();
             assert_eq!(floats.len(), len.min(2), "{value}");
             assert_eq!(store.histograms(&hidden, from, to).unwrap().len(), len.min(2));
@@ -220,7 +227,7 @@ fn stale_markers_are_those_of_the_series() {
     let found = everything(&store);
     assert_eq!(found[0].times, [NOW_MS + 1_000]);
     assert_eq!(found[0].values[0].to_bits(), stale_marker().to_bits());
-    assert_eq!(store.series(&[], i64::MIN, i64::MAX).unwrap(), [labels("h", "a")]);
+    assert_eq!(store.series(&[], i64::MIN, i64::MAX, NEVER).unwrap(), [labels("h", "a")]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use common::{NOW_MS, labels, open_with, options, write};
 use labstat_model::{Labels, Matcher, Series, SeriesRef, stale_marker};
-use labstat_store::{Options, Snapshot, Store};
+use labstat_store::{NEVER, Options, Snapshot, Store};
 use proptest::prelude::*;
 
 const HOUR_MS: i64 = 3_600_000;
@@ -126,7 +126,7 @@ fn read_otherwise(store: &Store, start_ms: i64, end_ms: i64) {
         (0..scan.parts()).for_each(|part| scan.read(part, each).unwrap());
         assert_eq!(scanned, wanted);
         wanted.iter_mut().for_each(Series::keep_newest);
-        assert_eq!(store.newest(&matchers, start_ms, end_ms).unwrap(), wanted);
+        assert_eq!(store.newest(&matchers, start_ms, end_ms, NEVER).unwrap(), wanted);
     }
 }
 

@@ -4,14 +4,15 @@
 
 mod common;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use common::{NOW_MS, labels, live_options, one, open, open_with, options, write};
-use labstat_model::{Labels, Matcher, Series, SeriesRef, is_stale, stale_marker};
-use labstat_store::{Each, Options, ReadError, Store};
+use labstat_model::{Labels, MatchOp, Matcher, Series, SeriesRef, is_stale, stale_marker};
+use labstat_store::{Each, NEVER, Options, ReadError, Store};
 
 const STEP_MS: i64 = 15_000;
 const STEPS: i64 = 50;
@@ -186,7 +187,7 @@ fn series_come_sorted_by_labels_whenever_they_came() {
             let all = store.select(&[], i64::MIN, i64::MAX).unwrap();
             assert_eq!(all.len() as i64, len);
             assert!(all.is_sorted_by(|a, b| a.labels < b.labels));
-            assert_eq!(store.newest(&[], i64::MIN, i64::MAX).unwrap(), all);
+            assert_eq!(store.newest(&[], i64::MIN, i64::MAX, NEVER).unwrap(), all);
         }
     }
 }
@@ -210,7 +211,7 @@ fn newest_samples_of_many_series_are_all_there() {
         // At the end, which is known of each, and before, which is looked for in head and blobs.
         for end_ms in [NOW_MS + len + 2, NOW_MS + len + 1] {
             for seal in [false, true] {
-                let newest = store.newest(&[], i64::MIN, end_ms).unwrap();
+                let newest = store.newest(&[], i64::MIN, end_ms, NEVER).unwrap();
                 let scan = store.scan_newest(&[], i64::MIN, end_ms).unwrap();
                 assert_eq!(scan.is_sorted(), is_sorted);
                 let mut scanned = Vec::new();
@@ -264,7 +265,7 @@ fn what_was_sealed_lately_reads_the_same_from_its_tail() {
             wanted.retain(|series| !series.is_empty());
             assert_eq!(store.select(&[], start_ms, end_ms).unwrap(), wanted);
             wanted.iter_mut().for_each(Series::keep_newest);
-            assert_eq!(store.newest(&[], start_ms, end_ms).unwrap(), wanted);
+            assert_eq!(store.newest(&[], start_ms, end_ms, NEVER).unwrap(), wanted);
         }
     }
     let misses = store.stats().cache_misses;
@@ -282,7 +283,7 @@ fn a_read_of_too_much_is_refused_and_a_scan_of_it_is_not() {
         let read = store.select(&[], i64::MIN, i64::MAX);
         assert!(matches!(read, Err(ReadError::TooManySamples { max: 400 })), "{read:?}");
         assert_eq!(scanned(&store).len(), 9);
-        assert_eq!(store.newest(&[], i64::MIN, i64::MAX).unwrap().len(), 9);
+        assert_eq!(store.newest(&[], i64::MIN, i64::MAX, NEVER).unwrap().len(), 9);
         store.compact().unwrap();
     }
 }
@@ -294,7 +295,7 @@ fn the_newest_sample_is_found_wherever_it_lies() {
     let store = open_with(dir.path(), Options { seal_after_ms: 0, ..options() });
     let newest = |start_ms: i64, end_ms: i64| {
         let matchers = [Matcher::equal("__name__", "m")];
-        let found = store.newest(&matchers, NOW_MS + start_ms, NOW_MS + end_ms).unwrap();
+        let found = store.newest(&matchers, NOW_MS + start_ms, NOW_MS + end_ms, NEVER).unwrap();
         found.first().map(|series| (series.times[0] - NOW_MS, series.values[0], series.len()))
     };
     assert_eq!(newest(0, 1_000), None);
@@ -348,4 +349,40 @@ fn what_is_read_again_is_not_unpacked_again() {
     let none = open_with(dir.path(), Options { cache_size_max_bytes: 0, ..options() });
     assert_eq!(none.select(&[], i64::MIN, i64::MAX).unwrap().len(), 50);
     assert_eq!(none.stats().cache_bytes, 0);
+}
+
+/// Nobody waits for the answer any more: it takes no longer, whatever there is.
+#[test]
+fn look_ups_end_when_they_are_told_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    fill(&store, 20, 0);
+    let (from_ms, to_ms) = (i64::MIN, i64::MAX);
+    let any = [vec![Matcher::new("instance", MatchOp::Regex, ".*i.*1").unwrap()], Vec::new()];
+    // The look-ups by number, each with the answer's length.
+    let look_up = |which: usize, stop: &dyn Fn() -> bool| match which {
+        0 => store.series(&any, from_ms, to_ms, stop).map(|found| found.len()),
+        1 => store.label_names(&any, from_ms, to_ms, stop).map(|found| found.len()),
+        2 => store.label_values("instance", &any, from_ms, to_ms, stop).map(|found| found.len()),
+        3 => store.newest(&any[0], from_ms, to_ms, stop).map(|found| found.len()),
+        _ => store.stats_with(30, stop).map(|stats| stats.pairs.len()),
+    };
+    for (which, wanted) in [20, 2, 20, 2, 21].into_iter().enumerate() {
+        assert_eq!(look_up(which, &NEVER).unwrap(), wanted, "{which}");
+        let asked = Cell::new(0);
+        let counting = || {
+            asked.set(asked.get() + 1);
+            false
+        };
+        look_up(which, &counting).unwrap();
+        for last in 1..=asked.get() {
+            asked.set(0);
+            let stop = || {
+                asked.set(asked.get() + 1);
+                asked.get() >= last
+            };
+            let stopped = look_up(which, &stop);
+            assert!(matches!(stopped, Err(ReadError::Stopped)), "{which} at {last}: {stopped:?}");
+        }
+    }
 }

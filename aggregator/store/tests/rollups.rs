@@ -13,7 +13,7 @@ use labstat_model::{
     BUCKET_WIDTHS_MS, BucketColumn, BucketColumns, Buckets, Labels, ManualClock, Matcher, Rolled,
     Series, bucket_range, stale_marker,
 };
-use labstat_store::{Keep, Options, Store};
+use labstat_store::{Keep, NEVER, Options, Store};
 use proptest::prelude::*;
 
 const DAY_MS: i64 = 86_400_000;
@@ -292,7 +292,7 @@ fn roll_ups_outlive_samples_and_policies_outlive_both() {
         lab.advance(days * DAY_MS);
         lab.store().compact().unwrap();
     }
-    let all = lab.store().series(&[], i64::MIN, i64::MAX).unwrap();
+    let all = lab.store().series(&[], i64::MIN, i64::MAX, NEVER).unwrap();
     let names: Vec<&str> = all.iter().map(Labels::metric_name).collect();
     assert_eq!(names, ["kept", "up"]);
     lab.check(START_MS, lab.now_ms(), BucketColumns::ALL);
@@ -408,7 +408,7 @@ fn the_newest_sample_goes_with_all_others() {
     };
     for end_ms in [i64::MAX, START_MS + DAY_MS] {
         let samples = lab.store().select(&[], START_MS, end_ms).unwrap();
-        let newest = lab.store().newest(&[], START_MS, end_ms).unwrap();
+        let newest = lab.store().newest(&[], START_MS, end_ms, NEVER).unwrap();
         assert_eq!(names(newest), names(samples));
     }
 }

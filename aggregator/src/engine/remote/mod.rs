@@ -35,7 +35,8 @@ use labstat_model::{
     WriteView,
 };
 use labstat_store::{
-    AppendError, Appended, Maintained, Notice, PushError, Queue, Refusal, Refused, Stats, Store,
+    AppendError, Appended, Maintained, Notice, PushError, Queue, Refusal, Refused, Stats, Stop,
+    Store,
 };
 use labstat_wire::remote_write::Message;
 use tokio::sync::{Notify, watch};
@@ -244,6 +245,7 @@ impl Storage for RemoteEngine {
         any: &[Vec<Matcher>],
         start_ms: i64,
         end_ms: i64,
+        _stop: Stop<'_>,
     ) -> Result<Vec<Labels>, StorageError> {
         self.reader.series(&self.http, any, Times { start_ms, end_ms })
     }
@@ -253,6 +255,7 @@ impl Storage for RemoteEngine {
         any: &[Vec<Matcher>],
         start_ms: i64,
         end_ms: i64,
+        _stop: Stop<'_>,
     ) -> Result<Vec<String>, StorageError> {
         let times = Times { start_ms, end_ms };
         if let Some(names) = self.reader.label_names(&self.http, any, times)? {
@@ -268,6 +271,7 @@ impl Storage for RemoteEngine {
         any: &[Vec<Matcher>],
         start_ms: i64,
         end_ms: i64,
+        _stop: Stop<'_>,
     ) -> Result<Vec<String>, StorageError> {
         let times = Times { start_ms, end_ms };
         if let Some(values) = self.reader.label_values(&self.http, name, any, times)? {
@@ -287,7 +291,7 @@ impl Storage for RemoteEngine {
         Stats { appends: self.appends.load(Ordering::Relaxed), ..self.local.stats() }
     }
 
-    fn cardinalities(&self, max: usize) -> Result<Stats, StorageError> {
+    fn cardinalities(&self, max: usize, _stop: Stop<'_>) -> Result<Stats, StorageError> {
         // The two names that engines have for the same parameter.
         let path = format!("/api/v1/status/tsdb?limit={max}&topN={max}");
         let answer = self.reader.get(&self.http, &path, SMALL_ANSWER_LEN_MAX)?;

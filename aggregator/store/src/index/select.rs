@@ -12,6 +12,7 @@ use roaring::RoaringBitmap;
 
 use super::hidden::{Which, fulfils_unseen};
 use super::{Index, Set};
+use crate::patience::Patience;
 use crate::symbols::Tier;
 
 /// Looking at one series' labels takes as long as looking at this many values of one name.
@@ -21,21 +22,23 @@ const SERIES_COST: u64 = 4;
 impl Index {
     /// The sorted ids of the series that fulfil all matchers and reach into the range.
     pub(crate) fn select(&self, matchers: &[Matcher], start_ms: i64, end_ms: i64) -> Vec<u32> {
-        self.select_which(Which::Samples, matchers, start_ms, end_ms)
+        self.select_which(Which::Samples, matchers, (start_ms, end_ms), &Patience::endless())
     }
 
-    /// As [`Index::select`], of the series that `which` tells.
+    /// As [`Index::select`], of the series that `which` tells; not all of them when patience was
+    /// lost.
     pub(crate) fn select_which(
         &self,
         which: Which,
         matchers: &[Matcher],
-        start_ms: i64,
-        end_ms: i64,
+        (start_ms, end_ms): (i64, i64),
+        patience: &Patience<'_>,
     ) -> Vec<u32> {
         let mut ids = Vec::new();
         for tier in self.tiers_in(start_ms) {
-            let matching = self.matching(which, matchers, tier);
-            ids.extend(matching.iter().filter(|id| self.overlaps(*id, start_ms, end_ms)));
+            let matching = self.matching(which, matchers, tier, patience);
+            let matching = matching.iter().take_while(|_| patience.lasts());
+            ids.extend(matching.filter(|id| self.overlaps(*id, start_ms, end_ms)));
         }
         ids.sort_unstable();
         ids
@@ -52,7 +55,13 @@ impl Index {
         slot.is_some_and(|slot| slot.entry.first_ms <= end_ms && slot.entry.last_ms >= start_ms)
     }
 
-    pub(super) fn matching(&self, which: Which, matchers: &[Matcher], tier: Tier) -> RoaringBitmap {
+    pub(super) fn matching(
+        &self,
+        which: Which,
+        matchers: &[Matcher],
+        tier: Tier,
+        patience: &Patience<'_>,
+    ) -> RoaringBitmap {
         let mut found: Vec<RoaringBitmap> = Vec::new();
         let mut scans: Vec<&Matcher> = Vec::new();
         for matcher in matchers {
@@ -83,16 +92,22 @@ impl Index {
         }
         self.hidden.narrow(&mut ids, which);
         for matcher in scans {
-            if ids.is_empty() {
+            if ids.is_empty() || !patience.ask() {
                 break;
             }
-            self.keep_matching(&mut ids, matcher, tier);
+            self.keep_matching(&mut ids, matcher, tier, patience);
         }
         ids
     }
 
     /// Leaves of `ids` what fulfils the matcher.
-    fn keep_matching(&self, ids: &mut RoaringBitmap, matcher: &Matcher, tier: Tier) {
+    fn keep_matching(
+        &self,
+        ids: &mut RoaringBitmap,
+        matcher: &Matcher,
+        tier: Tier,
+        patience: &Patience<'_>,
+    ) {
         let name = self.symbols.name(matcher.name());
         // A matcher that takes an empty value also takes series without the label, which no pair
         // lists; so it is applied by taking away what it does not match.
@@ -106,11 +121,13 @@ impl Index {
         let pairs = name.map(|name| self.symbols.pairs_of(name, tier)).unwrap_or_default();
         if ids.len().saturating_mul(SERIES_COST) < pairs.len() as u64 {
             let all = std::mem::take(ids);
-            ids.extend(all.iter().filter(|id| self.has(*id, name, matcher)));
+            let all = all.iter().take_while(|_| patience.lasts());
+            ids.extend(all.filter(|id| self.has(*id, name, matcher)));
             return;
         }
         let chosen = |pair: &u32| matcher.matches(self.symbols.value(*pair)) != takes_empty;
-        let listed = self.symbols.union(pairs.iter().copied().filter(chosen), tier);
+        let pairs = pairs.iter().copied().take_while(|_| patience.lasts());
+        let listed = self.symbols.union(pairs.filter(chosen), tier);
         if takes_empty {
             *ids -= listed;
         } else {

@@ -9,6 +9,8 @@ use labstat_model::{HISTOGRAM_LABEL, Labels, METRIC_NAME, Matcher};
 use roaring::RoaringBitmap;
 
 use super::{Index, Which, unranked_len};
+use crate::ReadError;
+use crate::patience::Patience;
 use crate::symbols::{Ids, Tier};
 
 /// Names and values.
@@ -18,18 +20,23 @@ impl Index {
     pub(crate) fn series(
         &self,
         any: &[Vec<Matcher>],
-        start_ms: i64,
-        end_ms: i64,
-    ) -> (Vec<Labels>, usize) {
-        let mut ids: Vec<u32> = match any {
-            [] => self.listed(&[], start_ms, end_ms),
-            lists => lists.iter().flat_map(|list| self.listed(list, start_ms, end_ms)).collect(),
-        };
+        range: (i64, i64),
+        patience: &Patience<'_>,
+    ) -> Result<(Vec<Labels>, usize), ReadError> {
+        let every: &[Vec<Matcher>] = &[Vec::new()];
+        let any = if any.is_empty() { every } else { any };
+        let mut ids = Vec::new();
+        for matchers in any {
+            ids.extend(self.select_which(Which::Listed, matchers, range, patience));
+        }
+        let mut ids = patience.whole(ids)?;
         ids.sort_unstable();
         ids.dedup();
         let keys = self.ordered(ids);
         let unranked = unranked_len(&keys);
-        let mut all: Vec<Labels> = keys.into_iter().filter_map(|(_, id)| self.labels(id)).collect();
+        let keys = keys.into_iter().take_while(|_| patience.lasts());
+        let all: Vec<Labels> = keys.filter_map(|(_, id)| self.labels(id)).collect();
+        let mut all = patience.whole(all)?;
         if self.has_parts() {
             for labels in all.iter_mut().filter(|labels| labels.get(HISTOGRAM_LABEL).is_some()) {
                 *labels = labels.without(|name| name == HISTOGRAM_LABEL);
@@ -41,23 +48,19 @@ impl Index {
             // A series may have histograms and floats.
             all.dedup();
         }
-        (all, unranked)
-    }
-
-    fn listed(&self, matchers: &[Matcher], start_ms: i64, end_ms: i64) -> Vec<u32> {
-        self.select_which(Which::Listed, matchers, start_ms, end_ms)
+        Ok((all, unranked))
     }
 
     /// The label names of the same series, sorted.
     pub(crate) fn label_names(
         &self,
         any: &[Vec<Matcher>],
-        start_ms: i64,
-        end_ms: i64,
-    ) -> Vec<String> {
+        range: (i64, i64),
+        patience: &Patience<'_>,
+    ) -> Result<Vec<String>, ReadError> {
         let mut names = BTreeSet::new();
-        for tier in self.tiers_in(start_ms) {
-            let among = Among::new(self, any, tier, (start_ms, end_ms));
+        for tier in self.tiers_in(range.0) {
+            let among = Among::new(self, any, tier, range, patience);
             for (name, text) in self.symbols.names() {
                 let mut pairs = self.symbols.pairs_of(name, tier).iter();
                 let is_seen = text != HISTOGRAM_LABEL;
@@ -66,7 +69,7 @@ impl Index {
                 }
             }
         }
-        names.into_iter().map(str::to_owned).collect()
+        patience.whole(names.into_iter().map(str::to_owned).collect())
     }
 
     /// The values of a label of the same series, sorted.
@@ -74,20 +77,23 @@ impl Index {
         &self,
         name: &str,
         any: &[Vec<Matcher>],
-        start_ms: i64,
-        end_ms: i64,
-    ) -> Vec<String> {
+        range: (i64, i64),
+        patience: &Patience<'_>,
+    ) -> Result<Vec<String>, ReadError> {
         let name = Some(name).filter(|name| *name != HISTOGRAM_LABEL);
-        let Some(name) = name.and_then(|name| self.symbols.name(name)) else { return Vec::new() };
+        let Some(name) = name.and_then(|name| self.symbols.name(name)) else {
+            return Ok(Vec::new());
+        };
         let mut found = RoaringBitmap::new();
-        for tier in self.tiers_in(start_ms) {
-            let among = Among::new(self, any, tier, (start_ms, end_ms));
+        for tier in self.tiers_in(range.0) {
+            let among = Among::new(self, any, tier, range, patience);
             let pairs = self.symbols.pairs_of(name, tier).iter().copied();
             found.extend(pairs.filter(|pair| among.has(*pair)));
         }
+        let found = patience.whole(found)?;
         let mut values: Vec<&str> = found.iter().map(|pair| self.symbols.value(pair)).collect();
         values.sort_unstable();
-        values.into_iter().map(str::to_owned).collect()
+        Ok(values.into_iter().map(str::to_owned).collect())
     }
 
     /// The number of label pairs, but for that of the label nobody sees.
@@ -119,7 +125,11 @@ impl Index {
     }
 
     /// What there is most of, at most `max` of each.
-    pub(crate) fn cardinality(&self, max: usize) -> Cardinality {
+    pub(crate) fn cardinality(
+        &self,
+        max: usize,
+        patience: &Patience<'_>,
+    ) -> Result<Cardinality, ReadError> {
         let symbols = &self.symbols;
         let mut found = Cardinality::default();
         let mut most = Most::new(max);
@@ -127,7 +137,7 @@ impl Index {
         let metric = symbols.name(METRIC_NAME);
         let mut bytes: HashMap<u32, u64> = HashMap::new();
         let unseen = symbols.name(HISTOGRAM_LABEL);
-        for pair in symbols.pairs() {
+        for pair in symbols.pairs().take_while(|_| patience.lasts()) {
             if unseen.is_some() && symbols.name_of(pair) == unseen {
                 continue;
             }
@@ -154,7 +164,7 @@ impl Index {
         found.metric_names = most_of_metrics.finish();
         found.label_names = names.finish();
         found.label_bytes = bytes_of_names.finish();
-        found
+        patience.whole(found)
     }
 }
 
@@ -165,24 +175,34 @@ struct Among<'a> {
     range: (i64, i64),
     /// `None` for all that reach into the range.
     ids: Option<RoaringBitmap>,
+    patience: &'a Patience<'a>,
 }
 
 impl<'a> Among<'a> {
-    fn new(index: &'a Index, any: &[Vec<Matcher>], tier: Tier, range: (i64, i64)) -> Self {
+    fn new(
+        index: &'a Index,
+        any: &[Vec<Matcher>],
+        tier: Tier,
+        range: (i64, i64),
+        patience: &'a Patience<'a>,
+    ) -> Self {
         let all: &[Vec<Matcher>] = &[Vec::new()];
         let any = if any.is_empty() && index.has_parts() { all } else { any };
         let ids = (!any.is_empty()).then(|| {
             let mut ids = RoaringBitmap::new();
             for matchers in any {
-                ids |= index.matching(Which::Listed, matchers, tier);
+                ids |= index.matching(Which::Listed, matchers, tier, patience);
             }
-            let overlapping = ids.iter().filter(|id| index.overlaps(*id, range.0, range.1));
-            overlapping.collect()
+            let ids = ids.iter().take_while(|_| patience.lasts());
+            ids.filter(|id| index.overlaps(*id, range.0, range.1)).collect()
         });
-        Self { index, tier, range, ids }
+        Self { index, tier, range, ids, patience }
     }
 
     fn has(&self, pair: u32) -> bool {
+        if !self.patience.lasts() {
+            return false;
+        }
         let having: Ids<'_> = self.index.symbols.ids(pair, self.tier);
         match &self.ids {
             Some(ids) => having.meets(ids),
