@@ -1,7 +1,9 @@
-//! Who is expected: every node ever heard. Silence becomes `up{job,instance} 0`.
+//! Who is expected: every node ever heard of the present. Silence becomes `up{job,instance} 0`.
 //!
 //! A node is an `instance`; it is heard when a write brings samples of it, whatever their age, so
-//! that one which delivers an hour's backlog counts as alive. When it has been silent for three
+//! that one which delivers an hour's backlog counts as alive. It begins to be expected, and each of
+//! its jobs, with a sample of the last hour: a history that is imported names machines that have
+//! been gone for years. When it has been silent for three
 //! times its usual interval (and at least half a minute), each look adds `up 0` for each of its
 //! jobs, until it is heard again.
 //!
@@ -66,6 +68,10 @@ const LOOK_DELAY_MAX_MS: i64 = SILENCE_MIN_MS / 2;
 /// How far from now a sample's time may be to tell something of its sender's interval. A backlog
 /// comes in large parts, and a clock that is wrong may be right in a moment.
 const FRESH_MS: i64 = SILENCE_UNKNOWN_MS;
+
+/// A node or job of which only older samples than this were ever brought is history: nobody waits
+/// for it.
+const HISTORY_MS: i64 = 3_600_000;
 
 /// What a scraper notes itself of whatever it scrapes.
 const SCRAPERS_OWN: [&str; 5] = [
@@ -163,6 +169,13 @@ struct Heard {
     agent: bool,
 }
 
+impl Heard {
+    /// See [`HISTORY_MS`].
+    fn is_history(&self, now_ms: i64) -> bool {
+        self.newest_ms.is_none_or(|newest_ms| newest_ms < now_ms.saturating_sub(HISTORY_MS))
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Up {
     Live,
@@ -225,7 +238,8 @@ impl Presence {
 
     /// Whether our zero for this job must be ended.
     fn hear(&mut self, instance: &str, job: &str, heard: &Heard, now_ms: i64) -> bool {
-        if !self.nodes.contains_key(instance) && self.nodes.len() >= NODES_MAX {
+        let history = heard.is_history(now_ms);
+        if !self.nodes.contains_key(instance) && (history || self.nodes.len() >= NODES_MAX) {
             return false;
         }
         let node = self.nodes.entry(instance.to_owned()).or_insert_with(|| {
@@ -247,7 +261,7 @@ impl Presence {
             node.note_time(newest_ms, now_ms);
         }
         if !node.jobs.contains_key(job) {
-            if node.jobs.len() >= JOBS_MAX {
+            if history || node.jobs.len() >= JOBS_MAX {
                 return false;
             }
             self.changed = true;
@@ -616,6 +630,23 @@ mod tests {
         let mut presence = Presence::restore(None, 0);
         presence.observe(&write(vec![series("load", "node", 0, stale_marker())]), 0);
         assert!(presence.nodes().is_empty());
+    }
+
+    #[test]
+    fn history_that_is_imported_makes_nobody_expected() {
+        const NOW_MS: i64 = 1_000 * HISTORY_MS;
+        let mut presence = Presence::restore(None, NOW_MS);
+        let old = write(vec![series("load", "node", NOW_MS - HISTORY_MS - 1, 1.0)]);
+        assert!(presence.observe(&old, NOW_MS).series.is_empty());
+        assert!(presence.nodes().is_empty());
+        let fresh = write(vec![series("load", "node", NOW_MS - HISTORY_MS, 1.0)]);
+        presence.observe(&fresh, NOW_MS);
+        let old = write(vec![series("load", "gone", NOW_MS - HISTORY_MS - 1, 1.0)]);
+        presence.observe(&old, NOW_MS);
+        let jobs: Vec<_> = presence.nodes().into_iter().flat_map(|node| node.jobs).collect();
+        assert_eq!(jobs, ["node"], "nor does a job that is gone");
+        presence.observe(&old, NOW_MS + HISTORY_MS);
+        assert!(presence.tick(NOW_MS + HISTORY_MS + 1).series.is_empty(), "a backlog is a word");
     }
 
     #[test]

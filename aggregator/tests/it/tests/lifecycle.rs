@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use labstat_aggregator::StartError;
-use labstat_model::SystemClock;
+use labstat_model::{Clock, SystemClock};
 use serde_json::json;
 
 use super::support::{Server, config, series, try_start};
@@ -13,10 +13,11 @@ use super::support::{Server, config, series, try_start};
 fn a_restart_keeps_what_was_written() {
     let server = Server::start();
     let labels = [("__name__", "up"), ("instance", "vertex"), ("job", "node")];
-    server.write(&[series(&labels, &[(1_000, 1.0)])]);
+    let now_s = SystemClock.now_ms() / 1_000;
+    server.write(&[series(&labels, &[(now_s * 1_000, 1.0)])]);
     let dir = server.stop();
     let server = Server::within(dir, |_| {}, Arc::new(SystemClock));
-    assert_eq!(server.query("up", "1")[0]["value"], json!([1, "1"]));
+    assert_eq!(server.query("up", &now_s.to_string())[0]["value"], json!([now_s, "1"]));
     let nodes = server.get("/api/labstat/v1/nodes").json();
     assert_eq!(nodes["data"][0]["name"], "vertex", "who is expected is kept too");
 }
