@@ -257,8 +257,10 @@ fn deep_queries_are_refused_before_they_exhaust_the_stack() {
     let deep = || {
         let sum = "a+".repeat(240) + "a";
         let nested = "-(".repeat(95) + "a" + &")".repeat(95);
-        let calls = "abs(".repeat(99) + "a" + &")".repeat(99);
-        for query in [sum, nested, calls] {
+        let calls = "abs(".repeat(290) + "a" + &")".repeat(290);
+        let joins = "a*on()(".repeat(140) + "a" + &")".repeat(140);
+        let sums = "sum(".repeat(290) + "a" + &")".repeat(290);
+        for query in [sum, nested, calls, joins, sums] {
             assert!(instant(&one_series(), &query, 1000).is_ok(), "{query}");
         }
         for query in

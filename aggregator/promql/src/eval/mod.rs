@@ -130,6 +130,17 @@ impl Remark {
     }
 }
 
+/// More stack than one level of a query takes, whatever stands there and without optimization.
+const STACK_LEFT_MIN: usize = 256 * 1024;
+
+/// The stack that is added where less than that is left.
+const STACK_ADDED: usize = 4 * 1024 * 1024;
+
+/// One level further down: the tree is bounded in depth, but not the stack of whoever asks.
+fn deeper<T>(work: impl FnOnce() -> T) -> T {
+    stacker::maybe_grow(STACK_LEFT_MIN, STACK_ADDED, work)
+}
+
 impl<'a> Evaluator<'a> {
     pub(crate) fn new(
         source: &'a dyn Source,
@@ -236,6 +247,10 @@ impl<'a> Evaluator<'a> {
     }
 
     fn node(&self, expr: &Expr, steps: Steps) -> Result<Columns, QueryError> {
+        deeper(|| self.node_here(expr, steps))
+    }
+
+    fn node_here(&self, expr: &Expr, steps: Steps) -> Result<Columns, QueryError> {
         match &expr.node {
             Node::Number(value) => Ok(Columns::Scalar(vec![*value; steps.len])),
             Node::Text(text) => Ok(Columns::Text(text.clone())),
@@ -275,6 +290,10 @@ impl<'a> Evaluator<'a> {
 
     /// As [`Evaluator::stream`], for an expression that [`flows`].
     fn flow<'s>(&'s self, expr: &'s Expr, steps: Steps) -> Result<Stream<'s>, QueryError> {
+        deeper(|| self.flow_here(expr, steps))
+    }
+
+    fn flow_here<'s>(&'s self, expr: &'s Expr, steps: Steps) -> Result<Stream<'s>, QueryError> {
         match &expr.node {
             Node::Selector(selector) if selector.edges == Edges::Smoothed => {
                 self.smoothed(selector, expr.start, steps)
