@@ -74,7 +74,13 @@ pub trait Source: Sync {
         end_ms: i64,
     ) -> Result<Vec<Series>, SourceError> {
         let mut series = self.select(matchers, start_ms, end_ms)?;
-        series.iter_mut().for_each(Series::keep_newest);
+        for one in &mut series {
+            // A later one that nobody asked for would hide it.
+            let asked = one.times.partition_point(|time_ms| *time_ms <= end_ms);
+            one.times.truncate(asked);
+            one.values.truncate(asked);
+            one.keep_newest();
+        }
         Ok(series)
     }
 

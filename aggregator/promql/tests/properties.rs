@@ -1,6 +1,7 @@
 //! What holds for all queries and all data.
 
 mod memory;
+mod queries;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,124 +14,7 @@ use labstat_promql::{
 };
 use memory::Memory;
 use proptest::prelude::*;
-
-fn value() -> impl Strategy<Value = f64> {
-    prop_oneof![
-        6 => (-100..100_i32).prop_map(f64::from),
-        3 => any::<f64>(),
-        1 => Just(f64::NAN),
-        1 => Just(f64::INFINITY),
-        1 => Just(stale_marker()),
-    ]
-}
-
-fn memory() -> impl Strategy<Value = Memory> {
-    let names = prop::sample::select(vec!["a", "b_total", "c_bucket"]);
-    let labels = (names, 0..3_u8, prop::sample::select(vec!["0.1", "1", "+Inf", "x"]));
-    let samples = prop::collection::vec((1..90_000_i64, value()), 0..30);
-    prop::collection::btree_map(labels, samples, 0..8).prop_map(|all| {
-        let mut series: Vec<Series> = Vec::new();
-        for ((name, node, le), samples) in all {
-            let node = node.to_string();
-            let labels = Labels::new([("__name__", name), ("node", node.as_str()), ("le", le)]);
-            let mut one = Series::new(labels);
-            let mut time = 0;
-            for (gap, value) in samples {
-                time += gap;
-                one.push(time, value);
-            }
-            series.push(one);
-        }
-        series.sort_by(|a, b| a.labels.cmp(&b.labels));
-        Memory(series)
-    })
-}
-
-/// What a query is made of, at its leaves.
-const LEAVES: &[&str] = &[
-    "a",
-    "b_total",
-    "c_bucket",
-    "{node=\"1\"}",
-    "a offset 1m",
-    "a @ 60",
-    "b_total @ end()",
-    "1",
-    "-0.5",
-    "NaN",
-    "time()",
-    "rate(b_total[2m])",
-    "sum_over_time(a[90s])",
-    "a{node=~\"0|2\"}",
-    "max_over_time(a[3m:25s])",
-    "timestamp(a)",
-    "absent(a)",
-    "deriv(a[5m])",
-    "last_over_time(a[1m] offset 1m)",
-    "quantile_over_time(0.3, c_bucket[4m])",
-    "histogram_quantile(0.7, c_bucket)",
-    "scalar(a)",
-];
-
-/// What stands between two of them.
-const OPERATORS: &[&str] = &[
-    "+",
-    "-",
-    "*",
-    "/",
-    "%",
-    "^",
-    "== bool",
-    ">",
-    "<= bool",
-    "and",
-    "or",
-    "unless",
-    "* on(node) group_left()",
-    "+ ignoring(le)",
-    "== on(node, le)",
-    "atan2",
-];
-
-/// What is put around one.
-const WRAPPERS: &[&str] = &[
-    "sum(#)",
-    "sum by (node) (#)",
-    "avg without (le) (#)",
-    "topk(2, #)",
-    "bottomk by (node) (1, #)",
-    "quantile(0.4, #)",
-    "count_values(\"v\", #)",
-    "stddev(#)",
-    "max(#)",
-    "-(#)",
-    "abs(#)",
-    "round(#, 0.5)",
-    "sort(#)",
-    "avg_over_time((#)[2m:20s])",
-    "vector(scalar(#))",
-    "clamp(#, 0, 5)",
-    "label_replace(#, \"le\", \"$1\", \"node\", \"(.*)\")",
-    "count by (le) (#)",
-    "absent(#)",
-    "predict_linear((#)[3m:30s], 60)",
-    "group(#)",
-    "ceil(#)",
-    "day_of_week(#)",
-];
-
-/// Queries that look like queries.
-fn query() -> impl Strategy<Value = String> {
-    let leaf = prop::sample::select(LEAVES).prop_map(str::to_owned);
-    leaf.prop_recursive(4, 24, 2, |inner| {
-        let op = prop::sample::select(OPERATORS);
-        let wrap = prop::sample::select(WRAPPERS);
-        prop_oneof![
-            (inner.clone(), op, inner.clone()).prop_map(|(a, op, b)| format!("({a}) {op} ({b})")),
-            (wrap, inner).prop_map(|(wrap, inner)| wrap.replace('#', &inner)),
-        ]
-    })
-}
+use queries::{any_value, at, firm_query, is_same, memory, query};
 
 const STEP_MS: i64 = 40_000;
 const END_MS: i64 = 600_000;
@@ -144,50 +28,50 @@ fn instant(memory: &Memory, query: &str, time_ms: i64) -> Result<Answer, QueryEr
 }
 
 /// The same but for the last bits, in which the sums of windows that overlap may differ.
-fn same(a: f64, b: f64) -> bool {
-    a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()) || (a - b).abs() <= a.abs() * 1e-15
+fn is_nearly(a: f64, b: f64) -> bool {
+    is_same(a, b) || (a - b).abs() <= a.abs() * 1e-15 + f64::MIN_POSITIVE
 }
 
-/// The value at one time, as sorted pairs.
-fn at(value: &Value, time_ms: i64) -> Vec<(Labels, f64)> {
-    let mut found: Vec<(Labels, f64)> = match value {
-        Value::Scalar(sample) => vec![(Labels::default(), sample.value)],
-        Value::Vector(vector) => {
-            vector.iter().map(|e| (e.labels.clone(), e.sample.value)).collect()
+/// Where the range query is not the instant query at each of its steps.
+fn range_is_instants(
+    memory: &Memory,
+    query: &str,
+    is_like: fn(f64, f64) -> bool,
+) -> Result<(), TestCaseError> {
+    let Ok(whole) = range(memory, query) else { return Ok(()) };
+    for time in (0..=END_MS / STEP_MS).map(|step| step * STEP_MS) {
+        let one = instant(memory, query, time);
+        let one = one.map_err(|e| TestCaseError::fail(format!("{query} at {time}: {e}")))?;
+        let (wanted, found) = (at(&one.value, time), at(&whole.value, time));
+        prop_assert_eq!(wanted.len(), found.len(), "{} at {}", query, time);
+        for (a, b) in wanted.iter().zip(&found) {
+            prop_assert!(a.0 == b.0 && is_like(a.1, b.1), "{} at {}: {:?} {:?}", query, time, a, b);
         }
-        Value::Matrix(matrix) => matrix
-            .iter()
-            .filter_map(|series| {
-                let sample = series.samples().find(|sample| sample.time_ms == time_ms)?;
-                Some((series.labels.clone(), sample.value))
-            })
-            .collect(),
-        // There are no native histograms in these data.
-        Value::String { .. } | Value::MixedVector(_) | Value::MixedMatrix(_) => Vec::new(),
-    };
-    found.sort_by(|a, b| a.0.cmp(&b.0));
-    found
+    }
+    Ok(())
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// A range query is the instant query at each of its steps, except for `end()`, which is
-    /// another time by meaning.
+    /// A range query is the instant query at each of its steps, to the bit.
     #[test]
-    fn a_range_is_its_instants(memory in memory(), query in query()) {
-        let query = query.replace("end()", "300");
-        // Of values whose last bits may differ it makes labels that do.
-        prop_assume!(!(query.contains("count_values") && query.contains("_over_time")));
-        let Ok(whole) = range(&memory, &query) else { return Ok(()) };
-        for time in (0..=END_MS / STEP_MS).map(|step| step * STEP_MS) {
-            let one = instant(&memory, &query, time);
-            prop_assert!(one.is_ok(), "{} at {}: {:?}", query, time, one);
-            let (wanted, found) = (at(&one.unwrap().value, time), at(&whole.value, time));
-            prop_assert_eq!(wanted.len(), found.len(), "{} at {}", query, time);
-            for (a, b) in wanted.iter().zip(&found) {
-                prop_assert!(a.0 == b.0 && same(a.1, b.1), "{} at {}: {:?} {:?}", query, time, a, b);
-            }
+    fn a_range_is_its_instants(memory in memory(any_value()), query in firm_query()) {
+        range_is_instants(&memory, &query, is_same)?;
+    }
+
+    /// Where windows are summed it is so but for the last bits, of which an operator around them
+    /// may make much, so that none is.
+    #[test]
+    fn a_range_of_sums_is_its_instants(
+        memory in memory(any_value()),
+        query in firm_query(),
+        sum in prop::sample::select(vec!["sum_over_time", "avg_over_time"]),
+    ) {
+        let query = format!("{sum}(({})[2m:20s])", queries::vector(query));
+        range_is_instants(&memory, &query, is_nearly)?;
+        for name in ["a", "b_total", "c_bucket"] {
+            range_is_instants(&memory, &format!("{sum}({name}[3m])"), is_nearly)?;
         }
     }
 
@@ -218,7 +102,7 @@ proptest! {
     /// Neither do pieces of the language in any order.
     #[test]
     fn any_row_of_tokens_is_answered_or_refused(
-        memory in memory(),
+        memory in memory(any_value()),
         tokens in prop::collection::vec(prop::sample::select(vec![
             "a", "sum", "rate", "topk", "by", "on", "offset", "@", "(", ")", "[", "]", "{", "}", ",", "=",
             "=~", "\"x\"", "'(?i'", "5m", "1e9", "-", "+", "^", "and", "bool", "group_left", "start", ":", "0",
@@ -234,7 +118,7 @@ proptest! {
     /// Nor do times at the ends of what an integer holds.
     #[test]
     fn any_time_is_answered(
-        memory in memory(),
+        memory in memory(any_value()),
         query in query(),
         times in (any::<i64>(), any::<i64>(), any::<i64>()),
     ) {

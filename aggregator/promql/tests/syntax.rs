@@ -202,3 +202,12 @@ proptest! {
         }
     }
 }
+
+/// A zero has a sign, in units too: `1 / -0` is another infinity.
+#[test]
+fn a_tidy_zero_keeps_its_sign() {
+    for (text, tidy) in [("- 0m", "-0s"), ("-0", "-0"), ("--0m", "0s"), ("a offset -0m", "a")] {
+        assert_eq!(format(text).unwrap(), tidy);
+        assert_eq!(sorted_tree(tidy), sorted_tree(text), "{text}");
+    }
+}

@@ -41,7 +41,8 @@ impl Windows {
         for (time, count) in self.steps.times().zip(counts) {
             let time = self.shift.apply(time);
             first = advance(times, first, time.saturating_sub(self.width_ms));
-            end = advance(times, end, time);
+            // As a window walks, also over times that are in no order.
+            end = advance(times, end.max(first), time);
             let from = if self.newest { end.saturating_sub(1).max(first) } else { first };
             *count += live(end) - live(from);
         }

@@ -122,7 +122,9 @@ impl<'s> Stream<'s> {
             return Ok(columns);
         }
         let mut columns: Vec<Column> = Vec::new();
-        let (len, nameless) = (self.len, self.nameless);
+        let (len, is_sorted) = (self.len, self.feed.is_sorted());
+        // Names go after sorting, so that the order is the same however the series came.
+        let nameless = self.nameless && is_sorted;
         let add = |part: &mut Vec<Column>, seen: Seen<'_>, pace: &mut Pace<'_>| {
             let labels = match seen.labels {
                 labels if nameless => labels.without_metadata(),
@@ -135,8 +137,11 @@ impl<'s> Stream<'s> {
             columns.append(&mut part);
             evaluator.budget.check(Cost::columns(columns.len(), len))
         })?;
-        if !self.feed.is_sorted() {
+        if !is_sorted {
             columns.sort_by(|a, b| a.labels.cmp(&b.labels));
+            if self.nameless {
+                super::drop_names(&mut columns);
+            }
         }
         Ok(columns)
     }

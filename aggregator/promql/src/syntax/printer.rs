@@ -151,7 +151,8 @@ fn push_list<'a>(out: &mut String, parts: impl IntoIterator<Item = &'a Expr>) {
 /// A number, with units if it was written with some.
 fn push_number(out: &mut String, value: f64, is_duration: bool) {
     if is_duration {
-        out.push_str(if value < 0.0 { "-" } else { "" });
+        // Prometheus loses the sign of a zero, and with it which infinity is divided to.
+        out.push_str(if value.is_sign_negative() { "-" } else { "" });
         out.push_str(&duration::format_ms(number::literal_ms(value.abs())));
     } else {
         out.push_str(&number::plain(value));
