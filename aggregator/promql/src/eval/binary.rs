@@ -80,6 +80,12 @@ pub(super) fn eval(
 ) -> Result<Columns, QueryError> {
     let lhs = evaluator.eval(&binary.lhs, steps)?;
     let rhs = evaluator.eval(&binary.rhs, steps)?;
+    between(&Join { evaluator, binary, start, steps }, lhs, rhs)
+}
+
+/// Of values that are there.
+fn between(join: &Join<'_>, lhs: Columns, rhs: Columns) -> Result<Columns, QueryError> {
+    let Join { evaluator, binary, .. } = *join;
     let mut pace = evaluator.budget.pace();
     match (lhs, rhs) {
         (Columns::Scalar(_), Columns::Scalar(_)) if binary.op.trims() => {
@@ -99,13 +105,8 @@ pub(super) fn eval(
                 BinaryOp::And => and(binary, lhs, &rhs, &mut pace)?,
                 BinaryOp::Unless => unless(binary, lhs, &rhs, &mut pace)?,
                 BinaryOp::Or => or(binary, lhs, rhs, &mut pace)?,
-                _ if binary.fill == Fill::NONE => {
-                    Join { evaluator, binary, start, steps }.vectors(&lhs, &rhs, &mut pace)?
-                }
-                _ => {
-                    let join = Join { evaluator, binary, start, steps };
-                    join.with_fill(&lhs, &rhs, &mut pace)?
-                }
+                _ if binary.fill == Fill::NONE => join.vectors(&lhs, &rhs, &mut pace)?,
+                _ => join.with_fill(&lhs, &rhs, &mut pace)?,
             };
             evaluator.merge(columns).map(Columns::Vector)
         }

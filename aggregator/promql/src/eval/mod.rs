@@ -57,7 +57,7 @@ use labstat_model::Labels;
 
 use crate::budget::{Budget, Cost};
 use crate::column::{self, Column, Columns, Steps};
-use crate::expr::{Call, Edges, Expr, Node};
+use crate::expr::{Binary, Call, Edges, Expr, Node};
 use crate::functions::Run;
 use crate::lower::Bounds;
 use crate::notes::{self, Notes};
@@ -246,6 +246,8 @@ impl<'a> Evaluator<'a> {
         Ok(value)
     }
 
+    // What is on the stack while parts are evaluated is in functions that hold little else: it is
+    // there as often as a query is deep.
     fn node(&self, expr: &Expr, steps: Steps) -> Result<Columns, QueryError> {
         deeper(|| self.node_here(expr, steps))
     }
@@ -255,8 +257,7 @@ impl<'a> Evaluator<'a> {
             Node::Number(value) => Ok(Columns::Scalar(vec![*value; steps.len])),
             Node::Text(text) => Ok(Columns::Text(text.clone())),
             Node::Negation(inner) if inner.value_type == ValueType::Scalar => {
-                let values = self.scalar(inner, steps)?;
-                Ok(Columns::Scalar(values.iter().map(|value| -value).collect()))
+                self.negated(inner, steps)
             }
             Node::Aggregate(aggregate) => aggregate::eval(self, aggregate, expr.start, steps),
             Node::Binary(binary) if !binary::is_with_scalar(binary) => {
@@ -268,12 +269,19 @@ impl<'a> Evaluator<'a> {
             }
             Node::Call(call) => match call.function.run {
                 Run::Whole(f) => f(self, call, steps),
-                _ => self.flow_of_call(call, steps)?.columns(self).map(Columns::Vector),
+                _ => self.flowed(expr, steps),
             },
-            Node::Selector(_) | Node::Negation(_) | Node::Binary(_) => {
-                self.flow(expr, steps)?.columns(self).map(Columns::Vector)
-            }
+            Node::Selector(_) | Node::Negation(_) | Node::Binary(_) => self.flowed(expr, steps),
         }
+    }
+
+    fn negated(&self, inner: &Expr, steps: Steps) -> Result<Columns, QueryError> {
+        let values = self.scalar(inner, steps)?;
+        Ok(Columns::Scalar(values.iter().map(|value| -value).collect()))
+    }
+
+    fn flowed(&self, expr: &Expr, steps: Steps) -> Result<Columns, QueryError> {
+        self.flow(expr, steps)?.columns(self).map(Columns::Vector)
     }
 
     /// The values of an instant vector, to be taken as they come.
@@ -300,23 +308,36 @@ impl<'a> Evaluator<'a> {
             }
             Node::Selector(selector) => self.instants(selector, expr.start, steps, Show::Value),
             Node::Negation(inner) => {
-                self.stream(inner, steps)?.then(self, Some(Stage::Negate), Some(Alike::Refused))
-            }
-            Node::Binary(binary) => {
-                let swapped = binary.lhs.value_type == ValueType::Scalar;
-                let (vector, scalar) = match swapped {
-                    false => (&binary.lhs, &binary.rhs),
-                    true => (&binary.rhs, &binary.lhs),
+                let negated = |stream: Stream<'s>| {
+                    stream.then(self, Some(Stage::Negate), Some(Alike::Refused))
                 };
-                let stream = self.stream(vector, steps)?;
-                let operand =
-                    Operand::new(binary, self.scalar(scalar, steps)?, swapped, expr.start);
-                let drops = binary::drops_name(binary).then_some(Alike::Merged);
-                stream.then(self, Some(Stage::Operator(operand)), drops)
+                self.stream(inner, steps).and_then(negated)
             }
+            Node::Binary(binary) => self.flow_of_operator(binary, expr.start, steps),
             Node::Call(call) => self.flow_of_call(call, steps),
-            _ => Ok(Stream::of(self.vector(expr, steps)?, steps)),
+            _ => self.vector(expr, steps).map(|columns| Stream::of(columns, steps)),
         }
+    }
+
+    /// Of an operator between a vector and a number.
+    fn flow_of_operator<'s>(
+        &'s self,
+        binary: &'s Binary,
+        start: usize,
+        steps: Steps,
+    ) -> Result<Stream<'s>, QueryError> {
+        let swapped = binary.lhs.value_type == ValueType::Scalar;
+        let (vector, scalar) = match swapped {
+            false => (&binary.lhs, &binary.rhs),
+            true => (&binary.rhs, &binary.lhs),
+        };
+        let with_operand = |stream: Stream<'s>| {
+            let scalar = self.scalar(scalar, steps)?;
+            let operand = Operand::new(binary, scalar, swapped, start);
+            let drops = binary::drops_name(binary).then_some(Alike::Merged);
+            stream.then(self, Some(Stage::Operator(operand)), drops)
+        };
+        self.stream(vector, steps).and_then(with_operand)
     }
 
     fn flow_of_call<'s>(&'s self, call: &'s Call, steps: Steps) -> Result<Stream<'s>, QueryError> {
@@ -343,9 +364,11 @@ impl<'a> Evaluator<'a> {
         stage: impl FnOnce(Vec<Vec<f64>>) -> Stage,
     ) -> Result<Stream<'s>, QueryError> {
         let Some(arg) = call.args.first() else { return Ok(Stream::of(Vec::new(), steps)) };
-        let stream = self.stream(arg, steps)?;
-        let scalars = self.scalars(call, steps)?;
-        stream.then(self, Some(stage(scalars)), Some(Alike::Merged))
+        let staged = |stream: Stream<'s>| {
+            let scalars = self.scalars(call, steps)?;
+            stream.then(self, Some(stage(scalars)), Some(Alike::Merged))
+        };
+        self.stream(arg, steps).and_then(staged)
     }
 
     /// As [`Evaluator::eval`], for an expression that is an instant vector.
