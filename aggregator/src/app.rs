@@ -13,6 +13,7 @@ use crate::alerting::Alerting;
 use crate::config::{Config, duration_of};
 use crate::gate::Gate;
 use crate::http::auth::Token;
+use crate::http::unsent::Unsent;
 use crate::http::write;
 use crate::presence::Presence;
 use crate::storage::{SharedStorage, WriteFailed, chain};
@@ -24,7 +25,7 @@ const PRESENCE_KEY: &str = "presence";
 /// Decoders kept for the next writes, each with some hundred KiB of buffers.
 const DECODERS_KEPT_MAX: usize = 4;
 
-/// The unit in which memory for writes is handed out: 1 KiB, since a semaphore counts in `u32`.
+/// The unit in which memory for writes and for answers is handed out: 1 KiB, since a semaphore counts in `u32`.
 pub(crate) const PERMIT_BYTES: usize = 1024;
 
 /// Everything that runs, in one place.
@@ -41,6 +42,8 @@ pub(crate) struct App {
     pub(crate) alerting: Alerting,
     /// The places of queries and other reads.
     pub(crate) gate: Gate,
+    /// The memory of answers that are not yet sent: as much as one query may hold.
+    pub(crate) unsent: Unsent,
     /// One permit for each KiB that bodies of writes may hold while they arrive. Apart from the
     /// memory for their content, so that senders that stall do not keep it from others.
     pub(crate) body_memory: Arc<Semaphore>,
@@ -92,6 +95,7 @@ impl App {
         let (body_bytes, write_bytes) = write::shares(config.limits.write_bytes_max);
         Self {
             gate: Gate::new(&config.limits, &telemetry.queries.running, &telemetry.queries.waiting),
+            unsent: Unsent::new(config.limits.query_memory_max, &telemetry.queries.unsent_bytes),
             body_memory: permits(body_bytes),
             write_memory: permits(write_bytes),
             presence: Mutex::new(Presence::restore(known.as_deref(), now_ms)),

@@ -48,6 +48,7 @@ pub(crate) struct Telemetry {
 pub(crate) struct Queries {
     /// Queries and other reads that run.
     pub(crate) running: IntGauge,
+    pub(crate) unsent_bytes: IntGauge,
     /// Those that wait for others to end.
     pub(crate) waiting: IntGauge,
     /// Seconds a query took, waiting included, by kind.
@@ -187,6 +188,10 @@ impl Queries {
     fn new(make: &Make<'_>) -> prometheus::Result<Self> {
         Ok(Self {
             running: make.gauge("queries_running", "Queries and other reads that run.")?,
+            unsent_bytes: make.gauge(
+                "answers_unsent_bytes",
+                "Memory of long answers that their clients have not yet taken.",
+            )?,
             waiting: make
                 .gauge("queries_waiting", "Queries and other reads that wait for others to end.")?,
             seconds: make.durations(

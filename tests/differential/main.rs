@@ -338,19 +338,21 @@ fn compare_requests(wanted: &Remote, found: &Remote) -> usize {
     let mut different = 0;
     for line in lines(REQUESTS) {
         let (exact, request) =
-            line.strip_prefix('=').map_or((false, line), |request| (true, request));
+            line.strip_prefix('~').map_or((true, line), |request| (false, request));
+        let (raw, request) =
+            request.strip_prefix('!').map_or((false, request), |request| (true, request));
         let (method, path) = request.split_once(' ').expect("a method and a path");
         let path = path
             .replace("START", &time(start))
             .replace("MIDDLE", &time(start + data::LENGTH_MS / 2))
             .replace("END", &time(end));
-        let path = http::encode_path(&path);
+        let path = if raw { path } else { http::encode_path(&path) };
         let (wanted, found) = (wanted.request(method, &path), found.request(method, &path));
         let told: Vec<String> =
             wanted.1.iter().filter_map(|h| Some(format!("{}:", h.split_once(':')?.0))).collect();
         let parts = |(status, headers, json): &(u16, Vec<String>, serde_json::Value)| {
             let of = |key: &str| json[key].clone();
-            let text = if json.is_object() && !exact { Default::default() } else { of("error") };
+            let text = if exact { of("error") } else { Default::default() };
             // What Prometheus does not tell a web page, labstat may; what it does, labstat must.
             let mut headers = headers.clone();
             headers.retain(|header| told.iter().any(|told| header.starts_with(told)));
@@ -364,6 +366,63 @@ fn compare_requests(wanted: &Remote, found: &Remote) -> usize {
                 "{line}\n    wanted {} {} {:?}\n    found  {} {} {:?}",
                 wanted.0, wanted.2, wanted.1, found.0, found.2, found.1
             );
+        }
+    }
+    different
+}
+
+/// Series that are there now, of all kinds that a page can show. Written after all else is asked:
+/// these are new.
+fn new_series() -> labstat_model::WriteRequest {
+    use labstat_model::Clock;
+
+    let time_ms = labstat_model::SystemClock.now_ms();
+    let sets: [&[(&str, &str)]; 11] = [
+        &[("__name__", "fed_plain")],
+        &[("__name__", "fed_a"), ("instance", "x:1"), ("job", "y")],
+        &[("__name__", "fed_a"), ("job", "y")],
+        &[("__name__", "fed_a"), ("zone", "\"a\"\\\n\u{fc}")],
+        &[("__name__", "fed_h_bucket"), ("le", "10"), ("instance", "i")],
+        &[("__name__", "fed_h_bucket"), ("le", "2"), ("instance", "i")],
+        &[("__name__", "fed_h_bucket"), ("le", "+Inf"), ("instance", "i")],
+        &[("__name__", "fed_h_count"), ("instance", "i")],
+        &[("__name__", "fed_h_sum"), ("a", "b"), ("k", "v")],
+        &[("__name__", "fed.dots"), ("a.b", "c")],
+        &[("__name__", "fed_last"), ("exported_instance", "e")],
+    ];
+    let values =
+        [1.0, -1.5, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e-7, 1e22, 0.1, 1e21, 5e6];
+    let series = sets.iter().zip(values.iter().cycle()).map(|(labels, value)| {
+        let sample = labstat_model::Sample { time_ms, value: *value };
+        let labels = labstat_model::Labels::new(labels.iter().copied());
+        labstat_model::TimeSeries { labels, samples: vec![sample] }
+    });
+    labstat_model::WriteRequest { series: series.collect(), metadata: Vec::new() }
+}
+
+/// Has both show what there is now to a scraper; returns how many pages are different. In which
+/// order the lines of a family stand has no meaning.
+fn compare_federation(wanted: &Remote, found: &Remote) -> usize {
+    let write = new_series();
+    let mut different = 0;
+    for side in [wanted, found] {
+        side.write(&write);
+    }
+    for selectors in
+        ["match[]={__name__=~\"fed.*\"}", "match[]=fed_a&match[]={job=\"y\"}", "match[]={}"]
+    {
+        let page = |side: &Remote| {
+            let path = http::encode_path(&format!("/federate?{selectors}"));
+            let (status, headers, text) = side.request("GET", &path);
+            let text = text.as_str().unwrap_or_default().to_owned();
+            let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+            lines.sort();
+            (status, headers.into_iter().find(|h| h.starts_with("content-type")), lines)
+        };
+        let (wanted, found) = (page(wanted), page(found));
+        if wanted != found || wanted.0 != 200 {
+            different += 1;
+            println!("/federate?{selectors}\n    wanted {wanted:#?}\n    found  {found:#?}");
         }
     }
     different
@@ -533,6 +592,7 @@ fn labstat_answers_as_prometheus_does() {
         parts.end("queries");
         different += outcome.different;
     }
+    different += compare_federation(&prometheus.remote, &labstat.remote);
     assert_eq!(different, 0, "answers differ, of requests {requests}");
 }
 

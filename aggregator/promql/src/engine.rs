@@ -358,7 +358,16 @@ fn collect_selectors(expr: &Expr, selectors: &mut Vec<Vec<Matcher>>) {
 /// Reads a series selector such as the API's `match[]`: `up{job="node"}`. No range, offset or
 /// anything else may be in it.
 pub fn selector(text: &str) -> Result<Vec<Matcher>, QueryError> {
-    match lower::read_selector(text)?.node {
+    matchers(text, false)
+}
+
+/// As [`selector`], but what it selects may be everything: `{}`, `{job=~".*"}`.
+pub fn any_selector(text: &str) -> Result<Vec<Matcher>, QueryError> {
+    matchers(text, true)
+}
+
+fn matchers(text: &str, may_match_all: bool) -> Result<Vec<Matcher>, QueryError> {
+    match lower::read_selector(text, may_match_all)?.node {
         Node::Selector(selector) => Ok(selector.matchers),
         _ => Err(QueryError::parse(format!("not a series selector: {text}"))),
     }

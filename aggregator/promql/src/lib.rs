@@ -39,7 +39,9 @@ mod sums;
 mod syntax;
 
 pub use answer::{Answer, MixedSample, MixedSeries, MixedValue, Value, ValueType, VectorSample};
-pub use engine::{Checked, Engine, Options, QueryOptions, check, selector, steps_len};
+pub use engine::{
+    Checked, Engine, Options, QueryOptions, any_selector, check, selector, steps_len,
+};
 pub use error::{ErrorKind, Position, QueryError, SourceError};
 pub use histogram::{Boundaries, Bucket, buckets as histogram_buckets};
 pub use source::{Scan, Source};

@@ -30,9 +30,9 @@ pub(crate) fn read(query: &str, bounds: Bounds) -> Result<Expr, QueryError> {
     Lowering { query, bounds }.expr(syntax::parse(query)?)
 }
 
-/// Reads a selector of series and nothing else.
-pub(crate) fn read_selector(text: &str) -> Result<Expr, QueryError> {
-    Lowering { query: text, bounds: Bounds::ANY }.expr(syntax::selector(text)?)
+/// Reads a selector of series and nothing else; whether it `may_match_all`.
+pub(crate) fn read_selector(text: &str, may_match_all: bool) -> Result<Expr, QueryError> {
+    Lowering { query: text, bounds: Bounds::ANY }.expr(syntax::selector(text, may_match_all)?)
 }
 
 struct Lowering<'a> {

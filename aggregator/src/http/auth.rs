@@ -127,10 +127,8 @@ fn unauthorized() -> Response {
 /// Whether a request changes anything. Queries come by POST too.
 fn changes(method: &Method, path: &str) -> bool {
     let reads = *method == Method::GET || *method == Method::HEAD || *method == Method::OPTIONS;
-    let writes_by_post = path == "/api/v1/write"
-        || path.starts_with("/-/")
-        || path.starts_with("/api/labstat/")
-        || path.starts_with("/api/v2/");
+    let writes_by_post =
+        path == "/api/v1/write" || path.starts_with("/-/") || path.starts_with("/api/labstat/");
     !reads && (*method != Method::POST || writes_by_post)
 }
 

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use axum::body::Body;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use labstat_promql::{ErrorKind as QueryErrorKind, QueryError};
@@ -156,10 +157,10 @@ impl IntoResponse for ApiError {
 }
 
 /// A successful answer of the API.
-pub(crate) struct Json(pub(crate) String);
+pub(crate) struct Json<T = String>(pub(crate) T);
 
-impl IntoResponse for Json {
+impl<T: Into<Body>> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
-        ([(header::CONTENT_TYPE, "application/json")], self.0).into_response()
+        ([(header::CONTENT_TYPE, "application/json")], self.0.into()).into_response()
     }
 }

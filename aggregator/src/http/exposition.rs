@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -31,16 +32,19 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
 /// The latest samples of the series that fulfil any `match[]`, with their times.
 ///
 /// The type of every family is untyped, as it is when Prometheus federates: a selector may pick
-/// half of a histogram.
+/// half of a histogram. A series without `instance` gets an empty one, which tells the scraper not
+/// to put its own there.
 pub(crate) async fn federate(State(app): State<Arc<App>>, params: Params) -> Response {
-    let selectors = match params.selectors() {
+    let selectors = params.well_formed().and_then(|()| params.any_selectors());
+    let selectors = match selectors {
         Ok(selectors) => selectors,
         Err(error) => return error.into_text(),
     };
     let text = page(app, move |app| {
         let now_ms = app.clock.now_ms();
         let mut latest = Vec::new();
-        for selector in &selectors {
+        // One without any matcher finds nothing, as in Prometheus.
+        for selector in selectors.iter().filter(|selector| !selector.is_empty()) {
             latest.extend(read_latest(app, selector, now_ms)?);
         }
         // Selectors may overlap; of a series that several picked, the writer takes the first.
@@ -52,7 +56,7 @@ pub(crate) async fn federate(State(app): State<Arc<App>>, params: Params) -> Res
             time_ms: Some(sample.time_ms),
         });
         let mut out = String::new();
-        exposition::write(&mut out, rows);
+        exposition::write_with(&mut out, rows, Some("instance"));
         Ok(out)
     });
     text.await.map_or_else(ApiError::into_text, text_response)
@@ -143,8 +147,8 @@ fn last_of(series: Series) -> Option<(Labels, Sample)> {
 async fn page(
     app: Arc<App>,
     make: impl FnOnce(&App) -> Result<String, StorageError> + Send + 'static,
-) -> Result<String, ApiError> {
-    Ok(query::read(app, make).await??)
+) -> Result<Bytes, ApiError> {
+    query::read_text(app, make).await
 }
 
 fn text_response(text: impl IntoResponse) -> Response {

@@ -172,8 +172,12 @@ fn push_start(out: &mut String, value: &Value) {
     out.push_str("{\"resultType\":\"");
     match value {
         Value::Scalar(sample) => {
-            out.push_str("scalar\",\"result\":");
-            push_sample(out, *sample);
+            out.push_str("scalar\",\"result\":[");
+            push_time(out, sample.time_ms);
+            out.push_str(",\"");
+            // Other than those of series, as in Prometheus.
+            number::push_f(out, sample.value);
+            out.push_str("\"]");
         }
         Value::String { time_ms, text } => {
             out.push_str("string\",\"result\":[");
@@ -199,26 +203,39 @@ enum Items {
 }
 
 impl Items {
+    /// The memory of all.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Vector(samples) => samples.as_slice().iter().map(element_bytes).sum(),
+            Self::Matrix(series, _) => series.as_slice().iter().map(series_bytes).sum(),
+            Self::MixedVector(samples) => samples.as_slice().iter().map(mixed_element_bytes).sum(),
+            Self::MixedMatrix(series) => series.as_slice().iter().map(mixed_series_bytes).sum(),
+        }
+    }
+
     /// Appends the next item, or the next part of one; false when there is none. `any` says
-    /// whether an item came before.
-    fn push_next(&mut self, out: &mut String, any: &mut bool) -> bool {
+    /// whether an item came before. What was written whole is taken off `bytes`.
+    fn push_next(&mut self, out: &mut String, any: &mut bool, bytes: &mut usize) -> bool {
         match self {
             Self::Vector(samples) => {
                 let Some(item) = samples.next() else { return false };
                 push_comma(out, std::mem::replace(any, true));
                 push_element(out, &item);
+                *bytes = bytes.saturating_sub(element_bytes(&item));
             }
             Self::MixedVector(samples) => {
                 let Some(item) = samples.next() else { return false };
                 push_comma(out, std::mem::replace(any, true));
                 push_mixed_element(out, &item);
+                *bytes = bytes.saturating_sub(mixed_element_bytes(&item));
             }
             Self::MixedMatrix(series) => {
                 let Some(item) = series.next() else { return false };
                 push_comma(out, std::mem::replace(any, true));
                 push_mixed_series(out, &item);
+                *bytes = bytes.saturating_sub(mixed_series_bytes(&item));
             }
-            Self::Matrix(_, writing @ Some(_)) => push_samples(out, writing),
+            Self::Matrix(_, writing @ Some(_)) => push_samples(out, writing, bytes),
             Self::Matrix(series, writing) => {
                 let Some(next) = series.next() else { return false };
                 push_comma(out, std::mem::replace(any, true));
@@ -240,7 +257,7 @@ fn push_comma(out: &mut String, wanted: bool) {
 }
 
 /// Appends some samples of a series; the last ones close it and give its memory free.
-fn push_samples(out: &mut String, writing: &mut Option<(Series, Range<usize>)>) {
+fn push_samples(out: &mut String, writing: &mut Option<(Series, Range<usize>)>, bytes: &mut usize) {
     let Some((series, left)) = writing else { return };
     for at in left.by_ref().take(SAMPLES_AT_A_TIME) {
         if let (Some(time_ms), Some(value)) = (series.times.get(at), series.values.get(at)) {
@@ -250,8 +267,39 @@ fn push_samples(out: &mut String, writing: &mut Option<(Series, Range<usize>)>) 
     }
     if left.start >= left.end {
         out.push_str("]}");
+        *bytes = bytes.saturating_sub(series_bytes(series));
         *writing = None;
     }
+}
+
+/// The memory of labels, as if no others shared it.
+fn labels_bytes(labels: &Labels) -> usize {
+    labels.iter().map(|(name, value)| name.len() + value.len() + 2).sum()
+}
+
+fn element_bytes(element: &VectorSample) -> usize {
+    size_of::<VectorSample>() + labels_bytes(&element.labels)
+}
+
+fn series_bytes(series: &Series) -> usize {
+    size_of::<Series>() + labels_bytes(&series.labels) + series.len() * size_of::<Sample>()
+}
+
+fn mixed_element_bytes(element: &MixedSample) -> usize {
+    let histogram = match &element.value {
+        MixedValue::Number(_) => 0,
+        MixedValue::Histogram(histogram) => histogram_bytes(histogram),
+    };
+    size_of::<MixedSample>() + labels_bytes(&element.labels) + histogram
+}
+
+fn mixed_series_bytes(series: &MixedSeries) -> usize {
+    let histograms = series.histograms.samples().map(|(_, histogram)| histogram_bytes(histogram));
+    series_bytes(&series.numbers) + histograms.sum::<usize>()
+}
+
+fn histogram_bytes(histogram: &Histogram) -> usize {
+    size_of::<Histogram>() + histogram_buckets(histogram).count() * size_of::<Sample>()
 }
 
 /// The whole answer to a query, in pieces of [`PIECE_LEN`] or a little more: as text it takes
@@ -260,6 +308,8 @@ fn push_samples(out: &mut String, writing: &mut Option<(Series, Range<usize>)>) 
 pub(crate) struct AnswerText {
     start: String,
     items: Option<Items>,
+    /// The memory of what is left.
+    left_bytes: usize,
     /// Whether an item was written, so that the next needs a comma.
     any: bool,
     end: Option<String>,
@@ -282,8 +332,8 @@ impl Iterator for AnswerText {
             piece.reserve(PIECE_LEN + PIECE_LEN / 4);
         }
         while piece.len() < PIECE_LEN {
-            let any = &mut self.any;
-            if !self.items.as_mut().is_some_and(|items| items.push_next(&mut piece, any)) {
+            let (any, left) = (&mut self.any, &mut self.left_bytes);
+            if !self.items.as_mut().is_some_and(|items| items.push_next(&mut piece, any, left)) {
                 piece.push_str(&self.end.take().unwrap_or_default());
                 break;
             }
@@ -293,6 +343,16 @@ impl Iterator for AnswerText {
 }
 
 impl AnswerText {
+    /// The memory of what is not yet written, about.
+    pub(crate) fn left_bytes(&self) -> usize {
+        self.left_bytes
+    }
+
+    /// Whether all is written.
+    pub(crate) fn is_done(&self) -> bool {
+        self.end.is_none()
+    }
+
     /// The same, with what the query took beside its result.
     pub(crate) fn with_stats(mut self, stats: &str) -> Self {
         if let Some(end) = &mut self.end {
@@ -327,7 +387,8 @@ pub(crate) fn answer(answer: Answer, limit: usize) -> AnswerText {
     };
     let mut end = if items.is_some() { "]}".to_owned() } else { "}".to_owned() };
     push_notes(&mut end, &warnings, &infos);
-    AnswerText { start, items, any: false, end: Some(end) }
+    let left_bytes = items.as_ref().map_or(0, Items::bytes);
+    AnswerText { start, items, left_bytes, any: false, end: Some(end) }
 }
 
 /// What Prometheus says when an answer was cut to the limit that was asked for.
@@ -390,6 +451,14 @@ mod tests {
             scalar,
             r#"{"status":"success","data":{"resultType":"scalar","result":[1767275100.500,"+Inf"]}}"#
         );
+        for (value, text) in [(1e-7, "0.0000001"), (-1e22, "-10000000000000000000000")] {
+            let scalar = Value::Scalar(Sample { time_ms: 0, value });
+            let found = answer(value_answer(scalar), 0);
+            assert!(
+                found.contains(&format!("[0,\"{text}\"]")),
+                "scalars have no exponent: {found}"
+            );
+        }
         let empty = answer(value_answer(Value::Vector(Vec::new())), 0);
         assert_eq!(empty, r#"{"status":"success","data":{"resultType":"vector","result":[]}}"#);
         let text = Value::String { time_ms: 4000, text: "a\"\n\u{1}".to_owned() };

@@ -1,4 +1,5 @@
 //! The listener: accepts connections, bounds them in number and time, and ends them gracefully.
+//! What stands between a connection and hyper is in [`super::socket`].
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -15,6 +16,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
+use super::socket::{SEND_TIMEOUT, Socket};
 use crate::config::Limits;
 
 /// How long a request's head may take, and so how long a connection may idle between requests.
@@ -69,7 +71,8 @@ pub(crate) async fn serve(
             continue;
         };
         let service = TowerToHyperService::new(router.clone());
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        let socket = TokioIo::new(Socket::new(stream, SEND_TIMEOUT));
+        let connection = graceful.watch(http.serve_connection(socket, service));
         tokio::spawn(async move {
             // A connection that breaks off is the client's business and tells us nothing.
             if let Err(error) = connection.await {

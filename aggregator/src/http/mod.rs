@@ -12,9 +12,11 @@ mod params;
 mod query;
 mod rules;
 mod series;
+mod socket;
 mod stats;
 mod status;
 mod targets;
+pub(crate) mod unsent;
 pub(crate) mod write;
 
 use std::sync::Arc;
@@ -55,6 +57,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/federate", reads(exposition::federate))
         .route("/nodes/{name}/metrics", reads(exposition::node))
         .route("/sd", reads(exposition::service_discovery))
+        .route("/version", reads(status::version))
         .fallback(own::not_found)
         // A layer stands before those that were added above it.
         // Answers shrink to a seventh; to make it a ninth takes six times as long.

@@ -24,25 +24,50 @@ pub(crate) const TIME_MIN_MS: i64 = -62_135_596_800_000;
 pub(crate) const TIME_MAX_MS: i64 = 253_402_300_799_999;
 
 /// Names and values in the order they count: those of the body before those of the URL.
-/// Unknown names are ignored, as Prometheus does.
+/// Unknown names are ignored, and so are pairs that are written wrongly, as Prometheus does.
 #[derive(Debug, Default)]
-pub(crate) struct Params(Vec<(String, String)>);
+pub(crate) struct Params {
+    pairs: Vec<(String, String)>,
+    /// What is wrong with a pair that was left out.
+    malformed: Option<String>,
+}
 
 impl Params {
     /// Reads `a=1&b=2`, percent-encoded.
     pub(crate) fn parse(text: &[u8]) -> Self {
-        Self(form_urlencoded::parse(text).into_owned().collect())
+        let mut params = Self::default();
+        for pair in text.split(|byte| *byte == b'&') {
+            if pair.contains(&b';') {
+                params.malformed = Some("invalid semicolon separator in query".to_owned());
+            } else if let Some(escape) = bad_escape(pair) {
+                let cause = || format!("invalid URL escape {escape:?}");
+                params.malformed.get_or_insert_with(cause);
+            } else {
+                params.pairs.extend(form_urlencoded::parse(pair).into_owned());
+            }
+        }
+        params
+    }
+
+    /// An error if a pair was left out. Prometheus looks at that on some paths, and answers on the
+    /// others as if the pair were not there.
+    pub(crate) fn well_formed(&self) -> Result<(), ApiError> {
+        self.malformed.as_ref().map_or(Ok(()), |cause| {
+            Err(ApiError::bad_data(format!("error parsing form values: {cause}")))
+        })
     }
 
     /// The first value of `name`; an empty one counts as none.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        let value = self.0.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str());
+        let mut pairs = self.pairs.iter();
+        let value = pairs.find(|(found, _)| found == name).map(|(_, value)| value.as_str());
         value.filter(|value| !value.is_empty())
     }
 
     /// All values of `name`.
     pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> + 'a {
-        self.0.iter().filter(move |(found, _)| found == name).map(|(_, value)| value.as_str())
+        let found = self.pairs.iter().filter(move |(found, _)| found == name);
+        found.map(|(_, value)| value.as_str())
     }
 
     /// A value that must be there, as read by `read`.
@@ -82,13 +107,28 @@ impl Params {
         Ok((start_ms, end_ms))
     }
 
-    /// The `match[]` selectors. One that would match a series without labels is refused, since it
-    /// matches everything.
-    pub(crate) fn selectors(&self) -> Result<Vec<Vec<Matcher>>, ApiError> {
-        if self.all("match[]").count() > SELECTORS_MAX {
-            return Err(ApiError::bad_data(format!("more than {SELECTORS_MAX} selectors")));
+    /// The `match[]` selectors, or what is wrong with them. One that would match a series without
+    /// labels is refused, since it matches everything.
+    pub(crate) fn selectors(&self) -> Result<Vec<Vec<Matcher>>, String> {
+        let selectors = self.read_selectors()?;
+        let all = |matchers: &Vec<Matcher>| matchers.iter().all(|matcher| matcher.matches(""));
+        if selectors.iter().any(all) {
+            return Err("match[] must contain at least one non-empty matcher".to_owned());
         }
-        self.all("match[]").map(selector).collect()
+        Ok(selectors)
+    }
+
+    /// The `match[]` selectors, which may match everything.
+    pub(crate) fn any_selectors(&self) -> Result<Vec<Vec<Matcher>>, ApiError> {
+        self.read_selectors().map_err(ApiError::bad_data)
+    }
+
+    fn read_selectors(&self) -> Result<Vec<Vec<Matcher>>, String> {
+        if self.all("match[]").count() > SELECTORS_MAX {
+            return Err(format!("more than {SELECTORS_MAX} selectors"));
+        }
+        let read = |text| labstat_promql::any_selector(text).map_err(|error| error.to_string());
+        self.all("match[]").map(read).collect()
     }
 
     /// `limit`, 0 for none.
@@ -97,14 +137,15 @@ impl Params {
     }
 }
 
-fn selector(text: &str) -> Result<Vec<Matcher>, ApiError> {
-    let matchers =
-        labstat_promql::selector(text).map_err(|error| ApiError::bad_data(error.to_string()))?;
-    if matchers.iter().all(|matcher| matcher.matches("")) {
-        let cause = "match[] must contain at least one non-empty matcher";
-        return Err(ApiError::bad_data(cause));
-    }
-    Ok(matchers)
+/// What follows a `%` that is no escape, with it; of the length of an escape at the most.
+fn bad_escape(pair: &[u8]) -> Option<String> {
+    let is_escape = |at: usize| {
+        pair.get(at + 1..at + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    let mut percents = pair.iter().enumerate().filter(|(_, byte)| **byte == b'%');
+    let (at, _) = percents.find(|(at, _)| !is_escape(*at))?;
+    let found = pair.get(at..)?;
+    Some(String::from_utf8_lossy(found.get(..3).unwrap_or(found)).into_owned())
 }
 
 fn limit(text: &str) -> Result<usize, String> {
@@ -155,8 +196,12 @@ pub(crate) fn time_ms(text: &str) -> Result<i64, String> {
     Ok(ms.clamp(TIME_MIN_MS, TIME_MAX_MS))
 }
 
-/// Reads RFC 3339, and nothing of what else looks like a time.
+/// Reads RFC 3339, and nothing of what else looks like a time but hours of one digit, which
+/// Prometheus takes.
 fn rfc3339_ms(text: &str) -> Option<i64> {
+    let (date, time) = text.split_at_checked("0000-00-00T".len())?;
+    let padded = (time.as_bytes().get(1) == Some(&b':')).then(|| format!("{date}0{time}"));
+    let text = padded.as_deref().unwrap_or(text);
     let plain = |(at, found): (usize, u8)| match at {
         4 | 7 => found == b'-',
         10 => found == b'T',
@@ -168,7 +213,9 @@ fn rfc3339_ms(text: &str) -> Option<i64> {
         rest.trim_start_matches(['.', ',']).trim_start_matches(|c: char| c.is_ascii_digit());
     let is_offset = offset == "Z"
         || offset.len() == "+00:00".len() && offset.starts_with(['+', '-']) && offset.contains(':');
-    if !date_time.bytes().enumerate().all(plain) || !is_offset {
+    // Leap seconds are none to Prometheus.
+    let is_leap = date_time.ends_with("60");
+    if !date_time.bytes().enumerate().all(plain) || is_leap || !is_offset {
         return None;
     }
     text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond)
@@ -214,6 +261,14 @@ pub(crate) fn duration_ms(text: &str) -> Result<i64, String> {
     }
 }
 
+/// Reads how long something may take, as [`duration_ms`], of which the least there is is a
+/// millisecond.
+pub(crate) fn timeout_ms(text: &str) -> Result<i64, String> {
+    let ms = duration_ms(text)?;
+    let is_short = ms == 0 && number(text).is_some_and(|seconds| seconds > 0.0);
+    Ok(if is_short { 1 } else { ms })
+}
+
 /// Seconds as the nearest millisecond, of which the whole seconds are taken off first, as in
 /// Prometheus; `None` when that is no number a time can have.
 fn nearest_ms(seconds: f64) -> Option<i64> {
@@ -245,7 +300,8 @@ impl<S: Send + Sync> FromRequest<S> for Params {
             Err(_) => return Err(ApiError::timeout("the form did not arrive in time")),
         };
         let mut params = Self::parse(&form);
-        params.0.extend(url.0);
+        params.pairs.extend(url.pairs);
+        params.malformed = params.malformed.or(url.malformed);
         Ok(params)
     }
 }
@@ -270,6 +326,7 @@ mod tests {
             ("1e9", 1_000_000_000_000),
             ("2026-01-01T13:45:00.5Z", 1_767_275_100_500),
             ("2026-01-01T14:45:00+01:00", 1_767_275_100_000),
+            ("2026-01-01T9:45:00.25+01:00", 1_767_257_100_250),
             ("1.0005", 1_000),
             ("-1.0005", -1_000),
             ("1_000", 1_000_000),
@@ -294,6 +351,9 @@ mod tests {
             "2026-13-01T00:00:00Z",
             "2026-02-30T00:00:00Z",
             "2026-01-01",
+            "2026-01-01T00:00:60Z",
+            "2026-01-01T9:0:00Z",
+            "0x1p4",
             "2026-01-01T00:00Z",
             "2026-01-01t00:00:00z",
             "2026-01-01 00:00:00Z",
@@ -317,6 +377,30 @@ mod tests {
         }
         let overflow = "cannot parse \"1e300\" to a valid duration. It overflows int64";
         assert_eq!(duration_ms("1e300"), Err(overflow.to_owned()));
+    }
+
+    #[test]
+    fn a_timeout_is_never_rounded_to_none() {
+        for (text, ms) in [("0.0005", 1), ("1e-9", 1), ("0", 0), ("-5", -5_000), ("0.0019", 1)] {
+            assert_eq!(timeout_ms(text), Ok(ms), "{text}");
+        }
+        assert!(timeout_ms("x").is_err());
+    }
+
+    #[test]
+    fn pairs_that_are_written_wrongly_are_left_out_and_told() {
+        for (text, pairs, cause) in [
+            ("a=%41&b=2", 2, None),
+            ("a=1%zz&b=2", 1, Some("invalid URL escape \"%zz\"")),
+            ("a=1%&b=%4", 0, Some("invalid URL escape \"%\"")),
+            ("%g1=1&b=%4", 0, Some("invalid URL escape \"%g1\"")),
+            ("a=%zz&b;c=1&&d", 1, Some("invalid semicolon separator in query")),
+        ] {
+            let params = Params::parse(text.as_bytes());
+            assert_eq!((params.pairs.len(), params.malformed.as_deref()), (pairs, cause), "{text}");
+        }
+        let error = Params::parse(b"a=%zz").well_formed().unwrap_err();
+        assert_eq!(error.to_string(), "error parsing form values: invalid URL escape \"%zz\"");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! `/api/v1/query` and `/api/v1/query_range`, and what every read of the history goes through.
 //!
 //! Reads run on blocking threads, a bounded number at a time (see [`crate::gate`]), and stop when
-//! their time is up or when whoever asked has hung up. A long answer is written as it is sent.
+//! their time is up or when whoever asked has hung up. A long answer is written as it is sent, and
+//! has its part of the memory for answers meanwhile (see [`super::unsent`]).
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -17,15 +18,17 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use hyper::body::Frame;
 use labstat_model::duration;
-use labstat_promql::{Answer, Engine, QueryError, QueryOptions, Source};
+use labstat_promql::{Answer, Engine, ErrorKind, QueryError, QueryOptions, Source};
 
 use super::error::{ApiError, Json};
 use super::json::{self, AnswerText};
-use super::params::{Params, duration_ms, time_ms};
+use super::params::{Params, duration_ms, time_ms, timeout_ms};
 use super::stats;
+use super::unsent::{self, Held};
 use crate::app::App;
 use crate::config::{Limits, duration_of};
 use crate::gate::{Place, Refused, Weight};
+use crate::storage::StorageError;
 use crate::telemetry::Queries;
 
 /// Points of one series in one answer, as in Prometheus; more than any screen has.
@@ -101,7 +104,7 @@ impl Asked {
     /// Reads what both kinds have, in Prometheus' order, so that of several mistakes the same one
     /// is told. `span_ms` is how long the answer is.
     fn read(app: &App, params: &Params, limit: usize, span_ms: i64) -> Result<Self, ApiError> {
-        let asked = params.optional("timeout", duration_ms)?.map(duration_of);
+        let asked = params.optional("timeout", timeout_ms)?.map(duration_of);
         let timeout = duration_of(app.config.limits.query_timeout_ms);
         let timeout = asked.map_or(timeout, |asked| asked.min(timeout));
         let lookback_ms = params.get("lookback_delta").map(duration_ms).transpose();
@@ -143,7 +146,7 @@ async fn run(
         }
     };
     let cancel = CancelOnDrop::default();
-    let waited = watch.started.elapsed();
+    let (started, waited) = (watch.started, watch.started.elapsed());
     let options = QueryOptions {
         lookback_ms,
         timeout: Some(timeout.saturating_sub(waited)),
@@ -151,9 +154,10 @@ async fn run(
         peak: stats.is_some().then(Arc::default),
     };
     let limits = app.config.limits;
-    let answer = blocking(place, move || {
+    let evaluating = Arc::clone(&app);
+    let (answer, place) = blocking(place, move || {
         let begun = Instant::now();
-        let (engine, source) = (&app.engine, &app.storage);
+        let (engine, source) = (&evaluating.engine, &evaluating.storage);
         let answer = evaluate(engine, source, &query, &options).and_then(|answer| {
             let took = stats::Took { waited, evaluation: begun.elapsed() };
             let counted = |asked: stats::Asked| {
@@ -175,12 +179,17 @@ async fn run(
         if let Some(stats) = stats {
             text = text.with_stats(&stats);
         }
-        Ok((text.next().unwrap_or_default(), text))
+        let bytes = text.left_bytes();
+        Ok((text.next().unwrap_or_default(), text, bytes))
     })
     .await?;
-    let (first, mut rest) = answer?;
-    let Some(second) = rest.next() else { return Ok(Json(first).into_response()) };
-    let body = Body::new(Pieces([first, second].into(), rest));
+    let (first, mut rest, bytes) = answer?;
+    let held = app.unsent.hold(bytes, timeout.saturating_sub(started.elapsed())).await?;
+    drop(place);
+    let Some(second) = rest.next() else {
+        return Ok(Json(unsent::bytes(first, held)).into_response());
+    };
+    let body = Body::new(Pieces { written: [first, second].into(), rest, held });
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
@@ -217,8 +226,12 @@ impl Drop for Watch {
 }
 
 /// An answer that is written piece by piece, each when the one before it has been sent: the first
-/// ones as text, and those to come.
-struct Pieces(VecDeque<String>, AnswerText);
+/// ones as text, those to come, and the memory they have.
+struct Pieces {
+    written: VecDeque<String>,
+    rest: AnswerText,
+    held: Option<Held>,
+}
 
 impl hyper::body::Body for Pieces {
     type Data = Bytes;
@@ -229,8 +242,16 @@ impl hyper::body::Body for Pieces {
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = &mut *self;
-        let piece = this.0.pop_front().or_else(|| this.1.next());
-        Poll::Ready(piece.map(|piece| Ok(Frame::data(Bytes::from(piece)))))
+        let Some(piece) = this.written.pop_front().or_else(|| this.rest.next()) else {
+            return Poll::Ready(None);
+        };
+        let is_last = this.written.is_empty() && this.rest.is_done();
+        if let (false, Some(held)) = (is_last, &mut this.held) {
+            held.shrink_to(this.rest.left_bytes());
+        }
+        // The memory is given back when the last piece is sent, not when it is written.
+        let held = if is_last { this.held.take() } else { None };
+        Poll::Ready(Some(Ok(Frame::data(unsent::bytes(piece, held)))))
     }
 }
 
@@ -238,7 +259,7 @@ impl ApiError {
     /// Why a query has no answer. An error that lies in the query says so in Prometheus' words.
     pub(crate) fn of_query(error: QueryError) -> Self {
         match error {
-            QueryError::Parse { .. } => Self::parameter("query", error),
+            error if error.kind() == ErrorKind::BadData => Self::parameter("query", error),
             other => other.into(),
         }
     }
@@ -296,20 +317,31 @@ pub(crate) async fn read_as<T: Send + 'static>(
     let timeout = duration_of(app.config.limits.query_timeout_ms);
     let place = app.gate.enter(weight, timeout).await;
     let place = place.map_err(|refused| ApiError::refused(refused, &app.config.limits))?;
-    blocking(place, move || work(&app)).await
+    blocking(place, move || work(&app)).await.map(|(done, _)| done)
+}
+
+/// As [`read`], of a text that is sent: it keeps its place until there is memory for it.
+pub(crate) async fn read_text(
+    app: Arc<App>,
+    work: impl FnOnce(&App) -> Result<String, StorageError> + Send + 'static,
+) -> Result<Bytes, ApiError> {
+    let timeout = duration_of(app.config.limits.query_timeout_ms);
+    let place = app.gate.enter(Weight::Light, timeout).await;
+    let place = place.map_err(|refused| ApiError::refused(refused, &app.config.limits))?;
+    let reading = Arc::clone(&app);
+    let (text, _place) = blocking(place, move || work(&reading)).await?;
+    let text = text?;
+    let held = app.unsent.hold(text.len(), timeout).await?;
+    Ok(unsent::bytes(text, held))
 }
 
 /// Runs `work` on a blocking thread, which has its place until it is done even when nobody waits
-/// for it any more.
+/// for it any more; gives the place back with what was done.
 async fn blocking<T: Send + 'static>(
     place: Place,
     work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, ApiError> {
-    let task = tokio::task::spawn_blocking(move || {
-        let done = work();
-        drop(place);
-        done
-    });
+) -> Result<(T, Place), ApiError> {
+    let task = tokio::task::spawn_blocking(move || (work(), place));
     task.await.map_err(|_| ApiError::internal("the work was not finished"))
 }
 

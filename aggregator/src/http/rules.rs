@@ -13,7 +13,8 @@ use crate::app::App;
 
 /// The groups and their rules.
 pub(crate) async fn rules(State(app): State<Arc<App>>, params: Params) -> Result<Json, ApiError> {
-    let matchers = params.selectors()?;
+    params.well_formed()?;
+    let matchers = params.selectors().map_err(ApiError::bad_data)?;
     let kind = match params.get("type").map(str::to_ascii_lowercase).as_deref() {
         None => None,
         Some("alert") => Some(KindFilter::Alerting),

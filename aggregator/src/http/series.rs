@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use labstat_model::{Kind, Matcher, Metadata};
@@ -22,27 +23,34 @@ struct Asked {
 }
 
 impl Asked {
-    fn read(params: &Params) -> Result<Self, ApiError> {
+    /// Reads all of it; an error of a selector begins with `told`.
+    fn read(params: &Params, told: &str) -> Result<Self, ApiError> {
         let limit = params.limit()?;
         let (start_ms, end_ms) = params.time_range()?;
-        Ok(Self { selectors: params.selectors()?, start_ms, end_ms, limit })
+        let selectors = params.selectors();
+        let selectors = selectors.map_err(|cause| ApiError::bad_data(format!("{told}{cause}")))?;
+        Ok(Self { selectors, start_ms, end_ms, limit })
     }
 
     /// As read, but a time that ends before it begins is turned around: Prometheus looks for names
     /// and values in whole blocks, and finds those between the two.
     fn in_order(params: &Params) -> Result<Self, ApiError> {
-        let asked = Self::read(params)?;
+        let asked = Self::read(params, "")?;
         let (start_ms, end_ms) = (asked.start_ms, asked.end_ms);
         Ok(Self { start_ms: start_ms.min(end_ms), end_ms: start_ms.max(end_ms), ..asked })
     }
 }
 
 /// The label sets of series.
-pub(crate) async fn series(State(app): State<Arc<App>>, params: Params) -> Result<Json, ApiError> {
+pub(crate) async fn series(
+    State(app): State<Arc<App>>,
+    params: Params,
+) -> Result<Json<Bytes>, ApiError> {
+    params.well_formed()?;
     if params.all("match[]").next().is_none() {
         return Err(ApiError::bad_data("no match[] parameter provided"));
     }
-    let asked = Asked::read(&params)?;
+    let asked = Asked::read(&params, "invalid parameter \"match[]\": ")?;
     list(app, asked, json::push_labels, |storage, asked| {
         // As in Prometheus, there are no series in a time that ends before it begins.
         if asked.end_ms < asked.start_ms {
@@ -62,7 +70,7 @@ pub(crate) async fn delete() -> ApiError {
 pub(crate) async fn label_names(
     State(app): State<Arc<App>>,
     params: Params,
-) -> Result<Json, ApiError> {
+) -> Result<Json<Bytes>, ApiError> {
     list(
         app,
         Asked::in_order(&params)?,
@@ -77,7 +85,7 @@ pub(crate) async fn label_values(
     State(app): State<Arc<App>>,
     path: Result<Path<String>, PathRejection>,
     params: Params,
-) -> Result<Json, ApiError> {
+) -> Result<Json<Bytes>, ApiError> {
     let Ok(Path(name)) = path else {
         return Err(ApiError::bad_data("invalid label name: it is not UTF-8"));
     };
@@ -102,18 +110,18 @@ async fn list<T: Send + 'static>(
     asked: Asked,
     push: impl Fn(&mut String, &T) + Send + 'static,
     read: impl FnOnce(&dyn Storage, &Asked) -> Result<Vec<T>, StorageError> + Send + 'static,
-) -> Result<Json, ApiError> {
-    let text = query::read(app, move |app| {
+) -> Result<Json<Bytes>, ApiError> {
+    let text = query::read_text(app, move |app| {
         let mut items = read(&*app.storage, &asked)?;
         let cut = asked.limit > 0 && json::truncate(&mut items, asked.limit);
         let warnings = if cut { vec![json::TRUNCATED.to_owned()] } else { Vec::new() };
-        Ok::<_, StorageError>(json::envelope(
+        Ok(json::envelope(
             |out| json::push_list(out, &items, |out, item| push(out, item)),
             &warnings,
             &[],
         ))
     })
-    .await??;
+    .await?;
     Ok(Json(text))
 }
 
@@ -161,15 +169,15 @@ impl MetadataLimits {
 pub(crate) async fn metadata(
     State(app): State<Arc<App>>,
     params: Params,
-) -> Result<Json, ApiError> {
+) -> Result<Json<Bytes>, ApiError> {
     let limits = MetadataLimits::read(&params)?;
     let wanted = params.get("metric").map(str::to_owned);
-    let text = query::read(app, move |app| {
+    let text = query::read_text(app, move |app| {
         let mut families = app.storage.metadata()?;
         families.retain(|family| wanted.as_ref().is_none_or(|wanted| *wanted == family.family));
-        Ok::<_, StorageError>(json::envelope(|out| push_metadata(out, &families, limits), &[], &[]))
+        Ok(json::envelope(|out| push_metadata(out, &families, limits), &[], &[]))
     })
-    .await??;
+    .await?;
     Ok(Json(text))
 }
 

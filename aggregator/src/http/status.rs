@@ -26,14 +26,23 @@ const TOP_MAX: usize = 10_000;
 
 /// What runs. There is no `features` key, since a client that finds one takes us for Mimir.
 pub(crate) async fn buildinfo() -> Json {
-    success(&json!({
+    success(&build())
+}
+
+/// The same, where Prometheus has had it since before its API.
+pub(crate) async fn version() -> String {
+    format!("{}\n", build())
+}
+
+fn build() -> Value {
+    json!({
         "version": API_VERSION,
         "revision": concat!("labstat-", env!("CARGO_PKG_VERSION")),
         "branch": "labstat",
         "buildUser": "",
         "buildDate": "",
         "goVersion": "",
-    }))
+    })
 }
 
 /// Since when it runs and how it fares.

@@ -133,7 +133,7 @@ pub(crate) async fn metadata(
     let limit = integer(params.get("limit").unwrap_or("-1"))
         .map_err(|_| ApiError::bad_data("limit must be a number"))?;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let matchers = params.get("match_target").map(labstat_promql::selector).transpose();
+    let matchers = params.get("match_target").map(labstat_promql::any_selector).transpose();
     let matchers = matchers.map_err(|error| ApiError::parameter("match_target", error))?;
     let metric = params.get("metric").map(str::to_owned);
     let list = query::read(app, move |app| {

@@ -20,6 +20,11 @@ pub fn push_api(text: &mut String, value: f64) {
     push(text, value, |magnitude| !(1e-6..1e21).contains(&magnitude));
 }
 
+/// Appends `value` never with an exponent (Go's `'f'`), as the API gives scalars.
+pub fn push_f(text: &mut String, value: f64) {
+    push(text, value, |_| false);
+}
+
 /// `value` as [`push_g`] writes it.
 pub fn format_g(value: f64) -> String {
     let mut text = String::new();

@@ -92,6 +92,16 @@ pub fn write_batches<'a>(
 /// Appends `rows` to `out`. Of two rows of the same series the first is written; help and type of
 /// a family are those of its first row, or of the first that has a help text.
 pub fn write<'a>(out: &mut String, rows: impl IntoIterator<Item = Row<'a>>) -> Written {
+    write_with(out, rows, None)
+}
+
+/// As [`write`], but a line that has no label of the name `wanted` gets an empty one: so a scraper
+/// that would add that label of its own is told not to.
+pub fn write_with<'a>(
+    out: &mut String,
+    rows: impl IntoIterator<Item = Row<'a>>,
+    wanted: Option<&str>,
+) -> Written {
     let mut rows: Vec<Row<'_>> = rows.into_iter().filter(|row| !is_stale(row.value)).collect();
     // The sort is stable: what decides between equal rows is the order they came in.
     rows.sort_by(|a, b| a.family_name().cmp(&b.family_name()).then_with(|| compare(a, b)));
@@ -104,7 +114,7 @@ pub fn write<'a>(out: &mut String, rows: impl IntoIterator<Item = Row<'a>>) -> W
                 written.duplicates += 1;
                 continue;
             }
-            write_line(out, row);
+            write_line(out, row, wanted);
             written.samples += 1;
             last = Some(row);
         }
@@ -131,10 +141,11 @@ fn write_header(out: &mut String, rows: &[Row<'_>]) {
     out.push('\n');
 }
 
-fn write_line(out: &mut String, row: &Row<'_>) {
+fn write_line(out: &mut String, row: &Row<'_>, wanted: Option<&str>) {
     out.push_str(&row.name());
     let mut opened = false;
-    for (name, value) in row.labels() {
+    let wanted = wanted.filter(|name| row.labels.get(name).is_none());
+    for (name, value) in row.labels().chain(wanted.map(|name| (Cow::Borrowed(name), ""))) {
         out.push(if opened { ',' } else { '{' });
         opened = true;
         out.push_str(&name);

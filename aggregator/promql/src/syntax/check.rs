@@ -58,6 +58,14 @@ pub(super) fn check(expr: &mut Expr) -> Result<ValueType, SyntaxError> {
     }
 }
 
+/// The same of a selector by itself, which may be one that would match all.
+pub(super) fn check_series(expr: &Expr, may_match_all: bool) -> Result<(), SyntaxError> {
+    match &expr.node {
+        Node::Selector(selector) => check_selector(selector, expr.start, may_match_all),
+        _ => Ok(()),
+    }
+}
+
 fn is_number(found: ValueType) -> bool {
     matches!(found, ValueType::Scalar | ValueType::Vector)
 }

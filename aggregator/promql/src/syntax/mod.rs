@@ -62,11 +62,11 @@ pub(crate) fn parse(query: &str) -> Result<Expr, QueryError> {
         .map_err(|error| error.in_query(query))
 }
 
-/// Reads a selector of series by itself, such as the API's `match[]`.
-pub(crate) fn selector(text: &str) -> Result<Expr, QueryError> {
+/// Reads a selector of series by itself, such as the API's `match[]`; whether it `may_match_all`.
+pub(crate) fn selector(text: &str, may_match_all: bool) -> Result<Expr, QueryError> {
     bounded(text)
         .and_then(parser::selector)
-        .and_then(|mut expr| check::check(&mut expr).map(|_| expr))
+        .and_then(|expr| check::check_series(&expr, may_match_all).map(|()| expr))
         .map_err(|error| error.in_query(text))
 }
 

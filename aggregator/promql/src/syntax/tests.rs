@@ -318,7 +318,7 @@ fn no_text_exhausts_the_stack_or_the_time() {
 
 #[test]
 fn a_selector_stands_by_itself() {
-    let of = |text: &str| match selector(text) {
+    let of = |text: &str| match selector(text, false) {
         Ok(_) => "a selector".to_owned(),
         Err(error) => error.to_string(),
     };
@@ -334,5 +334,8 @@ fn a_selector_stands_by_itself() {
         ("{}", "1:1: parse error: vector selector must contain at least one non-empty matcher"),
     ] {
         assert_eq!(of(text), wanted, "{text}");
+    }
+    for all in ["{}", "{a=~\".*\"}"] {
+        assert!(selector(all, true).is_ok(), "{all}");
     }
 }

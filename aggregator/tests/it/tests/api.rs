@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use labstat_model::{MatchOp, Matcher};
 use serde_json::{Value, json};
 
-use super::support::{Server, encode, eventually, series};
+use super::support::{DEADLINE, Server, encode, eventually, series};
 
 /// Two series of five samples from 1,000 s on, one every 10 s.
 fn filled() -> Server {
@@ -158,6 +158,7 @@ fn status_pages_tell_the_truth() {
         assert!(build[key].is_string(), "{key}");
     }
     assert!(build.get("features").is_none(), "a client would take us for Mimir");
+    assert_eq!(server.get("/version").json(), build);
     let tsdb = data("/api/v1/status/tsdb");
     assert_eq!(tsdb["headStats"]["numSeries"], json!(2));
     assert_eq!(data("/api/v1/status/runtimeinfo")["storageRetention"], json!("forever"));
@@ -500,4 +501,86 @@ fn statistics_count_the_samples_that_a_query_looks_at() {
     assert_eq!(scalar["totalQueryableSamplesPerStep"], json!([[5, 0]]));
     let range = stats("/api/v1/query?query=load[25s]&time=1040&stats=all")["samples"].clone();
     assert_eq!(range["totalQueryableSamples"], 6);
+}
+
+/// Sends bytes as they are, several requests at once; gives what comes until the connection ends.
+fn raw(server: &Server, requests: &str) -> String {
+    let mut stream = TcpStream::connect(server.running().addr()).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    std::io::Write::write_all(&mut stream, requests.as_bytes()).unwrap();
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut text).unwrap();
+    text
+}
+
+#[test]
+fn urls_are_taken_as_people_write_them() {
+    let server = filled();
+    let form = "query=label_replace(vector(4),\"a\",\"<\",\"\",\"\")&time=1";
+    let text = raw(
+        &server,
+        &format!(
+            "GET /api/v1/query?query=vector(1)<2>0&time=1 HTTP/1.1\r\nHost: localhost\r\n\r\n\
+             POST /api/v1/query?x=\"<>\" HTTP/1.1\r\nHost: localhost\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}\
+             GET /api/v1/query?query=label_replace(vector(3),\"b\",\"#\",\"\",\"\")&time=1 HTTP/1.1\r\n\
+             Host: localhost\r\nConnection: close\r\n\r\n",
+            form.len()
+        ),
+    );
+    let at = |part: &str| text.find(part).unwrap_or_else(|| panic!("{part}: {text}"));
+    let one = at(r#"{"metric":{},"value":[1,"1"]}"#);
+    let two = at(r#"{"metric":{"a":"<"},"value":[1,"4"]}"#);
+    let three = at(r##"{"metric":{"b":"#"},"value":[1,"3"]}"##);
+    assert!(one < two && two < three, "{text}");
+}
+
+#[test]
+fn answers_that_nobody_takes_hold_a_bounded_memory() {
+    const BYTES_MAX: usize = 24 * 1024 * 1024;
+    let server = Server::with(
+        |config| config.limits.query_memory_max = BYTES_MAX,
+        std::sync::Arc::new(labstat_model::SystemClock),
+    );
+    let all: Vec<_> = (0..60)
+        .map(|at| series(&[("__name__", "many"), ("at", &at.to_string())], &[(0, f64::from(at))]))
+        .collect();
+    server.write(&all);
+    let path = "/api/v1/query_range?query=many&start=0&end=10000&step=1&lookback_delta=11000";
+    let unsent = || figure(&server, "labstat_answers_unsent_bytes");
+    // Each has some 10 MB in memory, of which the sockets take a part.
+    let held: Vec<TcpStream> =
+        (0..6).map(|_| ask(&server, &format!("{path}&timeout=60"))).collect();
+    eventually("answers wait to be sent", || {
+        if unsent() > 1e7 { Ok(()) } else { Err(format!("{} bytes", unsent())) }
+    });
+    let refused = eventually("one does not fit", || {
+        let answer = server.get(&format!("{path}&timeout=2"));
+        if answer.status == 503 { Ok(answer.text()) } else { Err(answer.status.to_string()) }
+    });
+    assert!(refused.contains("query timed out in"), "{refused}");
+    #[expect(clippy::cast_precision_loss, reason = "it is a small number")]
+    let most = BYTES_MAX as f64;
+    assert!(unsent() <= most, "{}", unsent());
+    drop(held);
+    eventually("the memory comes back", || {
+        if unsent() == 0.0 { Ok(()) } else { Err(format!("{} bytes", unsent())) }
+    });
+    assert_eq!(server.get(path).status, 200);
+}
+
+#[test]
+fn what_is_written_wrongly_in_a_url_is_no_parameter() {
+    let server = filled();
+    for path in ["/api/v1/series?match[]=up&x=%zz", "/api/v1/rules?x=%zz"] {
+        let cause = "error parsing form values: invalid URL escape \"%zz\"";
+        let told = raw(&server, &format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n"));
+        assert!(
+            told.starts_with("HTTP/1.0 400") && told.contains(&cause.replace('"', "\\\"")),
+            "{told}"
+        );
+    }
+    let answer = server.post_form("/api/v1/query", "query=1%zz");
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    assert!(answer.text().contains("no expression found"), "{}", answer.text());
 }

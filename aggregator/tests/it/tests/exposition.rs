@@ -23,6 +23,8 @@ fn filled() -> Server {
             of("node_ended", "vertex", "node", NOW_MS - 5_000, stale_marker()),
             of("smartctl_device", "vertex", "smartctl", NOW_MS - 5_000, 1.0),
             of("up", "vertex", "node", NOW_MS - 5_000, 1.0),
+            of("lab_power", "", "lab", NOW_MS - 5_000, 1.0),
+            of("lab_total", "", "", NOW_MS - 5_000, 2.0),
         ],
         metadata: vec![Metadata {
             family: "node_load1".to_owned(),
@@ -49,6 +51,13 @@ fn federation_gives_the_latest_samples_with_their_times() {
          up{{instance=\"vertex\",job=\"node\"}} 1 {time}\n"
     );
     assert_eq!(page.text(), expected, "not what is older than the look-back, not what has ended");
+    let page = server.get("/federate?match[]={__name__=~%22lab_.*%22}").text();
+    let expected = format!(
+        "# TYPE lab_power untyped\nlab_power{{job=\"lab\",instance=\"\"}} 1 {time}\n\
+         # TYPE lab_total untyped\nlab_total{{instance=\"\"}} 2 {time}\n"
+    );
+    assert_eq!(page, expected, "a scraper must not put its own instance there");
+    assert_eq!(server.get("/federate?match[]={}").text(), "");
     assert_eq!(server.get("/federate?match[]=sum(").status, 400);
     assert_eq!(server.get("/federate").text(), "");
 }
@@ -83,8 +92,8 @@ fn own_figures_are_told() {
     server.get("/a/path/that/nobody/knows");
     let text = server.get("/metrics").text();
     for part in [
-        "labstat_ingest_samples_total 6\n",
-        "labstat_store_series 6\n",
+        "labstat_ingest_samples_total 8\n",
+        "labstat_store_series 8\n",
         "labstat_http_requests_total{code=\"200\",handler=\"/api/v1/query\"} 1\n",
         "labstat_query_duration_seconds_count{kind=\"instant\"} 1\n",
         "process_resident_memory_bytes ",
