@@ -22,7 +22,7 @@ pub(crate) fn memory(value: impl Strategy<Value = f64>) -> impl Strategy<Value =
     let names = prop::sample::select(vec!["a", "b_total", "c_bucket"]);
     let labels = (names, 0..3_u8, prop::sample::select(vec!["0.1", "1", "+Inf", "x"]));
     let samples = prop::collection::vec((1..90_000_i64, value), 0..30);
-    prop::collection::btree_map(labels, samples, 0..8).prop_map(|all| {
+    prop::collection::btree_map(labels, samples, 0..12).prop_map(|all| {
         let mut series: Vec<Series> = Vec::new();
         for ((name, node, le), samples) in all {
             let node = node.to_string();
