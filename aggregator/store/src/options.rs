@@ -52,10 +52,11 @@ pub struct Options {
     pub seal_after_ms: i64,
     /// [`Store::maintain`](crate::Store::maintain) seals the head when it holds this many samples.
     pub head_samples_max: usize,
-    /// A read that would return more samples is refused, and so is a scan of which one part has
+    /// A read that would return more samples is refused, and so is a scan of which one series has
     /// more.
     pub read_samples_max: usize,
-    /// Samples of one part of a scan, as far as can be told before it is read.
+    /// Samples of one part of a scan, as far as can be told before it is read. What turns out to
+    /// have a few times as many is read piece by piece.
     pub read_part_samples: usize,
     /// Bytes of unpacked blobs that are kept for the next reads.
     pub cache_size_max_bytes: usize,

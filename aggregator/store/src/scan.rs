@@ -37,6 +37,10 @@ const ORDERED_SAMPLES_MAX: usize = 16 * 1024 * 1024;
 /// into one or two shelves and not into all.
 const ORDERED_NEWEST_MAX: usize = 2048;
 
+/// A part that turns out to have this many times the samples it should is read in halves: how many
+/// a series has is only told from how many all of its shelf have.
+const PART_EXCESS: usize = 4;
+
 /// Bytes of unpacked parts that an ordered scan keeps.
 const ORDERED_CACHE_BYTES: usize = 64 * 1024 * 1024;
 
@@ -94,6 +98,8 @@ struct Room {
     samples: Vec<Gathered>,
     newest: Vec<Option<(i64, u64)>>,
     order: Vec<usize>,
+    /// How many samples it may still have.
+    left: usize,
 }
 
 /// What the heads have of some series: whose samples, from where to where.
@@ -122,13 +128,38 @@ impl Scan<'_> {
         let spare = || self.spare.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = spare().pop();
         let mut room = kept.unwrap_or_default();
-        let filled = self.fill(series, &mut room).map_err(|failed| self.store.read_failed(failed));
-        if filled.is_ok() {
-            // Whoever breaks off has what it wants.
-            let _: ControlFlow<()> = self.give(series, &room, each);
-        }
+        let read = self.read_series(series, &mut room, each);
         spare().push(room);
-        filled
+        // Whoever breaks off has what it wants.
+        read.map(drop).map_err(|failed| self.store.read_failed(failed))
+    }
+
+    /// Reads some series, at once where they have not too many samples.
+    fn read_series(
+        &self,
+        series: &[Picked],
+        room: &mut Room,
+        each: &mut Each<'_>,
+    ) -> Result<ControlFlow<()>, Failed> {
+        let options = self.store.options();
+        // One series cannot be read in two.
+        room.left = match series {
+            [_] => options.read_samples_max,
+            _ => {
+                options.read_part_samples.saturating_mul(PART_EXCESS).min(options.read_samples_max)
+            }
+        };
+        match self.fill(series, room) {
+            Ok(()) => Ok(self.give(series, room, each)),
+            Err(Failed::TooMany) if series.len() > 1 => {
+                let (first, second) = series.split_at(series.len() / 2);
+                match self.read_series(first, room, each)? {
+                    ControlFlow::Continue(()) => self.read_series(second, room, each),
+                    done => Ok(done),
+                }
+            }
+            Err(failed) => Err(failed),
+        }
     }
 
     fn give(&self, series: &[Picked], room: &Room, each: &mut Each<'_>) -> ControlFlow<()> {
@@ -155,7 +186,7 @@ impl Scan<'_> {
 
     /// Reads some series, shelf by shelf.
     fn fill(&self, series: &[Picked], room: &mut Room) -> Result<(), Failed> {
-        let Room { samples, newest, order } = room;
+        let Room { samples, newest, order, left } = room;
         match self.what {
             What::All => {
                 samples.iter_mut().for_each(Gathered::clear);
@@ -176,13 +207,9 @@ impl Scan<'_> {
         order.sort_by_key(shelf);
         for of_shelf in order.chunk_by(|a, b| shelf(a) == shelf(b)) {
             match self.what {
-                What::All => self.read_all(series, of_shelf, samples)?,
+                What::All => *left = self.read_all(series, of_shelf, samples, *left)?,
                 What::Newest => self.read_newest(series, of_shelf, newest)?,
             }
-        }
-        let found: usize = samples.iter().map(|gathered| gathered.piece.times.len()).sum();
-        if found > self.store.options().read_samples_max {
-            return Err(Failed::TooMany);
         }
         Ok(())
     }
@@ -196,14 +223,18 @@ impl Scan<'_> {
         (self.range.0, self.range.1.min(one.last_ms))
     }
 
-    /// Reads all samples of some series of one shelf, by position.
+    /// Reads all samples of some series of one shelf, by position, and says how many of `left`
+    /// are still left.
     fn read_all(
         &self,
         series: &[Picked],
         positions: &[usize],
         out: &mut [Gathered],
-    ) -> Result<(), Failed> {
-        let Some(first) = positions.first().and_then(|at| series.get(*at)) else { return Ok(()) };
+        left: usize,
+    ) -> Result<usize, Failed> {
+        let Some(first) = positions.first().and_then(|at| series.get(*at)) else {
+            return Ok(left);
+        };
         let copy = || {
             let state = self.store.state();
             let mut heads = InHeads::default();
@@ -212,15 +243,19 @@ impl Scan<'_> {
                 for head in state.heads().filter_map(|head| head.get(one.id)) {
                     heads.add(at, head, self.range_of(one));
                 }
+                if heads.samples.times.len() > left {
+                    break;
+                }
             }
             (overlapping(&state, first.shelf, self.range), heads)
         };
         self.store.settled(copy, |(blobs, heads), reader| {
+            let mut left = take(left, heads.samples.times.len())?;
             for &at in positions {
                 out.get_mut(at).into_iter().for_each(Gathered::clear);
             }
             for meta in &blobs {
-                self.read_blob(reader, meta, series, positions, out)?;
+                self.read_blob(reader, meta, (series, positions), out, &mut left)?;
             }
             for (at, run) in heads.runs {
                 let Some(gathered) = out.get_mut(at) else { continue };
@@ -231,7 +266,7 @@ impl Scan<'_> {
                 gathered.joined(from);
             }
             positions.iter().for_each(|at| out.get_mut(*at).into_iter().for_each(Gathered::settle));
-            Ok(())
+            Ok(left)
         })
     }
 
@@ -239,9 +274,9 @@ impl Scan<'_> {
         &self,
         reader: &Blobs<'_>,
         meta: &BlobMeta,
-        series: &[Picked],
-        positions: &[usize],
+        (series, positions): (&[Picked], &[usize]),
         out: &mut [Gathered],
+        left: &mut usize,
     ) -> Result<(), Failed> {
         let tail = reader.tail(meta, self.range, positions.len())?;
         let mut each = |read: &mut dyn FnMut(&Picked, &mut Piece) -> Result<(), Failed>| {
@@ -251,6 +286,7 @@ impl Scan<'_> {
                 };
                 let from = gathered.piece.times.len();
                 read(one, &mut gathered.piece)?;
+                *left = take(*left, gathered.piece.times.len().saturating_sub(from))?;
                 gathered.joined(from);
             }
             Ok(())
@@ -334,6 +370,11 @@ impl Scan<'_> {
         })?;
         Ok(())
     }
+}
+
+/// What is left of a number of samples when so many are taken.
+fn take(left: usize, samples: usize) -> Result<usize, Failed> {
+    left.checked_sub(samples).ok_or(Failed::TooMany)
 }
 
 /// The later of two samples.

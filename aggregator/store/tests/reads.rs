@@ -386,3 +386,52 @@ fn look_ups_end_when_they_are_told_to() {
         }
     }
 }
+
+/// How much of a scan a part is, is told from how many samples the series of a shelf have on the
+/// average. Here the few that have most come one after the other.
+#[test]
+fn a_scan_takes_series_that_have_more_samples_than_others() {
+    let options = |read_samples_max| Options {
+        read_part_samples: 1_000,
+        read_samples_max,
+        ..common::options()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_with(dir.path(), options(600));
+    let series = |at: i64| {
+        let len = if (20..25).contains(&at) { 500 } else { 1 };
+        (labels("m", &format!("i{at:03}")), (0..len).map(|step| (NOW_MS + step, 1.0)).collect())
+    };
+    store.append(&write((0..60).map(series))).unwrap();
+    for _ in 0..2 {
+        let scan = store.scan(&[], i64::MIN, i64::MAX).unwrap();
+        let mut found = Vec::new();
+        for part in 0..scan.parts() {
+            scan.read(part, &mut |series: SeriesRef<'_>| {
+                found.push((series.labels.get("instance").unwrap().to_owned(), series.times.len()));
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        }
+        let wanted = (0..60).map(|at| (format!("i{at:03}"), if at / 5 == 4 { 500 } else { 1 }));
+        assert_eq!(found, wanted.collect::<Vec<_>>());
+        assert!(scan.parts() < 10);
+        // Who breaks off among them gets no more.
+        for part in 0..scan.parts() {
+            let mut given = 0;
+            scan.read(part, &mut |_| {
+                given += 1;
+                ControlFlow::Break(())
+            })
+            .unwrap();
+            assert_eq!(given, 1);
+        }
+        store.compact().unwrap();
+    }
+    drop(store);
+    let store = open_with(dir.path(), options(499));
+    let scan = store.scan(&[], i64::MIN, i64::MAX).unwrap();
+    let read: Result<(), ReadError> =
+        (0..scan.parts()).try_for_each(|part| scan.read(part, &mut |_| ControlFlow::Continue(())));
+    assert!(matches!(read, Err(ReadError::TooManySamples { max: 499 })), "{read:?}");
+}
