@@ -15,7 +15,7 @@ use labstat_model::{
     BucketColumns, HistogramSeries, Labels, Matcher, Metadata, Rolled, Series, Tiers, WriteRequest,
     WriteView, bucket_range,
 };
-use labstat_promql::{Scan, Source, SourceError};
+use labstat_promql::{BucketScan, Scan, Source, SourceError};
 use labstat_store::{Appended, Maintained, NEVER, QueueStats, Stats, Stop};
 
 /// Why samples or a document were not kept. The sender still has them and may try again.
@@ -189,6 +189,17 @@ pub(crate) trait Storage: fmt::Debug + Send + Sync {
         let series = self.select(matchers, first_ms, last_ms)?;
         Ok(series.iter().map(|series| Rolled::of(series, bucket_ms, columns)).collect())
     }
+    /// As [`Storage::buckets`], to be read in parts.
+    fn scan_buckets(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+        bucket_ms: i64,
+        columns: BucketColumns,
+    ) -> Result<Box<dyn BucketScan + '_>, StorageError> {
+        Ok(Box::new(self.buckets(matchers, start_ms, end_ms, bucket_ms, columns)?))
+    }
     /// The label sets of the series that fulfil any of the lists, or of all without a list.
     fn series(
         &self,
@@ -326,6 +337,18 @@ impl Source for SharedStorage {
         let read = self.0.buckets(matchers, start_ms, end_ms, bucket_ms, columns);
         read.map_err(|error| SourceError(Box::new(error)))
     }
+
+    fn scan_buckets(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+        bucket_ms: i64,
+        columns: BucketColumns,
+    ) -> Result<Box<dyn BucketScan + '_>, SourceError> {
+        let scan = self.0.scan_buckets(matchers, start_ms, end_ms, bucket_ms, columns);
+        scan.map_err(|error| SourceError(Box::new(error)))
+    }
 }
 
 /// The history as rules see it: they are not evaluated over one that lacks what was written.
@@ -403,6 +426,18 @@ impl Source for Settled {
     ) -> Result<Vec<Rolled>, SourceError> {
         self.check()?;
         Source::buckets(&self.0, matchers, start_ms, end_ms, bucket_ms, columns)
+    }
+
+    fn scan_buckets(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+        bucket_ms: i64,
+        columns: BucketColumns,
+    ) -> Result<Box<dyn BucketScan + '_>, SourceError> {
+        self.check()?;
+        Source::scan_buckets(&self.0, matchers, start_ms, end_ms, bucket_ms, columns)
     }
 }
 

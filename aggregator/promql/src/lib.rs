@@ -44,5 +44,5 @@ pub use engine::{
 };
 pub use error::{ErrorKind, Position, QueryError, SourceError};
 pub use histogram::{Boundaries, Bucket, buckets as histogram_buckets};
-pub use source::{Scan, Source};
+pub use source::{BucketScan, Scan, Source};
 pub use syntax::{format, tree_json};

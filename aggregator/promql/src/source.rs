@@ -33,6 +33,25 @@ pub trait Scan: Sync {
     ) -> Result<(), SourceError>;
 }
 
+/// As [`Scan`], of series in buckets.
+pub trait BucketScan: Sync {
+    /// How many parts there are; none when no series fulfils the matchers.
+    fn parts(&self) -> usize;
+
+    /// Whether the series come sorted by labels, going through the parts in order.
+    fn is_sorted(&self) -> bool {
+        true
+    }
+
+    /// Hands the series of one part to `each` until this breaks off, which is no error. A series
+    /// that has nothing in the window may be left out.
+    fn read(
+        &self,
+        part: usize,
+        each: &mut dyn FnMut(Rolled) -> ControlFlow<()>,
+    ) -> Result<(), SourceError>;
+}
+
 /// Series of a part, where they are held already.
 const PART_LEN: usize = 256;
 
@@ -49,6 +68,23 @@ impl Scan for Vec<Series> {
         let series = self.chunks(PART_LEN).nth(part).unwrap_or(&[]);
         // Whoever breaks off has what it wants.
         let _: ControlFlow<()> = series.iter().map(Series::as_ref).try_for_each(each);
+        Ok(())
+    }
+}
+
+impl BucketScan for Vec<Rolled> {
+    fn parts(&self) -> usize {
+        self.len().div_ceil(PART_LEN)
+    }
+
+    fn read(
+        &self,
+        part: usize,
+        each: &mut dyn FnMut(Rolled) -> ControlFlow<()>,
+    ) -> Result<(), SourceError> {
+        let rolled = self.chunks(PART_LEN).nth(part).unwrap_or(&[]);
+        // Whoever breaks off has what it wants.
+        let _: ControlFlow<()> = rolled.iter().cloned().try_for_each(each);
         Ok(())
     }
 }
@@ -141,5 +177,17 @@ pub trait Source: Sync {
         let (first_ms, last_ms) = bucket_range(start_ms, end_ms, bucket_ms);
         let series = self.select(matchers, first_ms, last_ms)?;
         Ok(series.iter().map(|series| Rolled::of(series, bucket_ms, columns)).collect())
+    }
+
+    /// As [`Source::buckets`], to be read in parts and without holding all series at once.
+    fn scan_buckets(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+        bucket_ms: i64,
+        columns: BucketColumns,
+    ) -> Result<Box<dyn BucketScan + '_>, SourceError> {
+        Ok(Box::new(self.buckets(matchers, start_ms, end_ms, bucket_ms, columns)?))
     }
 }

@@ -5,6 +5,7 @@
 
 mod memory;
 
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -12,7 +13,8 @@ use labstat_model::{
     BucketColumn, BucketColumns, Labels, Matcher, Rolled, Series, Tiers, bucket_range, stale_marker,
 };
 use labstat_promql::{
-    Answer, Engine, ErrorKind, Options, QueryError, QueryOptions, Source, SourceError, Value,
+    Answer, BucketScan, Engine, ErrorKind, Options, QueryError, QueryOptions, Source, SourceError,
+    Value,
 };
 use memory::Memory;
 use proptest::prelude::*;
@@ -475,19 +477,102 @@ fn the_source_is_asked_for_no_more_than_is_needed() {
     }
 }
 
+/// Seven numbers each of sixty buckets are more than 150 samples; three are fewer.
 #[test]
-fn buckets_count_as_samples_do() {
+fn buckets_that_may_not_be_held_are_read_all_the_same() {
     let source = Tiered::since(counter(100), i64::MIN);
-    let engine = Engine::new(Options { samples_max: 150, ..Options::default() });
+    let bounded = Engine::new(Options { samples_max: 150, ..Options::default() });
     let options = QueryOptions::default();
-    // Seven numbers each of sixty buckets are more than 150 samples; three are fewer.
-    for (query, is_refused) in
-        [("rate(a_total[60h])", true), ("sum_over_time(a_total[60h])", false)]
-    {
-        let answer = engine.instant(&source, query, 70 * HOUR_MS, &options);
-        assert_eq!(answer.is_err(), is_refused, "{query}: {answer:?}");
-        if let Err(error) = answer {
-            assert!(matches!(error, QueryError::TooManySamples { limit: 150 }), "{error}");
+    for query in ["rate(a_total[60h])", "sum_over_time(a_total[60h])"] {
+        let wanted = Engine::default().instant(&source, query, 70 * HOUR_MS, &options);
+        let found = bounded.instant(&source, query, 70 * HOUR_MS, &options);
+        assert_eq!(found.unwrap(), wanted.unwrap(), "{query}");
+    }
+}
+
+/// Buckets in parts: one series each, the last one first.
+struct InParts(Tiered);
+
+struct Parts(Vec<Rolled>);
+
+impl BucketScan for Parts {
+    fn parts(&self) -> usize {
+        self.0.len()
+    }
+
+    fn is_sorted(&self) -> bool {
+        false
+    }
+
+    fn read(
+        &self,
+        part: usize,
+        each: &mut dyn FnMut(Rolled) -> ControlFlow<()>,
+    ) -> Result<(), SourceError> {
+        let at = self.0.len() - 1 - part;
+        let _ = each(self.0[at].clone());
+        Ok(())
+    }
+}
+
+impl Source for InParts {
+    fn select(&self, m: &[Matcher], from: i64, to: i64) -> Result<Vec<Series>, SourceError> {
+        self.0.select(m, from, to)
+    }
+
+    fn tiers(&self) -> Tiers {
+        self.0.tiers()
+    }
+
+    fn buckets(
+        &self,
+        _: &[Matcher],
+        _: i64,
+        _: i64,
+        _: i64,
+        _: BucketColumns,
+    ) -> Result<Vec<Rolled>, SourceError> {
+        panic!("buckets are read in parts")
+    }
+
+    fn scan_buckets(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+        bucket_ms: i64,
+        columns: BucketColumns,
+    ) -> Result<Box<dyn BucketScan + '_>, SourceError> {
+        let all = self.0.buckets(matchers, start_ms, end_ms, bucket_ms, columns)?;
+        Ok(Box::new(Parts(all)))
+    }
+}
+
+/// Few parts are held, many flow; the answer is the same.
+#[test]
+fn buckets_that_come_in_parts_answer_as_all_at_once() {
+    let (start_ms, end_ms) = (2 * HOUR_MS, 20 * HOUR_MS);
+    for len in [1, 3, 40] {
+        let memory = || {
+            let names = (0..len).map(|at| format!("{at:02}"));
+            let series = names.map(|name| {
+                let labels = Labels::new([("__name__", "a_total"), ("n", &*name)]);
+                Series { labels, ..counter(100).0.remove(0) }
+            });
+            Memory(series.collect())
+        };
+        let plain = Tiered::since(memory(), i64::MIN);
+        let parts = InParts(Tiered::since(memory(), i64::MIN));
+        for query in
+            ["rate(a_total[1h])", "sum(increase(a_total[2h]))", "a_total", "a_total + a_total"]
+        {
+            let options = QueryOptions::default();
+            let ask = |source: &dyn Source| {
+                let answer =
+                    Engine::default().range(source, query, start_ms, end_ms, HOUR_MS, &options);
+                answer.unwrap().value
+            };
+            assert_eq!(ask(&parts), ask(&plain), "{query} of {len}");
         }
     }
 }

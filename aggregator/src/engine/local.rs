@@ -7,7 +7,7 @@ use labstat_model::{
     BucketColumns, HistogramSeries, Labels, Matcher, Metadata, Rolled, Series, SeriesRef, Tiers,
     WriteView,
 };
-use labstat_promql::{Scan, SourceError};
+use labstat_promql::{BucketScan, Scan, SourceError};
 use labstat_store::{AppendError, Appended, Maintained, ReadError, Stats, Stop, Store};
 
 use crate::storage::{Storage, StorageError, WriteFailed};
@@ -55,6 +55,28 @@ impl Scan for LocalScan<'_> {
         each: &mut dyn FnMut(SeriesRef<'_>) -> ControlFlow<()>,
     ) -> Result<(), SourceError> {
         let read = self.0.read(part, each).map_err(unread("read samples"));
+        read.map_err(|error| SourceError(Box::new(error)))
+    }
+}
+
+/// The same of buckets.
+struct LocalBuckets<'a>(labstat_store::BucketScan<'a>);
+
+impl BucketScan for LocalBuckets<'_> {
+    fn parts(&self) -> usize {
+        self.0.parts()
+    }
+
+    fn is_sorted(&self) -> bool {
+        self.0.is_sorted()
+    }
+
+    fn read(
+        &self,
+        part: usize,
+        each: &mut dyn FnMut(Rolled) -> ControlFlow<()>,
+    ) -> Result<(), SourceError> {
+        let read = self.0.read(part, each).map_err(unread("read buckets"));
         read.map_err(|error| SourceError(Box::new(error)))
     }
 }
@@ -126,6 +148,18 @@ impl Storage for Store {
     ) -> Result<Vec<Rolled>, StorageError> {
         let read = Self::buckets(self, matchers, start_ms, end_ms, bucket_ms, columns);
         read.map_err(unread("read buckets"))
+    }
+
+    fn scan_buckets(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+        bucket_ms: i64,
+        columns: BucketColumns,
+    ) -> Result<Box<dyn BucketScan + '_>, StorageError> {
+        let scan = Self::scan_buckets(self, matchers, start_ms, end_ms, bucket_ms, columns);
+        Ok(Box::new(LocalBuckets(scan.map_err(unread("read buckets"))?)))
     }
 
     fn series(

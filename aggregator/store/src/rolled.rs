@@ -4,10 +4,15 @@
 //! more samples since, and where a series has none of the buckets of a day: it had few samples, or
 //! none. Where samples ran out, what is left of the roll-up is all there is.
 //!
+//! Series come in parts, as samples do (`scan`), so that neither what a query holds nor how long it
+//! goes on without asking whether to depends on how many there are.
+//!
 //! Columns are read one by one. Of those that are stored only where they say something of their
 //! own, the rest is read where it is implied; see `rollup`.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use labstat_model::{
@@ -21,11 +26,48 @@ use crate::head::{Head, HeadSeries};
 use crate::maintain::ShelfDay;
 use crate::read::{Blobs, Failed, Gathered, Keep, Piece};
 use crate::rollup::{TIERS, Tier, implied, implied_by, lacking, single_days};
-use crate::scan::overlapping;
+use crate::scan::{Scan, overlapping, share};
 use crate::state::State;
 use crate::store::Store;
 
+/// Series of a part: many, since what a part of a blob unpacks to serves all series of a shelf.
+const PART_SERIES_MAX: usize = 1_024;
+
+/// Numbers of a part, in samples of a part of a scan: these are read a column at a time, and the
+/// fewer parts there are, the less often a blob is gone through.
+const PART_SHARE: usize = 2;
+
+/// A part that turns out to have this many times the numbers it should is read in halves.
+const PART_EXCESS: usize = 4;
+
+/// What [`BucketScan::read`] gives series to; `Break` when no more are wanted.
+pub type EachRolled<'a> = dyn FnMut(Rolled) -> ControlFlow<()> + 'a;
+
+/// Series in buckets, to be read part by part, in any order and by any threads. See
+/// [`Store::scan_buckets`].
+#[derive(Debug)]
+pub struct BucketScan<'a>(Way<'a>);
+
+#[derive(Debug)]
+enum Way<'a> {
+    /// As they are stored.
+    Stored(Stored<'a>),
+    /// Made of samples, in buckets of this width: none is stored.
+    Made(Scan<'a>, i64, BucketColumns),
+}
+
+#[derive(Debug)]
+struct Stored<'a> {
+    store: &'a Store,
+    asked: Asked,
+    /// Sorted by labels, shelf by shelf or all together.
+    series: Vec<Picked>,
+    parts: Vec<Range<usize>>,
+    is_sorted: bool,
+}
+
 /// What is asked for.
+#[derive(Debug)]
 struct Asked {
     tier: &'static Tier,
     columns: BucketColumns,
@@ -35,17 +77,27 @@ struct Asked {
     samples_too: bool,
 }
 
+/// A series that is read.
+#[derive(Debug, Clone)]
+struct Picked {
+    id: u32,
+    shelf: u32,
+    labels: Labels,
+    /// Its newest sample when it was asked for; later ones are not looked at.
+    last_ms: i64,
+}
+
 /// The series of one shelf, and where what they have may be, at one moment.
-struct View {
-    series: Vec<(u32, Labels)>,
+struct View<'a> {
+    series: Vec<&'a Picked>,
     samples: Vec<BlobMeta>,
     /// The blobs of each column.
     columns: Vec<Vec<BlobMeta>>,
     /// Days of which some column was lost.
     lacking: BTreeSet<(i64, i64)>,
     frozen: Option<Arc<Head>>,
-    /// As many as there are series.
-    active: Vec<Option<HeadSeries>>,
+    /// What of each series is in the head that grows.
+    active: Vec<Piece>,
     /// Since when samples are whole.
     samples_ms: i64,
 }
@@ -82,29 +134,57 @@ impl Store {
     pub(crate) fn buckets_of(
         &self,
         matchers: &[Matcher],
-        (start_ms, end_ms): (i64, i64),
+        range: (i64, i64),
         bucket_ms: i64,
         columns: BucketColumns,
     ) -> Result<Vec<Rolled>, ReadError> {
+        let max = self.options().read_samples_max;
+        let scan = self.scan_buckets_of(matchers, range, bucket_ms, columns)?;
+        let mut room = Some(max);
+        let mut all = Vec::new();
+        for part in 0..scan.parts() {
+            scan.read(part, &mut |rolled| {
+                room = room.and_then(|room| room.checked_sub(numbers_of(&rolled)));
+                all.push(rolled);
+                if room.is_some() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+            if room.is_none() {
+                return Err(ReadError::TooManySamples { max });
+            }
+        }
+        if !scan.is_sorted() {
+            all.sort_unstable_by(|a, b| a.labels().cmp(b.labels()));
+        }
+        Ok(all)
+    }
+
+    pub(crate) fn scan_buckets_of(
+        &self,
+        matchers: &[Matcher],
+        (start_ms, end_ms): (i64, i64),
+        bucket_ms: i64,
+        columns: BucketColumns,
+    ) -> Result<BucketScan<'_>, ReadError> {
         let range = bucket_range(start_ms, end_ms, bucket_ms);
         let Some(tier) = TIERS.iter().find(|tier| tier.width_ms == bucket_ms) else {
-            let series = self.select_series(matchers, range)?;
-            return Ok(series.iter().map(|one| Rolled::of(one, bucket_ms, columns)).collect());
+            let scan = self.scan_all(matchers, range)?;
+            return Ok(BucketScan(Way::Made(scan, bucket_ms, columns)));
         };
         let samples_too = start_ms < self.tiers_now().samples_from_ms;
         let asked = Asked { tier, columns, range, samples_too };
-        let copy = || views(&self.state(), matchers, &asked);
-        let read = self.settled(copy, |views, blobs| {
-            let mut all = Vec::new();
-            let mut room = self.options().read_samples_max;
-            for view in views {
-                self.read_view(view, &asked, blobs, &mut room, &mut all)?;
-            }
-            Ok(all)
-        });
-        let mut all = read.map_err(|failed| self.read_failed(failed))?;
-        all.sort_unstable_by(|a, b| a.labels().cmp(b.labels()));
-        Ok(all)
+        let (mut series, each) = pick(&self.state(), matchers, &asked);
+        let numbers = self.options().read_part_samples.saturating_mul(PART_SHARE);
+        let len = (numbers / each.max(1)).clamp(1, PART_SERIES_MAX);
+        let is_sorted = series.len() <= len;
+        if is_sorted {
+            series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+        } else {
+            series.sort_unstable_by(|a, b| (a.shelf, &a.labels).cmp(&(b.shelf, &b.labels)));
+        }
+        let starts = (0..series.len()).step_by(len);
+        let parts = starts.map(|start| start..series.len().min(start + len)).collect();
+        let store = self;
+        Ok(BucketScan(Way::Stored(Stored { store, asked, series, parts, is_sorted })))
     }
 
     /// All buckets that the roll-up has of a day of a shelf, by series.
@@ -117,69 +197,134 @@ impl Store {
             Asked { tier, columns: BucketColumns::ALL, range: day_range(day), samples_too: false };
         let copy = || {
             let state = self.state();
-            let series = state.index.shelf(shelf).map(|id| (id, Labels::default())).collect();
+            let picked = |id| Picked { id, shelf, labels: Labels::default(), last_ms: i64::MAX };
+            let series: Vec<Picked> = state.index.shelf(shelf).map(picked).collect();
             let columns = columns(&state, shelf, &asked);
             let lacking = lacking(tier, |kind| state.rolled_of(shelf, tier.number, kind));
-            let (samples, frozen, active) = (Vec::new(), None, Vec::new());
-            let samples_ms = state.horizons.samples_ms;
-            View { series, samples, columns, lacking, frozen, active, samples_ms }
+            (series, columns, lacking, state.horizons.samples_ms)
         };
-        let read = self.settled(copy, |view, blobs| {
-            let mut all = Vec::new();
-            let ids: Vec<(u32, Labels)> = view.series.clone();
-            let found = self.find(&view, &asked, blobs)?;
-            for ((id, labels), found) in ids.into_iter().zip(found) {
-                if !found.counts.times.is_empty() {
-                    all.push((id, found.buckets(labels, &asked)));
-                }
-            }
-            Ok(all)
+        let read = self.settled(copy, |(series, columns, lacking, samples_ms), blobs| {
+            let (samples, frozen, active) = (Vec::new(), None, Vec::new());
+            let picked = series.iter().collect();
+            let view =
+                View { series: picked, samples, columns, lacking, frozen, active, samples_ms };
+            let (found, _) = self.find(&view, &asked, blobs, usize::MAX)?;
+            let found = series.iter().zip(found);
+            let found = found.filter(|(_, found)| !found.counts.times.is_empty());
+            Ok(found
+                .map(|(one, found)| (one.id, found.buckets(Labels::default(), &asked)))
+                .collect())
         });
-        let read = read.map_err(|failed| self.read_failed(failed));
-        Ok(read.map_err(crate::MaintainError::Read)?.into_iter().collect())
+        read.map_err(|failed| crate::MaintainError::Read(self.read_failed(failed)))
     }
 
-    fn read_view(
+    /// What the series of a view have, of no more than `left` numbers, and how many are left.
+    fn find(
         &self,
-        view: View,
+        view: &View<'_>,
         asked: &Asked,
         blobs: &Blobs<'_>,
-        room: &mut usize,
-        all: &mut Vec<Rolled>,
-    ) -> Result<(), Failed> {
-        let found = self.find(&view, asked, blobs)?;
-        for ((_, labels), found) in view.series.into_iter().zip(found) {
-            let numbers = found.counts.times.len().saturating_mul(asked.columns.iter().count());
-            let numbers = numbers.saturating_add(found.samples.piece.times.len());
-            *room = room.checked_sub(numbers).ok_or(Failed::TooMany)?;
-            // Where nothing is in store, whoever asks makes the buckets that are wanted, if any.
-            let is_unrolled = found.counts.times.is_empty();
-            let rolled = if is_unrolled || (asked.samples_too && found.has_all_samples()) {
-                let Piece { times, values } = found.samples.piece;
-                Rolled::Samples(Series { labels, times, values })
-            } else {
-                Rolled::Buckets(found.buckets(labels, asked))
-            };
-            let is_empty = match &rolled {
-                Rolled::Samples(series) => series.times.is_empty(),
-                Rolled::Buckets(buckets) => buckets.ends_ms.is_empty(),
-            };
-            if !is_empty {
-                all.push(rolled);
-            }
-        }
-        Ok(())
-    }
-
-    /// What the series of a view have.
-    fn find(&self, view: &View, asked: &Asked, blobs: &Blobs<'_>) -> Result<Vec<Found>, Failed> {
+        left: usize,
+    ) -> Result<(Vec<Found>, usize), Failed> {
         loop {
-            let shelf = Shelf::new(self, view, asked, blobs);
+            let shelf = Shelf::new(self, view, asked, blobs, left);
             // Each time, one blob more is known to be damaged.
             if let Ok(found) = shelf.find()? {
-                return Ok(found);
+                return Ok((found, shelf.left.get()));
             }
         }
+    }
+}
+
+impl BucketScan<'_> {
+    /// How many parts there are; none without series.
+    pub fn parts(&self) -> usize {
+        match &self.0 {
+            Way::Stored(stored) => stored.parts.len(),
+            Way::Made(scan, ..) => scan.parts(),
+        }
+    }
+
+    /// Whether the series come sorted by labels, going through the parts in order.
+    pub fn is_sorted(&self) -> bool {
+        match &self.0 {
+            Way::Stored(stored) => stored.is_sorted,
+            Way::Made(scan, ..) => scan.is_sorted(),
+        }
+    }
+
+    /// Gives the series of a part to `each` until it breaks. Those that have nothing in the range
+    /// are left out. `each` may take its time, and write to the store: no lock is held.
+    pub fn read(&self, part: usize, each: &mut EachRolled<'_>) -> Result<(), ReadError> {
+        match &self.0 {
+            Way::Stored(stored) => {
+                let range = stored.parts.get(part).cloned().unwrap_or_default();
+                let read = stored.read(stored.series.get(range).unwrap_or_default(), each);
+                // Whoever breaks off has what it wants.
+                read.map(drop).map_err(|failed| stored.store.read_failed(failed))
+            }
+            Way::Made(scan, bucket_ms, columns) => scan.read(part, &mut |series| {
+                each(Rolled::of(&series.to_series(), *bucket_ms, *columns))
+            }),
+        }
+    }
+}
+
+impl Stored<'_> {
+    /// Reads some series, at once where they have not too many numbers.
+    fn read(
+        &self,
+        series: &[Picked],
+        each: &mut EachRolled<'_>,
+    ) -> Result<ControlFlow<()>, Failed> {
+        let options = self.store.options();
+        // One series cannot be read in two.
+        let left = match series {
+            [_] => options.read_samples_max,
+            _ => options.read_part_samples.saturating_mul(PART_SHARE * PART_EXCESS),
+        };
+        match self.read_at_once(series, left.min(options.read_samples_max)) {
+            Ok(all) => Ok(all.into_iter().try_for_each(each)),
+            Err(Failed::TooMany) if series.len() > 1 => {
+                let (first, second) = series.split_at(series.len() / 2);
+                match self.read(first, each)? {
+                    ControlFlow::Continue(()) => self.read(second, each),
+                    done => Ok(done),
+                }
+            }
+            Err(failed) => Err(failed),
+        }
+    }
+
+    /// Reads some series, shelf by shelf, and gives them in their order.
+    fn read_at_once(&self, series: &[Picked], mut left: usize) -> Result<Vec<Rolled>, Failed> {
+        let mut shelves: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+        for (at, one) in series.iter().enumerate() {
+            shelves.entry(one.shelf).or_default().push(at);
+        }
+        let mut all: Vec<(usize, Rolled)> = Vec::with_capacity(series.len());
+        for (shelf, positions) in shelves {
+            let picked: Vec<&Picked> = positions.iter().filter_map(|at| series.get(*at)).collect();
+            let copy = || view(&self.store.state(), shelf, &picked, &self.asked, left);
+            let read = |view: View<'_>, blobs: &Blobs<'_>| {
+                self.store.find(&view, &self.asked, blobs, left)
+            };
+            let (found, rest) = self.store.settled(copy, read)?;
+            left = rest;
+            for ((at, one), found) in positions.iter().zip(picked).zip(found) {
+                all.extend(found.rolled(one.labels.clone(), &self.asked).map(|one| (*at, one)));
+            }
+        }
+        all.sort_unstable_by_key(|(at, _)| *at);
+        Ok(all.into_iter().map(|(_, rolled)| rolled).collect())
+    }
+}
+
+/// How many numbers it has; a sample is one.
+fn numbers_of(rolled: &Rolled) -> usize {
+    match rolled {
+        Rolled::Samples(series) => series.times.len(),
+        Rolled::Buckets(buckets) => buckets.columns.iter().map(Vec::len).sum(),
     }
 }
 
@@ -188,23 +333,75 @@ const fn next_ms(horizon_ms: i64) -> i64 {
     if horizon_ms == i64::MIN { horizon_ms } else { horizon_ms.saturating_add(1) }
 }
 
-fn views(state: &State, matchers: &[Matcher], asked: &Asked) -> Vec<View> {
-    let mut shelves: BTreeMap<u32, Vec<(u32, Labels)>> = BTreeMap::new();
-    for id in state.index.select(matchers, asked.range.0, asked.range.1) {
-        if let (Some(entry), Some(labels)) = (state.index.get(id), state.index.labels(id)) {
-            shelves.entry(entry.shelf).or_default().push((id, labels));
-        }
+/// The series that fulfil all matchers, and about how many numbers each has.
+fn pick(state: &State, matchers: &[Matcher], asked: &Asked) -> (Vec<Picked>, usize) {
+    let index = &state.index;
+    let mut series = Vec::new();
+    let mut unrolled: BTreeMap<u32, u64> = BTreeMap::new();
+    for id in index.select(matchers, asked.range.0, asked.range.1) {
+        let (Some(entry), Some(labels)) = (index.get(id), index.labels(id)) else { continue };
+        let shelf = entry.shelf;
+        unrolled.entry(shelf).or_insert_with(|| {
+            let blobs = overlapping(state, shelf, asked.range);
+            let blobs = blobs.iter().filter(|meta| meta.flags & asked.tier.flag == 0);
+            let samples: u64 = blobs.map(|meta| share(meta, asked.range)).sum();
+            samples / index.shelf_len(shelf).max(1)
+        });
+        series.push(Picked { id, shelf, labels, last_ms: entry.last_ms });
     }
-    let view = |(shelf, series): (u32, Vec<(u32, Labels)>)| View {
+    let first_ms = asked.range.0.max(index.oldest_ms().unwrap_or(i64::MAX));
+    let last_ms = asked.range.1.min(index.newest_ms().unwrap_or(i64::MIN));
+    let buckets = last_ms.saturating_sub(first_ms).max(0) / asked.tier.width_ms + 1;
+    // One number more is their times.
+    let columns = asked.columns.iter().count() + 2;
+    let rolled = usize::try_from(buckets).unwrap_or(usize::MAX).saturating_mul(columns);
+    let samples = unrolled.into_values().max().unwrap_or(0);
+    (series, rolled.saturating_add(usize::try_from(samples).unwrap_or(usize::MAX)))
+}
+
+/// What some series of a shelf have, with no more than `max` samples of the head, and one more.
+fn view<'a>(
+    state: &State,
+    shelf: u32,
+    series: &[&'a Picked],
+    asked: &Asked,
+    max: usize,
+) -> View<'a> {
+    let mut taken = 0_usize;
+    let mut active = Vec::with_capacity(series.len());
+    for one in series {
+        let mut piece = Piece::default();
+        // What is too much is not needed: the whole part is not.
+        if let Some(head) = state.active.get(one.id).filter(|_| taken <= max) {
+            push_head(head, asked.range_of(one), &mut piece);
+        }
+        taken = taken.saturating_add(piece.times.len());
+        active.push(piece);
+    }
+    View {
+        series: series.to_vec(),
         samples: overlapping(state, shelf, asked.range),
         columns: columns(state, shelf, asked),
         lacking: lacking(asked.tier, |kind| state.rolled_of(shelf, asked.tier.number, kind)),
         frozen: state.frozen.as_ref().map(|frozen| Arc::clone(&frozen.head)),
-        active: series.iter().map(|(id, _)| state.active.get(*id).cloned()).collect(),
+        active,
         samples_ms: state.horizons.samples_ms,
-        series,
-    };
-    shelves.into_iter().map(view).collect()
+    }
+}
+
+/// Adds what a head has of a series.
+fn push_head(head: &HeadSeries, range: (i64, i64), piece: &mut Piece) {
+    head.each_in(range, |time_ms, bits| {
+        piece.times.push(time_ms);
+        piece.values.push(f64::from_bits(bits));
+    });
+}
+
+impl Asked {
+    /// The range of samples, as far as the series went when it was asked for.
+    fn range_of(&self, one: &Picked) -> (i64, i64) {
+        (self.range.0, self.range.1.min(one.last_ms))
+    }
 }
 
 /// The blobs of each column that overlap.
@@ -223,9 +420,11 @@ fn columns(state: &State, shelf: u32, asked: &Asked) -> Vec<Vec<BlobMeta>> {
 /// A shelf while it is read.
 struct Shelf<'a> {
     store: &'a Store,
-    view: &'a View,
+    view: &'a View<'a>,
     asked: &'a Asked,
     blobs: &'a Blobs<'a>,
+    /// How many numbers it may still take.
+    left: Cell<usize>,
     /// Days that have a roll-up of their own, which goes before larger ones.
     single: BTreeSet<i64>,
     /// Days of which some column is damaged.
@@ -237,7 +436,13 @@ struct Shelf<'a> {
 }
 
 impl<'a> Shelf<'a> {
-    fn new(store: &'a Store, view: &'a View, asked: &'a Asked, blobs: &'a Blobs<'a>) -> Self {
+    fn new(
+        store: &'a Store,
+        view: &'a View<'a>,
+        asked: &'a Asked,
+        blobs: &'a Blobs<'a>,
+        left: usize,
+    ) -> Self {
         let damaged = |meta: &&BlobMeta| store.is_damaged(meta.id);
         let broken = view.columns.iter().flatten().filter(damaged);
         let broken = broken.map(|meta| asked.tier.days_of(meta));
@@ -254,7 +459,14 @@ impl<'a> Shelf<'a> {
         }
         let single = view.columns.first().map(|counts| single_days(counts)).unwrap_or_default();
         let sampled = sampled.into_iter().collect();
-        Self { store, view, asked, blobs, single, broken, unrolled, sampled }
+        let left = Cell::new(left);
+        Self { store, view, asked, blobs, left, single, broken, unrolled, sampled }
+    }
+
+    /// Takes note that so many numbers more were read.
+    fn take(&self, numbers: usize) -> Result<(), Failed> {
+        self.left.set(self.left.get().checked_sub(numbers).ok_or(Failed::TooMany)?);
+        Ok(())
     }
 
     fn find(&self) -> Read<Vec<Found>> {
@@ -264,7 +476,7 @@ impl<'a> Shelf<'a> {
         };
         let mut all = Vec::with_capacity(counts.len());
         for (at, counts) in counts.iter().enumerate() {
-            all.push(self.sort_out(at, counts));
+            all.push(self.sort_out(at, counts)?);
         }
         self.read_samples(&mut all)?;
         for column in self.asked.columns.iter() {
@@ -285,9 +497,9 @@ impl<'a> Shelf<'a> {
     }
 
     /// Which buckets of a series are valid, and of which days samples are needed.
-    fn sort_out(&self, at: usize, counts: &Piece) -> Found {
+    fn sort_out(&self, at: usize, counts: &Piece) -> Result<Found, Failed> {
         let mut samples = Gathered::default();
-        let head = self.head(at);
+        let head = self.head(at)?;
         let mut head_days: Vec<i64> = head.times.iter().map(|time_ms| day_of(*time_ms)).collect();
         head_days.dedup();
         let is_broken =
@@ -313,7 +525,7 @@ impl<'a> Shelf<'a> {
             }
         }
         rolled.dedup();
-        let keeps = |(_, labels): &(u32, Labels)| self.store.options().is_kept(labels);
+        let keeps = |one: &&Picked| self.store.options().is_kept(&one.labels);
         let wants_all = self.asked.samples_too && self.view.series.get(at).is_some_and(keeps);
         let mut needed: Vec<i64> = self.sampled.iter().chain(&head_days).copied().collect();
         needed.sort_unstable();
@@ -326,26 +538,24 @@ impl<'a> Shelf<'a> {
                 samples.piece.values.push(value);
             }
         }
-        Found { counts: valid, needed, samples, columns: Default::default() }
+        Ok(Found { counts: valid, needed, samples, columns: Default::default() })
     }
 
     /// What the heads have of a series.
-    fn head(&self, at: usize) -> Piece {
+    fn head(&self, at: usize) -> Result<Piece, Failed> {
+        let Some(one) = self.view.series.get(at) else { return Ok(Piece::default()) };
         let mut pieces = Vec::new();
-        let id = self.view.series.get(at).map(|(id, _)| *id);
-        let frozen = self.view.frozen.as_ref().zip(id).and_then(|(head, id)| head.get(id));
-        let active = self.view.active.get(at).and_then(Option::as_ref);
-        for head in frozen.into_iter().chain(active) {
+        if let Some(head) = self.view.frozen.as_ref().and_then(|head| head.get(one.id)) {
             let mut piece = Piece::default();
-            head.for_each(|time_ms, bits| {
-                if (self.asked.range.0..=self.asked.range.1).contains(&time_ms) {
-                    piece.times.push(time_ms);
-                    piece.values.push(f64::from_bits(bits));
-                }
-            });
+            push_head(head, self.asked.range_of(one), &mut piece);
             pieces.push(piece);
         }
-        crate::read::combine(pieces)
+        if let Some(Piece { times, values }) = self.view.active.get(at) {
+            pieces.push(Piece { times: times.clone(), values: values.clone() });
+        }
+        let all = crate::read::combine(pieces);
+        self.take(all.times.len())?;
+        Ok(all)
     }
 
     /// Adds the samples of the days that need them.
@@ -360,17 +570,18 @@ impl<'a> Shelf<'a> {
                 continue;
             }
             self.blobs.with(meta, Keep::Shared, |blob| {
-                for ((id, _), found) in self.view.series.iter().zip(all.iter_mut()) {
+                for (one, found) in self.view.series.iter().zip(all.iter_mut()) {
                     let wanted = range(found);
-                    let Some(column) = blob.column(*id).filter(|_| !wanted.is_empty()) else {
+                    let Some(column) = blob.column(one.id).filter(|_| !wanted.is_empty()) else {
                         continue;
                     };
                     for day in found.needed.get(wanted).unwrap_or_default() {
                         let (first_ms, last_ms) = day_range(*day);
-                        let (start_ms, end_ms) = self.asked.range;
+                        let (start_ms, end_ms) = self.asked.range_of(one);
                         let range = (first_ms.max(start_ms), last_ms.min(end_ms));
                         let from = found.samples.piece.times.len();
                         blob.read(&column, range, &mut found.samples.piece)?;
+                        self.take(found.samples.piece.times.len().saturating_sub(from))?;
                         found.samples.joined(from);
                     }
                 }
@@ -389,11 +600,12 @@ impl<'a> Shelf<'a> {
         for meta in metas.iter().filter(|meta| !self.store.is_damaged(meta.id)) {
             let read = self.blobs.with(meta, Keep::Shared, |blob| {
                 for (&at, gathered) in positions.iter().zip(&mut pieces) {
-                    let id = self.view.series.get(at).map(|(id, _)| *id);
+                    let id = self.view.series.get(at).map(|one| one.id);
                     let Some(stored) = id.and_then(|id| blob.column(id)) else { continue };
                     let from = gathered.piece.times.len();
                     let mut piece = Piece::default();
                     blob.read(&stored, self.asked.range, &mut piece)?;
+                    self.take(piece.times.len())?;
                     if meta.level > 0 {
                         crate::rollup::leave_out(&mut piece, &self.single);
                     }
@@ -475,6 +687,19 @@ impl Found {
             times.get(at).is_some_and(|time_ms| *time_ms <= last_ms)
         };
         self.counts.times.iter().all(has_samples)
+    }
+
+    /// What is given of a series, if anything.
+    fn rolled(self, labels: Labels, asked: &Asked) -> Option<Rolled> {
+        // Where nothing is in store, whoever asks makes the buckets that are wanted, if any.
+        let is_unrolled = self.counts.times.is_empty();
+        if is_unrolled || (asked.samples_too && self.has_all_samples()) {
+            let Piece { times, values } = self.samples.piece;
+            let has_some = !times.is_empty();
+            return has_some.then_some(Rolled::Samples(Series { labels, times, values }));
+        }
+        let buckets = self.buckets(labels, asked);
+        (!buckets.ends_ms.is_empty()).then_some(Rolled::Buckets(buckets))
     }
 
     fn buckets(self, labels: Labels, asked: &Asked) -> Buckets {

@@ -634,7 +634,7 @@ fn samples_each(state: &State, blobs: &BTreeMap<u32, Vec<BlobMeta>>, range: (i64
 }
 
 /// The samples of a blob that lie in a range, taking them for evenly spread.
-fn share(meta: &BlobMeta, (start_ms, end_ms): (i64, i64)) -> u64 {
+pub(crate) fn share(meta: &BlobMeta, (start_ms, end_ms): (i64, i64)) -> u64 {
     let span = u128::from(meta.last_ms.abs_diff(meta.first_ms)) + 1;
     let (from_ms, to_ms) = (meta.first_ms.max(start_ms), meta.last_ms.min(end_ms));
     let within = u128::from(to_ms.abs_diff(from_ms)) + 1;

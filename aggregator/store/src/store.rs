@@ -18,6 +18,7 @@ use crate::db::{self, Db, FILE};
 use crate::maintain::Maintenance;
 use crate::patience::{NEVER, Patience, Stop};
 use crate::read::is_structure;
+use crate::rolled::BucketScan;
 use crate::scan::Scan;
 use crate::state::State;
 use crate::varint::Malformed;
@@ -175,6 +176,19 @@ impl Store {
         columns: BucketColumns,
     ) -> Result<Vec<Rolled>, ReadError> {
         self.buckets_of(matchers, (start_ms, end_ms), bucket_ms, columns)
+    }
+
+    /// As [`Store::buckets`], to be read part by part. They are sorted by labels when the scan says
+    /// so, which it does when there is one part.
+    pub fn scan_buckets(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+        bucket_ms: i64,
+        columns: BucketColumns,
+    ) -> Result<BucketScan<'_>, ReadError> {
+        self.scan_buckets_of(matchers, (start_ms, end_ms), bucket_ms, columns)
     }
 
     /// The label sets, sorted, of the series that fulfil any of the matcher lists (all series

@@ -5,6 +5,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use labstat_model::{
     BUCKET_WIDTHS_MS, BucketColumn, BucketColumns, Buckets, Labels, ManualClock, Matcher, Rolled,
     Series, bucket_range, stale_marker,
 };
-use labstat_store::{Keep, NEVER, Options, Store};
+use labstat_store::{Keep, NEVER, Options, ReadError, Store};
 use proptest::prelude::*;
 
 const DAY_MS: i64 = 86_400_000;
@@ -36,6 +37,8 @@ fn options(clock: Arc<ManualClock>) -> Options {
             },
         ],
         seal_after_ms: HOUR_MS,
+        // Several parts of several series, and some of these in halves.
+        read_part_samples: 2_000,
         ..Options::new(clock)
     }
 }
@@ -448,4 +451,68 @@ fn buckets_that_lack_a_column_are_not_used() {
     drop(conn);
     lab.reopen();
     lab.check(START_MS - 30 * DAY_MS, lab.now_ms(), BucketColumns::ALL);
+}
+
+/// However many series there are: what is bounded is what is held at a time.
+#[test]
+fn buckets_of_any_number_of_series_come_in_parts() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(START_MS + 3 * DAY_MS));
+    let open = |read_samples_max| {
+        let (read_part_samples, clock) = (300, clock.clone());
+        let options = Options { read_samples_max, read_part_samples, ..options(clock) };
+        open_with(dir.path(), options)
+    };
+    let store = open(usize::MAX);
+    // Two days of quarters of an hour; some series have ten times as many.
+    let series = |at: i64| {
+        let every = if at % 10 == 0 { 90_000 } else { 900_000 };
+        let samples = (0..2 * DAY_MS / every).map(|step| (START_MS + step * every, step as f64));
+        (labels("a", &format!("i{at:02}")), samples.collect::<Vec<_>>())
+    };
+    store.append(&write((0..40).map(series))).unwrap();
+    let (start_ms, end_ms) = (START_MS, START_MS + 2 * DAY_MS);
+    let ask = |store: &Store| store.buckets(&[], start_ms, end_ms, HOUR_MS, BucketColumns::ALL);
+    for seal in [false, true] {
+        if seal {
+            store.compact().unwrap();
+        }
+        let mut found = Vec::new();
+        let scan = store.scan_buckets(&[], start_ms, end_ms, HOUR_MS, BucketColumns::ALL).unwrap();
+        for part in (0..scan.parts()).rev() {
+            scan.read(part, &mut |rolled| {
+                found.push(rolled);
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        }
+        assert!(scan.parts() > 1 && !scan.is_sorted());
+        found.sort_by(|a, b| a.labels().cmp(b.labels()));
+        assert_eq!(found.len(), 40);
+        assert_eq!(format!("{found:?}"), format!("{:?}", ask(&store).unwrap()));
+        let is_rolled = |one: &Rolled| matches!(one, Rolled::Buckets(_));
+        assert_eq!(found.iter().any(is_rolled), seal, "there are roll-ups");
+    }
+    drop(store);
+    let store = open(5_000);
+    assert!(matches!(ask(&store), Err(ReadError::TooManySamples { max: 5_000 })));
+    let scan = store.scan_buckets(&[], start_ms, end_ms, HOUR_MS, BucketColumns::ALL).unwrap();
+    let mut given = 0;
+    for part in 0..scan.parts() {
+        scan.read(part, &mut |_| {
+            given += 1;
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    }
+    assert_eq!(given, 40);
+    // Who breaks off gets no more of a part, and a sample that comes late is in none.
+    store.append(&write([(labels("a", "i01"), vec![(end_ms - 1, 7.0)])])).unwrap();
+    let mut given = 0;
+    scan.read(0, &mut |_| {
+        given += 1;
+        ControlFlow::Break(())
+    })
+    .unwrap();
+    assert_eq!(given, 1);
 }

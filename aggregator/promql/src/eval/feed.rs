@@ -6,7 +6,7 @@ use std::sync::Arc;
 use labstat_model::{Buckets, HistogramSeries, Labels, Rolled, Series, SeriesRef};
 
 use crate::column::{Column, Steps};
-use crate::{QueryError, Scan};
+use crate::{BucketScan, QueryError, Scan};
 
 /// Series, buckets or columns of a part, where they are held in memory already.
 const PART_LEN: usize = 256;
@@ -20,6 +20,8 @@ pub(super) enum Feed<'s> {
     /// Series of which some have native histograms.
     Mixed(Arc<Vec<Mixed>>),
     Rolled(Arc<Vec<Rolled>>),
+    /// As `Scan`, in buckets.
+    Buckets(Box<dyn BucketScan + 's>),
     /// The value of an expression; what its steps are matters to a subquery alone.
     Columns(Vec<Column>, Steps),
 }
@@ -72,6 +74,7 @@ impl Feed<'_> {
             Self::Held(series) => series.len().div_ceil(PART_LEN),
             Self::Mixed(series) => series.len().div_ceil(PART_LEN),
             Self::Rolled(rolled) => rolled.len().div_ceil(PART_LEN),
+            Self::Buckets(scan) => scan.parts(),
             Self::Columns(columns, _) => columns.len().div_ceil(PART_LEN),
         }
     }
@@ -80,6 +83,7 @@ impl Feed<'_> {
     pub(super) fn is_sorted(&self) -> bool {
         match self {
             Self::Scan(scan) => scan.is_sorted(),
+            Self::Buckets(scan) => scan.is_sorted(),
             Self::Held(_) | Self::Mixed(_) | Self::Rolled(_) | Self::Columns(..) => true,
         }
     }
@@ -108,6 +112,15 @@ impl Feed<'_> {
             }
             Self::Rolled(rolled) => {
                 of_part(rolled, part).iter().try_for_each(|one| each(Item::of(one)))
+            }
+            Self::Buckets(scan) => {
+                let mut outcome = Ok(());
+                let read = scan.read(part, &mut |rolled| {
+                    outcome = each(Item::of(&rolled));
+                    if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                });
+                outcome?;
+                read.map_err(QueryError::Source)
             }
             Self::Columns(columns, steps) => {
                 of_part(columns, part).iter().try_for_each(|one| each(Item::Column(one, *steps)))

@@ -2,16 +2,20 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use labstat_model::{BucketColumns, HistogramSeries, Labels, Rolled, Series, Tiers};
 
 use super::Evaluator;
 use super::feed::{Feed, Item, Mixed};
-use crate::QueryError;
 use crate::budget::Cost;
 use crate::column::NUMBER_BYTES;
 use crate::expr::Selector;
+use crate::{BucketScan, QueryError};
+
+/// Buckets in no more parts than this are held, and read once, however often a query has them.
+const HELD_PARTS_MAX: usize = 4;
 
 /// What was read already.
 #[derive(Debug, Default)]
@@ -97,7 +101,7 @@ impl Evaluator<'_> {
         Ok(Some(Feed::Mixed(Arc::new(all))))
     }
 
-    /// As [`Evaluator::samples`], rolled up. Buckets are few, so they are held, and read once.
+    /// As [`Evaluator::samples`], rolled up. Where buckets are few they are held, and read once.
     pub(super) fn buckets(
         &self,
         selector: &Selector,
@@ -110,16 +114,44 @@ impl Evaluator<'_> {
         if let Some(found) = self.reads.rolled.borrow().get(&key) {
             return Ok(Feed::Rolled(Arc::clone(found)));
         }
-        let found = self.source.buckets(&selector.matchers, start_ms, end_ms, width_ms, columns);
-        let found = Arc::new(found.map_err(QueryError::Source)?);
-        self.budget.keep(found.iter().map(cost).fold(Cost::default(), Cost::and))?;
+        let scan =
+            self.source.scan_buckets(&selector.matchers, start_ms, end_ms, width_ms, columns);
+        let scan = scan.map_err(QueryError::Source)?;
+        if scan.parts() > HELD_PARTS_MAX {
+            return Ok(Feed::Buckets(scan));
+        }
+        let Some((found, cost)) = self.hold(&*scan)? else { return Ok(Feed::Buckets(scan)) };
+        self.budget.keep(cost)?;
+        let found = Arc::new(found);
         self.reads.rolled.borrow_mut().insert(key, Arc::clone(&found));
         Ok(Feed::Rolled(found))
+    }
+
+    /// All series of a scan, and what they cost; `None` when that is more than may be held.
+    fn hold(&self, scan: &dyn BucketScan) -> Result<Option<(Vec<Rolled>, Cost)>, QueryError> {
+        let (mut all, mut cost, mut fits) = (Vec::new(), Cost::default(), true);
+        for part in 0..scan.parts() {
+            self.budget.check_time()?;
+            let read = scan.read(part, &mut |rolled| {
+                cost = cost.and(cost_of(&rolled));
+                all.push(rolled);
+                fits = self.budget.check(cost).is_ok();
+                if fits { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            });
+            read.map_err(QueryError::Source)?;
+            if !fits {
+                return Ok(None);
+            }
+        }
+        if !scan.is_sorted() {
+            all.sort_by(|a, b| a.labels().cmp(b.labels()));
+        }
+        Ok(Some((all, cost)))
     }
 }
 
 /// What a series in buckets counts for: two of their numbers are as long as a sample.
-fn cost(rolled: &Rolled) -> Cost {
+fn cost_of(rolled: &Rolled) -> Cost {
     match rolled {
         Rolled::Samples(series) => Cost::samples(1, series.len()),
         Rolled::Buckets(buckets) => {
