@@ -12,7 +12,7 @@ use crate::column::SERIES_COST;
 const LOOK_EVERY: usize = 32_768;
 
 /// Bytes of a series beside its points: its labels and the vectors' own.
-const SERIES_BYTES: usize = 256;
+pub(crate) const SERIES_BYTES: usize = 256;
 
 /// Something held in memory.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -78,18 +78,19 @@ pub(crate) struct Limits {
 pub(crate) struct Budget {
     limits: Limits,
     /// What is kept until the end of the query: samples that were read and are needed again.
-    kept: Held,
+    kept: Tally,
     /// Intermediate results that are still needed.
-    live: Held,
+    live: Tally,
 }
 
+/// What is held, counted by several threads.
 #[derive(Debug, Default)]
-struct Held {
+pub(crate) struct Tally {
     samples: AtomicUsize,
     bytes: AtomicUsize,
 }
 
-impl Held {
+impl Tally {
     fn get(&self) -> Cost {
         Cost {
             samples: self.samples.load(Ordering::Relaxed),
@@ -100,6 +101,13 @@ impl Held {
     fn set(&self, cost: Cost) {
         self.samples.store(cost.samples, Ordering::Relaxed);
         self.bytes.store(cost.bytes, Ordering::Relaxed);
+    }
+
+    /// Counts more; what it is then.
+    pub(crate) fn add(&self, cost: Cost) -> Cost {
+        let samples = self.samples.fetch_add(cost.samples, Ordering::Relaxed);
+        let bytes = self.bytes.fetch_add(cost.bytes, Ordering::Relaxed);
+        Cost { samples, bytes }.and(cost)
     }
 }
 

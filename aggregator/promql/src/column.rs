@@ -7,7 +7,7 @@ use std::sync::Arc;
 use labstat_model::{Histogram, Labels, is_stale, stale_marker};
 
 use crate::QueryError;
-use crate::budget::{Cost, Pace};
+use crate::budget::{Cost, Pace, SERIES_BYTES};
 
 /// What a series costs beside its samples, in samples of 16 bytes: its labels and the vectors of
 /// its times and values. Without it, a query for a million series at one time would count little
@@ -16,6 +16,10 @@ pub(crate) const SERIES_COST: usize = 16;
 
 /// What looking a series up by its labels takes, in numbers looked at.
 const LABELLED: usize = 16;
+
+/// Steps of a series that are computed between two times that their work is counted: so few that
+/// the clock is looked at often, and so many that counting is nothing beside them.
+pub(crate) const STEPS_COUNTED: usize = 8_192;
 
 /// What Prometheus says when dropping a name or a label makes two series the same.
 const SAME_LABELSET: &str = "vector cannot contain metrics with the same labelset";
@@ -213,20 +217,55 @@ impl Cells {
 
     /// Replaces every value, or drops it.
     #[inline]
-    pub(crate) fn map(&mut self, mut f: impl FnMut(usize, f64) -> Option<f64>) {
-        for (step, value) in self.values.iter_mut().enumerate() {
-            if !is_stale(*value) {
-                *value = f(step, *value).map_or(ABSENT, shown);
+    pub(crate) fn map(
+        &mut self,
+        pace: &mut Pace<'_>,
+        mut f: impl FnMut(usize, f64) -> Option<f64>,
+    ) -> Result<(), QueryError> {
+        let mut first = 0;
+        for values in self.values.chunks_mut(STEPS_COUNTED) {
+            pace.spend(values.len())?;
+            for (at, value) in values.iter_mut().enumerate() {
+                if !is_stale(*value) {
+                    *value = f(first + at, *value).map_or(ABSENT, shown);
+                }
+            }
+            first += values.len();
+        }
+        Ok(())
+    }
+
+    /// Fills these, which are absent, with what `f` makes of the numbers of both others.
+    #[inline]
+    pub(crate) fn combine(
+        &mut self,
+        (lhs, rhs): (&Self, &Self),
+        pace: &mut Pace<'_>,
+        f: impl Fn(f64, f64) -> Option<f64>,
+    ) -> Result<(), QueryError> {
+        let both = lhs.values.chunks(STEPS_COUNTED).zip(rhs.values.chunks(STEPS_COUNTED));
+        for (values, (lhs, rhs)) in self.values.chunks_mut(STEPS_COUNTED).zip(both) {
+            pace.spend(values.len())?;
+            for (value, (a, b)) in values.iter_mut().zip(lhs.iter().zip(rhs)) {
+                if !is_stale(*a) && !is_stale(*b) {
+                    *value = f(*a, *b).map_or(ABSENT, shown);
+                }
             }
         }
+        Ok(())
     }
 
     /// Drops the values at the steps for which `keep` is not true.
-    pub(crate) fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
-        self.map(|step, value| keep(step).then_some(value));
+    pub(crate) fn retain(
+        &mut self,
+        pace: &mut Pace<'_>,
+        mut keep: impl FnMut(usize) -> bool,
+    ) -> Result<(), QueryError> {
+        self.map(pace, |step, value| keep(step).then_some(value))?;
         if self.has_histograms() {
             self.map_histograms(|step, histogram| keep(step).then_some(Cell::Histogram(histogram)));
         }
+        Ok(())
     }
 
     /// The same at each of `len` steps as at the first.
@@ -280,6 +319,16 @@ impl Column {
         Self { labels, cells: Cells::full(values) }
     }
 
+    /// Bytes that it takes beside its numbers and what every series takes.
+    fn beside_len(&self) -> usize {
+        self.labels.size_bytes().saturating_sub(SERIES_BYTES).saturating_add(self.histograms_len())
+    }
+
+    /// What it takes to hold it.
+    pub(crate) fn cost(&self) -> Cost {
+        Cost::columns(1, self.len()).and(Cost::bytes(self.beside_len()))
+    }
+
     /// The same value at each of `len` steps as at the first.
     fn repeat(mut self, len: usize) -> Self {
         self.cells.repeat(len);
@@ -317,11 +366,18 @@ impl Columns {
             Self::Text(text) => Cost::bytes(text.len()),
             Self::Vector(columns) => {
                 let steps = columns.first().map_or(0, |column| column.len());
-                let histograms = columns.iter().filter(|column| column.has_histograms());
-                let bytes = histograms.map(|column| column.histograms_len()).sum();
+                let bytes = columns.iter().map(Column::beside_len).sum();
                 Cost::columns(columns.len(), steps).and(Cost::bytes(bytes))
             }
         }
+    }
+
+    /// What it takes to hold it repeated for `len` steps.
+    pub(crate) fn cost_repeated(&self, len: usize) -> Cost {
+        let Self::Vector(columns) = self else { return self.cost() };
+        let histograms = columns.iter().filter(|column| column.has_histograms()).count();
+        let repeated = Cost::columns(columns.len().saturating_add(histograms), len);
+        self.cost().and(repeated)
     }
 
     /// What was evaluated at one step, for `len` of them.
@@ -441,13 +497,15 @@ pub(crate) fn distinct(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::Budget;
 
     #[test]
     fn no_value_is_taken_for_an_absent_one() {
         let mut cells = Cells::absent(4);
         cells.set(1, stale_marker());
         cells.set(2, -stale_marker());
-        cells.map(|_, value| Some(-value));
+        let budget = Budget::default();
+        cells.map(&mut budget.pace(), |_, value| Some(-value)).unwrap();
         assert_eq!([0, 1, 2, 3].map(|step| cells.has(step)), [false, true, true, false]);
         assert!(cells.iter().all(|(_, value)| value.is_nan()));
         assert_eq!(Cells::full(vec![stale_marker(), 1.0]).iter().count(), 2);
@@ -456,9 +514,11 @@ mod tests {
     #[test]
     fn what_is_dropped_is_absent() {
         let mut cells = Cells::full(vec![1.0, 2.0, 3.0]);
-        cells.map(|_, value| (value != 2.0).then_some(value * 2.0));
+        let budget = Budget::default();
+        let mut pace = budget.pace();
+        cells.map(&mut pace, |_, value| (value != 2.0).then_some(value * 2.0)).unwrap();
         assert_eq!(cells.steps().collect::<Vec<_>>(), [Some(2.0), None, Some(6.0)]);
-        cells.retain(|step| step == 0);
+        cells.retain(&mut pace, |step| step == 0).unwrap();
         assert_eq!(cells.iter().collect::<Vec<_>>(), [(0, 2.0)]);
         cells.reset(2);
         assert!(cells.is_empty() && cells.len() == 2);

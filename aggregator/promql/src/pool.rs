@@ -92,6 +92,16 @@ impl Pool {
         }
     }
 
+    /// Does one morsel on the thread that asks.
+    pub(crate) fn alone<T>(
+        &self,
+        budget: &Budget,
+        work: impl FnOnce() -> Result<T, QueryError>,
+    ) -> Result<T, QueryError> {
+        let _turn = self.turn(budget)?;
+        work()
+    }
+
     /// Calls `work` for each of `parts` morsels, on several threads where that pays, and `take`
     /// with what each gave, in order. The first error ends it.
     pub(crate) fn in_order<T: Send>(

@@ -91,8 +91,12 @@ fn a_query_that_is_called_off_stops_wherever_it_is() {
         println!("skipped: the system does not tell how long a thread has run");
         return;
     }
+    // All in one series.
+    let nested =
+        format!("count_over_time({}x % 7 > 1 {}[1000000s:1s])", "sin(".repeat(40), ")".repeat(40));
     // Series, steps, query.
     let heavy = [
+        (1, 1, nested.as_str()),
         (30_000, 1, "sum(count_over_time(x[2h]))"),
         (2, 2_000, "quantile_over_time(0.5, x[6h])"),
         (2, 2_000, "stddev_over_time(x[6h])"),

@@ -40,6 +40,22 @@ fn a_sum_holds_groups_and_not_series() {
     // The same series held as columns are more than this engine may hold.
     let held = range("rate(x_total[5m])");
     assert!(matches!(held, Err(QueryError::TooMuchMemory { .. })), "{:?}", held.err());
+    // Whether there is any takes none of them.
+    assert!(range("absent(rate(x_total[5m])) or vector(1)").is_ok());
+    assert!(range("vector(scalar(rate(x_total[5m])))").is_ok());
+    // What is the same at all steps is counted before it is repeated.
+    let before = peak_kib();
+    let held = engine.range(&source, "x @ 360000", 0, 11_000, 1, &QueryOptions::default());
+    assert!(matches!(held, Err(QueryError::TooManySamples { .. })), "{:?}", held.err());
+    if let (Some(before), Some(after)) = (before, peak_kib()) {
+        assert!(after.saturating_sub(before) < 8_192, "{before} KiB before, {after} KiB after");
+    }
+    // Values that no label tells apart are not remembered one by one.
+    let before = peak_kib();
+    range("count_values without (id, le, v) (\"v\", x)").unwrap();
+    if let (Some(before), Some(after)) = (before, peak_kib()) {
+        assert!(after.saturating_sub(before) < 8_192, "{before} KiB before, {after} KiB after");
+    }
     // Of a choice no more than what is chosen is held.
     assert!(range("limitk by (instance) (2, rate(x_total[5m]))").is_ok());
 }

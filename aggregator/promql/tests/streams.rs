@@ -66,6 +66,13 @@ fn a_selector_is_read_once_whatever_is_made_of_it() {
     assert_eq!(scans("x + on (id) y"), 2);
 }
 
+#[test]
+fn numbers_that_a_function_takes_are_evaluated_once() {
+    assert_eq!(scans("quantile_over_time(scalar(avg(y)), x[5m])"), 2);
+    assert_eq!(scans("double_exponential_smoothing(x[5m], 0.5 + 0 * scalar(avg(y)), 0.5)"), 2);
+    assert_eq!(scans("histogram_quantile(scalar(avg(y)), x)"), 2);
+}
+
 /// What is shared gives the answers that reading apart gives.
 #[test]
 fn what_is_read_once_is_the_same() {
@@ -127,7 +134,9 @@ fn what_is_too_much_to_hold_is_read_each_time() {
     let source = Made::new(2_000, 15_000);
     let engine = Engine::new(Options { memory_max: 8 << 20, ..Options::default() });
     range(&engine, &source, "sum(max_over_time(x[5m])) - sum(min_over_time(x[5m]))");
-    assert!(source.scans.into_inner().unwrap().len() >= 2);
+    assert_eq!(source.scans.into_inner().unwrap().len(), 3);
+    // The reading that was in vain ended early.
+    assert!(source.read.into_inner() < 2 * 2_000 + 1_900);
 }
 
 /// The series of a list from the last to the first, one a part.
@@ -204,5 +213,102 @@ fn the_order_of_a_scan_does_not_show() {
             format!("{instant:?} {range:?}")
         };
         assert_eq!(of(&backwards), of(&sorted), "{query}");
+    }
+}
+
+/// Names that go are among the labels that series are ordered by, however they are read.
+#[test]
+fn the_order_is_that_of_the_labels_as_they_were_read() {
+    struct Sorted(Vec<Series>);
+    impl Source for Sorted {
+        fn select(&self, _: &[Matcher], _: i64, _: i64) -> Result<Vec<Series>, SourceError> {
+            Ok(self.0.clone())
+        }
+    }
+    let series = [("a", "3"), ("b", "2"), ("c", "1")].map(|(name, id)| Series {
+        labels: Labels::new([("__name__", name), ("id", id)]),
+        times: vec![1_000],
+        values: vec![1.0],
+    });
+    let (sorted, backwards) = (Sorted(series.to_vec()), Backwards(series.to_vec()));
+    let (engine, options) = (Engine::default(), QueryOptions::default());
+    for query in [
+        "-{id!=\"\"}",
+        "limitk(1, -{id!=\"\"})",
+        "topk(1, 2 * {id!=\"\"})",
+        "limitk(1, sum by (id) ({id!=\"\"}))",
+        "sum by (id) ({id!=\"\"})",
+        "stddev by (id) ({id!=\"\"})",
+        "count_values by (id) (\"v\", {id!=\"\"})",
+    ] {
+        let of = |source: &dyn Source| {
+            format!("{:?}", engine.instant(source, query, 1_000, &options).unwrap())
+        };
+        assert_eq!(of(&backwards), of(&sorted), "{query}");
+    }
+}
+
+/// Parts from the last to the first.
+struct Shuffled(Made);
+
+struct ShuffledScan<'s>(Box<dyn Scan + 's>);
+
+impl Source for Shuffled {
+    fn select(&self, _: &[Matcher], _: i64, _: i64) -> Result<Vec<Series>, SourceError> {
+        Err(SourceError("all series at once were asked for".into()))
+    }
+
+    fn scan(&self, all: &[Matcher], from: i64, to: i64) -> Result<Box<dyn Scan + '_>, SourceError> {
+        Ok(Box::new(ShuffledScan(self.0.scan(all, from, to)?)))
+    }
+}
+
+impl Scan for ShuffledScan<'_> {
+    fn parts(&self) -> usize {
+        self.0.parts()
+    }
+
+    fn is_sorted(&self) -> bool {
+        false
+    }
+
+    fn read(
+        &self,
+        part: usize,
+        each: &mut dyn FnMut(SeriesRef<'_>) -> ControlFlow<()>,
+    ) -> Result<(), SourceError> {
+        self.0.read(self.parts() - 1 - part, each)
+    }
+}
+
+/// What takes some series of each group, or little of each, does not need all of them at once.
+#[test]
+fn choices_of_more_series_than_can_be_held_are_made() {
+    for (series, room) in [(2_000, 2 << 20), (6_000, 12 << 20)] {
+        let source = Shuffled(Made::new(series, 15_000));
+        let range = |memory_max: usize, query: &str| {
+            let engine = Engine::new(Options { threads: 2, memory_max, ..Options::default() });
+            let (end_ms, options) = (START_MS + HOUR_MS / 2, QueryOptions::default());
+            let answer = engine.range(&source, query, START_MS, end_ms, 15_000, &options);
+            let Value::Matrix(matrix) = answer.unwrap().value else { panic!("a matrix") };
+            matrix
+        };
+        for query in [
+            "topk(3, x)",
+            "bottomk by (le) (2, x)",
+            "limitk by (instance) (2, x)",
+            "limit_ratio(0.01, x)",
+            "count_values(\"v\", x > bool 2.4e6)",
+        ] {
+            assert!(range(room, query) == range(1 << 30, query), "{query}");
+        }
+        // Of equal ones those with the first labels.
+        let equal = range(room, "topk(3, x > bool 0)");
+        let ids = equal.iter().map(|one| one.labels.get("id").unwrap()).collect::<Vec<_>>();
+        assert_eq!(ids, ["0000000", "0000001", "0000002"]);
+        let (apart, whole) = (range(room, "stddev(x)"), range(1 << 30, "stddev(x)"));
+        for (apart, whole) in apart[0].values.iter().zip(&whole[0].values) {
+            assert!((apart - whole).abs() <= 1e-9 * whole, "{apart} {whole}");
+        }
     }
 }

@@ -158,13 +158,17 @@ async fn run(
     let (answer, place) = blocking(place, move || {
         let begun = Instant::now();
         let (engine, source) = (&evaluating.engine, &evaluating.storage);
-        let answer = evaluate(engine, source, &query, &options).and_then(|answer| {
+        let answer = evaluate(engine, source, &query, &options).map(|answer| {
             let took = stats::Took { waited, evaluation: begun.elapsed() };
+            // Counting has the time that is left; what cannot be counted in it is not told.
             let counted = |asked: stats::Asked| {
-                let samples = engine.samples(source, &query, times, &options)?;
-                Ok::<_, QueryError>(asked.json(took, &options, &samples))
+                let timeout =
+                    options.timeout.map(|timeout| timeout.saturating_sub(took.evaluation));
+                let options_left = QueryOptions { timeout, peak: None, ..options.clone() };
+                let samples = engine.samples(source, &query, times, &options_left).ok()?;
+                Some(asked.json(took, &options, &samples))
             };
-            Ok((answer, stats.map(counted).transpose()?))
+            (answer, stats.and_then(counted))
         });
         let (answer, stats) = match answer {
             Ok(answer) => answer,

@@ -110,6 +110,11 @@ impl Labels {
         self.0.is_empty()
     }
 
+    /// Bytes that the text of the set takes.
+    pub fn size_bytes(&self) -> usize {
+        self.0.len()
+    }
+
     /// The value of `name`; `None` when there is no such label.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.as_ref().get(name)

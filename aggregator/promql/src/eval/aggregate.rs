@@ -6,17 +6,20 @@ use std::collections::HashMap;
 use labstat_model::Labels;
 
 use super::fold::{Any, Average, Count, Deviation, Extreme, Fold, Total};
-use super::groups::{Grouper, Groups};
+use super::groups::{Group, Grouper, Groups};
 use super::stream::{Seen, Stream};
 use super::{Evaluator, natives, pick};
 use crate::budget::{Budget, Cost, Pace};
 use crate::column::{Column, Columns, Parts, Steps};
 use crate::expr::{Aggregate, AggregateOp, Expr, Grouping, Node};
 use crate::histogram::describe;
-use crate::{QueryError, sums};
+use crate::{QueryError, order, sums};
 
 /// Steps that are looked at together where all values of a step are needed at once.
 const STEPS_TOGETHER: usize = 16;
+
+/// What counting a value takes, in numbers looked at.
+const COUNTING: usize = 16;
 
 pub(super) fn eval(
     evaluator: &Evaluator<'_>,
@@ -52,7 +55,7 @@ pub(super) fn eval(
         | AggregateOp::Bottomk
         | AggregateOp::Limitk
         | AggregateOp::LimitRatio => {
-            pick::eval(evaluator, (aggregate, start), &folding.stream, &param, steps)?
+            pick::eval(evaluator, (aggregate, start), folding.stream, &param, steps)?
         }
     };
     Ok(Columns::Vector(result))
@@ -89,7 +92,28 @@ struct Folding<'f, 's> {
 }
 
 /// What a part gives: the folds of its groups, and the series that have native histograms.
-type Part<F> = (Groups<Vec<F>>, Vec<Column>);
+type Part<F> = (Groups<Members<F>>, Vec<Column>);
+
+/// What is known of the members of a group.
+struct Members<F> {
+    /// A fold for each step.
+    folds: Vec<F>,
+    /// The first of their labels, where the series do not come in the order of these.
+    first: Option<Labels>,
+}
+
+impl<F: Fold> Members<F> {
+    fn see(&mut self, labels: &Labels) {
+        if self.first.as_ref().is_none_or(|first| labels < first) {
+            self.first = Some(labels.clone());
+        }
+    }
+
+    fn join(&mut self, later: Self) {
+        self.folds.iter_mut().zip(later.folds).for_each(|(fold, later)| fold.join(later));
+        later.first.iter().for_each(|first| self.see(first));
+    }
+}
 
 impl Folding<'_, '_> {
     fn grouper(&self) -> Grouper<'_> {
@@ -99,8 +123,8 @@ impl Folding<'_, '_> {
     /// The aggregations whose folds of parts can be joined.
     fn fold<F: Fold>(&self) -> Result<Vec<Column>, QueryError> {
         let (grouper, len) = (self.grouper(), self.steps.len);
-        let nameless = self.stream.nameless;
-        let cost = |groups: &Groups<Vec<F>>| Cost::of(groups.len(), len, size_of::<F>());
+        let (nameless, is_sorted) = (self.stream.nameless, self.stream.is_sorted());
+        let cost = |groups: &Groups<Members<F>>| Cost::of(groups.len(), len, size_of::<F>());
         let add = |(groups, natives): &mut Part<F>, seen: Seen<'_>, pace: &mut Pace<'_>| {
             if seen.cells.has_histograms() {
                 let labels = match seen.labels {
@@ -113,12 +137,16 @@ impl Folding<'_, '_> {
                 }
             }
             let known = groups.len();
-            let at = groups.slot(&grouper, seen.labels, || vec![F::EMPTY; len]);
+            let none = || Members { folds: vec![F::EMPTY; len], first: None };
+            let at = groups.slot(&grouper, seen.labels, none);
             if groups.len() > known {
                 pace.budget().check(cost(groups))?;
             }
-            if let Some(states) = groups.get_mut(at) {
-                for (state, value) in states.iter_mut().zip(seen.cells.steps()) {
+            if let Some(members) = groups.get_mut(at) {
+                if !is_sorted {
+                    members.see(seen.labels);
+                }
+                for (state, value) in members.folds.iter_mut().zip(seen.cells.steps()) {
                     if let Some(value) = value {
                         state.add(value);
                     }
@@ -129,35 +157,38 @@ impl Folding<'_, '_> {
         let (mut all, mut members) = (Groups::default(), Vec::new());
         self.stream.fold(self.evaluator, &add, &mut |(part, mut natives)| {
             members.append(&mut natives);
-            all.join(part, |states: &mut Vec<F>, later| {
-                states.iter_mut().zip(later).for_each(|(state, later)| state.join(later));
-            });
+            all.join(part, Members::join);
             let natives = Cost::columns(members.len(), 2 * len);
             self.evaluator.budget.check(cost(&all).and(natives))
         })?;
-        let mut groups = shown(all, F::result);
+        // Where series come in order, groups do: in that of the first of each.
+        let mut groups: Vec<Group<Members<F>>> = all.into_iter().collect();
+        if !is_sorted {
+            groups = order::sorted(groups, &self.evaluator.budget, |a, b| {
+                a.state.first.cmp(&b.state.first)
+            })?;
+        }
+        let folds = groups.into_iter().map(|group| (group.labels, group.state.folds));
+        let mut groups = shown(folds, F::result);
         if !members.is_empty() {
             let (evaluator, aggregate) = (self.evaluator, self.aggregate);
             let into = (&mut groups, self.steps);
             natives::add_histograms(evaluator, aggregate, &grouper, &members, into)?;
         }
-        if !self.stream.is_sorted() {
-            groups.sort_by(|a, b| a.labels.cmp(&b.labels));
-        }
         Ok(groups)
     }
 
-    /// The aggregations that depend on the order of the members.
-    fn deviations(&self, show: fn(f64) -> f64) -> Result<Vec<Column>, QueryError> {
-        let (grouper, len) = (self.grouper(), self.steps.len);
+    /// The aggregations that depend on the order of the members. Of more than can be sorted, it is
+    /// that in which they are read, which differs in the last digits.
+    fn deviations(self, show: fn(f64) -> f64) -> Result<Vec<Column>, QueryError> {
+        let Self { evaluator, aggregate, stream, steps } = self;
+        let (grouper, len) = (Grouper::new(&aggregate.grouping, stream.nameless), steps.len);
+        let stream = stream.in_order(evaluator)?;
+        let is_sorted = stream.is_sorted();
         let mut all: Groups<Vec<Deviation>> = Groups::default();
-        self.stream.one_by_one(self.evaluator, &mut |column| {
+        stream.one_by_one(evaluator, &mut |column| {
             if column.has_histograms() {
-                natives::note_ignored(
-                    self.evaluator,
-                    self.aggregate.op,
-                    self.aggregate.expr.outer_start,
-                );
+                natives::note_ignored(evaluator, aggregate.op, aggregate.expr.outer_start);
             }
             let at = all.slot(&grouper, &column.labels, || vec![Deviation::default(); len]);
             let states = all.get_mut(at).map(Vec::as_mut_slice).unwrap_or_default();
@@ -166,9 +197,11 @@ impl Folding<'_, '_> {
                     state.add(value);
                 }
             }
-            self.evaluator.budget.check(Cost::of(all.len(), len, size_of::<Deviation>()))
+            evaluator.budget.check(Cost::of(all.len(), len, size_of::<Deviation>()))
         })?;
-        Ok(shown(all, |state| state.variance().map(show)))
+        let groups = all.into_iter().map(|group| (group.labels, group.state));
+        let groups = shown(groups, |state| state.variance().map(show));
+        if is_sorted { Ok(groups) } else { by_labels(groups, &evaluator.budget) }
     }
 
     fn quantiles(self, param: &[f64]) -> Result<Vec<Column>, QueryError> {
@@ -201,56 +234,67 @@ impl Folding<'_, '_> {
         Ok(results)
     }
 
-    fn count_values(&self) -> Result<Vec<Column>, QueryError> {
-        let Some(Expr { node: Node::Text(label), .. }) = &self.aggregate.param else {
+    fn count_values(self) -> Result<Vec<Column>, QueryError> {
+        let Self { evaluator, aggregate, stream, steps } = self;
+        let Some(Expr { node: Node::Text(label), .. }) = &aggregate.param else {
             return Err(QueryError::execution("count_values needs a label name"));
         };
         if label.is_empty() {
             return Err(QueryError::execution("invalid label name \"\""));
         }
-        let kept = match &self.aggregate.grouping {
+        let kept = match &aggregate.grouping {
             Grouping::Keep(names) => Grouping::Keep(names.iter().chain([label]).cloned().collect()),
             Grouping::Drop(names) => Grouping::Drop(names.clone()),
         };
-        let mut counting = Counting { label, kept, len: self.steps.len, ..Counting::default() };
-        let grouper = self.grouper();
+        let grouper = Grouper::new(&aggregate.grouping, stream.nameless);
+        let stream = stream.in_order(evaluator)?;
+        let is_sorted = stream.is_sorted();
+        let tells = !kept.apply(&Labels::new([(label.as_str(), "x")])).is_empty();
+        let len = steps.len;
+        let mut counting = Counting { label, kept, tells, len, ..Counting::default() };
         let mut groups: Groups<Labels> = Groups::default();
-        let mut pace = self.evaluator.budget.pace();
-        self.stream.one_by_one(self.evaluator, &mut |column| {
+        let mut pace = evaluator.budget.pace();
+        stream.one_by_one(evaluator, &mut |column| {
             let group = groups.slot(&grouper, &column.labels, || grouper.labels(&column.labels));
+            let labels = groups.get(group).map(|group| &group.labels);
             for (step, histogram) in column.histograms() {
                 pace.spend(histogram.numbers_len())?;
-                let labels = groups.get(group).map(|group| &group.labels);
-                let at = counting.result(labels, &describe(histogram));
+                let at = counting.result(labels, &describe(histogram), &pace)?;
                 counting.add_one(at, step);
             }
             for (step, value) in column.iter() {
-                pace.spend(16)?;
-                let known = counting.results.len();
-                counting.count(group, groups.get(group).map(|group| &group.labels), step, value);
-                if counting.results.len() > known {
-                    let cost = Cost::columns(counting.results.len(), self.steps.len);
-                    self.evaluator.budget.check(cost)?;
-                }
+                pace.spend(COUNTING)?;
+                let at = counting.find((group, labels), value, &pace)?;
+                counting.add_one(at, step);
             }
             Ok(())
         })?;
-        Ok(counting.results)
+        if is_sorted {
+            return Ok(counting.results);
+        }
+        by_labels(counting.results, &evaluator.budget)
     }
 }
 
+fn by_labels(columns: Vec<Column>, budget: &Budget) -> Result<Vec<Column>, QueryError> {
+    order::sorted(columns, budget, |a, b| a.labels.cmp(&b.labels))
+}
+
 /// A column for each group of what `result` makes of its states.
-fn shown<F: Copy>(groups: Groups<Vec<F>>, result: impl Fn(F) -> Option<f64>) -> Vec<Column> {
-    let column = |group: super::groups::Group<Vec<F>>| {
-        let mut column = Column::absent(group.labels, group.state.len());
-        for (step, state) in group.state.into_iter().enumerate() {
+fn shown<F: Copy>(
+    groups: impl Iterator<Item = (Labels, Vec<F>)>,
+    result: impl Fn(F) -> Option<f64>,
+) -> Vec<Column> {
+    let column = |(labels, states): (Labels, Vec<F>)| {
+        let mut column = Column::absent(labels, states.len());
+        for (step, state) in states.into_iter().enumerate() {
             if let Some(value) = result(state) {
                 column.set(step, value);
             }
         }
         column
     };
-    groups.into_iter().map(column).collect()
+    groups.map(column).collect()
 }
 
 /// The quantiles of the members' values at some of the steps.
@@ -282,36 +326,67 @@ struct Counting<'c> {
     label: &'c str,
     /// Which labels a result has.
     kept: Grouping,
+    /// Whether the label is among them, so that values have results of their own.
+    tells: bool,
     len: usize,
     /// The result of a value in a group.
     known: HashMap<(usize, u64), usize>,
+    /// The one that was found last: a series mostly goes on as it was.
+    last: Option<((usize, u64), usize)>,
     /// The same of the result's labels: values may look alike, and the label may be dropped.
     at: HashMap<Labels, usize>,
     results: Vec<Column>,
+    /// What the labels of results take beside what every series does.
+    labels_len: usize,
 }
 
 impl Counting<'_> {
-    fn count(&mut self, group: usize, labels: Option<&Labels>, step: usize, value: f64) {
-        let at = match self.known.get(&(group, value.to_bits())) {
+    /// Where the result of a value of a group with these labels is.
+    fn find(
+        &mut self,
+        (group, labels): (usize, Option<&Labels>),
+        value: f64,
+        pace: &Pace<'_>,
+    ) -> Result<usize, QueryError> {
+        let key = (group, if self.tells { value.to_bits() } else { 0 });
+        if let Some((_, at)) = self.last.filter(|(last, _)| *last == key) {
+            return Ok(at);
+        }
+        let at = match self.known.get(&key) {
             Some(at) => *at,
             None => {
-                let at = self.result(labels, &plain(value));
-                self.known.insert((group, value.to_bits()), at);
+                let at = self.result(labels, &plain(value), pace)?;
+                self.known.insert(key, at);
+                pace.budget().check(self.cost())?;
                 at
             }
         };
-        self.add_one(at, step);
+        self.last = Some((key, at));
+        Ok(at)
     }
 
     /// Where the result of a value, as it is shown, is.
-    fn result(&mut self, labels: Option<&Labels>, value: &str) -> usize {
+    fn result(
+        &mut self,
+        labels: Option<&Labels>,
+        value: &str,
+        pace: &Pace<'_>,
+    ) -> Result<usize, QueryError> {
         let labels = labels.cloned().unwrap_or_default();
         let labels = self.kept.apply(&labels.with(self.label, value));
         let at = *self.at.entry(labels.clone()).or_insert(self.results.len());
         if at == self.results.len() {
+            self.labels_len += labels.size_bytes();
             self.results.push(Column::absent(labels, self.len));
+            pace.budget().check(self.cost())?;
         }
-        at
+        Ok(at)
+    }
+
+    fn cost(&self) -> Cost {
+        let known = self.known.len().saturating_mul(2 * size_of::<((usize, u64), usize)>());
+        let beside = Cost::bytes(known.saturating_add(self.labels_len));
+        Cost::columns(self.results.len(), self.len).and(beside)
     }
 
     fn add_one(&mut self, at: usize, step: usize) {

@@ -12,7 +12,7 @@ use labstat_model::{Labels, is_metadata};
 use super::groups::{Grouper, Groups};
 use super::{Evaluator, Remark, fill, mixed};
 use crate::budget::{Cost, Pace};
-use crate::column::{Cell, Cells, Column, Columns, Steps};
+use crate::column::{Cell, Cells, Column, Columns, STEPS_COUNTED, Steps};
 use crate::expr::{Binary, BinaryOp, Card, Fill, Grouping};
 use crate::functions::native::Said;
 use crate::histogram::{Trouble, operate};
@@ -37,6 +37,51 @@ macro_rules! arithmetic {
             }
             BinaryOp::Div => {
                 let $f = |a: f64, b: f64| a / b;
+                $go
+            }
+            BinaryOp::Mod => {
+                let $f = |a: f64, b: f64| a % b;
+                $go
+            }
+            BinaryOp::Pow => {
+                let $f = |a: f64, b: f64| a.powf(b);
+                $go
+            }
+            BinaryOp::Atan2 => {
+                let $f = |a: f64, b: f64| a.atan2(b);
+                $go
+            }
+            _ => $otherwise,
+        }
+    };
+}
+
+/// As [`arithmetic`], for comparisons.
+macro_rules! comparison {
+    ($op:expr, $f:ident => $go:expr, $otherwise:expr) => {
+        match $op {
+            BinaryOp::Eq => {
+                let $f = |a: f64, b: f64| a == b;
+                $go
+            }
+            BinaryOp::Ne => {
+                let $f = |a: f64, b: f64| a != b;
+                $go
+            }
+            BinaryOp::Lt => {
+                let $f = |a: f64, b: f64| a < b;
+                $go
+            }
+            BinaryOp::Le => {
+                let $f = |a: f64, b: f64| a <= b;
+                $go
+            }
+            BinaryOp::Gt => {
+                let $f = |a: f64, b: f64| a > b;
+                $go
+            }
+            BinaryOp::Ge => {
+                let $f = |a: f64, b: f64| a >= b;
                 $go
             }
             _ => $otherwise,
@@ -93,52 +138,39 @@ fn between(join: &Join<'_>, lhs: Columns, rhs: Columns) -> Result<Columns, Query
             let message = format!("operator {op:?} not allowed for Scalar operations");
             Err(QueryError::execution(message))
         }
-        (Columns::Scalar(mut lhs), Columns::Scalar(rhs)) => {
-            for (a, b) in lhs.iter_mut().zip(rhs) {
-                let (value, keep) = compute(binary.op, *a, b);
-                *a = if binary.op.is_comparison() { number(keep) } else { value };
-            }
-            Ok(Columns::Scalar(lhs))
+        (Columns::Scalar(lhs), Columns::Scalar(rhs)) => {
+            scalars(binary.op, lhs, &rhs, &mut pace).map(Columns::Scalar)
         }
         (Columns::Vector(lhs), Columns::Vector(rhs)) => {
-            let columns = match binary.op {
-                BinaryOp::And => and(binary, lhs, &rhs, &mut pace)?,
-                BinaryOp::Unless => unless(binary, lhs, &rhs, &mut pace)?,
-                BinaryOp::Or => or(binary, lhs, rhs, &mut pace)?,
-                _ if binary.fill == Fill::NONE => join.vectors(&lhs, &rhs, &mut pace)?,
-                _ => join.with_fill(&lhs, &rhs, &mut pace)?,
-            };
+            let columns = join.of(lhs, rhs, &mut pace)?;
             evaluator.merge(columns).map(Columns::Vector)
         }
         _ => Err(QueryError::execution("operator between values that are no numbers")),
     }
 }
 
-/// The value of an operator, and whether a comparison holds; a comparison's value is its left
-/// side.
-fn compute(op: BinaryOp, a: f64, b: f64) -> (f64, bool) {
-    match op {
-        BinaryOp::Add => (a + b, true),
-        BinaryOp::Sub => (a - b, true),
-        BinaryOp::Mul => (a * b, true),
-        BinaryOp::Div => (a / b, true),
-        BinaryOp::Mod => (a % b, true),
-        BinaryOp::Pow => (a.powf(b), true),
-        BinaryOp::Atan2 => (a.atan2(b), true),
-        BinaryOp::Eq => (a, a == b),
-        BinaryOp::Ne => (a, a != b),
-        BinaryOp::Lt => (a, a < b),
-        BinaryOp::Le => (a, a <= b),
-        BinaryOp::Gt => (a, a > b),
-        BinaryOp::Ge => (a, a >= b),
-        // Sets of series are computed elsewhere and have no value of their own.
-        // Only native histograms can be trimmed.
-        BinaryOp::And
-        | BinaryOp::Or
-        | BinaryOp::Unless
-        | BinaryOp::TrimUpper
-        | BinaryOp::TrimLower => (f64::NAN, false),
+/// Between two numbers at each step.
+fn scalars(
+    op: BinaryOp,
+    mut lhs: Vec<f64>,
+    rhs: &[f64],
+    pace: &mut Pace<'_>,
+) -> Result<Vec<f64>, QueryError> {
+    for (lhs, rhs) in lhs.chunks_mut(STEPS_COUNTED).zip(rhs.chunks(STEPS_COUNTED)) {
+        pace.spend(lhs.len())?;
+        let both = lhs.iter_mut().zip(rhs);
+        arithmetic!(
+            op,
+            f => both.for_each(|(a, b)| *a = f(*a, *b)),
+            comparison!(
+                op,
+                holds => both.for_each(|(a, b)| *a = number(holds(*a, *b))),
+                // Sets are of series, and only native histograms can be trimmed.
+                both.for_each(|(a, _)| *a = f64::NAN)
+            )
+        );
     }
+    Ok(lhs)
 }
 
 fn number(keep: bool) -> f64 {
@@ -150,33 +182,44 @@ pub(super) fn drops_name(binary: &Binary) -> bool {
 }
 
 /// Between the values of a series and a number.
-pub(super) fn with_scalar(operand: &Operand, cells: &mut Cells, remarks: &mut Vec<Remark>) {
+pub(super) fn with_scalar(
+    operand: &Operand,
+    cells: &mut Cells,
+    (pace, remarks): (&mut Pace<'_>, &mut Vec<Remark>),
+) -> Result<(), QueryError> {
     let Operand { op, bool_result, scalar, swapped, start } = operand;
     let histograms = cells.take_histograms();
     let other = |step: usize| scalar.get(step).copied().unwrap_or(f64::NAN);
-    let plain = |cells: &mut Cells| {
-        cells.map(|step, value| {
-            let (a, b) = if *swapped { (other(step), value) } else { (value, other(step)) };
-            let (computed, keep) = compute(*op, a, b);
-            match (op.is_comparison(), bool_result) {
-                (_, true) => Some(number(keep)),
-                // The series is what is kept, on whichever side it stands.
-                (true, false) => keep.then_some(value),
-                // Arithmetic always holds; only trimming gives nothing.
-                (false, false) => keep.then_some(computed),
-            }
-        });
-    };
     arithmetic!(
         op,
         f => match swapped {
-            true => cells.map(|step, value| Some(f(other(step), value))),
-            false => cells.map(|step, value| Some(f(value, other(step)))),
+            true => cells.map(pace, |step, value| Some(f(other(step), value))),
+            false => cells.map(pace, |step, value| Some(f(value, other(step)))),
         },
-        plain(cells)
-    );
+        comparison!(
+            op,
+            // The series is what is kept, on whichever side it stands.
+            holds => match (*bool_result, *swapped) {
+                (true, true) => {
+                    cells.map(pace, |step, value| Some(number(holds(other(step), value))))
+                }
+                (true, false) => {
+                    cells.map(pace, |step, value| Some(number(holds(value, other(step)))))
+                }
+                (false, true) => {
+                    cells.map(pace, |step, value| holds(other(step), value).then_some(value))
+                }
+                (false, false) => {
+                    cells.map(pace, |step, value| holds(value, other(step)).then_some(value))
+                }
+            },
+            // Only native histograms can be trimmed.
+            cells.map(pace, |_, _| None)
+        )
+    )?;
     for (step, histogram) in histograms.into_iter().enumerate() {
         let Some(histogram) = histogram else { continue };
+        pace.spend(HISTOGRAM_WORK)?;
         let (histogram, number) = (Cell::Histogram(histogram), Cell::Number(other(step)));
         let (a, b) = if *swapped { (&number, &histogram) } else { (&histogram, &number) };
         match operate(*op, a, b) {
@@ -185,6 +228,7 @@ pub(super) fn with_scalar(operand: &Operand, cells: &mut Cells, remarks: &mut Ve
             Err(trouble) => mixed::note([said(trouble, *op)], *start, remarks),
         }
     }
+    Ok(())
 }
 
 /// What there is to say where an operator gives nothing.
@@ -222,7 +266,7 @@ fn and(
     for column in &mut lhs {
         pace.spend(column.len())?;
         let group = there.find(&grouper, &column.labels).and_then(|at| there.get(at));
-        column.retain(|step| group.is_some_and(|group| is_set(&group.state, step)));
+        column.retain(pace, |step| group.is_some_and(|group| is_set(&group.state, step)))?;
     }
     Ok(lhs)
 }
@@ -243,7 +287,7 @@ fn unless(
         pace.spend(column.len())?;
         let group = there.find(&grouper, &column.labels).and_then(|at| there.get(at));
         if let Some(group) = group {
-            column.retain(|step| !is_set(&group.state, step));
+            column.retain(pace, |step| !is_set(&group.state, step))?;
         }
     }
     Ok(lhs)
@@ -259,7 +303,7 @@ fn or(
     Ok(lhs)
 }
 
-/// Arithmetic and comparison between series that match.
+/// An operator between vectors.
 struct Join<'b> {
     evaluator: &'b Evaluator<'b>,
     binary: &'b Binary,
@@ -276,18 +320,36 @@ struct Matched<'c> {
 }
 
 impl Join<'_> {
+    /// What the operator makes of both sides.
+    fn of(
+        &self,
+        lhs: Vec<Column>,
+        rhs: Vec<Column>,
+        pace: &mut Pace<'_>,
+    ) -> Result<Vec<Column>, QueryError> {
+        match self.binary.op {
+            BinaryOp::And => and(self.binary, lhs, &rhs, pace),
+            BinaryOp::Unless => unless(self.binary, lhs, &rhs, pace),
+            BinaryOp::Or => or(self.binary, lhs, rhs, pace),
+            _ if self.binary.fill == Fill::NONE => self.vectors(&lhs, &rhs, pace),
+            _ => self.with_fill(lhs, rhs, pace),
+        }
+    }
+
     /// Where a value stands in for series that one side lacks.
     fn with_fill(
         &self,
-        lhs: &[Column],
-        rhs: &[Column],
+        lhs: Vec<Column>,
+        rhs: Vec<Column>,
         pace: &mut Pace<'_>,
     ) -> Result<Vec<Column>, QueryError> {
         let Fill { left, right } = self.binary.fill;
         let matching = &self.binary.matching;
-        let filled_lhs = fill::filled(lhs, left, rhs, matching, self.steps, pace)?;
-        let filled_rhs = fill::filled(rhs, right, lhs, matching, self.steps, pace)?;
-        self.vectors(&filled_lhs, &filled_rhs, pace)
+        let lhs_len = lhs.len();
+        let lhs = fill::filled(lhs, left, &rhs, matching, self.steps, pace)?;
+        let (there, _) = lhs.split_at_checked(lhs_len).unwrap_or_default();
+        let rhs = fill::filled(rhs, right, there, matching, self.steps, pace)?;
+        self.vectors(&lhs, &rhs, pace)
     }
 
     /// The histograms of one pair of series.
@@ -348,11 +410,11 @@ impl Join<'_> {
         for (left, at) in many.iter().zip(slots) {
             let Some((at, group)) = at.and_then(|at| Some((at, groups.get(at)?))) else { continue };
             for right in &group.state.ones {
-                pace.spend(self.steps.len + 16)?;
+                pace.spend(16)?;
                 let mut cells = Cells::absent(self.steps.len);
-                meet(self.binary, left, right, &mut cells, swapped);
+                let (lhs, rhs) = if swapped { (*right, left) } else { (left, *right) };
+                meet(self.binary, (lhs, rhs), &mut cells, pace)?;
                 if left.has_histograms() || right.has_histograms() {
-                    let (lhs, rhs) = if swapped { (*right, left) } else { (left, *right) };
                     self.meet_histograms(lhs, rhs, &mut cells, pace)?;
                 }
                 // Series that came one after the other meet only where both are there.
@@ -425,29 +487,25 @@ impl Join<'_> {
 }
 
 /// The values of one pair of series.
-fn meet(binary: &Binary, left: &Cells, right: &Cells, result: &mut Cells, swapped: bool) {
-    let plain = |result: &mut Cells| {
-        for (step, value) in left.iter() {
-            let Some(other) = right.get(step) else { continue };
-            let (a, b) = if swapped { (other, value) } else { (value, other) };
-            let (computed, keep) = compute(binary.op, a, b);
-            if binary.bool_result {
-                result.set(step, number(keep));
-            } else if keep {
-                result.set(step, computed);
-            }
-        }
-    };
-    let (lhs, rhs) = if swapped { (right, left) } else { (left, right) };
+fn meet(
+    binary: &Binary,
+    both: (&Cells, &Cells),
+    result: &mut Cells,
+    pace: &mut Pace<'_>,
+) -> Result<(), QueryError> {
     arithmetic!(
         binary.op,
-        f => for (step, both) in lhs.steps().zip(rhs.steps()).enumerate() {
-            if let (Some(a), Some(b)) = both {
-                result.set(step, f(a, b));
-            }
-        },
-        plain(result)
-    );
+        f => result.combine(both, pace, |a, b| Some(f(a, b))),
+        comparison!(
+            binary.op,
+            holds => match binary.bool_result {
+                true => result.combine(both, pace, |a, b| Some(number(holds(a, b)))),
+                false => result.combine(both, pace, |a, b| holds(a, b).then_some(a)),
+            },
+            // Only native histograms can be trimmed.
+            Ok(())
+        )
+    )
 }
 
 /// Marks the steps of a result as taken; an error where another series of the group was there.

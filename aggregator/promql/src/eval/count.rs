@@ -88,13 +88,14 @@ impl Evaluator<'_> {
                 let inner = self.subquery_steps(subquery, steps)?;
                 let (shift, width_ms) = (subquery.shift, subquery.range_ms);
                 let windows = Windows { steps, shift, width_ms, newest: false };
+                let held = self.budget.live();
                 for column in self.vector(&subquery.expr, inner)? {
                     self.check_time()?;
                     let (times, values): (Vec<i64>, Vec<f64>) =
                         column.iter().map(|(step, value)| (inner.time(step), value)).unzip();
                     windows.count(&times, &values, counts);
                 }
-                Ok(())
+                self.budget.set_live(held)
             }
             node => children(node).try_for_each(|child| self.count_into(child, steps, counts)),
         }

@@ -8,21 +8,21 @@ use crate::budget::{Cost, Pace};
 use crate::column::{Column, Steps};
 use crate::expr::Grouping;
 
-/// The series of one side with, for every match group of the `other` side, one that has `value`
+/// The series of one side and, for every match group of the `other` side, one that has `value`
 /// wherever the other side has a series of the group and this side has none. Its labels are those
 /// that matching looks at.
 pub(super) fn filled(
-    columns: &[Column],
+    mut columns: Vec<Column>,
     value: Option<f64>,
     other: &[Column],
     matching: &Grouping,
     steps: Steps,
     pace: &mut Pace<'_>,
 ) -> Result<Vec<Column>, QueryError> {
-    let mut filled = columns.to_vec();
-    let Some(value) = value else { return Ok(filled) };
+    let Some(value) = value else { return Ok(columns) };
     let grouper = Grouper::new(matching, false);
-    let here = presence(columns, &grouper, pace)?;
+    let here = presence(&columns, &grouper, pace)?;
+    let read = columns.len();
     for group in presence(other, &grouper, pace)?.into_iter() {
         pace.spend(steps.len)?;
         let at = here.find(&grouper, &group.labels).and_then(|at| here.get(at));
@@ -32,9 +32,9 @@ pub(super) fn filled(
             column.set(step, value);
         }
         if !column.is_empty() {
-            pace.budget().check(Cost::columns(filled.len() + 1, steps.len))?;
-            filled.push(column);
+            pace.budget().check(Cost::columns(columns.len() + 1 - read, steps.len))?;
+            columns.push(column);
         }
     }
-    Ok(filled)
+    Ok(columns)
 }

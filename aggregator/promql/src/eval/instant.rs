@@ -10,8 +10,8 @@ use super::stream::{Look, Stream};
 use super::window::advance;
 use super::{Evaluator, Remark, bucket};
 use crate::QueryError;
-use crate::budget::Cost;
-use crate::column::{Cells, Column, Parts, Steps};
+use crate::budget::{Cost, Pace};
+use crate::column::{Cells, Column, Parts, STEPS_COUNTED, Steps};
 use crate::expr::{Expr, Node, Selector, Shift};
 
 /// What of buckets tells the newest sample at their ends.
@@ -55,23 +55,34 @@ pub(super) struct Newest {
 }
 
 impl Newest {
-    pub(super) fn look_at(&self, item: Item<'_>, cells: &mut Cells, remarks: &mut Vec<Remark>) {
+    pub(super) fn look_at(
+        &self,
+        item: Item<'_>,
+        cells: &mut Cells,
+        (pace, remarks): (&mut Pace<'_>, &mut Vec<Remark>),
+    ) -> Result<(), QueryError> {
         match item {
-            Item::Series(series) => self.of_samples(series, cells),
-            Item::Mixed(mixed) => self.of_mixed(mixed, cells),
+            Item::Series(series) => self.of_samples(series, cells, pace),
+            Item::Mixed(mixed) => self.of_mixed(mixed, cells, pace),
             Item::Buckets(buckets) => {
                 if let Some(remark) = self.approximated.as_ref().filter(|_| remarks.is_empty()) {
                     remarks.push(remark.clone());
                 }
-                self.of_buckets(buckets, cells);
+                self.of_buckets(buckets, cells, pace)
             }
-            Item::Column(..) => {}
+            Item::Column(..) => Ok(()),
         }
     }
 
-    fn of_samples(&self, series: SeriesRef<'_>, cells: &mut Cells) {
+    fn of_samples(
+        &self,
+        series: SeriesRef<'_>,
+        cells: &mut Cells,
+        pace: &mut Pace<'_>,
+    ) -> Result<(), QueryError> {
         let mut next = 0;
         for (step, time) in self.steps.times().enumerate() {
+            count(step, pace)?;
             let time = self.shift.apply(time);
             next = advance(series.times, next, time);
             let Some(newest) = next.checked_sub(1) else { continue };
@@ -84,13 +95,20 @@ impl Newest {
                 cells.set(step, self.show.of(*sampled, *value));
             }
         }
+        Ok(())
     }
 
     /// At each step the newer of number and histogram.
-    fn of_mixed(&self, Mixed { numbers, histograms }: &Mixed, cells: &mut Cells) {
+    fn of_mixed(
+        &self,
+        Mixed { numbers, histograms }: &Mixed,
+        cells: &mut Cells,
+        pace: &mut Pace<'_>,
+    ) -> Result<(), QueryError> {
         let HistogramSeries { times, values, .. } = histograms;
         let (mut next_number, mut next) = (0, 0);
         for (step, time) in self.steps.times().enumerate() {
+            count(step, pace)?;
             let time = self.shift.apply(time);
             next_number = advance(&numbers.times, next_number, time);
             next = advance(times, next, time);
@@ -117,14 +135,28 @@ impl Newest {
                 _ => {}
             }
         }
+        Ok(())
     }
 
-    fn of_buckets(&self, buckets: &Buckets, cells: &mut Cells) {
+    fn of_buckets(
+        &self,
+        buckets: &Buckets,
+        cells: &mut Cells,
+        pace: &mut Pace<'_>,
+    ) -> Result<(), QueryError> {
         let times = self.steps.times().map(|time| self.shift.apply(time));
         for (step, time_ms, value) in bucket::newest_at(buckets, self.lookback_ms, times) {
+            pace.spend(1)?;
             cells.set(step, self.show.of(time_ms, value));
         }
+        Ok(())
     }
+}
+
+/// Counts the work of the steps from this one on, where that is due.
+#[inline]
+fn count(step: usize, pace: &mut Pace<'_>) -> Result<(), QueryError> {
+    if step.is_multiple_of(STEPS_COUNTED) { pace.spend(STEPS_COUNTED) } else { Ok(()) }
 }
 
 impl Evaluator<'_> {

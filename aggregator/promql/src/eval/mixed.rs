@@ -75,6 +75,7 @@ impl Ranged {
             from = advance(histograms.times, from, start_ms);
             to = advance(histograms.times, to.max(from), end_ms);
             if from >= to {
+                pace.spend(1)?;
                 continue;
             }
             number_from = advance(numbers.times(), number_from, start_ms);

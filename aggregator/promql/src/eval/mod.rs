@@ -233,7 +233,7 @@ impl<'a> Evaluator<'a> {
             None => {
                 let first_remark = self.remarks.borrow().len();
                 let value = if expr.invariant && steps.len > 1 {
-                    self.node(expr, steps.first())?.repeat(steps.len)
+                    self.repeated(self.node(expr, steps.first())?, steps.len)?
                 } else {
                     self.node(expr, steps)?
                 };
@@ -244,6 +244,12 @@ impl<'a> Evaluator<'a> {
         // Whatever the parts of this expression held is gone; its own value remains.
         self.budget.set_live(held.and(value.cost()))?;
         Ok(value)
+    }
+
+    /// What is the same at all steps, for `len` of them.
+    fn repeated(&self, value: Columns, len: usize) -> Result<Columns, QueryError> {
+        self.budget.check(value.cost_repeated(len))?;
+        Ok(value.repeat(len))
     }
 
     // What is on the stack while parts are evaluated is in functions that hold little else: it is
@@ -352,7 +358,8 @@ impl<'a> Evaluator<'a> {
             Run::Counter(f) => (Kernel::Series(f), false, true),
             Run::Whole(_) => return Ok(Stream::of(Vec::new(), steps)),
         };
-        let mut calling = self.calling(call, kernel, keeps_name, steps)?;
+        let args = self.scalars(call, steps)?;
+        let mut calling = self.calling(call, kernel, keeps_name, args);
         calling.counter = counter;
         self.ranges(call, calling, steps)
     }
@@ -389,19 +396,20 @@ impl<'a> Evaluator<'a> {
     }
 
     /// The scalar arguments of a call, in order: a column each.
-    fn scalars(&self, call: &Call, steps: Steps) -> Result<Vec<Vec<f64>>, QueryError> {
+    pub(crate) fn scalars(&self, call: &Call, steps: Steps) -> Result<Vec<Vec<f64>>, QueryError> {
         let scalar = |arg: &&Expr| arg.value_type == ValueType::Scalar;
         call.args.iter().filter(scalar).map(|arg| self.scalar(arg, steps)).collect()
     }
 
-    /// Remarks on values of `arg` that are no quantile.
-    pub(crate) fn note_quantiles(&self, arg: &Expr, steps: Steps) -> Result<(), QueryError> {
-        for q in self.scalar(arg, steps)? {
-            if !(0.0..=1.0).contains(&q) {
-                self.warn(&notes::no_quantile(q), arg.start);
+    /// Remarks on those of the values of an argument that begins at `start` that are no quantile.
+    pub(crate) fn note_quantiles(&self, values: impl Iterator<Item = f64>, start: usize) {
+        let mut said = None;
+        for q in values.filter(|q| !(0.0..=1.0).contains(q)) {
+            // Mostly it is the same at all steps.
+            if said.replace(q.to_bits()) != Some(q.to_bits()) {
+                self.warn(&notes::no_quantile(q), start);
             }
         }
-        Ok(())
     }
 }
 

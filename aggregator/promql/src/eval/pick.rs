@@ -1,5 +1,9 @@
 //! Aggregations that choose: `topk`, `bottomk`, `limitk` and `limit_ratio` take some of the members
 //! of each group, at each step others. What is held are those chosen so far.
+//!
+//! Of equal ones Prometheus chooses by the order in which they come, which is that of their labels,
+//! in a way that depends on all that came before. Where there are too many series to be put into
+//! that order, the labels themselves decide: the first ones are taken.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,7 +24,7 @@ type Entry = (u32, f64);
 pub(super) fn eval(
     evaluator: &Evaluator<'_>,
     (aggregate, start): (&Aggregate, usize),
-    stream: &Stream<'_>,
+    stream: Stream<'_>,
     param: &[f64],
     steps: Steps,
 ) -> Result<Vec<Column>, QueryError> {
@@ -34,6 +38,8 @@ pub(super) fn eval(
         return Ok(Vec::new());
     }
     let mut picking = Picking::new(aggregate.op, stream.nameless, param);
+    let stream = stream.in_order(evaluator)?;
+    picking.by_labels = !stream.is_sorted();
     let grouper = Grouper::new(&aggregate.grouping, stream.nameless);
     let mut groups: Groups<Vec<Vec<Entry>>> = Groups::default();
     let mut pace = evaluator.budget.pace();
@@ -58,12 +64,14 @@ pub(super) fn eval(
 struct Picking {
     op: AggregateOp,
     nameless: bool,
+    /// Whether series come in any order, so that labels decide between equals.
+    by_labels: bool,
     /// How many to take at each step, or the part of all.
     wanted: Vec<Result<usize, QueryError>>,
     ratios: Vec<f64>,
     /// The first step at which there is a series and a parameter that makes no sense.
     refused: Option<usize>,
-    /// The labels of every series that was chosen at any time, in order.
+    /// The labels of every series that was chosen at any time, in the order they came in.
     series: Vec<Labels>,
     /// Values that are chosen just now.
     entries: usize,
@@ -83,6 +91,7 @@ impl Picking {
         Self {
             op,
             nameless,
+            by_labels: false,
             wanted: param.iter().map(wanted).collect(),
             ratios: param.to_vec(),
             refused: None,
@@ -103,9 +112,14 @@ impl Picking {
             true => column.labels.without_metadata(),
             false => column.labels.clone(),
         };
-        let own = (self.op == AggregateOp::LimitRatio).then(labels);
-        let offset = own.as_ref().map_or(0.0, sampling::offset);
         let number = u32::try_from(self.series.len()).unwrap_or(u32::MAX);
+        // Taken away again where it is not chosen at all.
+        self.series.push(labels());
+        let offset = match (self.op, self.series.last()) {
+            (AggregateOp::LimitRatio, Some(labels)) => sampling::offset(labels),
+            _ => 0.0,
+        };
+        let ranking = Ranking { op: self.op, labels: self.by_labels.then_some(&self.series) };
         let mut chosen = false;
         let histograms = column.histograms().filter(|_| !self.is_of_numbers());
         let mut histograms: HashMap<usize, &Arc<Histogram>> = histograms.collect();
@@ -119,24 +133,24 @@ impl Picking {
                 continue;
             };
             let before = heap.len();
-            chosen |= match self.op {
+            let taken = match self.op {
                 AggregateOp::LimitRatio => {
                     let ratio = self.ratios.get(step).copied().unwrap_or(0.0);
                     push_if(heap, (number, value), sampling::takes(ratio, offset))
                 }
-                AggregateOp::Limitk => push_if(heap, (number, value), before < *wanted),
-                AggregateOp::Topk => keep_best(heap, *wanted, (number, value), |a, b| a < b),
-                _ => keep_best(heap, *wanted, (number, value), |a, b| a > b),
+                AggregateOp::Limitk if !self.by_labels => {
+                    push_if(heap, (number, value), before < *wanted)
+                }
+                _ => keep_best(heap, *wanted, (number, value), &ranking),
             };
+            chosen |= taken;
             self.entries += heap.len() - before;
-            if heap.len() > before
-                && let Some(histogram) = histograms.remove(&step)
-            {
+            if taken && let Some(histogram) = histograms.remove(&step) {
                 self.histograms.insert((number, step), Arc::clone(histogram));
             }
         }
-        if chosen {
-            self.series.push(own.unwrap_or_else(labels));
+        if !chosen {
+            self.series.pop();
         }
     }
 
@@ -183,14 +197,22 @@ impl Picking {
             }
         }
         if steps.len != 1 {
-            return Ok(columns.into_iter().flatten().collect());
+            let columns: Vec<Column> = columns.into_iter().flatten().collect();
+            if !self.by_labels {
+                return Ok(columns);
+            }
+            return order::sorted(columns, &evaluator.budget, |a, b| a.labels.cmp(&b.labels));
         }
         let taken = |number| columns.get_mut(number as usize).and_then(Option::take);
         Ok(order.into_iter().filter_map(taken).collect())
     }
 
     /// The best first.
-    fn sort(&self, heap: Vec<Entry>, budget: &Budget) -> Result<Vec<Entry>, QueryError> {
+    fn sort(&self, mut heap: Vec<Entry>, budget: &Budget) -> Result<Vec<Entry>, QueryError> {
+        if self.by_labels {
+            let labels = |entry: &Entry| self.series.get(entry.0 as usize);
+            heap = order::sorted(heap, budget, |a, b| labels(a).cmp(&labels(b)))?;
+        }
         match self.op {
             AggregateOp::Topk => order::sort(heap, budget, |a, b| worse(b.1, a.1, |a, b| a < b)),
             AggregateOp::Bottomk => order::sort(heap, budget, |a, b| worse(b.1, a.1, |a, b| a > b)),
@@ -211,37 +233,58 @@ fn worse(a: f64, b: f64, beaten: impl Fn(f64, f64) -> bool) -> bool {
     a.is_nan() || beaten(a, b)
 }
 
+/// Which of two entries is the worse one.
+struct Ranking<'r> {
+    op: AggregateOp,
+    /// Of all series by their numbers, where labels decide between equals.
+    labels: Option<&'r Vec<Labels>>,
+}
+
+impl Ranking<'_> {
+    fn is_worse(&self, a: &Entry, b: &Entry) -> bool {
+        let by_value = |a: f64, b: f64| match self.op {
+            AggregateOp::Topk => worse(a, b, |a, b| a < b),
+            AggregateOp::Bottomk => worse(a, b, |a, b| a > b),
+            _ => false,
+        };
+        let is_worse = by_value(a.1, b.1);
+        match self.labels {
+            // Of two NaN each is worse than the other.
+            Some(labels) if is_worse == by_value(b.1, a.1) => {
+                labels.get(a.0 as usize) > labels.get(b.0 as usize)
+            }
+            _ => is_worse,
+        }
+    }
+
+    /// Whether it takes the place of the worst of those that are chosen.
+    fn beats(&self, candidate: &Entry, worst: &Entry) -> bool {
+        let equal = self.labels.is_none() && worst.1.is_nan() && candidate.1.is_nan();
+        self.is_worse(worst, candidate) && !equal
+    }
+}
+
 /// Keeps the `k` best. Ties go as in Prometheus: a heap with the worst on top, in which a candidate
 /// replaces it only when it is truly better.
-fn keep_best(
-    heap: &mut Vec<Entry>,
-    k: usize,
-    candidate: Entry,
-    beaten: impl Fn(f64, f64) -> bool + Copy,
-) -> bool {
-    let worse = |a: f64, b: f64| worse(a, b, beaten);
+fn keep_best(heap: &mut Vec<Entry>, k: usize, candidate: Entry, ranking: &Ranking<'_>) -> bool {
     if heap.len() < k {
         heap.push(candidate);
         let last = heap.len() - 1;
-        sift_up(heap, last, &worse);
+        sift_up(heap, last, ranking);
         return true;
     }
-    let better = heap.first().is_some_and(|(_, worst)| {
-        worse(*worst, candidate.1) && !(worst.is_nan() && candidate.1.is_nan())
-    });
-    if better {
-        if let Some(worst) = heap.first_mut() {
-            *worst = candidate;
-        }
-        sift_down(heap, &worse);
+    match heap.first_mut().filter(|worst| ranking.beats(&candidate, worst)) {
+        Some(worst) => *worst = candidate,
+        None => return false,
     }
-    better
+    sift_down(heap, ranking);
+    true
 }
 
-fn sift_up(heap: &mut [Entry], mut at: usize, worse: &impl Fn(f64, f64) -> bool) {
+fn sift_up(heap: &mut [Entry], mut at: usize, ranking: &Ranking<'_>) {
     while let Some(parent) = at.checked_sub(1).map(|before| before / 2) {
         let (Some(child), Some(above)) = (heap.get(at), heap.get(parent)) else { return };
-        if !worse(child.1, above.1) {
+        if !ranking.is_worse(child, above) {
             return;
         }
         heap.swap(at, parent);
@@ -249,17 +292,17 @@ fn sift_up(heap: &mut [Entry], mut at: usize, worse: &impl Fn(f64, f64) -> bool)
     }
 }
 
-fn sift_down(heap: &mut [Entry], worse: &impl Fn(f64, f64) -> bool) {
+fn sift_down(heap: &mut [Entry], ranking: &Ranking<'_>) {
     let mut at = 0;
     loop {
         let left = 2 * at + 1;
-        let Some(left_value) = heap.get(left) else { return };
+        let Some(left_entry) = heap.get(left) else { return };
         let mut child = left;
-        if heap.get(left + 1).is_some_and(|right| worse(right.1, left_value.1)) {
+        if heap.get(left + 1).is_some_and(|right| ranking.is_worse(right, left_entry)) {
             child = left + 1;
         }
         let (Some(below), Some(above)) = (heap.get(child), heap.get(at)) else { return };
-        if !worse(below.1, above.1) {
+        if !ranking.is_worse(below, above) {
             return;
         }
         heap.swap(at, child);

@@ -1,5 +1,6 @@
 //! Ranges: calling functions for the window of every series at every step.
 
+use std::cell::OnceCell;
 use std::sync::OnceLock;
 
 use labstat_model::{BucketColumns, Buckets, HistogramSeries, Series, SeriesRef};
@@ -169,49 +170,50 @@ fn note_gauge(name: &str, start: usize, remarks: &mut Vec<Remark>) {
 }
 
 impl Evaluator<'_> {
-    /// Calls `f` for the window of every series at every step.
+    /// Calls `f`, with these scalar arguments, for the window of every series at every step.
     pub(crate) fn windows(
         &self,
         call: &Call,
         steps: Steps,
         f: WindowFn,
-        keeps_name: bool,
+        args: Vec<Vec<f64>>,
     ) -> Result<Columns, QueryError> {
-        let calling = self.calling(call, Kernel::Window(f), keeps_name, steps)?;
+        let calling = self.calling(call, Kernel::Window(f), false, args);
         self.ranges(call, calling, steps)?.columns(self).map(Columns::Vector)
     }
 
-    /// As [`Evaluator::windows`], with labels as they are, even where two series share them.
+    /// As [`Evaluator::windows`], without arguments and with labels as they are, even where two
+    /// series share them.
     pub(crate) fn windows_raw(
         &self,
         call: &Call,
         steps: Steps,
         f: WindowFn,
     ) -> Result<Vec<Column>, QueryError> {
-        let calling = self.calling(call, Kernel::Window(f), true, steps)?;
+        let calling = self.calling(call, Kernel::Window(f), true, Vec::new());
         self.ranges(call, calling, steps)?.columns(self)
     }
 
-    /// How `kernel` is called.
+    /// How `kernel` is called, with these scalar arguments.
     pub(super) fn calling(
         &self,
         call: &Call,
         kernel: Kernel,
         keeps_name: bool,
-        steps: Steps,
-    ) -> Result<Calling, QueryError> {
+        args: Vec<Vec<f64>>,
+    ) -> Calling {
         // A remark on a subquery points to the begin of the query, as in Prometheus.
         let start = match range_of(call) {
             Some(Expr { node: Node::Range(_), start, .. }) => *start,
             _ => 0,
         };
-        let (of, args) = (call.function.buckets, self.scalars(call, steps)?);
+        let of = call.function.buckets;
         let noted = match call.args.first() {
             Some(first) if first.value_type != ValueType::Matrix => first.start,
             _ => start,
         };
         let name = call.function.name;
-        Ok(Calling { name, kernel, keeps_name, counter: false, of, args, start, noted })
+        Calling { name, kernel, keeps_name, counter: false, of, args, start, noted }
     }
 
     /// The values of a function over a range.
@@ -434,7 +436,7 @@ impl Evaluator<'_> {
             let series = range.into_series(labels.clone(), first_ms, last_ms);
             Some(series).filter(|series| !series.is_empty())
         };
-        let mut pace = self.budget.pace();
+        let (mut pace, times) = (self.budget.pace(), OnceCell::new());
         for part in 0..feed.parts() {
             feed.read(part, &mut |item| {
                 let of = |series: SeriesRef<'_>| cut(series.labels, RangeSeries::of(series));
@@ -451,8 +453,8 @@ impl Evaluator<'_> {
                             let all = HistogramSeries { labels, times, values };
                             histograms.extend(mixed::cut(&all, stretch.reach()));
                         }
-                        let times: Vec<i64> = steps.times().collect();
-                        cut(&column.labels, points(column, &times))
+                        let times: &Vec<i64> = times.get_or_init(|| steps.times().collect());
+                        cut(&column.labels, points(column, times))
                     }
                     Item::Buckets(buckets) => {
                         of_buckets();

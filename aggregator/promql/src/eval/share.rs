@@ -13,10 +13,10 @@ use super::Evaluator;
 use super::memo::children;
 use super::plan::{Ask, Basis, Windows};
 use super::window;
-use crate::QueryError;
-use crate::budget::Cost;
+use crate::budget::{Cost, Tally};
 use crate::column::Steps;
 use crate::expr::{Edges, Expr, Node, Selector};
+use crate::{QueryError, order};
 
 /// The times that are read for all may be longer by this part of the longest one.
 const LONGER: i64 = 4;
@@ -160,36 +160,37 @@ impl Evaluator<'_> {
         let scan = self.source.scan(&selector.matchers, reach.0, reach.1);
         let feed = super::feed::Feed::Scan(scan.map_err(QueryError::Source)?);
         let (budget, room) = (&self.budget, self.budget.part(HELD_SHARE));
+        let held = Tally::default();
         let part = |part: usize| {
-            let (mut series, mut cost, mut pace) = (Vec::new(), Cost::default(), budget.pace());
+            let (mut series, mut pace) = (Vec::new(), budget.pace());
+            let mut cost = Cost::default();
             feed.read(part, &mut |item| {
                 let super::feed::Item::Series(one) = item else { return Ok(()) };
                 pace.spend(one.times.len())?;
-                cost = cost.and(Cost::samples(1, one.times.len()));
-                // What is too much is counted on, but not held.
-                if cost.is_within(room) {
-                    series.push(one.to_series());
+                let more = Cost::samples(1, one.times.len());
+                cost = cost.and(more);
+                if !held.add(more).is_within(room) {
+                    // Ends the reading of this part and of those after it.
+                    return Err(QueryError::TooMuchMemory { limit: room.bytes });
                 }
+                series.push(one.to_series());
                 Ok(())
             })?;
             Ok((series, cost))
         };
-        let (mut all, mut held) = (Vec::new(), Cost::default());
-        self.pool.in_order(budget, feed.parts(), &part, &mut |(mut series, cost)| {
-            held = held.and(cost);
-            if held.is_within(room) {
-                all.append(&mut series);
-            } else {
-                all.clear();
-            }
+        let (mut all, mut kept) = (Vec::new(), Cost::default());
+        let read = self.pool.in_order(budget, feed.parts(), &part, &mut |(mut series, cost)| {
+            kept = kept.and(cost);
+            all.append(&mut series);
             Ok(())
-        })?;
-        if !held.is_within(room) {
-            return Ok(None);
+        });
+        match read {
+            Err(error) if error.is_too_much() => return Ok(None),
+            other => other?,
         }
-        budget.keep(held)?;
+        budget.keep(kept)?;
         if !feed.is_sorted() {
-            all.sort_by(|a, b| a.labels.cmp(&b.labels));
+            all = order::sorted(all, budget, |a, b| a.labels.cmp(&b.labels))?;
         }
         Ok(Some(all))
     }

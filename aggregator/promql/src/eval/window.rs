@@ -315,7 +315,10 @@ impl Walker<'_, '_> {
         let mut args = Vec::with_capacity(self.args.len());
         let mut windows = Walk::new(self.series, self.stretch.range_ms, self.stretch.edges_ms);
         for (step, (step_ms, end_ms)) in self.stretch.ends().enumerate() {
-            let Some(window) = windows.next(step_ms, end_ms) else { continue };
+            let Some(window) = windows.next(step_ms, end_ms) else {
+                self.pace.spend(1)?;
+                continue;
+            };
             self.pace.spend(window.values.len())?;
             if !self.args.is_empty() {
                 super::fill(&mut args, self.args, self.stretch.first + step);

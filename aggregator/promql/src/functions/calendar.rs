@@ -29,8 +29,9 @@ pub(super) fn timestamp(
         Some(columns) => columns,
         None => {
             let mut columns = evaluator.vector(arg, steps)?;
+            let mut pace = evaluator.budget.pace();
             for column in &mut columns {
-                column.map(|step, _| Some(seconds(steps.time(step))));
+                column.map(&mut pace, |step, _| Some(seconds(steps.time(step))))?;
                 column.map_histograms(|step, _| Some(Cell::Number(seconds(steps.time(step)))));
             }
             columns
@@ -122,10 +123,11 @@ fn part(
         let (day, second) = day_and_second(whole_seconds(value));
         part(day, second) as f64
     };
+    let mut pace = evaluator.budget.pace();
     for column in &mut columns {
         column.labels = column.labels.without_metadata();
         column.take_histograms();
-        column.map(|_, value| Some(part(value)));
+        column.map(&mut pace, |_, value| Some(part(value)))?;
     }
     evaluator.merge(columns).map(Columns::Vector)
 }

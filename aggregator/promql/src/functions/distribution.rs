@@ -23,7 +23,7 @@ fn of_each(
         let work = column.histograms().map(|(_, histogram)| histogram.numbers_len());
         pace.spend(work.sum())?;
         column.labels = column.labels.without_metadata();
-        column.map(|_, _| None);
+        column.map(&mut pace, |_, _| None)?;
         column.map_histograms(|_, histogram| Some(Cell::Number(f(&histogram))));
     }
     evaluator.merge(columns).map(Columns::Vector)

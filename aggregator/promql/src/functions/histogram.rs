@@ -37,21 +37,29 @@ struct Histogram<'a> {
 }
 
 /// What is known of a histogram at one step.
-#[derive(Clone)]
 enum Observed<'a> {
-    Buckets(Vec<Bucket>),
+    /// At least one.
+    Buckets(&'a mut Vec<Bucket>),
     Native(&'a labstat_model::Histogram),
 }
 
 impl Histogram<'_> {
-    /// The buckets that have a value at a step.
-    fn at(&self, step: usize) -> Vec<Bucket> {
-        if self.blocked.contains(&step) {
-            return Vec::new();
+    /// The buckets that have a value at a step, in place of what is in `buckets`; false when there
+    /// are none.
+    fn at(&self, step: usize, buckets: &mut Vec<Bucket>) -> bool {
+        buckets.clear();
+        // Steps are blocked in their order.
+        if self.blocked.binary_search(&step).is_err() {
+            let bucket = |(le, column): &(f64, &Column)| {
+                column.get(step).map(|count| Bucket { le: *le, count })
+            };
+            buckets.extend(self.buckets.iter().filter_map(bucket));
         }
-        let bucket =
-            |(le, column): &(f64, &Column)| column.get(step).map(|count| Bucket { le: *le, count });
-        self.buckets.iter().filter_map(bucket).collect()
+        !buckets.is_empty()
+    }
+
+    fn is_at(&self, step: usize) -> bool {
+        self.buckets.iter().any(|(_, column)| column.get(step).is_some())
     }
 }
 
@@ -62,7 +70,7 @@ pub(super) fn quantile(
 ) -> Result<Columns, QueryError> {
     let [q, vector] = call.args.as_slice() else { return Ok(Columns::Vector(Vec::new())) };
     let quantiles = evaluator.scalar(q, steps)?;
-    evaluator.note_quantiles(q, steps)?;
+    evaluator.note_quantiles(quantiles.iter().copied(), q.start);
     let mut fixed = FixedNames::default();
     let result = over_histograms(evaluator, vector, steps, |step, name, observed| {
         let q = quantiles.get(step).copied().unwrap_or(f64::NAN);
@@ -101,7 +109,7 @@ fn native_quantile(
 struct FixedNames(Vec<String>);
 
 impl FixedNames {
-    fn quantile(&mut self, q: f64, name: &str, buckets: Vec<Bucket>) -> f64 {
+    fn quantile(&mut self, q: f64, name: &str, buckets: &mut Vec<Bucket>) -> f64 {
         let (value, fixed) = bucket_quantile(q, buckets);
         if fixed && !self.0.iter().any(|known| known == name) {
             self.0.push(name.to_owned());
@@ -145,7 +153,7 @@ pub(super) fn quantiles(
     let mut results = Vec::new();
     for arg in quantiles {
         let quantiles = evaluator.scalar(arg, steps)?;
-        evaluator.note_quantiles(arg, steps)?;
+        evaluator.note_quantiles(quantiles.iter().copied(), arg.start);
         for native in &natives {
             evaluator.check_time()?;
             evaluator.check_columns(results.len() + 1, steps)?;
@@ -176,14 +184,12 @@ fn named_quantiles(
     fixed: &mut FixedNames,
 ) -> Vec<Column> {
     let mut named = Named::new(&histogram.labels, label, steps);
-    let mut name = histogram.name.as_str();
+    let (mut name, mut buckets) = (histogram.name.as_str(), Vec::new());
     for (step, q) in quantiles.iter().enumerate() {
-        let buckets = histogram.at(step);
-        if buckets.is_empty() {
-            continue;
+        if histogram.at(step, &mut buckets) {
+            named.set(*q, step, fixed.quantile(*q, name, &mut buckets));
+            name = "";
         }
-        named.set(*q, step, fixed.quantile(*q, name, buckets));
-        name = "";
     }
     named.columns().collect()
 }
@@ -262,6 +268,7 @@ fn over_histograms(
     let mut results = Vec::with_capacity(histograms.len());
     let mut pace = evaluator.budget.pace();
     for native in natives(evaluator, vector, &columns, &mut histograms) {
+        evaluator.check_columns(results.len() + 1, steps)?;
         let mut result = Column::absent(native.labels, steps.len);
         for (step, histogram) in native.at {
             pace.spend(histogram.numbers_len())?;
@@ -269,15 +276,16 @@ fn over_histograms(
         }
         results.push(result);
     }
+    let mut buckets = Vec::new();
     for histogram in &histograms {
+        evaluator.check_columns(results.len() + 1, steps)?;
         let mut result = Column::absent(histogram.labels.clone(), steps.len);
         // Prometheus knows the name at the first step only, and so do remarks.
         let mut name = histogram.name.as_str();
         for step in 0..steps.len {
             pace.spend(histogram.buckets.len())?;
-            let buckets = histogram.at(step);
-            if !buckets.is_empty() {
-                result.set(step, f(step, name, Observed::Buckets(buckets)));
+            if histogram.at(step, &mut buckets) {
+                result.set(step, f(step, name, Observed::Buckets(&mut buckets)));
                 name = "";
             }
         }
@@ -307,7 +315,7 @@ fn natives<'a>(
         let mut same = classic.iter_mut().find(|histogram| histogram.key == column.labels);
         let mut at = Vec::new();
         for (step, histogram) in column.histograms() {
-            match same.as_mut().filter(|same| !same.at(step).is_empty()) {
+            match same.as_mut().filter(|same| same.is_at(step)) {
                 Some(same) => {
                     let message = "vector contains a mix of classic and native histograms for \
                                    metric name";
@@ -364,15 +372,14 @@ fn gather<'a>(
 }
 
 /// Makes one bucket of those with equal bounds; the buckets are sorted by bound.
-fn coalesce(buckets: Vec<Bucket>) -> Vec<Bucket> {
-    let mut merged: Vec<Bucket> = Vec::with_capacity(buckets.len());
-    for bucket in buckets {
-        match merged.last_mut() {
-            Some(last) if last.le == bucket.le => last.count += bucket.count,
-            _ => merged.push(bucket),
+fn coalesce(buckets: &mut Vec<Bucket>) {
+    buckets.dedup_by(|bucket, last| {
+        let same = last.le == bucket.le;
+        if same {
+            last.count += bucket.count;
         }
-    }
-    merged
+        same
+    });
 }
 
 /// Lets no bucket count less than the one below it. True when that took more than rounding.
@@ -408,7 +415,7 @@ fn almost_equal(a: f64, b: f64) -> bool {
 }
 
 /// The value below which a part `q` of the observations lies, and whether buckets were fixed.
-fn bucket_quantile(q: f64, buckets: Vec<Bucket>) -> (f64, bool) {
+fn bucket_quantile(q: f64, buckets: &mut Vec<Bucket>) -> (f64, bool) {
     if q.is_nan() {
         return (f64::NAN, false);
     }
@@ -421,9 +428,9 @@ fn bucket_quantile(q: f64, buckets: Vec<Bucket>) -> (f64, bool) {
     if buckets.last().is_none_or(|last| last.le != f64::INFINITY) {
         return (f64::NAN, false);
     }
-    let mut buckets = coalesce(buckets);
-    let fixed = make_monotonic(&mut buckets);
-    (monotonic_quantile(q, &buckets), fixed)
+    coalesce(buckets);
+    let fixed = make_monotonic(buckets);
+    (monotonic_quantile(q, buckets), fixed)
 }
 
 fn monotonic_quantile(q: f64, buckets: &[Bucket]) -> f64 {
@@ -463,11 +470,11 @@ fn first_not_below(buckets: &[Bucket], rank: f64) -> usize {
 }
 
 /// Which part of the observations lies between the bounds.
-fn bucket_fraction(lower: f64, upper: f64, buckets: Vec<Bucket>) -> f64 {
+fn bucket_fraction(lower: f64, upper: f64, buckets: &mut Vec<Bucket>) -> f64 {
     if buckets.last().is_none_or(|last| last.le != f64::INFINITY) {
         return f64::NAN;
     }
-    let buckets = coalesce(buckets);
+    coalesce(buckets);
     let count = buckets.last().map_or(0.0, |last| last.count);
     if count == 0.0 || lower.is_nan() || upper.is_nan() {
         return f64::NAN;
@@ -475,7 +482,7 @@ fn bucket_fraction(lower: f64, upper: f64, buckets: Vec<Bucket>) -> f64 {
     if lower >= upper {
         return 0.0;
     }
-    let (low, high) = (rank_of(lower, &buckets, count), rank_of(upper, &buckets, count));
+    let (low, high) = (rank_of(lower, buckets, count), rank_of(upper, buckets, count));
     (high - low) / count
 }
 
@@ -511,8 +518,9 @@ mod tests {
 
     #[test]
     fn quantiles_interpolate_in_their_bucket() {
-        let of =
-            |q| bucket_quantile(q, buckets(&[(1.0, 10.0), (2.0, 30.0), (f64::INFINITY, 40.0)]));
+        let of = |q| {
+            bucket_quantile(q, &mut buckets(&[(1.0, 10.0), (2.0, 30.0), (f64::INFINITY, 40.0)]))
+        };
         assert_eq!(of(0.5), (1.5, false));
         assert_eq!(of(0.125), (0.5, false));
         assert_eq!(of(1.0), (2.0, false));
@@ -521,20 +529,20 @@ mod tests {
 
     #[test]
     fn no_infinite_bucket_no_answer() {
-        assert!(bucket_quantile(0.5, buckets(&[(1.0, 10.0), (2.0, 30.0)])).0.is_nan());
-        assert!(bucket_quantile(0.5, buckets(&[(f64::INFINITY, 30.0)])).0.is_nan());
+        assert!(bucket_quantile(0.5, &mut buckets(&[(1.0, 10.0), (2.0, 30.0)])).0.is_nan());
+        assert!(bucket_quantile(0.5, &mut buckets(&[(f64::INFINITY, 30.0)])).0.is_nan());
     }
 
     #[test]
     fn counts_that_are_no_numbers_put_the_quantile_into_the_highest_bucket() {
         let nan = f64::NAN;
-        let input = buckets(&[(-2.0, 0.0), (0.0, nan), (2.0, nan), (f64::INFINITY, nan)]);
-        assert_eq!(bucket_quantile(0.9, input).0, 2.0);
+        let mut input = buckets(&[(-2.0, 0.0), (0.0, nan), (2.0, nan), (f64::INFINITY, nan)]);
+        assert_eq!(bucket_quantile(0.9, &mut input).0, 2.0);
     }
 
     #[test]
     fn decreasing_buckets_are_fixed_and_said_to_be() {
-        let input = buckets(&[(1.0, 10.0), (2.0, 5.0), (f64::INFINITY, 20.0)]);
-        assert_eq!(bucket_quantile(0.25, input), (0.5, true));
+        let mut input = buckets(&[(1.0, 10.0), (2.0, 5.0), (f64::INFINITY, 20.0)]);
+        assert_eq!(bucket_quantile(0.25, &mut input), (0.5, true));
     }
 }

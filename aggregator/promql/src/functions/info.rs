@@ -4,11 +4,12 @@
 //! several that say something about the same target the one with the newest sample counts. Where
 //! Prometheus 3.5 differs from the documentation of later ones, this follows the documentation.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use labstat_model::{Labels, METRIC_NAME, MatchOp, Matcher};
 
+use crate::budget::{Cost, Pace};
 use crate::column::{Column, Columns, Steps};
 use crate::eval::Evaluator;
 use crate::expr::{Call, Edges, Expr, Node, Selector, Shift};
@@ -18,6 +19,9 @@ const DEFAULT_NAME: &str = "target_info";
 
 /// What all info series are called where the selector only says how they are not called.
 const ANY_NAME: &str = ".+_info";
+
+/// What looking something up takes, in numbers looked at.
+const LOOKING_UP: usize = 8;
 
 /// The labels that say what a series is about.
 const IDENTIFYING: [&str; 2] = ["instance", "job"];
@@ -75,15 +79,15 @@ pub(super) fn info(
     let wanted = Wanted::of(call);
     let columns = evaluator.vector(arg, steps)?;
     let known = Known::read(evaluator, arg, &wanted, &columns, steps)?;
-    known.check_unique(&columns, steps)?;
+    let mut pace = evaluator.budget.pace();
+    known.check_unique(&columns, steps, &mut pace)?;
     let mut results = Vec::with_capacity(columns.len());
     for column in columns {
         evaluator.check_time()?;
         if wanted.is_info(&column.labels) {
             results.push(column);
         } else {
-            results.extend(known.add_to(&column, &wanted, steps)?);
-            evaluator.check_columns(results.len(), steps)?;
+            known.add_to(&column, &wanted, &mut results, &mut pace)?;
         }
     }
     evaluator.merge(results).map(Columns::Vector)
@@ -138,58 +142,77 @@ impl Known {
     }
 
     /// An error where two series of one name about one target have samples of the same time.
-    fn check_unique(&self, base: &[Column], steps: Steps) -> Result<(), QueryError> {
+    fn check_unique(
+        &self,
+        base: &[Column],
+        steps: Steps,
+        pace: &mut Pace<'_>,
+    ) -> Result<(), QueryError> {
         let several = || self.about.values().flatten().filter(|group| group.len() > 1);
         if several().next().is_none() {
             return Ok(());
         }
-        for step in (0..steps.len).filter(|step| base.iter().any(|column| column.has(*step))) {
+        let mut any = vec![false; steps.len];
+        for column in base {
+            pace.spend(column.len())?;
+            any.iter_mut().zip(column.presence()).for_each(|(any, there)| *any |= there);
+        }
+        let mut times = HashSet::new();
+        for (step, _) in any.iter().enumerate().filter(|(_, any)| **any) {
             for group in several() {
-                let mut times: Vec<f64> = Vec::with_capacity(group.len());
+                pace.spend(group.len().saturating_mul(LOOKING_UP))?;
+                times.clear();
                 for column in group.iter().filter_map(|at| self.columns.get(*at)) {
                     let Some(time) = column.get(step) else { continue };
-                    if times.contains(&time) {
+                    if !times.insert(time.to_bits()) {
                         let name = column.labels.metric_name();
                         let message = format!("found duplicate series for info metric {name}");
                         return Err(QueryError::execution(message));
                     }
-                    times.push(time);
                 }
             }
         }
         Ok(())
     }
 
-    /// A series with what is known about it: a column for each set of labels it had.
+    /// Adds a series with what is known about it: a column for each set of labels it had.
     fn add_to(
         &self,
         base: &Column,
         wanted: &Wanted,
-        steps: Steps,
-    ) -> Result<Vec<Column>, QueryError> {
+        added: &mut Vec<Column>,
+        pace: &mut Pace<'_>,
+    ) -> Result<(), QueryError> {
         let nothing = Vec::new();
         let groups = self.about.get(&target(&base.labels)).unwrap_or(&nothing);
-        let mut results: Vec<(Vec<usize>, Option<Column>)> = Vec::new();
+        let (len, members) = (base.len(), groups.iter().map(Vec::len).sum::<usize>());
+        // Where the column is that these info series give, when they give one.
+        let mut known: HashMap<Vec<usize>, Option<usize>> = HashMap::new();
         for (step, _) in base.presence().enumerate().filter(|(_, there)| *there) {
+            pace.spend(members.saturating_add(LOOKING_UP))?;
             let sources: Vec<usize> =
                 groups.iter().filter_map(|group| self.newest(group, step)).collect();
-            let at = match results.iter().position(|(known, _)| *known == sources) {
-                Some(at) => at,
+            let at = match known.get(&sources) {
+                Some(at) => *at,
                 None => {
                     let labels = self.labels(&base.labels, &sources, wanted)?;
-                    let column = labels.map(|labels| Column::absent(labels, steps.len));
-                    results.push((sources, column));
-                    results.len() - 1
+                    let at = labels.map(|labels| {
+                        added.push(Column::absent(labels, len));
+                        added.len() - 1
+                    });
+                    pace.budget().check(Cost::columns(added.len(), len))?;
+                    known.insert(sources, at);
+                    at
                 }
             };
-            if let Some((_, Some(column))) = results.get_mut(at) {
+            if let Some(column) = at.and_then(|at| added.get_mut(at)) {
                 match base.histogram(step) {
                     Some(histogram) => column.set_histogram(step, Arc::clone(histogram)),
                     None => base.get(step).into_iter().for_each(|value| column.set(step, value)),
                 }
             }
         }
-        Ok(results.into_iter().filter_map(|(_, column)| column).collect())
+        Ok(())
     }
 
     /// The labels of a series and those that these info series add to it; `None` where it has to
@@ -268,8 +291,11 @@ fn newest(
     };
     let read = |at_ms, keep: &dyn Fn(i64, i64) -> bool| {
         let mut columns = evaluator.instant_times(&selector(at_ms), steps)?.unwrap_or_default();
+        let mut pace = evaluator.budget.pace();
         for column in &mut columns {
-            column.map(|step, time| keep(steps.time(step), millis(time)).then_some(time));
+            column.map(&mut pace, |step, time| {
+                keep(steps.time(step), millis(time)).then_some(time)
+            })?;
         }
         Ok::<_, QueryError>(columns)
     };

@@ -4,7 +4,7 @@ use labstat_model::{Labels, regex_from_go};
 use regex::{Captures, Regex, RegexBuilder};
 
 use crate::QueryError;
-use crate::budget::Cost;
+use crate::budget::{Cost, Pace};
 use crate::column::{Columns, Steps};
 use crate::eval::Evaluator;
 use crate::expr::{Call, Expr, Node};
@@ -39,10 +39,11 @@ pub(super) fn replace(
         let message = "invalid destination label name in label_replace(): ";
         return Err(QueryError::execution(message));
     }
-    relabel(evaluator, call, steps, |labels| {
+    relabel(evaluator, call, steps, |labels, text| {
         let value = labels.get(source).unwrap_or("");
-        let found = regex.captures(value)?;
-        Some(labels.with(destination, &expand(replacement, &found)))
+        let Some(found) = regex.captures(value) else { return Ok(None) };
+        expand(replacement, &found, text)?;
+        Ok(Some(labels.with(destination, &text.take())))
     })
 }
 
@@ -53,26 +54,66 @@ fn compile(pattern: &str) -> Option<Regex> {
     RegexBuilder::new(&text).size_limit(REGEX_SIZE_MAX).build().ok()
 }
 
-/// `template` with what was found in place of `$1`, `${1}`, `$name` and `${name}`, by the rules of
+/// Text that is put together for the labels of series, counted as it grows: a short query can ask
+/// for more than there is memory.
+struct Text<'b> {
+    pace: Pace<'b>,
+    text: String,
+    /// What the labels that were made so far take.
+    made: Cost,
+}
+
+impl<'b> Text<'b> {
+    /// How many times a text is held at most while labels are made of it: it grows by doubling,
+    /// and is copied into the set, which is copied once itself.
+    const COPIES: usize = 4;
+
+    /// What appending takes, in numbers looked at.
+    const APPENDING: usize = 4;
+
+    fn new(pace: Pace<'b>) -> Self {
+        Self { pace, text: String::new(), made: Cost::default() }
+    }
+
+    fn push(&mut self, more: &str) -> Result<(), QueryError> {
+        self.pace.spend(Self::APPENDING.saturating_add(more.len() / size_of::<u64>()))?;
+        let len = self.text.len().saturating_add(more.len());
+        let held = self.made.and(Cost::bytes(len.saturating_mul(Self::COPIES)));
+        self.pace.budget().check(held)?;
+        self.text.push_str(more);
+        Ok(())
+    }
+
+    fn take(&mut self) -> String {
+        std::mem::take(&mut self.text)
+    }
+
+    /// Counts labels that are held from now on.
+    fn made(&mut self, labels: &Labels) -> Result<(), QueryError> {
+        self.made = self.made.and(Cost::bytes(labels.size_bytes()));
+        self.pace.budget().check(self.made)
+    }
+}
+
+/// Appends `template` with what was found in place of `$1`, `${1}`, `$name` and `${name}`, by the rules of
 /// Go: a name goes on as long as letters, digits and underscores do, `$$` is a dollar sign, and
 /// what is no reference stands for itself.
-fn expand(template: &str, found: &Captures<'_>) -> String {
-    let mut expanded = String::new();
+fn expand(template: &str, found: &Captures<'_>, expanded: &mut Text<'_>) -> Result<(), QueryError> {
     let mut rest = template;
     while let Some((before, after)) = rest.split_once('$') {
-        expanded.push_str(before);
+        expanded.push(before)?;
         rest = after;
         if let Some(after) = rest.strip_prefix('$') {
-            expanded.push('$');
+            expanded.push("$")?;
             rest = after;
         } else if let Some((name, after)) = reference(rest) {
-            expanded.push_str(group(name, found));
+            expanded.push(group(name, found))?;
             rest = after;
         } else {
-            expanded.push('$');
+            expanded.push("$")?;
         }
     }
-    expanded + rest
+    expanded.push(rest)
 }
 
 /// The name that `text` begins with, perhaps in braces, and what is after it.
@@ -113,9 +154,14 @@ pub(super) fn join(
     if destination.is_empty() {
         return Err(QueryError::execution("invalid destination label name in label_join(): "));
     }
-    relabel(evaluator, call, steps, |labels| {
-        let values: Vec<&str> = sources.iter().map(|name| labels.get(name).unwrap_or("")).collect();
-        Some(labels.with(destination, &values.join(separator)))
+    relabel(evaluator, call, steps, |labels, text| {
+        for (at, source) in sources.iter().enumerate() {
+            if at > 0 {
+                text.push(separator)?;
+            }
+            text.push(labels.get(source).unwrap_or(""))?;
+        }
+        Ok(Some(labels.with(destination, &text.take())))
     })
 }
 
@@ -124,18 +170,15 @@ fn relabel(
     evaluator: &Evaluator<'_>,
     call: &Call,
     steps: Steps,
-    change: impl Fn(&Labels) -> Option<Labels>,
+    change: impl Fn(&Labels, &mut Text<'_>) -> Result<Option<Labels>, QueryError>,
 ) -> Result<Columns, QueryError> {
     let Some(arg) = call.args.first() else { return Ok(Columns::Vector(Vec::new())) };
     let mut columns = evaluator.vector(arg, steps)?;
-    // A long text in every series is memory that no sample stands for.
-    let mut text_len: usize = 0;
-    let mut pace = evaluator.budget.pace();
+    let mut text = Text::new(evaluator.budget.pace());
     for column in &mut columns {
-        pace.spend(RELABELLING)?;
-        if let Some(labels) = change(&column.labels) {
-            text_len += labels.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
-            evaluator.budget.check(Cost::bytes(text_len))?;
+        text.pace.spend(RELABELLING)?;
+        if let Some(labels) = change(&column.labels, &mut text)? {
+            text.made(&labels)?;
             column.labels = labels;
         }
     }
@@ -145,11 +188,14 @@ fn relabel(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::{Budget, Limits};
 
     #[test]
     fn references_expand_as_in_go() {
         let regex = compile("(?P<name>.)(.*)").unwrap();
         let found = regex.captures("ab").unwrap();
+        let limits = Limits { samples_max: 1_000, memory_max: 1_000, ..Limits::default() };
+        let budget = Budget::new(limits);
         for (template, expanded) in [
             ("$1-$2", "a-b"),
             ("${1}x", "ax"),
@@ -165,7 +211,9 @@ mod tests {
             ("$1é.", "."),
             ("$99999999999999999999999", ""),
         ] {
-            assert_eq!(expand(template, &found), expanded, "{template}");
+            let mut text = Text::new(budget.pace());
+            expand(template, &found, &mut text).unwrap();
+            assert_eq!(text.take(), expanded, "{template}");
         }
     }
 }

@@ -8,7 +8,6 @@ use crate::QueryError;
 use crate::column::{Columns, Steps};
 use crate::eval::{BucketWindow, Evaluator, Fold, Walker, Window};
 use crate::expr::Call;
-use crate::notes;
 use crate::sums::{self, Mean, Sum};
 
 /// What a function needs of buckets beside their counts, and how it is computed of them.
@@ -267,16 +266,22 @@ pub(super) fn quantile_noted(
     call: &Call,
     steps: Steps,
 ) -> Result<Columns, QueryError> {
-    let result = evaluator.windows(call, steps, quantile, false)?;
+    let args = evaluator.scalars(call, steps)?;
+    let quantiles = args.first().cloned().unwrap_or_default();
+    let result = evaluator.windows(call, steps, quantile, args)?;
     let (Some(arg), Columns::Vector(columns)) = (call.args.first(), &result) else {
         return Ok(result);
     };
-    for (step, q) in evaluator.scalar(arg, steps)?.into_iter().enumerate() {
-        let any = || columns.iter().any(|column| column.get(step).is_some());
-        if !(0.0..=1.0).contains(&q) && any() {
-            evaluator.warn(&notes::no_quantile(q), arg.start);
-        }
+    if quantiles.iter().all(|q| (0.0..=1.0).contains(q)) {
+        return Ok(result);
     }
+    let (mut any, mut pace) = (vec![false; steps.len], evaluator.budget.pace());
+    for column in columns {
+        pace.spend(column.len())?;
+        any.iter_mut().zip(column.steps()).for_each(|(any, value)| *any |= value.is_some());
+    }
+    let looked_at = quantiles.into_iter().zip(any).filter(|(_, any)| *any);
+    evaluator.note_quantiles(looked_at.map(|(q, _)| q), arg.start);
     Ok(result)
 }
 
@@ -299,20 +304,20 @@ pub(super) fn double_exponential_smoothing(
     call: &Call,
     steps: Steps,
 ) -> Result<Columns, QueryError> {
+    let args = evaluator.scalars(call, steps)?;
     let mut bad = vec![None; steps.len];
-    for (at, what) in [(1, "smoothing"), (2, "trend")] {
-        let Some(arg) = call.args.get(at) else { continue };
-        for (slot, factor) in bad.iter_mut().zip(evaluator.scalar(arg, steps)?) {
+    for (factors, what) in args.iter().zip(["smoothing", "trend"]) {
+        for (slot, factor) in bad.iter_mut().zip(factors) {
             // NaN is let through, as in Prometheus, and makes everything NaN.
-            if (factor <= 0.0 || factor >= 1.0) && slot.is_none() {
-                *slot = Some((what, factor));
+            if (*factor <= 0.0 || *factor >= 1.0) && slot.is_none() {
+                *slot = Some((what, *factor));
             }
         }
     }
     if bad.iter().any(Option::is_some) {
         refuse_factors(evaluator, call, steps, &bad)?;
     }
-    evaluator.windows(call, steps, smoothed, false)
+    evaluator.windows(call, steps, smoothed, args)
 }
 
 /// A factor out of bounds is an error only where there is something to smooth.

@@ -16,18 +16,8 @@ pub(super) fn scalar(
     call: &Call,
     steps: Steps,
 ) -> Result<Columns, QueryError> {
-    let columns = first_vector(evaluator, call, steps)?;
-    let mut values = vec![f64::NAN; steps.len];
-    let mut counts = vec![0_usize; steps.len];
-    for column in &columns {
-        for (step, value) in column.iter() {
-            if let (Some(slot), Some(count)) = (values.get_mut(step), counts.get_mut(step)) {
-                *count += 1;
-                *slot = if *count == 1 { value } else { f64::NAN };
-            }
-        }
-    }
-    Ok(Columns::Scalar(values))
+    let Some(arg) = call.args.first() else { return Ok(Columns::Scalar(Vec::new())) };
+    evaluator.lone_numbers(arg, steps).map(Columns::Scalar)
 }
 
 pub(super) fn vector(
@@ -56,8 +46,8 @@ pub(super) fn absent(
     call: &Call,
     steps: Steps,
 ) -> Result<Columns, QueryError> {
-    let columns = first_vector(evaluator, call, steps)?;
-    Ok(absence(call, &columns, steps))
+    let Some(arg) = call.args.first() else { return Ok(Columns::Vector(Vec::new())) };
+    Ok(absence(arg, &evaluator.presence(arg, steps)?))
 }
 
 pub(super) fn absent_over_time(
@@ -65,16 +55,15 @@ pub(super) fn absent_over_time(
     call: &Call,
     steps: Steps,
 ) -> Result<Columns, QueryError> {
-    let columns = evaluator.windows_raw(call, steps, |_, _| Some(1.0))?;
-    Ok(absence(call, &columns, steps))
+    let Some(arg) = call.args.first() else { return Ok(Columns::Vector(Vec::new())) };
+    Ok(absence(arg, &evaluator.presence_in_range(call, steps)?))
 }
 
-/// 1 wherever none of `columns` has a value.
-fn absence(call: &Call, columns: &[Column], steps: Steps) -> Columns {
-    let labels = call.args.first().map(labels_of_absence).unwrap_or_default();
-    let mut absent = Column::full(labels, vec![1.0; steps.len]);
-    for column in columns {
-        absent.retain(|step| !column.has(step));
+/// 1 at the steps at which `arg` has no value.
+fn absence(arg: &Expr, there: &[bool]) -> Columns {
+    let mut absent = Column::absent(labels_of_absence(arg), there.len());
+    for (step, _) in there.iter().enumerate().filter(|(_, there)| !**there) {
+        absent.set(step, 1.0);
     }
     Columns::Vector(if absent.is_empty() { Vec::new() } else { vec![absent] })
 }

@@ -3,6 +3,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use labstat_model::{Labels, Matcher, Series, SeriesRef};
 use labstat_promql::{Scan, Source, SourceError};
@@ -14,11 +15,14 @@ pub(crate) struct Made {
     pub(crate) part_len: usize,
     /// The times from when to when each scan was to be.
     pub(crate) scans: Mutex<Vec<(i64, i64)>>,
+    /// How many series were read.
+    pub(crate) read: AtomicUsize,
 }
 
 impl Made {
     pub(crate) fn new(series: usize, interval_ms: i64) -> Self {
-        Self { series, interval_ms, part_len: 128, scans: Mutex::default() }
+        let (scans, read) = (Mutex::default(), AtomicUsize::new(0));
+        Self { series, interval_ms, part_len: 128, scans, read }
     }
 }
 
@@ -86,6 +90,7 @@ impl Scan for MadeScan<'_> {
                 values.push((tick * 100) as f64 + noise as f64 / 1_000.0);
             }
             let labels = Labels::new(labels);
+            self.made.read.fetch_add(1, Ordering::Relaxed);
             let series = SeriesRef { labels: &labels, times: &times, values: &values };
             if each(series).is_break() {
                 return Ok(());
