@@ -18,7 +18,8 @@ const ENTRY_LEN: usize = 160;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum What {
     Directory,
-    Tail,
+    /// By how far it lies back.
+    Tail(u32),
     Times(usize),
     Part(u32),
 }
@@ -119,8 +120,8 @@ impl Cache {
         }
     }
 
-    pub(crate) fn tail(&self, blob: i64) -> Asked {
-        match self.entries().get((blob, What::Tail)) {
+    pub(crate) fn tail(&self, blob: i64, back: u32) -> Asked {
+        match self.entries().get((blob, What::Tail(back))) {
             Some(Unpacked::Tail(tail)) => Asked::Ready(tail),
             Some(Unpacked::TailAsked(series)) => Asked::For(series),
             _ => Asked::For(0),
@@ -128,12 +129,12 @@ impl Cache {
     }
 
     /// Takes note that the newest samples of so many series were asked for.
-    pub(crate) fn ask_tail(&self, blob: i64, series: usize) {
-        self.keep((blob, What::Tail), Unpacked::TailAsked(series));
+    pub(crate) fn ask_tail(&self, blob: i64, back: u32, series: usize) {
+        self.keep((blob, What::Tail(back)), Unpacked::TailAsked(series));
     }
 
-    pub(crate) fn keep_tail(&self, blob: i64, tail: &Arc<Tail>) {
-        self.keep((blob, What::Tail), Unpacked::Tail(Arc::clone(tail)));
+    pub(crate) fn keep_tail(&self, blob: i64, back: u32, tail: &Arc<Tail>) {
+        self.keep((blob, What::Tail(back)), Unpacked::Tail(Arc::clone(tail)));
     }
 
     pub(crate) fn keep_directory(&self, blob: i64, directory: &Arc<Directory>) {

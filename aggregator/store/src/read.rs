@@ -22,7 +22,7 @@ use crate::blob::{BlobMeta, Column, Directory, unpack_part};
 use crate::cache::{Asked, Cache};
 use crate::db;
 use crate::store::Store;
-use crate::tail::{Collector, TAIL_MS, Tail};
+use crate::tail::{Collector, TAIL_MS, TAIL_STEP_MS, Tail};
 use crate::varint::Malformed;
 
 /// Connections kept for the next reads; each holds up to a mebibyte of pages.
@@ -196,6 +196,20 @@ impl Drop for Reader<'_> {
     }
 }
 
+/// After when and until when the tail of a blob lies that is so far back.
+fn tail_range(meta: &BlobMeta, back: u32) -> (i64, i64) {
+    let newest_ms = meta.last_ms.saturating_sub(i64::from(back).saturating_mul(TAIL_STEP_MS));
+    let until_ms = if back == 0 { i64::MAX } else { newest_ms };
+    (newest_ms.saturating_sub(TAIL_MS), until_ms)
+}
+
+/// How far back the tail of a blob lies that has all of a range; `None` when none has.
+fn back(meta: &BlobMeta, (start_ms, end_ms): (i64, i64)) -> Option<u32> {
+    let back = meta.last_ms.saturating_sub(end_ms).max(0) / TAIL_STEP_MS;
+    let back = u32::try_from(back).ok()?;
+    (start_ms > tail_range(meta, back).0).then_some(back)
+}
+
 /// How blobs are reached.
 #[derive(Clone, Copy)]
 enum Way<'a> {
@@ -229,31 +243,34 @@ impl<'a> Blobs<'a> {
         Self { store: reader.store, way: Way::WhenNeeded(reader), pinned: false }
     }
 
-    /// The newest samples of a blob, when the range begins among them and enough of its series
-    /// were asked for to be worth it; `asked` are those of this time.
+    /// The newest samples of a blob, when the range lies among them and enough of its series were
+    /// asked for to be worth it; `asked` are those of this time. Of times before, what is as long,
+    /// when each series was asked for there more than once.
     pub(crate) fn tail(
         &self,
         meta: &BlobMeta,
-        (start_ms, _): (i64, i64),
+        (start_ms, end_ms): (i64, i64),
         asked: usize,
     ) -> Result<Option<Arc<Tail>>, Failed> {
-        if start_ms <= meta.last_ms.saturating_sub(TAIL_MS) {
+        let Some(back) = back(meta, (start_ms, end_ms)) else { return Ok(None) };
+        let cache = self.store.cache();
+        let asked = match cache.tail(meta.id, back) {
+            Asked::Ready(tail) => return Ok(Some(tail)),
+            Asked::For(before) => before.saturating_add(asked),
+        };
+        let min = match back {
+            0 => Some(TAIL_SERIES_MIN),
+            _ => self.with(meta, Keep::Nowhere, |blob| Ok(blob.directory.columns.len() + 1))?,
+        };
+        if min.is_none_or(|min| asked < min) {
+            cache.ask_tail(meta.id, back, asked);
             return Ok(None);
         }
-        let cache = self.store.cache();
-        match cache.tail(meta.id) {
-            Asked::Ready(tail) => return Ok(Some(tail)),
-            Asked::For(before) if before.saturating_add(asked) < TAIL_SERIES_MIN => {
-                cache.ask_tail(meta.id, before.saturating_add(asked));
-                return Ok(None);
-            }
-            Asked::For(_) => {}
-        }
-        let tail = self.with(meta, Keep::Nowhere, BlobReader::newest)?;
+        let tail = self.with(meta, Keep::Nowhere, |blob| blob.collect_tail(back))?;
         // What of the blob is damaged is missing from it; a blob that is mended is whole again.
         let is_whole = self.store.damaged_parts(meta.id).is_some_and(|parts| parts.is_empty());
         if let Some(tail) = tail.as_ref().filter(|_| is_whole) {
-            cache.keep_tail(meta.id, tail);
+            cache.keep_tail(meta.id, back, tail);
         }
         Ok(tail)
     }
@@ -469,9 +486,9 @@ impl<'a> BlobReader<'a> {
         Ok(content)
     }
 
-    /// What the newest samples of this blob are, made once.
-    fn newest(&mut self) -> Result<Arc<Tail>, Failed> {
-        let since_ms = self.meta.last_ms.saturating_sub(TAIL_MS);
+    /// What the newest samples of this blob are, or those so far back, made once.
+    fn collect_tail(&mut self, back: u32) -> Result<Arc<Tail>, Failed> {
+        let (since_ms, until_ms) = tail_range(&self.meta, back);
         let columns = self.directory.columns.clone();
         let mut tail = Collector::new(since_ms);
         let mut order: Vec<usize> = (0..columns.len()).collect();
@@ -480,7 +497,7 @@ impl<'a> BlobReader<'a> {
         pieces.resize_with(columns.len(), Piece::default);
         for at in order {
             if let (Some(column), Some(piece)) = (columns.get(at), pieces.get_mut(at)) {
-                self.read(column, (since_ms.saturating_add(1), i64::MAX), piece)?;
+                self.read(column, (since_ms.saturating_add(1), until_ms), piece)?;
             }
         }
         for (column, piece) in columns.iter().zip(&pieces) {

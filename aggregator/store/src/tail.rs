@@ -2,6 +2,8 @@
 //! what is asked of most series at once is how they are now, and a blob that was sealed lately has
 //! that at the ends of columns of which all else would be unpacked for nothing.
 //!
+//! Who asks for a time before, and not once only, has a tail of that time.
+//!
 //! Of 50,000 series of all kinds it takes some 7 MB.
 
 use std::collections::HashMap;
@@ -13,6 +15,10 @@ use crate::varint::Malformed;
 
 /// How far back from the newest sample of its blob a tail reaches: ten minutes and a look-back.
 pub(crate) const TAIL_MS: i64 = 15 * 60_000;
+
+/// What lies further back comes in tails of the same length, one for each such step: each look-back
+/// of five minutes lies within one of them.
+pub(crate) const TAIL_STEP_MS: i64 = 10 * 60_000;
 
 /// See the module.
 #[derive(Debug)]

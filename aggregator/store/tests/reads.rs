@@ -252,7 +252,10 @@ fn what_was_sealed_lately_reads_the_same_from_its_tail() {
     let whole = store.select(&[], i64::MIN, i64::MAX).unwrap();
     let last_ms = NOW_MS + steps * STEP_MS;
     for _ in 0..3 {
-        for (from_ms, to_ms) in [(300_000, 0), (300_000, 60_000), (895_000, 500_000), (10, 0)] {
+        let ranges = [(300_000, 0), (300_000, 60_000), (895_000, 500_000), (10, 0)];
+        // Tails that lie further back, whole and to their edges.
+        let earlier = [(1_490_000, 615_000), (1_000_000, 700_000), (2_000_000, 1_215_000)];
+        for (from_ms, to_ms) in ranges.into_iter().chain(earlier) {
             let (start_ms, end_ms) = (last_ms - from_ms, last_ms - to_ms);
             let mut wanted = whole.clone();
             for series in &mut wanted {
@@ -268,9 +271,12 @@ fn what_was_sealed_lately_reads_the_same_from_its_tail() {
             assert_eq!(store.newest(&[], start_ms, end_ms, NEVER).unwrap(), wanted);
         }
     }
-    let misses = store.stats().cache_misses;
-    store.select(&[], last_ms - 300_000, last_ms).unwrap();
-    assert_eq!(store.stats().cache_misses, misses, "nothing is unpacked any more");
+    let usage = |store: &Store| (store.stats().cache_misses, store.stats().cache_hits);
+    let before = usage(&store);
+    for back_ms in [0, 700_000, 1_300_000] {
+        store.select(&[], last_ms - back_ms - 300_000, last_ms - back_ms).unwrap();
+        assert_eq!(usage(&store), before, "nothing is unpacked any more");
+    }
 }
 
 #[test]
