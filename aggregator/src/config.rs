@@ -437,6 +437,12 @@ mod tests {
             .collect();
         let config = Config::parse(&shown.join("\n")).unwrap();
         assert_eq!(config.limits, Limits::default());
+        let (samples, memory) = (config.limits.query_samples_max, config.limits.query_memory_max);
+        let bounds = include_str!("../../docs/promql.md");
+        assert!(
+            bounds.contains(&format!("{} million samples (`query_samples`)", samples / 1_000_000))
+        );
+        assert!(bounds.contains(&format!("{} MiB (`query_memory`)", memory >> 20)));
         assert_eq!(config.receivers.len(), 3);
         let EngineConfig { read, timeout_ms, queue_max_bytes, .. } = EngineConfig::default();
         assert_eq!(config.engine.timeout_ms, timeout_ms);

@@ -2,20 +2,32 @@
 //!
 //! There is a number of places (`queries` of `[limits]`). Whoever finds none waits in line, first
 //! come first served, for a bounded time and in a bounded number; then the answer is an error that
-//! says so. Of the places, long queries (those that read much of history; what is long is said by
-//! whoever asks) may have all but one: so a light query never waits for long ones only, whatever a
-//! dashboard over a year does, and what it does wait for is done soon. That place is the whole
-//! difference: within their own line, long queries wait for long ones.
+//! says so. Of the places, long queries may have all but one: so a light query never waits for long
+//! ones only, whatever a dashboard over a year does. That place is the whole difference: within
+//! their own line, long queries wait for long ones. With `queries = 1` there is none to spare.
+//!
+//! What is long is said beforehand by whoever asks, as well as can be told; and what is not done
+//! after [`LIGHT_MAX`] turns out to be long. It becomes one of the long ones where there is a place
+//! for it, and else it is stopped, to begin anew when there is. So of the places at least one is
+//! free again after that time at the latest.
+//!
+//! Reading queries that may take a while to read has places of its own.
 //!
 //! Not here: how the threads of the engine are shared by the queries that run.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use prometheus::IntGauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::{Limits, duration_of};
+
+/// How long a light query may run before it is a long one. Panels of dashboards take a tenth of it.
+pub(crate) const LIGHT_MAX: Duration = Duration::from_millis(500);
+
+/// Queries that are read at a time, where that may take a while.
+const READING_MAX: usize = 2;
 
 /// How much a reader will take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +55,8 @@ pub(crate) struct Gate {
     places: Arc<Semaphore>,
     /// Those that long queries may have.
     long: Arc<Semaphore>,
+    /// Those of texts that are read.
+    reading: Arc<Semaphore>,
     waiting_max: usize,
     wait_max: Duration,
     running: IntGauge,
@@ -53,8 +67,19 @@ pub(crate) struct Gate {
 #[derive(Debug)]
 pub(crate) struct Place {
     _place: OwnedSemaphorePermit,
-    _long: Option<OwnedSemaphorePermit>,
+    rank: Rank,
     _running: Counted,
+}
+
+/// Of what kind the reader is that has a place: a long one has its permit in here.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Rank(Arc<OnceLock<OwnedSemaphorePermit>>);
+
+impl Place {
+    /// The kind of its reader, which may become a long one.
+    pub(crate) fn rank(&self) -> Rank {
+        self.rank.clone()
+    }
 }
 
 /// Counted in a gauge for as long as it lives.
@@ -81,6 +106,7 @@ impl Gate {
         Self {
             places: Arc::new(Semaphore::new(limits.queries_max)),
             long: Arc::new(Semaphore::new(long)),
+            reading: Arc::new(Semaphore::new(READING_MAX)),
             waiting_max: limits.queries_waiting_max,
             wait_max: duration_of(limits.query_wait_ms),
             running: running.clone(),
@@ -99,12 +125,23 @@ impl Gate {
         }
         let _waiting = Counted::new(&self.waiting);
         let until = Instant::now() + timeout.min(self.wait_max);
-        let long = match weight {
-            Weight::Light => None,
-            Weight::Long => Some(acquire(&self.long, until).await?),
-        };
+        let rank = Rank::default();
+        if weight == Weight::Long {
+            let _ = rank.0.set(acquire(&self.long, until).await?);
+        }
         let place = acquire(&self.places, until).await?;
-        Ok(Place { _place: place, _long: long, _running: Counted::new(&self.running) })
+        Ok(Place { _place: place, rank, _running: Counted::new(&self.running) })
+    }
+
+    /// Makes a light reader a long one; false when the long ones have all their places.
+    pub(crate) fn make_long(&self, rank: &Rank) -> bool {
+        let permit = Arc::clone(&self.long).try_acquire_owned();
+        permit.is_ok_and(|permit| rank.0.set(permit).is_ok())
+    }
+
+    /// A place to read a text in that may take a while, as soon as there is one.
+    pub(crate) async fn read(&self, timeout: Duration) -> Result<OwnedSemaphorePermit, Refused> {
+        acquire(&self.reading, Instant::now() + timeout.min(self.wait_max)).await
     }
 }
 
@@ -144,6 +181,19 @@ mod tests {
         gate.enter(Weight::Long, LONG).await.unwrap();
         drop(light);
         assert_eq!((gate.running.get(), gate.waiting.get()), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn a_light_query_that_takes_long_becomes_a_long_one_where_there_is_room() {
+        let gate = gate(3, 9);
+        let light = gate.enter(Weight::Light, LONG).await.unwrap();
+        assert!(gate.make_long(&light.rank()));
+        let _long = gate.enter(Weight::Long, LONG).await.unwrap();
+        assert_eq!(gate.enter(Weight::Long, LONG).await.unwrap_err(), Refused::Timeout);
+        let second = gate.enter(Weight::Light, LONG).await.unwrap();
+        assert!(!gate.make_long(&second.rank()), "one place is for light ones");
+        drop(light);
+        assert!(gate.make_long(&second.rank()), "a place of a long one is free again");
     }
 
     #[tokio::test]

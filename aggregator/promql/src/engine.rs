@@ -6,16 +6,16 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use labstat_model::{HistogramSeries, Labels, METRIC_NAME, MatchOp, Matcher, Sample, Series};
+use labstat_model::{HistogramSeries, Labels, Sample, Series};
 
 use crate::budget::{Budget, Limits};
 use crate::column::{Column, Columns, Steps};
 use crate::eval::Evaluator;
-use crate::expr::{Expr, Node};
-use crate::lower::{self, Bounds};
+use crate::expr::Expr;
+use crate::lower::Bounds;
 use crate::pool::Pool;
 use crate::{
-    Answer, MixedSample, MixedSeries, MixedValue, QueryError, Source, Value, ValueType,
+    Answer, MixedSample, MixedSeries, MixedValue, Query, QueryError, Source, Value, ValueType,
     VectorSample, notes, order,
 };
 
@@ -66,20 +66,6 @@ pub struct QueryOptions {
     pub peak: Option<Arc<AtomicUsize>>,
 }
 
-/// What [`check`] finds out about a query.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Checked {
-    /// The type of its value.
-    pub value_type: ValueType,
-    /// The metric names it selects by equality, sorted, each once.
-    pub metric_names: Vec<String>,
-    /// The matchers of each of its selectors, the metric name as `__name__`.
-    pub selectors: Vec<Vec<Matcher>>,
-    /// How long a time before its own one evaluation reads, in milliseconds, by what is written in
-    /// the query: the look-back of an instant selector is not in it, nor is the way to an `@`.
-    pub reach_ms: i64,
-}
-
 /// Evaluates queries. Cheap to make, keeps nothing between queries. Clones share its threads.
 #[derive(Debug, Clone)]
 pub struct Engine {
@@ -113,10 +99,21 @@ impl Engine {
         time_ms: i64,
         options: &QueryOptions,
     ) -> Result<Answer, QueryError> {
+        self.instant_of(source, &Query::read(query)?, time_ms, options)
+    }
+
+    /// The same of one that has been read.
+    pub fn instant_of(
+        &self,
+        source: &dyn Source,
+        query: &Query,
+        time_ms: i64,
+        options: &QueryOptions,
+    ) -> Result<Answer, QueryError> {
         let time_ms = time_ms.clamp(-TIME_MS_MAX, TIME_MS_MAX);
         let bounds = Bounds { start_ms: time_ms, end_ms: time_ms, step_ms: 0 };
-        let expr = lower::read(query, bounds)?;
-        let mut evaluator = self.evaluator(source, query, &expr, bounds, options);
+        let expr = query.at(bounds)?;
+        let mut evaluator = self.evaluator(source, query.text(), &expr, bounds, options);
         let value = if expr.value_type == ValueType::Matrix {
             let (matrix, histograms) = evaluator.matrix(&expr, time_ms)?;
             matrix_value(matrix, histograms, &evaluator.budget)?
@@ -137,6 +134,19 @@ impl Engine {
         step_ms: i64,
         options: &QueryOptions,
     ) -> Result<Answer, QueryError> {
+        let times = (start_ms, end_ms, step_ms);
+        self.range_of(source, &Query::read(query)?, times, options)
+    }
+
+    /// The same of one that has been read, from the first to the second of the times, with the
+    /// third as step.
+    pub fn range_of(
+        &self,
+        source: &dyn Source,
+        query: &Query,
+        (start_ms, end_ms, step_ms): (i64, i64, i64),
+        options: &QueryOptions,
+    ) -> Result<Answer, QueryError> {
         let start_ms = start_ms.clamp(-TIME_MS_MAX, TIME_MS_MAX);
         let end_ms = end_ms.clamp(-TIME_MS_MAX, TIME_MS_MAX);
         let len = steps_len(start_ms, end_ms, step_ms).ok_or_else(|| {
@@ -144,11 +154,11 @@ impl Engine {
             QueryError::Range(message.to_owned())
         })?;
         let bounds = Bounds { start_ms, end_ms, step_ms };
-        let expr = lower::read(query, bounds)?;
+        let expr = query.at(bounds)?;
         if matches!(expr.value_type, ValueType::String | ValueType::Matrix) {
             return Err(QueryError::Range(notes::not_for_a_range(expr.value_type)));
         }
-        let mut evaluator = self.evaluator(source, query, &expr, bounds, options);
+        let mut evaluator = self.evaluator(source, query.text(), &expr, bounds, options);
         let steps = Steps { start_ms, step_ms, len };
         evaluator.plan(&expr, steps);
         let value = range_value(evaluator.eval(&expr, steps)?, steps, &evaluator.budget)?;
@@ -161,13 +171,24 @@ impl Engine {
         &self,
         source: &dyn Source,
         query: &str,
+        times: (i64, i64, i64),
+        options: &QueryOptions,
+    ) -> Result<Vec<(i64, u64)>, QueryError> {
+        self.samples_of(source, &Query::read(query)?, times, options)
+    }
+
+    /// The same of one that has been read.
+    pub fn samples_of(
+        &self,
+        source: &dyn Source,
+        query: &Query,
         (start_ms, end_ms, step_ms): (i64, i64, i64),
         options: &QueryOptions,
     ) -> Result<Vec<(i64, u64)>, QueryError> {
         let [start_ms, end_ms] = [start_ms, end_ms].map(|ms| ms.clamp(-TIME_MS_MAX, TIME_MS_MAX));
         let bounds = Bounds { start_ms, end_ms, step_ms };
-        let expr = lower::read(query, bounds)?;
-        let evaluator = self.evaluator(source, query, &expr, bounds, options);
+        let expr = query.at(bounds)?;
+        let evaluator = self.evaluator(source, query.text(), &expr, bounds, options);
         let steps = steps_len(start_ms, end_ms, step_ms)
             .map_or(Steps::one(start_ms), |len| Steps { start_ms, step_ms, len });
         Ok(steps.times().zip(evaluator.count(&expr, steps)?).collect())
@@ -298,77 +319,4 @@ pub fn steps_len(start_ms: i64, end_ms: i64, step_ms: i64) -> Option<usize> {
     }
     let span = i128::from(end_ms) - i128::from(start_ms);
     usize::try_from(span / i128::from(step_ms) + 1).ok()
-}
-
-/// Reads a query without evaluating it.
-pub fn check(query: &str) -> Result<Checked, QueryError> {
-    let expr = lower::read(query, Bounds::ANY)?;
-    let mut selectors = Vec::new();
-    collect_selectors(&expr, &mut selectors);
-    let named = |matchers: &Vec<Matcher>| {
-        let name = |m: &&Matcher| m.name() == METRIC_NAME && m.op() == MatchOp::Equal;
-        matchers.iter().find(name).map(|matcher| matcher.value().to_owned())
-    };
-    let mut metric_names: Vec<String> = selectors.iter().filter_map(named).collect();
-    metric_names.sort_unstable();
-    metric_names.dedup();
-    let reach_ms = reach_ms(&expr);
-    Ok(Checked { value_type: expr.value_type, metric_names, selectors, reach_ms })
-}
-
-/// See [`Checked::reach_ms`].
-fn reach_ms(expr: &Expr) -> i64 {
-    match &expr.node {
-        Node::Number(_) | Node::Text(_) => 0,
-        Node::Selector(selector) => selector.shift.offset_ms.max(0),
-        Node::Range(range) => range.range_ms.saturating_add(range.selector.shift.offset_ms.max(0)),
-        Node::Subquery(subquery) => subquery
-            .range_ms
-            .saturating_add(subquery.shift.offset_ms.max(0))
-            .saturating_add(reach_ms(&subquery.expr)),
-        Node::Negation(inner) => reach_ms(inner),
-        Node::Binary(binary) => reach_ms(&binary.lhs).max(reach_ms(&binary.rhs)),
-        Node::Aggregate(aggregate) => {
-            let param = aggregate.param.as_ref().map_or(0, reach_ms);
-            param.max(reach_ms(&aggregate.expr))
-        }
-        Node::Call(call) => call.args.iter().map(reach_ms).max().unwrap_or(0),
-    }
-}
-
-fn collect_selectors(expr: &Expr, selectors: &mut Vec<Vec<Matcher>>) {
-    match &expr.node {
-        Node::Number(_) | Node::Text(_) => {}
-        Node::Selector(selector) => selectors.push(selector.matchers.clone()),
-        Node::Range(range) => selectors.push(range.selector.matchers.clone()),
-        Node::Subquery(subquery) => collect_selectors(&subquery.expr, selectors),
-        Node::Negation(inner) => collect_selectors(inner, selectors),
-        Node::Binary(binary) => {
-            collect_selectors(&binary.lhs, selectors);
-            collect_selectors(&binary.rhs, selectors);
-        }
-        Node::Aggregate(aggregate) => {
-            aggregate.param.iter().for_each(|param| collect_selectors(param, selectors));
-            collect_selectors(&aggregate.expr, selectors);
-        }
-        Node::Call(call) => call.args.iter().for_each(|arg| collect_selectors(arg, selectors)),
-    }
-}
-
-/// Reads a series selector such as the API's `match[]`: `up{job="node"}`. No range, offset or
-/// anything else may be in it.
-pub fn selector(text: &str) -> Result<Vec<Matcher>, QueryError> {
-    matchers(text, false)
-}
-
-/// As [`selector`], but what it selects may be everything: `{}`, `{job=~".*"}`.
-pub fn any_selector(text: &str) -> Result<Vec<Matcher>, QueryError> {
-    matchers(text, true)
-}
-
-fn matchers(text: &str, may_match_all: bool) -> Result<Vec<Matcher>, QueryError> {
-    match lower::read_selector(text, may_match_all)?.node {
-        Node::Selector(selector) => Ok(selector.matchers),
-        _ => Err(QueryError::parse(format!("not a series selector: {text}"))),
-    }
 }

@@ -1,7 +1,7 @@
 //! PromQL, as Prometheus 3.5 defines it, over anything that can hand out series.
 //!
-//! [`Engine`] evaluates a text over a [`Source`] at one time or over a range of times; [`check`]
-//! says what a text is without evaluating it; [`selector`] reads the `match[]` of an API call;
+//! [`Engine`] evaluates a text over a [`Source`] at one time or over a range of times; a [`Query`] is
+//! a text that has been read; [`check`] says what a text is without evaluating it; [`selector`] reads the `match[]` of an API call;
 //! [`format()`] writes a query tidily, [`tree_json`] its tree.
 //!
 //! The crate is pure: no files, no network, no runtime. Times are milliseconds since the epoch.
@@ -33,16 +33,16 @@ mod lower;
 mod notes;
 mod order;
 mod pool;
+mod query;
 mod sampling;
 mod source;
 mod sums;
 mod syntax;
 
 pub use answer::{Answer, MixedSample, MixedSeries, MixedValue, Value, ValueType, VectorSample};
-pub use engine::{
-    Checked, Engine, Options, QueryOptions, any_selector, check, selector, steps_len,
-};
+pub use engine::{Engine, Options, QueryOptions, steps_len};
 pub use error::{ErrorKind, Position, QueryError, SourceError};
 pub use histogram::{Boundaries, Bucket, buckets as histogram_buckets};
+pub use query::{Checked, Query, Reach, any_selector, any_selector_within, check, selector};
 pub use source::{BucketScan, Scan, Source};
 pub use syntax::{format, tree_json};

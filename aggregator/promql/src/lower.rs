@@ -1,6 +1,8 @@
 //! Turns the tree of a text into the one that is evaluated: labels into groupings, durations and
 //! fixed times into milliseconds, parentheses into nothing.
 
+use labstat_model::PatternRoom;
+
 use crate::expr::{
     Aggregate, Binary, Call, Card, Expr, Fill, Grouping, Node, RangeSelector, Selector, Shift,
     Subquery,
@@ -25,14 +27,24 @@ impl Bounds {
     pub(crate) const ANY: Self = Self { start_ms: 0, end_ms: 3_600_000, step_ms: 60_000 };
 }
 
+/// The tree of `query`, as it is to be evaluated.
+pub(crate) fn lower(query: &str, tree: &ast::Expr, bounds: Bounds) -> Result<Expr, QueryError> {
+    Lowering { query, bounds }.expr(tree)
+}
+
 /// Reads `query` whole.
+#[cfg(test)]
 pub(crate) fn read(query: &str, bounds: Bounds) -> Result<Expr, QueryError> {
-    Lowering { query, bounds }.expr(syntax::parse(query)?)
+    lower(query, &syntax::parse(query)?, bounds)
 }
 
 /// Reads a selector of series and nothing else; whether it `may_match_all`.
-pub(crate) fn read_selector(text: &str, may_match_all: bool) -> Result<Expr, QueryError> {
-    Lowering { query: text, bounds: Bounds::ANY }.expr(syntax::selector(text, may_match_all)?)
+pub(crate) fn read_selector(
+    text: &str,
+    may_match_all: bool,
+    patterns: &mut PatternRoom,
+) -> Result<Expr, QueryError> {
+    lower(text, &syntax::selector(text, may_match_all, patterns)?, Bounds::ANY)
 }
 
 struct Lowering<'a> {
@@ -46,34 +58,34 @@ impl Lowering<'_> {
         QueryError::Parse { message: message.to_owned(), position }
     }
 
-    fn expr(&self, tree: ast::Expr) -> Result<Expr, QueryError> {
+    fn expr(&self, tree: &ast::Expr) -> Result<Expr, QueryError> {
         let start = tree.start;
-        match tree.node {
-            Tree::Number { value, .. } => Ok(leaf(Node::Number(value), ValueType::Scalar, start)),
-            Tree::Text(text) => Ok(leaf(Node::Text(text), ValueType::String, start)),
-            Tree::Paren(inner) => Ok(Expr { outer_start: start, ..self.expr(*inner)? }),
-            Tree::Unary(sign, inner) => self.signed(sign, *inner, start),
+        match &tree.node {
+            Tree::Number { value, .. } => Ok(leaf(Node::Number(*value), ValueType::Scalar, start)),
+            Tree::Text(text) => Ok(leaf(Node::Text(text.clone()), ValueType::String, start)),
+            Tree::Paren(inner) => Ok(Expr { outer_start: start, ..self.expr(inner)? }),
+            Tree::Unary(sign, inner) => self.signed(*sign, inner, start),
             Tree::Selector(selector) => {
-                let selector = self.selector(*selector)?;
+                let selector = self.selector(selector)?;
                 let invariant = selector.shift.at_ms.is_some();
                 let leaf = leaf(Node::Selector(selector), ValueType::Vector, start);
                 Ok(Expr { invariant, ..leaf })
             }
             Tree::Matrix(matrix) => {
                 let range_ms = self.positive_ms(&matrix.range)?;
-                let selector = self.selector(matrix.selector)?;
+                let selector = self.selector(&matrix.selector)?;
                 let invariant = selector.shift.at_ms.is_some();
                 let node = Node::Range(RangeSelector { selector, range_ms });
                 Ok(Expr { invariant, ..leaf(node, ValueType::Matrix, start) })
             }
-            Tree::Subquery(subquery) => self.subquery(*subquery),
-            Tree::Binary(binary) => self.binary(*binary, start),
-            Tree::Aggregate(aggregate) => self.aggregate(*aggregate, start),
-            Tree::Call(call) => self.call(*call, start),
+            Tree::Subquery(subquery) => self.subquery(subquery),
+            Tree::Binary(binary) => self.binary(binary, start),
+            Tree::Aggregate(aggregate) => self.aggregate(aggregate, start),
+            Tree::Call(call) => self.call(call, start),
         }
     }
 
-    fn signed(&self, sign: ast::Sign, inner: ast::Expr, start: usize) -> Result<Expr, QueryError> {
+    fn signed(&self, sign: ast::Sign, inner: &ast::Expr, start: usize) -> Result<Expr, QueryError> {
         let inner = self.expr(inner)?;
         if sign == ast::Sign::Plus {
             return Ok(Expr { start, outer_start: start, ..inner });
@@ -83,9 +95,9 @@ impl Lowering<'_> {
         Ok(Expr { invariant, ..leaf(node, value_type, start) })
     }
 
-    fn selector(&self, tree: ast::Selector) -> Result<Selector, QueryError> {
+    fn selector(&self, tree: &ast::Selector) -> Result<Selector, QueryError> {
         let shift = self.shift(&tree.shift)?;
-        Ok(Selector { matchers: tree.matchers, shift, edges: tree.edges })
+        Ok(Selector { matchers: tree.matchers.clone(), shift, edges: tree.edges })
     }
 
     fn shift(&self, tree: &ast::Shift) -> Result<Shift, QueryError> {
@@ -98,11 +110,11 @@ impl Lowering<'_> {
         Ok(Shift { at_ms, offset_ms })
     }
 
-    fn subquery(&self, tree: ast::Subquery) -> Result<Expr, QueryError> {
+    fn subquery(&self, tree: &ast::Subquery) -> Result<Expr, QueryError> {
         let range_ms = self.positive_ms(&tree.range)?;
         let step_ms = tree.step.as_ref().map(|step| self.positive_ms(step)).transpose()?;
         let shift = self.shift(&tree.shift)?;
-        let expr = self.expr(tree.expr)?;
+        let expr = self.expr(&tree.expr)?;
         let start = expr.outer_start;
         // What is inside sees the times of the subquery's own steps, so only its own `@` pins it.
         let invariant = shift.at_ms.is_some();
@@ -110,9 +122,9 @@ impl Lowering<'_> {
         Ok(Expr { invariant, ..leaf(node, ValueType::Matrix, start) })
     }
 
-    fn call(&self, tree: ast::Call, start: usize) -> Result<Expr, QueryError> {
+    fn call(&self, tree: &ast::Call, start: usize) -> Result<Expr, QueryError> {
         let function: &'static Function = tree.function;
-        let args = tree.args.into_iter().map(|arg| self.expr(arg));
+        let args = tree.args.iter().map(|arg| self.expr(arg));
         let args = args.collect::<Result<Vec<_>, _>>()?;
         let invariant = !function.at_step && is_invariant(args.iter());
         let args = if invariant { args } else { args.into_iter().map(pointed_at).collect() };
@@ -120,28 +132,28 @@ impl Lowering<'_> {
         Ok(Expr { invariant, ..leaf(node, function.returns, start) })
     }
 
-    fn aggregate(&self, tree: ast::Aggregate, start: usize) -> Result<Expr, QueryError> {
-        let param = tree.param.map(|param| self.expr(param)).transpose()?;
-        let expr = self.expr(tree.expr)?;
+    fn aggregate(&self, tree: &ast::Aggregate, start: usize) -> Result<Expr, QueryError> {
+        let param = tree.param.as_ref().map(|param| self.expr(param)).transpose()?;
+        let expr = self.expr(&tree.expr)?;
         let grouping = if tree.without { Grouping::Drop } else { Grouping::Keep };
-        let grouping = grouping(tree.grouping);
+        let grouping = grouping(tree.grouping.clone());
         let invariant = is_invariant([&expr].into_iter().chain(&param));
         let node = Node::Aggregate(Box::new(Aggregate { op: tree.op, expr, param, grouping }));
         Ok(Expr { invariant, ..leaf(node, ValueType::Vector, start) })
     }
 
-    fn binary(&self, tree: ast::Binary, start: usize) -> Result<Expr, QueryError> {
-        let (lhs, rhs) = (self.expr(tree.lhs)?, self.expr(tree.rhs)?);
-        let (matching, card, fill) = match tree.matching {
+    fn binary(&self, tree: &ast::Binary, start: usize) -> Result<Expr, QueryError> {
+        let (lhs, rhs) = (self.expr(&tree.lhs)?, self.expr(&tree.rhs)?);
+        let (matching, card, fill) = match &tree.matching {
             None => (Grouping::Drop(Vec::new()), Card::OneToOne, Fill::NONE),
             Some(matching) => {
                 let grouping = if matching.on { Grouping::Keep } else { Grouping::Drop };
                 let card = match matching.card {
                     ast::Card::OneToOne | ast::Card::ManyToMany => Card::OneToOne,
-                    ast::Card::ManyToOne => Card::ManyToOne(matching.include),
-                    ast::Card::OneToMany => Card::OneToMany(matching.include),
+                    ast::Card::ManyToOne => Card::ManyToOne(matching.include.clone()),
+                    ast::Card::OneToMany => Card::OneToMany(matching.include.clone()),
                 };
-                (grouping(matching.labels), card, matching.fill)
+                (grouping(matching.labels.clone()), card, matching.fill)
             }
         };
         let vector = [&lhs, &rhs].iter().any(|side| side.value_type == ValueType::Vector);

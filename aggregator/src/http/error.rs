@@ -135,6 +135,11 @@ impl From<QueryError> for ApiError {
     }
 }
 
+/// Whether a query failed because the history has more samples for it than one read may have.
+pub(crate) fn is_too_much(error: &QueryError) -> bool {
+    storage_kind(error) == Some(ErrorKind::TooMuch)
+}
+
 /// What the history said of a query that failed because of it.
 fn storage_kind(error: &QueryError) -> Option<ErrorKind> {
     let mut cause = error.source();

@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use labstat_model::{Family, Kind, Labels, Matcher, Metadata, Sample, Series, is_stale};
-use labstat_store::NEVER;
+use labstat_store::Stop;
 use labstat_wire::exposition::{self, Row};
 
 use super::error::ApiError;
@@ -35,17 +35,19 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
 /// half of a histogram. A series without `instance` gets an empty one, which tells the scraper not
 /// to put its own there.
 pub(crate) async fn federate(State(app): State<Arc<App>>, params: Params) -> Response {
-    let selectors = params.well_formed().and_then(|()| params.any_selectors());
-    let selectors = match selectors {
+    if let Err(error) = params.well_formed() {
+        return error.into_text();
+    }
+    let selectors = match params.any_selectors(&app).await {
         Ok(selectors) => selectors,
         Err(error) => return error.into_text(),
     };
-    let text = page(app, move |app| {
+    let text = page(app, move |app, stop| {
         let now_ms = app.clock.now_ms();
         let mut latest = Vec::new();
         // One without any matcher finds nothing, as in Prometheus.
         for selector in selectors.iter().filter(|selector| !selector.is_empty()) {
-            latest.extend(read_latest(app, selector, now_ms)?);
+            latest.extend(read_latest(app, selector, now_ms, stop)?);
         }
         // Selectors may overlap; of a series that several picked, the writer takes the first.
         let families: Vec<Family> = latest.iter().map(|(labels, _)| untyped(labels)).collect();
@@ -74,9 +76,9 @@ pub(crate) async fn node(State(app): State<Arc<App>>, Path(name): Path<String>) 
         let text = format!("node {name:?} has been silent since {since}\n");
         return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
     }
-    let text = page(app, move |app| {
+    let text = page(app, move |app, stop| {
         let matchers = [Matcher::equal("instance", &*name)];
-        let latest = read_latest(app, &matchers, app.clock.now_ms())?;
+        let latest = read_latest(app, &matchers, app.clock.now_ms(), stop)?;
         Ok(node_page(latest, &app.storage.metadata()?))
     });
     text.await.map_or_else(ApiError::into_text, text_response)
@@ -132,9 +134,10 @@ fn read_latest(
     app: &App,
     matchers: &[Matcher],
     now_ms: i64,
+    stop: Stop<'_>,
 ) -> Result<Vec<(Labels, Sample)>, StorageError> {
     let start_ms = now_ms.saturating_sub(app.config.limits.lookback_ms).saturating_add(1);
-    let series = app.storage.newest(matchers, start_ms, now_ms, NEVER)?;
+    let series = app.storage.newest(matchers, start_ms, now_ms, stop)?;
     Ok(series.into_iter().filter_map(last_of).collect())
 }
 
@@ -146,7 +149,7 @@ fn last_of(series: Series) -> Option<(Labels, Sample)> {
 /// Reads and writes a page on a blocking thread.
 async fn page(
     app: Arc<App>,
-    make: impl FnOnce(&App) -> Result<String, StorageError> + Send + 'static,
+    make: impl FnOnce(&App, Stop<'_>) -> Result<String, StorageError> + Send + 'static,
 ) -> Result<Bytes, ApiError> {
     query::read_text(app, make).await
 }

@@ -86,7 +86,7 @@ pub(crate) async fn forget(
 /// Seals and compacts all that is pending; answers when it is on disk.
 pub(crate) async fn compact(State(app): State<Arc<App>>) -> Result<Json, ApiError> {
     // Compactions wait for one another, and must not hold all the threads that writes need.
-    let compacted = query::read_as(app, Weight::Long, |app| app.storage.compact()).await??;
+    let compacted = query::read_as(app, Weight::Long, |app, _| app.storage.compact()).await??;
     Ok(success(&json!(compacted)))
 }
 

@@ -1,19 +1,22 @@
 //! The parameters of a request: from the URL and, on a POST, from a form in the body, mixed.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::FromRequest;
 use axum::http::{HeaderMap, Method, Request, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use labstat_model::{Matcher, duration};
+use labstat_model::{Matcher, PatternRoom, duration};
 
 use super::error::ApiError;
-use super::listen;
+use super::{listen, query};
+use crate::app::App;
 
 /// Bytes of a form. The longest queries of dashboards have some ten thousand.
 const FORM_LEN_MAX: usize = 1024 * 1024;
 
 /// How long a form's body may take to arrive.
-const FORM_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+const FORM_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Selectors of one request; each is a read of the store. Grafana sends a handful.
 const SELECTORS_MAX: usize = 1_000;
@@ -107,28 +110,44 @@ impl Params {
         Ok((start_ms, end_ms))
     }
 
-    /// The `match[]` selectors, or what is wrong with them. One that would match a series without
-    /// labels is refused, since it matches everything.
-    pub(crate) fn selectors(&self) -> Result<Vec<Vec<Matcher>>, String> {
-        let selectors = self.read_selectors()?;
+    /// The `match[]` selectors, or what is wrong with them, which begins with `told`. One that would
+    /// match a series without labels is refused, since it matches everything.
+    pub(crate) async fn selectors(
+        &self,
+        app: &App,
+        told: &str,
+    ) -> Result<Vec<Vec<Matcher>>, ApiError> {
+        let wrong = |cause: &str| ApiError::bad_data(format!("{told}{cause}"));
+        let selectors = self.read_selectors(app).await?.map_err(|cause| wrong(&cause))?;
         let all = |matchers: &Vec<Matcher>| matchers.iter().all(|matcher| matcher.matches(""));
         if selectors.iter().any(all) {
-            return Err("match[] must contain at least one non-empty matcher".to_owned());
+            return Err(wrong("match[] must contain at least one non-empty matcher"));
         }
         Ok(selectors)
     }
 
     /// The `match[]` selectors, which may match everything.
-    pub(crate) fn any_selectors(&self) -> Result<Vec<Vec<Matcher>>, ApiError> {
-        self.read_selectors().map_err(ApiError::bad_data)
+    pub(crate) async fn any_selectors(&self, app: &App) -> Result<Vec<Vec<Matcher>>, ApiError> {
+        self.read_selectors(app).await?.map_err(ApiError::bad_data)
     }
 
-    fn read_selectors(&self) -> Result<Vec<Vec<Matcher>>, String> {
+    async fn read_selectors(
+        &self,
+        app: &App,
+    ) -> Result<Result<Vec<Vec<Matcher>>, String>, ApiError> {
         if self.all("match[]").count() > SELECTORS_MAX {
-            return Err(format!("more than {SELECTORS_MAX} selectors"));
+            return Ok(Err(format!("more than {SELECTORS_MAX} selectors")));
         }
-        let read = |text| labstat_promql::any_selector(text).map_err(|error| error.to_string());
-        self.all("match[]").map(read).collect()
+        let texts: Vec<String> = self.all("match[]").map(str::to_owned).collect();
+        query::parsed(app, texts, Duration::MAX, |texts| {
+            let mut patterns = PatternRoom::default();
+            let read = |text: &String| {
+                labstat_promql::any_selector_within(text, &mut patterns)
+                    .map_err(|error| error.to_string())
+            };
+            Ok(texts.iter().map(read).collect())
+        })
+        .await
     }
 
     /// `limit`, 0 for none.

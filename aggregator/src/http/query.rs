@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
@@ -18,16 +18,17 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use hyper::body::Frame;
 use labstat_model::duration;
-use labstat_promql::{Answer, Engine, ErrorKind, QueryError, QueryOptions, Source};
+use labstat_promql::{ErrorKind, Query, QueryError, QueryOptions, Reach};
+use labstat_store::Stop;
 
-use super::error::{ApiError, Json};
+use super::error::{ApiError, Json, is_too_much};
 use super::json::{self, AnswerText};
 use super::params::{Params, duration_ms, time_ms, timeout_ms};
 use super::stats;
 use super::unsent::{self, Held};
 use crate::app::App;
 use crate::config::{Limits, duration_of};
-use crate::gate::{Place, Refused, Weight};
+use crate::gate::{LIGHT_MAX, Place, Refused, Weight};
 use crate::storage::StorageError;
 use crate::telemetry::Queries;
 
@@ -45,6 +46,13 @@ const BAD_STEP: &str =
 /// Of history read, how much makes a query a long one: dashboards show less of it by default.
 const LONG_MS: i64 = 86_400_000;
 
+/// Points of a subquery from which on a query is a long one: more than a range may have.
+const LONG_POINTS: i64 = 11_000;
+
+/// Bytes of queries and selectors, none with a pattern, that are read here and now: it takes
+/// microseconds.
+const READ_AT_ONCE_MAX: usize = 8 * 1024;
+
 /// What Prometheus says when there was no time to begin with.
 const NO_TIME: &str = "query timed out in query execution";
 
@@ -55,11 +63,8 @@ pub(crate) async fn instant(
 ) -> Result<Response, ApiError> {
     let limit = params.limit()?;
     let at_ms = params.time("time")?.unwrap_or_else(|| app.clock.now_ms());
-    let asked = Asked::read(&app, &params, limit, 0)?;
-    run(app, asked, "instant", (at_ms, at_ms, 0), move |engine, source, query, options| {
-        engine.instant(source, query, at_ms, options)
-    })
-    .await
+    let asked = Asked::read(&app, &params, limit, (at_ms, at_ms, 0)).await?;
+    run(app, asked, "instant").await
 }
 
 /// Values over a range of time.
@@ -80,20 +85,20 @@ pub(crate) async fn range(
     if labstat_promql::steps_len(start_ms, end_ms, step_ms).is_none_or(|len| len > POINTS_MAX + 1) {
         return Err(ApiError::bad_data(TOO_MANY_POINTS));
     }
-    let asked = Asked::read(&app, &params, limit, end_ms.saturating_sub(start_ms))?;
-    let times = (start_ms, end_ms, step_ms);
-    run(app, asked, "range", times, move |engine, source, query, options| {
-        engine.range(source, query, start_ms, end_ms, step_ms, options)
-    })
-    .await
+    let asked = Asked::read(&app, &params, limit, (start_ms, end_ms, step_ms)).await?;
+    run(app, asked, "range").await
 }
 
 /// What both kinds of queries are asked for.
 struct Asked {
-    query: String,
+    query: Query,
+    /// From, to and step; that is 0 for a value at one time.
+    times: (i64, i64, i64),
     /// Series of the answer; 0 for all.
     limit: usize,
+    /// The time there is, and since when it runs.
     timeout: Duration,
+    begun: Instant,
     lookback_ms: Option<i64>,
     weight: Weight,
     /// What it took is asked for too.
@@ -102,8 +107,13 @@ struct Asked {
 
 impl Asked {
     /// Reads what both kinds have, in Prometheus' order, so that of several mistakes the same one
-    /// is told. `span_ms` is how long the answer is.
-    fn read(app: &App, params: &Params, limit: usize, span_ms: i64) -> Result<Self, ApiError> {
+    /// is told. `times` are those of the answer.
+    async fn read(
+        app: &App,
+        params: &Params,
+        limit: usize,
+        times: (i64, i64, i64),
+    ) -> Result<Self, ApiError> {
         let asked = params.optional("timeout", timeout_ms)?.map(duration_of);
         let timeout = duration_of(app.config.limits.query_timeout_ms);
         let timeout = asked.map_or(timeout, |asked| asked.min(timeout));
@@ -111,90 +121,148 @@ impl Asked {
         let lookback_ms = lookback_ms.map_err(|cause| {
             ApiError::bad_data(format!("error parsing lookback delta duration: {cause}"))
         })?;
-        let query = params.get("query").unwrap_or("").to_owned();
         // A mistake in the query is told without waiting for a place.
         let begun = Instant::now();
-        let checked = labstat_promql::check(&query).map_err(ApiError::of_query)?;
+        let texts = vec![params.get("query").unwrap_or("").to_owned()];
+        let step_ms = app.engine.options().subquery_step_ms;
+        let (query, reach) = parsed(app, texts, timeout, move |texts| {
+            let query = Query::read(texts.into_iter().next().unwrap_or_default());
+            let query = query.map_err(ApiError::of_query)?;
+            let reach = query.reach(times, step_ms).map_err(ApiError::of_query)?;
+            Ok((query, reach))
+        })
+        .await?;
         let stats = stats::Asked::read(params).map(|asked| asked.prepared_in(begun.elapsed()));
         if timeout.is_zero() {
             return Err(ApiError::timeout(NO_TIME));
         }
-        let reads_ms = span_ms.saturating_add(checked.reach_ms);
-        let weight = if reads_ms > LONG_MS { Weight::Long } else { Weight::Light };
+        let weight = weight(times, reach);
         // As in Prometheus, no look-back at all is the usual one.
         let lookback_ms = lookback_ms.filter(|ms| *ms > 0);
-        Ok(Self { query, limit, timeout, lookback_ms, weight, stats })
+        Ok(Self { query, times, limit, timeout, begun, lookback_ms, weight, stats })
     }
 }
 
-async fn run(
-    app: Arc<App>,
-    asked: Asked,
-    kind: &'static str,
-    times: (i64, i64, i64),
-    evaluate: impl FnOnce(&Engine, &dyn Source, &str, &QueryOptions) -> Result<Answer, QueryError>
-    + Send
-    + 'static,
-) -> Result<Response, ApiError> {
-    let Asked { query, limit, timeout, lookback_ms, weight, stats } = asked;
+/// What a query weighs, as far as its text tells.
+fn weight((start_ms, end_ms, _): (i64, i64, i64), reach: Reach) -> Weight {
+    let reads_ms = end_ms.saturating_sub(start_ms).saturating_add(reach.before_ms);
+    if reads_ms > LONG_MS || reach.subquery_points > LONG_POINTS {
+        Weight::Long
+    } else {
+        Weight::Light
+    }
+}
+
+/// Reads `texts`, which are queries or selectors: on a thread where it may take a while, as it does
+/// to compile patterns, and as soon as there is a place for it there.
+pub(crate) async fn parsed<T: Send + 'static>(
+    app: &App,
+    texts: Vec<String>,
+    timeout: Duration,
+    read: impl FnOnce(Vec<String>) -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let len: usize = texts.iter().map(String::len).sum();
+    if len <= READ_AT_ONCE_MAX && !texts.iter().any(|text| text.contains('~')) {
+        return read(texts);
+    }
+    let timeout = timeout.min(duration_of(app.config.limits.query_timeout_ms));
+    let place = app.gate.read(timeout).await;
+    let place = place.map_err(|refused| ApiError::refused(refused, &app.config.limits))?;
+    blocking(place, move || read(texts)).await?.0
+}
+
+/// The beginning of an answer, what follows it and the bytes of all, or why there is none.
+type Written = Result<(String, AnswerText, usize), QueryError>;
+
+/// Evaluates a query and sends the answer.
+async fn run(app: Arc<App>, asked: Asked, kind: &'static str) -> Result<Response, ApiError> {
     let mut watch = Watch::new(&app.telemetry.queries, kind);
-    let place = match app.gate.enter(weight, timeout).await {
-        Ok(place) => place,
-        Err(refused) => {
-            watch.end("timeout");
-            return Err(ApiError::refused(refused, &app.config.limits));
-        }
-    };
-    let cancel = CancelOnDrop::default();
-    let (started, waited) = (watch.started, watch.started.elapsed());
-    let options = QueryOptions {
-        lookback_ms,
-        timeout: Some(timeout.saturating_sub(waited)),
-        cancel: Some(Arc::clone(&cancel.0)),
-        peak: stats.is_some().then(Arc::default),
-    };
     let limits = app.config.limits;
-    let evaluating = Arc::clone(&app);
-    let (answer, place) = blocking(place, move || {
-        let begun = Instant::now();
-        let (engine, source) = (&evaluating.engine, &evaluating.storage);
-        let answer = evaluate(engine, source, &query, &options).map(|answer| {
-            let took = stats::Took { waited, evaluation: begun.elapsed() };
-            // Counting has the time that is left; what cannot be counted in it is not told.
-            let counted = |asked: stats::Asked| {
-                let timeout =
-                    options.timeout.map(|timeout| timeout.saturating_sub(took.evaluation));
-                let options_left = QueryOptions { timeout, peak: None, ..options.clone() };
-                let samples = engine.samples(source, &query, times, &options_left).ok()?;
-                Some(asked.json(took, &options, &samples))
-            };
-            (answer, stats.and_then(counted))
-        });
-        let (answer, stats) = match answer {
-            Ok(answer) => answer,
-            Err(error) => {
-                let error = ApiError::of_query(error).cured(&limits);
-                watch.end(error.kind());
-                return Err(error);
-            }
-        };
-        watch.end("success");
-        let mut text = json::answer(answer, limit);
-        if let Some(stats) = stats {
-            text = text.with_stats(&stats);
-        }
-        let bytes = text.left_bytes();
-        Ok((text.next().unwrap_or_default(), text, bytes))
-    })
-    .await?;
-    let (first, mut rest, bytes) = answer?;
-    let held = app.unsent.hold(bytes, timeout.saturating_sub(started.elapsed())).await?;
+    let (timeout, begun) = (asked.timeout, asked.begun);
+    let evaluated = evaluated(Arc::clone(&app), asked).await?;
+    let evaluated = evaluated.map_err(|refused| ApiError::refused(refused, &limits));
+    let written = evaluated.and_then(|(written, place)| {
+        let written = written.map_err(|error| ApiError::of_query_within(error, &limits))?;
+        Ok((written, place))
+    });
+    let written = written.inspect_err(|error| watch.end(error.kind()));
+    let ((first, mut rest, bytes), place) = written?;
+    watch.end("success");
+    let held = app.unsent.hold(bytes, timeout.saturating_sub(begun.elapsed())).await?;
     drop(place);
     let Some(second) = rest.next() else {
         return Ok(Json(unsent::bytes(first, held)).into_response());
     };
     let body = Body::new(Pieces { written: [first, second].into(), rest, held });
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+/// Evaluates a query and begins to write the answer, on a blocking thread as soon as there is a
+/// place. A light one that takes too long for that becomes a long one; where there are too many of
+/// these, it is stopped and begins anew, in their line.
+async fn evaluated(
+    app: Arc<App>,
+    asked: Asked,
+) -> Result<Result<(Written, Place), Refused>, ApiError> {
+    let asked = Arc::new(asked);
+    let left = || asked.timeout.saturating_sub(asked.begun.elapsed());
+    let mut weight = asked.weight;
+    loop {
+        let waiting = Instant::now();
+        let place = match app.gate.enter(weight, left()).await {
+            Ok(place) => place,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        let (rank, cancel) = (place.rank(), CancelOnDrop::default());
+        let options = QueryOptions {
+            lookback_ms: asked.lookback_ms,
+            timeout: Some(left()),
+            cancel: Some(Arc::clone(&cancel.0)),
+            peak: asked.stats.is_some().then(Arc::default),
+        };
+        let work = {
+            let (app, asked, waited) = (Arc::clone(&app), Arc::clone(&asked), waiting.elapsed());
+            move || write(&app, &asked, waited, &options)
+        };
+        let mut work = pin!(blocking(place, work));
+        let mut stopped = false;
+        if weight == Weight::Light {
+            if let Ok(written) = tokio::time::timeout(LIGHT_MAX, &mut work).await {
+                return written.map(Ok);
+            }
+            weight = Weight::Long;
+            stopped = !app.gate.make_long(&rank);
+            if stopped {
+                cancel.stop();
+            }
+        }
+        match work.await? {
+            (Err(QueryError::Canceled), _) if stopped => {}
+            written => return Ok(Ok(written)),
+        }
+    }
+}
+
+/// One evaluation. Blocks.
+fn write(app: &App, asked: &Asked, waited: Duration, options: &QueryOptions) -> Written {
+    let begun = Instant::now();
+    let (engine, source, query) = (&app.engine, &app.storage, &asked.query);
+    let answer = match asked.times {
+        (at_ms, _, 0) => engine.instant_of(source, query, at_ms, options)?,
+        times => engine.range_of(source, query, times, options)?,
+    };
+    let took = stats::Took { waited, evaluation: begun.elapsed() };
+    let mut text = json::answer(answer, asked.limit);
+    if let Some(stats) = asked.stats {
+        // Counting has the time that is left; what cannot be counted in it is not told.
+        let timeout = options.timeout.map(|timeout| timeout.saturating_sub(took.evaluation));
+        let left = QueryOptions { timeout, peak: None, ..options.clone() };
+        if let Ok(samples) = engine.samples_of(source, query, asked.times, &left) {
+            text = text.with_stats(&stats.json(took, options, &samples));
+        }
+    }
+    let bytes = text.left_bytes();
+    Ok((text.next().unwrap_or_default(), text, bytes))
 }
 
 /// Tells the figures how a query ended, and how long it took; one that is dropped before it ends
@@ -277,37 +345,39 @@ impl ApiError {
         ))
     }
 
-    /// An error of a limit says what can be done about it.
-    fn cured(self, limits: &Limits) -> Self {
+    /// The same; an error of a limit says what can be done about it.
+    fn of_query_within(error: QueryError, limits: &Limits) -> Self {
         let Limits { query_samples_max, query_memory_max, query_timeout_ms, .. } = limits;
-        match self.kind() {
-            "timeout" => self.with_cure(&format!(
-                "ask for fewer series or less time, or raise query_timeout of [limits], which is \
-                 {}",
-                duration::format_ms(*query_timeout_ms)
-            )),
-            "execution" if self.to_string().contains("too many samples") => {
-                self.with_cure(&format!(
-                    "ask for fewer series or less time, or raise query_samples of [limits], which \
-                     is {query_samples_max}"
-                ))
+        let limit = match &error {
+            QueryError::Timeout => {
+                format!(
+                    "query_timeout of [limits], which is {}",
+                    duration::format_ms(*query_timeout_ms)
+                )
             }
-            "execution" if self.to_string().contains("too much memory") => {
-                self.with_cure(&format!(
-                    "ask for fewer series or less time, or raise query_memory of [limits], which \
-                     is {query_memory_max} bytes"
-                ))
+            QueryError::TooManySamples { .. } => {
+                format!("query_samples of [limits], which is {query_samples_max}")
             }
-            _ => self,
-        }
+            QueryError::TooMuchMemory { .. } => {
+                format!("query_memory of [limits], which is {query_memory_max} bytes")
+            }
+            // Another engine was asked for more samples than one query may have.
+            error if is_too_much(error) => {
+                format!("query_samples of [limits], which is {query_samples_max}")
+            }
+            _ => return Self::of_query(error),
+        };
+        let cure = format!("ask for fewer series or less time, or raise {limit}");
+        Self::of_query(error).with_cure(&cure)
     }
 }
 
 /// Runs `work`, which is neither long nor an evaluation, on a blocking thread as soon as there is a
-/// place for it.
+/// place for it. It is told when to stop: as queries do, when the time for one is up or when
+/// whoever asked has hung up.
 pub(crate) async fn read<T: Send + 'static>(
     app: Arc<App>,
-    work: impl FnOnce(&App) -> T + Send + 'static,
+    work: impl FnOnce(&App, Stop<'_>) -> T + Send + 'static,
 ) -> Result<T, ApiError> {
     read_as(app, Weight::Light, work).await
 }
@@ -316,35 +386,64 @@ pub(crate) async fn read<T: Send + 'static>(
 pub(crate) async fn read_as<T: Send + 'static>(
     app: Arc<App>,
     weight: Weight,
-    work: impl FnOnce(&App) -> T + Send + 'static,
+    work: impl FnOnce(&App, Stop<'_>) -> T + Send + 'static,
 ) -> Result<T, ApiError> {
-    let timeout = duration_of(app.config.limits.query_timeout_ms);
-    let place = app.gate.enter(weight, timeout).await;
-    let place = place.map_err(|refused| ApiError::refused(refused, &app.config.limits))?;
-    blocking(place, move || work(&app)).await.map(|(done, _)| done)
+    placed(&app, weight, work).await.map(|(done, _)| done)
 }
 
 /// As [`read`], of a text that is sent: it keeps its place until there is memory for it.
 pub(crate) async fn read_text(
     app: Arc<App>,
-    work: impl FnOnce(&App) -> Result<String, StorageError> + Send + 'static,
+    work: impl FnOnce(&App, Stop<'_>) -> Result<String, StorageError> + Send + 'static,
 ) -> Result<Bytes, ApiError> {
-    let timeout = duration_of(app.config.limits.query_timeout_ms);
-    let place = app.gate.enter(Weight::Light, timeout).await;
-    let place = place.map_err(|refused| ApiError::refused(refused, &app.config.limits))?;
-    let reading = Arc::clone(&app);
-    let (text, _place) = blocking(place, move || work(&reading)).await?;
+    let (text, _place) = placed(&app, Weight::Light, work).await?;
     let text = text?;
+    let timeout = duration_of(app.config.limits.query_timeout_ms);
     let held = app.unsent.hold(text.len(), timeout).await?;
     Ok(unsent::bytes(text, held))
 }
 
+/// As [`read_as`]; gives the place back with what was done.
+async fn placed<T: Send + 'static>(
+    app: &Arc<App>,
+    weight: Weight,
+    work: impl FnOnce(&App, Stop<'_>) -> T + Send + 'static,
+) -> Result<(T, Place), ApiError> {
+    let timeout = duration_of(app.config.limits.query_timeout_ms);
+    let until = Instant::now() + timeout;
+    let place = app.gate.enter(weight, timeout).await;
+    let place = place.map_err(|refused| ApiError::refused(refused, &app.config.limits))?;
+    let (rank, reading) = (place.rank(), Arc::clone(app));
+    let mut work = pin!(stoppable(place, until, move |stop: Stop<'_>| work(&reading, stop)));
+    if weight == Weight::Light {
+        if let Ok(done) = tokio::time::timeout(LIGHT_MAX, &mut work).await {
+            return done;
+        }
+        // Where the long ones have all their places it stays where it is: it ends by itself.
+        app.gate.make_long(&rank);
+    }
+    work.await
+}
+
+/// Runs `work` on a blocking thread, and tells it to stop at that time or when nobody waits for it
+/// any more.
+async fn stoppable<P: Send + 'static, T: Send + 'static>(
+    place: P,
+    until: Instant,
+    work: impl FnOnce(Stop<'_>) -> T + Send + 'static,
+) -> Result<(T, P), ApiError> {
+    let cancel = CancelOnDrop::default();
+    let canceled = Arc::clone(&cancel.0);
+    let is_over = move || canceled.load(Ordering::Relaxed) || Instant::now() >= until;
+    blocking(place, move || work(&is_over)).await
+}
+
 /// Runs `work` on a blocking thread, which has its place until it is done even when nobody waits
 /// for it any more; gives the place back with what was done.
-async fn blocking<T: Send + 'static>(
-    place: Place,
+async fn blocking<P: Send + 'static, T: Send + 'static>(
+    place: P,
     work: impl FnOnce() -> T + Send + 'static,
-) -> Result<(T, Place), ApiError> {
+) -> Result<(T, P), ApiError> {
     let task = tokio::task::spawn_blocking(move || (work(), place));
     task.await.map_err(|_| ApiError::internal("the work was not finished"))
 }
@@ -353,8 +452,83 @@ async fn blocking<T: Send + 'static>(
 #[derive(Default)]
 struct CancelOnDrop(Arc<AtomicBool>);
 
+impl CancelOnDrop {
+    fn stop(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Longer than a test should ever take.
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// A look-up that ends only when it is told to; says then that it did.
+    fn endless(ended: std::sync::mpsc::Sender<()>) -> impl FnOnce(Stop<'_>) + Send {
+        move |stop| {
+            let begun = Instant::now();
+            while !stop() && begun.elapsed() < LONG {
+                std::thread::yield_now();
+            }
+            let _ = ended.send(());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_look_up_stops_when_its_time_is_up() {
+        let (ended, end) = std::sync::mpsc::channel();
+        let until = Instant::now() + Duration::from_millis(20);
+        let begun = Instant::now();
+        stoppable((), until, endless(ended)).await.unwrap();
+        assert!(begun.elapsed() < LONG / 2 && end.try_recv().is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_look_up_stops_when_whoever_asked_hangs_up() {
+        let (ended, end) = std::sync::mpsc::channel();
+        let asking = stoppable((), Instant::now() + LONG, endless(ended));
+        let hung_up = tokio::time::timeout(Duration::from_millis(20), asking).await;
+        assert!(hung_up.is_err(), "nothing else ends it");
+        end.recv_timeout(LONG / 2).unwrap();
+    }
+
+    #[test]
+    fn what_reads_much_or_makes_many_points_is_long() {
+        let weight = |query: &str, times| {
+            super::weight(times, Query::read(query).unwrap().reach(times, 60_000).unwrap())
+        };
+        let (now, hour) = ((0, 0, 0), (0, 3_600_000, 15_000));
+        for query in ["vector(1)", "rate(a[5m])", "max_over_time(rate(a[5m])[1h:1m])"] {
+            assert_eq!((weight(query, now), weight(query, hour)), (Weight::Light, Weight::Light));
+        }
+        let nested = "max_over_time(quantile_over_time(0.5, vector(time())[40000s:1s])[40000s:1s])";
+        for query in [nested, "rate(a[2d])", "a offset 1w", "sum_over_time(a[4h:1s])"] {
+            assert_eq!(weight(query, now), Weight::Long, "{query}");
+        }
+        assert_eq!(weight("a", (0, 31_536_000_000, 3_600_000)), Weight::Long);
+    }
+
+    #[test]
+    fn limits_are_told_by_what_went_wrong_not_by_its_words() {
+        let limits = Limits::default();
+        let told = |error| ApiError::of_query_within(error, &limits).to_string();
+        let words = "too many samples, too much memory";
+        assert_eq!(told(QueryError::Execution(words.to_owned())), words);
+        assert!(told(QueryError::TooMuchMemory { limit: 1 }).contains("query_memory of [limits]"));
+        assert!(
+            told(QueryError::TooManySamples { limit: 1 }).contains("query_samples of [limits]")
+        );
+        assert!(told(QueryError::Timeout).contains("query_timeout of [limits]"));
+        let much = crate::storage::StorageError::too_much("read samples", "more than 5");
+        let much = QueryError::Source(labstat_promql::SourceError(Box::new(much)));
+        assert!(told(much).contains("query_samples of [limits]"));
     }
 }

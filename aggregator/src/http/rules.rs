@@ -14,7 +14,7 @@ use crate::app::App;
 /// The groups and their rules.
 pub(crate) async fn rules(State(app): State<Arc<App>>, params: Params) -> Result<Json, ApiError> {
     params.well_formed()?;
-    let matchers = params.selectors().map_err(ApiError::bad_data)?;
+    let matchers = params.selectors(&app, "").await?;
     let kind = match params.get("type").map(str::to_ascii_lowercase).as_deref() {
         None => None,
         Some("alert") => Some(KindFilter::Alerting),

@@ -6,7 +6,7 @@ use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use labstat_model::{Kind, Matcher, Metadata};
-use labstat_store::NEVER;
+use labstat_store::Stop;
 
 use super::error::{ApiError, Json};
 use super::params::{self, Params};
@@ -24,18 +24,17 @@ struct Asked {
 
 impl Asked {
     /// Reads all of it; an error of a selector begins with `told`.
-    fn read(params: &Params, told: &str) -> Result<Self, ApiError> {
+    async fn read(app: &App, params: &Params, told: &str) -> Result<Self, ApiError> {
         let limit = params.limit()?;
         let (start_ms, end_ms) = params.time_range()?;
-        let selectors = params.selectors();
-        let selectors = selectors.map_err(|cause| ApiError::bad_data(format!("{told}{cause}")))?;
+        let selectors = params.selectors(app, told).await?;
         Ok(Self { selectors, start_ms, end_ms, limit })
     }
 
     /// As read, but a time that ends before it begins is turned around: Prometheus looks for names
     /// and values in whole blocks, and finds those between the two.
-    fn in_order(params: &Params) -> Result<Self, ApiError> {
-        let asked = Self::read(params, "")?;
+    async fn in_order(app: &App, params: &Params) -> Result<Self, ApiError> {
+        let asked = Self::read(app, params, "").await?;
         let (start_ms, end_ms) = (asked.start_ms, asked.end_ms);
         Ok(Self { start_ms: start_ms.min(end_ms), end_ms: start_ms.max(end_ms), ..asked })
     }
@@ -50,13 +49,13 @@ pub(crate) async fn series(
     if params.all("match[]").next().is_none() {
         return Err(ApiError::bad_data("no match[] parameter provided"));
     }
-    let asked = Asked::read(&params, "invalid parameter \"match[]\": ")?;
-    list(app, asked, json::push_labels, |storage, asked| {
+    let asked = Asked::read(&app, &params, "invalid parameter \"match[]\": ").await?;
+    list(app, asked, json::push_labels, |storage, asked, stop| {
         // As in Prometheus, there are no series in a time that ends before it begins.
         if asked.end_ms < asked.start_ms {
             return Ok(Vec::new());
         }
-        storage.series(&asked.selectors, asked.start_ms, asked.end_ms, NEVER)
+        storage.series(&asked.selectors, asked.start_ms, asked.end_ms, stop)
     })
     .await
 }
@@ -71,11 +70,14 @@ pub(crate) async fn label_names(
     State(app): State<Arc<App>>,
     params: Params,
 ) -> Result<Json<Bytes>, ApiError> {
+    let asked = Asked::in_order(&app, &params).await?;
     list(
         app,
-        Asked::in_order(&params)?,
+        asked,
         |out, name: &String| json::push_text(out, name),
-        |storage, asked| storage.label_names(&asked.selectors, asked.start_ms, asked.end_ms, NEVER),
+        |storage, asked, stop| {
+            storage.label_names(&asked.selectors, asked.start_ms, asked.end_ms, stop)
+        },
     )
     .await
 }
@@ -93,12 +95,13 @@ pub(crate) async fn label_values(
     if name.is_empty() {
         return Err(ApiError::bad_data("invalid label name: \"\""));
     }
+    let asked = Asked::in_order(&app, &params).await?;
     list(
         app,
-        Asked::in_order(&params)?,
+        asked,
         |out, value: &String| json::push_text(out, value),
-        move |storage, asked| {
-            storage.label_values(&name, &asked.selectors, asked.start_ms, asked.end_ms, NEVER)
+        move |storage, asked, stop| {
+            storage.label_values(&name, &asked.selectors, asked.start_ms, asked.end_ms, stop)
         },
     )
     .await
@@ -109,10 +112,10 @@ async fn list<T: Send + 'static>(
     app: Arc<App>,
     asked: Asked,
     push: impl Fn(&mut String, &T) + Send + 'static,
-    read: impl FnOnce(&dyn Storage, &Asked) -> Result<Vec<T>, StorageError> + Send + 'static,
+    read: impl FnOnce(&dyn Storage, &Asked, Stop<'_>) -> Result<Vec<T>, StorageError> + Send + 'static,
 ) -> Result<Json<Bytes>, ApiError> {
-    let text = query::read_text(app, move |app| {
-        let mut items = read(&*app.storage, &asked)?;
+    let text = query::read_text(app, move |app, stop| {
+        let mut items = read(&*app.storage, &asked, stop)?;
         let cut = asked.limit > 0 && json::truncate(&mut items, asked.limit);
         let warnings = if cut { vec![json::TRUNCATED.to_owned()] } else { Vec::new() };
         Ok(json::envelope(
@@ -172,7 +175,7 @@ pub(crate) async fn metadata(
 ) -> Result<Json<Bytes>, ApiError> {
     let limits = MetadataLimits::read(&params)?;
     let wanted = params.get("metric").map(str::to_owned);
-    let text = query::read_text(app, move |app| {
+    let text = query::read_text(app, move |app, _| {
         let mut families = app.storage.metadata()?;
         families.retain(|family| wanted.as_ref().is_none_or(|wanted| *wanted == family.family));
         Ok(json::envelope(|out| push_metadata(out, &families, limits), &[], &[]))

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use labstat_model::{Matcher, duration};
-use labstat_store::NEVER;
 use serde_json::{Value, json};
 
 use super::error::{ApiError, Json};
@@ -169,7 +168,7 @@ pub(crate) async fn tsdb(State(app): State<Arc<App>>, params: Params) -> Result<
         Some(Ok(limit)) if limit > 0 => usize::try_from(limit).unwrap_or(usize::MAX).min(TOP_MAX),
         Some(_) => return Err(ApiError::bad_data("limit must be a positive number")),
     };
-    let stats = query::read(app, move |app| app.storage.cardinalities(limit, NEVER)).await??;
+    let stats = query::read(app, move |app, stop| app.storage.cardinalities(limit, stop)).await??;
     let named = |list: &[(String, usize)]| -> Vec<Value> {
         let entry = |(name, value): &(String, usize)| json!({"name": name, "value": value});
         list.iter().take(limit).map(entry).collect()

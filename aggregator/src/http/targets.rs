@@ -6,11 +6,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::HeaderMap;
 use labstat_model::{Labels, METRIC_NAME, Matcher, Metadata, duration};
-use labstat_store::NEVER;
+use labstat_store::Stop;
 use serde_json::{Map, Value, json};
 
 use super::error::{ApiError, Json};
@@ -133,10 +134,14 @@ pub(crate) async fn metadata(
     let limit = integer(params.get("limit").unwrap_or("-1"))
         .map_err(|_| ApiError::bad_data("limit must be a number"))?;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let matchers = params.get("match_target").map(labstat_promql::any_selector).transpose();
-    let matchers = matchers.map_err(|error| ApiError::parameter("match_target", error))?;
+    let texts = params.get("match_target").map(str::to_owned).into_iter().collect();
+    let matchers = query::parsed(&app, texts, Duration::MAX, |texts| {
+        let selector = texts.first().map(|text| labstat_promql::any_selector(text)).transpose();
+        selector.map_err(|error| ApiError::parameter("match_target", error))
+    });
+    let matchers = matchers.await?;
     let metric = params.get("metric").map(str::to_owned);
-    let list = query::read(app, move |app| {
+    let list = query::read(app, move |app, stop| {
         let nodes = app.presence().nodes();
         let targets = by_job(&nodes);
         let targets = targets.iter().map(|(job, node)| labels(job, node)).filter(|labels| {
@@ -145,7 +150,7 @@ pub(crate) async fn metadata(
         let families = app.storage.metadata()?;
         let mut list = Vec::new();
         for target in targets.take(limit) {
-            list.extend(families_of(app, &target, &families, metric.as_deref())?);
+            list.extend(families_of(app, &target, &families, metric.as_deref(), stop)?);
         }
         Ok::<_, StorageError>(list)
     })
@@ -158,11 +163,12 @@ fn families_of(
     target: &Labels,
     families: &[Metadata],
     metric: Option<&str>,
+    stop: Stop<'_>,
 ) -> Result<Vec<Value>, StorageError> {
     let now_ms = app.clock.now_ms();
     let start_ms = now_ms.saturating_sub(app.config.limits.lookback_ms);
     let matchers = target.iter().map(|(name, value)| Matcher::equal(name, value)).collect();
-    let names = app.storage.label_values(METRIC_NAME, &[matchers], start_ms, now_ms, NEVER)?;
+    let names = app.storage.label_values(METRIC_NAME, &[matchers], start_ms, now_ms, stop)?;
     let has = |family: &str| {
         let has = |name: String| names.binary_search(&name).is_ok();
         ["", "_bucket", "_count", "_sum", "_total"].iter().any(|end| has(format!("{family}{end}")))

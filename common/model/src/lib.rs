@@ -21,6 +21,7 @@ pub mod limits;
 mod matcher;
 pub mod number;
 mod pattern;
+mod pattern_room;
 mod sample;
 pub mod settings;
 mod write;
@@ -41,6 +42,7 @@ pub use labels::{
     LabelError, Labels, LabelsRef, METRIC_NAME, is_label_name, is_metadata, is_metric_name,
 };
 pub use matcher::{MatchOp, Matcher, MatcherError};
+pub use pattern_room::PatternRoom;
 pub use sample::{STALE_BITS, Sample, Series, SeriesRef, is_stale, stale_marker};
 pub use write::{
     HISTOGRAM_LABEL, HistogramTimeSeries, HistogramsView, Metadata, MixedRequest, SeriesError,

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::Labels;
 use crate::pattern::Pattern;
+use crate::{Labels, PatternRoom};
 
 /// How a matcher compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,16 +40,27 @@ pub struct Matcher {
 }
 
 impl Matcher {
-    /// A matcher; fails only for a pattern that is no regular expression.
+    /// A matcher by itself; fails only for a pattern that is no regular expression, or too large a
+    /// one.
     pub fn new(
         name: impl Into<String>,
         op: MatchOp,
         value: impl Into<String>,
     ) -> Result<Self, MatcherError> {
+        Self::within(name, op, value, &mut PatternRoom::default())
+    }
+
+    /// A matcher among others, whose patterns share `room`.
+    pub fn within(
+        name: impl Into<String>,
+        op: MatchOp,
+        value: impl Into<String>,
+        room: &mut PatternRoom,
+    ) -> Result<Self, MatcherError> {
         let value = value.into();
         let pattern = match op {
             MatchOp::Equal | MatchOp::NotEqual => None,
-            MatchOp::Regex | MatchOp::NotRegex => Some(Pattern::new(&value)?),
+            MatchOp::Regex | MatchOp::NotRegex => Some(Pattern::new(&value, room)?),
         };
         Ok(Self { name: name.into(), op, value, pattern })
     }

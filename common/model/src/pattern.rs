@@ -4,11 +4,19 @@
 use regex::Regex;
 use regex_syntax::hir::{Class, Hir, HirKind, Look};
 
+use crate::pattern_room::{NoRoom, PatternRoom};
 use crate::{MatcherError, dialect};
 
 /// Bytes that a compiled pattern may take. Prometheus has no such bound; a pattern from outside
 /// must not be able to take the machine's memory.
 const REGEX_SIZE_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes that a pattern may take while it matches, for each that it counts for in its room: it
+/// keeps what it has found out of the values so far.
+const MATCHING_FACTOR: usize = 8;
+
+/// The most of these, as the `regex` crate has it.
+const MATCHING_MAX: usize = 2 * 1024 * 1024;
 
 /// Alternatives that are told apart: as many as a dashboard can select machines.
 const ALTERNATIVES_MAX: usize = 1024;
@@ -32,32 +40,35 @@ pub(crate) enum Pattern {
 }
 
 impl Pattern {
-    /// Compiles `text`.
-    pub(crate) fn new(text: &str) -> Result<Self, MatcherError> {
+    /// Compiles `text`, within what is left for it and others.
+    pub(crate) fn new(text: &str, room: &mut PatternRoom) -> Result<Self, MatcherError> {
         let error = |cause: &dyn std::error::Error| MatcherError {
             pattern: text.to_owned(),
             cause: format!("{}: `{text}`", one_line(cause)),
         };
+        let no_room = |cause: NoRoom| error(&cause);
         let refused = |cause| MatcherError { pattern: text.to_owned(), cause };
         let translated = dialect::from_go(text).map_err(refused)?;
         let text = translated.as_str();
-        let parse = |text: &str| regex_syntax::parse(text).map_err(|cause| error(&cause));
         // On its own first: `a)|(b` would close the group around it and slip its anchors.
-        parse(text)?;
-        let hir = parse(&format!("(?s:{text})"))?;
-        let mut room = Room { texts: TEXTS_MAX };
-        if let Some(values) = room.alternatives(&hir, Edges { start: true, end: true })
-            && let Some(values) = as_texts(values)
-        {
+        let tree = regex_syntax::ast::parse::Parser::new().parse(text);
+        let bytes = room.take(&tree.map_err(|cause| error(&cause))?).map_err(no_room)?;
+        let hir = regex_syntax::parse(&format!("(?s:{text})")).map_err(|cause| error(&cause))?;
+        let mut texts = Room { texts: TEXTS_MAX };
+        let values = texts.alternatives(&hir, Edges { start: true, end: true });
+        room.take_texts(TEXTS_MAX - texts.texts).map_err(no_room)?;
+        if let Some(values) = values.and_then(as_texts) {
             return Ok(Self::OneOf(values));
         }
-        let Beginning { bytes, then } = beginning(&hir, Edges { start: true, end: true });
-        let prefix = as_text(bytes);
+        let Beginning { bytes: prefix, then } = beginning(&hir, Edges { start: true, end: true });
+        let prefix = as_text(prefix);
         if let Then::Anything { more } = then {
             return Ok(Self::Begins { prefix, more });
         }
+        let bytes = room.take_program(bytes).map_err(no_room)?;
         let regex = regex::RegexBuilder::new(&format!("^(?s:{text})$"))
             .size_limit(REGEX_SIZE_MAX)
+            .dfa_size_limit(bytes.saturating_mul(MATCHING_FACTOR).min(MATCHING_MAX))
             .build()
             .map_err(|cause| error(&cause))?;
         Ok(Self::Other { prefix, regex })
@@ -174,8 +185,10 @@ impl Room {
             HirKind::Alternation(parts) => {
                 let mut all = Vec::new();
                 for part in parts {
-                    all.extend(self.alternatives(part, edges)?);
-                    self.check(&all)?;
+                    let more = self.alternatives(part, edges)?;
+                    self.texts = self.texts.checked_sub(more.len())?;
+                    all.extend(more);
+                    is_bounded(&all)?;
                 }
                 Some(all)
             }
@@ -259,9 +272,13 @@ impl Room {
 
     fn check(&mut self, all: &[Vec<u8>]) -> Option<()> {
         self.texts = self.texts.checked_sub(all.len())?;
-        let len: usize = all.iter().map(Vec::len).sum();
-        (all.len() <= ALTERNATIVES_MAX && len <= ALTERNATIVES_LEN_MAX).then_some(())
+        is_bounded(all)
     }
+}
+
+fn is_bounded(all: &[Vec<u8>]) -> Option<()> {
+    let len: usize = all.iter().map(Vec::len).sum();
+    (all.len() <= ALTERNATIVES_MAX && len <= ALTERNATIVES_LEN_MAX).then_some(())
 }
 
 /// What follows a beginning.
@@ -352,8 +369,12 @@ mod tests {
 
     use super::*;
 
+    fn compile(text: &str) -> Result<Pattern, MatcherError> {
+        Pattern::new(text, &mut PatternRoom::default())
+    }
+
     fn alternatives(text: &str) -> Option<Vec<String>> {
-        Pattern::new(text).unwrap().alternatives().map(<[String]>::to_vec)
+        compile(text).unwrap().alternatives().map(<[String]>::to_vec)
     }
 
     #[test]
@@ -398,7 +419,7 @@ mod tests {
             ("x.*|y", "", None),
         ];
         for (text, prefix, anything) in cases {
-            let pattern = Pattern::new(text).unwrap();
+            let pattern = compile(text).unwrap();
             assert_eq!(pattern.prefix(), prefix, "{text}");
             let found = match pattern {
                 Pattern::Begins { more, .. } => Some(more),
@@ -422,7 +443,7 @@ mod tests {
             "(a|aa|aaa){1,200}",
         ] {
             let text = text.repeat(20);
-            let _ = Pattern::new(&text);
+            let _ = compile(&text);
         }
     }
 
@@ -481,7 +502,7 @@ mod tests {
             let wanted = dialect::from_go(&text)
                 .map_err(drop)
                 .and_then(|text| Regex::new(&format!("^(?s:{text})$")).map_err(drop));
-            let found = Pattern::new(&text);
+            let found = compile(&text);
             prop_assert_eq!(wanted.is_ok(), found.is_ok(), "{}", text);
             let (Ok(wanted), Ok(found)) = (wanted, found) else { return Ok(()) };
             let mut values = values;

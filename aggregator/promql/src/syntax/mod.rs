@@ -4,7 +4,7 @@
 //! `ast`, `check` sees to the types. `printer` writes a tree as a query again and `json` writes it
 //! for tools; `number` and `quote` know how literals are written.
 //!
-//! Everything here is bounded: the text in bytes, the tree in depth. Reading takes time in
+//! Everything here is bounded: the text in bytes, the tree in depth, the patterns in what they take. Reading takes time in
 //! proportion to the text. Errors say what Prometheus says, at the place that Prometheus names.
 
 pub(crate) mod ast;
@@ -19,6 +19,8 @@ mod quote;
 mod selectors;
 #[cfg(test)]
 mod tests;
+
+use labstat_model::PatternRoom;
 
 use crate::error::{Position, QueryError};
 use ast::Expr;
@@ -63,9 +65,13 @@ pub(crate) fn parse(query: &str) -> Result<Expr, QueryError> {
 }
 
 /// Reads a selector of series by itself, such as the API's `match[]`; whether it `may_match_all`.
-pub(crate) fn selector(text: &str, may_match_all: bool) -> Result<Expr, QueryError> {
+pub(crate) fn selector(
+    text: &str,
+    may_match_all: bool,
+    patterns: &mut PatternRoom,
+) -> Result<Expr, QueryError> {
     bounded(text)
-        .and_then(parser::selector)
+        .and_then(|text| parser::selector(text, patterns))
         .and_then(|expr| check::check_series(&expr, may_match_all).map(|()| expr))
         .map_err(|error| error.in_query(text))
 }

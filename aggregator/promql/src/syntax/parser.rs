@@ -3,6 +3,8 @@
 //! The first error ends the reading. Its words tell the innermost thing that was being read, in
 //! the way of Prometheus: an aggregation, a list of labels, a range, or nothing.
 
+use labstat_model::PatternRoom;
+
 use super::ast::{
     Aggregate, At, Binary, Call, Card, Duration, Expr, Matching, Matrix, Node, Selector, Shift,
     Sign, Subquery,
@@ -28,10 +30,13 @@ pub(super) struct Parser<'a> {
     /// Whether a part of a duration is read that stands in parentheses.
     pub(super) in_duration_parens: bool,
     nesting: usize,
+    /// What is left for patterns.
+    pub(super) patterns: &'a mut PatternRoom,
 }
 
 pub(super) fn query(text: &str) -> Result<Expr, SyntaxError> {
-    let mut parser = Parser::new(text);
+    let mut patterns = PatternRoom::default();
+    let mut parser = Parser::new(text, &mut patterns);
     if parser.peek()?.kind == Kind::End {
         return Err(SyntaxError::new(0, "no expression found in input"));
     }
@@ -41,8 +46,8 @@ pub(super) fn query(text: &str) -> Result<Expr, SyntaxError> {
 }
 
 /// A selector of series and nothing behind it.
-pub(super) fn selector(text: &str) -> Result<Expr, SyntaxError> {
-    let mut parser = Parser::new(text);
+pub(super) fn selector(text: &str, patterns: &mut PatternRoom) -> Result<Expr, SyntaxError> {
+    let mut parser = Parser::new(text, patterns);
     let token = parser.peek()?;
     if token.kind != Kind::LeftBrace && !is_name(token.kind) {
         return Err(parser.unexpected(token, "", ""));
@@ -54,13 +59,14 @@ pub(super) fn selector(text: &str) -> Result<Expr, SyntaxError> {
 }
 
 impl<'a> Parser<'a> {
-    fn new(text: &'a str) -> Self {
+    fn new(text: &'a str, patterns: &'a mut PatternRoom) -> Self {
         Self {
             lexer: Lexer::new(text),
             ahead: [None, None],
             context: "",
             in_duration_parens: false,
             nesting: 0,
+            patterns,
         }
     }
 

@@ -78,7 +78,7 @@ impl Parser<'_> {
         if !self.accept(Kind::Text)? {
             return Err(self.unexpected(token, "label matching", "string"));
         }
-        Matcher::new(name, op, text(token)?)
+        Matcher::within(name, op, text(token)?, self.patterns)
             .map_err(|error| SyntaxError::new(start, error.to_string()))
     }
 }

@@ -318,7 +318,7 @@ fn no_text_exhausts_the_stack_or_the_time() {
 
 #[test]
 fn a_selector_stands_by_itself() {
-    let of = |text: &str| match selector(text, false) {
+    let of = |text: &str| match selector(text, false, &mut PatternRoom::default()) {
         Ok(_) => "a selector".to_owned(),
         Err(error) => error.to_string(),
     };
@@ -336,6 +336,6 @@ fn a_selector_stands_by_itself() {
         assert_eq!(of(text), wanted, "{text}");
     }
     for all in ["{}", "{a=~\".*\"}"] {
-        assert!(selector(all, true).is_ok(), "{all}");
+        assert!(selector(all, true, &mut PatternRoom::default()).is_ok(), "{all}");
     }
 }

@@ -443,6 +443,67 @@ fn long_queries_leave_a_place_for_light_ones() {
     assert_eq!(figure(&server, "labstat_queries_waiting"), 2.0);
 }
 
+/// Queries that look light and are not: each takes an hour, over less than a day and within the
+/// points of a range.
+#[test]
+fn a_light_query_does_not_wait_for_those_that_only_look_light() {
+    let server = Server::with(
+        |config| config.limits.queries_max = 2,
+        std::sync::Arc::new(labstat_model::SystemClock),
+    );
+    let heavy = (0..12).fold("vector(time())".to_owned(), |inner, _| {
+        format!("quantile_over_time(0.5, {inner}[7000s:1s])")
+    });
+    let path = format!("/api/v1/query?query={}", encode(&heavy));
+    let mut asking: Vec<TcpStream> = (0..4).map(|_| ask(&server, &path)).collect();
+    until_running(&server, 1.0);
+    for _ in 0..3 {
+        assert_eq!(server.get("/api/v1/query?query=vector(1)&timeout=20s").status, 200);
+    }
+    // One has become a long one, and the others have been stopped and wait for it.
+    eventually("they wait", || {
+        let running = figure(&server, "labstat_queries_running");
+        let waiting = figure(&server, "labstat_queries_waiting");
+        if (running, waiting) == (1.0, 3.0) { Ok(()) } else { Err(format!("{running} {waiting}")) }
+    });
+    asking.clear();
+    until_running(&server, 0.0);
+    let ended = |outcome: &str| {
+        figure(&server, &format!("labstat_queries_total{{kind=\"instant\",outcome=\"{outcome}\"}}"))
+    };
+    assert_eq!((ended("canceled"), ended("success")), (4.0, 3.0), "each counts once");
+}
+
+/// Each is small, and together they would take gigabytes and a minute.
+#[test]
+fn the_patterns_of_one_request_have_a_bound() {
+    let server = Server::start();
+    let pattern = |at: usize| format!("a{at}=~\"\\\\pL{{6}}{at}\"");
+    let matchers: Vec<String> = (0..1_000).map(pattern).collect();
+    let query = encode(&format!("m{{{}}}", matchers.join(",")));
+    let selectors: Vec<String> = matchers
+        .iter()
+        .map(|matcher| format!("match[]={}", encode(&format!("{{b=\"c\",{matcher}}}"))))
+        .collect();
+    let selectors = selectors.join("&");
+    for (path, form) in [
+        ("/api/v1/query", &format!("query={query}")),
+        ("/api/v1/query_range", &format!("query={query}&start=1&end=2&step=1")),
+        ("/api/v1/parse_query", &format!("query={query}")),
+        ("/api/v1/series", &selectors),
+        ("/api/v1/labels", &selectors),
+    ] {
+        let answer = server.post_form(path, form);
+        assert_eq!(
+            (answer.status, &answer.json()["errorType"]),
+            (400, &json!("bad_data")),
+            "{path}"
+        );
+        let message = answer.json()["error"].as_str().unwrap().to_owned();
+        assert!(message.contains("may have a size of 16 MiB when they are compiled"), "{message}");
+    }
+}
+
 #[test]
 fn hostile_requests_are_refused_and_the_server_lives() {
     let server = filled();

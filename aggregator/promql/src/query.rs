@@ -1,0 +1,210 @@
+//! A query that has been read: what can be said of it without evaluating it.
+
+use labstat_model::{METRIC_NAME, MatchOp, Matcher, PatternRoom};
+
+use crate::expr::{Expr, Node};
+use crate::lower::{self, Bounds};
+use crate::syntax::{self, ast};
+use crate::{QueryError, ValueType};
+
+/// A text that has been read, its patterns compiled, so that it can be looked at and evaluated as
+/// often as one likes.
+#[derive(Debug)]
+pub struct Query {
+    text: String,
+    tree: ast::Expr,
+}
+
+/// How much of history a query is about, by what is written in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reach {
+    /// See [`Checked::reach_ms`].
+    pub before_ms: i64,
+    /// The most points at which a part is evaluated that is in a subquery.
+    pub subquery_points: i64,
+}
+
+/// What [`check`] finds out about a query.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checked {
+    /// The type of its value.
+    pub value_type: ValueType,
+    /// The metric names it selects by equality, sorted, each once.
+    pub metric_names: Vec<String>,
+    /// The matchers of each of its selectors, the metric name as `__name__`.
+    pub selectors: Vec<Vec<Matcher>>,
+    /// How long a time before its own one evaluation reads, in milliseconds, by what is written in
+    /// the query: the look-back of an instant selector is not in it, nor is the way to an `@`.
+    pub reach_ms: i64,
+}
+
+impl Query {
+    /// Reads a text. It takes time in proportion to the text, and a fraction of a second where
+    /// that is full of patterns.
+    pub fn read(text: impl Into<String>) -> Result<Self, QueryError> {
+        let text = text.into();
+        let tree = syntax::parse(&text)?;
+        Ok(Self { text, tree })
+    }
+
+    /// As it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// As it is evaluated at these times.
+    pub(crate) fn at(&self, bounds: Bounds) -> Result<Expr, QueryError> {
+        lower::lower(&self.text, &self.tree, bounds)
+    }
+
+    /// How much of history it is about from `start_ms` to `end_ms` with a step of `step_ms`, 0 for
+    /// one time; `subquery_step_ms` is the step of subqueries that name none.
+    pub fn reach(
+        &self,
+        (start_ms, end_ms, step_ms): (i64, i64, i64),
+        subquery_step_ms: i64,
+    ) -> Result<Reach, QueryError> {
+        let expr = self.at(Bounds { start_ms, end_ms, step_ms })?;
+        let span_ms = end_ms.saturating_sub(start_ms);
+        let subquery_points = subquery_points(&expr, span_ms, subquery_step_ms);
+        Ok(Reach { before_ms: reach_ms(&expr), subquery_points })
+    }
+
+    /// What can be found out without a time.
+    pub fn checked(&self) -> Result<Checked, QueryError> {
+        let expr = self.at(Bounds::ANY)?;
+        let mut selectors = Vec::new();
+        collect_selectors(&expr, &mut selectors);
+        let named = |matchers: &Vec<Matcher>| {
+            let name = |m: &&Matcher| m.name() == METRIC_NAME && m.op() == MatchOp::Equal;
+            matchers.iter().find(name).map(|matcher| matcher.value().to_owned())
+        };
+        let mut metric_names: Vec<String> = selectors.iter().filter_map(named).collect();
+        metric_names.sort_unstable();
+        metric_names.dedup();
+        let reach_ms = reach_ms(&expr);
+        Ok(Checked { value_type: expr.value_type, metric_names, selectors, reach_ms })
+    }
+}
+
+/// Reads a query without evaluating it.
+pub fn check(query: &str) -> Result<Checked, QueryError> {
+    Query::read(query)?.checked()
+}
+
+/// Reads a series selector such as the API's `match[]`: `up{job="node"}`. No range, offset or
+/// anything else may be in it.
+pub fn selector(text: &str) -> Result<Vec<Matcher>, QueryError> {
+    matchers(text, false, &mut PatternRoom::default())
+}
+
+/// As [`selector`], but what it selects may be everything: `{}`, `{job=~".*"}`.
+pub fn any_selector(text: &str) -> Result<Vec<Matcher>, QueryError> {
+    any_selector_within(text, &mut PatternRoom::default())
+}
+
+/// As [`any_selector`], among others: the patterns of all of them share `patterns`.
+pub fn any_selector_within(
+    text: &str,
+    patterns: &mut PatternRoom,
+) -> Result<Vec<Matcher>, QueryError> {
+    matchers(text, true, patterns)
+}
+
+fn matchers(
+    text: &str,
+    may_match_all: bool,
+    patterns: &mut PatternRoom,
+) -> Result<Vec<Matcher>, QueryError> {
+    match lower::read_selector(text, may_match_all, patterns)?.node {
+        Node::Selector(selector) => Ok(selector.matchers),
+        _ => Err(QueryError::parse(format!("not a series selector: {text}"))),
+    }
+}
+
+/// What is right under a node.
+fn parts(expr: &Expr) -> Vec<&Expr> {
+    match &expr.node {
+        Node::Number(_) | Node::Text(_) | Node::Selector(_) | Node::Range(_) => Vec::new(),
+        Node::Subquery(subquery) => vec![&subquery.expr],
+        Node::Negation(inner) => vec![inner],
+        Node::Binary(binary) => vec![&binary.lhs, &binary.rhs],
+        Node::Aggregate(aggregate) => aggregate.param.iter().chain([&aggregate.expr]).collect(),
+        Node::Call(call) => call.args.iter().collect(),
+    }
+}
+
+/// See [`Checked::reach_ms`].
+fn reach_ms(expr: &Expr) -> i64 {
+    let within = parts(expr).into_iter().map(reach_ms).max().unwrap_or(0);
+    let (range_ms, shift) = match &expr.node {
+        Node::Selector(selector) => (0, &selector.shift),
+        Node::Range(range) => (range.range_ms, &range.selector.shift),
+        Node::Subquery(subquery) => (subquery.range_ms, &subquery.shift),
+        _ => return within,
+    };
+    within.saturating_add(range_ms).saturating_add(shift.offset_ms.max(0))
+}
+
+/// See [`Reach::subquery_points`], over a time of `span_ms`.
+fn subquery_points(expr: &Expr, span_ms: i64, step_ms: i64) -> i64 {
+    let (span_ms, points) = match &expr.node {
+        Node::Subquery(subquery) => {
+            let span_ms = if subquery.shift.at_ms.is_some() { 0 } else { span_ms };
+            let span_ms = span_ms.saturating_add(subquery.range_ms);
+            (span_ms, span_ms / subquery.step_ms.unwrap_or(step_ms).max(1))
+        }
+        _ => (span_ms, 0),
+    };
+    let within = parts(expr).into_iter().map(|part| subquery_points(part, span_ms, step_ms));
+    within.max().unwrap_or(0).max(points)
+}
+
+fn collect_selectors(expr: &Expr, selectors: &mut Vec<Vec<Matcher>>) {
+    match &expr.node {
+        Node::Selector(selector) => selectors.push(selector.matchers.clone()),
+        Node::Range(range) => selectors.push(range.selector.matchers.clone()),
+        _ => parts(expr).into_iter().for_each(|part| collect_selectors(part, selectors)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_points_of_subqueries_are_counted_with_the_time_around_them() {
+        let points = |query: &str, span_ms| {
+            let reach = Query::read(query).unwrap().reach((0, span_ms, 1_000), 60_000);
+            reach.unwrap().subquery_points
+        };
+        assert_eq!(points("sum(rate(a[1h]))", 3_600_000), 0);
+        assert_eq!(points("max_over_time(a[1h:])", 0), 60);
+        assert_eq!(points("max_over_time(a[1h:]) + vector(1)", 3_600_000), 120);
+        assert_eq!(points("max_over_time(a[1h:1s] @ 5)", 3_600_000), 3_600);
+        let nested = "max_over_time(quantile_over_time(0.5, vector(time())[40000s:1s])[40000s:1m])";
+        assert_eq!(points(nested, 0), 80_000);
+        assert_eq!(points("max_over_time(a[290y:1ms])", i64::MAX), i64::MAX);
+    }
+
+    #[test]
+    fn the_patterns_of_a_query_share_their_room() {
+        let matchers: Vec<String> =
+            (0..3_000).map(|at| format!("a{at}=~\"\\\\pL{{6}}{at}\"")).collect();
+        for query in
+            [format!("m{{{}}}", matchers.join(",")), format!("m{{{}}}", matchers.join("} + m{"))]
+        {
+            let query = query.get(..200_000.min(query.len())).unwrap();
+            let error = Query::read(query).unwrap_err().to_string();
+            assert!(
+                error.contains("the patterns of one request may have a size of 16 MiB"),
+                "{error}"
+            );
+        }
+        let mut patterns = PatternRoom::default();
+        let fit = matchers.iter().take_while(|matcher| {
+            any_selector_within(&format!("{{{matcher}}}"), &mut patterns).is_ok()
+        });
+        assert!((4..40).contains(&fit.count()));
+    }
+}
