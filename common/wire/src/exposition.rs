@@ -95,7 +95,7 @@ pub fn write<'a>(out: &mut String, rows: impl IntoIterator<Item = Row<'a>>) -> W
     write_with(out, rows, None)
 }
 
-/// As [`write`], but a line that has no label of the name `wanted` gets an empty one: so a scraper
+/// As [`write()`], but a line that has no label of the name `wanted` gets an empty one: so a scraper
 /// that would add that label of its own is told not to.
 pub fn write_with<'a>(
     out: &mut String,
