@@ -309,7 +309,9 @@ fn who_refuses_even_an_empty_write_refuses_no_samples() {
     let clock = Arc::new(ManualClock::new(NOW_MS));
     let engine = open(dir.path(), &server.config(), &clock);
     engine.append(&write("a", [1])).unwrap();
-    server.eventually(|told| told.requests > 3);
+    // Two rounds, each of all samples, of those alone, and of none: in the midst of a round, one
+    // who changes their mind would refuse samples and take the empty write.
+    server.eventually(|told| told.requests == 6);
     let delivery = engine.delivery().unwrap();
     assert_eq!((delivery.queue.items, delivery.refused, delivery.away), (1, 0, true));
     clock.advance_ms(61_000);
