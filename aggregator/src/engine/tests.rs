@@ -41,6 +41,8 @@ enum Mood {
     RefusesOld,
     /// As VictoriaMetrics does at a path that it does not know.
     KnowsNoSuchPath,
+    /// The same until it is asked with an empty write.
+    FindsItsPath,
     /// It takes them, and its answer has no end.
     NeverEnds,
 }
@@ -86,6 +88,13 @@ async fn take(State(told): State<Arc<Mutex<Told>>>, headers: HeaderMap, body: By
         return (StatusCode::BAD_REQUEST, "unsupported path requested").into_response();
     }
     let request = remote_write::decode(&body).unwrap().request;
+    if told.mood == Mood::FindsItsPath {
+        if request.series.is_empty() {
+            told.mood = Mood::Takes;
+        } else {
+            return (StatusCode::BAD_REQUEST, "unsupported path requested").into_response();
+        }
+    }
     let name = |series: &TimeSeries| series.labels.metric_name().to_owned();
     if told.mood == Mood::RefusesBad && request.series.iter().any(|s| name(s) == "bad") {
         return (StatusCode::BAD_REQUEST, "out of order sample").into_response();
@@ -322,6 +331,21 @@ fn who_refuses_even_an_empty_write_refuses_no_samples() {
     );
     server.set(Mood::Takes);
     server.eventually(|told| told.samples.len() == 1);
+    engine.close().unwrap();
+}
+
+#[test]
+fn who_takes_an_empty_write_is_asked_again_before_anything_is_dropped() {
+    let runtime = crate::server::runtime().unwrap();
+    let _guard = runtime.enter();
+    let server = Server::start(&runtime, Mood::FindsItsPath);
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(NOW_MS));
+    let engine = open(dir.path(), &server.config(), &clock);
+    engine.append(&write("a", [1])).unwrap();
+    server.eventually(|told| told.samples == [("a".to_owned(), 1)]);
+    engine.settled().unwrap();
+    assert_eq!(engine.delivery().unwrap().refused, 0);
     engine.close().unwrap();
 }
 

@@ -170,7 +170,7 @@ impl Shipper {
                 return Ok(());
             }
         };
-        self.ship_parts(series, error).await
+        self.ship_parts(series).await
     }
 
     /// Whether it is the samples that were refused: VictoriaMetrics answers 400 at a path that it
@@ -187,14 +187,11 @@ impl Shipper {
         }
     }
 
-    /// Sends what was refused as a whole in smaller and smaller parts, in order.
-    async fn ship_parts(
-        &mut self,
-        series: Vec<TimeSeries>,
-        error: HttpError,
-    ) -> Result<(), HttpError> {
+    /// Sends what was refused once more, for who takes an empty write now may have begun to since,
+    /// and then in smaller and smaller parts, in order.
+    async fn ship_parts(&mut self, series: Vec<TimeSeries>) -> Result<(), HttpError> {
         let mut dropped = Dropped::default();
-        let shipped = self.ship_halves(series, error, &mut dropped).await;
+        let shipped = self.ship_halves(series, &mut dropped).await;
         if let Some((what, error)) = &dropped.first {
             self.refused(dropped.samples, what, error);
         }
@@ -204,26 +201,23 @@ impl Shipper {
     async fn ship_halves(
         &mut self,
         series: Vec<TimeSeries>,
-        error: HttpError,
         dropped: &mut Dropped,
     ) -> Result<(), HttpError> {
         // The parts that are left to be sent, the next one last. Earlier samples of a series go
         // before later ones, which many an engine insists on.
-        let mut parts = Vec::new();
-        let mut refused = Some((series, error));
-        loop {
-            if let Some((part, error)) = refused.take()
-                && let Some((first, second)) = dropped.halves(part, &error)
-            {
-                parts.extend([second, first]);
-            }
-            let Some(part) = parts.pop() else { return Ok(()) };
+        let mut parts = vec![series];
+        while let Some(part) = parts.pop() {
             match self.send_series(&part).await {
                 Ok(()) => {}
-                Err(error @ HttpError::Refused { .. }) => refused = Some((part, error)),
+                Err(error @ HttpError::Refused { .. }) => {
+                    if let Some((first, second)) = dropped.halves(part, &error) {
+                        parts.extend([second, first]);
+                    }
+                }
                 Err(error) => return Err(error),
             }
         }
+        Ok(())
     }
 
     async fn send_series(&self, series: &[TimeSeries]) -> Result<(), HttpError> {
