@@ -58,44 +58,21 @@ pub(crate) enum ErrorKind {
 }
 
 impl StorageError {
-    /// It did not work, and trying again would not help.
+    /// `operation` failed because of `cause`, which means `kind` for whoever asked.
+    pub(crate) fn new(
+        kind: ErrorKind,
+        operation: &'static str,
+        cause: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self { operation, cause: cause.into(), kind }
+    }
+
+    /// As [`Self::new`], of the kind [`ErrorKind::Failed`].
     pub(crate) fn failed(
         operation: &'static str,
         cause: impl Into<Box<dyn Error + Send + Sync>>,
     ) -> Self {
-        Self { operation, cause: cause.into(), kind: ErrorKind::Failed }
-    }
-
-    /// Whoever has the samples cannot be asked just now.
-    pub(crate) fn away(
-        operation: &'static str,
-        cause: impl Into<Box<dyn Error + Send + Sync>>,
-    ) -> Self {
-        Self { operation, cause: cause.into(), kind: ErrorKind::Away }
-    }
-
-    /// This engine does not do that.
-    pub(crate) fn unsupported(
-        operation: &'static str,
-        cause: impl Into<Box<dyn Error + Send + Sync>>,
-    ) -> Self {
-        Self { operation, cause: cause.into(), kind: ErrorKind::Unsupported }
-    }
-
-    /// More samples than one read may have.
-    pub(crate) fn too_much(
-        operation: &'static str,
-        cause: impl Into<Box<dyn Error + Send + Sync>>,
-    ) -> Self {
-        Self { operation, cause: cause.into(), kind: ErrorKind::TooMuch }
-    }
-
-    /// Nobody waits for it any more.
-    pub(crate) fn stopped(
-        operation: &'static str,
-        cause: impl Into<Box<dyn Error + Send + Sync>>,
-    ) -> Self {
-        Self { operation, cause: cause.into(), kind: ErrorKind::Stopped }
+        Self::new(ErrorKind::Failed, operation, cause)
     }
 
     /// What it means for whoever asked.

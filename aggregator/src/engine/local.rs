@@ -10,13 +10,13 @@ use labstat_model::{
 use labstat_promql::{BucketScan, Scan, SourceError};
 use labstat_store::{AppendError, Appended, Maintained, ReadError, Stats, Stop, Store};
 
-use crate::storage::{Storage, StorageError, WriteFailed};
+use crate::storage::{ErrorKind, Storage, StorageError, WriteFailed};
 
 /// A read that gave nothing.
 fn unread(operation: &'static str) -> impl FnOnce(ReadError) -> StorageError {
     move |cause| match cause {
-        ReadError::TooManySamples { .. } => StorageError::too_much(operation, cause),
-        ReadError::Stopped => StorageError::stopped(operation, cause),
+        ReadError::TooManySamples { .. } => StorageError::new(ErrorKind::TooMuch, operation, cause),
+        ReadError::Stopped => StorageError::new(ErrorKind::Stopped, operation, cause),
         ReadError::Database { .. } => StorageError::failed(operation, cause),
     }
 }

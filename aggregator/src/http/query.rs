@@ -527,7 +527,8 @@ mod tests {
             told(QueryError::TooManySamples { limit: 1 }).contains("query_samples of [limits]")
         );
         assert!(told(QueryError::Timeout).contains("query_timeout of [limits]"));
-        let much = crate::storage::StorageError::too_much("read samples", "more than 5");
+        let much =
+            StorageError::new(crate::storage::ErrorKind::TooMuch, "read samples", "more than 5");
         let much = QueryError::Source(labstat_promql::SourceError(Box::new(much)));
         assert!(told(much).contains("query_samples of [limits]"));
     }

@@ -255,27 +255,13 @@ pub(super) fn presence<'b>(
     Ok(groups)
 }
 
-fn and(
-    binary: &Binary,
-    mut lhs: Vec<Column>,
-    rhs: &[Column],
-    pace: &mut Pace<'_>,
-) -> Result<Vec<Column>, QueryError> {
-    let grouper = Grouper::new(&binary.matching, false);
-    let there = presence(rhs, &grouper, pace)?;
-    for column in &mut lhs {
-        pace.spend(column.len())?;
-        let group = there.find(&grouper, &column.labels).and_then(|at| there.get(at));
-        column.retain(pace, |step| group.is_some_and(|group| is_set(&group.state, step)))?;
-    }
-    Ok(lhs)
-}
-
 pub(super) fn is_set(steps: &[bool], step: usize) -> bool {
     steps.get(step).copied().unwrap_or(false)
 }
 
-fn unless(
+/// Of `lhs` what has a partner in `rhs`, or what has none.
+fn keep(
+    partnered: bool,
     binary: &Binary,
     mut lhs: Vec<Column>,
     rhs: &[Column],
@@ -286,9 +272,8 @@ fn unless(
     for column in &mut lhs {
         pace.spend(column.len())?;
         let group = there.find(&grouper, &column.labels).and_then(|at| there.get(at));
-        if let Some(group) = group {
-            column.retain(pace, |step| !is_set(&group.state, step))?;
-        }
+        let has = |step| group.is_some_and(|group| is_set(&group.state, step));
+        column.retain(pace, |step| has(step) == partnered)?;
     }
     Ok(lhs)
 }
@@ -299,7 +284,7 @@ fn or(
     rhs: Vec<Column>,
     pace: &mut Pace<'_>,
 ) -> Result<Vec<Column>, QueryError> {
-    lhs.extend(unless(binary, rhs, &lhs, pace)?);
+    lhs.extend(keep(false, binary, rhs, &lhs, pace)?);
     Ok(lhs)
 }
 
@@ -328,8 +313,8 @@ impl Join<'_> {
         pace: &mut Pace<'_>,
     ) -> Result<Vec<Column>, QueryError> {
         match self.binary.op {
-            BinaryOp::And => and(self.binary, lhs, &rhs, pace),
-            BinaryOp::Unless => unless(self.binary, lhs, &rhs, pace),
+            BinaryOp::And => keep(true, self.binary, lhs, &rhs, pace),
+            BinaryOp::Unless => keep(false, self.binary, lhs, &rhs, pace),
             BinaryOp::Or => or(self.binary, lhs, rhs, pace),
             _ if self.binary.fill == Fill::NONE => self.vectors(&lhs, &rhs, pace),
             _ => self.with_fill(lhs, rhs, pace),

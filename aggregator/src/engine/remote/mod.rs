@@ -43,7 +43,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use super::{EngineConfig, EngineError};
-use crate::storage::{Delivery, Storage, StorageError, WriteFailed, chain};
+use crate::storage::{Delivery, ErrorKind, Storage, StorageError, WriteFailed, chain};
 use http::Http;
 use read::{Reader, Times};
 use ship::{Shipped, Shipper};
@@ -307,7 +307,7 @@ impl Storage for RemoteEngine {
         }
         let why = self.shipped.away().unwrap_or_else(|| "they are on their way".to_owned());
         let what = format!("writes of the last {} s are not there yet: {why}", lag_ms / 1000);
-        Err(StorageError::away("read from the engine", what))
+        Err(StorageError::new(ErrorKind::Away, "read from the engine", what))
     }
 
     fn delivery(&self) -> Option<Delivery> {
@@ -335,7 +335,7 @@ impl Storage for RemoteEngine {
 
     fn compact(&self) -> Result<Maintained, StorageError> {
         let what = "the samples are another engine's, which does so itself";
-        Err(StorageError::unsupported("compact the store", what))
+        Err(StorageError::new(ErrorKind::Unsupported, "compact the store", what))
     }
 
     fn close(&self) -> Result<(), WriteFailed> {

@@ -19,7 +19,7 @@ use super::json::{self, LabelMap, ReadError};
 use super::selector::selector;
 use crate::engine::{EngineConfig, ReadWay};
 use crate::http::{TIME_MAX_MS, TIME_MIN_MS};
-use crate::storage::{StorageError, chain};
+use crate::storage::{ErrorKind, StorageError, chain};
 
 /// Bytes of JSON that one sample may take: a time and a value with all their digits.
 const SAMPLE_JSON_LEN_MAX: usize = 64;
@@ -290,7 +290,7 @@ fn speaks(http: &Http, ask: Ask) -> Read<bool> {
             // Who may not ask at all learns nothing of what there is.
             if matches!(status.as_u16(), 401 | 403 | 429) {
                 let what = format!("how it is read cannot be found out: it answers {status}");
-                return Err(StorageError::away(READ, what));
+                return Err(StorageError::new(ErrorKind::Away, READ, what));
             }
             Ok(false)
         }
@@ -300,19 +300,19 @@ fn speaks(http: &Http, ask: Ask) -> Read<bool> {
 
 pub(super) fn failed(error: HttpError) -> StorageError {
     match error {
-        HttpError::Away { .. } => StorageError::away(READ, error),
+        HttpError::Away { .. } => StorageError::new(ErrorKind::Away, READ, error),
         HttpError::Refused { .. } => StorageError::failed(READ, error),
     }
 }
 
 fn unread(error: ReadError) -> StorageError {
     match &error {
-        ReadError::TooManySamples { .. } => StorageError::too_much(READ, error),
+        ReadError::TooManySamples { .. } => StorageError::new(ErrorKind::TooMuch, READ, error),
         ReadError::Said(_) => StorageError::failed(READ, error),
         ReadError::Json(cause) => match cause.io_error_kind() {
             // The connection broke off, or it took too long.
             Some(kind) if kind != std::io::ErrorKind::FileTooLarge => {
-                StorageError::away(READ, chain(&error))
+                StorageError::new(ErrorKind::Away, READ, chain(&error))
             }
             _ => StorageError::failed(READ, error),
         },
