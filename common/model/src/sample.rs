@@ -12,6 +12,7 @@ pub const fn stale_marker() -> f64 {
 }
 
 /// Whether `value` is the marker that ends a series.
+#[inline]
 pub const fn is_stale(value: f64) -> bool {
     value.to_bits() == STALE_BITS
 }

@@ -7,7 +7,7 @@ use labstat_model::{BucketColumn, BucketColumns, Buckets, HistogramSeries, Serie
 use super::feed::{Item, Mixed};
 use super::plan::{Ask, Basis, Piece, Windows};
 use super::stream::{Look, Stream};
-use super::window::advance;
+use super::window::Cursor;
 use super::{Evaluator, Remark, bucket};
 use crate::QueryError;
 use crate::budget::{Cost, Pace};
@@ -80,12 +80,11 @@ impl Newest {
         cells: &mut Cells,
         pace: &mut Pace<'_>,
     ) -> Result<(), QueryError> {
-        let mut next = 0;
+        let mut next = Cursor::default();
         for (step, time) in self.steps.times().enumerate() {
             count(step, pace)?;
             let time = self.shift.apply(time);
-            next = advance(series.times, next, time);
-            let Some(newest) = next.checked_sub(1) else { continue };
+            let Some(newest) = next.after(series.times, time).checked_sub(1) else { continue };
             let (Some(sampled), Some(value)) =
                 (series.times.get(newest), series.values.get(newest))
             else {
@@ -106,15 +105,13 @@ impl Newest {
         pace: &mut Pace<'_>,
     ) -> Result<(), QueryError> {
         let HistogramSeries { times, values, .. } = histograms;
-        let (mut next_number, mut next) = (0, 0);
+        let (mut next_number, mut next) = (Cursor::default(), Cursor::default());
         for (step, time) in self.steps.times().enumerate() {
             count(step, pace)?;
             let time = self.shift.apply(time);
-            next_number = advance(&numbers.times, next_number, time);
-            next = advance(times, next, time);
-            let at = next.checked_sub(1);
+            let at = next.after(times, time).checked_sub(1);
             let histogram = at.and_then(|at| Some((*times.get(at)?, values.get(at)?)));
-            let at = next_number.checked_sub(1);
+            let at = next_number.after(&numbers.times, time).checked_sub(1);
             let number =
                 at.and_then(|at| Some((*numbers.times.get(at)?, *numbers.values.get(at)?)));
             let seen_ms = time - self.lookback_ms;

@@ -147,7 +147,8 @@ pub(crate) struct RangeSeries<'a> {
 
 impl<'a> RangeSeries<'a> {
     pub(crate) fn of(series: SeriesRef<'a>) -> Self {
-        if !series.values.iter().any(|value| is_stale(*value)) {
+        // Without a way out in between, so that several are looked at at once; so below.
+        if !series.values.iter().fold(false, |any, value| any | is_stale(*value)) {
             return Self::new(Cow::Borrowed(series.times), Cow::Borrowed(series.values));
         }
         let live =
@@ -179,6 +180,10 @@ impl<'a> RangeSeries<'a> {
 
     fn drops(&self) -> &[usize] {
         self.drops.get_or_init(|| {
+            let pairs = self.values.iter().zip(self.values.get(1..).unwrap_or_default());
+            if !pairs.fold(false, |any, (before, after)| any | (after < before)) {
+                return Vec::new();
+            }
             let drop = |(at, pair): (usize, &[f64])| match pair {
                 [before, after] if after < before => Some(at + 1),
                 _ => None,
@@ -253,13 +258,13 @@ pub(crate) struct Walk<'a> {
     range_ms: i64,
     /// Both edges of windows are moved outward to multiples of this.
     edges_ms: i64,
-    from: usize,
-    to: usize,
+    from: Cursor,
+    to: Cursor,
 }
 
 impl<'a> Walk<'a> {
     pub(crate) fn new(series: &'a RangeSeries<'a>, range_ms: i64, edges_ms: i64) -> Self {
-        Self { series, range_ms, edges_ms, from: 0, to: 0 }
+        Self { series, range_ms, edges_ms, from: Cursor::default(), to: Cursor::default() }
     }
 
     /// The window of the step at `step_ms` that ends at `end_ms`, which ascends from call to call;
@@ -272,12 +277,35 @@ impl<'a> Walk<'a> {
             (start_ms, end_ms) => widened(start_ms, end_ms, self.edges_ms),
         };
         let series = self.series;
-        self.from = advance(&series.times, self.from, start_ms);
-        self.to = advance(&series.times, self.to.max(self.from), end_ms);
-        let times = series.times.get(self.from..self.to).filter(|times| !times.is_empty())?;
-        let values = series.values.get(self.from..self.to)?;
-        let (range_ms, first) = (self.range_ms, self.from);
+        let first = self.from.after(&series.times, start_ms);
+        let wanted = first..self.to.after(&series.times, end_ms);
+        let times = series.times.get(wanted.clone()).filter(|times| !times.is_empty())?;
+        let values = series.values.get(wanted)?;
+        let range_ms = self.range_ms;
         Some(Window { times, values, start_ms, end_ms, range_ms, step_ms, first, series })
+    }
+}
+
+/// A place among ascending times that moves on from step to step, mostly as far as the last time.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Cursor {
+    at: usize,
+    /// How far it went the last time.
+    by: usize,
+}
+
+impl Cursor {
+    /// Moves on to the first of the times that is after `time_ms`, which ascends from call to call.
+    #[inline]
+    pub(super) fn after(&mut self, times: &[i64], time_ms: i64) -> usize {
+        let guess = self.at + self.by;
+        let is_before = guess.checked_sub(1).and_then(|before| times.get(before));
+        let is_it = is_before.is_some_and(|time| *time <= time_ms)
+            && times.get(guess).is_none_or(|time| *time > time_ms);
+        let at = if is_it { guess } else { advance(times, self.at, time_ms) };
+        self.by = at - self.at;
+        self.at = at;
+        at
     }
 }
 
@@ -306,13 +334,22 @@ pub(crate) struct Walker<'w, 'b> {
 }
 
 impl Walker<'_, '_> {
-    /// Calls `f` for every window that has a sample.
+    /// How long each window is.
+    pub(crate) fn range_ms(&self) -> i64 {
+        self.stretch.range_ms
+    }
+
+    /// Where the values go.
+    pub(crate) fn cells(&mut self) -> &mut Cells {
+        self.cells
+    }
+
+    /// Calls `f` for every window that has a sample, with its step and where its value goes.
     #[inline]
-    pub(crate) fn each(
+    pub(crate) fn visit(
         &mut self,
-        mut f: impl FnMut(&Window<'_>, &[f64]) -> Option<f64>,
+        mut f: impl FnMut(usize, &Window<'_>, &mut Cells),
     ) -> Result<(), QueryError> {
-        let mut args = Vec::with_capacity(self.args.len());
         let mut windows = Walk::new(self.series, self.stretch.range_ms, self.stretch.edges_ms);
         for (step, (step_ms, end_ms)) in self.stretch.ends().enumerate() {
             let Some(window) = windows.next(step_ms, end_ms) else {
@@ -320,14 +357,27 @@ impl Walker<'_, '_> {
                 continue;
             };
             self.pace.spend(window.values.len())?;
-            if !self.args.is_empty() {
-                super::fill(&mut args, self.args, self.stretch.first + step);
-            }
-            if let Some(value) = f(&window, &args) {
-                self.cells.set(step, value);
-            }
+            f(step, &window, self.cells);
         }
         Ok(())
+    }
+
+    /// Calls `f` for every window that has a sample.
+    #[inline]
+    pub(crate) fn each(
+        &mut self,
+        mut f: impl FnMut(&Window<'_>, &[f64]) -> Option<f64>,
+    ) -> Result<(), QueryError> {
+        let (scalars, first) = (self.args, self.stretch.first);
+        let mut args = Vec::with_capacity(scalars.len());
+        self.visit(|step, window, cells| {
+            if !scalars.is_empty() {
+                super::fill(&mut args, scalars, first + step);
+            }
+            if let Some(value) = f(window, &args) {
+                cells.set(step, value);
+            }
+        })
     }
 
     /// What `f` makes of the fold of every window and the number of its samples. Where the values
@@ -373,5 +423,19 @@ mod tests {
             }
         }
         assert_eq!(advance(&[], 0, 5), 0);
+    }
+
+    #[test]
+    fn a_cursor_finds_the_next_time_at_any_pace() {
+        let times: Vec<i64> = (0..60).map(|at| at * 10 + at % 7 * (at % 3)).collect();
+        for paces in [&[0][..], &[10], &[20, 20, 300, 20], &[1, 70, 0, 45], &[1_000]] {
+            let (mut cursor, mut time) = (Cursor::default(), -25);
+            for by in paces.iter().cycle().take(80) {
+                time += by;
+                let wanted = times.partition_point(|known| *known <= time);
+                assert_eq!(cursor.after(&times, time), wanted, "{paces:?} {time}");
+            }
+        }
+        assert_eq!(Cursor::default().after(&[], 5), 0);
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use labstat_model::{Histogram, ResetHint};
 
 use super::over_time::{in_seconds, number};
-use super::rate::{Want, seconds, stretch};
+use super::rate::{Spread, Want, seconds};
 use crate::histogram::{
     Incompatible, add, compact, divide, equal, is_reset, multiply, subtract, to_schema,
 };
@@ -293,7 +293,7 @@ fn extrapolated(range: &Mixture<'_>, want: Want, remarks: &mut Remarks) -> Given
     let samples = (*first_ms, *last_ms, range.histograms.len());
     let (start_ms, end_ms) = range.edges_ms;
     // Where a histogram would have been zero is not asked, unlike of numbers.
-    let mut factor = stretch(samples, range.edges_ms, None);
+    let mut factor = Spread::of(samples, range.edges_ms).stretch(f64::INFINITY);
     if want == Want::Rate {
         factor /= seconds(end_ms - start_ms);
     }
