@@ -402,6 +402,8 @@ pub(crate) struct Directory {
     times: Vec<TimeColumn>,
     /// By ascending series id.
     pub(crate) columns: Vec<Column>,
+    /// The ids of these alone: a search among them goes through little memory.
+    ids: Vec<u32>,
 }
 
 /// Where a time column lies in the content, and how many times it has.
@@ -451,7 +453,17 @@ impl Directory {
             VERSION_1 => columns_1(&mut reader, times.len())?,
             _ => columns(&mut reader, &times)?,
         };
-        Ok(Self { version, content, times, columns })
+        let ids = columns.iter().map(|column| column.series).collect();
+        Ok(Self { version, content, times, columns, ids })
+    }
+
+    /// The place of a series among the columns. It is looked for at `hint` first: where it was in
+    /// another blob of its shelf it mostly is in this one.
+    pub(crate) fn find(&self, series: u32, hint: usize) -> Option<usize> {
+        if self.ids.get(hint) == Some(&series) {
+            return Some(hint);
+        }
+        self.ids.binary_search(&series).ok()
     }
 
     /// The times that the columns with this [`Column::times`] have.
@@ -472,6 +484,7 @@ impl Directory {
             + self.content.capacity()
             + self.times.capacity() * size_of::<TimeColumn>()
             + self.columns.capacity() * size_of::<Column>()
+            + self.ids.capacity() * size_of::<u32>()
     }
 }
 
@@ -634,6 +647,18 @@ mod tests {
         assert_eq!(Directory::read(5, &blob.directory).unwrap().times.len(), 2);
         assert_eq!(read_all(&blob).unwrap(), wanted);
         assert!(Builder::new(1).finish(0, 0).is_none());
+    }
+
+    #[test]
+    fn a_series_is_found_wherever_it_was_thought_to_be() {
+        let (blob, wanted) = sample();
+        let directory = Directory::read(5, &blob.directory).unwrap();
+        for (at, (series, ..)) in wanted.iter().enumerate() {
+            for hint in [0, at, at + 1, 299, 300, usize::MAX] {
+                assert_eq!(directory.find(*series, hint), Some(at), "{series} {hint}");
+                assert_eq!(directory.find(series + 1, hint), None, "{series} {hint}");
+            }
+        }
     }
 
     #[test]

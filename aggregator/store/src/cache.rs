@@ -54,12 +54,17 @@ impl Unpacked {
 struct Entry {
     unpacked: Unpacked,
     size_bytes: usize,
+    /// When it was used last.
     used: u64,
+    /// Where it stands in the order of uses.
+    noted: u64,
 }
 
 #[derive(Debug, Default)]
 struct Entries {
     all: BTreeMap<Key, Entry>,
+    /// Each entry by a use of it that is not after its last one. Only what is let go is put right
+    /// in here, so that a use costs little.
     by_use: BTreeMap<u64, Key>,
     uses: u64,
     size_bytes: usize,
@@ -182,7 +187,7 @@ impl Cache {
         let mut entries = self.entries();
         entries.remove(key);
         while entries.size_bytes + size_bytes > self.size_max_bytes {
-            let Some((_, &oldest)) = entries.by_use.first_key_value() else { break };
+            let Some(oldest) = entries.oldest() else { break };
             entries.remove(oldest);
         }
         entries.insert(key, unpacked, size_bytes);
@@ -196,23 +201,37 @@ impl Cache {
 impl Entries {
     fn get(&mut self, key: Key) -> Option<Unpacked> {
         let entry = self.all.get_mut(&key)?;
-        self.by_use.remove(&entry.used);
         self.uses += 1;
         entry.used = self.uses;
-        self.by_use.insert(entry.used, key);
         Some(entry.unpacked.clone())
+    }
+
+    /// What was not used for the longest time.
+    fn oldest(&mut self) -> Option<Key> {
+        while let Some((noted, key)) = self.by_use.pop_first() {
+            let Some(entry) = self.all.get_mut(&key) else { continue };
+            // Those after it were used later than noted, if anything.
+            let is_oldest = entry.used == noted;
+            entry.noted = entry.used;
+            self.by_use.insert(entry.used, key);
+            if is_oldest {
+                return Some(key);
+            }
+        }
+        None
     }
 
     fn insert(&mut self, key: Key, unpacked: Unpacked, size_bytes: usize) {
         self.uses += 1;
         self.by_use.insert(self.uses, key);
-        self.all.insert(key, Entry { unpacked, size_bytes, used: self.uses });
+        let (used, noted) = (self.uses, self.uses);
+        self.all.insert(key, Entry { unpacked, size_bytes, used, noted });
         self.size_bytes += size_bytes;
     }
 
     fn remove(&mut self, key: Key) {
         if let Some(entry) = self.all.remove(&key) {
-            self.by_use.remove(&entry.used);
+            self.by_use.remove(&entry.noted);
             self.size_bytes -= entry.size_bytes;
         }
     }
@@ -237,6 +256,12 @@ mod tests {
         let there = [1, 2, 3, 4].map(|blob| cache.part(blob, 0).is_some());
         assert_eq!(there, [true, false, true, true]);
         assert_eq!(cache.usage(), Usage { size_bytes: 3 * 1_160, hits: 4, misses: 1 });
+        // Used in the order 1, 3, 4 just now, and then 3 and 1 again.
+        assert!(cache.part(3, 0).is_some() && cache.part(1, 0).is_some());
+        cache.keep_part(5, 0, &part(1_000));
+        cache.keep_part(6, 0, &part(1_000));
+        let there = [1, 3, 4, 5, 6].map(|blob| cache.part(blob, 0).is_some());
+        assert_eq!(there, [true, false, false, true, true]);
     }
 
     #[test]

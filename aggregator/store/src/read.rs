@@ -10,7 +10,7 @@
 //! Not here: reads of ranges and newest samples (`scan`), of samples at given times (`lookup`).
 
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -69,7 +69,7 @@ pub(crate) fn combine(mut pieces: Vec<Piece>) -> Piece {
     pieces.retain(|piece| !piece.times.is_empty());
     pieces.sort_by_key(|piece| piece.times.first().copied());
     let mut rest = pieces.into_iter();
-    let mut all = Gathered { piece: rest.next().unwrap_or_default(), unordered: false };
+    let mut all = Gathered { piece: rest.next().unwrap_or_default(), ..Gathered::default() };
     for piece in rest {
         let from = all.piece.times.len();
         all.piece.times.extend(piece.times);
@@ -84,11 +84,20 @@ pub(crate) fn combine(mut pieces: Vec<Piece>) -> Piece {
 #[derive(Debug, Default)]
 pub(crate) struct Gathered {
     pub(crate) piece: Piece,
+    /// Where the series was found in the last blob.
+    pub(crate) place: usize,
     /// Whether a later piece did not follow the one before in time.
     unordered: bool,
 }
 
 impl Gathered {
+    /// Empty, with room for so many samples.
+    pub(crate) fn with_room(samples: usize) -> Self {
+        let piece =
+            Piece { times: Vec::with_capacity(samples), values: Vec::with_capacity(samples) };
+        Self { piece, ..Self::default() }
+    }
+
     /// Takes note of a piece that begins `at` this sample.
     pub(crate) fn joined(&mut self, at: usize) {
         let times = &self.piece.times;
@@ -309,6 +318,38 @@ impl<'a> Blobs<'a> {
     }
 }
 
+/// A time column, and where in it a range lies that was asked for: many columns of values have the
+/// same times, and are asked for the same range.
+struct TimesReady {
+    times: Arc<Vec<i64>>,
+    asked: Option<(i64, i64)>,
+    found: Range<usize>,
+}
+
+impl TimesReady {
+    fn new(times: Arc<Vec<i64>>) -> Self {
+        Self { times, asked: None, found: 0..0 }
+    }
+
+    /// Where the times from `start_ms` to `end_ms` lie.
+    fn find(&mut self, (start_ms, end_ms): (i64, i64)) -> Range<usize> {
+        if self.asked != Some((start_ms, end_ms)) {
+            self.asked = Some((start_ms, end_ms));
+            // Ranges mostly have all of a blob, or begin or end in it.
+            self.found = match (self.times.first(), self.times.last()) {
+                (Some(first), Some(last)) if start_ms <= *first && *last <= end_ms => {
+                    0..self.times.len()
+                }
+                _ => {
+                    let from = self.times.partition_point(|&time_ms| time_ms < start_ms);
+                    from..self.times.partition_point(|&time_ms| time_ms <= end_ms)
+                }
+            };
+        }
+        self.found.clone()
+    }
+}
+
 /// Reads single columns of a blob, and unpacks each part once: series that follow each other may
 /// lie in any of its parts.
 pub(crate) struct BlobReader<'a> {
@@ -316,9 +357,8 @@ pub(crate) struct BlobReader<'a> {
     meta: BlobMeta,
     cache: Option<(&'a Cache, Keep<'a>)>,
     pub(crate) directory: Arc<Directory>,
-    times: HashMap<usize, Arc<Vec<i64>>>,
-    /// Those that were asked for last, by their number.
-    times_last: Option<(usize, Arc<Vec<i64>>)>,
+    /// Time columns that were asked for, by their number.
+    times: BTreeMap<usize, TimesReady>,
     times_ready: usize,
     parts: BTreeMap<u32, Arc<Vec<u8>>>,
     /// Room to decode one value into.
@@ -357,8 +397,7 @@ impl<'a> BlobReader<'a> {
             meta,
             cache,
             directory,
-            times: HashMap::new(),
-            times_last: None,
+            times: BTreeMap::new(),
             times_ready: 0,
             parts: BTreeMap::new(),
             values: Vec::new(),
@@ -369,47 +408,45 @@ impl<'a> BlobReader<'a> {
 
     /// Where a series lies in this blob.
     pub(crate) fn column(&self, series: u32) -> Option<Column> {
-        let columns = &self.directory.columns;
-        let at = columns.binary_search_by_key(&series, |column| column.series).ok()?;
-        columns.get(at).copied()
+        self.column_near(series, &mut 0)
+    }
+
+    /// The same where it may lie at `place`, which becomes where it does.
+    pub(crate) fn column_near(&self, series: u32, place: &mut usize) -> Option<Column> {
+        *place = self.directory.find(series, *place)?;
+        self.directory.columns.get(*place).copied()
     }
 
     /// The times of a column; none when its values are known as damaged.
     pub(crate) fn times(&mut self, column: &Column) -> Result<Arc<Vec<i64>>, Failed> {
-        if self.damaged.contains(&column.part) {
-            return Ok(Arc::default());
-        }
-        if let Some((last, times)) = &self.times_last
-            && *last == column.times
-        {
-            return Ok(Arc::clone(times));
-        }
-        let times = self.times_of(column)?;
-        self.times_last = Some((column.times, Arc::clone(&times)));
-        Ok(times)
+        Ok(self.times_of(column)?.map(|ready| Arc::clone(&ready.times)).unwrap_or_default())
     }
 
-    fn times_of(&mut self, column: &Column) -> Result<Arc<Vec<i64>>, Failed> {
-        if let Some(times) = self.times.get(&column.times) {
-            return Ok(Arc::clone(times));
+    fn times_of(&mut self, column: &Column) -> Result<Option<&mut TimesReady>, Failed> {
+        if self.damaged.contains(&column.part) {
+            return Ok(None);
         }
-        let cached = self.cache.and_then(|(cache, _)| cache.times(self.meta.id, column.times));
-        let times = match cached {
-            Some(times) => times,
-            None => {
-                let times = Arc::new(self.directory.times(column.times)?);
-                if let Some((cache, Keep::Shared | Keep::Apart(_))) = self.cache {
-                    cache.keep_times(self.meta.id, column.times, &times);
-                }
-                times
+        if !self.times.contains_key(&column.times) {
+            let times = self.unpacked_times(column)?;
+            if self.times_ready + times.len() > TIMES_READY_MAX {
+                self.times.clear();
+                self.times_ready = 0;
             }
-        };
-        if self.times_ready + times.len() > TIMES_READY_MAX {
-            self.times.clear();
-            self.times_ready = 0;
+            self.times_ready += times.len();
+            self.times.insert(column.times, TimesReady::new(times));
         }
-        self.times_ready += times.len();
-        self.times.insert(column.times, Arc::clone(&times));
+        Ok(self.times.get_mut(&column.times))
+    }
+
+    fn unpacked_times(&self, column: &Column) -> Result<Arc<Vec<i64>>, Failed> {
+        let cached = self.cache.and_then(|(cache, _)| cache.times(self.meta.id, column.times));
+        if let Some(times) = cached {
+            return Ok(times);
+        }
+        let times = Arc::new(self.directory.times(column.times)?);
+        if let Some((cache, Keep::Shared | Keep::Apart(_))) = self.cache {
+            cache.keep_times(self.meta.id, column.times, &times);
+        }
         Ok(times)
     }
 
@@ -506,20 +543,20 @@ impl<'a> BlobReader<'a> {
         Ok(Arc::new(tail.finish()))
     }
 
-    /// Adds to `out` the samples of a column from `start_ms` to `end_ms`; nothing when it fails.
+    /// Adds to `out` the samples of a column in a range, both ends included; nothing when it fails.
     pub(crate) fn read(
         &mut self,
         column: &Column,
-        (start_ms, end_ms): (i64, i64),
+        range: (i64, i64),
         out: &mut Piece,
     ) -> Result<(), Failed> {
-        let times = self.times(column)?;
-        let from = times.partition_point(|&time_ms| time_ms < start_ms);
-        let to = times.partition_point(|&time_ms| time_ms <= end_ms);
-        let Some(wanted) = times.get(from..to).filter(|wanted| !wanted.is_empty()) else {
+        let Some(ready) = self.times_of(column)? else { return Ok(()) };
+        let found = ready.find(range);
+        let times = Arc::clone(&ready.times);
+        let Some(wanted) = times.get(found.clone()).filter(|wanted| !wanted.is_empty()) else {
             return Ok(());
         };
-        if self.decode(column, times.len(), from..to, &mut out.values)? {
+        if self.decode(column, times.len(), found, &mut out.values)? {
             out.times.extend_from_slice(wanted);
         }
         Ok(())

@@ -50,6 +50,9 @@ const LAID_CACHE_BYTES: usize = 4 * 1024 * 1024;
 /// A scan of no more samples leaves what it unpacked for all reads.
 const SHARED_SAMPLES_MAX: usize = 1024 * 1024;
 
+/// Samples for which a series has room at once, where it seems to have as many or more.
+const ROOM_SAMPLES_MAX: usize = 4096;
+
 /// Series of a scan whose place among all is not known, with which all are put in order: it takes
 /// as long as sorting so many a few times.
 const UNRANKED_MAX: usize = 512;
@@ -84,6 +87,8 @@ pub struct Scan<'a> {
     range: (i64, i64),
     what: What,
     series: Vec<Picked>,
+    /// Samples for which a series has room before any is read.
+    room: usize,
     parts: Vec<Range<usize>>,
     is_sorted: bool,
     /// What large scans unpack.
@@ -190,7 +195,7 @@ impl Scan<'_> {
         match self.what {
             What::All => {
                 samples.iter_mut().for_each(Gathered::clear);
-                samples.resize_with(series.len(), Gathered::default);
+                samples.resize_with(series.len(), || Gathered::with_room(self.room));
             }
             What::Newest => {
                 newest.clear();
@@ -279,23 +284,25 @@ impl Scan<'_> {
         left: &mut usize,
     ) -> Result<(), Failed> {
         let tail = reader.tail(meta, self.range, positions.len())?;
-        let mut each = |read: &mut dyn FnMut(&Picked, &mut Piece) -> Result<(), Failed>| {
+        let mut each = |read: &mut dyn FnMut(&Picked, &mut Gathered) -> Result<(), Failed>| {
             for &at in positions {
                 let (Some(one), Some(gathered)) = (series.get(at), out.get_mut(at)) else {
                     continue;
                 };
                 let from = gathered.piece.times.len();
-                read(one, &mut gathered.piece)?;
+                read(one, gathered)?;
                 *left = take(*left, gathered.piece.times.len().saturating_sub(from))?;
                 gathered.joined(from);
             }
             Ok(())
         };
         if let Some(tail) = tail {
-            return each(&mut |one, piece| Ok(tail.read(one.id, self.range_of(one), piece)?));
+            return each(&mut |one, Gathered { piece, place, .. }| {
+                Ok(tail.read(one.id, place, self.range_of(one), piece)?)
+            });
         }
         reader.with(meta, self.keep(), |blob| {
-            each(&mut |one, piece| match blob.column(one.id) {
+            each(&mut |one, Gathered { piece, place, .. }| match blob.column_near(one.id, place) {
                 Some(column) => blob.read(&column, self.range_of(one), piece),
                 None => Ok(()),
             })
@@ -511,8 +518,8 @@ impl Store {
         let len = (self.options().read_part_samples / each.max(1)).clamp(1, PART_SERIES_MAX);
         let starts = (0..series.len()).step_by(len);
         let parts = starts.map(|start| start..series.len().min(start + len)).collect();
-        let spare = Mutex::default();
-        Ok(Scan { store: self, range, what, series, parts, is_sorted, cache, spare })
+        let (spare, room) = (Mutex::default(), (each + each / 8).min(ROOM_SAMPLES_MAX));
+        Ok(Scan { store: self, range, what, series, room, parts, is_sorted, cache, spare })
     }
 
     /// Puts all live series in order when a read had to order many, so that the next need not.

@@ -99,14 +99,16 @@ impl Collector {
 }
 
 impl Tail {
-    /// Adds to `out` the samples of a series from `start_ms` to `end_ms`, ascending.
+    /// Adds to `out` the samples of a series from `start_ms` to `end_ms`, ascending. It may lie at
+    /// `place`, which becomes where it does.
     pub(crate) fn read(
         &self,
         id: u32,
+        place: &mut usize,
         (start_ms, end_ms): (i64, i64),
         out: &mut Piece,
     ) -> Result<(), Malformed> {
-        let Some((column, times)) = self.column(id) else { return Ok(()) };
+        let Some((column, times)) = self.column_near(id, place) else { return Ok(()) };
         let from = times.partition_point(|&time_ms| time_ms < start_ms);
         let to = times.partition_point(|&time_ms| time_ms <= end_ms);
         if let Some(wanted) = times.get(from..to).filter(|wanted| !wanted.is_empty()) {
@@ -124,7 +126,7 @@ impl Tail {
         (start_ms, end_ms): (i64, i64),
         values: &mut Vec<f64>,
     ) -> Result<Option<(i64, u64)>, Malformed> {
-        let Some((column, times)) = self.column(id) else { return Ok(None) };
+        let Some((column, times)) = self.column_near(id, &mut 0) else { return Ok(None) };
         let at = times.partition_point(|&time_ms| time_ms <= end_ms).checked_sub(1);
         let newest = at.and_then(|at| Some((at, *times.get(at)?)));
         let Some((at, time_ms)) = newest.filter(|(_, time_ms)| *time_ms >= start_ms) else {
@@ -135,8 +137,11 @@ impl Tail {
         Ok(values.first().map(|value| (time_ms, value.to_bits())))
     }
 
-    fn column(&self, id: u32) -> Option<(&Column, &[i64])> {
-        let column = self.columns.get(self.ids.binary_search(&id).ok()?)?;
+    fn column_near(&self, id: u32, place: &mut usize) -> Option<(&Column, &[i64])> {
+        if self.ids.get(*place) != Some(&id) {
+            *place = self.ids.binary_search(&id).ok()?;
+        }
+        let column = self.columns.get(*place)?;
         Some((column, self.times.get(column.times.clone())?))
     }
 
@@ -177,7 +182,7 @@ mod tests {
         let tail = all.finish();
         let read = |id, range| {
             let mut piece = Piece::default();
-            tail.read(id, range, &mut piece).unwrap();
+            tail.read(id, &mut 0, range, &mut piece).unwrap();
             let bits = piece.values.iter().map(|value| value.to_bits());
             let all: Vec<(i64, u64)> = piece.times.iter().copied().zip(bits).collect();
             assert_eq!(tail.newest_in(id, range, &mut Vec::new()).unwrap(), all.last().copied());
