@@ -1,5 +1,7 @@
 //! smartctl's JSON: telling it from text, reading it, printing it on one line.
 
+use std::borrow::Cow;
+
 use super::INPUT_LEN_MAX;
 use super::report::Report;
 
@@ -13,8 +15,16 @@ pub(super) enum Found<'a> {
     Nothing(&'static str),
 }
 
-/// The byte order mark that Windows tools put in front of UTF-8.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+/// A report read from JSON, and the JSON it was read from.
+pub(super) struct Parsed<'a> {
+    /// What it says.
+    pub(super) report: Report,
+    /// The JSON; closed by us where the input was cut.
+    pub(super) text: Cow<'a, str>,
+}
+
+/// Levels of lists and objects that are closed where JSON was cut; smartctl's has seven.
+const DEPTH_MAX: usize = 64;
 
 /// Tells JSON from text by looking: JSON is an input of which a line begins with a brace before
 /// any line begins as smartctl's text does. What stands before it (a shell's prompt, a warning of
@@ -23,7 +33,6 @@ pub(super) fn look(input: &[u8]) -> Found<'_> {
     if input.len() > INPUT_LEN_MAX {
         return Found::Nothing("the input is larger than any report");
     }
-    let input = input.strip_prefix(BYTE_ORDER_MARK).unwrap_or(input);
     if input.iter().all(|&byte| byte.is_ascii_whitespace() || byte == 0) {
         return Found::Nothing("the input is empty");
     }
@@ -39,7 +48,7 @@ pub(super) fn look(input: &[u8]) -> Found<'_> {
         }
         if from == 0
             && rest.starts_with(b"[")
-            && serde_json::from_slice::<serde::de::IgnoredAny>(rest).is_ok()
+            && serde_json::from_slice::<serde::de::IgnoredAny>(input).is_ok()
         {
             return Found::Nothing("the input is a JSON list, not one report");
         }
@@ -51,6 +60,7 @@ pub(super) fn look(input: &[u8]) -> Found<'_> {
 /// `smartctl 7.4 …`, and not a shell's echo of the command.
 fn is_banner(line: &[u8]) -> bool {
     let rest = line.strip_prefix(b"smartctl ").unwrap_or_default();
+    let rest = rest.strip_prefix(b"pre-").unwrap_or(rest);
     rest.starts_with(b"version ") || rest.first().is_some_and(u8::is_ascii_digit)
 }
 
@@ -60,15 +70,73 @@ fn is_report(report: &Report) -> bool {
 }
 
 /// The report in `json`, or why there is none.
-pub(super) fn parse(json: &[u8]) -> Result<Report, String> {
+pub(super) fn parse(json: &[u8]) -> Result<Parsed<'_>, String> {
     let text = String::from_utf8_lossy(json);
-    let mut values = serde_json::Deserializer::from_str(&text).into_iter::<Report>();
-    match values.next() {
-        Some(Ok(report)) if is_report(&report) => Ok(one_name(report)),
-        Some(Ok(_)) => Err("the input is JSON, but not of smartctl".to_owned()),
-        Some(Err(cause)) => Err(format!("the input is broken JSON: {cause}")),
-        None => Err("the input is empty".to_owned()),
+    let first = match first(&text) {
+        Ok(report) => Ok(report),
+        // A key that stands twice: the last one counts, as everywhere.
+        Err(cause) if cause.is_data() => serde_json::Deserializer::from_str(&text)
+            .into_iter::<serde_json::Value>()
+            .next()
+            .and_then(Result::ok)
+            .and_then(|value| serde_json::from_value(value).ok())
+            .ok_or(cause),
+        Err(cause) => Err(cause),
+    };
+    match first {
+        Ok(report) if is_report(&report) => Ok(Parsed { report: one_name(report), text }),
+        Ok(_) => Err("the input is JSON, but not of smartctl".to_owned()),
+        Err(cause) => {
+            let closed = Some(&cause).filter(|cause| cause.is_eof()).and_then(|_| close(&text));
+            closed
+                .and_then(|closed| Some((self::first(&closed).ok()?, closed)))
+                .filter(|(report, _)| is_report(report))
+                .map(|(report, closed)| Parsed {
+                    report: one_name(report),
+                    text: Cow::Owned(closed),
+                })
+                .ok_or_else(|| format!("the input is broken JSON: {cause}"))
+        }
     }
+}
+
+/// The first value of `text`; what follows it is not looked at.
+fn first(text: &str) -> serde_json::Result<Report> {
+    serde::Deserialize::deserialize(&mut serde_json::Deserializer::from_str(text))
+}
+
+/// JSON that was cut, with what of it is whole and all brackets closed; nothing if that is none.
+fn close(text: &str) -> Option<String> {
+    // Brackets that are open, and where the last value that is known to be whole ended.
+    let mut open: Vec<char> = Vec::new();
+    let mut whole = None;
+    let (mut quoted, mut escaped) = (false, false);
+    for (at, character) in text.char_indices() {
+        match character {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            _ if quoted => {}
+            '{' | '[' => {
+                if open.len() == DEPTH_MAX {
+                    return None;
+                }
+                open.push(if character == '{' { '}' } else { ']' });
+                whole = Some((at + 1, open.clone()));
+            }
+            '}' | ']' => {
+                open.pop().filter(|&expected| expected == character)?;
+                whole = Some((at + 1, open.clone()));
+            }
+            // A comma says that the value before it is whole.
+            ',' => whole = Some((at, open.clone())),
+            _ => {}
+        }
+    }
+    let (end, open) = whole?;
+    let mut closed = text.get(..end)?.to_owned();
+    closed.extend(open.iter().rev());
+    Some(closed)
 }
 
 /// Facts that smartctl's versions have under several keys, under the key of its latest.
@@ -91,10 +159,9 @@ fn one_name(mut report: Report) -> Report {
     report
 }
 
-/// The first JSON value of `json`, on one line and otherwise as it is: numbers of any size and
-/// the order of keys survive. `json` has been read by [`parse`] before.
-pub(super) fn compact(json: &[u8]) -> String {
-    let text = String::from_utf8_lossy(json);
+/// The first JSON value of `text`, on one line and otherwise as it is: numbers of any size and
+/// the order of keys survive. `text` has been read by [`parse`] before.
+pub(super) fn compact(text: &str) -> String {
     let mut line = String::with_capacity(text.len() / 2);
     let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
     for character in text.chars() {
@@ -121,4 +188,24 @@ pub(super) fn compact(json: &[u8]) -> String {
         }
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_that_was_cut_is_closed_after_what_is_whole() {
+        for (cut, closed) in [
+            (r#"{"a":1,"b":{"c":[1,2"#, r#"{"a":1,"b":{"c":[1]}}"#),
+            (r#"{"a":1,"b":"x,y"#, r#"{"a":1}"#),
+            (r#"{"a":{"b":2},"c""#, r#"{"a":{"b":2}}"#),
+            (r#"{"a":[{"b":"\"]"},{"b":1"#, r#"{"a":[{"b":"\"]"},{}]}"#),
+            (r#"{"a"#, "{}"),
+        ] {
+            assert_eq!(close(cut).as_deref(), Some(closed), "{cut}");
+        }
+        assert_eq!(close("{]"), None);
+        assert_eq!(close(&"[".repeat(1000)), None);
+    }
 }

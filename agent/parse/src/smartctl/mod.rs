@@ -8,6 +8,7 @@
 //!
 //! Not here: judging a disk, naming metrics, running smartctl.
 
+mod encoding;
 mod json;
 mod loose;
 mod report;
@@ -24,22 +25,27 @@ pub const INPUT_LEN_MAX: usize = 8 * 1024 * 1024;
 /// An input that cannot be understood gives a report with nothing but `smartctl.messages`, one of
 /// them of severity `error`.
 pub fn parse(input: &[u8]) -> Report {
-    match json::look(input) {
+    match json::look(&encoding::unmarked(input)) {
         json::Found::Text(text) => text::parse(text),
-        json::Found::Json(json) => json::parse(json).unwrap_or_else(|why| not_understood(&why)),
+        json::Found::Json(json) => {
+            json::parse(json).map_or_else(|why| not_understood(&why), |it| it.report)
+        }
         json::Found::Nothing(why) => not_understood(why),
     }
 }
 
 /// `input` as one line of JSON in smartctl 7's schema, without a line end.
 pub fn to_json(input: &[u8]) -> String {
-    if let json::Found::Json(json) = json::look(input)
-        && json::parse(json).is_ok()
-    {
-        return json::compact(json);
-    }
+    let report = match json::look(&encoding::unmarked(input)) {
+        json::Found::Text(text) => text::parse(text),
+        json::Found::Json(json) => match json::parse(json) {
+            Ok(found) => return json::compact(&found.text),
+            Err(why) => not_understood(&why),
+        },
+        json::Found::Nothing(why) => not_understood(why),
+    };
     // A report holds text and whole numbers only; writing those cannot fail.
-    serde_json::to_string(&parse(input)).unwrap_or_default()
+    serde_json::to_string(&report).unwrap_or_default()
 }
 
 /// A report of which nothing is known but why.

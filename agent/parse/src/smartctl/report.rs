@@ -147,10 +147,26 @@ facts! {
         pub nvme_smart_health_information_log: NvmeHealth,
         /// NVMe self-test log.
         pub nvme_self_test_log: NvmeSelfTestLog,
+        /// The device's own limits of the composite temperature, in degrees Celsius.
+        pub nvme_composite_temperature_threshold: TemperatureThreshold,
         /// NVMe error log.
         pub nvme_error_information_log: NvmeErrorLog,
+        /// ATA device statistics.
+        pub ata_device_statistics: DeviceStatistics,
+        /// Sectors an ATA device knows to be bad and could not replace yet.
+        pub ata_pending_defects_log: DefectCount,
+        /// Part of its life a device has used up, of any protocol (from version 7.4 on).
+        pub endurance_used: Percentage,
+        /// Spare blocks a device has left, of any protocol (from version 7.4 on).
+        pub spare_available: Percentage,
         /// Entries of the SCSI grown defect list.
         pub scsi_grown_defect_list: u64,
+        /// Blocks a SCSI device knows to be bad and could not replace yet.
+        pub scsi_pending_defects: DefectCount,
+        /// Errors of a SCSI device that were not of the medium. smartctl's JSON has no such key.
+        pub scsi_non_medium_error_count: u64,
+        /// The running self-test of a SCSI device.
+        pub scsi_self_test_status: ScsiSelfTestStatus,
         /// SCSI error counters.
         pub scsi_error_counter_log: ScsiErrorCounters,
         /// SCSI start-stop counters.
@@ -343,6 +359,82 @@ facts! {
         pub limit_min: i64,
         /// Highest it may have.
         pub limit_max: i64,
+        /// The device reports a critical temperature from here on.
+        pub critical_limit_max: i64,
+        /// Times it was below the limit since it was switched on.
+        pub under_limit_count: u64,
+        /// Times it was above the limit since it was switched on.
+        pub over_limit_count: u64,
+    }
+
+    /// Limits of the composite temperature of an NVMe device, in degrees Celsius.
+    pub struct TemperatureThreshold {
+        /// The device warns from here on.
+        pub warning: i64,
+        /// The device is in danger from here on.
+        pub critical: i64,
+    }
+
+    /// A percentage and what it should not go below.
+    pub struct Percentage {
+        /// Now.
+        pub current_percent: u64,
+        /// The limit.
+        pub threshold_percent: u64,
+    }
+
+    /// ATA device statistics.
+    pub struct DeviceStatistics {
+        /// The pages that were read.
+        pub pages: Vec<StatisticsPage>,
+    }
+
+    /// One page of ATA device statistics.
+    pub struct StatisticsPage {
+        /// Number of the page.
+        pub number: u64,
+        /// Its name, such as `Solid State Device Statistics`.
+        pub name: String,
+        /// Revision of its layout.
+        pub revision: u64,
+        /// The statistics.
+        pub table: Vec<Statistic>,
+    }
+
+    /// One ATA device statistic.
+    pub struct Statistic {
+        /// Where it stands in its page.
+        pub offset: u64,
+        /// Its name, such as `Percentage Used Endurance Indicator`.
+        pub name: String,
+        /// Bytes of the value.
+        pub size: u64,
+        /// The value; absent when the device says that it is not valid.
+        pub value: i64,
+        /// Flags.
+        pub flags: StatisticFlags,
+    }
+
+    /// Flags of an ATA device statistic.
+    pub struct StatisticFlags {
+        /// The value can be used.
+        pub valid: bool,
+        /// The value is scaled to a range.
+        pub normalized: bool,
+    }
+
+    /// How many defects a log counts.
+    pub struct DefectCount {
+        /// Defects.
+        pub count: u64,
+    }
+
+    /// The running self-test of a SCSI device.
+    pub struct ScsiSelfTestStatus {
+        /// One runs.
+        pub in_progress: bool,
+        /// How much of it is done.
+        pub completion_percent: u64,
     }
 
     /// Time a device was on.
@@ -433,6 +525,18 @@ facts! {
     pub struct LogCount {
         /// Errors in the device's life.
         pub count: u64,
+        /// The newest errors, newest first.
+        pub table: Vec<LoggedError>,
+    }
+
+    /// One logged error of an ATA device.
+    pub struct LoggedError {
+        /// Its number, counted from 1 over the device's life.
+        pub error_number: u64,
+        /// Hours the device had been on.
+        pub lifetime_hours: u64,
+        /// What happened, such as `Error: UNC at LBA = 0x00123456 = 1193046`.
+        pub error_description: String,
     }
 
     /// ATA self-test logs.
@@ -522,6 +626,10 @@ facts! {
 
     /// NVMe self-test log.
     pub struct NvmeSelfTestLog {
+        /// What runs now.
+        pub current_self_test_operation: Text,
+        /// How much of it is done.
+        pub current_self_test_completion_percent: u64,
         /// The self-tests, newest first.
         pub table: Vec<NvmeSelfTest>,
     }

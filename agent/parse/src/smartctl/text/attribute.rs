@@ -4,7 +4,7 @@ use nom::branch::alt;
 use nom::bytes::complete::{tag, take_while1};
 use nom::character::complete::{hex_digit1, space0, space1};
 use nom::combinator::{map, map_opt, map_res, opt, value, verify};
-use nom::sequence::{delimited, preceded, terminated};
+use nom::sequence::{delimited, preceded, separated_pair, terminated};
 use nom::{IResult, Parser};
 
 use super::number;
@@ -12,6 +12,9 @@ use crate::smartctl::{Attribute, AttributeFlags, Raw};
 
 /// Highest number of an attribute: one byte.
 const ID_MAX: u64 = 255;
+
+/// Width of the column of names.
+const NAME_LEN: usize = 24;
 
 /// The letters of the brief form, from the lowest bit on. A dash stands for a bit that is not
 /// set; a seventh place has `+` when there are bits without a letter.
@@ -24,10 +27,9 @@ pub(super) fn row(line: &str) -> Option<Attribute> {
 }
 
 fn fields(line: &str) -> IResult<&str, Attribute> {
-    let id = verify(number::plain, |&id| (1..=ID_MAX).contains(&id));
+    let id = verify(alt((hexadecimal, number::plain)), |&id| (1..=ID_MAX).contains(&id));
     let (rest, id) = delimited(space0, id, space1).parse(line)?;
-    let (rest, name) = terminated(word, space1).parse(rest)?;
-    let (rest, (flags, old)) = terminated(flags, space1).parse(rest)?;
+    let (rest, (name, (flags, old))) = name_and_flags(rest)?;
     let (rest, value) = terminated(normalised, space1).parse(rest)?;
     let (rest, worst) = terminated(normalised, space1).parse(rest)?;
     let (rest, thresh) = terminated(normalised, space1).parse(rest)?;
@@ -43,7 +45,7 @@ fn fields(line: &str) -> IResult<&str, Attribute> {
         when_failed: Some(failed.to_owned()),
         flags: Some(flags),
         raw: (!raw.is_empty())
-            .then(|| Raw { value: raw.parse().ok(), string: Some(raw.to_owned()) }),
+            .then(|| Raw { value: number::digits(raw), string: Some(raw.to_owned()) }),
     };
     Ok(("", attribute))
 }
@@ -52,17 +54,47 @@ fn word(input: &str) -> IResult<&str, &str> {
     take_while1(|character: char| !character.is_whitespace())(input)
 }
 
+/// `0x64`: with `-f hex` numbers and values are so.
+fn hexadecimal(input: &str) -> IResult<&str, u64> {
+    let digits = preceded(tag("0x"), hex_digit1);
+    map_res(digits, |digits| u64::from_str_radix(digits, 16)).parse(input)
+}
+
+/// The name and the flags, which stand side by side after a name as long as its column.
+fn name_and_flags(input: &str) -> IResult<&str, (&str, (AttributeFlags, bool))> {
+    let apart = separated_pair(word, space1, terminated(flags, space1));
+    let together = |input| {
+        let (rest, both) = terminated(word, space1).parse(input)?;
+        let (name, flags) = verify_split(both).ok_or_else(|| failure(input))?;
+        Ok((rest, (name, flags)))
+    };
+    alt((apart, together)).parse(input)
+}
+
+fn failure(input: &str) -> nom::Err<nom::error::Error<&str>> {
+    nom::Err::Error(nom::error::Error::new(input, nom::error::ErrorKind::Verify))
+}
+
+/// A name of at least the length of its column, and the flags that follow it without a space.
+fn verify_split(both: &str) -> Option<(&str, (AttributeFlags, bool))> {
+    (6..=7).rev().find_map(|length| {
+        let at = both.len().checked_sub(length).filter(|&at| at >= NAME_LEN)?;
+        let (name, letters) = both.split_at_checked(at)?;
+        let (_, flags) = flags(letters).ok().filter(|(rest, _)| rest.is_empty())?;
+        Some((name, flags))
+    })
+}
+
 /// `100`, or `---` where the value is not known.
 fn normalised(input: &str) -> IResult<&str, Option<u64>> {
-    let known = map_opt(number::plain, |value| (value <= ID_MAX).then_some(Some(value)));
-    alt((known, value(None, tag("---")))).parse(input)
+    let number = alt((hexadecimal, number::plain));
+    let known = map_opt(number, |value| (value <= ID_MAX).then_some(Some(value)));
+    alt((known, value(None, (tag("---"), opt(tag("-")))))).parse(input)
 }
 
 /// The flags, and whether they are in the old form.
 fn flags(input: &str) -> IResult<&str, (AttributeFlags, bool)> {
-    let old = map_res(preceded(tag("0x"), hex_digit1), |digits| {
-        u64::from_str_radix(digits, 16).map(|bits| (flags_of(bits, false), true))
-    });
+    let old = map(hexadecimal, |bits| (flags_of(bits, false), true));
     let brief = map_opt(word, |letters| letter_flags(letters).map(|flags| (flags, false)));
     alt((old, brief)).parse(input)
 }
@@ -107,10 +139,10 @@ fn flags_of(bits: u64, more: bool) -> AttributeFlags {
     }
 }
 
-/// The columns TYPE and UPDATED, which say nothing that FLAG does not.
+/// The columns TYPE and UPDATED, which say nothing that FLAG does not. UPDATED came with 5.20.
 fn kind_and_updated(input: &str) -> IResult<&str, ()> {
     let (rest, _) = terminated(alt((tag("Pre-fail"), tag("Old_age"))), space1).parse(input)?;
-    map(terminated(alt((tag("Always"), tag("Offline"))), space1), |_| ()).parse(rest)
+    map(opt(terminated(alt((tag("Always"), tag("Offline"))), space1)), |_| ()).parse(rest)
 }
 
 /// The column WHEN_FAILED or FAIL, and the spaces after it. Columns that lost their alignment
@@ -150,6 +182,71 @@ mod tests {
         let flags = row.flags.unwrap();
         assert_eq!((flags.value, flags.string.as_deref()), (None, Some("PO--CK+")));
         assert_eq!(row.raw.unwrap().value, Some(0));
+    }
+
+    #[test]
+    fn forms_that_options_and_old_versions_make() {
+        for line in [
+            "  9 Power_On_Minutes        0x0032   100   099   000    Old_age   Always       -       1234h+05m",
+            // Of version 5.1, which had no column UPDATED.
+            "  9 Power_On_Minutes        0x0032   100   099   000    Old_age  -       1234h+05m",
+            // -f hex, -f hex,id -f brief
+            "0x09 Power_On_Minutes        0x0032   0x64  0x63  0x00   Old_age   Always       -       1234h+05m",
+            "0x09 Power_On_Minutes        -O--CK   100   099   000    -    1234h+05m",
+            "9 Power_On_Minutes -O--CK 100 99 0 - 1234h+05m",
+        ] {
+            let row = row(line).unwrap();
+            assert_eq!((row.id, row.name.as_deref()), (Some(9), Some("Power_On_Minutes")));
+            assert_eq!(
+                (row.value, row.worst, row.thresh),
+                (Some(100), Some(99), Some(0)),
+                "{line}"
+            );
+            assert_eq!(row.flags.unwrap().string.as_deref(), Some("-O--CK "));
+            assert_eq!(row.raw.unwrap().string.as_deref(), Some("1234h+05m"));
+        }
+        let hex = row("0x05 Name 0x0033   ----  0x64  ----   Pre-fail  Always       FAILING_NOW 7")
+            .unwrap();
+        assert_eq!((hex.value, hex.worst, hex.thresh), (None, Some(100), None));
+        assert_eq!(hex.when_failed.as_deref(), Some("now"));
+        for line in [
+            "231 Remaining_Lifetime_Perc_1PO--C-+  100   100   005    -    -5",
+            "231 Remaining_Lifetime_Perc_10xff13   100   100   005    Pre-fail  Always       -       -5",
+        ] {
+            let row = row(line).unwrap();
+            assert_eq!(row.name.as_deref(), Some("Remaining_Lifetime_Perc_1"));
+            assert_eq!(row.flags.unwrap().string.as_deref(), Some("PO--C-+"));
+            assert_eq!(row.raw.unwrap().value, None, "a sign is no plain number");
+        }
+    }
+
+    /// What smartctl makes of six raw bytes, by the formats its drive database knows.
+    #[test]
+    fn raw_strings_stay_as_they_are() {
+        for (raw, value) in [
+            ("0", Some(0)),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("10 0 0 255 1 2", None),
+            ("0 0 0", None),
+            ("512 (0 3)", None),
+            ("4212 (Average 4300)", None),
+            ("0x0631034c0631", None),
+            ("12/345", None),
+            ("455134/455142", None),
+            ("34.5", None),
+            ("-4", None),
+            ("+4", None),
+            ("37 (Min/Max -2/55)", None),
+            ("40 (Min/Max 39/42 #1)", None),
+            ("16415h+51m+54.761s", None),
+            ("32293h+50m+44s", None),
+            ("Head 3", None),
+            ("-", None),
+        ] {
+            let row = row(&format!("  5 Name PO--CK   100   100   010    -    {raw}")).unwrap();
+            let found = row.raw.unwrap();
+            assert_eq!((found.string.as_deref(), found.value), (Some(raw), value));
+        }
     }
 
     #[test]

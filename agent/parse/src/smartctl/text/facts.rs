@@ -1,27 +1,28 @@
-//! Facts of `Key: value` lines, and the few that follow from others.
+//! Facts of `Key: value` lines that are not of NVMe devices alone.
 
 use nom::Parser;
 use nom::branch::alt;
 use nom::bytes::complete::{tag, take_until};
-use nom::character::complete::{char, space0, space1};
+use nom::character::complete::{char, space1};
 use nom::combinator::{map, opt};
-use nom::sequence::{delimited, preceded, separated_pair, terminated};
+use nom::sequence::{preceded, separated_pair, terminated};
 
 use super::number::{self, grouped, plain, signed};
+use super::self_test;
 use crate::smartctl::{
-    Attribute, Capacity, Device, InterfaceSpeed, LocalTime, Name, NvmePciVendor, Places, PowerMode,
-    PowerOnTime, Program, Report, ScsiErrorCounter, SctStatus, SmartStatus, Speed, Text, Wwn,
+    Capacity, Device, InterfaceSpeed, LocalTime, Name, PowerMode, PowerOnTime, Program, Report,
+    ScsiErrorCounter, ScsiSelfTestStatus, SctStatus, SmartStatus, Speed, Text, Wwn,
 };
 
 /// Degrees Celsius a sensor of a disk can show; what is beyond is a counter read as one.
-const CELSIUS: std::ops::RangeInclusive<i64> = -60..=150;
-/// Sensors of an NVMe device: the standard has eight.
-const SENSORS_MAX: u64 = 8;
+pub(super) const CELSIUS: std::ops::RangeInclusive<i64> = -60..=150;
+/// All of something.
+const PERCENT_MAX: u64 = 100;
 /// Bits of the unit SATA speeds are given in, 100 Mbit/s.
 const SPEED_UNIT_BITS: u64 = 100_000_000;
 
 /// Sets what is not set yet.
-fn set<T>(place: &mut Option<T>, value: Option<T>) {
+pub(super) fn set<T>(place: &mut Option<T>, value: Option<T>) {
     if place.is_none() {
         *place = value;
     }
@@ -35,15 +36,15 @@ fn named(value: &str) -> Option<Name> {
     Some(Name { name: Some(value.to_owned()) })
 }
 
-fn texted(value: &str) -> Option<Text> {
+pub(super) fn texted(value: &str) -> Option<Text> {
     Some(Text { string: Some(value.to_owned()), value: None })
 }
 
 /// `smartctl 7.4 2023-08-01 r5530 [x86_64-linux-6.6.30] (local build)`
 pub(super) fn banner(line: &str) -> Option<Program> {
     let begin = (tag("smartctl "), opt(tag("version ")));
-    let version = separated_pair(plain, char('.'), plain);
-    let (rest, (major, minor)) = preceded(begin, version).parse(line).into_parsed()?;
+    let version = (opt(tag("pre-")), separated_pair(plain, char('.'), plain));
+    let (rest, (before, (major, minor))) = preceded(begin, version).parse(line).into_parsed()?;
     let bracketed = |open, close| {
         let from = rest.find(open)? + 1;
         let text = rest.get(from..)?;
@@ -55,6 +56,7 @@ pub(super) fn banner(line: &str) -> Option<Program> {
         .find_map(|word| word.strip_prefix('r').filter(|digits| number::whole(digits).is_some()));
     Some(Program {
         version: Some(vec![major, minor]),
+        pre_release: before.map(|_| true),
         svn_revision: revision.map(str::to_owned),
         platform_info: bracketed('[', ']'),
         build_info: bracketed('(', ')').map(|build| format!("({build})")),
@@ -154,17 +156,24 @@ pub(super) fn capacity(report: &mut Report, key: &str, value: &str) -> bool {
             let bytes = terminated(grouped, (space1, tag("bytes"))).parse(value).into_parsed();
             set_capacity(report, bytes.map(|(_, bytes)| bytes));
         }
-        "Namespace 1 Size/Capacity" | "Namespace 1 Size" => {
-            set_capacity(report, measured(value));
-        }
-        "Total NVM Capacity" => set(&mut report.nvme_total_capacity, measured(value)),
-        "Unallocated NVM Capacity" => set(&mut report.nvme_unallocated_capacity, measured(value)),
-        "Namespace 1 Formatted LBA Size" => {
-            set(&mut report.logical_block_size, number::whole(value));
-        }
         "Sector Size" | "Sector Sizes" => sector_sizes(report, value),
         "Logical block size" => set(&mut report.logical_block_size, bytes_of(value)),
         "Physical block size" => set(&mut report.physical_block_size, bytes_of(value)),
+        _ => return namespace(report, key, value),
+    }
+    true
+}
+
+/// `Namespace 1 Size/Capacity: 512,110,190,592 [512 GB]`; a report is about one namespace.
+fn namespace(report: &mut Report, key: &str, value: &str) -> bool {
+    let Some((number, what)) = key.strip_prefix("Namespace ").and_then(|it| it.split_once(' '))
+    else {
+        return false;
+    };
+    match what {
+        _ if number::whole(number).is_none() => return false,
+        "Size/Capacity" | "Size" => set_capacity(report, measured(value)),
+        "Formatted LBA Size" => set(&mut report.logical_block_size, number::whole(value)),
         _ => return false,
     }
     true
@@ -176,7 +185,7 @@ fn set_capacity(report: &mut Report, bytes: Option<u64>) {
 }
 
 /// A count with the same in round units behind it: `512,110,190,592 [512 GB]`, or 0 alone.
-fn measured(value: &str) -> Option<u64> {
+pub(super) fn measured(value: &str) -> Option<u64> {
     let (rest, count) = grouped(value).into_parsed()?;
     let rest = rest.trim_start();
     (rest.is_empty() || rest.starts_with('[')).then_some(count)
@@ -222,6 +231,28 @@ pub(super) fn health(report: &mut Report, key: &str, value: &str) -> bool {
     true
 }
 
+/// Lines that are sentences.
+pub(super) fn statement(report: &mut Report, line: &str) -> bool {
+    if let Some(rest) = line.strip_prefix("Device supports SMART and is ") {
+        let support = report.smart_support.get_or_insert_default();
+        set(&mut support.available, Some(true));
+        set(
+            &mut support.enabled,
+            (rest == "Enabled" || rest == "Disabled").then(|| rest == "Enabled"),
+        );
+    } else if line.starts_with("Device does not support SMART") {
+        set(&mut report.smart_support.get_or_insert_default().available, Some(false));
+    } else if let Some(rest) = line.strip_prefix("Manufactured in week ") {
+        let Some((week, year)) = rest.split_once(" of year ") else { return false };
+        let counter = report.scsi_start_stop_cycle_counter.get_or_insert_default();
+        set_text(&mut counter.week_of_manufacture, week);
+        set_text(&mut counter.year_of_manufacture, year);
+    } else {
+        return false;
+    }
+    true
+}
+
 /// What only SCSI devices say.
 pub(super) fn scsi(report: &mut Report, key: &str, value: &str) -> bool {
     match key {
@@ -249,17 +280,38 @@ pub(super) fn scsi(report: &mut Report, key: &str, value: &str) -> bool {
         "Accumulated power on time, hours" => {
             set(&mut report.power_on_time, hours_and_minutes(value));
         }
-        "number of hours powered up" => set(&mut report.power_on_time, hours_and_parts(value)),
-        "Accumulated start-stop cycles" => {
-            let counter = report.scsi_start_stop_cycle_counter.get_or_insert_default();
-            set(&mut counter.accumulated_start_stop_cycles, number::whole(value));
+        "Non-medium error count" => {
+            set(&mut report.scsi_non_medium_error_count, number::whole(value));
+        }
+        "Pending defect count" => {
+            let defects = report.scsi_pending_defects.get_or_insert_default();
+            set(&mut defects.count, number::leading(value));
+        }
+        _ => return start_stop(report, key, value),
+    }
+    true
+}
+
+/// SCSI devices on how often their motors started and their heads were parked.
+fn start_stop(report: &mut Report, key: &str, value: &str) -> bool {
+    let counter = &mut report.scsi_start_stop_cycle_counter;
+    let place = match key {
+        "Accumulated start-stop cycles" | "Current start stop count" => {
+            &mut counter.get_or_insert_default().accumulated_start_stop_cycles
         }
         "Accumulated load-unload cycles" => {
-            let counter = report.scsi_start_stop_cycle_counter.get_or_insert_default();
-            set(&mut counter.accumulated_load_unload_cycles, number::whole(value));
+            &mut counter.get_or_insert_default().accumulated_load_unload_cycles
+        }
+        "Specified cycle count over device lifetime" | "Recommended maximum start stop count" => {
+            &mut counter.get_or_insert_default().specified_cycle_count_over_device_lifetime
+        }
+        "Specified load-unload count over device lifetime" => {
+            &mut counter.get_or_insert_default().specified_load_unload_count_over_device_lifetime
         }
         _ => return false,
-    }
+    };
+    // Versions up to 5.40 print `34 times`.
+    set(place, number::leading(value));
     true
 }
 
@@ -286,7 +338,7 @@ fn hours_and_minutes(value: &str) -> Option<PowerOnTime> {
 }
 
 /// `11343.27`
-fn hours_and_parts(value: &str) -> Option<PowerOnTime> {
+pub(super) fn hours_and_parts(value: &str) -> Option<PowerOnTime> {
     let (_, hours) = plain(value).into_parsed()?;
     Some(PowerOnTime { hours: Some(hours), minutes: None })
 }
@@ -314,104 +366,12 @@ pub(super) fn error_counter(line: &str) -> Option<(&str, ScsiErrorCounter)> {
     counter.total_uncorrected_errors.is_some().then_some((name.trim(), counter))
 }
 
-/// What only NVMe devices say of themselves.
-pub(super) fn nvme_identity(report: &mut Report, key: &str, value: &str) -> bool {
-    match key {
-        "PCI Vendor/Subsystem ID" => {
-            let id = hexadecimal(value);
-            set(&mut report.nvme_pci_vendor, Some(NvmePciVendor { id, subsystem_id: id }));
-        }
-        "PCI Vendor ID" => {
-            set(&mut report.nvme_pci_vendor.get_or_insert_default().id, hexadecimal(value));
-        }
-        "PCI Vendor Subsystem ID" => {
-            let vendor = report.nvme_pci_vendor.get_or_insert_default();
-            set(&mut vendor.subsystem_id, hexadecimal(value));
-        }
-        "IEEE OUI Identifier" => set(&mut report.nvme_ieee_oui_identifier, hexadecimal(value)),
-        "Controller ID" => set(&mut report.nvme_controller_id, number::whole(value)),
-        "NVMe Version" => set(&mut report.nvme_version, texted(value)),
-        "Number of Namespaces" => {
-            set(&mut report.nvme_number_of_namespaces, number::whole(value));
-        }
-        _ => return false,
-    }
-    true
-}
-
-/// The health log of an NVMe device.
-pub(super) fn nvme_health(report: &mut Report, key: &str, value: &str) -> bool {
-    if let Some(sensor) = key.strip_prefix("Temperature Sensor ") {
-        sensor_temperature(report, sensor, value);
-        return true;
-    }
-    let log = &mut report.nvme_smart_health_information_log;
-    let (place, value) = match key {
-        "Temperature" => {
-            if let Some(celsius) = celsius(value) {
-                set(&mut log.get_or_insert_default().temperature, Some(celsius));
-            }
-            return true;
-        }
-        "Critical Warning" => {
-            (&mut log.get_or_insert_default().critical_warning, hexadecimal(value))
-        }
-        "Available Spare" => (&mut log.get_or_insert_default().available_spare, percent(value)),
-        "Available Spare Threshold" => {
-            (&mut log.get_or_insert_default().available_spare_threshold, percent(value))
-        }
-        "Percentage Used" => (&mut log.get_or_insert_default().percentage_used, percent(value)),
-        "Data Units Read" => (&mut log.get_or_insert_default().data_units_read, measured(value)),
-        "Data Units Written" => {
-            (&mut log.get_or_insert_default().data_units_written, measured(value))
-        }
-        _ => match nvme_counter(report, key) {
-            Some(place) => (place, number::whole(value)),
-            None => return false,
-        },
-    };
-    set(place, value);
-    true
-}
-
-/// The place of a plain counter of the NVMe health log.
-fn nvme_counter<'a>(report: &'a mut Report, key: &str) -> Option<&'a mut Option<u64>> {
-    let log = report.nvme_smart_health_information_log.as_mut()?;
-    Some(match key {
-        "Host Read Commands" => &mut log.host_reads,
-        "Host Write Commands" => &mut log.host_writes,
-        "Controller Busy Time" => &mut log.controller_busy_time,
-        "Power Cycles" => &mut log.power_cycles,
-        "Power On Hours" => &mut log.power_on_hours,
-        "Unsafe Shutdowns" => &mut log.unsafe_shutdowns,
-        "Media and Data Integrity Errors" => &mut log.media_errors,
-        "Error Information Log Entries" => &mut log.num_err_log_entries,
-        "Warning Comp. Temperature Time" => &mut log.warning_temp_time,
-        "Critical Comp. Temperature Time" => &mut log.critical_comp_time,
-        _ => return None,
-    })
-}
-
-/// Sensor N stands at place N-1.
-fn sensor_temperature(report: &mut Report, sensor: &str, value: &str) {
-    let sensor = number::whole(sensor).filter(|sensor| (1..=SENSORS_MAX).contains(sensor));
-    let (Some(sensor), Some(celsius)) = (sensor, celsius(value)) else { return };
-    let log = report.nvme_smart_health_information_log.get_or_insert_default();
-    let Places(places) = log.temperature_sensors.get_or_insert_default();
-    let place = usize::try_from(sensor - 1).unwrap_or_default();
-    if places.len() <= place {
-        places.resize(place + 1, None);
-    }
-    if let Some(place) = places.get_mut(place) {
-        set(place, Some(celsius));
-    }
-}
-
 /// What only ATA devices say.
 pub(super) fn ata(report: &mut Report, key: &str, value: &str) -> bool {
     match key {
         "ATA Version is" => set(&mut report.ata_version, texted(value)),
         "SATA Version is" => sata_version(report, value),
+        "Self-test execution status" => self_test_status(report, value),
         "Device State" => {
             let device_state = state(value);
             set(&mut report.ata_sct_status, Some(SctStatus { device_state }));
@@ -428,6 +388,17 @@ pub(super) fn ata(report: &mut Report, key: &str, value: &str) -> bool {
             set(&mut temperature.lifetime_min, min);
             set(&mut temperature.lifetime_max, max);
         }
+        "Specified Max Operating Temperature" => {
+            let temperature = report.temperature.get_or_insert_default();
+            set(&mut temperature.op_limit_max, celsius(value).filter(|&limit| limit != 0));
+        }
+        "Under/Over Temperature Limit Count" => {
+            let temperature = report.temperature.get_or_insert_default();
+            if let Some((under, over)) = value.split_once('/') {
+                set(&mut temperature.under_limit_count, number::whole(under));
+                set(&mut temperature.over_limit_count, number::whole(over));
+            }
+        }
         "Min/Max recommended Temperature" => {
             let temperature = report.temperature.get_or_insert_default();
             let (min, max) = limits(value);
@@ -443,6 +414,26 @@ pub(super) fn ata(report: &mut Report, key: &str, value: &str) -> bool {
         _ => return false,
     }
     true
+}
+
+/// `( 121)` and what it means, or of a SCSI device `98% of test remaining`.
+fn self_test_status(report: &mut Report, value: &str) {
+    if let Ok((_, remaining)) = terminated(plain, tag("% of test remaining")).parse(value) {
+        let completion_percent = PERCENT_MAX.checked_sub(remaining);
+        let status = ScsiSelfTestStatus { in_progress: Some(true), completion_percent };
+        set(&mut report.scsi_self_test_status, Some(status));
+        return;
+    }
+    let code = value.strip_prefix('(').and_then(|rest| rest.split_once(')'));
+    let Some(byte) = code.and_then(|(byte, _)| number::whole(byte)).filter(|&byte| byte < 256)
+    else {
+        return;
+    };
+    let status = self_test::state(byte);
+    set(
+        &mut report.ata_smart_data.get_or_insert_default().self_test.get_or_insert_default().status,
+        Some(status),
+    );
 }
 
 /// `SATA 3.1, 6.0 Gb/s (current: 3.0 Gb/s)`
@@ -512,110 +503,11 @@ fn degrees(value: &str) -> Option<i64> {
 }
 
 /// `100%`
-fn percent(value: &str) -> Option<u64> {
+pub(super) fn percent(value: &str) -> Option<u64> {
     terminated(plain, char('%')).parse(value).into_parsed().map(|(_, percent)| percent)
 }
 
 /// `0x1b36`
-fn hexadecimal(value: &str) -> Option<u64> {
+pub(super) fn hexadecimal(value: &str) -> Option<u64> {
     u64::from_str_radix(value.strip_prefix("0x")?, 16).ok()
-}
-
-/// The protocol the facts are those of.
-pub(super) fn protocol(report: &Report) -> Option<&'static str> {
-    if report.nvme_smart_health_information_log.is_some() || report.nvme_pci_vendor.is_some() {
-        Some("NVMe")
-    } else if report.ata_smart_attributes.is_some()
-        || report.ata_version.is_some()
-        || report.ata_sct_status.is_some()
-        || report.wwn.is_some()
-    {
-        Some("ATA")
-    } else if report.scsi_vendor.is_some() || report.scsi_error_counter_log.is_some() {
-        Some("SCSI")
-    } else if report.firmware_version.is_some() && report.user_capacity.is_some() {
-        // An ATA device of which a bridge lets nothing through but its identity.
-        Some("ATA")
-    } else {
-        None
-    }
-}
-
-/// Facts that follow from others, as in smartctl's JSON.
-pub(super) fn conclude(report: &mut Report, sct_temperature: Option<i64>) {
-    let names = [&report.scsi_vendor, &report.scsi_product].map(Option::as_deref);
-    // The revision follows the product: a report that has only the vendor may have been cut.
-    if report.scsi_product.is_some() || report.scsi_revision.is_some() {
-        let model = names.into_iter().flatten().collect::<Vec<_>>().join(" ");
-        let model = Some(model.trim().to_owned());
-        set(&mut report.scsi_model_name, model.clone());
-        set(&mut report.model_name, model);
-    }
-    let bytes = report.user_capacity.as_ref().and_then(|capacity| capacity.bytes);
-    if let (Some(capacity), Some(bytes)) = (report.user_capacity.as_mut(), bytes) {
-        let block = report.logical_block_size.filter(|&block| block > 0);
-        set(&mut capacity.blocks, block.and_then(|block| bytes.checked_div(block)));
-    }
-    conclude_nvme(report);
-    conclude_ata(report, sct_temperature);
-    if report.temperature.as_ref().is_some_and(|temperature| *temperature == Default::default()) {
-        report.temperature = None;
-    }
-}
-
-fn conclude_nvme(report: &mut Report) {
-    let Some(log) = report.nvme_smart_health_information_log.as_ref() else { return };
-    set(&mut report.power_cycle_count, log.power_cycles);
-    let hours = log.power_on_hours;
-    set(&mut report.power_on_time, hours.map(|_| PowerOnTime { hours, minutes: None }));
-    if log.temperature.is_some() {
-        set(&mut report.temperature.get_or_insert_default().current, log.temperature);
-    }
-}
-
-fn conclude_ata(report: &mut Report, sct_temperature: Option<i64>) {
-    let rows = report.ata_smart_attributes.as_ref().and_then(|it| it.table.as_deref());
-    let rows = rows.unwrap_or_default();
-    let first = |id, begin| rows.iter().find(|row| is_named(row, id, begin));
-    let hours = first(9, "Power_On_").and_then(powered_on);
-    let cycles = first(12, "Power_Cycle").and_then(raw_text).and_then(number::leading);
-    let temperature = sct_temperature
-        .or_else(|| first(194, "").and_then(raw_celsius))
-        .or_else(|| first(190, "").filter(|row| is_temperature(row)).and_then(raw_celsius));
-    set(&mut report.power_on_time, hours);
-    set(&mut report.power_cycle_count, cycles);
-    if temperature.is_some() {
-        set(&mut report.temperature.get_or_insert_default().current, temperature);
-    }
-}
-
-fn is_named(row: &Attribute, id: u64, begin: &str) -> bool {
-    row.id == Some(id) && row.name.as_deref().is_some_and(|name| name.starts_with(begin))
-}
-
-fn is_temperature(row: &Attribute) -> bool {
-    row.name.as_deref().is_some_and(|name| name.contains("Temperature"))
-}
-
-fn raw_text(row: &Attribute) -> Option<&str> {
-    row.raw.as_ref()?.string.as_deref()
-}
-
-/// `34 (Min/Max 20/45)`
-fn raw_celsius(row: &Attribute) -> Option<i64> {
-    let (rest, degrees) = signed(raw_text(row)?).into_parsed()?;
-    let ended = rest.is_empty() || rest.starts_with([' ', '(']);
-    (ended && CELSIUS.contains(&degrees)).then_some(degrees)
-}
-
-/// `14159`, `322 (142 219 0)`, `17086h+44m`, `32293h+50m+44s`, `16415h+51m+54.761s`
-fn powered_on(row: &Attribute) -> Option<PowerOnTime> {
-    let raw = raw_text(row)?;
-    let minutes = opt(delimited((space0, char('+')), plain, char('m')));
-    if let Some((_, (hours, minutes))) =
-        (terminated(plain, char('h')), minutes).parse(raw).into_parsed()
-    {
-        return Some(PowerOnTime { hours: Some(hours), minutes });
-    }
-    number::leading(raw).map(|hours| PowerOnTime { hours: Some(hours), minutes: None })
 }

@@ -10,24 +10,51 @@ const WARNING: &str = "warning";
 const INFORMATION: &str = "information";
 
 /// How messages begin, and how severe they are.
-const BEGINNINGS: [(&str, &str); 17] = [
+const BEGINNINGS: [(&str, &str); 33] = [
     ("Smartctl open device:", ERROR),
-    ("Smartctl: Device Read Identity Failed", ERROR),
+    ("Smartctl: ", ERROR),
     ("Read Device Identity failed", ERROR),
-    ("Read NVMe Identify Controller failed", ERROR),
+    ("Read NVMe ", ERROR),
+    ("Read Self-test Log failed", ERROR),
+    ("Read Error Information Log failed", ERROR),
+    ("Read SMART Data failed", ERROR),
     ("Standard Inquiry", ERROR),
+    ("Short INQUIRY response", ERROR),
+    (">> Terminate command early", ERROR),
     ("A mandatory SMART command failed", ERROR),
+    ("An optional SMART command failed", ERROR),
     ("SMART Disabled. Use option", ERROR),
     ("=======> ", ERROR),
     ("Error: ", ERROR),
+    ("ERROR: ", ERROR),
     ("Sorry", ERROR),
     ("Warning: ", WARNING),
     ("Warning! ", WARNING),
+    ("==> WARNING: ", WARNING),
     ("SMART Status not supported:", WARNING),
     ("SMART Status command failed", WARNING),
-    ("CHECK POWER MODE", WARNING),
+    ("device Test Unit Ready", WARNING),
+    ("device is NOT READY", INFORMATION),
+    ("device becoming ready", INFORMATION),
+    ("NO MEDIUM present", INFORMATION),
+    ("NO tape present", INFORMATION),
+    ("CHECK POWER MODE", INFORMATION),
     ("Probable ATA device behind", INFORMATION),
     ("Please specify device type", INFORMATION),
+    ("Try an additional '-d ", INFORMATION),
+    ("please try '-d ", INFORMATION),
+    ("If this is a USB connected device", INFORMATION),
+];
+
+/// What is in messages that begin with the name of the device.
+const WITHIN: [&str; 7] = [
+    "Unknown USB bridge",
+    "Unsupported USB bridge",
+    "Unable to detect device type",
+    "Unknown device type",
+    "Not a device of type",
+    "mandatory SMART command failed",
+    "device type is not supported",
 ];
 
 /// Takes `line` when it is a message.
@@ -51,13 +78,14 @@ fn severity(line: &str) -> Option<&'static str> {
     if sleeping(line).is_some() {
         return Some(INFORMATION);
     }
-    let is_error = line.contains("Unknown USB bridge")
-        || line.contains("Unable to detect device type")
-        || line.contains("Unsupported USB bridge")
-        || line.contains("mandatory SMART command failed")
-        || line.ends_with(": Permission denied") && !line.starts_with('#');
+    let is_error = WITHIN.iter().any(|words| line.contains(words))
+        || line.ends_with(": Permission denied") && !line.starts_with('#')
+        || line.starts_with("Read ") && line.contains(" entries from Error Information Log");
     if is_error {
         return Some(ERROR);
+    }
+    if line.contains("Device open changed type from") {
+        return Some(INFORMATION);
     }
     // "Read SCT Status failed: Input/output error", "… command failed", but no row of a table.
     let is_failure = !line.starts_with('#')
@@ -68,9 +96,11 @@ fn severity(line: &str) -> Option<&'static str> {
     is_failure.then_some(WARNING)
 }
 
-/// The power mode in `Device is in STANDBY mode, exit(2)`.
+/// The power mode in `Device is in STANDBY mode, exit(2)`. Where the system knows without asking
+/// the device, it is `STANDBY (OS)`.
 fn sleeping(line: &str) -> Option<&str> {
     let (mode, rest) = line.strip_prefix("Device is in ")?.split_once(" mode")?;
+    let mode = mode.strip_suffix(" (OS)").unwrap_or(mode);
     (rest.is_empty() || rest.starts_with([',', ' '])).then_some(mode)
 }
 

@@ -9,15 +9,19 @@
 //! input is not read: it may be of another disk.
 
 mod attribute;
+mod conclude;
 mod facts;
+mod input;
+mod logs;
 mod messages;
 mod number;
+mod nvme;
 mod self_test;
 
 use std::borrow::Cow;
 
 use super::report::{
-    Device, NvmeSelfTestLog, Report, SCSI_SELF_TESTS_MAX, ScsiErrorCounter, SelfTestLog,
+    Device, PowerOnTime, Program, Report, SCSI_SELF_TESTS_MAX, ScsiErrorCounter, SelfTestLog,
 };
 
 /// Rows of an attribute table. The drive has room for 30; some reports hold the table twice.
@@ -29,39 +33,22 @@ const DEVICES_MAX: usize = 1024;
 
 /// What `input` says.
 pub(super) fn parse(input: &[u8]) -> Report {
-    let text = decode(input);
+    let text = input::without_margin(input::decode(input));
     let mut reader = Reader::default();
-    let mut lines = text.split_inclusive('\n');
-    for line in &mut lines {
+    for line in text.split_inclusive('\n') {
         // A last line without its end may have been cut in the middle of a number.
         let whole = line.ends_with('\n');
         let line = line.trim_end();
-        if !whole {
-            reader.cut_line(line);
-        } else if let Some(program) = facts::banner(line) {
-            if reader.report.smartctl.is_some() {
-                break;
-            }
-            reader.report.smartctl = Some(program);
-        } else {
+        if whole && reader.is_another(line) {
+            break;
+        }
+        if whole || input::is_whole(line) {
             reader.line(line);
+        } else {
+            messages::read(&mut reader.report, line);
         }
     }
     reader.finish()
-}
-
-/// The input as text. Bytes that are not UTF-8 are taken as Latin-1, which is what the locales
-/// and the vendors' names of that kind are in; a no-break space between digits is one of them.
-fn decode(input: &[u8]) -> Cow<'_, str> {
-    if let Ok(text) = std::str::from_utf8(input) {
-        return Cow::Borrowed(text);
-    }
-    let mut text = String::with_capacity(input.len() + input.len() / 8);
-    for chunk in input.utf8_chunks() {
-        text.push_str(chunk.valid());
-        text.extend(chunk.invalid().iter().map(|&byte| char::from(byte)));
-    }
-    Cow::Owned(text)
 }
 
 /// The log a line stands in, as far as that decides what the line means.
@@ -73,6 +60,8 @@ enum Log {
     AtaExtendedErrors,
     AtaSelfTests,
     AtaExtendedSelfTests,
+    AtaStatistics,
+    AtaPendingDefects,
     NvmeErrors,
     NvmeSelfTests,
     ScsiSelfTests,
@@ -80,11 +69,15 @@ enum Log {
 }
 
 /// Headings, by how they begin.
-const HEADINGS: [(&str, Log); 19] = [
+const HEADINGS: [(&str, Log); 21] = [
     ("SMART Error Log Version", Log::AtaErrors),
     ("SMART Extended Comprehensive Error Log Version", Log::AtaExtendedErrors),
     ("SMART Self-test log structure", Log::AtaSelfTests),
+    // Versions before 5.20.
+    ("SMART Self-test log, version", Log::AtaSelfTests),
     ("SMART Extended Self-test Log Version", Log::AtaExtendedSelfTests),
+    ("Device Statistics (", Log::AtaStatistics),
+    ("Pending Defects log (", Log::AtaPendingDefects),
     ("Error Information (NVMe Log", Log::NvmeErrors),
     ("Self-test Log (NVMe Log", Log::NvmeSelfTests),
     ("SMART Self-test log", Log::ScsiSelfTests),
@@ -94,7 +87,6 @@ const HEADINGS: [(&str, Log); 19] = [
     ("SMART Selective self-test log", Log::None),
     ("SCT Status Version", Log::None),
     ("SCT Temperature History", Log::None),
-    ("Device Statistics", Log::None),
     ("SATA Phy Event Counters", Log::None),
     ("Background scan results", Log::None),
     ("Protocol Specific port log", Log::None),
@@ -107,11 +99,31 @@ const HEADINGS: [(&str, Log); 19] = [
 struct Reader {
     report: Report,
     log: Log,
+    /// A report whose first section has begun.
+    begun: bool,
+    /// What the device is, by the first line that only one kind of device has.
+    protocol: Option<&'static str>,
     /// Temperature of the ATA status log, which counts before any attribute.
     sct_temperature: Option<i64>,
+    /// Hours of a vendor's own SCSI log, which count after those of the standard's.
+    vendor_hours: Option<PowerOnTime>,
 }
 
 impl Reader {
+    /// Whether another report begins here. Takes the line that says of which version this is.
+    fn is_another(&mut self, line: &str) -> bool {
+        if let Some(program) = facts::banner(line) {
+            if self.report.smartctl.as_ref().is_some_and(|it| it.version.is_some()) {
+                return true;
+            }
+            let messages = self.report.smartctl.take().and_then(|before| before.messages);
+            self.report.smartctl = Some(Program { messages, ..program });
+        } else if line.starts_with("=== START OF INFORMATION SECTION") {
+            return std::mem::replace(&mut self.begun, true);
+        }
+        false
+    }
+
     fn line(&mut self, line: &str) {
         if line.is_empty() {
             return;
@@ -119,27 +131,15 @@ impl Reader {
         if let Some(&(_, log)) = HEADINGS.iter().find(|(begin, _)| line.starts_with(begin)) {
             self.log = log;
         }
+        if self.protocol.is_none() {
+            self.protocol = conclude::protocol_of_line(line);
+        }
         if self.row(line) || messages::read(&mut self.report, line) || self.log_line(line) {
             return;
         }
         if let Some(device) = facts::scanned(line) {
-            let devices = self.report.devices.get_or_insert_default();
-            if devices.len() < DEVICES_MAX {
-                devices.push(device);
-            }
+            push(self.report.devices.get_or_insert_default(), device, DEVICES_MAX);
         } else if let Some((key, value)) = pair(line) {
-            self.pair(&key, value);
-        }
-    }
-
-    /// A line that may be cut: only what says of itself that it is whole.
-    fn cut_line(&mut self, line: &str) {
-        if messages::read(&mut self.report, line) {
-            return;
-        }
-        if let Some((key, value)) = pair(line)
-            && matches!(value, "PASSED" | "FAILED!" | "OK")
-        {
             self.pair(&key, value);
         }
     }
@@ -152,25 +152,40 @@ impl Reader {
             return true;
         }
         match self.log {
-            Log::AtaSelfTests | Log::AtaExtendedSelfTests => self_test::ata(line).map(|test| {
-                let log = self.ata_self_tests();
-                push(log.table.get_or_insert_default(), test, SELF_TESTS_MAX);
-            }),
+            Log::AtaSelfTests | Log::AtaExtendedSelfTests => self.ata_self_test(line),
             Log::NvmeSelfTests => self_test::nvme(line).map(|test| {
                 let log = self.report.nvme_self_test_log.get_or_insert_default();
                 push(log.table.get_or_insert_default(), test, SELF_TESTS_MAX);
             }),
-            Log::ScsiSelfTests => self_test::scsi(line).map(|test| {
-                push(&mut self.report.scsi_self_tests.0, test, SCSI_SELF_TESTS_MAX);
-            }),
+            Log::ScsiSelfTests => match self_test::scsi(line) {
+                Some(test) => {
+                    push(&mut self.report.scsi_self_tests.0, test, SCSI_SELF_TESTS_MAX);
+                    Some(())
+                }
+                // An ATA device of a version whose heading we do not know.
+                None => self.ata_self_test(line),
+            },
             Log::ScsiErrorCounters => facts::error_counter(line).map(|(name, row)| {
                 if let Some(place) = self.error_counter(name) {
                     place.get_or_insert(row);
                 }
             }),
-            _ => None,
+            Log::AtaStatistics => logs::statistic(&mut self.report, line),
+            Log::AtaPendingDefects => logs::pending_defect(&mut self.report, line),
+            Log::AtaErrors | Log::AtaExtendedErrors => {
+                let extended = self.log == Log::AtaExtendedErrors;
+                logs::error(&mut self.report, extended, line)
+            }
+            Log::None | Log::NvmeErrors => None,
         }
         .is_some()
+    }
+
+    fn ata_self_test(&mut self, line: &str) -> Option<()> {
+        let test = self_test::ata(line)?;
+        let log = self.ata_self_tests();
+        push(log.table.get_or_insert_default(), test, SELF_TESTS_MAX);
+        Some(())
     }
 
     fn ata_self_tests(&mut self) -> &mut SelfTestLog {
@@ -202,15 +217,17 @@ impl Reader {
             self.log = Log::AtaErrors;
             self.error_count(number::leading(count));
         } else if line.starts_with("No self-tests have been logged") {
-            match self.log {
-                Log::AtaSelfTests | Log::AtaExtendedSelfTests => {
-                    self.ata_self_tests().count.get_or_insert(0);
-                }
-                _ => {}
+            if matches!(self.log, Log::AtaSelfTests | Log::AtaExtendedSelfTests) {
+                self.ata_self_tests().count.get_or_insert(0);
             }
         } else if line.starts_with("No Self-tests Logged") {
             let log = self.report.nvme_self_test_log.get_or_insert_default();
-            *log = NvmeSelfTestLog { table: Some(Vec::new()) };
+            log.table.get_or_insert_default();
+        } else if facts::statement(&mut self.report, line) {
+        } else if let Some((outdated, total)) = self_test::outdated(line) {
+            let log = self.ata_self_tests();
+            log.error_count_outdated.get_or_insert(outdated);
+            log.error_count_total.get_or_insert(total);
         } else {
             return false;
         }
@@ -219,42 +236,49 @@ impl Reader {
 
     fn error_count(&mut self, count: Option<u64>) {
         let Some(count) = count else { return };
-        let report = &mut self.report;
-        let log = match self.log {
-            Log::AtaErrors => &mut report.ata_smart_error_log.get_or_insert_default().summary,
-            Log::AtaExtendedErrors => {
-                &mut report.ata_smart_error_log.get_or_insert_default().extended
-            }
+        let extended = match self.log {
+            Log::AtaErrors => false,
+            Log::AtaExtendedErrors => true,
             _ => return,
         };
-        log.get_or_insert_default().count.get_or_insert(count);
+        logs::errors(&mut self.report, extended).count.get_or_insert(count);
     }
 
     fn pair(&mut self, key: &str, value: &str) {
         if value.is_empty() {
             return;
         }
-        if key == "Current Temperature" {
-            let celsius = facts::celsius(value);
-            self.sct_temperature = self.sct_temperature.or(celsius);
-            return;
+        match key {
+            "Current Temperature" => {
+                self.sct_temperature = self.sct_temperature.or_else(|| facts::celsius(value));
+                return;
+            }
+            "number of hours powered up" => {
+                self.vendor_hours =
+                    self.vendor_hours.take().or_else(|| facts::hours_and_parts(value));
+                return;
+            }
+            _ => {}
         }
         let report = &mut self.report;
         let _ = facts::identity(report, key, value)
             || facts::capacity(report, key, value)
             || facts::health(report, key, value)
             || facts::scsi(report, key, value)
-            || facts::nvme_identity(report, key, value)
-            || facts::nvme_health(report, key, value)
+            || nvme::identity(report, key, value)
+            || nvme::health(report, key, value)
             || facts::ata(report, key, value);
     }
 
     /// Draws the few conclusions that smartctl's JSON draws, too, and says so when there is
     /// nothing to draw them from.
     fn finish(mut self) -> Report {
-        facts::conclude(&mut self.report, self.sct_temperature);
+        if self.report.power_on_time.is_none() {
+            self.report.power_on_time = self.vendor_hours;
+        }
+        conclude::conclude(&mut self.report, self.sct_temperature);
         if self.report.device.is_none() {
-            let protocol = facts::protocol(&self.report);
+            let protocol = self.protocol.or_else(|| conclude::protocol(&self.report));
             self.report.device = protocol
                 .map(|name| Device { protocol: Some(name.to_owned()), ..Device::default() });
         }
