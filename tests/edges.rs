@@ -10,26 +10,33 @@ use std::path::Path;
 
 /// Folder, crate name, and the crates of ours that it may depend on.
 const EDGES: &[(&str, &str, &[&str])] = &[
-    (".", "labstat", &["agent", "aggregator", "alerts", "dashboards", "model", "wire"]),
+    (".", "labstat", &["agent", "aggregator", "alerts", "dashboards", "disks", "model", "wire"]),
     ("agent", "labstat-agent", &["collect", "wire", "model"]),
-    ("agent/collect", "labstat-collect", &["parse", "model"]),
+    ("agent/collect", "labstat-collect", &["parse", "disks", "model"]),
     ("agent/parse", "labstat-parse", &["model"]),
     (
         "aggregator",
         "labstat-aggregator",
-        &["store", "promql", "alerts", "dashboards", "wire", "model"],
+        &["store", "promql", "alerts", "dashboards", "disks", "wire", "model"],
     ),
     ("aggregator/store", "labstat-store", &["model"]),
     ("aggregator/promql", "labstat-promql", &["model"]),
     ("alerts", "labstat-alerts", &["promql", "model"]),
     ("dashboards", "labstat-dashboards", &["promql", "model"]),
+    ("disks", "labstat-disks", &["model"]),
     ("common/model", "labstat-model", &[]),
     ("common/wire", "labstat-wire", &["model"]),
 ];
 
 /// Crates that must stay usable without an async runtime.
-const WITHOUT_RUNTIME: [&str; 5] =
-    ["labstat-parse", "labstat-model", "labstat-wire", "labstat-promql", "labstat-store"];
+const WITHOUT_RUNTIME: [&str; 6] = [
+    "labstat-parse",
+    "labstat-disks",
+    "labstat-model",
+    "labstat-wire",
+    "labstat-promql",
+    "labstat-store",
+];
 
 /// What counts as one.
 const RUNTIMES: [&str; 4] = ["tokio", "async-std", "smol", "hyper"];

@@ -1,0 +1,205 @@
+//! ATA: the overall verdict, thresholds, and the counters of the attributes.
+
+use super::{Case, counter};
+use crate::attributes::{self, Meaning, Row};
+use crate::baseline;
+use crate::reading::{Attribute, Failing, Protocol};
+use crate::verdict::{Evidence, Reason, Verdict};
+
+const THRESHOLDS: &str = "ATA/ATAPI-5, SMART: an attribute at or below its threshold";
+
+pub(super) fn judge(case: &Case<'_>, reasons: &mut Vec<Reason>) {
+    status(case, reasons);
+    for attribute in &case.now.attributes {
+        let row = attributes::find(attribute.id, &attribute.name, case.now.about());
+        reasons.extend(threshold(case, attribute, row));
+    }
+    let mut replaced = false;
+    for (attribute, row) in case.now.known_attributes() {
+        if let Some(reason) = counted(case, attribute, row) {
+            // Attempts to replace say nothing beside the sectors that were.
+            if row.meaning == Meaning::ReallocationEvents && replaced {
+                continue;
+            }
+            replaced |= row.meaning == Meaning::ReallocatedSectors
+                && reason.verdict.urgency() >= Verdict::Watch.urgency();
+            reasons.push(reason);
+        }
+    }
+}
+
+/// The overall verdict of the disk, whatever it speaks. That of NVMe disks is their critical
+/// warnings, which have rules of their own.
+fn status(case: &Case<'_>, reasons: &mut Vec<Reason>) {
+    let now = case.now;
+    if now.passed != Some(false) || now.nvme.critical_warning.is_some_and(|bits| bits != 0) {
+        return;
+    }
+    let evidence = Evidence::new("overall health", "failed");
+    if is_only_hot(case) {
+        let text = "The disk fails its own check, and only because it is too hot: cool it, then \
+                    look again.";
+        reasons.push(Reason::new("smart_failed_hot", Verdict::Watch, text).with(evidence));
+        return;
+    }
+    let known = case.acknowledged().is_some_and(|before| before.failed);
+    let text = "The disk fails its own overall check: it expects to break soon. Copy what is on \
+                it and replace it.";
+    reasons
+        .push(Reason::new("smart_failed", case.unless(known, Verdict::Act), text).with(evidence));
+}
+
+/// Whether everything that fails is a temperature.
+fn is_only_hot(case: &Case<'_>) -> bool {
+    let now = case.now;
+    let failing = now.attributes.iter().filter(|it| it.failing() == Failing::Now);
+    let (hot, other): (Vec<_>, Vec<_>) = failing.partition(|it| is_temperature(&it.name));
+    let over_trip = now.protocol == Some(Protocol::Scsi)
+        && now
+            .temperature
+            .current
+            .zip(now.temperature.limits.get("trip").copied())
+            .is_some_and(|(current, trip)| current >= trip);
+    // Attributes that fail without foretelling a failure do not make the disk fail.
+    let other = other.into_iter().any(|it| it.prefailure);
+    over_trip || !hot.is_empty() && !other
+}
+
+fn is_temperature(name: &str) -> bool {
+    name.to_ascii_lowercase().contains("temperature")
+}
+
+/// Attributes of old age whose threshold says no more than that the disk is old.
+const AGES: [u8; 7] = [4, 9, 12, 192, 193, 225, 240];
+/// Distance to the threshold at which a number that only falls is nearly there.
+const NEAR: u8 = 5;
+
+fn threshold(case: &Case<'_>, attribute: &Attribute, row: Option<&'static Row>) -> Option<Reason> {
+    let meaning = row.map(|row| row.meaning);
+    let temperature = is_temperature(&attribute.name);
+    let failing = attribute.failing();
+    let before = case.acknowledged();
+    let known = |list: fn(&baseline::Baseline) -> &[u8]| {
+        before.is_some_and(|before| list(before).contains(&attribute.id))
+    };
+    let (code, verdict, text) = match failing {
+        Failing::No => return near(attribute, meaning),
+        Failing::Now if temperature => (
+            "temperature_limit",
+            Verdict::Watch,
+            "is beyond its threshold now: the disk is too hot; give it air".to_owned(),
+        ),
+        Failing::Past if temperature => (
+            "temperature_limit",
+            Verdict::Ok,
+            "was beyond its threshold once, and is not any more".to_owned(),
+        ),
+        // The threshold is where the value begins: it says nothing.
+        Failing::Now if row.is_none() && attribute.value >= Some(100) => (
+            "attribute_unknown",
+            if attribute.prefailure { Verdict::Watch } else { Verdict::Ok },
+            "is at its threshold, which is where such values begin, and nobody knows what it \
+             counts"
+                .to_owned(),
+        ),
+        Failing::Now if attribute.prefailure => (
+            "attribute_failing",
+            case.unless(known(|it| &it.failing), Verdict::Act),
+            "is beyond its threshold now, which its maker takes for the sign of a failure soon: \
+             copy what is on the disk and replace it"
+                .to_owned(),
+        ),
+        Failing::Now if row.is_none() || AGES.contains(&attribute.id) => (
+            "attribute_old_age",
+            Verdict::Ok,
+            "is beyond its threshold, which says that the disk is old and not that it fails"
+                .to_owned(),
+        ),
+        Failing::Now => (
+            "attribute_old_age",
+            if known(|it| &it.failing) { Verdict::Ok } else { Verdict::Watch },
+            "is beyond its threshold, which is no sign of a failure by itself; watch it".to_owned(),
+        ),
+        Failing::Past if attribute.prefailure || row.is_some() => (
+            "attribute_failed_past",
+            match known(|it| &it.failed_past) || AGES.contains(&attribute.id) {
+                true => Verdict::Ok,
+                false => Verdict::Watch,
+            },
+            "was beyond its threshold once and recovered; watch whether that comes back".to_owned(),
+        ),
+        Failing::Past => return None,
+    };
+    let name = format!("{} ({})", attribute.name, attribute.id);
+    let value = if failing == Failing::Past { attribute.worst } else { attribute.value };
+    let label = if failing == Failing::Past { "worst" } else { "value" };
+    Some(
+        Reason::new(code, verdict, format!("{name} {text}.")).with(
+            Evidence::new(format!("{name} {label}"), u64::from(value.unwrap_or_default()))
+                .limit(attribute.thresh.map(u64::from))
+                .source(Some(THRESHOLDS)),
+        ),
+    )
+}
+
+/// Spares that are nearly used up.
+fn near(attribute: &Attribute, meaning: Option<Meaning>) -> Option<Reason> {
+    let counts = matches!(meaning?, Meaning::ReallocatedSectors | Meaning::Spare);
+    let (value, thresh) = (attribute.value?, attribute.thresh.filter(|thresh| *thresh > 0)?);
+    // What begins just above its threshold has not come near it.
+    let fallen = value < 90 && value.saturating_sub(thresh) <= NEAR;
+    if !counts || !fallen {
+        return None;
+    }
+    let name = format!("{} ({})", attribute.name, attribute.id);
+    let text = format!(
+        "{name} has fallen nearly to its threshold: the spare sectors are almost used up; plan to \
+         replace the disk now."
+    );
+    Some(Reason::new("spare_low", Verdict::Watch, text).with(
+        Evidence::new(format!("{name} value"), u64::from(value)).limit(Some(u64::from(thresh))),
+    ))
+}
+
+/// What an attribute counts.
+fn counted(case: &Case<'_>, attribute: &Attribute, row: &'static Row) -> Option<Reason> {
+    let quiet = Default::default();
+    if (row.level, row.increase) == (quiet, quiet) {
+        return excused(attribute, row);
+    }
+    let count = baseline::attribute_count(attribute, row.meaning)?;
+    let key = baseline::attribute_key(attribute.id);
+    counter::judge(
+        case,
+        &counter::Counter {
+            code: row.meaning.code(),
+            key: &key,
+            name: format!("{} ({})", attribute.name, attribute.id),
+            count,
+            level: row.level,
+            increase: row.increase,
+            what: &row.what,
+            one: &row.one,
+            means: &row.means,
+            excuse: &row.excuse,
+            source: &row.source,
+        },
+    )
+}
+
+/// Raw values that look large and mean nothing: named, so that nobody needs to wonder.
+fn excused(attribute: &Attribute, row: &'static Row) -> Option<Reason> {
+    if row.excuse.is_empty() || attribute.raw.unwrap_or_default() == 0 {
+        return None;
+    }
+    let name = format!("{} ({})", attribute.name, attribute.id);
+    let text = format!("{name} is no reason for anything: {}.", row.excuse);
+    let mut reason = Reason::new("excused", Verdict::Ok, text);
+    if let Some(raw) = attribute.raw {
+        reason = reason.with(Evidence::new(format!("{name} raw"), raw).source(Some(&row.source)));
+    }
+    for (part, number) in &attribute.parts {
+        reason = reason.with(Evidence::new(format!("{name} {part}"), *number));
+    }
+    Some(reason)
+}

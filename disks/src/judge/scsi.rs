@@ -1,0 +1,74 @@
+//! SCSI and SAS: grown defects and errors that stayed.
+
+use super::{Case, counter};
+use crate::attributes::Limits;
+use crate::verdict::Reason;
+
+const STANDARD: &str = "SCSI Primary Commands, error counter log pages";
+
+pub(super) fn judge(case: &Case<'_>, reasons: &mut Vec<Reason>) {
+    let scsi = &case.now.scsi;
+    let uncorrected = Limits { watch: Some(1), act: Some(20) };
+    let grown = Limits { watch: Some(1), act: Some(10) };
+    let rows = [
+        (
+            "grown_defects",
+            "elements in grown defect list",
+            scsi.grown_defects,
+            Limits { watch: Some(5), act: Some(1000) },
+            Limits { watch: Some(1), act: Some(50) },
+            [
+                "sectors were replaced by spare ones since the disk was made",
+                "sector was replaced by a spare one since the disk was made",
+            ],
+            "the surface had defects there; a few that stay few are common, a growing number is a \
+             dying disk",
+        ),
+        (
+            "read_uncorrected",
+            "read, total uncorrected errors",
+            scsi.read_uncorrected,
+            uncorrected,
+            grown,
+            ["reads could not be corrected", "read could not be corrected"],
+            "data was lost there unless there is a copy; run a long self-test and check what is \
+             stored on it",
+        ),
+        (
+            "write_uncorrected",
+            "write, total uncorrected errors",
+            scsi.write_uncorrected,
+            uncorrected,
+            grown,
+            ["writes failed for good", "write failed for good"],
+            "the disk could not store what it was given; run a long self-test and check what is \
+             stored on it",
+        ),
+        (
+            "verify_uncorrected",
+            "verify, total uncorrected errors",
+            scsi.verify_uncorrected,
+            Limits { watch: Some(1), act: Some(100) },
+            grown,
+            ["sectors could not be verified", "sector could not be verified"],
+            "the disk found them itself, and what is in them may be lost; run a long self-test",
+        ),
+    ];
+    for (code, name, count, level, increase, [what, one], means) in rows {
+        let Some(count) = count else { continue };
+        let counter = counter::Counter {
+            code,
+            key: code,
+            name: name.to_owned(),
+            count,
+            level,
+            increase,
+            what,
+            one,
+            means,
+            excuse: if code == "grown_defects" { "a few are common in a long life" } else { "" },
+            source: STANDARD,
+        };
+        reasons.extend(counter::judge(case, &counter));
+    }
+}

@@ -1,0 +1,93 @@
+//! Self-tests: failed ones that no later one has outdated.
+
+use super::Case;
+use crate::reading::{Protocol, SelfTest};
+use crate::verdict::{Evidence, Reason, Verdict};
+
+/// Ways to fail that name a part of the disk.
+const DAMAGE: [&str; 7] = [
+    "read_failure",
+    "electrical_failure",
+    "servo_failure",
+    "handling_damage",
+    "unknown_failure",
+    "segment_failure",
+    "failed",
+];
+/// ATA disks count the hours of a self-test in 16 bits.
+const ATA_HOURS: u64 = 1 << 16;
+/// A failure longer ago than this many hours of running, three months, that nothing else confirms
+/// is a reason to test again and not to replace.
+const RECENT_HOURS: u64 = 2160;
+
+/// The failed self-tests that still count, with how many hours of running ago each was.
+pub(super) fn failed<'a>(case: &Case<'a>) -> Vec<(&'a SelfTest, Option<u64>)> {
+    let now = case.now;
+    if now.self_tests_failed == Some(0) {
+        return Vec::new();
+    }
+    let failed = now.self_tests.iter().filter(|test| !test.passed);
+    let failed = failed.map(|test| (test, ago(case, test)));
+    failed.filter(|(test, ago)| !is_outdated(case, test, *ago)).collect()
+}
+
+/// How many hours of running ago a test was.
+fn ago(case: &Case<'_>, test: &SelfTest) -> Option<u64> {
+    let (now, then) = (case.now.power_on_hours?, test.hours?);
+    match case.now.protocol {
+        Some(Protocol::Ata) if then < ATA_HOURS => {
+            Some((now % ATA_HOURS + ATA_HOURS - then) % ATA_HOURS)
+        }
+        _ => now.checked_sub(then),
+    }
+}
+
+/// How much of the disk a test of a type looks at.
+fn reach(kind: &str) -> u8 {
+    match kind {
+        "long" => 2,
+        "offline" | "vendor" => 0,
+        _ => 1,
+    }
+}
+
+/// Whether a later test that looks at as much has passed.
+fn is_outdated(case: &Case<'_>, failed: &SelfTest, failed_ago: Option<u64>) -> bool {
+    case.now.self_tests.iter().any(|test| {
+        let later = matches!((ago(case, test), failed_ago), (Some(a), Some(b)) if a < b);
+        test.passed && reach(&test.kind) >= reach(&failed.kind) && later
+    })
+}
+
+pub(super) fn judge(case: &Case<'_>, reasons: &mut Vec<Reason>) {
+    for (test, ago) in failed(case) {
+        let status = test.status.as_deref().unwrap_or("failed");
+        let recent = ago.is_none_or(|ago| ago <= RECENT_HOURS);
+        let counts = reach(&test.kind) > 0 && DAMAGE.contains(&status);
+        let known = case.acknowledged().is_some_and(|before| {
+            before.self_tests.get(&test.kind).is_some_and(|hours| *hours == test.hours)
+        });
+        let verdict = match (counts, recent) {
+            (true, true) => case.unless(known, Verdict::Act),
+            _ if known => Verdict::Ok,
+            _ => Verdict::Watch,
+        };
+        let when = ago.map_or_else(String::new, |ago| format!(", {ago} hours of running ago"));
+        let text = format!(
+            "Its {} self-test ended with {}{when}, and none that looks as far has passed since: \
+             {}.",
+            test.kind,
+            status.replace('_', " "),
+            match verdict {
+                Verdict::Act => "the disk found itself broken; copy what is on it and replace it",
+                _ => "run a long self-test",
+            },
+        );
+        let mut reason = Reason::new("self_test_failed", verdict, text)
+            .with(Evidence::new(format!("self-test, {}", test.kind), status));
+        if let Some(hours) = test.hours {
+            reason = reason.with(Evidence::new("self-test, power-on hours", hours));
+        }
+        reasons.push(reason);
+    }
+}

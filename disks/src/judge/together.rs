@@ -1,0 +1,89 @@
+//! Signs that say little alone and much beside each other.
+
+use super::{Case, self_test};
+use crate::attributes::Meaning;
+use crate::baseline;
+use crate::verdict::{Evidence, Reason, Verdict};
+
+/// One sign: how many, and whether that is news.
+#[derive(Default, Clone, Copy)]
+struct Sign {
+    count: u64,
+    news: bool,
+}
+
+/// Sectors of one block of 4 KiB, as disks count them that have such blocks.
+const BLOCK: u64 = 8;
+/// Replaced sectors that are many, beside sectors that cannot be read.
+const REPLACED_MANY: u64 = 100;
+/// Failed reads that are many, beside sectors that cannot be read now.
+const READS_MANY: u64 = 10;
+
+pub(super) fn judge(case: &Case<'_>, reasons: &mut Vec<Reason>) {
+    let of = |meaning| sign(case, meaning);
+    let pending = of(Meaning::PendingSectors);
+    let offline = of(Meaning::OfflineUncorrectable);
+    let reads = of(Meaning::ReportedUncorrectable);
+    let replaced = of(Meaning::ReallocatedSectors);
+    let events = of(Meaning::ReallocationEvents);
+    let tests = self_test::failed(case);
+    let broken = Sign {
+        count: tests.len() as u64,
+        news: tests.iter().any(|(test, _)| is_news(case, &test.kind, test.hours)),
+    };
+    let lost = pending.count.max(offline.count).max(reads.count);
+    let found = [
+        pending.count > 0 && broken.count > 0,
+        pending.count >= BLOCK && (offline.count >= BLOCK || reads.count > 0),
+        pending.count > 0 && reads.count >= READS_MANY,
+        pending.count > 0 && events.count >= REPLACED_MANY,
+        replaced.count >= REPLACED_MANY && (lost > 0 || broken.count > 0),
+        broken.count > 0 && (offline.count > 0 || reads.count >= READS_MANY),
+    ];
+    let signs = [
+        ("pending sectors", pending),
+        ("offline uncorrectable", offline),
+        ("reported uncorrectable", reads),
+        ("reallocated sectors", replaced),
+        ("failed self-tests", broken),
+    ];
+    // What stands still since it was looked at last has not become worse by standing together.
+    let news = signs.iter().any(|(_, sign)| sign.count > 0 && sign.news);
+    if !found.contains(&true) || !news {
+        return;
+    }
+    let text = "Several signs of a failing surface stand together, and together they foretell a \
+                failure far better than each alone: copy what is on the disk and replace it.";
+    let mut reason = Reason::new("failing_surface", Verdict::Act, text);
+    for (name, sign) in signs.into_iter().filter(|(_, sign)| sign.count > 0) {
+        reason = reason.with(
+            Evidence::new(name, sign.count)
+                .source(Some("Backblaze, What SMART Stats Tell Us About Hard Drives (2016)")),
+        );
+    }
+    reasons.push(reason);
+}
+
+/// The largest count of a meaning, and whether it has grown since.
+fn sign(case: &Case<'_>, meaning: Meaning) -> Sign {
+    let counts = case.now.known_attributes().filter(|(_, row)| row.meaning == meaning);
+    let mut found = Sign::default();
+    for (attribute, row) in counts {
+        let Some(count) = baseline::attribute_count(attribute, row.meaning) else { continue };
+        let before = case.counted_before(&baseline::attribute_key(attribute.id));
+        // What some kinds of disk have for a few is no sign.
+        let few = row.level.watch.is_none_or(|watch| count < watch);
+        if few {
+            continue;
+        }
+        found.count = found.count.max(count);
+        found.news |= before.is_none_or(|before| count > before);
+    }
+    found
+}
+
+/// Whether a failed self-test was not there before.
+fn is_news(case: &Case<'_>, kind: &str, hours: Option<u64>) -> bool {
+    let before = case.before.as_ref().and_then(|before| before.self_tests.get(kind));
+    before.is_none_or(|before| *before != hours)
+}
