@@ -1,11 +1,17 @@
-//! Any bytes give a report that prints as JSON on one line.
+//! Any bytes give a report that prints as JSON on one line, and that JSON reads back as the same
+//! report.
 #![no_main]
 
+use labstat_parse::smartctl;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
-    let line = labstat_parse::smartctl::to_json(input);
+    let line = smartctl::to_json(input);
     assert!(!line.contains('\n'));
     serde_json::from_str::<serde_json::Value>(&line).expect("BUG: what is printed is JSON");
-    labstat_parse::smartctl::parse(input);
+    let report = smartctl::parse(input);
+    // JSON is known by the program that made it or by the device it is about.
+    if report.smartctl.is_some() || report.device.is_some() {
+        assert_eq!(smartctl::parse(line.as_bytes()), report, "BUG: read back as another report");
+    }
 });
