@@ -171,6 +171,8 @@ fn run(app: Arc<App>, listener: TcpListener, service: Service) -> Running {
     let interval = duration_of(app.config.presence_interval_ms);
     tasks.spawn(every(interval, Arc::clone(&app), App::look_for_silence));
     tasks.spawn(every(MAINTENANCE_INTERVAL, Arc::clone(&app), maintain));
+    let storage = app.storage.clone();
+    tasks.spawn_blocking(move || storage.prepare());
     Running { app, stop, server, tasks, service }
 }
 

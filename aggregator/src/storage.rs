@@ -222,6 +222,8 @@ pub(crate) trait Storage: fmt::Debug + Send + Sync {
     fn document_get(&self, key: &str) -> Result<Option<Vec<u8>>, StorageError>;
     /// Keeps a small document; on return it is on disk.
     fn document_put(&self, key: &str, document: &[u8]) -> Result<(), WriteFailed>;
+    /// Does what makes the first reads after the start as fast as the later ones.
+    fn prepare(&self) {}
     /// Does what is due; a bounded amount of work.
     fn maintain(&self, now_ms: i64) -> Result<Maintained, StorageError>;
     /// Seals and compacts all there is.

@@ -214,6 +214,10 @@ impl Storage for Store {
         Ok(Self::document_put(self, key, document)?)
     }
 
+    fn prepare(&self) {
+        Self::prepare(self);
+    }
+
     fn maintain(&self, now_ms: i64) -> Result<Maintained, StorageError> {
         Self::maintain(self, now_ms).map_err(failed("maintain the store"))
     }

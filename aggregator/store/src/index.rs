@@ -335,6 +335,11 @@ pub(crate) fn live_since(now_ms: i64, newest_ms: i64) -> i64 {
 
 /// In the order of labels.
 impl Index {
+    /// How many series live.
+    pub(crate) fn live_len(&self) -> usize {
+        usize::try_from(self.all.of(Tier::Live).len()).unwrap_or(usize::MAX)
+    }
+
     /// All live series with their labels, in the order of those that are ranked.
     pub(crate) fn live(&self) -> Vec<(u32, Labels)> {
         let keys = self.ordered(self.all.of(Tier::Live).iter());

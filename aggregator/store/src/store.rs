@@ -295,6 +295,13 @@ impl Store {
         self.db().document_put(key, document)
     }
 
+    /// Puts all series in the order of their labels, which the first read of many would wait for
+    /// otherwise. To be called once after the store was opened, beside everything else.
+    pub fn prepare(&self) {
+        let live = self.state().index.live_len();
+        self.note_unranked(live);
+    }
+
     /// Does what is due: seals the head, merges small blobs, drops what is past the retention.
     /// To be called every minute or so; one call does a bounded amount of work.
     pub fn maintain(&self, now_ms: i64) -> Result<Maintained, MaintainError> {
@@ -485,4 +492,39 @@ fn make(dir: &Path) -> io::Result<()> {
         let _ = fs::File::open(parent).and_then(|parent| parent.sync_all());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use labstat_model::{ManualClock, Sample, TimeSeries, WriteRequest};
+
+    use super::*;
+    use crate::index::unranked_len;
+
+    #[test]
+    fn after_it_was_prepared_no_read_has_to_put_series_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = || Options::new(Arc::new(ManualClock::new(0)));
+        let (store, _) = Store::open(dir.path(), options()).unwrap();
+        let of = |at: i32| TimeSeries {
+            labels: Labels::new([("__name__", "m"), ("i", &at.to_string())]),
+            samples: vec![Sample { time_ms: 1, value: 1.0 }],
+        };
+        let series = (0..2_000).rev().map(of).collect();
+        store.append(&WriteRequest { series, metadata: Vec::new() }).unwrap();
+        store.close().unwrap();
+        drop(store);
+        let (store, _) = Store::open(dir.path(), options()).unwrap();
+        let unranked = || {
+            let index = &store.state().index;
+            unranked_len(&index.ordered(index.live().into_iter().map(|(id, _)| id)))
+        };
+        assert_eq!(unranked(), 2_000);
+        store.prepare();
+        assert_eq!(unranked(), 0);
+        let all = store.series(&[], 0, 1, crate::NEVER).unwrap();
+        assert!(all.len() == 2_000 && all.is_sorted());
+    }
 }

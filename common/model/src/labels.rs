@@ -327,8 +327,9 @@ fn text_at(set: &str, start: usize) -> Option<&str> {
 /// How many bytes two slices have in common at their beginning.
 fn alike_len(a: &[u8], b: &[u8]) -> usize {
     const STRIDE: usize = 16;
-    let strides = a.chunks_exact(STRIDE).zip(b.chunks_exact(STRIDE));
-    let start = STRIDE * strides.take_while(|(a, b)| a == b).count();
+    let (a_strides, _) = a.as_chunks::<STRIDE>();
+    let (b_strides, _) = b.as_chunks::<STRIDE>();
+    let start = STRIDE * a_strides.iter().zip(b_strides).take_while(|(a, b)| a == b).count();
     let rest = a.iter().skip(start).zip(b.iter().skip(start));
     start + rest.take_while(|(a, b)| a == b).count()
 }
