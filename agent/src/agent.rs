@@ -424,7 +424,11 @@ fn crew(config: &Config, entries: &[Entry], host: &Arc<dyn Host>) -> Crew {
     let wait_max = duration_of(config.interval_ms) / WAIT_PART;
     options.filesystems.deadline = options.filesystems.deadline.min(wait_max);
     options.ceph.deadline = options.ceph.deadline.min(wait_max);
-    Crew::new(entries, options, config.slow_interval_ms.map(duration_of), Arc::clone(host))
+    // Each disk has its own schedule, and no round waits for one.
+    options.smartctl.continuous = true;
+    let slow = config.slow_interval_ms.map(duration_of);
+    options.smartctl.interval = options.smartctl.interval.or(slow);
+    Crew::new(entries, options, slow, Arc::clone(host))
 }
 
 fn open_spool(config: &Config, telemetry: &Telemetry) -> Result<Option<Spool>, SpoolError> {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use hyper::Uri;
 use labstat_collect::Options;
 use labstat_model::settings::{
-    self, Problem, Problems, Section, Value, duration_within, name, path, text, wanted,
+    self, Problem, Problems, Section, Value, boolean, duration_within, name, path, text, wanted,
 };
 
 /// The shortest interval: below it, reading the machine would show in what is read.
@@ -138,13 +138,7 @@ impl Config {
         root.take("exclude", problems, &mut self.exclude, collectors);
         root.take("host_root", problems, &mut self.host_root, |v| path(v).map(Some));
         root.section("smartctl", problems, |section, problems| {
-            let smartctl = &mut self.collect.smartctl;
-            section.take("program", problems, &mut smartctl.program, name);
-            section.take("deadline", problems, &mut smartctl.device_deadline, |v| {
-                Ok(duration_of(duration_within(v, 1_000, 600_000)?))
-            });
-            section.take("devices", problems, &mut smartctl.devices, typed_devices);
-            section.take("exclude", problems, &mut smartctl.exclude, names);
+            read_smartctl(&mut self.collect.smartctl, section, problems);
         });
         root.section("ceph", problems, |section, problems| {
             let ceph = &mut self.collect.ceph;
@@ -169,6 +163,29 @@ impl Config {
             });
         });
     }
+}
+
+fn read_smartctl(
+    smartctl: &mut labstat_collect::Smartctl,
+    section: &mut Section<'_>,
+    problems: &mut Problems<'_>,
+) {
+    /// The longest time between two readings that still is a watch.
+    const DAY_MS: i64 = 86_400_000;
+    let within = |min_ms: i64, max_ms: i64| {
+        move |value: &Value<'_>| Ok(duration_of(duration_within(value, min_ms, max_ms)?))
+    };
+    section.take("program", problems, &mut smartctl.program, name);
+    section.take("interval", problems, &mut smartctl.interval, |v| {
+        within(10_000, DAY_MS)(v).map(Some)
+    });
+    section.take("deadline", problems, &mut smartctl.device_deadline, within(1_000, 600_000));
+    section.take("rescan", problems, &mut smartctl.rescan, within(10_000, DAY_MS));
+    section.take("wake", problems, &mut smartctl.wake, boolean);
+    section.take("idle_interval", problems, &mut smartctl.idle_interval, within(10_000, DAY_MS));
+    section.take("devices", problems, &mut smartctl.devices, typed_devices);
+    section.take("include", problems, &mut smartctl.include, names);
+    section.take("exclude", problems, &mut smartctl.exclude, names);
 }
 
 /// Why a text is no URL to ship to.
@@ -284,7 +301,7 @@ mod tests {
             "line 5: listen: expected a text, found an integer",
             "line 8: spool.size: expected a size from 4MiB to 1024GiB, found \"1KiB\"",
             "line 9: spool.age: expected a duration from 1m to 1y, found 1s",
-            "line 11: unknown key smartctl.programme (known here: deadline, devices, exclude, program)",
+            "line 11: unknown key smartctl.programme (known here: deadline, devices, exclude, idle_interval, include, interval, program, rescan, wake)",
         ];
         assert_eq!(problems.len(), starts.len(), "{problems:#?}");
         for (problem, start) in problems.iter().zip(starts) {

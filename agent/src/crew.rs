@@ -8,6 +8,7 @@
 //! Slow collectors run each on a thread of its own that ends with the run. Their last samples are
 //! given again in every round until the next run has ended, so that queries, which look back five
 //! minutes, never lose them between two runs. A run that fails ends them, as a failed scrape does.
+//! One that keeps a schedule of its own ([`Pace::Aside`]) is run in the same way, only more often.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -117,6 +118,7 @@ impl Crew {
             every: match entry.pace {
                 Pace::Fast => None,
                 Pace::Slow(every) => Some(slow.unwrap_or(every)),
+                Pace::Aside(every) => Some(every),
             },
             idle: Some(((entry.make)(&options), Batch::new())),
             started: Instant::now(),

@@ -37,6 +37,9 @@ pub enum Pace {
     /// On a schedule of its own, with this time between two starts: what wakes a device or asks
     /// another program. Its last samples stand in the rounds between.
     Slow(Duration),
+    /// Beside the rounds, on a thread of its own, this long after its last start at the soonest:
+    /// what has a schedule of its own for each device and only begins what is due. A run is short.
+    Aside(Duration),
 }
 
 /// One line of the [`registry`](crate::registry()).

@@ -22,33 +22,58 @@ pub struct Options {
 pub struct Smartctl {
     /// The program: a name looked up on PATH, or a path.
     pub program: String,
+    /// Whether the collector is run again and again, as by an agent. Then each disk has its own
+    /// schedule and no run waits for a disk for long. If not, one run asks all and waits for all.
+    pub continuous: bool,
+    /// Time between two readings of one disk; `None` is [`SMART_INTERVAL`](Self::SMART_INTERVAL).
+    pub interval: Option<Duration>,
     /// How long one call for one disk may take. A disk that spins up needs up to 15 s, and a
     /// dying one can take the kernel's 30 s command timeout.
     pub device_deadline: Duration,
     /// How long the search for disks may take.
     pub scan_deadline: Duration,
-    /// Time between two searches for disks.
+    /// Time between two searches for disks. A disk that comes or goes is seen at once besides.
     pub rescan: Duration,
     /// How long the last values of a disk are kept when it can no longer be read.
     pub keep_failed: Duration,
     /// How long the last values of a disk are kept while it says that it sleeps.
     pub keep_asleep: Duration,
+    /// How long a disk that was pulled is told of as gone.
+    pub keep_gone: Duration,
+    /// Whether disks may be woken to be read.
+    pub wake: bool,
+    /// How long a disk that spins is left alone after a reading when nothing was read or written
+    /// since, so that reading it does not keep it from falling asleep.
+    pub idle_interval: Duration,
     /// Disks beside those found, or asked in another way: path and smartctl's device type.
     pub devices: Vec<(String, String)>,
-    /// Paths of disks never to be touched.
+    /// Patterns of the disks to be asked; when empty, all are.
+    pub include: Vec<String>,
+    /// Patterns of disks never to be touched.
     pub exclude: Vec<String>,
+}
+
+impl Smartctl {
+    /// SMART values move slowly, and reading them costs the disk a moment.
+    pub const SMART_INTERVAL: Duration = Duration::from_secs(300);
 }
 
 impl Default for Smartctl {
     fn default() -> Self {
         Self {
             program: "smartctl".to_owned(),
+            continuous: false,
+            interval: None,
             device_deadline: Duration::from_secs(45),
             scan_deadline: Duration::from_secs(30),
             rescan: Duration::from_secs(600),
             keep_failed: Duration::from_secs(3600),
             keep_asleep: Duration::from_secs(7 * 86_400),
+            keep_gone: Duration::from_secs(3600),
+            wake: false,
+            idle_interval: Duration::from_secs(3600),
             devices: Vec::new(),
+            include: Vec::new(),
             exclude: Vec::new(),
         }
     }

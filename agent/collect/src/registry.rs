@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use crate::collector::Pace::{Fast, Slow};
+use crate::collector::Pace::{Aside, Fast, Slow};
 use crate::collector::{Collector, Entry, Pace};
 use crate::collectors::*;
 use crate::options::Options;
 
-/// SMART values move slowly, and reading them costs the disk a moment.
-const SMART: Pace = Slow(Duration::from_secs(300));
+/// Each disk has its own schedule; how often that is looked at is how exactly it is kept, and how
+/// soon a disk that comes is seen.
+const SMART: Pace = Aside(Duration::from_secs(5));
 
 /// A busy daemon may take seconds to answer, which no round may wait for.
 const CEPH: Pace = Slow(Duration::from_secs(10));

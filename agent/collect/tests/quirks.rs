@@ -156,7 +156,7 @@ fn smartctl(report: &str) -> Batch {
     let dir = tempfile::tempdir().unwrap();
     let scan = r#"{"json_format_version":[1,0],"smartctl":{"version":[7,4]},"devices":[{"name":"/dev/sda","type":"sat"},{"name":"/dev/sda","type":"sat"}]}"#;
     put(dir.path(), "commands/smartctl/--scan-open --json/stdout", scan);
-    let args = "--json --info --health --attributes --tolerance=verypermissive --nocheck=standby --format=brief --log=error --device=sat %2fdev%2fsda";
+    let args = "--json --info --health --capabilities --attributes --tolerance=verypermissive --format=brief --log=error --log=selftest --log=scttempsts --nocheck=standby,3 --device=sat %2fdev%2fsda";
     put(dir.path(), &format!("commands/smartctl/{args}/stdout"), report);
     put(dir.path(), &format!("commands/smartctl/{args}/status"), "signal");
     run(&mut *make("smartctl"), dir.path(), 0)

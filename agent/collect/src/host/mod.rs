@@ -10,8 +10,9 @@
 
 use std::fmt::Debug;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+mod begun;
 mod capture;
 mod command;
 mod patience;
@@ -20,6 +21,7 @@ mod replay;
 mod socket;
 mod tree;
 
+pub use begun::{Begun, Ended};
 pub use capture::{CaptureError, CaptureReport, capture};
 pub use real::RealHost;
 pub use replay::ReplayHost;
@@ -67,6 +69,14 @@ pub trait Host: Debug + Send + Sync {
     /// An exit status other than 0 is an [`Output`], not an error. The program is looked up on
     /// PATH unless it holds a `/`; it sees `LC_ALL=C` and no standard input.
     fn run(&self, program: &str, args: &[&str], deadline: Duration) -> Result<Output, RunError>;
+
+    /// Starts a command as [`run`](Self::run) does and does not wait for its end, which
+    /// [`Begun::wait`] tells. A host that cannot do both at once runs it to its end first.
+    fn begin(&self, program: &str, args: &[&str], deadline: Duration) -> Begun {
+        let start = Instant::now();
+        let result = self.run(program, args, deadline);
+        Begun::ended(Ended { result, took: Some(start.elapsed()) })
+    }
 
     /// The sizes of mounted filesystems, one result per mount point, in their order; deadline and
     /// errors as for [`read_all`](Self::read_all).
@@ -161,6 +171,9 @@ pub enum RunError {
     /// kernel, as commands on a dying disk do. It was not started again.
     #[error("an earlier run still hangs")]
     Hung,
+    /// It failed some time ago, with these words, and it is not time for another run.
+    #[error("{0}")]
+    Earlier(String),
     /// labstat ends, and starts nothing any more.
     #[error("not started, since labstat ends")]
     Stopped,

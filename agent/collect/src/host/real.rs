@@ -9,6 +9,7 @@ use std::time::Duration;
 use labstat_model::Clock;
 use rustix::fs::StatVfsMountFlags;
 
+use super::begun::{self, Begun};
 use super::command::Commands;
 use super::patience::Patience;
 use super::tree::Tree;
@@ -23,7 +24,7 @@ const SOCKET_SLACK: Duration = Duration::from_millis(500);
 pub struct RealHost {
     clock: Arc<dyn Clock>,
     patience: Patience,
-    commands: Commands,
+    commands: Arc<Commands>,
     reads: AtomicU64,
 }
 
@@ -33,7 +34,7 @@ impl RealHost {
         Self {
             clock,
             patience: Patience::default(),
-            commands: Commands::default(),
+            commands: Arc::default(),
             reads: AtomicU64::new(0),
         }
     }
@@ -70,6 +71,10 @@ impl Host for RealHost {
 
     fn run(&self, program: &str, args: &[&str], deadline: Duration) -> Result<Output, RunError> {
         self.commands.run(program, args, deadline)
+    }
+
+    fn begin(&self, program: &str, args: &[&str], deadline: Duration) -> Begun {
+        begun::begin(&self.commands, program, args, deadline)
     }
 
     fn statvfs(

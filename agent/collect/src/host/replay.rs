@@ -27,6 +27,7 @@ use std::time::Duration;
 use labstat_model::Clock;
 use serde_json::{Value, json};
 
+use super::begun::{self, Begun, Ended};
 use super::command::Commands;
 use super::patience::Patience;
 use super::tree::Tree;
@@ -52,7 +53,7 @@ pub struct ReplayHost {
     page_size_bytes: Option<u64>,
     uname: Option<Uname>,
     patience: Patience,
-    commands: Commands,
+    commands: Arc<Commands>,
     reads: AtomicU64,
 }
 
@@ -73,7 +74,7 @@ impl ReplayHost {
             uname: facts.get("uname").map(uname_of),
             tree: Arc::new(tree),
             patience: Patience::default(),
-            commands: Commands::default(),
+            commands: Arc::default(),
             reads: AtomicU64::new(0),
         })
     }
@@ -142,6 +143,15 @@ impl Host for ReplayHost {
             return self.recorded_run(&dir, deadline);
         }
         self.commands.run(program, args, deadline)
+    }
+
+    fn begin(&self, program: &str, args: &[&str], deadline: Duration) -> Begun {
+        let dir = command_dir(program, args);
+        if self.tree.exists(&dir) {
+            let result = self.recorded_run(&dir, deadline);
+            return Begun::ended(Ended { result, took: None });
+        }
+        begun::begin(&self.commands, program, args, deadline)
     }
 
     fn statvfs(&self, mount_points: &[String], _: Duration) -> Vec<io::Result<FilesystemSize>> {

@@ -1,0 +1,517 @@
+//! One disk: how it is asked, what became of it, and when it is due again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use labstat_model::{Batch, Family};
+
+use crate::host::{Begun, Ended, Host};
+use crate::options;
+
+use super::discover::{self, Found};
+use super::identity::Identity;
+use super::kinds::{AUTO, Bridges, UsbId};
+use super::outcome::{self, Outcome, STATUS_ASLEEP, STATUS_MODE_UNKNOWN};
+use super::power::{Look, May, Power, requests};
+use super::{Reading, millis, samples, schedule};
+
+/// Whether the last read of a disk gave anything.
+pub static READ_SUCCESS: Family = Family::gauge(
+    "labstat_smart_read_success",
+    "Whether the last attempt to read the disk gave its state; 0 also while it sleeps.",
+);
+/// When a disk was last read.
+pub static LAST_SUCCESS: Family = Family::gauge(
+    "labstat_smart_last_success_timestamp_seconds",
+    "When the disk was last read, in unixtime.",
+);
+/// How old the values of a disk are.
+pub static AGE: Family = Family::gauge(
+    "labstat_smart_reading_age_seconds",
+    "Age of the disk's values when the collector last ran.",
+);
+/// Whether a disk sleeps.
+pub static POWER_MODE: Family = Family::gauge(
+    "labstat_smart_power_mode",
+    "Power mode the disk is in, as far as it is known; always 1.",
+);
+/// How the last attempt ended.
+pub static STATE: Family = Family::gauge(
+    "labstat_smart_state",
+    "How the last attempt to read the disk ended, and why; always 1.",
+);
+/// Attempts.
+pub static READS: Family =
+    Family::counter("labstat_smart_reads_total", "Attempts to read the disk, by how they ended.");
+/// How long a read takes.
+pub static SECONDS: Family = Family::gauge(
+    "labstat_smart_read_duration_seconds",
+    "How long the last attempt to read the disk took.",
+);
+/// Wake-ups.
+pub static WAKEUPS: Family = Family::counter(
+    "labstat_smart_wakeups_total",
+    "Times the disk was seen awake after sleep; by labstat when nobody else had used it.",
+);
+
+/// The arguments of a call for one disk, before its power mode, type and path.
+const READ_ARGS: [&str; 10] = [
+    "--json",
+    "--info",
+    "--health",
+    "--capabilities",
+    "--attributes",
+    "--tolerance=verypermissive",
+    "--format=brief",
+    "--log=error",
+    "--log=selftest",
+    "--log=scttempsts",
+];
+
+/// The first smartctl that can be told to stop when the power mode is not known.
+const MODE_UNKNOWN_SINCE: (u64, u64) = (7, 3);
+
+/// Failures in a row after which a type that was found out is found out anew.
+const DOUBTFUL: u32 = 2;
+
+/// One disk and what is known about it.
+#[derive(Debug)]
+pub(super) struct Disk {
+    pub(super) found: Found,
+    pub(super) label: String,
+    /// Whether another one found before it is the same disk.
+    pub(super) is_double: bool,
+    pub(super) identity: Option<Identity>,
+    pub(super) last: Option<Reading>,
+    due_ms: i64,
+    /// The type it turned out to need.
+    learned: Option<String>,
+    /// Types that are left to be tried with an unknown bridge.
+    untried: Option<Vec<&'static str>>,
+    bridge: Option<UsbId>,
+    power: Power,
+    attempt: Option<Attempt>,
+    outcome: Option<Outcome>,
+    failures: u32,
+    took: Option<Duration>,
+    counts: BTreeMap<&'static str, u64>,
+    gone_ms: Option<i64>,
+}
+
+/// A call that is under way.
+#[derive(Debug)]
+struct Attempt {
+    begun: Begun,
+    ended: Option<Ended>,
+    kind: String,
+    at_ms: i64,
+}
+
+/// What a disk's next time depends on beside itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) rank: usize,
+    pub(super) count: usize,
+    pub(super) interval_ms: i64,
+}
+
+/// What can be told of an attempt that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Took {
+    /// It goes on.
+    Nothing,
+    /// It has ended.
+    Result,
+    /// There is no smartctl any more.
+    NotInstalled,
+}
+
+impl Disk {
+    /// A disk that was just found.
+    pub(super) fn new(found: Found, due_ms: i64) -> Self {
+        let kernel = found.kernel.as_ref();
+        let mute = kernel.and_then(|kernel| kernel.mute);
+        Self {
+            label: discover::label(&found.path, &found.kind),
+            is_double: false,
+            identity: None,
+            last: None,
+            due_ms,
+            learned: None,
+            untried: None,
+            bridge: kernel.and_then(|kernel| kernel.usb.as_ref()).and_then(|(_, id)| *id),
+            power: Power::new(spins(&found)),
+            attempt: None,
+            outcome: mute.map(Outcome::Unsupported),
+            failures: 0,
+            took: None,
+            counts: BTreeMap::new(),
+            gone_ms: None,
+            found,
+        }
+    }
+
+    /// Whether it can be asked at all.
+    pub(super) fn is_asked(&self) -> bool {
+        !self.is_mute() && self.gone_ms.is_none()
+    }
+
+    fn is_mute(&self) -> bool {
+        self.found.kernel.as_ref().is_some_and(|kernel| kernel.mute.is_some())
+    }
+
+    /// Whether it is still the disk that was found anew.
+    pub(super) fn is_still(&self, found: &Found) -> bool {
+        let dir = |found: &Found| found.kernel.as_ref().map(|kernel| kernel.dir.clone());
+        self.gone_ms.is_none()
+            && self.found.path == found.path
+            && self.found.fixed == found.fixed
+            && self.label == discover::label(&found.path, &found.kind)
+            && (dir(&self.found) == dir(found) || dir(&self.found).is_none())
+    }
+
+    /// Takes what a new search knows of it.
+    pub(super) fn refresh(&mut self, found: Found) {
+        if self.found.kernel.is_none() && found.kernel.is_some() {
+            self.power = Power::new(spins(&found));
+        }
+        self.found = found;
+    }
+
+    /// Moves its time.
+    pub(super) fn set_due(&mut self, due_ms: i64) {
+        self.due_ms = due_ms;
+    }
+
+    /// When it is due.
+    pub(super) fn due_ms(&self) -> i64 {
+        self.due_ms
+    }
+
+    /// Whether it was never asked.
+    pub(super) fn is_new(&self) -> bool {
+        self.outcome.is_none() && self.attempt.is_none()
+    }
+
+    /// Whether a call is under way.
+    pub(super) fn is_running(&self) -> bool {
+        self.attempt.is_some()
+    }
+
+    /// Whether it does well enough that another way to the same disk is not needed.
+    pub(super) fn answers(&self) -> bool {
+        let answers =
+            |outcome| matches!(outcome, Outcome::Read | Outcome::Asleep(_) | Outcome::LeftAlone);
+        self.gone_ms.is_none() && self.outcome.is_some_and(answers)
+    }
+
+    /// Whether both are one disk, reached in two ways. What is behind USB has one way only, and
+    /// bridges give serial numbers of their own: two of them are never one.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let usb =
+            |disk: &Self| disk.found.kernel.as_ref().is_some_and(|kernel| kernel.usb.is_some());
+        !usb(self)
+            && !usb(other)
+            && matches!((&self.identity, &other.identity), (Some(a), Some(b)) if a.is_same(b))
+    }
+
+    /// It is not there any more. Whether this is news.
+    pub(super) fn vanish(&mut self, now_ms: i64) {
+        if self.gone_ms.is_none() {
+            self.attempt = None;
+            self.outcome = Some(Outcome::Gone);
+            self.gone_ms = Some(now_ms);
+        }
+    }
+
+    /// Whether it has been gone for so long that nothing is told of it any more.
+    pub(super) fn is_forgotten(&self, now_ms: i64, keep: Duration) -> bool {
+        self.is_mute() && self.gone_ms.is_some()
+            || self.gone_ms.is_some_and(|gone_ms| now_ms - gone_ms > millis(keep))
+    }
+
+    /// Looks at what the kernel says of its rest. Whether it is another disk of the same name.
+    pub(super) fn look(&mut self, host: &dyn Host) -> bool {
+        let Some(kernel) = self.found.kernel.as_ref().filter(|kernel| kernel.spins) else {
+            return false;
+        };
+        let stat = host.read(&format!("{}/stat", kernel.dir));
+        let status = host.read(&format!("{}/device/power/runtime_status", kernel.dir));
+        let suspended = status.is_ok_and(|status| status.starts_with(b"suspended"));
+        self.power.look(Look { io: stat.ok().and_then(|stat| requests(&stat)), suspended })
+    }
+
+    /// Whether it may be asked now, by its schedule and its rest.
+    pub(super) fn may_ask(&self, now_ms: i64, options: &options::Smartctl) -> May {
+        if !self.is_asked() || self.is_double || self.is_running() {
+            return May::No;
+        }
+        let may = match options.wake {
+            true => May::AtItsTime,
+            false => self.power.may_ask(now_ms, millis(options.idle_interval)),
+        };
+        let is_due = now_ms >= self.due_ms || self.power.has_stirred();
+        if is_due { may } else { May::No }
+    }
+
+    /// The kernel put it to sleep: there is nothing to ask.
+    pub(super) fn note_suspended(&mut self) {
+        if self.is_asked() && self.power.is_suspended() {
+            self.outcome = Some(Outcome::Asleep("suspended"));
+        }
+    }
+
+    /// Asks it. `version` is smartctl's, where it is known.
+    pub(super) fn ask(
+        &mut self,
+        host: &dyn Host,
+        options: &options::Smartctl,
+        may: May,
+        version: Option<(u64, u64)>,
+    ) {
+        let kind = match &self.untried {
+            Some(kinds) => kinds.first().copied().unwrap_or(AUTO).to_owned(),
+            None => self.learned.clone().unwrap_or_else(|| self.found.kind.clone()),
+        };
+        let at_ms = host.now_ms();
+        let careful = may == May::IfKnownAwake && version >= Some(MODE_UNKNOWN_SINCE);
+        let nocheck = match (options.wake, careful) {
+            (true, _) => None,
+            (false, false) => Some(format!("--nocheck=standby,{STATUS_ASLEEP}")),
+            (false, true) => {
+                Some(format!("--nocheck=standby,{STATUS_ASLEEP},{STATUS_MODE_UNKNOWN}"))
+            }
+        };
+        let device = format!("--device={kind}");
+        let mut args = READ_ARGS.to_vec();
+        args.extend(nocheck.as_deref());
+        args.extend([device.as_str(), self.found.path.as_str()]);
+        let begun = host.begin(&options.program, &args, options.device_deadline);
+        self.power.asked(at_ms);
+        self.attempt = Some(Attempt { begun, ended: None, kind, at_ms });
+    }
+
+    /// Waits for the end of the call.
+    pub(super) fn wait(&mut self, patience: Duration) {
+        if let Some(attempt) = self.attempt.as_mut().filter(|attempt| attempt.ended.is_none()) {
+            attempt.ended = attempt.begun.wait(patience);
+        }
+    }
+
+    /// Takes in what came of the call, if it has ended.
+    pub(super) fn take_in(&mut self, now_ms: i64, place: Place, bridges: &mut Bridges) -> Took {
+        self.wait(Duration::ZERO);
+        let Some(attempt) = self.attempt.take_if(|attempt| attempt.ended.is_some()) else {
+            return Took::Nothing;
+        };
+        let Some(Ended { result, took }) = attempt.ended else { return Took::Nothing };
+        if matches!(result, Err(crate::host::RunError::NotFound)) {
+            return Took::NotInstalled;
+        }
+        if let Err(error) = &result {
+            tracing::debug!(disk = self.found.path, %error, "disk not read");
+        }
+        self.took = took;
+        let (outcome, report) = outcome::of(&result);
+        *self.counts.entry(outcome.counted_as()).or_default() += 1;
+        let status = result.ok().and_then(|output| output.status);
+        let healthy = report.as_ref().is_some_and(outcome::has_health);
+        if outcome == Outcome::Unsupported("unknown_usb_bridge") {
+            self.bridge = self.bridge.or_else(|| report.as_ref().and_then(outcome::bridge));
+        }
+        let kind = report.as_ref().and_then(|report| report.device.as_ref()?.kind.clone());
+        if outcome == Outcome::Read
+            && let Some(report) = report
+        {
+            let status = status.and_then(|status| u64::try_from(status).ok());
+            let told = report.smartctl.as_ref().and_then(|program| program.exit_status);
+            self.identity = Identity::of(&report, &self.found.path);
+            let is_flash = report.rotation_rate == Some(0)
+                || report.nvme_smart_health_information_log.is_some();
+            if is_flash {
+                // The bridges of many solid state disks let the kernel believe that they turn.
+                self.power.stands_still();
+            }
+            let exit_status = told.or(status);
+            self.last = Some(Reading { report, exit_status, at_ms: attempt.at_ms });
+        }
+        let next = match self.untried.take() {
+            Some(untried) => self.try_on(untried, outcome, &attempt.kind, healthy, now_ms, bridges),
+            None if self.found.fixed => Some(outcome),
+            None if self.learn(outcome, &attempt.kind, kind, now_ms, bridges) => None,
+            None => Some(outcome),
+        };
+        match next {
+            Some(outcome) => self.settle(outcome, now_ms, place),
+            // Another type is tried at once.
+            None => self.due_ms = now_ms,
+        }
+        Took::Result
+    }
+
+    /// Takes in what came of one of the types that are tried with an unknown bridge; nothing when
+    /// the next one is to be tried.
+    fn try_on(
+        &mut self,
+        mut untried: Vec<&'static str>,
+        outcome: Outcome,
+        asked: &str,
+        healthy: bool,
+        now_ms: i64,
+        bridges: &mut Bridges,
+    ) -> Option<Outcome> {
+        let works = match outcome {
+            Outcome::Read => healthy || asked == "scsi",
+            Outcome::Asleep(_) => true,
+            Outcome::Gone => return Some(outcome),
+            _ => false,
+        };
+        untried.retain(|kind| *kind != asked);
+        if !works && !untried.is_empty() {
+            self.untried = Some(untried);
+            return None;
+        }
+        match self.bridge {
+            Some(id) if works => bridges.speaks(id, asked),
+            Some(id) => bridges.speaks_nothing(id, now_ms),
+            None => {}
+        }
+        self.learned = works.then(|| asked.to_owned());
+        Some(if works { outcome } else { Outcome::Unsupported("unknown_usb_bridge") })
+    }
+
+    /// Learns about the type the disk needs. Whether another one is to be tried.
+    fn learn(
+        &mut self,
+        outcome: Outcome,
+        asked: &str,
+        told: Option<String>,
+        now_ms: i64,
+        bridges: &mut Bridges,
+    ) -> bool {
+        match outcome {
+            Outcome::Unsupported("unknown_usb_bridge") => {
+                // A stick has nothing to tell, and some do not survive a command they do not know.
+                let removable = self.found.kernel.as_ref().is_some_and(|kernel| kernel.removable);
+                let Some(id) = self.bridge.filter(|_| !removable) else { return false };
+                let kinds = bridges.worth_trying(id, now_ms);
+                self.untried = (!kinds.is_empty()).then_some(kinds);
+                self.untried.is_some()
+            }
+            Outcome::Read => {
+                let on_usb = self.bridge.is_some();
+                // smartctl knows a bridge by its make without asking the disk; only what is
+                // found out by asking is better said.
+                let pins = told.filter(|kind| match on_usb {
+                    true => kind.starts_with("snt"),
+                    false => matches!(kind.as_str(), "sat" | "scsi" | "ata" | "nvme"),
+                });
+                if asked == AUTO && pins.is_some() {
+                    self.learned = pins;
+                }
+                false
+            }
+            Outcome::Failed(why) if why != "timeout" => {
+                if self.learned.is_some() && self.failures + 1 >= DOUBTFUL {
+                    self.learned = None;
+                }
+                // How it is attached told wrong, perhaps.
+                let guess = asked == "sat"
+                    && self.found.kernel.is_some()
+                    && self.last.is_none()
+                    && self.learned.is_none();
+                if guess {
+                    self.learned = Some(AUTO.to_owned());
+                }
+                guess
+            }
+            _ => false,
+        }
+    }
+
+    /// Ends an attempt: what it means for the disk's rest, and when the next one is.
+    fn settle(&mut self, outcome: Outcome, now_ms: i64, place: Place) {
+        let Place { rank, count, interval_ms } = place;
+        let own_ms = schedule::next_ms(now_ms, rank, count, interval_ms);
+        self.failures = match outcome {
+            Outcome::Failed(_) => self.failures.saturating_add(1),
+            _ => 0,
+        };
+        self.due_ms = match outcome {
+            Outcome::Failed(_) => {
+                schedule::retry_ms(now_ms, self.failures, interval_ms).max(own_ms)
+            }
+            Outcome::Denied(_) | Outcome::Unsupported(_) => {
+                schedule::unchanged_ms(now_ms, interval_ms)
+            }
+            _ => own_ms,
+        };
+        match outcome {
+            Outcome::Read => {
+                if let Some(by) = self.power.answered() {
+                    tracing::debug!(disk = self.found.path, ?by, "woke up");
+                }
+            }
+            Outcome::Asleep(_) => self.power.sleeps(),
+            Outcome::LeftAlone => {}
+            _ => self.power.lost(),
+        }
+        // One that was left alone is as it was.
+        if outcome != Outcome::LeftAlone || self.outcome.is_none() {
+            self.outcome = Some(outcome);
+        }
+    }
+
+    /// Adds what is known of it.
+    pub(super) fn push(&self, options: &options::Smartctl, now_ms: i64, out: &mut Batch) {
+        let Some(outcome) = self.outcome.filter(|_| !self.is_double) else { return };
+        let label = self.label.as_str();
+        let device = [("device", label)];
+        let state = [("device", label), ("reason", outcome.reason()), ("state", outcome.state())];
+        out.push(&STATE, &state, 1.0);
+        if self.is_mute() {
+            return;
+        }
+        out.push(&READ_SUCCESS, &device, f64::from(u8::from(outcome.state() == "read")));
+        for (outcome, count) in &self.counts {
+            out.push(&READS, &[("device", label), ("outcome", outcome)], *count as f64);
+        }
+        if let Some(took) = self.took {
+            out.push(&SECONDS, &device, took.as_secs_f64());
+        }
+        if let Some((labstat, other)) = self.power.wakeups() {
+            out.push(&WAKEUPS, &[("by", "labstat"), ("device", label)], labstat as f64);
+            out.push(&WAKEUPS, &[("by", "other"), ("device", label)], other as f64);
+        }
+        let mode = match outcome {
+            Outcome::Read => self.power.spins().then_some("active"),
+            Outcome::Asleep("sleep") => Some("sleep"),
+            Outcome::Asleep(_) => Some("standby"),
+            _ => None,
+        };
+        if let Some(mode) = mode {
+            out.push(&POWER_MODE, &[("device", label), ("mode", mode)], 1.0);
+        }
+        let Some(last) = &self.last else { return };
+        out.push(&LAST_SUCCESS, &device, last.at_ms as f64 / 1000.0);
+        out.push(&AGE, &device, (now_ms - last.at_ms).max(0) as f64 / 1000.0);
+        let keep = match outcome {
+            Outcome::Read | Outcome::LeftAlone => return samples::push(label, last, out),
+            Outcome::Asleep(_) => options.keep_asleep,
+            // What a disk said that is not there says nothing about this machine.
+            Outcome::Gone => return,
+            _ => options.keep_failed,
+        };
+        if now_ms - last.at_ms <= millis(keep) {
+            samples::push(label, last, out);
+        }
+    }
+}
+
+/// Whether it turns, or may, by how it was found.
+fn spins(found: &Found) -> bool {
+    match &found.kernel {
+        Some(kernel) => kernel.spins,
+        None => found.kind != "nvme",
+    }
+}

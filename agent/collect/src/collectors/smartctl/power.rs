@@ -1,0 +1,350 @@
+//! Whether a disk may be asked without waking it or keeping it awake: a state machine for each.
+//!
+//! - The kernel's counters of I/O (`/sys/block/X/stat`) cost nothing to read and wake nothing. What
+//!   we send to read SMART values is not counted there.
+//! - A disk that was asleep and has had no I/O since still sleeps: it is not asked, but for a rare
+//!   look at its power mode, which wakes no disk that keeps to the standard. One that we seem to
+//!   have woken that way is left alone until there is I/O.
+//! - A disk that turns and has had no I/O since our last reading is left alone for longer and
+//!   longer, since with many drives any command starts their idle timer anew.
+//! - One that the kernel has put to sleep (runtime power management) is not even opened, since that
+//!   would resume it.
+//!
+//! Pure: the caller reads the files and says what time it is.
+
+/// How many times longer than at first a disk without I/O is left alone at most. With the usual
+/// hour it is longer than the longest idle timer that drives know, five and a half hours.
+const QUIET_MAX: i64 = 6;
+
+/// What a wake-up is put down to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    /// Nobody read or wrote, but we had sent a command.
+    Labstat,
+    /// Somebody read or wrote, or resumed it.
+    Other,
+}
+
+/// What the kernel says of a disk at one look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Look {
+    /// Requests completed since the disk came; absent where there is no such counter.
+    pub(super) io: Option<u64>,
+    /// Whether runtime power management has suspended it.
+    pub(super) suspended: bool,
+}
+
+/// What is known of a disk's power state.
+#[derive(Debug, Clone)]
+pub(super) struct Power {
+    /// Whether it turns, so that waking it costs something.
+    spins: bool,
+    mode: Mode,
+    last: Look,
+    /// The counter when the disk was asked last.
+    io_asked: Option<u64>,
+    asked_ms: Option<i64>,
+    /// How long it is left alone when nothing happens, in first such times.
+    quiet: i64,
+    /// Whether a look of ours at its power mode seems to have woken it.
+    we_wake: bool,
+    by_labstat: u64,
+    by_other: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Unknown,
+    Awake,
+    /// It said so itself, with the counter at that time.
+    Asleep {
+        io: Option<u64>,
+    },
+    Suspended,
+}
+
+/// Whether a disk may be asked now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum May {
+    /// At its time.
+    AtItsTime,
+    /// At its time, but not if its power mode cannot be told.
+    IfKnownAwake,
+    /// Not now.
+    No,
+}
+
+impl Power {
+    /// Nothing is known yet.
+    pub(super) fn new(spins: bool) -> Self {
+        Self {
+            spins,
+            mode: Mode::Unknown,
+            last: Look::default(),
+            io_asked: None,
+            asked_ms: None,
+            quiet: 1,
+            we_wake: false,
+            by_labstat: 0,
+            by_other: 0,
+        }
+    }
+
+    /// Whether it turns, as far as is known.
+    pub(super) fn spins(&self) -> bool {
+        self.spins
+    }
+
+    /// It turned out not to turn: reading it disturbs nobody.
+    pub(super) fn stands_still(&mut self) {
+        self.spins = false;
+    }
+
+    /// Takes in what the kernel says. Whether it must be another disk of the same name, since its
+    /// counter went back.
+    pub(super) fn look(&mut self, look: Look) -> bool {
+        let before = std::mem::replace(&mut self.last, look);
+        match (look.suspended, self.mode) {
+            (true, _) => self.mode = Mode::Suspended,
+            (false, Mode::Suspended) => {
+                // We do not open a disk that is suspended: whoever resumed it was another.
+                self.by_other += 1;
+                self.mode = Mode::Unknown;
+            }
+            _ => {}
+        }
+        look.io.is_some() && look.io < before.io
+    }
+
+    /// Whether the disk may be asked, apart from its own schedule; `idle_ms` is how long one
+    /// without I/O is left alone at first.
+    pub(super) fn may_ask(&self, now_ms: i64, idle_ms: i64) -> May {
+        if self.mode == Mode::Suspended {
+            return May::No;
+        }
+        let Some(asked_ms) = self.asked_ms.filter(|_| self.spins) else { return May::AtItsTime };
+        // A disk without a counter says nothing of its rest.
+        if self.last.io.is_none() || self.last.io != self.io_asked {
+            return May::AtItsTime;
+        }
+        let asleep = matches!(self.mode, Mode::Asleep { .. });
+        if asleep && self.we_wake {
+            return May::No;
+        }
+        let wait_ms = idle_ms.saturating_mul(self.quiet);
+        // A clock that went back must not silence a disk for long.
+        let waited = now_ms - asked_ms >= wait_ms || now_ms < asked_ms;
+        if waited { May::IfKnownAwake } else { May::No }
+    }
+
+    /// Whether a disk that slept has been read or written since: it is awake now, so that this is
+    /// the time to read it.
+    pub(super) fn has_stirred(&self) -> bool {
+        matches!(self.mode, Mode::Asleep { io } if io.is_some() && io != self.last.io)
+    }
+
+    /// A command is sent.
+    pub(super) fn asked(&mut self, now_ms: i64) {
+        let is_quiet = self.asked_ms.is_some() && self.last.io == self.io_asked;
+        self.quiet = if is_quiet { (self.quiet * 2).min(QUIET_MAX) } else { 1 };
+        self.asked_ms = Some(now_ms);
+        self.io_asked = self.last.io;
+    }
+
+    /// It answered, so it is awake. Whether that is a wake-up, and whose.
+    pub(super) fn answered(&mut self) -> Option<By> {
+        let before = std::mem::replace(&mut self.mode, Mode::Awake);
+        let Mode::Asleep { io } = before else { return None };
+        // Without a counter nobody knows.
+        io?;
+        if io == self.last.io {
+            self.by_labstat += 1;
+            self.we_wake = true;
+            return Some(By::Labstat);
+        }
+        self.by_other += 1;
+        Some(By::Other)
+    }
+
+    /// It said that it sleeps.
+    pub(super) fn sleeps(&mut self) {
+        if !matches!(self.mode, Mode::Asleep { .. }) {
+            self.mode = Mode::Asleep { io: self.last.io };
+        } else if self.has_stirred() {
+            // It woke and fell asleep again between two looks.
+            self.by_other += 1;
+            self.mode = Mode::Asleep { io: self.last.io };
+        }
+    }
+
+    /// It did not answer: nothing is known any more.
+    pub(super) fn lost(&mut self) {
+        self.mode = Mode::Unknown;
+    }
+
+    /// Whether the kernel suspended it.
+    pub(super) fn is_suspended(&self) -> bool {
+        self.mode == Mode::Suspended
+    }
+
+    /// Wake-ups seen, by us and by others; nothing for what does not turn.
+    pub(super) fn wakeups(&self) -> Option<(u64, u64)> {
+        let is_counted = self.spins && self.last.io.is_some();
+        is_counted.then_some((self.by_labstat, self.by_other))
+    }
+}
+
+/// Requests completed (reads, writes, discards, flushes) in `/sys/block/X/stat`.
+pub(super) fn requests(stat: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(stat).ok()?;
+    let columns: Vec<u64> = text.split_whitespace().map_while(|text| text.parse().ok()).collect();
+    // Older kernels count neither discards nor flushes.
+    let column = |at: usize| columns.get(at).copied();
+    let needed = column(0)?.wrapping_add(column(4)?);
+    Some(needed.wrapping_add(column(11).unwrap_or(0)).wrapping_add(column(15).unwrap_or(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: i64 = 3_600_000;
+    const MINUTE: i64 = 60_000;
+
+    fn at(io: u64) -> Look {
+        Look { io: Some(io), suspended: false }
+    }
+
+    /// One that was read once, at time 0 and counter 10.
+    fn read() -> Power {
+        let mut power = Power::new(true);
+        power.look(at(10));
+        power.asked(0);
+        assert_eq!(power.answered(), None, "nobody knows what it was before");
+        power
+    }
+
+    #[test]
+    fn a_disk_in_use_is_asked_at_its_time() {
+        let mut power = read();
+        power.look(at(11));
+        assert_eq!(power.may_ask(5 * MINUTE, HOUR), May::AtItsTime);
+        power.asked(5 * MINUTE);
+        power.answered();
+        assert_eq!(power.wakeups(), Some((0, 0)));
+    }
+
+    #[test]
+    fn a_disk_at_rest_is_left_alone_for_longer_and_longer() {
+        let mut power = read();
+        let mut asked = 0;
+        let mut gaps = Vec::new();
+        for minute in 0..(48 * 60) {
+            let now_ms = minute * MINUTE;
+            power.look(at(10));
+            if power.may_ask(now_ms, HOUR) != May::No {
+                power.asked(now_ms);
+                power.answered();
+                gaps.push((now_ms - asked) / HOUR);
+                asked = now_ms;
+            }
+        }
+        assert_eq!(gaps, [1, 2, 4, 6, 6, 6, 6, 6, 6]);
+        power.look(at(11));
+        assert_eq!(power.may_ask(asked + MINUTE, HOUR), May::AtItsTime, "in use again");
+        power.asked(asked + MINUTE);
+        power.answered();
+        assert_eq!(power.may_ask(asked + 30 * MINUTE, HOUR), May::No);
+        assert_eq!(power.may_ask(asked + 62 * MINUTE, HOUR), May::IfKnownAwake, "from the start");
+    }
+
+    #[test]
+    fn what_does_not_turn_or_has_no_counter_is_asked_at_its_time() {
+        let mut flash = Power::new(false);
+        flash.look(at(10));
+        flash.asked(0);
+        flash.answered();
+        assert_eq!(flash.may_ask(1, HOUR), May::AtItsTime);
+        assert_eq!(flash.wakeups(), None);
+        let mut member = Power::new(true);
+        member.look(Look::default());
+        member.asked(0);
+        member.answered();
+        assert_eq!(member.may_ask(1, HOUR), May::AtItsTime);
+        member.sleeps();
+        assert_eq!(member.answered(), None, "whose it was cannot be known");
+        assert_eq!(member.wakeups(), None);
+    }
+
+    #[test]
+    fn a_wake_up_by_others_is_seen_and_the_disk_read_while_it_is_awake() {
+        let mut power = read();
+        power.look(at(12));
+        power.asked(5 * MINUTE);
+        power.sleeps();
+        assert!(!power.has_stirred());
+        assert_eq!(power.may_ask(10 * MINUTE, HOUR), May::No);
+        power.look(at(13));
+        assert!(power.has_stirred());
+        assert_eq!(power.may_ask(11 * MINUTE, HOUR), May::AtItsTime);
+        power.asked(11 * MINUTE);
+        assert_eq!(power.answered(), Some(By::Other));
+        assert_eq!(power.wakeups(), Some((0, 1)));
+    }
+
+    #[test]
+    fn one_that_wakes_when_we_look_is_left_alone_from_then_on() {
+        let mut power = read();
+        power.look(at(11));
+        power.asked(5 * MINUTE);
+        power.sleeps();
+        power.asked(70 * MINUTE);
+        assert_eq!(power.answered(), Some(By::Labstat));
+        assert_eq!(power.wakeups(), Some((1, 0)));
+        power.asked(3 * HOUR);
+        power.sleeps();
+        assert_eq!(power.may_ask(100 * HOUR, HOUR), May::No);
+        power.look(at(12));
+        assert_eq!(power.may_ask(100 * HOUR, HOUR), May::AtItsTime);
+    }
+
+    #[test]
+    fn a_disk_that_woke_and_slept_between_two_looks_is_counted() {
+        let mut power = read();
+        power.sleeps();
+        power.look(at(20));
+        power.sleeps();
+        power.sleeps();
+        assert_eq!(power.wakeups(), Some((0, 1)));
+    }
+
+    #[test]
+    fn one_that_the_kernel_suspended_is_never_asked() {
+        let mut power = read();
+        power.look(Look { io: Some(10), suspended: true });
+        assert!(power.is_suspended());
+        assert_eq!(power.may_ask(100 * HOUR, HOUR), May::No);
+        power.look(at(15));
+        assert_eq!(power.wakeups(), Some((0, 1)));
+        assert_eq!(power.may_ask(101 * HOUR, HOUR), May::AtItsTime);
+    }
+
+    #[test]
+    fn a_counter_that_goes_back_is_another_disk_and_a_clock_that_does_silences_none() {
+        let mut power = read();
+        assert!(!power.look(at(10)));
+        assert_eq!(power.may_ask(-HOUR, HOUR), May::IfKnownAwake);
+        assert!(power.look(at(3)));
+    }
+
+    #[test]
+    fn requests_of_old_and_new_kernels() {
+        let old = b"  100 1 2 3 40 5 6 7 0 9 10\n";
+        let new = b"  100 1 2 3 40 5 6 7 0 9 10 7 0 0 0 2 0\n";
+        assert_eq!(requests(old), Some(140));
+        assert_eq!(requests(new), Some(149));
+        for broken in [&b""[..], b"100 1 2 x 40", b"\xff"] {
+            assert_eq!(requests(broken), None);
+        }
+    }
+}
