@@ -111,7 +111,7 @@ fn block(host: &dyn Host, name: &str) -> Option<Found> {
     let starts = |prefix: &&str| {
         name.strip_prefix(*prefix).is_some_and(|rest| !rest.starts_with(char::is_alphabetic))
     };
-    if NO_DISKS.iter().any(|prefix| starts(prefix)) {
+    if NO_DISKS.iter().any(starts) {
         return None;
     }
     let dir = format!("{BLOCK}/{name}");

@@ -88,6 +88,8 @@ pub(super) struct Disk {
     learned: Option<String>,
     /// Types that are left to be tried with an unknown bridge.
     untried: Option<Vec<&'static str>>,
+    /// Whether it is asked once more, in another way, before its attempt is over.
+    again: bool,
     bridge: Option<UsbId>,
     power: Power,
     attempt: Option<Attempt>,
@@ -139,6 +141,7 @@ impl Disk {
             due_ms,
             learned: None,
             untried: None,
+            again: false,
             bridge: kernel.and_then(|kernel| kernel.usb.as_ref()).and_then(|(_, id)| *id),
             power: Power::new(spins(&found)),
             attempt: None,
@@ -246,7 +249,7 @@ impl Disk {
         if !self.is_asked() || self.is_double || self.is_running() {
             return May::No;
         }
-        let may = match options.wake {
+        let may = match options.wake || self.again {
             true => May::AtItsTime,
             false => self.power.may_ask(now_ms, millis(options.idle_interval)),
         };
@@ -288,6 +291,7 @@ impl Disk {
         args.extend([device.as_str(), self.found.path.as_str()]);
         let begun = host.begin(&options.program, &args, options.device_deadline);
         self.power.asked(at_ms);
+        self.again = false;
         self.attempt = Some(Attempt { begun, ended: None, kind, at_ms });
     }
 
@@ -344,7 +348,10 @@ impl Disk {
         match next {
             Some(outcome) => self.settle(outcome, now_ms, place),
             // Another type is tried at once.
-            None => self.due_ms = now_ms,
+            None => {
+                self.due_ms = now_ms;
+                self.again = true;
+            }
         }
         Took::Result
     }
