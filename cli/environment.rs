@@ -69,6 +69,7 @@ pub(crate) const AGGREGATOR: &Keys = &[
     ("retention", Form::Text),
     ("size_max", Form::Text),
     ("presence_interval", Form::Text),
+    ("disks_interval", Form::Text),
     ("rollups.five_minutes", Form::Text),
     ("rollups.one_hour", Form::Text),
     ("rules.paths", Form::List),

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 
 use crate::alerting::Alerting;
 use crate::config::{Config, duration_of};
+use crate::disks::Disks;
 use crate::gate::Gate;
 use crate::http::auth::Token;
 use crate::http::unsent::Unsent;
@@ -21,6 +22,9 @@ use crate::telemetry::{self, Telemetry};
 
 /// The key under which the store keeps who is expected.
 const PRESENCE_KEY: &str = "presence";
+
+/// The key under which the store keeps what is known of disks.
+const DISKS_KEY: &str = "disks";
 
 /// Decoders kept for the next writes, each with some hundred KiB of buffers.
 const DECODERS_KEPT_MAX: usize = 4;
@@ -51,6 +55,7 @@ pub(crate) struct App {
     pub(crate) write_memory: Arc<Semaphore>,
     /// What the store set aside when it was opened.
     pub(crate) notices: Vec<String>,
+    pub(crate) disks: Disks,
     presence: Mutex<Presence>,
     decoders: Mutex<Vec<Decoder>>,
 }
@@ -85,10 +90,14 @@ impl App {
         let Parts { config, addr, clock, storage, engine, token, telemetry, alerting, notices } =
             parts;
         let now_ms = clock.now_ms();
-        let known = storage.document_get(PRESENCE_KEY).unwrap_or_else(|error| {
-            tracing::warn!(error = chain(&error), "who is expected must be learned anew");
-            None
-        });
+        let known = |key, what| {
+            storage.document_get(key).unwrap_or_else(|error| {
+                tracing::warn!(error = chain(&error), "{what} must be learned anew");
+                None
+            })
+        };
+        let presence = known(PRESENCE_KEY, "who is expected");
+        let disks = known(DISKS_KEY, "which disks there are");
         let permits = |bytes: usize| {
             Arc::new(Semaphore::new((bytes / PERMIT_BYTES).min(Semaphore::MAX_PERMITS)))
         };
@@ -98,7 +107,8 @@ impl App {
             unsent: Unsent::new(config.limits.query_memory_max, &telemetry.queries.unsent_bytes),
             body_memory: permits(body_bytes),
             write_memory: permits(write_bytes),
-            presence: Mutex::new(Presence::restore(known.as_deref(), now_ms)),
+            disks: Disks::restore(disks.as_deref(), now_ms),
+            presence: Mutex::new(Presence::restore(presence.as_deref(), now_ms)),
             decoders: Mutex::new(Vec::new()),
             token: RwLock::new(token),
             start_ms: now_ms,
@@ -175,12 +185,45 @@ impl App {
         }
     }
 
+    /// One look at what is new of disks, and at which are silent. Blocks.
+    pub(crate) fn look_at_disks(&self) {
+        let now_ms = self.clock.now_ms();
+        let nodes = self.presence().nodes().into_iter().map(|node| (node.name, node.down));
+        let nodes = nodes.collect();
+        let interval_ms = self.config.disks_interval_ms;
+        match self.disks.look(&self.storage, &nodes, interval_ms, now_ms) {
+            Ok(looked) => {
+                self.append_own(&looked.samples, "the verdicts on disks");
+                if let Some(document) = looked.document {
+                    self.put_disks(&document);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "it could not be looked at the disks");
+            }
+        }
+    }
+
+    /// Keeps what is known of disks across a restart. Blocks.
+    pub(crate) fn keep_disks(&self) {
+        self.put_disks(&self.disks.document());
+    }
+
+    fn put_disks(&self, document: &[u8]) {
+        if let Err(error) = self.storage.document_put(DISKS_KEY, document) {
+            tracing::error!(error = chain(&error), "what is known of disks could not be stored");
+        }
+    }
+
     /// labstat's own figures as text exposition. Blocks.
     pub(crate) fn own_metrics(&self) -> prometheus::Result<Vec<u8>> {
         let nodes = self.presence().nodes();
         let down = nodes.iter().filter(|node| node.down).count();
         for (state, count) in [("down", down), ("up", nodes.len() - down)] {
             self.telemetry.nodes.with_label_values(&[state]).set(telemetry::whole(count));
+        }
+        for (verdict, count) in self.disks.registry().counts() {
+            self.telemetry.disks.with_label_values(&[verdict]).set(telemetry::whole(count));
         }
         self.alerting.measure();
         self.telemetry.text(&self.storage.stats(), self.storage.delivery().as_ref())

@@ -58,6 +58,9 @@ pub struct Config {
     /// How often it is looked at which nodes have fallen silent, in milliseconds. (How often rules
     /// are evaluated is said by their groups.)
     pub presence_interval_ms: i64,
+    /// How often it is looked at what is new of disks, and which have fallen silent, in
+    /// milliseconds.
+    pub disks_interval_ms: i64,
     /// Whom to tell of alerts.
     pub receivers: Vec<ReceiverConfig>,
     /// The engine that keeps the samples in the store's place, when one is named.
@@ -116,6 +119,7 @@ impl Default for Config {
             rules: vec![PathBuf::from(crate::alerting::RULES_DIR)],
             shipped_rules: true,
             presence_interval_ms: 15_000,
+            disks_interval_ms: 30_000,
             receivers: Vec::new(),
             engine: EngineConfig::default(),
             limits: Limits::default(),
@@ -198,6 +202,9 @@ impl Config {
                 .map_err(|error| error.to_string())
         });
         root.take("presence_interval", problems, &mut self.presence_interval_ms, |value| {
+            duration_within(value, 1_000, 3_600_000)
+        });
+        root.take("disks_interval", problems, &mut self.disks_interval_ms, |value| {
             duration_within(value, 1_000, 3_600_000)
         });
         root.section("rules", problems, |rules, problems| {
@@ -367,7 +374,7 @@ mod tests {
     #[test]
     fn what_is_said_is_taken_and_the_rest_stays_as_in_the_base() {
         let text = "listen = \"[::1]:0\"\nretention = \"forever\"\ntoken_file = \"/t\"\n\
-                    size_max = \"2GiB\"\npresence_interval = \"1m\"\nexternal_url = \"https://lab.example/\"\n\
+                    size_max = \"2GiB\"\npresence_interval = \"1m\"\ndisks_interval = \"2m\"\nexternal_url = \"https://lab.example/\"\n\
                     [rules]\npaths = [\"/a\", \"/b\"]\nshipped = false\n\
                     [limits]\nquery_timeout = \"30s\"\nquery_memory = \"64MiB\"\n";
         let base = Config { data_dir: PathBuf::from("/mine"), ..Config::default() };
@@ -381,6 +388,7 @@ mod tests {
         assert_eq!(config.size_max_bytes, Some(2 << 30));
         assert!(!config.shipped_rules);
         assert_eq!(config.presence_interval_ms, 60_000);
+        assert_eq!(config.disks_interval_ms, 120_000);
         let limits =
             Limits { query_timeout_ms: 30_000, query_memory_max: 64 << 20, ..Limits::default() };
         assert_eq!(config.limits, limits);

@@ -9,6 +9,7 @@
 //! - `storage`: the one door to the history; `engine`: what stands behind it.
 //! - [`offline`], [`Snapshot`]: the history's files, without a server or beside it.
 //! - `presence`: every node ever heard is expected; silence becomes `up 0`.
+//! - `disks`: every disk ever seen, what is thought of it, and whether it still answers.
 //! - `alerting`: rule files, their evaluation, and what goes to receivers.
 //! - `telemetry`: labstat's own figures for `/metrics`.
 //!
@@ -18,6 +19,7 @@
 mod alerting;
 mod app;
 mod config;
+mod disks;
 mod engine;
 mod gate;
 mod http;

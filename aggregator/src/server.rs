@@ -170,6 +170,8 @@ fn run(app: Arc<App>, listener: TcpListener, service: Service) -> Running {
     tasks.spawn(async move { watched.alerting.follow().await });
     let interval = duration_of(app.config.presence_interval_ms);
     tasks.spawn(every(interval, Arc::clone(&app), App::look_for_silence));
+    let interval = duration_of(app.config.disks_interval_ms);
+    tasks.spawn(every(interval, Arc::clone(&app), App::look_at_disks));
     tasks.spawn(every(MAINTENANCE_INTERVAL, Arc::clone(&app), maintain));
     let storage = app.storage.clone();
     tasks.spawn_blocking(move || storage.prepare());
@@ -276,6 +278,7 @@ impl Running {
         service.shutdown().await;
         let closed = tokio::task::spawn_blocking(move || {
             app.keep_presence();
+            app.keep_disks();
             app.storage.close()
         });
         match closed.await {

@@ -35,6 +35,8 @@ pub(crate) struct Telemetry {
     pub(crate) rules: Rules,
     /// Nodes expected, by state.
     pub(crate) nodes: IntGaugeVec,
+    /// Disks known, by verdict.
+    pub(crate) disks: IntGaugeVec,
     /// Rounds of maintenance that failed.
     pub(crate) maintenance_failures: IntCounter,
     store: StoreFigures,
@@ -145,6 +147,7 @@ impl Telemetry {
             ingest: Ingest::new(&make)?,
             rules: Rules::new(&make)?,
             nodes: make.gauges("nodes", "Nodes expected, by state.", &["state"])?,
+            disks: make.gauges("disks", "Disks known, by verdict.", &["verdict"])?,
             maintenance_failures: make.counter(
                 "store_maintenance_failures_total",
                 "Rounds of sealing, compaction and retention that failed.",

@@ -1,6 +1,7 @@
 //! Everything that is HTTP: the listener, who may ask, and one file per group of paths.
 
 pub(crate) mod auth;
+mod disks;
 mod error;
 mod exposition;
 mod json;
@@ -52,6 +53,11 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/-/reload", changes(own::reload))
         .route("/api/labstat/v1/nodes", get(own::nodes))
         .route("/api/labstat/v1/nodes/{name}", delete(own::forget))
+        .route("/api/labstat/v1/disks", get(disks::list))
+        .route(
+            "/api/labstat/v1/disks/{*name}",
+            get(disks::one).post(disks::acknowledge).delete(disks::forget),
+        )
         .route("/api/labstat/v1/compact", post(own::compact))
         .route("/metrics", reads(exposition::metrics))
         .route("/federate", reads(exposition::federate))

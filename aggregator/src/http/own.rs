@@ -67,7 +67,8 @@ fn view(node: &NodeView, now_ms: i64) -> serde_json::Value {
     view
 }
 
-/// Forgets a node: it is no longer expected. Its history stays.
+/// Forgets a node: it is no longer expected, and neither are the disks that were last seen in it.
+/// Its history stays.
 pub(crate) async fn forget(
     State(app): State<Arc<App>>,
     Path(name): Path<String>,
@@ -75,9 +76,11 @@ pub(crate) async fn forget(
     let now_ms = app.clock.now_ms();
     let ends = app.presence().forget(&name, now_ms);
     let ends = ends.ok_or_else(|| ApiError::not_found(format!("no node {name:?} is known")))?;
+    app.disks.registry().forget_node(&name, now_ms);
     let done = tokio::task::spawn_blocking(move || {
         app.append_own(&ends, "the end of a forgotten node");
         app.keep_presence();
+        app.look_at_disks();
     });
     done.await.map_err(|_| ApiError::internal("the node was not forgotten"))?;
     Ok(success(&json!({ "forgotten": name })))

@@ -4,6 +4,7 @@
 #[cfg(test)]
 mod tests {
     mod api;
+    mod disks;
     mod exposition;
     mod grafana;
     mod lifecycle;

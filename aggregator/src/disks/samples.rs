@@ -1,0 +1,121 @@
+//! The aggregator's own samples of disks: verdict, reason, silence, and when something will be
+//! used up. A series ends with a stale marker when what it says is no longer so.
+
+use labstat_disks::{Projection, Verdict};
+use labstat_model::limits::LABEL_VALUE_LEN_MAX;
+use labstat_model::{Labels, METRIC_NAME, Sample, TimeSeries, WriteRequest, stale_marker};
+
+use super::disk::{Disk, Told, When};
+use super::identity::Identity;
+use super::registry::Registry;
+
+/// The job of these series, that of a labstat agent's readings of disks.
+const JOB: &str = "smartctl";
+
+/// How far the clock may go back before its new time is taken as it is.
+const CLOCK_BACK_MS: i64 = 60_000;
+
+/// Bytes of a sentence in a label; the longest has a fifth of it.
+const REASON_LEN_MAX: usize = LABEL_VALUE_LEN_MAX / 2;
+
+impl Registry {
+    /// What is to be stored now, and what is shown from now on.
+    pub(crate) fn tell(&mut self, now_ms: i64) -> WriteRequest {
+        let mut out = WriteRequest::default();
+        // Two looks within a millisecond must not end a series at the time of its last sample.
+        let last_ms = self.told_ms.filter(|last_ms| last_ms.saturating_sub(now_ms) < CLOCK_BACK_MS);
+        let time_ms = last_ms.map_or(now_ms, |last_ms| now_ms.max(last_ms.saturating_add(1)));
+        let is_time = time_ms == now_ms;
+        for disk in self.disks.values_mut() {
+            let shown = disk.shown();
+            if shown != disk.verdict {
+                disk.verdict = shown;
+                disk.verdict_ms = now_ms;
+                self.changed = true;
+            }
+            let next = disk.retired_ms.is_none().then(|| told(disk, shown));
+            let before = disk.told.as_ref().map_or_else(Vec::new, |told| series(disk, told));
+            let after = next.as_ref().map_or_else(Vec::new, |told| series(disk, told));
+            for labels in &before {
+                if !after.contains(labels) {
+                    out.series.push(one(labels.clone(), time_ms, stale_marker()));
+                }
+            }
+            for labels in after.into_iter().filter(|it| is_time || !before.contains(it)) {
+                if let Some(value) = value(disk, labels.metric_name(), now_ms) {
+                    out.series.push(one(labels, time_ms, value));
+                }
+            }
+            self.changed |= disk.told != next;
+            disk.told = next;
+        }
+        if is_time || !out.series.is_empty() {
+            self.told_ms = Some(time_ms);
+        }
+        out
+    }
+}
+
+fn told(disk: &Disk, verdict: Verdict) -> Told {
+    let mut reason =
+        disk.reasons(When::Fixed).into_iter().next().map_or_else(String::new, |it| it.text);
+    let mut end = reason.len().min(REASON_LEN_MAX);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    reason.truncate(end);
+    Told {
+        place: disk.place.clone(),
+        verdict,
+        reason,
+        silent: disk.is_told_silent(),
+        wear_out: disk.wear_out.is_some(),
+        spare_out: disk.spare_out.is_some(),
+    }
+}
+
+/// The series of what is told.
+fn series(disk: &Disk, told: &Told) -> Vec<Labels> {
+    let mut all = vec![
+        labels(&disk.identity, told, "labstat_disk_verdict", ("verdict", told.verdict.as_str())),
+        labels(&disk.identity, told, "labstat_disk_reason", ("reason", &told.reason)),
+    ];
+    let more = [
+        (told.silent, "labstat_disk_silent_seconds"),
+        (told.wear_out, "labstat_disk_wear_out_timestamp_seconds"),
+        (told.spare_out, "labstat_disk_spare_out_timestamp_seconds"),
+    ];
+    let more = more.iter().filter(|(is_told, _)| *is_told);
+    all.extend(more.map(|(_, name)| labels(&disk.identity, told, name, ("", ""))));
+    all
+}
+
+fn labels(identity: &Identity, told: &Told, name: &str, more: (&str, &str)) -> Labels {
+    let all = [
+        (METRIC_NAME, name),
+        ("instance", &told.place.instance),
+        ("job", JOB),
+        ("device", &told.place.device),
+        ("serial_number", &identity.serial),
+        ("model_name", &identity.model),
+        more,
+    ];
+    // An empty label is none.
+    Labels::new(all.into_iter().filter(|(name, value)| !name.is_empty() && !value.is_empty()))
+}
+
+fn value(disk: &Disk, name: &str, now_ms: i64) -> Option<f64> {
+    let at = |projection: &Option<Projection>| Some(projection.as_ref()?.at_seconds.round());
+    match name {
+        "labstat_disk_silent_seconds" => {
+            Some(now_ms.saturating_sub(disk.answered_ms).max(0) as f64 / 1000.0)
+        }
+        "labstat_disk_wear_out_timestamp_seconds" => at(&disk.wear_out),
+        "labstat_disk_spare_out_timestamp_seconds" => at(&disk.spare_out),
+        _ => Some(1.0),
+    }
+}
+
+fn one(labels: Labels, time_ms: i64, value: f64) -> TimeSeries {
+    TimeSeries { labels, samples: vec![Sample { time_ms, value }] }
+}

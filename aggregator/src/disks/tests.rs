@@ -1,0 +1,575 @@
+//! The registry by a clock of the test's.
+
+use std::collections::BTreeMap;
+
+use labstat_disks::{Reading, State, Verdict};
+use labstat_model::{Labels, METRIC_NAME, is_stale};
+use proptest::prelude::*;
+
+use super::disk::{Disk, Finding, Judged, Reason, When};
+use super::heard::Heard;
+use super::identity::{Identity, Place};
+use super::registry::{DISKS_MAX, Due, Nodes, Refused, Registry};
+
+const MINUTE_MS: i64 = 60_000;
+const LOOK_MS: i64 = 30_000;
+/// Any time will do, but not one around 0.
+const START_MS: i64 = 1_800_000_000_000;
+
+fn place(instance: &str, device: &str) -> Place {
+    Place { instance: instance.to_owned(), device: device.to_owned() }
+}
+
+fn identity(serial: &str) -> Identity {
+    let text = |text: &str| text.to_owned();
+    Identity { model: text("WDC"), serial: text(serial), namespace: text(""), at: None }
+}
+
+/// A disk that was read at `read_ms`.
+fn read(serial: &str, instance: &str, device: &str, read_ms: i64) -> Heard {
+    let place = place(instance, device);
+    let identity = (!serial.is_empty()).then(|| identity(serial));
+    Heard::read(place, identity, "WDC", read_ms)
+}
+
+fn with(state: State, mut one: Heard) -> Heard {
+    one.state = state;
+    one
+}
+
+/// A registry with its clock.
+struct Lab {
+    registry: Registry,
+    nodes: Nodes,
+    now_ms: i64,
+}
+
+impl Lab {
+    fn new() -> Self {
+        let registry = Registry::with(BTreeMap::new(), START_MS);
+        Self { registry, nodes: Nodes::new(), now_ms: START_MS }
+    }
+
+    fn look(&mut self, heard: &[Heard]) -> Vec<Due> {
+        self.now_ms += LOOK_MS;
+        self.registry.look(heard, &self.nodes, LOOK_MS, self.now_ms)
+    }
+
+    /// A look after which everything that is due was found to be `verdict`.
+    fn find(&mut self, heard: &[Heard], verdict: Verdict) {
+        for due in self.look(heard) {
+            self.registry.judged(&due, judged(verdict));
+        }
+    }
+
+    /// Looks for as long, during which the same is heard: an agent that repeats itself.
+    fn pass(&mut self, minutes: i64, heard: &[Heard]) {
+        for _ in 0..minutes * MINUTE_MS / LOOK_MS {
+            self.find(heard, Verdict::Ok);
+        }
+    }
+
+    /// Readings every five minutes, `count` of them.
+    fn readings(&mut self, count: i64, verdict: Verdict) {
+        for _ in 0..count {
+            let one = read("A", "nas", "sda", self.now_ms);
+            self.find(std::slice::from_ref(&one), verdict);
+            self.pass(4, &[one]);
+        }
+    }
+
+    fn disk(&self, serial: &str) -> &Disk {
+        &self.registry.disks[&identity(serial)]
+    }
+
+    fn verdict(&self, serial: &str) -> Verdict {
+        self.disk(serial).shown()
+    }
+
+    /// What is told now: name, and the verdict or reason; `-` before what has ended.
+    fn told(&mut self) -> Vec<String> {
+        let write = self.registry.tell(self.now_ms);
+        let text = |labels: &Labels, value: f64| {
+            let end = if is_stale(value) { "-" } else { "" };
+            let more = ["verdict", "reason"].iter().find_map(|name| labels.get(name));
+            let place = (labels.get("instance"), labels.get("device"));
+            let place = format!("{}/{}", place.0.unwrap(), place.1.unwrap());
+            format!("{end}{} {place} {}", labels.metric_name(), more.unwrap_or("-"))
+        };
+        write.series.iter().map(|it| text(&it.labels, it.samples[0].value)).collect()
+    }
+}
+
+fn judged(verdict: Verdict) -> Judged {
+    let reasons = vec![Reason::new("test", verdict, format!("It is {verdict}."))];
+    let reading = Reading { passed: Some(true), ..Reading::default() };
+    Judged { finding: Finding { verdict, reasons }, reading: Some(reading) }
+}
+
+#[test]
+fn a_verdict_that_gets_worse_counts_at_once_and_one_that_gets_better_later() {
+    let mut lab = Lab::new();
+    lab.readings(3, Verdict::Ok);
+    assert_eq!(lab.verdict("A"), Verdict::Ok);
+    lab.readings(1, Verdict::Act);
+    assert_eq!(lab.verdict("A"), Verdict::Act);
+    lab.readings(1, Verdict::Ok);
+    assert_eq!(lab.verdict("A"), Verdict::Act, "one good reading heals no disk");
+    lab.readings(1, Verdict::Act);
+    lab.readings(1, Verdict::Watch);
+    assert_eq!(lab.verdict("A"), Verdict::Act, "nor do two that are not in a row");
+    lab.readings(1, Verdict::Watch);
+    assert_eq!(lab.verdict("A"), Verdict::Watch);
+    lab.readings(3, Verdict::Silent);
+    assert_eq!(lab.verdict("A"), Verdict::Watch, "knowing nothing takes nothing back");
+}
+
+#[test]
+fn each_reading_is_judged_once() {
+    let mut lab = Lab::new();
+    let one = read("A", "nas", "sda", START_MS);
+    let due = lab.look(std::slice::from_ref(&one));
+    assert_eq!(due.len(), 1);
+    lab.registry.judged(&due[0], judged(Verdict::Ok));
+    assert!(lab.look(std::slice::from_ref(&one)).is_empty());
+    assert_eq!(lab.look(&[read("A", "nas", "sda", START_MS + 1)]).len(), 1);
+}
+
+#[test]
+fn a_disk_follows_its_serial_across_ports_and_machines() {
+    let mut lab = Lab::new();
+    lab.find(&[read("A", "nas", "sda", START_MS)], Verdict::Watch);
+    let since_ms = lab.disk("A").place_since_ms;
+    lab.find(&[read("A", "nas", "sdb", START_MS + 1)], Verdict::Watch);
+    lab.find(&[read("A", "apex", "sdc", START_MS + 2)], Verdict::Watch);
+    assert_eq!(lab.registry.disks.len(), 1);
+    assert_eq!(lab.disk("A").place, place("apex", "sdc"));
+    assert!(lab.disk("A").place_since_ms > since_ms);
+    assert_eq!(lab.disk("A").first_seen_ms, since_ms);
+    assert!(lab.disk("A").also.is_empty());
+}
+
+#[test]
+fn a_disk_on_its_way_is_heard_at_both_ends_for_a_while_and_stays_one() {
+    let mut lab = Lab::new();
+    let old = read("A", "nas", "sda", START_MS);
+    lab.find(std::slice::from_ref(&old), Verdict::Ok);
+    // The old machine's last words are repeated while the new one reads it already.
+    lab.pass(3, &[old.clone(), read("A", "apex", "sdc", START_MS + 5 * MINUTE_MS)]);
+    assert_eq!(lab.disk("A").place, place("nas", "sda"));
+    assert!(lab.disk("A").also.is_empty(), "no conflict is told");
+    let failed = with(State::Failed, old);
+    lab.find(&[failed, read("A", "apex", "sdc", START_MS + 5 * MINUTE_MS)], Verdict::Ok);
+    assert_eq!(lab.disk("A").place, place("apex", "sdc"));
+    assert_eq!(lab.registry.disks.len(), 1);
+}
+
+#[test]
+fn a_serial_number_that_two_machines_read_is_two_disks() {
+    let mut lab = Lab::new();
+    for _ in 0..3 {
+        let both = [read("A", "nas", "sda", lab.now_ms), read("A", "apex", "sdc", lab.now_ms)];
+        lab.find(&both, Verdict::Ok);
+        lab.pass(5, &both);
+    }
+    assert_eq!(lab.registry.disks.len(), 2);
+    for disk in lab.registry.disks.values() {
+        let reasons = disk.reasons(When::Fixed);
+        assert!(reasons.iter().any(|it| it.code == "identity_conflict"), "{reasons:?}");
+    }
+    let refused = lab.registry.find("A").unwrap_err();
+    assert!(refused.to_string().contains("apex/sdc, nas/sda"), "{refused}");
+    assert_eq!(lab.registry.find("apex/sdc").unwrap().place, place("apex", "sdc"));
+    // Each is expected for itself.
+    for _ in 0..10 {
+        let one = read("A", "nas", "sda", lab.now_ms);
+        lab.pass(4, &[one]);
+    }
+    let silent: Vec<bool> = lab.registry.disks.values().map(Disk::is_told_silent).collect();
+    assert_eq!(silent.iter().filter(|silent| **silent).count(), 1);
+}
+
+#[test]
+fn two_paths_of_one_machine_are_one_disk() {
+    let mut lab = Lab::new();
+    for _ in 0..4 {
+        let at_ms = lab.now_ms;
+        let both = [read("A", "nas", "sda", at_ms), read("A", "nas", "bus_0_megaraid_1", at_ms)];
+        lab.find(&both, Verdict::Ok);
+    }
+    assert_eq!(lab.registry.disks.len(), 1);
+    assert_eq!(lab.disk("A").place.device, "bus_0_megaraid_1");
+    assert_eq!(lab.disk("A").also, [place("nas", "sda")]);
+    let reasons = lab.disk("A").reasons(When::Fixed);
+    assert!(reasons.iter().all(|it| it.code != "identity_conflict"));
+    // The exporter of the same machine is no other machine.
+    lab.find(&[read("A", "nas:9633", "sda", lab.now_ms)], Verdict::Ok);
+    assert_eq!(lab.registry.disks.len(), 1);
+}
+
+#[test]
+fn a_disk_that_is_gone_is_silent_after_three_intervals_or_half_an_hour() {
+    let mut lab = Lab::new();
+    lab.readings(4, Verdict::Ok);
+    lab.pass(24, &[]);
+    assert_eq!(lab.verdict("A"), Verdict::Ok);
+    lab.pass(8, &[]);
+    assert_eq!(lab.verdict("A"), Verdict::Silent);
+    assert!(lab.disk("A").is_told_silent());
+    let text = &lab.disk("A").reasons(When::Ago(lab.now_ms))[0].text;
+    assert_eq!(text, "Serial A on nas last answered 36 min ago.");
+    lab.readings(1, Verdict::Ok);
+    assert_eq!(lab.verdict("A"), Verdict::Ok);
+}
+
+#[test]
+fn one_that_is_read_seldom_has_more_time() {
+    let mut lab = Lab::new();
+    for _ in 0..4 {
+        let one = read("A", "nas", "sda", lab.now_ms);
+        lab.pass(120, &[one]);
+    }
+    assert_eq!(lab.disk("A").interval_ms(), Some(120 * MINUTE_MS));
+    lab.pass(200, &[]);
+    assert_eq!(lab.verdict("A"), Verdict::Ok);
+    lab.pass(60, &[]);
+    assert_eq!(lab.verdict("A"), Verdict::Silent);
+}
+
+#[test]
+fn last_words_that_are_repeated_are_no_answer() {
+    let mut lab = Lab::new();
+    lab.readings(2, Verdict::Ok);
+    let last = with(State::Unsupported, read("A", "nas", "sda", lab.now_ms));
+    lab.pass(60, &[last]);
+    assert_eq!(lab.verdict("A"), Verdict::Silent);
+}
+
+#[test]
+fn a_disk_that_sleeps_is_not_silent_and_keeps_what_was_found() {
+    let mut lab = Lab::new();
+    for (verdict, shown) in [
+        (Verdict::Ok, Verdict::Asleep),
+        (Verdict::Watch, Verdict::Watch),
+        (Verdict::Act, Verdict::Act),
+    ] {
+        lab.readings(1, verdict);
+        let read_ms = lab.disk("A").read_ms.unwrap();
+        for _ in 0..200 {
+            let mut one = with(State::Asleep, read("A", "nas", "sda", read_ms));
+            one.at_ms = lab.now_ms;
+            assert!(lab.look(&[one]).is_empty(), "there is nothing to judge");
+        }
+        assert_eq!(lab.verdict("A"), shown);
+        assert!(!lab.disk("A").is_told_silent());
+    }
+    lab.pass(40, &[]);
+    assert_eq!(lab.verdict("A"), Verdict::Act, "silence hides nothing that asks for a hand");
+}
+
+#[test]
+fn one_failed_attempt_is_no_death() {
+    let mut lab = Lab::new();
+    lab.readings(2, Verdict::Ok);
+    let failed = with(State::Failed, read("A", "nas", "sda", lab.now_ms));
+    for _ in 0..18 {
+        lab.find(std::slice::from_ref(&failed), Verdict::Dead);
+    }
+    assert_eq!(lab.verdict("A"), Verdict::Ok, "for ten minutes it may be busy");
+    for _ in 0..4 {
+        lab.find(std::slice::from_ref(&failed), Verdict::Dead);
+    }
+    assert_eq!(lab.verdict("A"), Verdict::Dead);
+    lab.pass(60, &[failed]);
+    assert_eq!(lab.verdict("A"), Verdict::Dead);
+    assert!(!lab.disk("A").is_told_silent(), "it is told once");
+}
+
+#[test]
+fn a_silent_node_is_told_and_its_disks_are_not() {
+    let mut lab = Lab::new();
+    lab.nodes.insert("nas".to_owned(), false);
+    lab.readings(2, Verdict::Ok);
+    lab.nodes.insert("nas".to_owned(), true);
+    lab.pass(40, &[]);
+    assert_eq!(lab.verdict("A"), Verdict::Silent);
+    assert!(!lab.disk("A").is_told_silent());
+    // It is back, and its disk gets time to be read.
+    lab.nodes.insert("nas".to_owned(), false);
+    lab.look(&[]);
+    assert!(!lab.disk("A").is_told_silent());
+    lab.readings(1, Verdict::Ok);
+    assert_eq!(lab.verdict("A"), Verdict::Ok);
+    lab.nodes.insert("nas".to_owned(), true);
+    lab.pass(2, &[]);
+    lab.nodes.insert("nas".to_owned(), false);
+    lab.pass(24, &[]);
+    assert_eq!(lab.verdict("A"), Verdict::Ok);
+    lab.pass(20, &[]);
+    assert!(lab.disk("A").is_told_silent(), "the node is back, and the disk is not");
+    lab.told();
+    lab.nodes.insert("nas".to_owned(), true);
+    lab.pass(2, &[]);
+    assert!(lab.disk("A").is_told_silent(), "what was told is not taken back for that");
+    lab.nodes.insert("nas".to_owned(), false);
+    lab.look(&[]);
+    assert!(lab.disk("A").is_told_silent());
+}
+
+#[test]
+fn what_never_told_of_its_health_is_not_expected() {
+    let mut lab = Lab::new();
+    let due = lab.look(&[with(State::Unsupported, read("A", "vps", "vda", lab.now_ms))]);
+    let mut nothing = judged(Verdict::Silent);
+    nothing.reading = None;
+    lab.registry.judged(&due[0], nothing);
+    lab.pass(60, &[]);
+    assert!(!lab.disk("A").is_told_silent());
+}
+
+#[test]
+fn what_has_no_serial_number_is_shown_while_it_is_there() {
+    let mut lab = Lab::new();
+    let one = read("", "nas", "sdq", lab.now_ms);
+    lab.find(std::slice::from_ref(&one), Verdict::Watch);
+    assert_eq!(lab.registry.find("nas/sdq").unwrap().shown(), Verdict::Watch);
+    assert!(lab.told()[0].starts_with("labstat_disk_verdict nas/sdq watch"));
+    lab.pass(12, &[]);
+    let told = lab.told();
+    assert!(!told.is_empty() && told.iter().all(|line| line.starts_with('-')), "{told:?}");
+    lab.look(&[]);
+    assert!(lab.registry.disks.is_empty());
+}
+
+#[test]
+fn a_stick_in_the_port_of_a_disk_is_not_that_disk() {
+    let mut lab = Lab::new();
+    lab.readings(2, Verdict::Ok);
+    let mut stick = read("", "nas", "sda", lab.now_ms);
+    stick.model = "Stick".to_owned();
+    lab.pass(40, &[stick]);
+    assert_eq!(lab.verdict("A"), Verdict::Silent);
+    // An agent that could not read it this time says no more than its name.
+    let mut lab = Lab::new();
+    lab.readings(2, Verdict::Ok);
+    let mut nameless = with(State::Denied, read("", "nas", "sda", lab.now_ms));
+    nameless.model = String::new();
+    lab.pass(1, &[nameless]);
+    assert_eq!(lab.disk("A").state, State::Denied);
+    assert_eq!(lab.registry.disks.len(), 1);
+}
+
+#[test]
+fn what_is_told_ends_when_it_is_no_longer_so() {
+    let mut lab = Lab::new();
+    lab.readings(1, Verdict::Ok);
+    assert_eq!(
+        lab.told(),
+        ["labstat_disk_verdict nas/sda ok", "labstat_disk_reason nas/sda It is ok."]
+    );
+    assert!(lab.told().is_empty(), "in the same millisecond nothing is said again");
+    lab.now_ms += 1;
+    assert_eq!(lab.told().len(), 2, "it goes on");
+    lab.readings(1, Verdict::Act);
+    assert_eq!(
+        lab.told(),
+        [
+            "-labstat_disk_verdict nas/sda ok",
+            "-labstat_disk_reason nas/sda It is ok.",
+            "labstat_disk_verdict nas/sda act",
+            "labstat_disk_reason nas/sda It is act.",
+        ]
+    );
+    lab.find(&[read("A", "nas", "sdb", lab.now_ms)], Verdict::Act);
+    let told = lab.told();
+    assert!(told.contains(&"-labstat_disk_verdict nas/sda act".to_owned()), "{told:?}");
+    assert!(told.contains(&"labstat_disk_verdict nas/sdb act".to_owned()), "{told:?}");
+    assert_eq!(lab.disk("A").verdict, Verdict::Act);
+}
+
+#[test]
+fn an_acknowledgement_keeps_what_was_said_and_counts_at_once() {
+    let mut lab = Lab::new();
+    let unread = lab.registry.acknowledge("A", String::new(), 0).unwrap_err();
+    assert_eq!(unread, Refused::Unknown("A".to_owned()));
+    let one = read("A", "nas", "sda", START_MS);
+    lab.look(std::slice::from_ref(&one));
+    let unread = lab.registry.acknowledge("a", String::new(), 0).unwrap_err();
+    assert_eq!(unread, Refused::NotRead(place("nas", "sda")));
+    lab.find(std::slice::from_ref(&one), Verdict::Act);
+    let note = "cable replaced".to_owned();
+    lab.registry.acknowledge("nas//dev/sda", note, lab.now_ms).unwrap();
+    let due = lab.look(&[one]);
+    assert_eq!(due.len(), 1, "the same reading is judged anew");
+    lab.registry.judged(&due[0], judged(Verdict::Ok));
+    assert_eq!(lab.verdict("A"), Verdict::Ok);
+    assert_eq!(lab.disk("A").acknowledged.as_ref().unwrap().note, "cable replaced");
+}
+
+#[test]
+fn a_forgotten_disk_is_expected_again_when_it_is_seen_again() {
+    let mut lab = Lab::new();
+    lab.readings(2, Verdict::Ok);
+    let there = lab.registry.forget("A", lab.now_ms).unwrap_err();
+    assert_eq!(there, Refused::Present(place("nas", "sda")));
+    lab.pass(40, &[]);
+    lab.told();
+    lab.registry.forget("A", lab.now_ms).unwrap();
+    assert!(lab.told().iter().all(|line| line.starts_with('-')));
+    assert!(lab.told().is_empty());
+    // What it said before does not bring it back, a new word does.
+    lab.look(&[read("A", "nas", "sda", lab.now_ms - 10 * MINUTE_MS)]);
+    assert!(matches!(lab.registry.find("A"), Err(Refused::Unknown(_))));
+    lab.readings(1, Verdict::Ok);
+    assert_eq!(lab.registry.find("A").unwrap().shown(), Verdict::Ok);
+    lab.registry.forget_node("nas", lab.now_ms);
+    lab.pass(40, &[]);
+    assert!(lab.registry.find("A").is_err(), "with its node");
+}
+
+#[test]
+fn a_suspend_and_a_clock_that_is_set_make_nobody_silent() {
+    let mut lab = Lab::new();
+    lab.readings(2, Verdict::Ok);
+    lab.now_ms += 86_400_000;
+    lab.look(&[]);
+    assert_eq!(lab.verdict("A"), Verdict::Ok);
+    lab.readings(1, Verdict::Ok);
+    lab.now_ms -= 7 * 86_400_000;
+    lab.pass(20, &[]);
+    assert_eq!(lab.verdict("A"), Verdict::Ok);
+    lab.pass(20, &[]);
+    assert_eq!(lab.verdict("A"), Verdict::Silent, "and hide no silence");
+}
+
+#[test]
+fn what_is_known_survives_a_restart() {
+    let mut lab = Lab::new();
+    lab.readings(3, Verdict::Watch);
+    lab.registry.acknowledge("A", "seen".to_owned(), lab.now_ms).unwrap();
+    lab.find(&[read("", "nas", "sdq", lab.now_ms)], Verdict::Ok);
+    lab.told();
+    let document = super::document::write(&lab.registry.disks);
+    let mut known = super::document::read(&document);
+    assert_eq!(known.len(), 1, "but for what has no serial number");
+    let mut before = lab.disk("A").clone();
+    let after = known.get_mut(&identity("A")).unwrap();
+    // What only a running registry knows.
+    for disk in [&mut before, &mut *after] {
+        (disk.judged, disk.heard_ms, disk.alive_ms) = (None, None, 0);
+    }
+    assert_eq!(before, *after);
+    // Nobody could be heard in between.
+    lab.now_ms += 86_400_000;
+    lab.registry = Registry::with(known, lab.now_ms);
+    lab.pass(24, &[]);
+    assert_eq!(lab.verdict("A"), Verdict::Watch);
+    lab.pass(12, &[]);
+    assert_eq!(lab.verdict("A"), Verdict::Silent);
+    // Who was silent before a restart stays so until heard.
+    let document = super::document::write(&lab.registry.disks);
+    lab.registry = Registry::with(super::document::read(&document), lab.now_ms);
+    lab.look(&[]);
+    assert_eq!(lab.verdict("A"), Verdict::Silent);
+}
+
+/// What an earlier release kept must be read for as long as its version is known.
+#[test]
+fn version_1_is_read_as_documented() {
+    let page = include_str!("../../../docs/formats/disks.md");
+    let (_, rest) = page.split_once("```json\n").unwrap();
+    let (document, _) = rest.split_once("```").unwrap();
+    let known = super::document::read(document.as_bytes());
+    let disk = known.values().next().unwrap();
+    assert_eq!(disk.identity.serial, "WD-WCC4N1234567");
+    assert_eq!(disk.shown(), Verdict::Watch);
+    assert_eq!(disk.acknowledged.as_ref().unwrap().baseline.counters["attribute_5"], 8);
+    let other = document.replace("\"version\": 1", "\"version\": 2");
+    assert!(super::document::read(other.as_bytes()).is_empty());
+    assert!(super::document::read(b"{broken").is_empty());
+    let spoilt = document.replacen("\"watch\"", "\"wonderful\"", 1);
+    assert!(super::document::read(spoilt.as_bytes()).is_empty(), "a bad disk costs itself");
+}
+
+#[test]
+fn invented_serial_numbers_take_bounded_room_and_cost_nobody_their_place() {
+    let mut lab = Lab::new();
+    lab.readings(1, Verdict::Ok);
+    let many: Vec<Heard> =
+        (0..DISKS_MAX + 10).map(|at| read(&format!("S{at}"), "evil", "sda", START_MS)).collect();
+    // One place can only be one disk; invented places are as cheap as invented serial numbers.
+    let many = many.into_iter().enumerate().map(|(at, mut one)| {
+        one.place.device = format!("sd{at}");
+        one
+    });
+    lab.look(&many.collect::<Vec<_>>());
+    assert_eq!(lab.registry.disks.len(), DISKS_MAX);
+    assert_eq!(lab.registry.refused, 11);
+    assert!(lab.registry.find("A").is_ok());
+}
+
+#[test]
+fn wear_is_kept_as_changes_and_bounded() {
+    let mut disk = Disk::new(identity("A"), place("nas", "sda"), START_MS);
+    let day_ms = 86_400_000;
+    for day in 0..2_000_i64 {
+        #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+        let wear = (day / 2) as f64 / 2_000.0;
+        let reading = Reading { wear_ratio: Some(wear), passed: Some(true), ..Reading::default() };
+        let finding = judged(Verdict::Ok).finding;
+        disk.note_read(START_MS + day * day_ms);
+        disk.take(Judged { finding, reading: Some(reading) }, START_MS + day * day_ms);
+    }
+    assert!(disk.wear.0.len() <= 256, "{}", disk.wear.0.len());
+    let out = disk.wear_out.unwrap();
+    let days = (out.at_seconds * 1000.0 - START_MS as f64) / day_ms as f64;
+    assert!((3_900.0..4_100.0).contains(&days), "{days}");
+}
+
+/// One of a few places in which one of a few disks may be heard in some state.
+fn any_heard() -> impl Strategy<Value = (u8, u8, u8, i64)> {
+    (0..4_u8, 0..6_u8, 0..7_u8, 0..20_i64)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever is heard: no panic, no series told twice, and each that goes on is of a disk that
+    /// is shown.
+    #[test]
+    fn what_is_told_is_whole(
+        rounds in prop::collection::vec(prop::collection::vec(any_heard(), 0..8), 1..40),
+        verdicts in prop::collection::vec(0..6_usize, 40),
+    ) {
+        let mut lab = Lab::new();
+        let mut live = std::collections::BTreeSet::new();
+        for (round, verdict) in rounds.iter().zip(verdicts) {
+            lab.now_ms += 4 * MINUTE_MS;
+            let mut heard: BTreeMap<(u8, u8), Heard> = BTreeMap::new();
+            for (serial, at, state, minutes) in round {
+                let serial = if *serial == 3 { String::new() } else { format!("S{serial}") };
+                let (node, device) = (format!("n{}", at / 3), format!("sd{}", at % 3));
+                let one = read(&serial, &node, &device, lab.now_ms - minutes * MINUTE_MS);
+                let state = State::ALL.get(usize::from(*state)).copied().unwrap_or_default();
+                heard.insert((at / 3, at % 3), with(state, one));
+            }
+            let heard: Vec<Heard> = heard.into_values().collect();
+            lab.find(&heard, Verdict::ALL[verdict]);
+            let write = lab.registry.tell(lab.now_ms);
+            let mut seen = std::collections::BTreeSet::new();
+            for series in write.series {
+                prop_assert!(seen.insert(series.labels.clone()), "twice: {}", series.labels);
+                match is_stale(series.samples[0].value) {
+                    true => prop_assert!(live.remove(&series.labels), "ended: {}", series.labels),
+                    false => { live.insert(series.labels); }
+                }
+            }
+            prop_assert!(live.is_subset(&seen), "{live:?}");
+            let verdicts = live.iter().filter(|it| it.get(METRIC_NAME) == Some("labstat_disk_verdict"));
+            prop_assert_eq!(verdicts.count(), lab.registry.shown().count());
+            let document = super::document::write(&lab.registry.disks);
+            let named = lab.registry.disks.keys().filter(|it| it.is_named()).count();
+            prop_assert_eq!(super::document::read(&document).len(), named);
+        }
+    }
+}
