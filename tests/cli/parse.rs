@@ -76,6 +76,37 @@ fn one_object_for_each_input_and_the_bad_ones_do_not_stop_it() {
     assert!(told.contains(&files[2]) && told.contains("No such file"), "{told}");
 }
 
+/// A reader that goes away (`| head -1`) is no error, however much there would be to print.
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("report");
+    let row = "  5 Reallocated_Sector_Ct   PO--CK   100   100   010    -    0\n";
+    std::fs::write(&file, row.repeat(200)).unwrap();
+    // More than a pipe holds.
+    let files = vec![file.as_os_str(); 64];
+    let mut child = command(&["parse", "smartctl"])
+        .args(files)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.stderr.is_empty(), "{output:?}");
+}
+
+/// Of several devices in one text the first is read, and there is one object all the same.
+#[test]
+fn several_devices_in_one_text_give_one_object() {
+    let banner = "smartctl 7.3 2022-02-28 r5338 [x86_64-linux-5.15.0] (local build)\n";
+    let text = format!("{banner}Device Model:     One\n\n{banner}Device Model:     Two\n");
+    let output = run(&["parse", "smartctl", "-", "--json"], text.as_bytes());
+    let objects = objects(&output);
+    assert_eq!(objects.len(), 1, "{objects:?}");
+    assert_eq!(objects[0]["model_name"], "One");
+}
+
 #[test]
 fn every_captured_report_gives_one_object() {
     let Some(fixtures) = support::shared_fixtures() else {

@@ -69,6 +69,13 @@ fn is_report(report: &Report) -> bool {
     report.smartctl.is_some() || report.json_format_version.is_some() || report.device.is_some()
 }
 
+/// Whether there is anything in a report that was cut but how it was made.
+fn says_something(report: &Report) -> bool {
+    let facts = Report { smartctl: None, json_format_version: None, ..report.clone() };
+    let has_messages = report.smartctl.as_ref().is_some_and(|it| it.messages.is_some());
+    has_messages || facts != Report::default()
+}
+
 /// The report in `json`, or why there is none.
 pub(super) fn parse(json: &[u8]) -> Result<Parsed<'_>, String> {
     let text = String::from_utf8_lossy(json);
@@ -90,7 +97,7 @@ pub(super) fn parse(json: &[u8]) -> Result<Parsed<'_>, String> {
             let closed = Some(&cause).filter(|cause| cause.is_eof()).and_then(|_| close(&text));
             closed
                 .and_then(|closed| Some((self::first(&closed).ok()?, closed)))
-                .filter(|(report, _)| is_report(report))
+                .filter(|(report, _)| is_report(report) && says_something(report))
                 .map(|(report, closed)| Parsed {
                     report: one_name(report),
                     text: Cow::Owned(closed),

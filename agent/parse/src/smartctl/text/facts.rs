@@ -274,7 +274,8 @@ pub(super) fn scsi(report: &mut Report, key: &str, value: &str) -> bool {
         "Elements in grown defect list" => {
             set(&mut report.scsi_grown_defect_list, number::whole(value));
         }
-        "Percentage used endurance indicator" => {
+        // The second is of versions 5.42 to 6.1.
+        "Percentage used endurance indicator" | "SS Media used endurance indicator" => {
             set(&mut report.scsi_percentage_used_endurance_indicator, percent(value));
         }
         "Accumulated power on time, hours" => {
