@@ -12,6 +12,7 @@ fuzz_target!(|bytes: &[u8]| {
     proc::meminfo::parse(bytes).for_each(drop);
     proc::netdev::parse(bytes).for_each(drop);
     proc::os_release::parse(bytes).for_each(drop);
+    proc::swaps::parse(bytes).for_each(drop);
     proc::vmstat::parse(bytes).for_each(drop);
     for mount in proc::mountinfo::parse(bytes) {
         let _ = mount;

@@ -49,6 +49,7 @@ static ENTRIES: &[Entry] = &[
     node("stat", |_| Box::new(stat::Stat::default())),
     node("thermal_zone", |_| Box::new(thermal_zone::ThermalZone)),
     node("time", |_| Box::new(time::Time)),
+    node("topology", |o| Box::new(topology::Topology::new(&o.disks))),
     node("udp_queues", |_| Box::new(udp_queues::UdpQueues::default())),
     node("uname", |_| Box::new(uname::Uname)),
     node("vmstat", |_| Box::new(vmstat::Vmstat::default())),

@@ -13,6 +13,8 @@ mod error;
 pub mod mdstat;
 pub mod proc;
 pub mod smartctl;
+pub mod udev;
 pub mod vlan;
+pub mod vpd;
 
 pub use error::ParseError;

@@ -194,6 +194,7 @@ mod tests {
         let mount = |point: &'static str, fstype: &'static str| Mount {
             major: 0,
             minor: 0,
+            root: "/".into(),
             mount_point: point.into(),
             fstype: fstype.into(),
             source: "x".into(),

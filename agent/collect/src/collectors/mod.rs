@@ -27,6 +27,7 @@ pub mod softnet;
 pub mod stat;
 pub mod thermal_zone;
 pub mod time;
+pub mod topology;
 pub mod udp_queues;
 pub mod uname;
 pub mod vmstat;

@@ -12,6 +12,7 @@ pub mod netdev;
 pub mod os_release;
 pub mod pressure;
 pub mod stat;
+pub mod swaps;
 pub mod vmstat;
 
 use crate::ParseError;

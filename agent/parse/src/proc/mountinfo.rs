@@ -12,6 +12,8 @@ pub struct Mount<'a> {
     pub major: u64,
     /// Minor number of the device.
     pub minor: u64,
+    /// What of the filesystem is mounted: `/` for all of it, else a folder or a subvolume.
+    pub root: Cow<'a, str>,
     /// Where it is mounted.
     pub mount_point: Cow<'a, str>,
     /// Its type, such as `ext4`.
@@ -31,7 +33,8 @@ fn mount(text: &[u8]) -> Option<Mount<'_>> {
     let mut fields = fields(text);
     let mut device = fields.nth(2)?.splitn(2, |byte| *byte == b':').map(number);
     let (major, minor) = (device.next()??, device.next()??);
-    let mount_point = fields.nth(1)?;
+    let root = fields.next()?;
+    let mount_point = fields.next()?;
     let options = fields.next()?;
     // Any number of optional fields, such as `shared:7`, ends with a dash.
     fields.by_ref().find(|field| *field == b"-")?;
@@ -42,6 +45,7 @@ fn mount(text: &[u8]) -> Option<Mount<'_>> {
     Some(Mount {
         major,
         minor,
+        root: unescaped(root),
         mount_point: unescaped(mount_point),
         fstype: unescaped(fstype),
         source: unescaped(source),
@@ -85,7 +89,7 @@ mod tests {
         let text = b"36 35 98:0 /mnt1 /mnt/my\\040disk\\134x rw,noatime master:1 shared:2 - ext3 /dev/root ro,errors=continue\n";
         let mount = parse(text).next().unwrap().unwrap();
         assert_eq!((mount.major, mount.minor), (98, 0));
-        assert_eq!(mount.mount_point, "/mnt/my disk\\x");
+        assert_eq!((&*mount.root, &*mount.mount_point), ("/mnt1", "/mnt/my disk\\x"));
         assert_eq!((&*mount.fstype, &*mount.source), ("ext3", "/dev/root"));
         assert!(mount.readonly);
     }
