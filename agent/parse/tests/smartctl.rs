@@ -234,6 +234,43 @@ fn a_last_line_that_is_whole_is_read() {
 }
 
 #[test]
+fn pending_defects_are_those_of_a_log_that_is_over() {
+    let log = "Pending Defects log (GP Log 0x0c)\n\
+        Index                LBA    Hours\n    0          123456      789\n    1          123464        -\n";
+    let count = |text: &str| smartctl::parse(text.as_bytes()).ata_pending_defects_log?.count;
+    assert_eq!(count(log), None, "there may have been more");
+    assert_eq!(count(&format!("{log}\nSATA Phy Event Counters (GP Log 0x11)\n")), Some(2));
+    assert_eq!(count(&format!("{log}... (5 entries not shown)\n\n")), Some(7));
+    assert_eq!(count("Pending Defects log (GP Log 0x0c)\nNo Defects Logged\n\n"), Some(0));
+}
+
+/// Columns may be apart by tabs, or by single spaces.
+#[test]
+fn columns_are_apart_by_anything() {
+    let text = "SMART Self-test log structure revision number 1\n\
+        # 1  Extended offline    Completed: read failure       90%     10643         443810896\n\
+        Self-test Log (NVMe Log 0x06)\n \
+        0   Short             Aborted: Controller Reset               570            -     -   -   -    -\n\
+        SMART Self-test log\n\
+        # 1  Background short  Failed in segment -->       7   12345           4096123 [0x3 0x11 0x0]\n\
+        Error counter log:\n\
+        read:          0        8         0         8      60614      16772.475           5\n\
+        194 Temperature_Celsius     -O---K   066   021   000    -    34 (Min/Max 14/79)\n";
+    let facts = json(text.as_bytes());
+    assert_eq!(facts["scsi_error_counter_log"]["read"]["total_uncorrected_errors"], 5);
+    assert_eq!(facts["scsi_self_test_0"]["result"]["string"], "Failed in segment");
+    for apart in ["\t", " "] {
+        let lines = text.lines().map(|line| {
+            let words: Vec<_> =
+                line.split("  ").map(str::trim).filter(|it| !it.is_empty()).collect();
+            words.join(apart)
+        });
+        let moved = lines.collect::<Vec<_>>().join("\n") + "\n";
+        assert_eq!(json(moved.as_bytes()), facts, "{moved}");
+    }
+}
+
+#[test]
 fn hours_of_the_standard_count_before_those_of_a_vendor() {
     let text = b"Vendor:               SEAGATE\n\
         \x20 number of hours powered up = 8558.03\n\

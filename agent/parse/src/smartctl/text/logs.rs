@@ -1,9 +1,9 @@
 //! Logs of ATA devices that count errors: the error log, device statistics, pending defects.
 
 use nom::bytes::complete::tag;
-use nom::character::complete::{char, digit1};
+use nom::character::complete::{char, digit1, space0, space1};
 use nom::combinator::opt;
-use nom::sequence::{delimited, preceded, terminated};
+use nom::sequence::delimited;
 use nom::{IResult, Parser};
 
 use super::facts::set;
@@ -140,27 +140,24 @@ fn is_flags(word: &str) -> bool {
     word.len() == 3 && word.bytes().all(|byte| byte == b'-' || byte.is_ascii_uppercase())
 }
 
-/// `  0       123456789    12345`, or how many there are.
-pub(super) fn pending_defect(report: &mut Report, line: &str) -> Option<()> {
-    let log = &mut report.ata_pending_defects_log;
+/// A line of the log of pending defects: `  0       123456789    12345`, or how many there are
+/// beside those that are printed. `count` is that of the lines so far.
+pub(super) fn pending_defect(count: &mut Option<u64>, line: &str) -> Option<()> {
     if line == "No Defects Logged" {
-        set(&mut log.get_or_insert_default().count, Some(0));
+        *count = Some(0);
         return Some(());
     }
-    // The rest of a long list is not printed but counted.
     let unread = delimited(tag("... ("), plain, tag(" entries not"));
     if let Ok((_, unread)) = { unread }.parse(line) {
-        let count = &mut log.get_or_insert_default().count;
         *count = Some(count.unwrap_or_default().saturating_add(unread));
         return Some(());
     }
-    let index = terminated(plain, char(' '));
-    let (rest, index) = preceded(nom::character::complete::space0, index).parse(line).ok()?;
+    let (rest, index) = delimited(space0, plain, space1).parse(line).ok()?;
     let numbers = rest.split_whitespace().all(|word| word == "-" || word.parse::<u64>().is_ok());
-    if !numbers || rest.split_whitespace().count() < 2 {
+    if !numbers || rest.split_whitespace().count() != 2 {
         return None;
     }
-    log.get_or_insert_default().count = Some(index.saturating_add(1));
+    *count = Some(index.saturating_add(1));
     Some(())
 }
 
@@ -241,11 +238,11 @@ mod tests {
             ),
             (&["    9          123456      789", "... (5 entries not shown)"], 15),
         ] {
-            let mut report = Report::default();
+            let mut found = None;
             lines.iter().for_each(|line| {
-                pending_defect(&mut report, line);
+                pending_defect(&mut found, line);
             });
-            assert_eq!(report.ata_pending_defects_log.unwrap().count, Some(count));
+            assert_eq!(found, Some(count));
         }
     }
 }

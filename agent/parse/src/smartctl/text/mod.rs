@@ -105,6 +105,8 @@ struct Reader {
     protocol: Option<&'static str>,
     /// Temperature of the ATA status log, which counts before any attribute.
     sct_temperature: Option<i64>,
+    /// Pending defects of an ATA device, as far as their log has been read.
+    pending_defects: Option<u64>,
     /// Hours of a vendor's own SCSI log, which count after those of the standard's.
     vendor_hours: Option<PowerOnTime>,
 }
@@ -126,6 +128,7 @@ impl Reader {
 
     fn line(&mut self, line: &str) {
         if line.is_empty() {
+            self.end_pending_defects();
             return;
         }
         if let Some(&(_, log)) = HEADINGS.iter().find(|(begin, _)| line.starts_with(begin)) {
@@ -144,8 +147,19 @@ impl Reader {
         }
     }
 
+    /// Pending defects are counted when their log is over: a log that was cut may have had more.
+    fn end_pending_defects(&mut self) {
+        if let Some(count) = self.pending_defects.take() {
+            let log = self.report.ata_pending_defects_log.get_or_insert_default();
+            log.count.get_or_insert(count);
+        }
+    }
+
     /// Takes a row of a table; `false` when the line is none.
     fn row(&mut self, line: &str) -> bool {
+        // Spreadsheets and some terminals have a tab between columns.
+        let spaced = line.contains('\t').then(|| line.replace('\t', "  "));
+        let line = spaced.as_deref().unwrap_or(line);
         if let Some(row) = attribute::row(line) {
             let table = self.report.ata_smart_attributes.get_or_insert_default();
             push(table.table.get_or_insert_default(), row, ATTRIBUTES_MAX);
@@ -171,7 +185,7 @@ impl Reader {
                 }
             }),
             Log::AtaStatistics => logs::statistic(&mut self.report, line),
-            Log::AtaPendingDefects => logs::pending_defect(&mut self.report, line),
+            Log::AtaPendingDefects => logs::pending_defect(&mut self.pending_defects, line),
             Log::AtaErrors | Log::AtaExtendedErrors => {
                 let extended = self.log == Log::AtaExtendedErrors;
                 logs::error(&mut self.report, extended, line)
