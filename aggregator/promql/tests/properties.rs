@@ -74,6 +74,38 @@ proptest! {
         range_is_instants(&memory, &format!("{sum}({name}[3m])"), is_nearly)?;
     }
 
+    /// So it is where series have the same times, and what those are to the steps is found once: of
+    /// counters that grow, are reset or begin at zero as of anything.
+    #[test]
+    fn a_range_of_series_that_came_together_is_its_instants(
+        gaps in prop::collection::vec(1..60_000_i64, 0..40),
+        values in prop::collection::vec(prop::collection::vec(any_value(), 40), 1..5),
+        growth in prop::collection::vec(0..100_u32, 40),
+        query in prop::sample::select(vec![
+            "rate(b_total[2m])", "increase(b_total[1m] offset 20s)", "delta(b_total[3m])",
+            "max_over_time(b_total[2m])", "changes(b_total[2m] @ 300)", "b_total", "timestamp(b_total)",
+            "b_total offset -50s", "rate(b_total[3m:20s])",
+        ]),
+    ) {
+        let grown = growth.iter().scan(0, |all, by| {
+            *all = if *by == 0 { 0 } else { *all + by };
+            Some(f64::from(*all))
+        });
+        let counters = [grown.clone().collect(), grown.map(|all| all + 1e6).collect()];
+        let series = |(at, values): (usize, &Vec<f64>)| {
+            let at = at.to_string();
+            let mut one = Series::new(Labels::new([("__name__", "b_total"), ("x", at.as_str())]));
+            let mut time = 0;
+            for (gap, value) in gaps.iter().zip(values) {
+                time += gap;
+                one.push(time, *value);
+            }
+            one
+        };
+        let all = values.iter().chain(&counters).enumerate().map(series);
+        range_is_instants(&Memory(all.collect()), query, is_same)?;
+    }
+
     /// A sum is the sum of the sums of its parts, where no rounding comes between.
     #[test]
     fn a_sum_is_the_sum_of_its_parts(values in prop::collection::vec(-1000..1000_i32, 1..20)) {

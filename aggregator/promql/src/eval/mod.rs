@@ -38,6 +38,7 @@ mod fill;
 mod fold;
 mod groups;
 mod instant;
+mod layout;
 mod memo;
 mod mixed;
 mod natives;
@@ -73,7 +74,7 @@ use share::Shared;
 pub(crate) use slide::Fold;
 use stream::{Alike, Stage, Stream};
 use window::Kernel;
-pub(crate) use window::{SeriesFn, Walker, Window, WindowFn};
+pub(crate) use window::{Laid, RangeSeries, SeriesFn, Walker, Window, WindowFn};
 
 /// Remarks kept of a query; more than are told apart when they are shown.
 const REMARKS_MAX: usize = 40_000;

@@ -8,10 +8,11 @@ use labstat_model::{BucketColumns, Buckets, HistogramSeries, Series, SeriesRef};
 use super::bucket::{self, BucketSeries, BucketWalk};
 use super::feed::{Feed, Item};
 use super::instant::LEFT;
+use super::layout::Layouts;
 use super::mixed::{self, Histograms};
 use super::plan::{Ask, Basis, Piece, Windows};
 use super::stream::{Alike, Look, Stream};
-use super::window::{Beyond, Kernel, RangeSeries, Reach, Stretch, Walker};
+use super::window::{Beyond, Kernel, Laid, RangeSeries, Reach, Stretch, Walker};
 use super::{Evaluator, Remark, WindowFn};
 use crate::budget::{Cost, Pace};
 use crate::column::{Cells, Column, Columns, Parts, Steps};
@@ -52,6 +53,7 @@ pub(super) struct Ranged {
     width_ms: i64,
     /// The times of a subquery's steps.
     times: OnceLock<Vec<i64>>,
+    layouts: Layouts<Laid>,
 }
 
 impl Ranged {
@@ -116,7 +118,7 @@ impl Ranged {
         pace: &mut Pace<'_>,
     ) -> Result<(), QueryError> {
         let args = &self.calling.args;
-        let mut walker = Walker { series, stretch, args, cells, pace };
+        let mut walker = Walker { series, stretch, layouts: &self.layouts, args, cells, pace };
         match self.calling.kernel {
             Kernel::Window(f) => walker.each(f),
             Kernel::Series(f) => f(&mut walker),
@@ -313,7 +315,8 @@ impl Evaluator<'_> {
         let stretch = Stretch::new(range, piece);
         let columns = calling.of.map_or(LEFT, |of| of.columns);
         let (feed, approximated_ms, width_ms) = self.feed(range, stretch, piece.basis, columns)?;
-        let ranged = Ranged { calling, stretch, approximated_ms, width_ms, times: OnceLock::new() };
+        let (times, layouts) = (OnceLock::new(), Layouts::default());
+        let ranged = Ranged { calling, stretch, approximated_ms, width_ms, times, layouts };
         let distinct = range.selector.names_one_metric();
         Ok(Stream::new(feed, Look::Ranged(ranged), stretch.steps.len, distinct))
     }
@@ -351,8 +354,9 @@ impl Evaluator<'_> {
         let columns = self.vector(&subquery.expr, inner)?;
         let distinct = super::stream::named_alike(&columns);
         let stretch = Stretch::of_subquery(subquery, steps);
-        let times = OnceLock::new();
-        let ranged = Ranged { calling, stretch, approximated_ms: None, width_ms: 1, times };
+        let (times, layouts) = (OnceLock::new(), Layouts::default());
+        let ranged =
+            Ranged { calling, stretch, approximated_ms: None, width_ms: 1, times, layouts };
         Ok(Stream::new(Feed::Columns(columns, inner), Look::Ranged(ranged), steps.len, distinct))
     }
 

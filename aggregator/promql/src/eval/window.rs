@@ -5,15 +5,17 @@
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
+use std::ops::Range;
 
 use labstat_model::{Labels, Series, SeriesRef, is_stale};
 
 use super::bucket::widened;
+use super::layout::Layouts;
 use super::plan::Piece;
 use super::slide::{Fold, Slide};
 use crate::QueryError;
 use crate::budget::Pace;
-use crate::column::{Cells, Steps};
+use crate::column::{Cells, STEPS_COUNTED, Steps};
 use crate::expr::{Edges, Selector, Shift, Subquery};
 use crate::functions::edges::{Around, Edged};
 
@@ -192,6 +194,23 @@ impl<'a> RangeSeries<'a> {
         })
     }
 
+    /// The samples less than the one before them, both within `window`, as indices.
+    fn drops_in(&self, window: Range<usize>) -> &[usize] {
+        let drops = self.drops();
+        if drops.is_empty() {
+            return drops;
+        }
+        let from = drops.partition_point(|at| *at <= window.start);
+        let to = drops.partition_point(|at| *at < window.end);
+        drops.get(from..to).unwrap_or(&[])
+    }
+
+    /// The value before each drop within `window`: what a counter had reached when it was reset.
+    pub(crate) fn values_before_drops(&self, window: Range<usize>) -> impl Iterator<Item = f64> {
+        let before = |at: &usize| at.checked_sub(1).and_then(|at| self.values.get(at));
+        self.drops_in(window).iter().filter_map(before).copied()
+    }
+
     /// The samples from `first_ms` to `last_ms`.
     pub(crate) fn into_series(self, labels: Labels, first_ms: i64, last_ms: i64) -> Series {
         let (mut times, mut values) = (self.times.into_owned(), self.values.into_owned());
@@ -228,26 +247,19 @@ impl Window<'_> {
     }
 
     /// Where the window's samples are in the series.
-    pub(crate) fn indices(&self) -> std::ops::Range<usize> {
+    pub(crate) fn indices(&self) -> Range<usize> {
         self.first..self.first + self.values.len()
     }
 
     /// The samples less than the one before them, both within the window, as indices into the
     /// whole series.
     pub(crate) fn drops(&self) -> &[usize] {
-        let drops = self.series.drops();
-        if drops.is_empty() {
-            return drops;
-        }
-        let from = drops.partition_point(|at| *at <= self.first);
-        let to = drops.partition_point(|at| *at < self.first + self.values.len());
-        drops.get(from..to).unwrap_or(&[])
+        self.series.drops_in(self.indices())
     }
 
     /// The value before each drop: what a counter had reached when it was reset.
     pub(crate) fn values_before_drops(&self) -> impl Iterator<Item = f64> + '_ {
-        let before = |at: &usize| at.checked_sub(1).and_then(|at| self.series.values.get(at));
-        self.drops().iter().filter_map(before).copied()
+        self.series.values_before_drops(self.indices())
     }
 }
 
@@ -323,11 +335,28 @@ pub(super) fn advance(times: &[i64], from: usize, time_ms: i64) -> usize {
     from + low + between.partition_point(|time| *time <= time_ms)
 }
 
+/// The window of a step by the times of the samples alone.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Laid {
+    /// The indices of its samples; none where they are too few for the function.
+    pub(crate) from: u32,
+    pub(crate) to: u32,
+    /// What the function makes of their times.
+    pub(crate) factor: f64,
+}
+
+impl Laid {
+    pub(crate) fn indices(&self) -> Range<usize> {
+        self.from as usize..self.to as usize
+    }
+}
+
 /// A series and the steps at which its windows are looked at.
 #[derive(Debug)]
 pub(crate) struct Walker<'w, 'b> {
     pub(super) series: &'w RangeSeries<'w>,
     pub(super) stretch: Stretch,
+    pub(super) layouts: &'w Layouts<Laid>,
     pub(super) args: &'w [Vec<f64>],
     pub(super) cells: &'w mut Cells,
     pub(super) pace: &'w mut Pace<'b>,
@@ -337,6 +366,15 @@ impl Walker<'_, '_> {
     /// How long each window is.
     pub(crate) fn range_ms(&self) -> i64 {
         self.stretch.range_ms
+    }
+
+    /// From where to where the window of a step goes.
+    pub(crate) fn edges_ms(&self) -> impl Fn(usize) -> (i64, i64) + use<> {
+        let Stretch { steps, shift, range_ms, .. } = self.stretch;
+        move |step| {
+            let end_ms = shift.apply(steps.time(step));
+            (end_ms - range_ms, end_ms)
+        }
     }
 
     /// Where the values go.
@@ -360,6 +398,53 @@ impl Walker<'_, '_> {
             f(step, &window, self.cells);
         }
         Ok(())
+    }
+
+    /// Calls `f` with the samples of every window that has a `factor`, which is one of their times
+    /// alone, and with its step; where series share these, it is not asked for again. False, and
+    /// nothing is done, where they do not.
+    #[inline]
+    pub(crate) fn each_laid(
+        &mut self,
+        factor: impl Fn(&Window<'_>) -> Option<f64>,
+        mut f: impl FnMut(&RangeSeries<'_>, &Laid, usize) -> Option<f64>,
+    ) -> Result<bool, QueryError> {
+        let (layouts, series, len) = (self.layouts, self.series, self.stretch.steps.len);
+        // Edges that were moved outward are not those of all series.
+        if self.stretch.edges_ms != 1 {
+            return Ok(false);
+        }
+        let done = layouts.with(len, |known| {
+            let lay = || self.lay(factor);
+            let Some(steps) = known.of(series.times(), len, lay)? else { return Ok(false) };
+            for (part, steps) in steps.chunks(STEPS_COUNTED).enumerate() {
+                self.pace.spend(steps.len())?;
+                for (at, laid) in steps.iter().enumerate().filter(|(_, laid)| laid.to > laid.from) {
+                    let step = part * STEPS_COUNTED + at;
+                    if let Some(value) = f(series, laid, step) {
+                        self.cells.set(step, value);
+                    }
+                }
+            }
+            Ok(true)
+        });
+        done.unwrap_or(Ok(false))
+    }
+
+    fn lay(
+        &mut self,
+        factor: impl Fn(&Window<'_>) -> Option<f64>,
+    ) -> Result<Vec<Laid>, QueryError> {
+        let mut steps = vec![Laid::default(); self.stretch.steps.len];
+        self.visit(|step, window, _| {
+            let Range { start, end } = window.indices();
+            if let (Some(factor), Some(laid), Ok(from), Ok(to)) =
+                (factor(window), steps.get_mut(step), u32::try_from(start), u32::try_from(end))
+            {
+                *laid = Laid { from, to, factor };
+            }
+        })?;
+        Ok(steps)
     }
 
     /// Calls `f` for every window that has a sample.
@@ -391,10 +476,15 @@ impl Walker<'_, '_> {
             return self.each(plain);
         }
         let mut slide = Slide::<F>::new();
-        self.each(|window, _| {
-            let fold = slide.fold(window.series_values(), &window.indices())?;
-            Some(f(fold, window.values.len()))
-        })
+        let mut fold = |values: &[f64], window: Range<usize>| {
+            let fold = slide.fold(values, &window)?;
+            Some(f(fold, window.len()))
+        };
+        let any = |_: &Window<'_>| Some(1.0);
+        if self.each_laid(any, |series, laid, _| fold(series.values(), laid.indices()))? {
+            return Ok(());
+        }
+        self.each(|window, _| fold(window.series_values(), window.indices()))
     }
 }
 

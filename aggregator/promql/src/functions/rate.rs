@@ -7,7 +7,7 @@ use super::OfBuckets;
 use super::over_time::number;
 use crate::QueryError;
 use crate::column::Cells;
-use crate::eval::{BucketWindow, Walker, Window};
+use crate::eval::{BucketWindow, Laid, RangeSeries, Walker, Window};
 use crate::sums::Sum;
 
 /// What is asked of [`extrapolated`].
@@ -271,8 +271,52 @@ impl Batch {
     }
 }
 
+/// Few samples may lie further from the begin of their window than from each other.
+const FEW: usize = 2;
+
+/// As [`extrapolated`], of a window for which is known what its samples' times make of its growth,
+/// where that is not zero within it.
+#[inline]
+fn of_laid(
+    series: &RangeSeries<'_>,
+    laid: &Laid,
+    (want, range_s): (Want, f64),
+    edges_ms: impl Fn() -> (i64, i64),
+) -> Option<f64> {
+    let window = laid.indices();
+    let values = series.values().get(window.clone())?;
+    let [first, .., last] = *values else { return None };
+    let mut sampled = last - first;
+    if want != Want::Delta {
+        for before_drop in series.values_before_drops(window.clone()) {
+            sampled += before_drop;
+        }
+    }
+    // A counter that has not doubled would have been zero before the window's begin.
+    let near_zero = (first < sampled) | (values.len() <= FEW);
+    if want != Want::Delta && sampled > 0.0 && first >= 0.0 && near_zero {
+        let times = series.times().get(window)?;
+        let [first_ms, .., last_ms] = *times else { return None };
+        let spread = Spread::of((first_ms, last_ms, times.len()), edges_ms());
+        return Some(Growth { spread, first, sampled }.stretched(want, range_s));
+    }
+    Some(sampled * laid.factor)
+}
+
 /// As [`extrapolated`], of all windows of a series.
 fn extrapolate(walker: &mut Walker<'_, '_>, want: Want) -> Result<(), QueryError> {
+    let (range_s, edges_ms) = (seconds(walker.range_ms()), walker.edges_ms());
+    let factor = |window: &Window<'_>| {
+        let known = Growth::of(window, Want::Delta)?;
+        let factor = known.spread.stretch(f64::INFINITY);
+        Some(if want == Want::Rate { factor / range_s } else { factor })
+    };
+    let of_laid = |series: &RangeSeries<'_>, laid: &Laid, step: usize| {
+        of_laid(series, laid, (want, range_s), || edges_ms(step))
+    };
+    if walker.each_laid(factor, of_laid)? {
+        return Ok(());
+    }
     let mut batch = Batch::new(want, walker.range_ms());
     walker.visit(|step, window, cells| {
         if let Some(growth) = Growth::of(window, want) {
