@@ -321,6 +321,8 @@ facts! {
     pub struct SctStatus {
         /// What the device does.
         pub device_state: Text,
+        /// What this log alone says of temperatures; the rest is in the report's own.
+        pub temperature: Temperature,
     }
 
     /// Power mode.

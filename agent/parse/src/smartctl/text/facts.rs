@@ -11,7 +11,7 @@ use super::number::{self, grouped, plain, signed};
 use super::self_test;
 use crate::smartctl::{
     Capacity, Device, InterfaceSpeed, LocalTime, Name, PowerMode, PowerOnTime, Program, Report,
-    ScsiErrorCounter, ScsiSelfTestStatus, SctStatus, SmartStatus, Speed, Text, Wwn,
+    ScsiErrorCounter, ScsiSelfTestStatus, SmartStatus, Speed, Text, Wwn,
 };
 
 /// Degrees Celsius a sensor of a disk can show; what is beyond is a counter read as one.
@@ -374,8 +374,8 @@ pub(super) fn ata(report: &mut Report, key: &str, value: &str) -> bool {
         "SATA Version is" => sata_version(report, value),
         "Self-test execution status" => self_test_status(report, value),
         "Device State" => {
-            let device_state = state(value);
-            set(&mut report.ata_sct_status, Some(SctStatus { device_state }));
+            let status = report.ata_sct_status.get_or_insert_default();
+            set(&mut status.device_state, state(value));
         }
         "Power Cycle Min/Max Temperature" => {
             let temperature = report.temperature.get_or_insert_default();
@@ -394,7 +394,8 @@ pub(super) fn ata(report: &mut Report, key: &str, value: &str) -> bool {
             set(&mut temperature.op_limit_max, celsius(value).filter(|&limit| limit != 0));
         }
         "Under/Over Temperature Limit Count" => {
-            let temperature = report.temperature.get_or_insert_default();
+            let status = report.ata_sct_status.get_or_insert_default();
+            let temperature = status.temperature.get_or_insert_default();
             if let Some((under, over)) = value.split_once('/') {
                 set(&mut temperature.under_limit_count, number::whole(under));
                 set(&mut temperature.over_limit_count, number::whole(over));
