@@ -419,6 +419,30 @@ fn a_fact_of_the_wrong_kind_costs_nothing_but_itself() {
     assert_eq!(report.ata_smart_attributes.unwrap().table.unwrap()[0].id, Some(5));
 }
 
+/// Imitations write numbers as their languages do.
+#[test]
+fn numbers_of_imitations_are_numbers() {
+    let json = br#"{"smartctl":{"version":["7","4"],"exit_status":4.0},
+        "temperature":{"current":36.0,"drive_trip":36.5,"lifetime_max":1e300},
+        "power_cycle_count":"12","smart_status":{"passed":1},
+        "user_capacity":{"bytes":1000204886016.0},"nvme_smart_health_information_log":
+        {"data_units_read":340282366920938463463374607431768211455,"temperature_sensors":[30,null,31.0]},
+        "ata_smart_error_log":{"summary":{"count":-1}}}"#;
+    let report = smartctl::parse(json);
+    let program = report.smartctl.unwrap();
+    assert_eq!((program.version, program.exit_status), (Some(vec![7, 4]), Some(4)));
+    let temperature = report.temperature.unwrap();
+    assert_eq!((temperature.current, temperature.drive_trip), (Some(36), None));
+    assert_eq!(temperature.lifetime_max, None);
+    assert_eq!(report.power_cycle_count, Some(12));
+    assert_eq!(report.smart_status.unwrap().passed, Some(true));
+    assert_eq!(report.user_capacity.unwrap().bytes, Some(1_000_204_886_016));
+    let health = report.nvme_smart_health_information_log.unwrap();
+    assert_eq!(health.data_units_read, None, "a number that does not fit is not known");
+    assert_eq!(health.temperature_sensors.unwrap().0, [Some(30), None, Some(31)]);
+    assert_eq!(report.ata_smart_error_log.unwrap().summary.unwrap().count, None);
+}
+
 #[test]
 fn what_is_no_report_says_why() {
     for (input, why) in [

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::str::FromStr;
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -93,11 +94,26 @@ impl Loose for bool {
     fn from_bool(value: bool) -> Option<Self> {
         Some(value)
     }
+    fn from_u64(value: u64) -> Option<Self> {
+        (value < 2).then_some(value == 1)
+    }
+}
+
+/// Beyond this not every whole number has a floating point number of its own: 2^53.
+const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
+
+/// A whole number that was written as `36.0`.
+fn whole<T: FromStr>(value: f64) -> Option<T> {
+    let is_whole = value.fract() == 0.0 && value.abs() <= WHOLE_MAX;
+    format!("{value:.0}").parse().ok().filter(|_| is_whole)
 }
 
 impl Loose for u64 {
     fn from_u64(value: u64) -> Option<Self> {
         Some(value)
+    }
+    fn from_f64(value: f64) -> Option<Self> {
+        whole(value)
     }
     fn from_text(text: &str) -> Option<Self> {
         text.trim().parse().ok()
@@ -110,6 +126,9 @@ impl Loose for i64 {
     }
     fn from_i64(value: i64) -> Option<Self> {
         Some(value)
+    }
+    fn from_f64(value: f64) -> Option<Self> {
+        whole(value)
     }
     fn from_text(text: &str) -> Option<Self> {
         text.trim().parse().ok()

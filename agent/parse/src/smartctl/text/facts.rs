@@ -16,6 +16,8 @@ use crate::smartctl::{
 
 /// Degrees Celsius a sensor of a disk can show; what is beyond is a counter read as one.
 pub(super) const CELSIUS: std::ops::RangeInclusive<i64> = -60..=150;
+/// What smartctl prints in place of a text that is empty.
+const NOTHING_FOUND: &str = "[No Information Found]";
 /// All of something.
 const PERCENT_MAX: u64 = 100;
 /// Bits of the unit SATA speeds are given in, 100 Mbit/s.
@@ -370,6 +372,7 @@ pub(super) fn error_counter(line: &str) -> Option<(&str, ScsiErrorCounter)> {
 /// What only ATA devices say.
 pub(super) fn ata(report: &mut Report, key: &str, value: &str) -> bool {
     match key {
+        "ATA Version is" if value == NOTHING_FOUND => {}
         "ATA Version is" => set(&mut report.ata_version, texted(value)),
         "SATA Version is" => sata_version(report, value),
         "Self-test execution status" => self_test_status(report, value),
