@@ -24,6 +24,7 @@ mod environment;
 mod failure;
 mod graph;
 mod human;
+mod judge;
 mod log;
 mod net;
 mod nodes;
@@ -89,6 +90,7 @@ enum Command {
     Net(net::Net),
     Alerts(alerts::Alerts),
     Query(query::Query),
+    Judge(judge::Judge),
     Doctor(doctor::Doctor),
     Parse(parse::Parse),
     Capture(capture::Capture),
@@ -133,6 +135,7 @@ impl Command {
             Self::Net(command) => command.run(),
             Self::Alerts(command) => command.run(),
             Self::Query(command) => command.run(),
+            Self::Judge(command) => command.run(),
             Self::Doctor(command) => command.run(),
             Self::Parse(command) => command.run(),
             Self::Capture(command) => command.run(),

@@ -75,7 +75,7 @@ impl Kind {
         match self {
             Self::Smartctl => {
                 let line = smartctl::to_json(bytes);
-                Parsed { problem: not_understood(bytes), line }
+                Parsed { problem: not_understood(&smartctl::parse(bytes)), line }
             }
             Self::Mdstat => match mdstat::parse(&String::from_utf8_lossy(bytes)) {
                 Ok(found) => match serde_json::to_string(&found) {
@@ -99,15 +99,15 @@ impl Kind {
 }
 
 /// Why the parser took nothing from a report: its own message, not one of smartctl's.
-fn not_understood(bytes: &[u8]) -> Option<String> {
-    let messages = smartctl::parse(bytes).smartctl?.messages?;
+pub(crate) fn not_understood(report: &smartctl::Report) -> Option<String> {
+    let messages = report.smartctl.as_ref()?.messages.as_ref()?;
     messages
-        .into_iter()
+        .iter()
         .find_map(|message| message.string.as_deref()?.strip_prefix("labstat: ").map(str::to_owned))
 }
 
 /// One byte more than is parsed, so that what is too long is known to be.
-fn read(file: &Path) -> std::io::Result<Vec<u8>> {
+pub(crate) fn read(file: &Path) -> std::io::Result<Vec<u8>> {
     let limit = u64::try_from(smartctl::INPUT_LEN_MAX).unwrap_or(u64::MAX).saturating_add(1);
     let mut bytes = Vec::new();
     if file == Path::new("-") {

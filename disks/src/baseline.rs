@@ -95,6 +95,9 @@ fn counters(reading: &Reading) -> BTreeMap<String, u64> {
         ("write_uncorrected", reading.scsi.write_uncorrected),
         ("verify_uncorrected", reading.scsi.verify_uncorrected),
         ("error_log_count", reading.error_log_count),
+        ("error_log_uncorrectable_hours", reading.error_log_uncorrectable_hours),
+        ("pending_defects", reading.pending_defects),
+        ("reported_uncorrectable", reading.reported_uncorrectable),
     ];
     let plain = plain.into_iter().filter_map(|(key, count)| Some((key.to_owned(), count?)));
     attributes.chain(plain).collect()

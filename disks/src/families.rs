@@ -165,6 +165,16 @@ families! {
     /// SCSI: loads and unloads of the heads.
     counter LOAD_UNLOADS = "labstat_smart_scsi_load_unload_cycles_total",
         "Times the heads were parked.";
+    /// Sectors that the disk knows to be bad and could not replace yet, of its own log for them.
+    gauge PENDING_DEFECTS = "labstat_smart_pending_defects",
+        "Sectors the disk knows to be bad and could not replace yet.";
+    /// ATA device statistics: reads that could not be corrected.
+    counter STATISTIC_UNCORRECTABLE = "labstat_smart_reported_uncorrectable_errors_total",
+        "Reads that could not be corrected, by the device statistics.";
+    /// Hours on when the newest logged ATA error happened in which data could not be read.
+    gauge ERROR_LOG_UNCORRECTABLE_HOURS =
+        "labstat_smart_error_log_uncorrectable_power_on_hours",
+        "Hours the disk had been on when it last logged that it could not read data.";
     /// Hours on when the newest logged ATA error happened.
     gauge ERROR_LOG_HOURS = "labstat_smart_error_log_last_power_on_hours",
         "Hours the disk had been on when its newest logged error happened.";

@@ -301,6 +301,12 @@ pub struct Reading {
     pub temperature: Temperature,
     /// ATA errors in its life.
     pub error_log_count: Option<u64>,
+    /// Hours on when an ATA disk last logged that it could not read data; counted in 16 bits.
+    pub error_log_uncorrectable_hours: Option<u64>,
+    /// Sectors it knows to be bad and could not replace yet, by its log for them.
+    pub pending_defects: Option<u64>,
+    /// Reads that could not be corrected, by the ATA device statistics.
+    pub reported_uncorrectable: Option<u64>,
     /// Part of the life of its flash that is used, from 0; goes beyond 1.
     pub wear_ratio: Option<f64>,
 }
@@ -348,6 +354,7 @@ impl Reading {
             || self.scsi != Scsi::default()
             || !self.self_tests.is_empty()
             || self.wear_ratio.is_some()
+            || self.pending_defects.is_some()
     }
 }
 
@@ -403,6 +410,11 @@ impl Gathered {
                 reading.error_log_count = reading.error_log_count.max(whole(value));
             }
             name::SELF_TESTS_FAILED => reading.self_tests_failed = whole(value),
+            name::PENDING_DEFECTS => reading.pending_defects = whole(value),
+            name::STATISTIC_UNCORRECTABLE => reading.reported_uncorrectable = whole(value),
+            name::ERROR_LOG_UNCORRECTABLE_HOURS => {
+                reading.error_log_uncorrectable_hours = whole(value);
+            }
             name::ATTRIBUTE | name::DECODED => self.attribute(name, labels, value),
             name::TEMPERATURE | name::TEMPERATURE_LIMIT => self.temperature(labels, value),
             name::SELF_TEST_PASSED | name::SELF_TEST_HOURS | name::SELF_TEST_STATUS => {
@@ -499,7 +511,6 @@ impl Gathered {
                 return;
             }
             (Some("drive_trip"), _) => "trip",
-            (Some("op_limit_max"), _) => "warning",
             (Some("limit_max"), _) => "max",
             (None, Some(limit)) => limit,
             _ => return,

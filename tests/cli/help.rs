@@ -19,6 +19,7 @@ const COMMANDS: &[&[&str]] = &[
     &["net"],
     &["alerts"],
     &["query"],
+    &["judge"],
     &["doctor"],
     &["parse"],
     &["capture"],

@@ -7,6 +7,8 @@ mod errors;
 #[cfg(test)]
 mod help;
 #[cfg(test)]
+mod judge;
+#[cfg(test)]
 mod notify;
 #[cfg(test)]
 mod parse;

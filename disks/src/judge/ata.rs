@@ -1,7 +1,7 @@
 //! ATA: the overall verdict, thresholds, and the counters of the attributes.
 
 use super::{Case, counter};
-use crate::attributes::{self, Meaning, Row};
+use crate::attributes::{self, Limits, Meaning, Row};
 use crate::baseline;
 use crate::reading::{Attribute, Failing, Protocol};
 use crate::verdict::{Evidence, Reason, Verdict};
@@ -26,6 +26,96 @@ pub(super) fn judge(case: &Case<'_>, reasons: &mut Vec<Reason>) {
             reasons.push(reason);
         }
     }
+    reasons.extend(pending_defects(case));
+    reasons.extend(reported(case));
+    reasons.extend(logged(case));
+}
+
+/// Whether an attribute counts this already.
+fn has_attribute(case: &Case<'_>, meaning: Meaning, some: bool) -> bool {
+    case.now.known_attributes().any(|(attribute, row)| {
+        row.meaning == meaning && attribute.count().is_some_and(|count| count > 0 || !some)
+    })
+}
+
+/// The disk's own list of what it cannot read, where attribute 197 says nothing of it.
+fn pending_defects(case: &Case<'_>) -> Option<Reason> {
+    let count = case.now.pending_defects?;
+    if has_attribute(case, Meaning::PendingSectors, true) {
+        return None;
+    }
+    counter::judge(
+        case,
+        &counter::Counter {
+            code: "pending_sectors",
+            key: "pending_defects",
+            name: "pending defects log".to_owned(),
+            count,
+            level: Limits { watch: Some(1), act: Some(100) },
+            increase: Limits { watch: Some(1), act: Some(50) },
+            what: "sectors are in the disk's own list of what it cannot read",
+            one: "sector is in the disk's own list of what it cannot read",
+            means: "data in them is lost unless there is a copy; run a long self-test",
+            excuse: "",
+            source: "ATA/ATAPI Command Set 4 and SCSI Block Commands, pending defects log",
+        },
+    )
+}
+
+/// The device statistics, where attribute 187 is missing.
+fn reported(case: &Case<'_>) -> Option<Reason> {
+    let count = case.now.reported_uncorrectable?;
+    if has_attribute(case, Meaning::ReportedUncorrectable, false) {
+        return None;
+    }
+    counter::judge(
+        case,
+        &counter::Counter {
+            code: "reported_uncorrectable",
+            key: "reported_uncorrectable",
+            name: "device statistics, number of reported uncorrectable errors".to_owned(),
+            count,
+            level: Limits { watch: Some(1), act: Some(1000) },
+            increase: Limits { watch: Some(1), act: Some(20) },
+            what: "reads could not be corrected and failed",
+            one: "read could not be corrected and failed",
+            means: "data was lost there unless there is a copy; run a long self-test and check \
+                    what is stored on it",
+            excuse: "",
+            source: "ATA/ATAPI Command Set 3, general errors statistics",
+        },
+    )
+}
+
+/// A failure longer ago than this many hours of running, three months, is history.
+pub(super) const RECENT_HOURS: u64 = 2160;
+/// ATA disks count the hours of a logged error in 16 bits.
+const HOURS_16: u64 = 1 << 16;
+
+/// How many hours of running ago the disk logged that it could not read data.
+pub(super) fn logged_ago(case: &Case<'_>) -> Option<u64> {
+    let then = case.now.error_log_uncorrectable_hours?;
+    let now = case.now.power_on_hours?;
+    Some((now % HOURS_16 + HOURS_16 - then % HOURS_16) % HOURS_16)
+}
+
+/// Data that could not be read, by the disk's own log of errors.
+fn logged(case: &Case<'_>) -> Option<Reason> {
+    let then = case.now.error_log_uncorrectable_hours?;
+    let ago = logged_ago(case)?;
+    let before = case.counted_before("error_log_uncorrectable_hours");
+    let known = case.before.is_some() && before == Some(then);
+    let (verdict, rest) = match ago <= RECENT_HOURS && !(known && case.acknowledged) {
+        true => (Verdict::Watch, "run a long self-test and check what is stored on it"),
+        false => (Verdict::Ok, "that is history, if nothing else confirms it"),
+    };
+    let text =
+        format!("The disk logged {ago} hours of running ago that it could not read data: {rest}.");
+    Some(
+        Reason::new("unreadable_logged", verdict, text).with(
+            Evidence::new("error log, power-on hours of the newest UNC", then).before(before),
+        ),
+    )
 }
 
 /// The overall verdict of the disk, whatever it speaks. That of NVMe disks is their critical
@@ -166,6 +256,11 @@ fn counted(case: &Case<'_>, attribute: &Attribute, row: &'static Row) -> Option<
     let quiet = Default::default();
     if (row.level, row.increase) == (quiet, quiet) {
         return excused(attribute, row);
+    }
+    // Where it foretells a failure it is not the plain count that others have there, and its
+    // threshold says what there is to say.
+    if row.meaning == Meaning::ReallocationEvents && attribute.prefailure {
+        return None;
     }
     let count = baseline::attribute_count(attribute, row.meaning)?;
     let key = baseline::attribute_key(attribute.id);

@@ -104,6 +104,15 @@ impl Case<'_> {
     }
 }
 
+/// A time of running ago, in words.
+fn ago(hours: u64) -> String {
+    match hours {
+        0 => "within the last hour of running".to_owned(),
+        1 => "1 hour of running ago".to_owned(),
+        hours => format!("{hours} hours of running ago"),
+    }
+}
+
 /// Used life from which on to plan.
 const WEAR_WATCH: f64 = 0.9;
 

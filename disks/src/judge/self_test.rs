@@ -72,7 +72,7 @@ pub(super) fn judge(case: &Case<'_>, reasons: &mut Vec<Reason>) {
             _ if known => Verdict::Ok,
             _ => Verdict::Watch,
         };
-        let when = ago.map_or_else(String::new, |ago| format!(", {ago} hours of running ago"));
+        let when = ago.map_or_else(String::new, |ago| format!(", {}", super::ago(ago)));
         let text = format!(
             "Its {} self-test ended with {}{when}, and none that looks as far has passed since: \
              {}.",

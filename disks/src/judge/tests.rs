@@ -1,9 +1,14 @@
-//! Rules, one by one. Real reports are judged by the tests of the command line.
+//! Rules, one by one. Real reports are judged by the tests of the collector, by hand.
+
+use std::fmt::Write;
 
 use labstat_model::Labels;
+use proptest::prelude::*;
 
 use super::*;
-use crate::families::name;
+use crate::families::{self, name};
+use crate::reading::SelfTest;
+use crate::verdict::Verdict::{Act, Asleep, Dead, Ok as Fine, Silent, Watch};
 
 /// A reading of samples written as `name{label="value",…} number`, one a line.
 fn reading(samples: &str) -> Reading {
@@ -25,12 +30,563 @@ fn reading(samples: &str) -> Reading {
     Reading::from_samples(samples).unwrap()
 }
 
-fn verdict(samples: &str) -> Verdict {
-    judge(&reading(samples), None).unwrap().verdict
+/// Attributes as `(id, name, value, thresh, flags, raw)`.
+type Row<'a> = (u8, &'a str, u8, u8, &'a str, u64);
+
+/// A disk with these attributes, as a stock exporter tells it.
+fn ata(model: &str, family: &str, rotation: u32, rows: &[Row<'_>]) -> Reading {
+    let mut text = format!(
+        "{}{{model_name=\"{model}\",model_family=\"{family}\",serial_number=\"Z1D4X7\",protocol=\"ATA\"}} 1\n\
+         {}{{}} 1\n{}{{}} {}\n",
+        name::DEVICE,
+        name::STATUS,
+        name::POWER_ON,
+        20_000 * 3600,
+    );
+    if rotation > 0 {
+        let _ = writeln!(text, "{}{{}} {rotation}", name::ROTATION);
+    } else {
+        let _ = writeln!(text, "{}{{kind=\"ssd\"}} 1", name::KIND);
+    }
+    for (id, attribute, value, thresh, flags, raw) in rows {
+        let kinds = [
+            ("value", u64::from(*value)),
+            ("worst", u64::from(*value)),
+            ("thresh", u64::from(*thresh)),
+            ("raw", *raw),
+        ];
+        for (kind, number) in kinds {
+            let _ = writeln!(
+                text,
+                "{}{{attribute_id=\"{id}\",attribute_name=\"{attribute}\",\
+                 attribute_flags_long=\"{flags}\",attribute_value_type=\"{kind}\"}} {number}",
+                name::ATTRIBUTE,
+            );
+        }
+    }
+    reading(&text)
+}
+
+fn wd(rows: &[Row<'_>]) -> Reading {
+    ata("WDC WD40EFRX", "Western Digital Red", 5400, rows)
+}
+
+fn seagate(rows: &[Row<'_>]) -> Reading {
+    ata("ST4000DM000-1F2168", "Seagate Desktop HDD.15", 5900, rows)
+}
+
+fn ssd(rows: &[Row<'_>]) -> Reading {
+    ata("Samsung SSD 860 EVO", "Samsung based SSDs", 0, rows)
+}
+
+/// An attribute far from its threshold that counts `raw`.
+fn row(id: u8, name: &str, raw: u64) -> Row<'_> {
+    (id, name, 100, 0, "", raw)
+}
+
+fn verdict(reading: &Reading) -> Verdict {
+    judge(reading, None).unwrap().verdict
+}
+
+fn since(now: &Reading, before: &Reading) -> Verdict {
+    judge(now, Some(before.into())).unwrap().verdict
+}
+
+fn acknowledged(now: &Reading, before: &Reading) -> Verdict {
+    judge(now, Some((&before.baseline()).into())).unwrap().verdict
+}
+
+fn codes(reading: &Reading) -> Vec<&'static str> {
+    judge(reading, None).unwrap().reasons.iter().map(|reason| reason.code).collect()
 }
 
 #[test]
 fn the_disk_s_own_word_counts() {
-    assert_eq!(verdict(&format!("{}{{}} 0", name::STATUS)), Verdict::Act);
-    assert_eq!(verdict(&format!("{}{{}} 1", name::STATUS)), Verdict::Ok);
+    let said = |passed: u8| reading(&format!("{}{{}} {passed}", name::STATUS));
+    assert_eq!(verdict(&said(0)), Act);
+    assert_eq!(verdict(&said(1)), Fine);
+    assert_eq!(codes(&said(1)), ["partial"]);
+}
+
+#[test]
+fn levels_of_a_disk_that_spins() {
+    for (id, attribute, raw, expected) in [
+        (5, "Reallocated_Sector_Ct", 0, Fine),
+        (5, "Reallocated_Sector_Ct", 1, Watch),
+        (5, "Reallocated_Sector_Ct", 2000, Act),
+        (10, "Spin_Retry_Count", 1, Watch),
+        (10, "Spin_Retry_Count", 60, Act),
+        (184, "End-to-End_Error", 1, Watch),
+        (184, "End-to-End_Error", 30, Act),
+        (187, "Reported_Uncorrect", 1, Watch),
+        (187, "Reported_Uncorrect", 150, Act),
+        (188, "Command_Timeout", 12, Fine),
+        (188, "Command_Timeout", 5000, Fine),
+        (196, "Reallocated_Event_Count", 3, Fine),
+        (196, "Reallocated_Event_Count", 30, Watch),
+        (196, "Reallocated_Event_Count", 30_000, Watch),
+        (197, "Current_Pending_Sector", 1, Watch),
+        (197, "Current_Pending_Sector", 80, Act),
+        (198, "Offline_Uncorrectable", 1, Watch),
+        (198, "Offline_Uncorrectable", 300, Act),
+        (199, "UDMA_CRC_Error_Count", 40, Fine),
+        (199, "UDMA_CRC_Error_Count", 60_000, Watch),
+        (201, "Soft_Read_Error_Rate", 50, Watch),
+        (1, "Raw_Read_Error_Rate", 900_000, Fine),
+        (7, "Seek_Error_Rate", 900_000, Fine),
+        (193, "Load_Cycle_Count", 900_000, Fine),
+        (250, "Unknown_Attribute", 900_000, Fine),
+    ] {
+        assert_eq!(verdict(&wd(&[row(id, attribute, raw)])), expected, "{id} {raw}");
+    }
+}
+
+#[test]
+fn levels_of_flash() {
+    for (id, attribute, raw, expected) in [
+        (5, "Reallocated_Sector_Ct", 3, Fine),
+        (5, "Reallocated_Sector_Ct", 300, Watch),
+        (171, "Program_Fail_Count", 12, Fine),
+        (182, "Erase_Fail_Count_Total", 5000, Watch),
+        (187, "Uncorrectable_Error_Cnt", 1, Watch),
+        (188, "Command_Timeout", 700, Fine),
+        (196, "Reallocated_Event_Count", 300, Fine),
+        (197, "Current_Pending_ECC_Cnt", 1, Fine),
+        (197, "Bogus_Current_Pend_Sect", 40, Fine),
+        (199, "CRC_Error_Count", 204, Fine),
+        (202, "Exception_Mode_Status", 1, Act),
+    ] {
+        assert_eq!(verdict(&ssd(&[row(id, attribute, raw)])), expected, "{id} {raw}");
+    }
+}
+
+#[test]
+fn seagate_packs_what_looks_like_millions_of_errors() {
+    let packed = seagate(&[
+        row(1, "Raw_Read_Error_Rate", 168_165_566),
+        row(7, "Seek_Error_Rate", 43_556_810_755),
+        row(188, "Command_Timeout", 25_770_198_088),
+        row(195, "Hardware_ECC_Recovered", 168_165_566),
+        (196, "Reallocated_Event_Count", 85, 30, "prefailure", 13_556),
+        row(240, "Head_Flying_Hours", 122_817),
+    ]);
+    assert_eq!(verdict(&packed), Fine);
+    assert!(codes(&packed).contains(&"excused"));
+    assert_eq!(verdict(&seagate(&[row(184, "End-to-End_Error", 1)])), Act, "its own memory fails");
+}
+
+#[test]
+fn thresholds() {
+    fn one(id: u8, attribute: &str, value: u8, thresh: u8, flags: &str) -> Reading {
+        wd(&[(id, attribute, value, thresh, flags, 0)])
+    }
+    for (reading, expected) in [
+        (one(5, "Reallocated_Sector_Ct", 130, 140, "prefailure,updated_online"), Act),
+        (one(1, "Raw_Read_Error_Rate", 1, 51, "prefailure"), Act),
+        (one(44, "Unknown_Attribute", 10, 51, "prefailure"), Act),
+        (one(44, "Unknown_Attribute", 10, 51, ""), Fine),
+        (one(44, "Unknown_Attribute", 100, 100, ""), Fine),
+        (one(44, "Unknown_Attribute", 100, 100, "prefailure"), Watch),
+        (one(9, "Power_On_Hours", 1, 1, ""), Fine),
+        (one(187, "Reported_Uncorrect", 1, 1, ""), Watch),
+        (one(190, "Airflow_Temperature_Cel", 40, 45, ""), Watch),
+        (one(194, "Temperature_Celsius", 40, 45, "prefailure"), Watch),
+        (one(5, "Reallocated_Sector_Ct", 12, 10, "prefailure"), Watch),
+    ] {
+        assert_eq!(verdict(&reading), expected, "{:?}", reading.attributes);
+    }
+    let past = |id, attribute: &str, flags: &str| {
+        let mut reading = one(id, attribute, 100, 45, flags);
+        reading.attributes[0].worst = Some(40);
+        verdict(&reading)
+    };
+    assert_eq!(past(5, "Reallocated_Sector_Ct", "prefailure"), Watch);
+    assert_eq!(past(190, "Airflow_Temperature_Cel", ""), Fine, "a hot day long ago");
+    assert_eq!(past(44, "Unknown_Attribute", ""), Fine);
+}
+
+#[test]
+fn a_disk_that_fails_for_being_hot_is_to_be_cooled() {
+    let mut hot = ssd(&[(194, "Temperature_Celsius", 18, 20, "prefailure", 82)]);
+    hot.passed = Some(false);
+    assert_eq!(verdict(&hot), Watch);
+    let mut worse = ssd(&[
+        (194, "Temperature_Celsius", 18, 20, "prefailure", 82),
+        (5, "Reallocated_Sector_Ct", 5, 10, "prefailure", 900),
+    ]);
+    worse.passed = Some(false);
+    assert_eq!(verdict(&worse), Act);
+}
+
+fn nvme(facts: &[(&str, u64)]) -> Reading {
+    let mut text = format!(
+        "{}{{model_name=\"CT1000P3SSD8\",serial_number=\"2311E6\",protocol=\"NVMe\"}} 1\n",
+        name::DEVICE
+    );
+    for (name, value) in facts {
+        let _ = writeln!(text, "{name}{{}} {value}");
+    }
+    reading(&text)
+}
+
+#[test]
+fn critical_warnings_by_their_bits() {
+    for (bits, expected) in [
+        (0, Fine),
+        (1, Act),
+        (2, Watch),
+        (3, Act),
+        (4, Act),
+        (8, Act),
+        (16, Act),
+        (32, Watch),
+        (64, Watch),
+    ] {
+        let passed = u64::from(bits == 0);
+        let reading = nvme(&[(name::CRITICAL_WARNING, bits), (name::STATUS, passed)]);
+        assert_eq!(verdict(&reading), expected, "{bits:#x}");
+    }
+}
+
+#[test]
+fn spare_against_its_own_threshold() {
+    for (spare, threshold, expected) in [
+        (100, 10, Fine),
+        (99, 10, Fine),
+        (40, 10, Watch),
+        (10, 10, Act),
+        (9, 10, Act),
+        (100, 99, Fine),
+        (99, 99, Fine),
+        (98, 99, Watch),
+        (100, 0, Fine),
+        (0, 0, Fine),
+        (255, 10, Fine),
+    ] {
+        let reading = nvme(&[
+            (name::CRITICAL_WARNING, 0),
+            (name::SPARE, spare),
+            (name::SPARE_THRESHOLD, threshold),
+        ]);
+        assert_eq!(verdict(&reading), expected, "{spare} {threshold}");
+    }
+}
+
+#[test]
+fn wear_alone_is_never_a_reason_to_act() {
+    for (used, expected) in [(0, Fine), (60, Fine), (95, Watch), (137, Watch), (255, Watch)] {
+        let reading = nvme(&[(name::CRITICAL_WARNING, 0), (name::PERCENTAGE_USED, used)]);
+        assert_eq!(verdict(&reading), expected, "{used}");
+    }
+    // 100 down to 1, as Samsung counts.
+    let worn = |value| ssd(&[(177, "Wear_Leveling_Count", value, 0, "prefailure", 7282)]);
+    assert_eq!(verdict(&worn(1)), Watch);
+    assert_eq!(verdict(&worn(60)), Fine);
+    assert_eq!(worn(60).wear_ratio, Some(0.4));
+}
+
+#[test]
+fn media_errors_that_grow_and_refused_commands() {
+    let errors = |count| nvme(&[(name::CRITICAL_WARNING, 0), (name::MEDIA_ERRORS, count)]);
+    assert_eq!(verdict(&errors(7)), Watch);
+    assert_eq!(since(&errors(7), &errors(7)), Watch);
+    assert_eq!(acknowledged(&errors(7), &errors(7)), Fine);
+    assert_eq!(acknowledged(&errors(8), &errors(7)), Watch);
+    assert_eq!(acknowledged(&errors(70), &errors(7)), Act);
+    let refused = nvme(&[(name::CRITICAL_WARNING, 0), (name::ERROR_ENTRIES, 23_323)]);
+    assert_eq!(verdict(&refused), Fine);
+    assert!(codes(&refused).contains(&"error_log_entries"));
+}
+
+#[test]
+fn scsi_counters() {
+    for (name, count, expected) in [
+        (name::GROWN_DEFECTS, 2, Fine),
+        (name::GROWN_DEFECTS, 56, Watch),
+        (name::GROWN_DEFECTS, 4000, Act),
+        (name::READ_UNCORRECTED, 1, Watch),
+        (name::READ_UNCORRECTED, 60, Act),
+        (name::WRITE_UNCORRECTED, 1, Watch),
+        (name::VERIFY_UNCORRECTED, 1, Watch),
+        (name::NON_MEDIUM, 50_000, Fine),
+    ] {
+        let reading = reading(&format!("{name}{{}} {count}\n{}{{}} 1", name::STATUS));
+        assert_eq!(verdict(&reading), expected, "{name} {count}");
+    }
+}
+
+fn with_tests(tests: &[(&str, bool, &str, u64)], unresolved: u64) -> Reading {
+    let mut reading = wd(&[]);
+    reading.self_tests_failed = Some(unresolved);
+    reading.self_tests = tests
+        .iter()
+        .map(|(kind, passed, status, hours)| SelfTest {
+            kind: (*kind).to_owned(),
+            passed: *passed,
+            status: Some((*status).to_owned()),
+            hours: Some(*hours),
+        })
+        .collect();
+    reading
+}
+
+#[test]
+fn self_tests() {
+    let read = "read_failure";
+    for (tests, unresolved, expected) in [
+        (vec![("long", false, read, 19_990)], 1, Act),
+        (vec![("short", false, read, 19_990)], 1, Act),
+        (vec![("long", false, read, 2000)], 1, Watch),
+        (vec![("long", false, read, 19_000), ("short", true, "completed", 19_990)], 1, Act),
+        (vec![("short", false, read, 19_000), ("long", true, "completed", 19_990)], 0, Fine),
+        (vec![("long", false, "fatal_error", 19_990)], 1, Watch),
+        (vec![("offline", false, "servo_failure", 19_990)], 1, Watch),
+        (vec![("long", true, "completed", 19_990)], 0, Fine),
+    ] {
+        assert_eq!(verdict(&with_tests(&tests, unresolved)), expected, "{tests:?}");
+    }
+    // The hours of the log begin anew after 65,535.
+    let mut old = with_tests(&[("short", false, read, 10_643)], 1);
+    old.power_on_hours = Some(76_195);
+    assert_eq!(verdict(&old), Act, "16 hours ago");
+}
+
+#[test]
+fn signs_that_stand_together() {
+    let pending = |count| row(197, "Current_Pending_Sector", count);
+    let offline = |count| row(198, "Offline_Uncorrectable", count);
+    let reads = |count| row(187, "Reported_Uncorrect", count);
+    let replaced = |count| row(5, "Reallocated_Sector_Ct", count);
+    for (rows, expected) in [
+        (vec![pending(8), offline(8)], Act),
+        (vec![pending(1), offline(1)], Watch),
+        (vec![pending(1), reads(20)], Act),
+        (vec![replaced(200), pending(1)], Act),
+        (vec![replaced(200), reads(1)], Watch),
+        (vec![replaced(20), pending(1)], Watch),
+    ] {
+        assert_eq!(verdict(&wd(&rows)), expected, "{rows:?}");
+    }
+    let mut tested = with_tests(&[("long", false, "read_failure", 2000)], 1);
+    tested.attributes = wd(&[pending(1)]).attributes;
+    assert_eq!(verdict(&tested), Act, "old, and still there");
+}
+
+#[test]
+fn what_grows_counts_and_what_was_acknowledged_does_not() {
+    let replaced = |count| wd(&[row(5, "Reallocated_Sector_Ct", count)]);
+    assert_eq!(since(&replaced(2000), &replaced(2000)), Watch);
+    assert_eq!(since(&replaced(2), &replaced(1)), Watch);
+    assert_eq!(since(&replaced(90), &replaced(1)), Act);
+    assert_eq!(acknowledged(&replaced(2000), &replaced(2000)), Fine);
+    assert_eq!(acknowledged(&replaced(2001), &replaced(2000)), Watch);
+    assert_eq!(acknowledged(&replaced(2100), &replaced(2000)), Act);
+    assert_eq!(acknowledged(&replaced(1001), &replaced(999)), Act, "a level it had not reached");
+    let cable = |count| wd(&[row(199, "UDMA_CRC_Error_Count", count)]);
+    assert_eq!(acknowledged(&cable(100_000), &cable(2)), Watch, "never more than the cable");
+    let pending = |count| wd(&[row(197, "Current_Pending_Sector", count)]);
+    assert_eq!(since(&pending(0), &pending(8)), Fine, "they were written anew");
+}
+
+#[test]
+fn an_acknowledged_failure_is_watched() {
+    let mut failed = wd(&[(1, "Raw_Read_Error_Rate", 1, 51, "prefailure", 0)]);
+    failed.passed = Some(false);
+    assert_eq!(verdict(&failed), Act);
+    assert_eq!(since(&failed, &failed), Act, "nobody has said that it may");
+    assert_eq!(acknowledged(&failed, &failed), Watch);
+    let mut broken = with_tests(&[("long", false, "read_failure", 19_990)], 1);
+    assert_eq!(acknowledged(&broken, &broken.clone()), Watch);
+    let before = broken.clone();
+    broken.self_tests[0].hours = Some(20_000);
+    assert_eq!(acknowledged(&broken, &before), Act, "it failed once more");
+}
+
+#[test]
+fn different_disks_are_not_compared() {
+    let disk = |model: &str, serial: &str, hours: u64| Reading {
+        identity: crate::Identity {
+            model: Some(model.to_owned()),
+            serial: Some(serial.to_owned()).filter(|serial| !serial.is_empty()),
+            ..Default::default()
+        },
+        power_on_hours: Some(hours),
+        passed: Some(true),
+        ..Reading::default()
+    };
+    let refused = |now: &Reading, before: &Reading| judge(now, Some(before.into())).is_err();
+    assert!(refused(&disk("M1", "S1234", 5), &disk("M1", "S9999", 1)));
+    assert!(refused(&disk("M1", "S1234", 5), &disk("M2", "S1234", 1)));
+    assert!(!refused(&disk("M1", "S1234", 5), &disk("M1", "S1234", 1)));
+    assert!(!refused(&disk("ATA M1", "S1234", 5), &disk("M1", "S1234", 1)), "behind a bridge");
+    for blank in ["", "XXXXXXXX", "[REDACTED]", "00000000", "WD-XXXXXXXX", "********"] {
+        assert!(!refused(&disk("M1", blank, 5), &disk("M1", blank, 1)), "{blank}");
+        assert!(refused(&disk("M1", blank, 1), &disk("M1", blank, 5)), "{blank}: younger");
+        assert!(refused(&disk("M1", blank, 5), &disk("M2", blank, 1)), "{blank}");
+    }
+    assert!(refused(&Reading::default(), &disk("M1", "S1234", 1)));
+}
+
+#[test]
+fn disks_that_were_not_read() {
+    let ended = |state: State, reason: &str| Reading {
+        state,
+        state_reason: Some(reason.to_owned()),
+        ..Reading::default()
+    };
+    for (state, reason, expected) in [
+        (State::Asleep, "standby", Asleep),
+        (State::Denied, "permission", Silent),
+        (State::Unsupported, "unknown_usb_bridge", Silent),
+        (State::Unsupported, "virtual", Silent),
+        (State::Failed, "identify_failed", Dead),
+        (State::Failed, "timeout", Dead),
+        (State::Gone, "", Silent),
+        (State::Read, "", Silent),
+    ] {
+        assert_eq!(verdict(&ended(state, reason)), expected, "{state:?} {reason}");
+    }
+    let known = |state, rows: &[Row<'_>]| Reading { state, ..wd(rows) };
+    assert_eq!(verdict(&known(State::Gone, &[])), Dead);
+    assert_eq!(verdict(&known(State::Asleep, &[row(9, "Power_On_Hours", 5)])), Asleep);
+    let dying = [row(197, "Current_Pending_Sector", 500)];
+    assert_eq!(verdict(&known(State::Asleep, &dying)), Act, "sleep heals nothing");
+    assert_eq!(verdict(&known(State::Failed, &dying)), Dead);
+}
+
+#[test]
+fn temperature_against_its_own_limits() {
+    let at = |celsius: i32, limit: i32| {
+        let text = format!(
+            "{}{{}} 1\n{}{{temperature_type=\"current\"}} {celsius}\n{}{{limit=\"max\"}} {limit}",
+            name::STATUS,
+            name::TEMPERATURE,
+            name::TEMPERATURE_LIMIT,
+        );
+        verdict(&reading(&text))
+    };
+    assert_eq!(at(45, 60), Fine);
+    assert_eq!(at(61, 60), Watch);
+    assert_eq!(at(0, 60), Fine, "a sensor that is not there");
+    assert_eq!(at(30, 5), Fine, "a limit that is none");
+}
+
+#[test]
+fn a_baseline_survives_json() {
+    let baseline = wd(&[row(5, "Reallocated_Sector_Ct", 8)]).baseline();
+    assert_eq!(baseline.counters.get("attribute_5"), Some(&8));
+    let json = serde_json::to_string(&baseline).unwrap();
+    assert_eq!(serde_json::from_str::<Baseline>(&json).unwrap(), baseline);
+    assert_eq!(serde_json::from_str::<Baseline>("{\"new\":1}").unwrap(), Baseline::default());
+}
+
+const NAMES: [(u8, &str); 16] = [
+    (5, "Reallocated_Sector_Ct"),
+    (10, "Spin_Retry_Count"),
+    (184, "End-to-End_Error"),
+    (187, "Reported_Uncorrect"),
+    (188, "Command_Timeout"),
+    (196, "Reallocated_Event_Count"),
+    (197, "Current_Pending_Sector"),
+    (198, "Offline_Uncorrectable"),
+    (199, "UDMA_CRC_Error_Count"),
+    (200, "Multi_Zone_Error_Rate"),
+    (201, "Soft_Read_Error_Rate"),
+    (22, "Helium_Level"),
+    (177, "Wear_Leveling_Count"),
+    (179, "Used_Rsvd_Blk_Cnt_Tot"),
+    (190, "Airflow_Temperature_Cel"),
+    (231, "SSD_Life_Left"),
+];
+
+prop_compose! {
+    /// Any disk, sound or not, that says no word of failing itself.
+    fn any_disk()(
+        raws in prop::collection::vec(0_u64..3000, NAMES.len()),
+        keep in prop::collection::vec(any::<bool>(), NAMES.len()),
+        rotation in prop::sample::select(vec![0_u32, 5400, 7200]),
+        model in prop::sample::select(vec!["ST4000", "WDC WD40", "SAMSUNG MZ7", "HGST H"]),
+        media in prop::option::of(0_u64..100),
+        defects in prop::option::of(0_u64..3000),
+        wear in prop::option::of(0.0..3.0_f64),
+    ) -> Reading {
+        let rows: Vec<Row<'_>> = NAMES
+            .iter()
+            .zip(raws.iter().zip(&keep))
+            .filter(|(_, (_, keep))| **keep)
+            .map(|((id, name), (raw, _))| row(*id, name, *raw))
+            .collect();
+        let mut disk = ata(model, "", rotation, &rows);
+        disk.nvme.media_errors = media;
+        disk.scsi.grown_defects = defects;
+        disk.wear_ratio = wear.or(disk.wear_ratio);
+        disk
+    }
+}
+
+proptest! {
+    #[test]
+    fn more_errors_never_make_it_better(
+        disk in any_disk(), at in 0..NAMES.len(), more in 1_u64..3000, failed in any::<bool>(),
+    ) {
+        let mut worse = disk.clone();
+        let (id, attribute) = NAMES[at];
+        match worse.attributes.iter_mut().find(|it| it.id == id) {
+            Some(attribute) => {
+                if let Some(count) = attribute.parts.get_mut("count") {
+                    *count += more as f64;
+                }
+            }
+            None if id != 22 => {
+                let added = ata("WDC WD40", "", 5400, &[row(id, attribute, more)]);
+                worse.attributes.extend(added.attributes);
+            }
+            None => {}
+        }
+        if failed {
+            worse.passed = Some(false);
+        }
+        prop_assert!(verdict(&worse).urgency() >= verdict(&disk).urgency());
+    }
+
+    #[test]
+    fn what_stands_still_is_watched_at_most(disk in any_disk()) {
+        prop_assert!(since(&disk, &disk).urgency() <= Watch.urgency());
+        prop_assert!(acknowledged(&disk, &disk).urgency() <= Watch.urgency());
+        prop_assert!(acknowledged(&disk, &disk).urgency() <= since(&disk, &disk).urgency());
+    }
+
+    #[test]
+    fn any_samples_can_be_judged(
+        samples in prop::collection::vec((0..60_usize, any::<f64>(), 0..8_usize, "[a-z0-9,_]{0,12}", 0..300_u32), 0..60),
+    ) {
+        let names: Vec<&str> = families::all().map(|family| &*family.name).collect();
+        let kinds = ["value", "worst", "thresh", "raw", "current", "max", "long", "short"];
+        let made: Vec<(&str, Labels, f64)> = samples
+            .iter()
+            .map(|(name, value, kind, text, id)| {
+                let id = id.to_string();
+                let labels = Labels::new([
+                    ("attribute_id", id.as_str()),
+                    ("attribute_name", text.as_str()),
+                    ("attribute_value_type", kinds[*kind]),
+                    ("temperature_type", kinds[*kind]),
+                    ("type", kinds[*kind]),
+                    ("part", text.as_str()),
+                    ("state", State::ALL[*kind % 6].as_str()),
+                    ("model_name", text.as_str()),
+                ]);
+                (names[*name % names.len()], labels, *value)
+            })
+            .collect();
+        let samples = made.iter().map(|(name, labels, value)| (*name, labels.as_ref(), *value));
+        if let Some(reading) = Reading::from_samples(samples) {
+            let judgement = judge(&reading, None).unwrap();
+            prop_assert!(!judgement.reasons.is_empty());
+            let worst = judgement.reasons.iter().map(|reason| reason.verdict.urgency()).max();
+            prop_assert!(worst >= Some(judgement.verdict.urgency()));
+            let _ = judge(&reading, Some((&reading).into()));
+            serde_json::to_string(&judgement).unwrap();
+        }
+    }
 }

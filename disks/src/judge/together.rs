@@ -1,8 +1,9 @@
 //! Signs that say little alone and much beside each other.
 
-use super::{Case, self_test};
+use super::{Case, ata, self_test};
 use crate::attributes::Meaning;
 use crate::baseline;
+use crate::reading::Kind;
 use crate::verdict::{Evidence, Reason, Verdict};
 
 /// One sign: how many, and whether that is news.
@@ -10,6 +11,13 @@ use crate::verdict::{Evidence, Reason, Verdict};
 struct Sign {
     count: u64,
     news: bool,
+}
+
+impl Sign {
+    /// This one, or another where this one is not there.
+    fn or(self, other: Self) -> Self {
+        if self.count > 0 { self } else { other }
+    }
 }
 
 /// Sectors of one block of 4 KiB, as disks count them that have such blocks.
@@ -21,9 +29,12 @@ const READS_MANY: u64 = 10;
 
 pub(super) fn judge(case: &Case<'_>, reasons: &mut Vec<Reason>) {
     let of = |meaning| sign(case, meaning);
-    let pending = of(Meaning::PendingSectors);
+    let pending =
+        of(Meaning::PendingSectors).or(plain(case, case.now.pending_defects, "pending_defects"));
     let offline = of(Meaning::OfflineUncorrectable);
-    let reads = of(Meaning::ReportedUncorrectable);
+    let reads = of(Meaning::ReportedUncorrectable)
+        .or(plain(case, case.now.reported_uncorrectable, "reported_uncorrectable"))
+        .or(logged(case));
     let replaced = of(Meaning::ReallocatedSectors);
     let events = of(Meaning::ReallocationEvents);
     let tests = self_test::failed(case);
@@ -31,13 +42,19 @@ pub(super) fn judge(case: &Case<'_>, reasons: &mut Vec<Reason>) {
         count: tests.len() as u64,
         news: tests.iter().any(|(test, _)| is_news(case, &test.kind, test.hours)),
     };
-    let lost = pending.count.max(offline.count).max(reads.count);
+    let spins = case.now.kind != Some(Kind::Ssd);
     let found = [
         pending.count > 0 && broken.count > 0,
         pending.count >= BLOCK && (offline.count >= BLOCK || reads.count > 0),
         pending.count > 0 && reads.count >= READS_MANY,
         pending.count > 0 && events.count >= REPLACED_MANY,
-        replaced.count >= REPLACED_MANY && (lost > 0 || broken.count > 0),
+        // Flash replaces blocks all its life.
+        spins
+            && replaced.count >= REPLACED_MANY
+            && (pending.count > 0
+                || offline.count > 0
+                || reads.count >= READS_MANY
+                || broken.count > 0),
         broken.count > 0 && (offline.count > 0 || reads.count >= READS_MANY),
     ];
     let signs = [
@@ -62,6 +79,23 @@ pub(super) fn judge(case: &Case<'_>, reasons: &mut Vec<Reason>) {
         );
     }
     reasons.push(reason);
+}
+
+/// Data that could not be read lately, by the log of errors: as one read that failed.
+fn logged(case: &Case<'_>) -> Sign {
+    let known = case.counted_before("error_log_uncorrectable_hours");
+    match ata::logged_ago(case) {
+        Some(ago) if ago <= ata::RECENT_HOURS => {
+            Sign { count: 1, news: known != case.now.error_log_uncorrectable_hours }
+        }
+        _ => Sign::default(),
+    }
+}
+
+/// A counter that is no attribute.
+fn plain(case: &Case<'_>, count: Option<u64>, key: &str) -> Sign {
+    let count = count.unwrap_or_default();
+    Sign { count, news: case.counted_before(key).is_none_or(|before| count > before) }
 }
 
 /// The largest count of a meaning, and whether it has grown since.

@@ -27,6 +27,12 @@ mod power;
 mod samples;
 mod schedule;
 mod search;
+mod self_tests;
+mod state;
+mod wear;
+
+pub use samples::push_report;
+pub use state::{of as state_of, push as push_state, reading};
 
 use std::time::{Duration, Instant};
 

@@ -1,51 +1,23 @@
-//! Samples of one report, under the names of `smartctl_exporter`.
+//! Samples of one report: under the names of `smartctl_exporter`, and what it leaves out under
+//! our own ([`labstat_disks::families`]).
+//!
+//! Not here: self-tests, the flash's wear, and how the attempt to read the disk ended.
 
 use std::collections::HashSet;
 
+use labstat_disks::attributes::About;
+use labstat_disks::{Kind, families, parts};
 use labstat_model::{Batch, Family};
 use labstat_parse::smartctl::{
     Attribute, AttributeFlags, NvmeHealth, Report, ScsiErrorCounter, Temperature,
 };
 
-use super::Reading;
+use super::{Reading, self_tests, wear};
 
 static VERSION: Family = Family::gauge("smartctl_version", "smartctl version.");
-static DEVICE: Family = Family::gauge("smartctl_device", "Device info.");
-static STATUS: Family = Family::gauge("smartctl_device_smart_status", "General smart status.");
-static EXIT_STATUS: Family =
-    Family::gauge("smartctl_device_smartctl_exit_status", "Exit status of smartctl on device.");
-static STATE: Family = Family::gauge(
-    "smartctl_device_state",
-    "Device state (0=active, 1=standby, 2=sleep, 3=dst, 4=offline, 5=sct).",
-);
-static ATTRIBUTE: Family = Family::gauge("smartctl_device_attribute", "Device attributes.");
-static TEMPERATURE: Family =
-    Family::gauge("smartctl_device_temperature", "Device temperature celsius.");
-static POWER_ON: Family =
-    Family::counter("smartctl_device_power_on_seconds", "Device power on seconds.");
-static POWER_CYCLES: Family =
-    Family::counter("smartctl_device_power_cycle_count", "Device power cycle count.");
-static ROTATION: Family = Family::gauge("smartctl_device_rotation_rate", "Device rotation rate.");
-static BYTES: Family = Family::gauge("smartctl_device_capacity_bytes", "Device capacity in bytes.");
-static BLOCKS: Family =
-    Family::gauge("smartctl_device_capacity_blocks", "Device capacity in blocks.");
-static NVME_BYTES: Family =
-    Family::gauge("smartctl_device_nvme_capacity_bytes", "NVMe device total capacity in bytes.");
-static BLOCK_SIZE: Family = Family::gauge("smartctl_device_block_size", "Device block size.");
-static SPEED: Family =
-    Family::gauge("smartctl_device_interface_speed", "Device interface speed, bits per second.");
-static BYTES_READ: Family =
-    Family::counter("smartctl_device_bytes_read", "Bytes the host read in the device's life.");
-static BYTES_WRITTEN: Family =
-    Family::counter("smartctl_device_bytes_written", "Bytes the host wrote in the device's life.");
-static ERROR_LOG: Family =
-    Family::gauge("smartctl_device_error_log_count", "Device SMART error log count.");
-static SELF_TESTS: Family =
-    Family::gauge("smartctl_device_self_test_log_count", "Device SMART self test log count.");
-static SELF_TEST_ERRORS: Family = Family::gauge(
-    "smartctl_device_self_test_log_error_count",
-    "Device SMART self test log error count.",
-);
+
+/// As cold as an unset byte: an NVMe or ATA sensor that does not answer.
+const UNSET_CELSIUS: i64 = -128;
 
 /// Bytes of an NVMe data unit: a thousand sectors of 512.
 const DATA_UNIT: f64 = 512_000.0;
@@ -66,17 +38,22 @@ pub(super) fn push_version(report: &Report, out: &mut Batch) {
     out.push(&VERSION, &labels, 1.0);
 }
 
-/// All that the report says of the disk.
+/// All that a reading says of the disk.
 pub(super) fn push(device: &str, reading: &Reading, out: &mut Batch) {
-    let report = &reading.report;
+    push_some(&families::EXIT_STATUS, device, reading.exit_status, out);
+    push_report(device, &reading.report, out);
+}
+
+/// All that a report says of the disk called `device`, as samples. How the attempt to read it
+/// ended is not among them: see [`super::push_state`].
+pub fn push_report(device: &str, report: &Report, out: &mut Batch) {
     push_identity(device, report, out);
     let label = [("device", device)];
-    push_some(&EXIT_STATUS, device, reading.exit_status, out);
     if let Some(passed) = report.smart_status.as_ref().and_then(|status| status.passed) {
-        out.push(&STATUS, &label, f64::from(u8::from(passed)));
+        out.push(&families::STATUS, &label, f64::from(u8::from(passed)));
     }
     let state = report.ata_sct_status.as_ref().and_then(|status| status.device_state.as_ref());
-    push_some(&STATE, device, state.and_then(|state| state.value), out);
+    push_some(&families::SCT_STATE, device, state.and_then(|state| state.value), out);
     push_capacity(device, report, out);
     if let Some(temperature) = &report.temperature {
         push_temperature(device, temperature, out);
@@ -85,15 +62,53 @@ pub(super) fn push(device: &str, reading: &Reading, out: &mut Batch) {
         && let Some(hours) = time.hours
     {
         let seconds = hours as f64 * 3600.0 + time.minutes.unwrap_or_default() as f64 * 60.0;
-        out.push(&POWER_ON, &label, seconds);
+        out.push(&families::POWER_ON, &label, seconds);
     }
-    push_some(&POWER_CYCLES, device, report.power_cycle_count, out);
+    push_some(&families::POWER_CYCLES, device, report.power_cycle_count, out);
     push_attributes(device, report, out);
     push_logs(device, report, out);
     if let Some(health) = &report.nvme_smart_health_information_log {
         push_nvme(device, health, out);
     }
     push_scsi(device, report, out);
+    if let Some(kind) = kind(report) {
+        out.push(&families::KIND, &[("device", device), ("kind", kind.as_str())], 1.0);
+    }
+    push_limits(device, report, out);
+    push_defects(device, report, out);
+    if let Some(ratio) = wear::ratio(report) {
+        out.push(&families::WEAR, &label, ratio);
+    }
+    self_tests::push(device, report, out);
+}
+
+/// What the disk is made of.
+pub(super) fn kind(report: &Report) -> Option<Kind> {
+    let rows = report.ata_smart_attributes.iter().flat_map(|all| all.table.iter().flatten());
+    let names = rows.filter_map(|row| {
+        Some((u8::try_from(row.id?).ok()?, row.name.as_deref().unwrap_or_default()))
+    });
+    let protocol = report.device.as_ref().map_or("", |device| text(&device.protocol));
+    let protocol = match &report.nvme_smart_health_information_log {
+        Some(_) => "NVMe",
+        None => protocol,
+    };
+    Kind::infer(
+        report.rotation_rate,
+        protocol,
+        text(&report.model_family),
+        text(&report.model_name),
+        names,
+    )
+}
+
+/// What is known of the disk for looking up its attributes.
+pub(super) fn about(report: &Report) -> About<'_> {
+    About {
+        family: text(&report.model_family),
+        model: text(&report.model_name),
+        kind: kind(report),
+    }
 }
 
 fn text(value: &Option<String>) -> &str {
@@ -131,30 +146,34 @@ fn push_identity(device: &str, report: &Report, out: &mut Batch) {
         ("scsi_version", text(&report.scsi_version)),
         ("serial_number", text(&report.serial_number)),
     ];
-    out.push(&DEVICE, &labels, 1.0);
+    out.push(&families::DEVICE, &labels, 1.0);
 }
 
 fn push_capacity(device: &str, report: &Report, out: &mut Batch) {
     if let Some(capacity) = &report.user_capacity {
-        push_some(&BLOCKS, device, capacity.blocks, out);
-        push_some(&BYTES, device, capacity.bytes, out);
+        push_some(&families::BLOCKS, device, capacity.blocks, out);
+        push_some(&families::CAPACITY, device, capacity.bytes, out);
     }
-    push_some(&NVME_BYTES, device, report.nvme_total_capacity, out);
+    push_some(&families::NVME_CAPACITY, device, report.nvme_total_capacity, out);
     let sizes = [("logical", report.logical_block_size), ("physical", report.physical_block_size)];
     for (kind, size) in sizes {
         if let Some(size) = size {
-            out.push(&BLOCK_SIZE, &[("blocks_type", kind), ("device", device)], size as f64);
+            out.push(
+                &families::BLOCK_SIZE,
+                &[("blocks_type", kind), ("device", device)],
+                size as f64,
+            );
         }
     }
     // A disk without a spindle says 0.
-    push_some(&ROTATION, device, report.rotation_rate.filter(|rate| *rate > 0), out);
+    push_some(&families::ROTATION, device, report.rotation_rate.filter(|rate| *rate > 0), out);
     if let Some(speed) = &report.interface_speed {
         for (kind, speed) in [("current", &speed.current), ("max", &speed.max)] {
             if let Some(speed) = speed
                 && let (Some(units), Some(bits)) = (speed.units_per_second, speed.bits_per_unit)
             {
                 let labels = [("device", device), ("speed_type", kind)];
-                out.push(&SPEED, &labels, units as f64 * bits as f64);
+                out.push(&families::SPEED, &labels, units as f64 * bits as f64);
             }
         }
     }
@@ -163,7 +182,8 @@ fn push_capacity(device: &str, report: &Report, out: &mut Batch) {
 fn push_temperature(device: &str, temperature: &Temperature, out: &mut Batch) {
     // SCSI disks that have no sensor, and no limit, say 0 for both. What is as cold as an unset
     // byte (-128) or as absolute zero is an NVMe or ATA sensor that does not answer.
-    let known = |celsius: Option<i64>| celsius.filter(|celsius| *celsius != 0 && *celsius > -128);
+    let known =
+        |celsius: Option<i64>| celsius.filter(|celsius| *celsius != 0 && *celsius > UNSET_CELSIUS);
     let kinds = [
         ("current", known(temperature.current)),
         ("drive_trip", known(temperature.drive_trip)),
@@ -181,18 +201,40 @@ fn push_temperature(device: &str, temperature: &Temperature, out: &mut Batch) {
     for (kind, celsius) in kinds {
         if let Some(celsius) = celsius {
             let labels = [("device", device), ("temperature_type", kind)];
-            out.push(&TEMPERATURE, &labels, celsius as f64);
+            out.push(&families::TEMPERATURE, &labels, celsius as f64);
         }
     }
 }
 
 /// Some firmware has a row twice; the first counts.
 fn push_attributes(device: &str, report: &Report, out: &mut Batch) {
+    let about = about(report);
     let mut seen = HashSet::new();
     for attribute in report.ata_smart_attributes.iter().flat_map(|all| all.table.iter().flatten()) {
         if seen.insert((attribute.id, &attribute.name)) {
             push_attribute(device, attribute, out);
+            push_decoded(device, attribute, about, out);
         }
+    }
+}
+
+/// Numbers that the vendor packed into the raw value.
+fn push_decoded(device: &str, attribute: &Attribute, about: About<'_>, out: &mut Batch) {
+    let Some(id) = attribute.id.and_then(|id| u8::try_from(id).ok()) else { return };
+    let name = text(&attribute.name);
+    let (string, raw) = match &attribute.raw {
+        Some(raw) => (raw.string.as_deref(), raw.value),
+        None => (None, None),
+    };
+    for (part, number) in parts(id, name, string, raw, about) {
+        let labels = [
+            ("attribute_id", id.to_string()),
+            ("attribute_name", name.to_owned()),
+            ("device", device.to_owned()),
+            ("part", part.to_owned()),
+        ];
+        let labels = labels.each_ref().map(|(name, value)| (*name, value.as_str()));
+        out.push(&families::DECODED, &labels, number);
     }
 }
 
@@ -219,7 +261,7 @@ fn push_attribute(device: &str, attribute: &Attribute, out: &mut Batch) {
             ("attribute_value_type", kind),
             ("device", device),
         ];
-        out.push(&ATTRIBUTE, &labels, value as f64);
+        out.push(&families::ATTRIBUTE, &labels, value as f64);
     }
 }
 
@@ -241,7 +283,7 @@ fn push_logs(device: &str, report: &Report, out: &mut Batch) {
         for (kind, count) in [("extended", &log.extended), ("summary", &log.summary)] {
             if let Some(count) = count.as_ref().and_then(|log| log.count) {
                 let labels = [("device", device), ("error_log_type", kind)];
-                out.push(&ERROR_LOG, &labels, count as f64);
+                out.push(&families::ERROR_LOG, &labels, count as f64);
             }
         }
     }
@@ -250,61 +292,51 @@ fn push_logs(device: &str, report: &Report, out: &mut Batch) {
             let Some(log) = log else { continue };
             let labels = [("device", device), ("self_test_log_type", kind)];
             if let Some(count) = log.count {
-                out.push(&SELF_TESTS, &labels, count as f64);
+                out.push(&families::SELF_TEST_LOG, &labels, count as f64);
             }
             if let Some(count) = log.error_count_total {
-                out.push(&SELF_TEST_ERRORS, &labels, count as f64);
+                out.push(&families::SELF_TEST_LOG_ERRORS, &labels, count as f64);
             }
         }
     }
 }
 
-static CRITICAL: Family = Family::counter(
-    "smartctl_device_critical_warning",
-    "Mask of the controller's critical warnings.",
-);
-static SPARE: Family = Family::counter(
-    "smartctl_device_available_spare",
-    "Percentage of the spare capacity that is left.",
-);
-static SPARE_LOW: Family = Family::counter(
-    "smartctl_device_available_spare_threshold",
-    "Percentage of spare capacity below which the device warns.",
-);
-static USED: Family = Family::counter(
-    "smartctl_device_percentage_used",
-    "Percentage of the device's life that is used, as its maker reckons.",
-);
-static MEDIA: Family =
-    Family::counter("smartctl_device_media_errors", "Unrecovered errors of the data's integrity.");
-static ERRORS: Family = Family::counter(
-    "smartctl_device_num_err_log_entries",
-    "Entries of the error log in the device's life.",
-);
-
 fn push_nvme(device: &str, health: &NvmeHealth, out: &mut Batch) {
     let values = [
-        (&CRITICAL, health.critical_warning),
-        (&SPARE, health.available_spare),
-        (&SPARE_LOW, health.available_spare_threshold),
-        (&USED, health.percentage_used),
-        (&MEDIA, health.media_errors),
-        (&ERRORS, health.num_err_log_entries),
+        (&families::UNSAFE_SHUTDOWNS, health.unsafe_shutdowns),
+        (&families::WARNING_MINUTES, health.warning_temp_time),
+        (&families::CRITICAL_MINUTES, health.critical_comp_time),
+        (&families::CRITICAL_WARNING, health.critical_warning),
+        (&families::SPARE, health.available_spare),
+        (&families::SPARE_THRESHOLD, health.available_spare_threshold),
+        (&families::PERCENTAGE_USED, health.percentage_used),
+        (&families::MEDIA_ERRORS, health.media_errors),
+        (&families::ERROR_ENTRIES, health.num_err_log_entries),
     ];
     for (family, value) in values {
         push_some(family, device, value, out);
     }
-    let units =
-        [(&BYTES_READ, health.data_units_read), (&BYTES_WRITTEN, health.data_units_written)];
+    let sensors = health.temperature_sensors.iter().flat_map(|places| places.0.iter());
+    for (at, celsius) in sensors.enumerate() {
+        // 0 is a sensor that is not there.
+        let Some(celsius) = celsius.filter(|celsius| *celsius != 0 && *celsius > UNSET_CELSIUS)
+        else {
+            continue;
+        };
+        let sensor = (at + 1).to_string();
+        let labels = [("device", device), ("sensor", sensor.as_str())];
+        out.push(&families::SENSOR, &labels, celsius as f64);
+    }
+    let units = [
+        (&families::BYTES_READ, health.data_units_read),
+        (&families::BYTES_WRITTEN, health.data_units_written),
+    ];
     for (family, units) in units {
         if let Some(units) = units.filter(|units| *units > 0) {
             out.push(family, &[("device", device)], units as f64 * DATA_UNIT);
         }
     }
 }
-
-static DEFECTS: Family =
-    Family::gauge("smartctl_scsi_grown_defect_list", "Device SCSI grown defect list counter.");
 
 /// Families of one direction.
 type Corrected = [Family; 4];
@@ -340,11 +372,79 @@ static WRITE_ERRORS: Corrected = [
     Family::gauge("smartctl_write_total_uncorrected_errors", "Write total uncorrected errors."),
 ];
 
+/// The disk's own limits of its temperature.
+fn push_limits(device: &str, report: &Report, out: &mut Batch) {
+    let temperature = report.temperature.as_ref();
+    let nvme = report.nvme_composite_temperature_threshold.as_ref();
+    let limits = [
+        // What an ATA disk recommends is not what it warns at; that has a name of its own.
+        ("warning", nvme.and_then(|it| it.warning)),
+        (
+            "critical",
+            nvme.and_then(|it| it.critical).or(temperature.and_then(|it| it.critical_limit_max)),
+        ),
+        ("trip", temperature.and_then(|it| it.drive_trip)),
+        ("max", temperature.and_then(|it| it.limit_max)),
+    ];
+    for (limit, celsius) in limits {
+        // 0 is no limit, and so is the highest that a byte can hold.
+        if let Some(celsius) = celsius.filter(|celsius| (1..i64::from(i8::MAX)).contains(celsius)) {
+            let labels = [("device", device), ("limit", limit)];
+            out.push(&families::TEMPERATURE_LIMIT, &labels, celsius as f64);
+        }
+    }
+}
+
+/// The device statistic that stands for attribute 187 where a disk has none.
+const UNCORRECTABLE: &str = "Number of Reported Uncorrectable Errors";
+
+/// What the disk itself knows to be bad, and the newest errors it logged.
+fn push_defects(device: &str, report: &Report, out: &mut Batch) {
+    let pending = report.ata_pending_defects_log.as_ref().or(report.scsi_pending_defects.as_ref());
+    push_some(&families::PENDING_DEFECTS, device, pending.and_then(|log| log.count), out);
+    let pages = report.ata_device_statistics.iter().flat_map(|it| it.pages.iter().flatten());
+    let uncorrectable = pages.flat_map(|page| page.table.iter().flatten()).find(|it| {
+        let valid = it.flags.as_ref().and_then(|flags| flags.valid) != Some(false);
+        valid && it.name.as_deref() == Some(UNCORRECTABLE)
+    });
+    let count = uncorrectable.and_then(|it| it.value).and_then(|it| u64::try_from(it).ok());
+    push_some(&families::STATISTIC_UNCORRECTABLE, device, count, out);
+    let logs = report.ata_smart_error_log.iter();
+    let logged = logs.flat_map(|logs| [&logs.extended, &logs.summary]).flatten();
+    // The extended log is the longer one; what stands in both is the same.
+    let Some(table) = logged.filter_map(|log| log.table.as_ref()).find(|table| !table.is_empty())
+    else {
+        return;
+    };
+    push_some(
+        &families::ERROR_LOG_HOURS,
+        device,
+        table.first().and_then(|newest| newest.lifetime_hours),
+        out,
+    );
+    let lost = table.iter().find(|error| {
+        error.error_description.as_deref().is_some_and(|words| words.contains("UNC"))
+    });
+    let hours = lost.and_then(|error| error.lifetime_hours);
+    push_some(&families::ERROR_LOG_UNCORRECTABLE_HOURS, device, hours, out);
+}
+
 fn push_scsi(device: &str, report: &Report, out: &mut Batch) {
-    push_some(&DEFECTS, device, report.scsi_grown_defect_list, out);
+    push_some(&families::GROWN_DEFECTS, device, report.scsi_grown_defect_list, out);
+    push_some(&families::NON_MEDIUM, device, report.scsi_non_medium_error_count, out);
+    if let Some(cycles) = &report.scsi_start_stop_cycle_counter {
+        let starts = cycles.accumulated_start_stop_cycles;
+        push_some(&families::START_STOPS, device, starts, out);
+        let loads = cycles.accumulated_load_unload_cycles;
+        push_some(&families::LOAD_UNLOADS, device, loads, out);
+    }
     let Some(log) = &report.scsi_error_counter_log else { return };
-    let directions =
-        [(&log.read, &READ_ERRORS, &BYTES_READ), (&log.write, &WRITE_ERRORS, &BYTES_WRITTEN)];
+    let verify = log.verify.as_ref().and_then(|verify| verify.total_uncorrected_errors);
+    push_some(&families::VERIFY_UNCORRECTED, device, verify, out);
+    let directions = [
+        (&log.read, &READ_ERRORS, &families::BYTES_READ),
+        (&log.write, &WRITE_ERRORS, &families::BYTES_WRITTEN),
+    ];
     for (counter, families, bytes) in directions {
         if let Some(counter) = counter {
             push_scsi_counter(device, counter, families, bytes, out);

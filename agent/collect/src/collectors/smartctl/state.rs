@@ -1,0 +1,226 @@
+//! How an attempt to read a disk ended, by the report alone.
+//!
+//! A disk that sleeps, that we may not ask, or that hides behind a bridge or a controller has not
+//! failed. Only a disk that must answer, and does not, has.
+
+use labstat_disks::{Reading, State, families};
+use labstat_model::Batch;
+use labstat_parse::smartctl::Report;
+
+/// Words in smartctl's messages, and in those of the kernel that it passes on, the more special
+/// ones first: how the attempt ended, and why. See the label `reason` in `docs/disks.md`.
+const WORDS: [(&str, State, &str); 36] = [
+    ("is in STANDBY", State::Asleep, "standby"),
+    ("is in SLEEP", State::Asleep, "sleep"),
+    ("is in IDLE", State::Asleep, "idle"),
+    ("Permission denied", State::Denied, "permission"),
+    ("Operation not permitted", State::Denied, "permission"),
+    ("Access is denied", State::Denied, "permission"),
+    ("Open failed, Error=5", State::Denied, "permission"),
+    ("requires option", State::Unsupported, "unknown_device"),
+    ("nknown USB bridge", State::Unsupported, "unknown_usb_bridge"),
+    ("nsupported USB bridge", State::Unsupported, "unknown_usb_bridge"),
+    ("scsi error unsupported", State::Unsupported, "unknown_usb_bridge"),
+    ("scsi error badly formed", State::Unsupported, "unknown_usb_bridge"),
+    ("scsi error aborted command", State::Unsupported, "unknown_usb_bridge"),
+    ("please try adding '-d", State::Unsupported, "raid_volume"),
+    ("Unsupported RAID", State::Unsupported, "raid_volume"),
+    ("You must specify the", State::Unsupported, "raid_volume"),
+    ("Unable to detect device type", State::Unsupported, "unknown_device"),
+    ("Unable to detect", State::Unsupported, "unknown_device"),
+    ("Unknown device type", State::Unsupported, "unknown_device"),
+    ("SMART Disabled", State::Unsupported, "smart_disabled"),
+    ("does not support SMART", State::Unsupported, "no_smart"),
+    ("lacks SMART capability", State::Unsupported, "no_smart"),
+    ("not support S.M.A.R.T", State::Unsupported, "no_smart"),
+    ("Inappropriate ioctl", State::Unsupported, "no_passthrough"),
+    ("Function not implemented", State::Unsupported, "no_passthrough"),
+    ("not implemented", State::Unsupported, "no_passthrough"),
+    ("Invalid argument", State::Unsupported, "no_passthrough"),
+    ("bad response to IEC", State::Unsupported, "no_passthrough"),
+    ("No such device", State::Gone, ""),
+    ("No such file or directory", State::Gone, ""),
+    ("timed out", State::Failed, "timeout"),
+    ("dentity failed", State::Failed, "identify_failed"),
+    ("dentity Failed", State::Failed, "identify_failed"),
+    ("Identify Controller failed", State::Failed, "identify_failed"),
+    ("Standard Inquiry", State::Failed, "identify_failed"),
+    ("open device:", State::Failed, "open_failed"),
+];
+
+/// Models of disks that are made by a hypervisor or another machine.
+const VIRTUAL: [&str; 12] = [
+    "qemu",
+    "vmware",
+    "vbox",
+    "virtual disk",
+    "virtio",
+    "msft",
+    "virtual-disk",
+    "netapp lun",
+    "lio-org",
+    "amazon elastic",
+    "google persistentdisk",
+    "iscsi",
+];
+/// Models of volumes and of the controllers that make them.
+const VOLUMES: [&str; 14] = [
+    "raid",
+    "logical volume",
+    "perc h",
+    "perc 6",
+    "perc 5",
+    "smart array",
+    "megaraid",
+    "mr9",
+    "rs3dc",
+    "rms3",
+    "avago mr",
+    "lsi mr",
+    "raid vd",
+    "volume",
+];
+
+/// How the attempt ended and why: values of the labels `state` and `reason`. The reason is empty
+/// where there is no more to say.
+pub fn of(report: &Report) -> (State, &'static str) {
+    if has_health(report) {
+        return (State::Read, "");
+    }
+    let model = report.model_name.as_deref().or(report.scsi_model_name.as_deref());
+    let model = model.map(str::to_ascii_lowercase);
+    let is_like = |names: &[&str]| {
+        model.as_ref().is_some_and(|model| names.iter().any(|name| model.contains(name)))
+    };
+    if is_like(&VIRTUAL) {
+        return (State::Unsupported, "virtual");
+    }
+    if is_like(&VOLUMES) {
+        return (State::Unsupported, "raid_volume");
+    }
+    if report.smart_status.as_ref().is_some_and(|status| status.passed.is_some()) {
+        return (State::Read, "");
+    }
+    let words = WORDS.iter().find(|(words, ..)| complains(report, words));
+    if let Some(&(_, state, reason)) = words {
+        return mandatory(report).unwrap_or((state, reason));
+    }
+    if let Some(found) = mandatory(report) {
+        return found;
+    }
+    match report.smart_support.as_ref().map(|support| (support.available, support.enabled)) {
+        Some((Some(false), _)) => return (State::Unsupported, "no_smart"),
+        Some((_, Some(false))) => return (State::Unsupported, "smart_disabled"),
+        _ => {}
+    }
+    if model.is_some() || report.serial_number.is_some() {
+        return (State::Read, "");
+    }
+    (State::Unsupported, "no_report")
+}
+
+/// A disk that says who it is, has SMART, and fails to give it by an error of its own.
+fn mandatory(report: &Report) -> Option<(State, &'static str)> {
+    let support = report.smart_support.as_ref()?;
+    let has_smart = support.available == Some(true) && support.enabled != Some(false);
+    let kind = report.device.as_ref().and_then(|device| device.kind.as_deref());
+    let direct = kind.is_none_or(|kind| matches!(kind, "ata" | "sat" | "nvme" | "scsi"));
+    let fails = complains(report, "Input/output error") || complains(report, "timed out");
+    (has_smart && direct && fails && report.serial_number.is_some())
+        .then_some((State::Failed, "smart_command_failed"))
+}
+
+/// Whether one of smartctl's messages has these words in it.
+fn complains(report: &Report, words: &str) -> bool {
+    let messages = report.smartctl.as_ref().and_then(|program| program.messages.as_ref());
+    let mut texts = messages.into_iter().flatten().filter_map(|message| message.string.as_deref());
+    texts.any(|text| text.contains(words))
+}
+
+/// Whether there is a disk's state in it beyond its overall verdict, which an identity made up by
+/// a bridge or a controller is not.
+fn has_health(report: &Report) -> bool {
+    let rows = report.ata_smart_attributes.as_ref().and_then(|all| all.table.as_ref());
+    rows.is_some_and(|rows| !rows.is_empty())
+        || report.nvme_smart_health_information_log.is_some()
+        || report.scsi_grown_defect_list.is_some()
+        || report.scsi_error_counter_log.is_some()
+        || !report.scsi_self_tests.0.is_empty()
+}
+
+/// Adds how the attempt ended.
+pub fn push(device: &str, (state, reason): (State, &str), out: &mut Batch) {
+    let labels = [("device", device), ("reason", reason), ("state", state.as_str())];
+    out.push(&families::STATE, &labels, 1.0);
+}
+
+/// The reading of a report: its samples, and of them a reading, as an aggregator makes it of what
+/// an agent sends.
+pub fn reading(report: &Report) -> Reading {
+    const DEVICE: &str = "disk";
+    let mut batch = Batch::new();
+    super::push_report(DEVICE, report, &mut batch);
+    push(DEVICE, of(report), &mut batch);
+    let samples = batch.iter().map(|it| (&*it.family.name, it.labels, it.value));
+    Reading::from_samples(samples).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use labstat_parse::smartctl;
+
+    use super::*;
+
+    fn said(words: &str) -> (State, &'static str) {
+        let json =
+            format!(r#"{{"smartctl":{{"messages":[{{"string":"{words}","severity":"error"}}]}}}}"#);
+        of(&smartctl::parse(json.as_bytes()))
+    }
+
+    #[test]
+    fn words_and_what_they_mean() {
+        let open = |words: &str| format!("Smartctl open device: /dev/sda failed: {words}");
+        for (words, expected) in [
+            ("Device is in STANDBY mode, exit(2)", (State::Asleep, "standby")),
+            (&open("Permission denied"), (State::Denied, "permission")),
+            (&open("No such device"), (State::Gone, "")),
+            (&open("Input/output error"), (State::Failed, "open_failed")),
+            (
+                "/dev/sdc: Unknown USB bridge [0x152d:0x0578 (0x209)]",
+                (State::Unsupported, "unknown_usb_bridge"),
+            ),
+            (
+                "Read Device Identity failed: scsi error unsupported field in scsi command",
+                (State::Unsupported, "unknown_usb_bridge"),
+            ),
+            ("Read Device Identity failed: Input/output error", (State::Failed, "identify_failed")),
+            ("/dev/vda: Unable to detect device type", (State::Unsupported, "unknown_device")),
+            ("something new", (State::Unsupported, "no_report")),
+        ] {
+            assert_eq!(said(words), expected, "{words}");
+        }
+    }
+
+    #[test]
+    fn volumes_and_virtual_disks_have_no_health() {
+        let of = |json: &str| of(&smartctl::parse(json.as_bytes()));
+        let volume = r#"{"smartctl":{},"model_name":"Intel Raid 1 Volume"}"#;
+        assert_eq!(of(volume), (State::Unsupported, "raid_volume"));
+        let lun = r#"{"smartctl":{},"model_name":"NETAPP LUN","smart_status":{"passed":true}}"#;
+        assert_eq!(of(lun), (State::Unsupported, "virtual"));
+    }
+
+    #[test]
+    fn smart_data_that_must_be_there_and_is_not() {
+        let json = |kind: &str| {
+            format!(
+                r#"{{"smartctl":{{"messages":[{{"string":"Read SMART Data failed: Input/output error"}}]}},
+                "device":{{"type":"{kind}"}},"model_name":"M","serial_number":"Z1",
+                "smart_support":{{"available":true,"enabled":true}}}}"#
+            )
+        };
+        let of = |kind| of(&smartctl::parse(json(kind).as_bytes()));
+        assert_eq!(of("sat"), (State::Failed, "smart_command_failed"));
+        assert_eq!(of("usbjmicron"), (State::Read, ""));
+    }
+}
