@@ -181,11 +181,8 @@ fn paragraph(
     let mut text = String::new();
     let name =
         if file == Path::new("-") { "standard input".into() } else { file.display().to_string() };
-    let judgement = match judged {
-        Ok(judgement) => judgement,
-        // Why stands on standard error.
-        Err(_) => return format!("{name}: no verdict\n"),
-    };
+    // Why stands on standard error.
+    let Ok(judgement) = judged else { return format!("{name}: no verdict\n") };
     let (begin, end) = colours(judgement.verdict, colour);
     let word = judgement.verdict.as_str().to_uppercase();
     let _ = write!(text, "{name}: {begin}{word}{end}");

@@ -21,6 +21,14 @@ pub(super) fn judge(case: &Case<'_>, seen: Verdict, reasons: &mut Vec<Reason>) -
                 .to_owned(),
         ),
         State::Unsupported => ("unsupported", Verdict::Silent, unsupported(why).to_owned()),
+        // smartctl could not be run, or printed nothing that can be read: no word of the disk.
+        State::Failed if matches!(why, "not_run" | "no_report") => (
+            "not_asked",
+            Verdict::Silent,
+            "smartctl gave no report: look whether it is installed and runs; labstat doctor says \
+             more."
+                .to_owned(),
+        ),
         State::Failed => ("no_answer", Verdict::Dead, failed(why).to_owned()),
         State::Gone if case.now.identity.model.is_some() || case.now.identity.serial.is_some() => (
             "gone",

@@ -441,6 +441,8 @@ fn disks_that_were_not_read() {
         (State::Unsupported, "virtual", Silent),
         (State::Failed, "identify_failed", Dead),
         (State::Failed, "timeout", Dead),
+        (State::Failed, "not_run", Silent),
+        (State::Failed, "no_report", Silent),
         (State::Gone, "", Silent),
         (State::Read, "", Silent),
     ] {

@@ -13,7 +13,7 @@ use super::identity::Identity;
 use super::kinds::{AUTO, Bridges, UsbId};
 use super::outcome::{self, Outcome, STATUS_ASLEEP, STATUS_MODE_UNKNOWN};
 use super::power::{Look, May, Power, requests};
-use super::{Reading, millis, samples, schedule};
+use super::{Reading, millis, samples, schedule, state};
 
 /// Whether the last read of a disk gave anything.
 pub static READ_SUCCESS: Family = Family::gauge(
@@ -418,7 +418,9 @@ impl Disk {
                 }
                 false
             }
-            Outcome::Failed(why) if why != "timeout" => {
+            Outcome::Unsupported("no_passthrough") | Outcome::Failed(_)
+                if outcome != Outcome::Failed("timeout") =>
+            {
                 if self.learned.is_some() && self.failures + 1 >= DOUBTFUL {
                     self.learned = None;
                 }
@@ -474,7 +476,15 @@ impl Disk {
         let Some(outcome) = self.outcome.filter(|_| !self.is_double) else { return };
         let label = self.label.as_str();
         let device = [("device", label)];
-        let state = [("device", label), ("reason", outcome.reason()), ("state", outcome.state())];
+        // What was read may be no more than that a volume or a bridge says who it is.
+        let state = match (outcome, &self.last) {
+            (Outcome::Read, Some(last)) => {
+                let (state, reason) = state::of(&last.report);
+                (state.as_str(), reason)
+            }
+            _ => (outcome.state(), outcome.reason()),
+        };
+        let state = [("device", label), ("reason", state.1), ("state", state.0)];
         out.push(&STATE, &state, 1.0);
         if self.is_mute() {
             return;

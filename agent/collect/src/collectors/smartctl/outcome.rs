@@ -4,7 +4,10 @@ use labstat_parse::smartctl::{self, Report};
 
 use crate::host::{Output, RunError};
 
+use labstat_disks::State;
+
 use super::kinds::UsbId;
+use super::state;
 
 /// The exit status that smartctl is asked to end with when a disk sleeps. No failure has it: the
 /// lowest bit is a wrong command line, which alone ends a run at once.
@@ -96,25 +99,16 @@ fn of_report(report: &Report, status: Option<i32>) -> Outcome {
         Some(STATUS_MODE_UNKNOWN) => return Outcome::LeftAlone,
         _ => {}
     }
-    /// Words of smartctl, of the kernel in its messages (`ENOENT`, `ENODEV`, `ENXIO`), and what
-    /// they mean.
-    const WORDS: [(&str, Outcome); 13] = [
-        ("failed: No such device", Outcome::Gone),
-        ("failed: No such file or directory", Outcome::Gone),
-        ("Permission denied", Outcome::Denied("permission")),
-        ("Operation not permitted", Outcome::Denied("permission")),
-        ("Unknown USB bridge", Outcome::Unsupported("unknown_usb_bridge")),
-        ("Unsupported USB bridge", Outcome::Unsupported("unknown_usb_bridge")),
-        ("please try adding '-d", Outcome::Unsupported("raid_volume")),
-        ("Unsupported RAID", Outcome::Unsupported("raid_volume")),
-        ("You must specify the", Outcome::Unsupported("raid_volume")),
-        ("Unable to detect device type", Outcome::Unsupported("unknown_device")),
-        ("Unknown device type", Outcome::Unsupported("unknown_device")),
-        ("dentity failed", Outcome::Failed("identify_failed")),
-        ("open device:", Outcome::Failed("open_failed")),
-    ];
-    let meaning = WORDS.iter().find(|(words, _)| complains(report, words));
-    meaning.map_or(Outcome::Failed("no_report"), |(_, outcome)| *outcome)
+    match state::of(report) {
+        (State::Read, _) => Outcome::Read,
+        (State::Asleep, how) => Outcome::Asleep(how),
+        (State::Denied, why) => Outcome::Denied(why),
+        (State::Gone, _) => Outcome::Gone,
+        // It was asked right, and did not answer with a report.
+        (State::Unsupported, "no_report") => Outcome::Failed("no_report"),
+        (State::Unsupported, why) => Outcome::Unsupported(why),
+        (State::Failed, why) => Outcome::Failed(why),
+    }
 }
 
 /// The report in a command's output. Firmware puts bytes into it that are not UTF-8; they become
@@ -205,8 +199,9 @@ mod tests {
             ("/dev/vda: Unable to detect device type", Outcome::Unsupported("unknown_device")),
             (
                 "Read Device Identity failed: scsi error unsupported field in scsi command",
-                Outcome::Failed("identify_failed"),
+                Outcome::Unsupported("no_passthrough"),
             ),
+            ("Read Device Identity failed: Input/output error", Outcome::Failed("identify_failed")),
             ("something new", Outcome::Failed("no_report")),
         ] {
             assert_eq!(complained(2, words), outcome, "{words}");
