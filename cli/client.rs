@@ -142,6 +142,20 @@ impl Client {
         self.ask_within(timeout, Method::POST, path, &[]).await
     }
 
+    /// A POST of a form.
+    pub(crate) async fn post_form(
+        &self,
+        path: &str,
+        form: &[(&str, String)],
+    ) -> Result<Reply, Failure> {
+        self.ask(Method::POST, path, form).await
+    }
+
+    /// A DELETE of a path of the API.
+    pub(crate) async fn delete(&self, path: &str) -> Result<Reply, Failure> {
+        self.ask(Method::DELETE, path, &[]).await
+    }
+
     async fn ask(
         &self,
         method: Method,
@@ -258,6 +272,12 @@ impl Reply {
     }
 }
 
+/// `text` as a part of a URL's path.
+pub(crate) fn path_part(text: &str) -> String {
+    // A form has `+` for a blank, a path has not.
+    form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")
+}
+
 fn connector() -> HttpConnector {
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
@@ -309,6 +329,12 @@ mod tests {
         assert_eq!(seconds(1_763_703_836_250), "1763703836.250");
         assert_eq!(seconds(-1_500), "-1.500");
         assert_eq!(seconds(0), "0.000");
+    }
+
+    #[test]
+    fn names_of_disks_are_parts_of_paths() {
+        assert_eq!(path_part("S1 2+3"), "S1%202%2B3");
+        assert_eq!(path_part("nas/sda"), "nas%2Fsda");
     }
 
     #[test]

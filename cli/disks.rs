@@ -1,7 +1,9 @@
-//! `labstat disks`: every disk with what it says about itself.
+//! `labstat disks`: every disk, what to think of it, and what it says about itself.
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
+
+use labstat_disks::Verdict;
 
 use crate::answer::Found;
 use crate::failure::Failure;
@@ -9,16 +11,19 @@ use crate::human::Unit;
 use crate::table::{Cell, Column, Table, Tone};
 use crate::view::{self, Answers, Questions, ViewArgs, at};
 
-/// Shows every disk: health, temperature, wear, age, defects, traffic
+/// Shows every disk: verdict, age, wear, temperature, and why it is judged so
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  labstat disks                     all disks of all nodes
+  labstat disks                     all disks of all nodes, the worst first
   labstat disks --node vertex
   labstat disks --format json       every column, numbers in base units
+  labstat disk vertex/sda           all about one of them
 
-HEALTH is the disk's own judgement. READ AGO is shown once a reading is older than ten minutes:
-a sleeping disk is not woken up to be read.")]
+VERDICT: dead (does not answer), act (replace it now), watch (attention), ok; silent (missing, or
+nothing can be known of it), asleep (left alone). Of a server that does not judge disks, such as a
+Prometheus, it is only what the disk says of itself. READ AGO is shown once a reading is older than
+ten minutes: a sleeping disk is not woken up to be read.")]
 pub(crate) struct Disks {
     #[command(flatten)]
     view: ViewArgs,
@@ -37,10 +42,14 @@ pub(crate) const DISK_HOT_WARN: f64 = 55.0;
 pub(crate) const DISK_HOT_BAD: f64 = 70.0;
 
 pub(crate) const QUESTIONS: &Questions = &[
+    ("verdict", "labstat_disk_verdict"),
+    ("reason", "labstat_disk_reason"),
+    ("silent", "labstat_disk_silent_seconds"),
     ("info", "smartctl_device"),
     ("passed", "smartctl_device_smart_status"),
     ("critical", "smartctl_device_critical_warning"),
     ("temperature", "smartctl_device_temperature{temperature_type=\"current\"}"),
+    ("wear", "labstat_smart_wear_ratio"),
     ("used", "smartctl_device_percentage_used"),
     ("media", "smartctl_device_media_errors"),
     ("hours", "smartctl_device_power_on_seconds"),
@@ -74,18 +83,40 @@ impl Disks {
     }
 }
 
-/// What a disk says of its own health.
+/// How a disk is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Health {
-    /// It finds itself sound.
-    Passed,
-    /// It finds itself sound, and warns.
-    Warns,
-    /// It expects to fail.
-    Failing,
-    /// It does not sleep, and could not be read when that was last tried: what it said before that
-    /// no longer counts, unless that was bad.
-    Unread,
+pub(crate) struct Condition {
+    /// What to think of it.
+    pub(crate) verdict: Verdict,
+    /// It should answer and does not.
+    pub(crate) missing: bool,
+}
+
+impl Condition {
+    const fn of(verdict: Verdict) -> Self {
+        Self { verdict, missing: false }
+    }
+
+    /// The worst first.
+    fn rank(self) -> u8 {
+        match (self.verdict, self.missing) {
+            (Verdict::Dead, _) => 0,
+            (Verdict::Act, _) => 1,
+            (_, true) => 2,
+            (Verdict::Watch, _) => 3,
+            _ => 4,
+        }
+    }
+
+    /// How urgent that is.
+    pub(crate) fn tone(self) -> Tone {
+        match (self.verdict, self.missing) {
+            (Verdict::Dead | Verdict::Act, _) => Tone::Bad,
+            (Verdict::Watch, _) | (_, true) => Tone::Warn,
+            (Verdict::Ok, _) => Tone::Good,
+            (Verdict::Asleep | Verdict::Silent, _) => Tone::Plain,
+        }
+    }
 }
 
 /// The disk a block device belongs to, as smartctl names it: `nvme0n1` is on `nvme0`.
@@ -100,99 +131,111 @@ fn disk_of(device: &str) -> &str {
 
 /// Every disk that smartctl or the kernel knows, as `(node, device)`.
 pub(crate) fn disks(answers: &Answers) -> BTreeSet<(&str, &str)> {
-    let named = ["info", "success", "read"].into_iter().flat_map(|name| answers.all(name));
+    let named =
+        ["verdict", "info", "success", "read"].into_iter().flat_map(|name| answers.all(name));
     named.map(|found| (at(found), disk_of(found.label("device")))).collect()
 }
 
-/// Whether a disk has sectors that it cannot read now: pending ones, or those of its own scan.
-pub(crate) fn has_lost_sectors(answers: &Answers, (node, device): (&str, &str)) -> bool {
-    let raw = |id| {
-        let here = [("instance", node), ("device", device), ("attribute_id", id)];
-        answers.value("raw", &here)
-    };
-    [raw("197"), raw("198")].into_iter().flatten().any(|sectors| sectors > 0.0)
+/// How a disk is: by the aggregator's verdict, or by its own words where nobody judges it.
+pub(crate) fn condition(answers: &Answers, (node, device): (&str, &str)) -> Condition {
+    let here = [("instance", node), ("device", device)];
+    let words = answers.with("verdict", &here).map(|found| found.label("verdict"));
+    let known = words.filter_map(|word| Verdict::ALL.into_iter().find(|it| it.as_str() == word));
+    // Two disks of one name are one that was replaced by another just now.
+    match known.reduce(Verdict::worse) {
+        Some(verdict) => {
+            let missing = answers.with("silent", &here).next().is_some();
+            Condition { verdict, missing }
+        }
+        None => own_words(answers, &here),
+    }
 }
 
-/// What a disk says of its own health; none when it does not say.
-pub(crate) fn health(answers: &Answers, (node, device): (&str, &str)) -> Option<Health> {
-    let here = [("instance", node), ("device", device)];
-    let asleep = answers.with("mode", &here).next().is_some();
-    let unread = answers.value("success", &here) == Some(0.0) && !asleep;
-    match (answers.value("passed", &here), answers.value("critical", &here)) {
-        (Some(0.0), _) => Some(Health::Failing),
-        (_, Some(flags)) if flags > 0.0 => Some(Health::Warns),
-        _ if unread => Some(Health::Unread),
-        (Some(_), _) => Some(Health::Passed),
-        (None, _) => None,
+/// What a disk says of its own health.
+fn own_words(answers: &Answers, here: &[(&str, &str); 2]) -> Condition {
+    let mode = answers.with("mode", here).next().map(|found| found.label("mode"));
+    let asleep = mode.is_some_and(|mode| mode.starts_with("standby") || mode == "sleep");
+    let unread = answers.value("success", here) == Some(0.0) && !asleep;
+    let lost = ["197", "198"].into_iter().any(|id| {
+        let raw = [here[0], here[1], ("attribute_id", id)];
+        answers.value("raw", &raw).is_some_and(|sectors| sectors > 0.0)
+    });
+    match (answers.value("passed", here), answers.value("critical", here)) {
+        (Some(0.0), _) => Condition::of(Verdict::Act),
+        (_, Some(flags)) if flags > 0.0 => Condition::of(Verdict::Watch),
+        _ if lost => Condition::of(Verdict::Watch),
+        // What it said before it could no longer be read does not count.
+        _ if unread => Condition { verdict: Verdict::Silent, missing: true },
+        _ if asleep => Condition::of(Verdict::Asleep),
+        (Some(_), _) => Condition::of(Verdict::Ok),
+        (None, _) => Condition::of(Verdict::Silent),
     }
 }
 
 fn table(answers: &Answers) -> Table {
     let mut table = Table::new(
         [
+            Column::text("verdict", "VERDICT"),
             Column::text("node", "NODE"),
             Column::text("device", "DISK"),
-            Column::text("model", "MODEL"),
-            Column::text("serial", "SERIAL").minor(5),
-            Column::new("capacity_bytes", "SIZE", Unit::Bytes).minor(3),
-            Column::text("health", "HEALTH"),
-            Column::new("temperature_celsius", "TEMP", Unit::Celsius),
+            Column::text("model", "MODEL").minor(1),
+            Column::text("serial", "SERIAL").minor(3),
+            Column::new("capacity_bytes", "SIZE", Unit::Bytes).minor(4),
+            Column::new("power_on_seconds", "AGE", Unit::Seconds),
             Column::new("wear_ratio", "WEAR", Unit::Ratio),
-            Column::new("power_on_seconds", "RUNNING", Unit::Seconds).minor(4),
-            Column::new("reallocated_sectors", "REALLOC", Unit::Plain),
-            Column::new("pending_sectors", "PENDING", Unit::Plain),
-            Column::new("uncorrectable_errors", "UNCORR", Unit::Plain),
+            Column::new("temperature_celsius", "TEMP", Unit::Celsius),
+            Column::new("reallocated_sectors", "REALLOC", Unit::Plain).minor(5),
+            Column::new("pending_sectors", "PENDING", Unit::Plain).minor(5),
+            Column::new("uncorrectable_errors", "UNCORR", Unit::Plain).minor(5),
             Column::new("read_bytes_per_second", "READ", Unit::BytesPerSecond).minor(6),
             Column::new("written_bytes_per_second", "WRITE", Unit::BytesPerSecond).minor(6),
             Column::new("reading_age_seconds", "READ AGO", Unit::Seconds).minor(2),
+            Column::prose("reason", "WHY"),
         ],
         "No disks are known yet. `labstat doctor` says what is missing on a machine.",
     );
-    for disk in disks(answers) {
-        table.push(row(answers, disk));
+    let mut rows: Vec<(u8, Tone, Vec<Cell>)> = disks(answers)
+        .into_iter()
+        .map(|disk| {
+            let condition = condition(answers, disk);
+            let row = row(answers, disk, condition);
+            let tone = row.iter().map(|cell| cell.tone).max().unwrap_or_default();
+            (condition.rank(), tone.max(Tone::Good), row)
+        })
+        .collect();
+    rows.sort_by_key(|(rank, tone, _)| (*rank, std::cmp::Reverse(*tone)));
+    for (_, _, row) in rows {
+        table.push(row);
     }
-    table.worst_first()
+    table
 }
 
-fn row(answers: &Answers, disk: (&str, &str)) -> Vec<Cell> {
+fn row(answers: &Answers, disk: (&str, &str), condition: Condition) -> Vec<Cell> {
     let (node, device) = disk;
     let here = [("instance", node), ("device", device)];
     let number = |name| answers.value(name, &here);
     let raw = |id| answers.value("raw", &[here[0], here[1], ("attribute_id", id)]);
-    let defects = |count: Option<f64>| Cell::number(count).limits(1.0, f64::INFINITY);
+    let reason = answers.with("reason", &here).next().map(|found| found.label("reason"));
     vec![
+        Cell::text(condition.verdict.as_str()).tone(condition.tone()),
         Cell::text(node),
         Cell::text(device),
         Cell::text_opt(word(answers, disk, "model_name", "model")),
         Cell::text_opt(word(answers, disk, "serial_number", "serial")),
         Cell::number(number("capacity")),
-        health_cell(answers, disk),
-        Cell::number(number("temperature")).limits(DISK_HOT_WARN, DISK_HOT_BAD),
-        Cell::number(wear(answers, &here)).limits(WEAR_WARN, WEAR_BAD),
         Cell::number(number("hours")),
-        defects(raw("5")),
-        defects(raw("197")),
-        defects(raw("198").or_else(|| number("media"))),
+        Cell::number(wear(answers, &here)).limits(WEAR_WARN, WEAR_BAD),
+        Cell::number(number("temperature")).limits(DISK_HOT_WARN, DISK_HOT_BAD),
+        Cell::number(raw("5")),
+        Cell::number(raw("197")),
+        Cell::number(raw("198").or_else(|| number("media"))),
         Cell::number(traffic(answers, "read", disk)),
         Cell::number(traffic(answers, "written", disk)),
         Cell::number(number("age").filter(|age| *age > READING_OLD_SECONDS))
             .limits(READING_OLD_SECONDS, f64::INFINITY),
+        // That all is well needs no words.
+        Cell::text_opt(reason.filter(|_| condition.verdict != Verdict::Ok)),
     ]
-}
-
-fn health_cell(answers: &Answers, disk: (&str, &str)) -> Cell {
-    match health(answers, disk) {
-        Some(Health::Passed) => Cell::text("passed").tone(Tone::Good),
-        Some(Health::Warns) => Cell::text("warns").tone(Tone::Warn),
-        Some(Health::Failing) => Cell::text("FAILING").tone(Tone::Bad),
-        Some(Health::Unread) => Cell::text("unread").tone(Tone::Warn),
-        None => {
-            let here = [("instance", disk.0), ("device", disk.1)];
-            let mode = answers.with("mode", &here).next().map(|found| found.label("mode"));
-            // A disk that sleeps says nothing, and that is as it should be.
-            Cell::text_opt(mode.filter(|mode| mode.starts_with("standby") || *mode == "sleep"))
-        }
-    }
 }
 
 /// A fact that smartctl knows under one name and the kernel under another.
@@ -209,12 +252,14 @@ fn word<'a>(
             .filter(|found| at(found) == node && disk_of(found.label("device")) == device);
         found.next()?.labels.get(label).map(String::as_str).filter(|text| !text.is_empty())
     };
-    here("info", smartctl).or_else(|| here("known", kernel))
+    // Those that are missing are known by what was said of them.
+    here("info", smartctl).or_else(|| here("verdict", smartctl)).or_else(|| here("known", kernel))
 }
 
 /// Used life from 0 to 1 and beyond: NVMe says it, SATA disks say what is left.
 fn wear(answers: &Answers, here: &[(&str, &str)]) -> Option<f64> {
-    let used = answers.value("used", here).map(|percent| percent / 100.0);
+    let used = answers.value("wear", here);
+    let used = used.or_else(|| answers.value("used", here).map(|percent| percent / 100.0));
     used.or_else(|| {
         let left = answers.value("life", here).filter(|left| (0.0..=100.0).contains(left))?;
         Some((100.0 - left) / 100.0)
@@ -251,62 +296,62 @@ mod tests {
     }
 
     #[test]
-    fn what_disks_say_and_what_they_do_not() {
+    fn the_worst_stand_first_and_say_why() {
         let answers = canned(
             r#"
+            verdict {instance="vertex",device="sda",model_name="WDC WD10EZEX",serial_number="WD-1",verdict="act"} 1
+            reason {instance="vertex",device="sda",reason="24 sectors cannot be read; replace it."} 1
+            verdict {instance="nas",device="sdb",verdict="watch"} 1
+            reason {instance="nas",device="sdb",reason="16 sectors were replaced."} 1
+            verdict {instance="nas",device="sda",verdict="ok"} 1
+            reason {instance="nas",device="sda",reason="Nothing speaks against it."} 1
+            verdict {instance="apex",device="sda",model_name="Samsung",serial_number="S6",verdict="silent"} 1
+            reason {instance="apex",device="sda",reason="Serial S6 on apex last answered."} 1
+            silent {instance="apex",device="sda"} 93600
+            verdict {instance="vps",device="vda",verdict="silent"} 1
+            verdict {instance="nas",device="sdc",verdict="asleep"} 1
             info {instance="vertex",device="nvme0",model_name="CT1000P3PSSD8",serial_number="2311E6"} 1
-            info {instance="vertex",device="sda",model_name="WDC WD10EZEX",serial_number="WD-1"} 1
-            passed {instance="vertex",device="nvme0"} 1
-            critical {instance="vertex",device="nvme0"} 4
-            passed {instance="vertex",device="sda"} 0
+            verdict {instance="vertex",device="nvme0",verdict="ok"} 1
             temperature {instance="vertex",device="nvme0"} 61
-            used {instance="vertex",device="nvme0"} 83
-            media {instance="vertex",device="nvme0"} 0
+            used {instance="vertex",device="nvme0"} 13
             hours {instance="vertex",device="sda"} 158400000
-            capacity {instance="vertex",device="sda"} 1000204886016
-            raw {instance="vertex",device="sda",attribute_id="5"} 8
-            raw {instance="vertex",device="sda",attribute_id="197"} 1
             age {instance="vertex",device="sda"} 7260
+            raw {instance="vertex",device="sda",attribute_id="197"} 24
             read {instance="vertex",device="nvme0n1"} 1048576
-            written {instance="vertex",device="nvme0n1"} 524288
-            info {instance="nas",device="sda"} 1
-            passed {instance="nas",device="sda"} 1
-            info {instance="nas",device="sdb"} 1
-            passed {instance="nas",device="sdb"} 1
-            raw {instance="nas",device="sdb",attribute_id="5"} 16
-            read {instance="vps",device="vda"} 0
-            written {instance="vps",device="vda"} 2048
             "#,
         );
+        let look = plain(&table(&answers));
+        let rows: Vec<Vec<&str>> = look.lines().map(|l| l.split("  ").collect()).collect();
+        let order: Vec<String> = rows
+            .iter()
+            .skip(1)
+            .map(|row| {
+                let words: Vec<&str> = row.iter().copied().filter(|w| !w.is_empty()).collect();
+                words.iter().take(3).map(|word| word.trim()).collect::<Vec<_>>().join(" ")
+            })
+            .collect();
         assert_eq!(
-            plain(&table(&answers)),
-            "\
-NODE    DISK   MODEL          SERIAL     SIZE  HEALTH    TEMP  WEAR  RUNNING  REALLOC  PENDING  UNCORR     READ      WRITE  READ AGO
-vertex  sda    WDC WD10EZEX   WD-1    932 GiB  FAILING      -     -  1833d8h        8        1       -        -          -      2h1m
-nas     sdb    -              -             -  passed       -     -        -       16        -       -        -          -         -
-vertex  nvme0  CT1000P3PSSD8  2311E6        -  warns    61 °C  83 %        -        -        -       0  1 MiB/s  512 KiB/s         -
-nas     sda    -              -             -  passed       -     -        -        -        -       -        -          -         -
-vps     vda    -              -             -  -            -     -        -        -        -       -    0 B/s    2 KiB/s         -
-"
+            order,
+            [
+                "act vertex sda",
+                "silent apex sda",
+                "watch nas sdb",
+                "ok vertex nvme0",
+                "ok nas sda",
+                "asleep nas sdc",
+                "silent vps vda",
+            ],
+            "{look}"
         );
+        assert!(look.contains("24 sectors cannot be read; replace it."), "{look}");
+        assert!(look.contains("S6"), "what is missing is still named: {look}");
+        assert!(!look.contains("Nothing speaks against it."), "{look}");
     }
 
     #[test]
-    fn a_sleeping_disk_is_said_to_sleep() {
+    fn where_nobody_judges_a_disk_speaks_for_itself() {
         let answers = canned(
             r#"
-            info {instance="nas",device="sda"} 1
-            mode {instance="nas",device="sda",mode="standby"} 1
-            "#,
-        );
-        assert_eq!(health_cell(&answers, ("nas", "sda")), Cell::text("standby"));
-    }
-
-    #[test]
-    fn a_disk_that_could_not_be_read_has_not_passed() {
-        let answers = canned(
-            r#"
-            info {instance="nas",device="sda"} 1
             passed {instance="nas",device="sda"} 1
             success {instance="nas",device="sda"} 0
             passed {instance="nas",device="sdb"} 0
@@ -315,13 +360,24 @@ vps     vda    -              -             -  -            -     -        -    
             success {instance="nas",device="sdc"} 0
             mode {instance="nas",device="sdc",mode="standby"} 1
             success {instance="nas",device="nvme1"} 0
+            critical {instance="nas",device="nvme2"} 4
+            passed {instance="nas",device="sdd"} 1
+            raw {instance="nas",device="sdd",attribute_id="198"} 3
+            passed {instance="nas",device="sde"} 1
             "#,
         );
-        let of = |device| health(&answers, ("nas", device));
-        assert_eq!(of("sda"), Some(Health::Unread), "it passed before that");
-        assert_eq!(of("sdb"), Some(Health::Failing), "its last word was bad enough");
-        assert_eq!(of("sdc"), Some(Health::Passed), "it sleeps");
-        assert_eq!(of("nvme1"), Some(Health::Unread));
+        let of = |device| {
+            let Condition { verdict, missing } = condition(&answers, ("nas", device));
+            (verdict, missing)
+        };
+        assert_eq!(of("sda"), (Verdict::Silent, true), "it passed before that");
+        assert_eq!(of("sdb"), (Verdict::Act, false), "its last word was bad enough");
+        assert_eq!(of("sdc"), (Verdict::Asleep, false));
+        assert_eq!(of("nvme1"), (Verdict::Silent, true));
+        assert_eq!(of("nvme2"), (Verdict::Watch, false));
+        assert_eq!(of("sdd"), (Verdict::Watch, false), "sectors that it cannot read");
+        assert_eq!(of("sde"), (Verdict::Ok, false));
+        assert_eq!(of("sdz"), (Verdict::Silent, false));
         assert!(disks(&answers).contains(&("nas", "nvme1")), "gone, and still shown");
     }
 

@@ -142,6 +142,34 @@ impl Graph<'_> {
     }
 }
 
+/// Heights of a sparkline, the lowest first.
+const SPARKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+
+/// The course of a number in one line of `cells`: each shows the last point of its part of the
+/// span, between the lowest and the highest of all. What is not known is blank, what stands still
+/// is low.
+pub(crate) fn sparkline(points: &[Point], (start, end): (f64, f64), cells: usize) -> String {
+    let known = || points.iter().filter(|point| point.value.is_finite());
+    let low = known().map(|point| point.value).fold(f64::INFINITY, f64::min);
+    let high = known().map(|point| point.value).fold(f64::NEG_INFINITY, f64::max);
+    let mut line = vec![' '; cells];
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "within the line, and the height within the sparks"
+    )]
+    for point in known() {
+        let part = ((point.time - start) / (end - start).max(1.0)).clamp(0.0, 1.0);
+        let at = ((part * cells as f64) as usize).min(cells.saturating_sub(1));
+        let height = if high > low { (point.value - low) / (high - low) } else { 0.0 };
+        let spark = SPARKS.get((height * 7.0).round() as usize).copied();
+        if let (Some(cell), Some(spark)) = (line.get_mut(at), spark) {
+            *cell = spark;
+        }
+    }
+    line.into_iter().collect::<String>().trim_end().to_owned()
+}
+
 fn colour(at: usize) -> Color {
     COLOURS.get(at % COLOURS.len()).copied().unwrap_or(Color::Reset)
 }
@@ -220,6 +248,18 @@ mod tests {
         let points = points.map(|(at, value)| Point { time: at as f64 * 60.0, value }).collect();
         let labels = [("instance".to_owned(), "apex".to_owned())].into();
         vec![Found { labels, points }]
+    }
+
+    #[test]
+    fn a_sparkline_shows_the_course_and_the_gaps() {
+        let line = |values: &[f64]| {
+            let series = series(values.iter().copied());
+            sparkline(&series[0].points, (0.0, 480.0), 8)
+        };
+        assert_eq!(line(&[0.0, 0.0, 0.0, 7.0, 7.0, 3.0, 3.0, 3.0]), "▁▁▁██▄▄▄");
+        assert_eq!(line(&[5.0, 5.0, f64::NAN, 5.0]), "▁▁ ▁");
+        assert_eq!(line(&[]), "");
+        assert_eq!(sparkline(&series([1.0, 2.0])[0].points, (0.0, 0.0), 0), "");
     }
 
     fn graph(series: &[Found], colour: bool) -> String {

@@ -18,6 +18,7 @@ mod completions;
 mod config;
 mod dashboards;
 mod data;
+mod disk;
 mod disks;
 mod doctor;
 mod environment;
@@ -85,6 +86,7 @@ enum Command {
     Status(status::Status),
     Nodes(nodes::Nodes),
     Disks(disks::Disks),
+    Disk(disk::Disk),
     Raid(raid::Raid),
     Temps(temps::Temps),
     Net(net::Net),
@@ -130,6 +132,7 @@ impl Command {
             Self::Status(command) => command.run(),
             Self::Nodes(command) => command.run(),
             Self::Disks(command) => command.run(),
+            Self::Disk(command) => command.run(),
             Self::Raid(command) => command.run(),
             Self::Temps(command) => command.run(),
             Self::Net(command) => command.run(),

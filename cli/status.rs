@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
+use labstat_disks::Verdict;
+
 use crate::alerts::{self, Alert};
 use crate::answer::Found;
 use crate::client::Client;
-use crate::disks::{self, Health};
+use crate::disks::{self, Condition};
 use crate::failure::Failure;
 use crate::human::{self, Unit};
 use crate::net;
@@ -59,7 +61,10 @@ pub(crate) const OWN_QUESTIONS: &Questions = &[
 /// Questions of other views whose answers make part of the glance.
 const BORROWED: [(&Questions, &[&str]); 4] = [
     (nodes::QUESTIONS, &["seen", "up"]),
-    (disks::QUESTIONS, &["info", "passed", "critical", "success", "mode", "raw", "read"]),
+    (
+        disks::QUESTIONS,
+        &["verdict", "silent", "info", "passed", "critical", "success", "mode", "raw", "read"],
+    ),
     (raid::QUESTIONS, &["state", "disks", "wanted"]),
     (net::QUESTIONS, &["bond_members", "bond_active", "member"]),
 ];
@@ -192,42 +197,32 @@ fn disks_line(answers: &Answers) -> Option<Line> {
     if disks.is_empty() {
         return None;
     }
-    let with = |wanted: Option<Health>| -> Vec<String> {
-        let those = disks.iter().filter(|disk| disks::health(answers, **disk) == wanted);
+    let with = |wanted: &dyn Fn(Condition) -> bool| -> Vec<String> {
+        let those = disks.iter().filter(|disk| wanted(disks::condition(answers, **disk)));
         those.map(|(node, device)| format!("{node}/{device}")).collect()
     };
-    let (failing, warning) = (with(Some(Health::Failing)), with(Some(Health::Warns)));
-    let unread = with(Some(Health::Unread));
-    let lost = disks.iter().filter(|disk| disks::has_lost_sectors(answers, **disk));
-    let lost: Vec<String> = lost.map(|(node, device)| format!("{node}/{device}")).collect();
-    let passed = with(Some(Health::Passed)).len();
-    let silent = with(None).len();
+    let is = |verdict| move |it: Condition| it.verdict == verdict && !it.missing;
+    let (dead, act) = (with(&is(Verdict::Dead)), with(&is(Verdict::Act)));
+    let (missing, watch) = (with(&|it| it.missing), with(&is(Verdict::Watch)));
     let mut parts = Vec::new();
-    if !failing.is_empty() {
-        parts.push(format!("{} FAILING ({})", failing.len(), listed(&failing)));
+    for (names, what) in
+        [(&dead, "DEAD"), (&act, "TO REPLACE"), (&missing, "missing"), (&watch, "to watch")]
+    {
+        if !names.is_empty() {
+            parts.push(format!("{} {what} ({})", names.len(), listed(names)));
+        }
     }
-    if !warning.is_empty() {
-        parts.push(format!("{} warning ({})", warning.len(), listed(&warning)));
+    for (verdict, what) in
+        [(Verdict::Ok, "ok"), (Verdict::Asleep, "asleep"), (Verdict::Silent, "without SMART data")]
+    {
+        match with(&is(verdict)).len() {
+            0 => {}
+            some => parts.push(format!("{some} {what}")),
+        }
     }
-    if !unread.is_empty() {
-        parts.push(format!("{} unread ({})", unread.len(), listed(&unread)));
-    }
-    if !lost.is_empty() {
-        parts.push(format!("{} with unreadable sectors ({})", lost.len(), listed(&lost)));
-    }
-    if passed > 0 {
-        parts.push(format!("{passed} passed"));
-    }
-    if silent > 0 {
-        parts.push(format!("{silent} without SMART data"));
-    }
-    let unmarked = warning.is_empty() && unread.is_empty() && lost.is_empty();
-    let tone = match (failing.is_empty(), unmarked, passed) {
-        (false, ..) => Tone::Bad,
-        (_, false, _) => Tone::Warn,
-        (.., 0) => Tone::Plain,
-        _ => Tone::Good,
-    };
+    let worst = disks.iter().map(|disk| disks::condition(answers, *disk).tone());
+    let tone = worst.max().unwrap_or_default();
+    let failing = [dead, act].concat();
     let figure = Some(("disks_failing", number(failing.len())));
     Some(Line { area: "disks", tone, text: parts.join(", "), figure })
 }
@@ -447,6 +442,8 @@ mod tests {
             passed {instance="apex",device="sda"} 0
             passed {instance="apex",device="sdb"} 1
             success {instance="apex",device="sdb"} 0
+            verdict {instance="nas",device="sdz",verdict="silent"} 1
+            silent {instance="nas",device="sdz"} 7200
             disks {instance="nas",device="md0",state="active"} 2
             wanted {instance="nas",device="md0"} 2
             hot {instance="apex",chip="nvme_nvme0",sensor="temp1"} 78.2
@@ -482,7 +479,7 @@ mod tests {
 AREA          STATE     WHAT
 nodes         critical  1 up, 1 down (zenith, silent for 3h)
 alerts        critical  3 firing (Xyz; Abc)
-disks         critical  1 FAILING (apex/sda), 1 unread (apex/sdb), 1 with unreadable sectors (apex/sdb), 1 passed
+disks         critical  1 TO REPLACE (apex/sda), 1 missing (nas/sdz), 1 to watch (apex/sdb), 1 ok
 arrays        critical  1 INACTIVE (nas/md1)
 bonds         critical  1 SHORT OF LINKS (apex/bond0, 1 of 2 links)
 hottest       warning   78.2 °C at apex nvme_nvme0 temp1

@@ -88,7 +88,7 @@ pub(crate) fn look() -> Look {
 
 impl Answers {
     /// Asks all questions, one after the other on one connection, and the time.
-    pub(crate) async fn ask(client: &Client, questions: &Questions) -> Result<Self, Failure> {
+    pub(crate) async fn ask(client: &Client, questions: &[(&str, &str)]) -> Result<Self, Failure> {
         let mut answers = Self::default();
         for (name, query) in questions.iter().chain(&[(NOW, "time()")]) {
             let reply = client.instant(query, None).await?;
@@ -198,8 +198,14 @@ pub(crate) mod tests {
             "node_scrape_collector_success",
             // No captured machine has a bridge with ports.
             "labstat_network_bridge_port_info",
+            // What the aggregator makes of disks.
+            "labstat_disk_verdict",
+            "labstat_disk_reason",
+            "labstat_disk_silent_seconds",
         ];
         let mut names: std::collections::BTreeSet<String> = others.map(str::to_owned).into();
+        // What an agent can say of disks that no captured machine has.
+        names.extend(labstat_disks::families::all().map(|family| family.name.to_string()));
         let mut folders = vec![root.join("agent/collect/fixtures")];
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(folder).unwrap() {

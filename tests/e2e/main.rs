@@ -10,6 +10,8 @@ mod captured;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod disks;
+#[cfg(test)]
 #[path = "../support/engines.rs"]
 mod engine_servers;
 #[cfg(test)]

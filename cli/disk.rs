@@ -1,0 +1,834 @@
+//! `labstat disk`: all about one disk, and what people do about it: acknowledge, forget.
+//!
+//! The aggregator says what to think of it; what it counts, where it is and what stands on it are
+//! series, asked for by its serial number, so that they follow it across ports and machines.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use jiff::Timestamp;
+use labstat_disks::Verdict;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::answer::{Answer, Found, Point};
+use crate::client::{Client, Reply, ServerArgs, path_part};
+use crate::disks::Condition;
+use crate::failure::Failure;
+use crate::graph::sparkline;
+use crate::human::{self, Unit};
+use crate::output;
+use crate::runtime;
+use crate::table::{Cell, Column, Format, Look, Table, Tone, printable};
+use crate::view::{Answers, look};
+
+/// Shows all about one disk: verdict, reasons, where it is, what breaks, and what it counts
+#[derive(Debug, clap::Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "\
+Examples:
+  labstat disk nas/sda              the disk that node nas calls sda
+  labstat disk WD-WCC4N1234567      by its serial number, wherever it is
+  labstat disk nas/sda --format json
+  labstat disk ack nas/sda --note \"scrubbed, no error\"
+  labstat disk forget WD-WCC4N1234567
+
+HISTORY is the course of a number since the disk was first seen, CHANGE what it has grown by."
+)]
+pub(crate) struct Disk {
+    #[command(subcommand)]
+    command: Option<DiskCommand>,
+
+    /// A serial number, or NODE/DEVICE
+    #[arg(value_name = "DISK", required = true)]
+    disk: Option<String>,
+
+    /// How to print; json is one object, csv has the numbers only
+    #[arg(long, value_enum, default_value = "table")]
+    format: Format,
+
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum DiskCommand {
+    Ack(Ack),
+    Forget(Forget),
+}
+
+/// Accepts what a disk says now, so that only what goes beyond it counts from here on
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  labstat disk ack nas/sda
+  labstat disk ack WD-WCC4N1234567 --note \"replaced the cable\"
+
+What a disk says of itself (that it fails, a failed self-test) stays a reason to watch it.")]
+struct Ack {
+    /// A serial number, or NODE/DEVICE
+    #[arg(value_name = "DISK")]
+    disk: String,
+
+    /// Why that is all right, for whoever asks later
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    note: String,
+
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// Expects a disk no more that was taken out; its history stays
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  labstat disk forget WD-WCC4N1234567
+  labstat disk forget nas/sda
+
+When it is seen again, it is expected again, with what was acknowledged.")]
+struct Forget {
+    /// A serial number, or NODE/DEVICE
+    #[arg(value_name = "DISK")]
+    disk: String,
+
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// Points of a history, one for each cell of its line.
+const HISTORY_CELLS: usize = 40;
+
+/// The least history that is asked for, in seconds: half an hour has too few readings.
+const HISTORY_SECONDS_MIN: f64 = 86_400.0;
+
+/// Cells of a name in the list of facts.
+const NAME_CELLS: usize = 14;
+
+/// What is asked of the disk `{…}` by its labels; `$` stands for them.
+const QUESTIONS: [(&str, &str); 8] = [
+    ("where", "labstat_disk_info{$}"),
+    ("use", "labstat_disk_use_info{$}"),
+    ("redundancy", "labstat_disk_redundancy{$}"),
+    ("attribute", "smartctl_device_attribute{$}"),
+    ("test_passed", "labstat_smart_self_test_passed{$}"),
+    ("test_hours", "labstat_smart_self_test_power_on_hours{$}"),
+    ("test_status", "labstat_smart_self_test_status_info{$}"),
+    ("test_progress", "labstat_smart_self_test_progress_ratio{$}"),
+];
+
+/// Numbers that are no attributes: family, name, and what they count.
+const NUMBERS: [(&str, &str, Unit); 18] = [
+    ("smartctl_device_temperature", "Temperature", Unit::Celsius),
+    ("smartctl_device_power_on_seconds", "Power on", Unit::Seconds),
+    ("smartctl_device_power_cycle_count", "Power cycles", Unit::Plain),
+    ("labstat_smart_wear_ratio", "Wear", Unit::Ratio),
+    ("smartctl_device_available_spare", "Available spare, %", Unit::Plain),
+    ("smartctl_device_critical_warning", "Critical warnings", Unit::Plain),
+    ("smartctl_device_media_errors", "Media errors", Unit::Plain),
+    ("smartctl_device_num_err_log_entries", "Error log entries", Unit::Plain),
+    ("labstat_smart_nvme_unsafe_shutdowns_total", "Unsafe shutdowns", Unit::Plain),
+    ("labstat_smart_nvme_warning_temperature_minutes_total", "Minutes too warm", Unit::Plain),
+    ("labstat_smart_nvme_critical_temperature_minutes_total", "Minutes too hot", Unit::Plain),
+    ("smartctl_scsi_grown_defect_list", "Grown defects", Unit::Plain),
+    ("smartctl_read_total_uncorrected_errors", "Uncorrected reads", Unit::Plain),
+    ("smartctl_write_total_uncorrected_errors", "Uncorrected writes", Unit::Plain),
+    ("labstat_smart_scsi_verify_uncorrected_errors_total", "Uncorrected verifies", Unit::Plain),
+    ("labstat_smart_scsi_non_medium_errors_total", "Non-medium errors", Unit::Plain),
+    ("smartctl_device_bytes_written", "Written", Unit::Bytes),
+    ("smartctl_device_error_log_count", "Logged errors", Unit::Plain),
+];
+
+/// A time of the API, RFC 3339, in Unix seconds.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "String")]
+struct Time(f64);
+
+impl TryFrom<String> for Time {
+    type Error = jiff::Error;
+
+    fn try_from(text: String) -> Result<Self, jiff::Error> {
+        let time: Timestamp = text.parse()?;
+        Ok(Self(time.as_millisecond() as f64 / 1000.0))
+    }
+}
+
+/// A disk as the aggregator tells of it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Told {
+    #[serde(default)]
+    serial_number: String,
+    #[serde(default)]
+    model_name: String,
+    #[serde(default)]
+    model_family: String,
+    #[serde(default)]
+    firmware_version: String,
+    instance: String,
+    device: String,
+    #[serde(default)]
+    also: Vec<String>,
+    verdict: Verdict,
+    verdict_since: Time,
+    reasons: Vec<Reason>,
+    first_seen: Time,
+    age_seconds: f64,
+    interval_seconds: Option<f64>,
+    silent_since: Option<Time>,
+    #[serde(default)]
+    node_down: bool,
+    capacity_bytes: Option<f64>,
+    power_on_hours: Option<f64>,
+    wear_ratio: Option<f64>,
+    available_spare_percent: Option<f64>,
+    acknowledged: Option<Acknowledged>,
+    wear_out: Option<Projection>,
+    spare_out: Option<Projection>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Reason {
+    verdict: Verdict,
+    text: String,
+    #[serde(default)]
+    evidence: Vec<Evidence>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Evidence {
+    name: String,
+    value: Value,
+    before: Option<Value>,
+    limit: Option<Value>,
+    source: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Acknowledged {
+    at: Time,
+    #[serde(default)]
+    note: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Projection {
+    at: Time,
+    earliest: Time,
+    latest: Option<Time>,
+    confidence: String,
+}
+
+/// Everything that is shown of one disk.
+struct Picture {
+    told: Told,
+    answers: Answers,
+    /// The course of each number of [`NUMBERS`], and of each attribute by its id.
+    courses: BTreeMap<String, Vec<Point>>,
+    span: (f64, f64),
+    now: f64,
+}
+
+impl Disk {
+    /// Runs the command.
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        match (self.command, self.disk) {
+            (Some(DiskCommand::Ack(ack)), _) => ack.run(),
+            (Some(DiskCommand::Forget(forget)), _) => forget.run(),
+            // clap asks for one of them.
+            (None, disk) => show(&self.server, &disk.unwrap_or_default(), self.format),
+        }
+    }
+}
+
+impl Ack {
+    fn run(self) -> Result<ExitCode, Failure> {
+        let told = runtime::block_on(async {
+            let client = Client::new(&self.server)?;
+            let path = format!("{}/ack", path(&self.disk));
+            read(&client, client.post_form(&path, &[("note", self.note)]).await)
+        })?;
+        let text = format!(
+            "Acknowledged {}: it is {} now.\n",
+            named(&told),
+            // What sleeps is judged when it is read next.
+            told.verdict
+        );
+        output::result(&text)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Forget {
+    fn run(self) -> Result<ExitCode, Failure> {
+        let told = runtime::block_on(async {
+            let client = Client::new(&self.server)?;
+            read(&client, client.delete(&path(&self.disk)).await)
+        })?;
+        output::result(&format!("Forgot {}. Its history stays.\n", named(&told)))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn path(disk: &str) -> String {
+    format!("/api/labstat/v1/disks/{}", path_part(disk))
+}
+
+/// The disk that the aggregator answers with.
+fn read(client: &Client, reply: Result<Reply, Failure>) -> Result<Told, Failure> {
+    let reply =
+        reply.map_err(|failure| failure.cure("`labstat disks` lists those that are known"))?;
+    serde_json::from_value(reply.data).map_err(|error| {
+        Failure::new(format!("{} gave an answer we cannot read", client.base())).because(&error)
+    })
+}
+
+fn named(told: &Told) -> String {
+    let words = [&*told.model_name, &*told.serial_number].map(printable);
+    let words: Vec<&str> = words.iter().map(String::as_str).filter(|it| !it.is_empty()).collect();
+    let place = printable(&format!("{}/{}", told.instance, told.device));
+    if words.is_empty() { place } else { format!("{} ({place})", words.join(" ")) }
+}
+
+fn show(server: &ServerArgs, disk: &str, format: Format) -> Result<ExitCode, Failure> {
+    let text = runtime::block_on(async {
+        let client = Client::new(server)?;
+        let reply = client.get(&path(disk)).await;
+        let whole = reply.as_ref().map(|reply| reply.data.clone()).unwrap_or_default();
+        let picture = Picture::ask(&client, read(&client, reply)?).await?;
+        Ok::<String, Failure>(match format {
+            Format::Table => picture.for_people(&look()),
+            Format::Json => picture.json(whole),
+            Format::Csv => picture.numbers().render(Format::Csv, &look()),
+        })
+    })?;
+    output::result(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Picture {
+    async fn ask(client: &Client, told: Told) -> Result<Self, Failure> {
+        let label = |name: &str, value: &str| format!("{name}={}", Value::from(value));
+        let here = [label("instance", &told.instance), label("device", &told.device)].join(",");
+        // What stands on a disk is said by an agent, which calls it as the disk does.
+        let questions = QUESTIONS.map(|(name, query)| (name, query.replace('$', &here)));
+        let numbers: Vec<&str> = NUMBERS.iter().map(|(family, ..)| *family).collect();
+        let numbers = format!(
+            "{{__name__=~\"{}\",temperature_type=~\"current|\",{here}}}",
+            numbers.join("|")
+        );
+        let mut asked: Vec<(&str, &str)> =
+            questions.iter().map(|(name, query)| (*name, query.as_str())).collect();
+        asked.push(("number", &numbers));
+        let answers = Answers::ask(client, &asked).await?;
+        let now = answers.now().unwrap_or_default();
+        let first = told.first_seen.0;
+        let span = (first.min(now - HISTORY_SECONDS_MIN), now);
+        let mut picture = Self { told, answers, courses: BTreeMap::new(), span, now };
+        picture.ask_courses(client, &numbers).await?;
+        Ok(picture)
+    }
+
+    /// The course of all numbers since the disk was first seen, wherever it was.
+    async fn ask_courses(&mut self, client: &Client, numbers: &str) -> Result<(), Failure> {
+        let told = &self.told;
+        let raw = "attribute_value_type=\"raw\"";
+        let (attributes, numbers) = if told.serial_number.is_empty() {
+            let here = format!(
+                "instance={},device={}",
+                Value::from(&*told.instance),
+                Value::from(&*told.device)
+            );
+            (format!("smartctl_device_attribute{{{raw},{here}}}"), numbers.to_owned())
+        } else {
+            let who = format!(
+                "* on (instance, job, device) group_left () max by (instance, job, device) \
+                 (smartctl_device{{serial_number={}}})",
+                Value::from(&*told.serial_number)
+            );
+            let families: Vec<&str> = NUMBERS.iter().map(|(family, ..)| *family).collect();
+            // A product has no name; so it goes along as a label.
+            let all = format!(
+                "label_replace({{__name__=~\"{}\",temperature_type=~\"current|\"}}, \"family\", \
+                 \"$1\", \"__name__\", \"(.*)\")",
+                families.join("|")
+            );
+            (format!("smartctl_device_attribute{{{raw}}} {who}"), format!("{all} {who}"))
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "times of today")]
+        let (start_ms, end_ms) = ((self.span.0 * 1000.0) as i64, (self.span.1 * 1000.0) as i64);
+        let cells = i64::try_from(HISTORY_CELLS).unwrap_or(i64::MAX);
+        let step_ms = ((end_ms - start_ms) / cells).max(1_000);
+        for query in [attributes, numbers] {
+            // Without a history the rest is still worth showing.
+            let Ok(reply) = client.range(&query, (start_ms, end_ms), step_ms).await else {
+                continue;
+            };
+            let Answer::Matrix(found) = reply.answer(client.base())? else { continue };
+            for one in found {
+                let key = ["attribute_id", "family", "__name__"];
+                let key = key.iter().map(|name| one.label(name)).find(|key| !key.is_empty());
+                let course = self.courses.entry(key.unwrap_or_default().to_owned()).or_default();
+                course.extend(one.points);
+            }
+        }
+        // A disk that has moved has a course from each of its places.
+        for course in self.courses.values_mut() {
+            course.sort_by(|a, b| a.time.total_cmp(&b.time));
+        }
+        Ok(())
+    }
+
+    /// What a number has grown by since it was first seen, and its course in one line.
+    fn course(&self, key: &str) -> (Option<f64>, String) {
+        let Some(points) = self.courses.get(key) else { return (None, String::new()) };
+        let mut known = points.iter().map(|point| point.value).filter(|value| value.is_finite());
+        let first = known.next();
+        let change = first.and_then(|first| Some(known.next_back()? - first));
+        (change.filter(|change| *change != 0.0), sparkline(points, self.span, HISTORY_CELLS))
+    }
+
+    /// All numbers that the disk counts.
+    fn numbers(&self) -> Table {
+        let mut table = Table::new(
+            [
+                Column::new("id", "ID", Unit::Plain),
+                Column::text("name", "NAME"),
+                Column::new("value", "VALUE", Unit::Plain),
+                Column::new("worst", "WORST", Unit::Plain),
+                Column::new("threshold", "THRESH", Unit::Plain),
+                Column::text("raw", "RAW"),
+                Column::new("change", "CHANGE", Unit::Plain).minor(1),
+                Column::text("history", "HISTORY").minor(2),
+            ],
+            "It counts nothing that is known.",
+        );
+        for (id, name) in self.attributes() {
+            let kind = |kind| {
+                let labels = [("attribute_id", &*id), ("attribute_value_type", kind)];
+                self.answers.value("attribute", &labels)
+            };
+            let (change, course) = self.course(&id);
+            let fails = matches!((kind("value"), kind("thresh")), (Some(value), Some(thresh))
+                if thresh > 0.0 && value <= thresh);
+            table.push(vec![
+                Cell::number(id.parse().ok()),
+                Cell::text(name).tone(if fails { Tone::Bad } else { Tone::Plain }),
+                Cell::number(kind("value")),
+                Cell::number(kind("worst")),
+                Cell::number(kind("thresh")),
+                Cell::number(kind("raw")),
+                Cell::number(change),
+                Cell::text(course),
+            ]);
+        }
+        for (family, name, unit) in NUMBERS {
+            let mut found = self.answers.all("number").iter();
+            let found = found.find(|found| found.label("__name__") == family);
+            let Some(value) = found.and_then(Found::value) else { continue };
+            let (change, course) = self.course(family);
+            table.push(vec![
+                Cell::absent(),
+                Cell::text(name),
+                Cell::absent(),
+                Cell::absent(),
+                Cell::absent(),
+                match unit {
+                    Unit::Plain => Cell::number(Some(value)),
+                    unit => Cell::text(human::number(value, unit, &look().zone)),
+                },
+                Cell::number(change.filter(|_| unit == Unit::Plain)),
+                Cell::text(course),
+            ]);
+        }
+        table
+    }
+
+    /// The attributes by id, each once.
+    fn attributes(&self) -> Vec<(String, String)> {
+        let all = self.answers.all("attribute").iter();
+        let named = all.filter_map(|found| {
+            let id = found.label("attribute_id");
+            Some((id.parse::<u16>().ok()?, (id, found.label("attribute_name"))))
+        });
+        let by_id: BTreeMap<u16, (&str, &str)> = named.collect();
+        by_id.into_values().map(|(id, name)| (id.to_owned(), name.to_owned())).collect()
+    }
+
+    fn uses(&self) -> Table {
+        let mut table = Table::new(
+            [
+                Column::text("kind", "WHAT"),
+                Column::text("name", "NAME"),
+                Column::text("role", "ROLE"),
+                Column::text("part", "ON"),
+                Column::new("redundancy", "MAY LOSE", Unit::Plain),
+                Column::text("then", "WHEN IT DIES"),
+            ],
+            "Nothing is known to stand on it.",
+        );
+        for found in self.answers.all("use") {
+            let (kind, name) = (found.label("kind"), found.label("name"));
+            let left = self.answers.value("redundancy", &[("kind", kind), ("name", name)]);
+            let then = match left {
+                Some(left) if left >= 1.0 => Cell::text("goes on").tone(Tone::Good),
+                Some(_) => Cell::text("is lost").tone(Tone::Bad),
+                None => Cell::absent(),
+            };
+            table.push(vec![
+                Cell::text(kind),
+                Cell::text(name),
+                Cell::text(found.label("role")),
+                Cell::text(found.label("part")),
+                Cell::number(left),
+                then,
+            ]);
+        }
+        table.worst_first()
+    }
+
+    fn self_tests(&self) -> Table {
+        let mut table = Table::new(
+            [
+                Column::text("type", "SELF-TEST"),
+                Column::text("result", "RESULT"),
+                Column::new("power_on_hours", "AT HOUR", Unit::Plain),
+                Column::new("hours_ago", "HOURS AGO", Unit::Plain),
+            ],
+            "No self-test has come to an end.",
+        );
+        for found in self.answers.all("test_passed") {
+            let kind = [("type", found.label("type"))];
+            let hours = self.answers.value("test_hours", &kind);
+            let status = self.answers.with("test_status", &kind).next();
+            let passed = found.value() == Some(1.0);
+            let word = status
+                .map_or(if passed { "passed" } else { "failed" }, |found| found.label("status"));
+            let ago = self.told.power_on_hours.zip(hours).map(|(now, then)| now - then);
+            table.push(vec![
+                Cell::text(found.label("type")),
+                Cell::text(word).tone(if passed { Tone::Good } else { Tone::Bad }),
+                Cell::number(hours),
+                // ATA disks count these hours in 16 bits.
+                Cell::number(ago.map(|ago| ago.rem_euclid(65_536.0)).filter(|_| hours.is_some())),
+            ]);
+        }
+        for found in self.answers.all("test_progress") {
+            let done = found.value().unwrap_or_default() * 100.0;
+            let word = format!("running, {done:.0} % done");
+            let cells = [Cell::text(found.label("type")), Cell::text(word)];
+            table.push([&cells[..], &[Cell::absent(), Cell::absent()]].concat());
+        }
+        table
+    }
+
+    fn for_people(&self, look: &Look) -> String {
+        let mut text = String::new();
+        self.write_verdict(&mut text, look);
+        self.write_facts(&mut text, look);
+        let section = |text: &mut String, title: &str, table: &Table| {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "\n{}\n{}", title, table.render(Format::Table, look));
+        };
+        let uses = self.uses();
+        if !uses.is_empty() {
+            section(&mut text, "What stands on it", &uses);
+        }
+        section(&mut text, "What it counts", &self.numbers());
+        let tests = self.self_tests();
+        if !tests.is_empty() {
+            section(&mut text, "What it found in itself", &tests);
+        }
+        text
+    }
+
+    fn write_verdict(&self, text: &mut String, look: &Look) {
+        let told = &self.told;
+        let missing = told.silent_since.is_some() && !told.node_down;
+        let tone = Condition { verdict: told.verdict, missing }.tone();
+        let since = told.verdict_since.0;
+        let _ = writeln!(
+            text,
+            "{}: {} since {}",
+            named(told),
+            painted(told.verdict.as_str(), tone, look),
+            human::time(since, &look.zone)
+        );
+        for reason in &told.reasons {
+            let tone = Condition { verdict: reason.verdict, missing: false }.tone();
+            let word = painted(&format!("{:<7}", reason.verdict.as_str()), tone, look);
+            let _ = writeln!(text, "  {word} {}", wrapped(&printable(&reason.text), 10, look));
+            for evidence in &reason.evidence {
+                let _ = writeln!(text, "          {}", wrapped(&evidence.text(), 12, look));
+            }
+        }
+        text.push('\n');
+    }
+
+    fn write_facts(&self, text: &mut String, look: &Look) {
+        let told = &self.told;
+        let mut fact = |name: &str, value: Option<String>| {
+            if let Some(value) = value.filter(|value| !value.is_empty()) {
+                let value = wrapped(&printable(&value), NAME_CELLS + 1, look);
+                let _ = writeln!(text, "{name:<NAME_CELLS$} {value}");
+            }
+        };
+        let number = |value: Option<f64>, unit| value.map(|it| human::number(it, unit, &look.zone));
+        fact("family", Some(told.model_family.clone()));
+        fact("firmware", Some(told.firmware_version.clone()));
+        fact("size", number(told.capacity_bytes, Unit::Bytes));
+        fact("age", number(told.power_on_hours.map(|hours| hours * 3600.0), Unit::Seconds));
+        fact("wear", number(told.wear_ratio, Unit::Ratio));
+        fact("spare", number(told.available_spare_percent.map(|it| it / 100.0), Unit::Ratio));
+        fact("worn out", told.wear_out.as_ref().map(Projection::text));
+        fact("spare used up", told.spare_out.as_ref().map(Projection::text));
+        let mut answered = format!("{} ago", human::span(told.age_seconds.round()));
+        if let Some(interval) = told.interval_seconds {
+            let _ = write!(answered, ", usually every {}", human::span(interval));
+        }
+        fact("answered", Some(answered));
+        let first = told.first_seen.0;
+        fact("first seen", Some(human::time(first, &look.zone)));
+        fact(
+            "acknowledged",
+            told.acknowledged.as_ref().map(|seen| {
+                let at = human::time(seen.at.0, &look.zone);
+                if seen.note.is_empty() { at } else { format!("{at}: {}", seen.note) }
+            }),
+        );
+        if !told.also.is_empty() {
+            fact("also called", Some(told.also.join(", ")));
+        }
+        if let Some(place) = self.answers.all("where").first() {
+            for (label, name) in [
+                ("transport", "attached by"),
+                ("path", "port"),
+                ("enclosure", "enclosure"),
+                ("slot", "slot"),
+                ("by_id", "by id"),
+                ("wwn", "wwn"),
+            ] {
+                fact(name, Some(place.label(label).to_owned()));
+            }
+        }
+    }
+
+    /// The disk as the aggregator tells of it, with what its series say.
+    fn json(&self, whole: Value) -> String {
+        let rows = |table: &Table| -> Value {
+            serde_json::from_str(&table.render(Format::Json, &look())).unwrap_or_default()
+        };
+        let place = self.answers.all("where").first().map(|found| json!(found.labels));
+        let parts = [
+            ("time", json!(self.now)),
+            ("place", place.unwrap_or_default()),
+            ("uses", rows(&self.uses())),
+            ("numbers", rows(&self.numbers())),
+            ("selfTests", rows(&self.self_tests())),
+        ];
+        let mut whole = whole;
+        if let Some(fields) = whole.as_object_mut() {
+            fields.extend(parts.map(|(key, value)| (key.to_owned(), value)));
+        }
+        format!("{whole:#}\n")
+    }
+}
+
+impl Evidence {
+    /// `Reallocated_Sector_Ct 16, before 8, counts from 10 (source)`.
+    fn text(&self) -> String {
+        let mut text = format!("{} {}", self.name, word(&self.value));
+        for (name, value) in [("before", &self.before), ("counts from", &self.limit)] {
+            if let Some(value) = value {
+                let _ = write!(text, ", {name} {}", word(value));
+            }
+        }
+        if let Some(source) = &self.source {
+            let _ = write!(text, " ({source})");
+        }
+        printable(&text)
+    }
+}
+
+impl Projection {
+    /// `about 2028-05-01 (2027-11-02 to 2029-01-30; confidence fair)`.
+    fn text(&self) -> String {
+        let day = |time: Time| human::day(time.0);
+        let latest = self.latest.map_or("never".to_owned(), day);
+        let (at, earliest) = (day(self.at), day(self.earliest));
+        format!("about {at} ({earliest} to {latest}; confidence {})", self.confidence)
+    }
+}
+
+fn word(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.as_f64().map_or_else(String::new, human::plain),
+        other => other.to_string(),
+    }
+}
+
+fn painted(word: &str, tone: Tone, look: &Look) -> String {
+    let colour = match tone {
+        Tone::Good => 32,
+        Tone::Warn => 33,
+        Tone::Bad => 31,
+        Tone::Plain => return word.to_owned(),
+    };
+    if look.colour { format!("\u{1b}[{colour}m{word}\u{1b}[0m") } else { word.to_owned() }
+}
+
+/// `text` in lines that fit the terminal, all but the first `indent` blanks in.
+fn wrapped(text: &str, indent: usize, look: &Look) -> String {
+    let Some(width) = look.width.map(usize::from) else { return text.to_owned() };
+    let room = width.saturating_sub(indent).max(20);
+    let (mut lines, mut line) = (Vec::new(), String::new());
+    for word in text.split(' ') {
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > room {
+            lines.push(std::mem::take(&mut line));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines.join(&format!("\n{:indent$}", ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+
+    use super::*;
+    use crate::view::tests::canned;
+
+    fn picture() -> Picture {
+        let told = json!({
+            "serialNumber": "WD-1",
+            "modelName": "WDC WD40EFRX",
+            "modelFamily": "Western Digital Red",
+            "firmwareVersion": "82.00A82",
+            "instance": "nas",
+            "device": "sda",
+            "verdict": "watch",
+            "verdictSince": "2026-11-20T05:43:00Z",
+            "reasons": [
+                { "code": "reallocated_sectors", "verdict": "watch",
+                  "text": "8 more sectors were replaced by spare ones.",
+                  "evidence": [{ "name": "Reallocated_Sector_Ct", "value": 16, "before": 8,
+                                 "limit": 10, "source": "Backblaze" }] },
+                { "code": "temperature", "verdict": "ok", "text": "It is cool." },
+            ],
+            "firstSeen": "2026-01-01T00:00:00Z",
+            "ageSeconds": 62.5,
+            "intervalSeconds": 300.0,
+            "capacityBytes": 4_000_787_030_016_u64,
+            "powerOnHours": 43_777,
+            "wearRatio": 0.02,
+            "acknowledged": { "at": "2026-06-01T00:00:00Z", "note": "replaced the cable" },
+            "wearOut": { "at": "2031-01-01T00:00:00Z", "earliest": "2030-01-01T00:00:00Z",
+                         "latest": null, "confidence": "fair" },
+        });
+        let answers = canned(
+            r#"
+            where {transport="sata",path="pci-0000:00:17.0-ata-1",by_id="ata-WDC_WD40EFRX_WD-1"} 1
+            use {kind="mount",name="/srv",role="ext4",part="sda2"} 1
+            use {kind="md",name="md0",role="in-use",part="sda1"} 1
+            use {kind="ceph_osd",name="osd.1",role="block",part="sda3"} 1
+            redundancy {kind="mount",name="/srv"} 0
+            redundancy {kind="md",name="md0"} 1
+            attribute {attribute_id="5",attribute_name="Reallocated_Sector_Ct",attribute_value_type="raw"} 16
+            attribute {attribute_id="5",attribute_name="Reallocated_Sector_Ct",attribute_value_type="value"} 200
+            attribute {attribute_id="5",attribute_name="Reallocated_Sector_Ct",attribute_value_type="worst"} 200
+            attribute {attribute_id="5",attribute_name="Reallocated_Sector_Ct",attribute_value_type="thresh"} 140
+            attribute {attribute_id="199",attribute_name="UDMA_CRC_Error_Count",attribute_value_type="raw"} 0
+            number {__name__="smartctl_device_temperature",temperature_type="current"} 34
+            test_passed {type="short"} 1
+            test_hours {type="short"} 43000
+            test_status {type="short",status="completed"} 1
+            "#,
+        );
+        let point = |time: f64, value: f64| Point { time, value };
+        let courses = [("5", vec![point(0.0, 8.0), point(50.0, 8.0), point(99.0, 16.0)])];
+        let courses = courses.map(|(key, points)| (key.to_owned(), points)).into();
+        let told = serde_json::from_value(told).unwrap();
+        Picture { told, answers, courses, span: (0.0, 100.0), now: 100.0 }
+    }
+
+    fn plain() -> Look {
+        Look { colour: false, width: None, zone: TimeZone::UTC }
+    }
+
+    #[test]
+    fn all_about_one_disk() {
+        let text = picture().for_people(&plain());
+        let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+        assert_eq!(
+            lines.join("\n"),
+            "\
+WDC WD40EFRX WD-1 (nas/sda): watch since 2026-11-20 05:43:00
+  watch   8 more sectors were replaced by spare ones.
+          Reallocated_Sector_Ct 16, before 8, counts from 10 (Backblaze)
+  ok      It is cool.
+
+family         Western Digital Red
+firmware       82.00A82
+size           3.6 TiB
+age            1824d1h
+wear           2 %
+worn out       about 2031-01-01 (2030-01-01 to never; confidence fair)
+answered       1m3s ago, usually every 5m
+first seen     2026-01-01 00:00:00
+acknowledged   2026-06-01 00:00:00: replaced the cable
+attached by    sata
+port           pci-0000:00:17.0-ata-1
+by id          ata-WDC_WD40EFRX_WD-1
+
+What stands on it
+WHAT      NAME   ROLE    ON    MAY LOSE  WHEN IT DIES
+mount     /srv   ext4    sda2         0  is lost
+md        md0    in-use  sda1         1  goes on
+ceph_osd  osd.1  block   sda3         -  -
+
+What it counts
+ ID  NAME                   VALUE  WORST  THRESH    RAW  CHANGE  HISTORY
+  5  Reallocated_Sector_Ct    200    200     140     16       8  ▁                   ▁                  █
+199  UDMA_CRC_Error_Count       -      -       -      0       -  -
+  -  Temperature                -      -       -  34 °C       -  -
+
+What it found in itself
+SELF-TEST  RESULT     AT HOUR  HOURS AGO
+short      completed    43000        777"
+        );
+    }
+
+    #[test]
+    fn for_machines_it_is_one_object() {
+        let json: Value =
+            serde_json::from_str(&picture().json(json!({ "verdict": "watch" }))).unwrap();
+        assert_eq!(json["verdict"], "watch");
+        assert_eq!(json["numbers"][0]["raw"], 16);
+        assert_eq!(json["uses"][0]["then"], "is lost");
+        assert_eq!(json["selfTests"][0]["hours_ago"], 777);
+        assert_eq!(json["place"]["transport"], "sata");
+    }
+
+    #[test]
+    fn sentences_fit_the_terminal() {
+        let look = Look { width: Some(40), ..plain() };
+        let text = wrapped("a disk that says a great deal in one sentence", 10, &look);
+        assert_eq!(text, "a disk that says a great deal\n          in one sentence");
+    }
+
+    #[test]
+    fn names_of_firmware_cannot_steer_the_terminal() {
+        let mut picture = picture();
+        picture.told.model_name = "evil\u{1b}[2J".to_owned();
+        picture.told.reasons[0].text = "bad\u{1b}[2J".to_owned();
+        assert!(!picture.for_people(&plain()).contains('\u{1b}'));
+    }
+}
