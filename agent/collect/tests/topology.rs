@@ -445,6 +445,8 @@ fn two_paths_are_one_disk() {
     for (name, port) in [("sda", 1), ("sdb", 2)] {
         machine.sata(name, port, "ONE");
     }
+    // The kernel sees the partition on each of the paths too.
+    machine.part("sda", "sda1", "ID_FS_TYPE=ext4 ID_FS_USAGE=filesystem ID_FS_LABEL=DATA");
     machine.sata("sdc", 3, "TWO");
     machine.mapped("dm-0", "mpatha", "mpath-3600", &["sda", "sdb"]);
     machine.mapped("dm-1", "mpatha-part1", "part1-mpath-3600", &["dm-0"]);
@@ -551,7 +553,11 @@ fn places_have_names_with_and_without_udev() {
     );
     machine.link(&format!("{device}/block/sdu/device"), "../../../6:0:0:0");
     machine.put(&format!("{device}/vpd_pg80"), b"\0\x80\0\x04USB1");
-    machine.put(&format!("{usb}/scsi_host/host6/proc_name"), "uas\n");
+    machine.put(&format!("{usb}/scsi_host/host6/proc_name"), "(null)\n");
+    machine.link(
+        &format!("{}/driver", usb.trim_end_matches("/host6")),
+        "../../../../../../../bus/usb/drivers/uas",
+    );
     // A disk in a shelf, seen by an enclosure processor.
     let sas = "sys/devices/pci0000:40/0000:41:00.0/host8/port-8:0/end_device-8:0";
     let device = format!("{sas}/target8:0:0/8:0:0:0");
@@ -662,6 +668,26 @@ fn a_disk_with_two_controllers_or_two_namespaces_is_one() {
     assert_eq!(info(&batch, "nvme5", "serial_number"), "DEAD");
     assert_eq!(info(&batch, "nvme5", "slot"), "4");
     assert_eq!(info(&batch, "nvme5", "path"), "pci-0000:07:00.0");
+}
+
+#[test]
+fn what_is_left_out_is_left_out_everywhere() {
+    let machine = Machine::new();
+    machine.sata("sda", 1, "S1");
+    machine.sata("sdb", 2, "S2");
+    machine.nvme(0, "N0", "X=1");
+    machine.link(
+        "sys/class/nvme/nvme0",
+        "../../devices/pci0000:00/0000:00:1d.0/0000:00:00.0/nvme/nvme0",
+    );
+    let root = machine.array("md0", "raid1", 2, &[("sda", "in_sync"), ("sdb", "in_sync")]);
+    machine.mounts(&[(&root, "/", "ext4", "/dev/md0")]);
+    let mut options = Options::default();
+    options.disks.exclude = vec!["nvme0".to_owned(), "sda".to_owned()];
+    let entry = registry().iter().find(|entry| entry.name == "topology").unwrap();
+    let batch = look(&mut *(entry.make)(&options), machine.dir.path(), 0);
+    assert!(batch.iter().all(|sample| sample.labels.get("device") == Some("sdb")));
+    assert_eq!(redundancy(&batch, "sdb"), ["md md0 1", "mount / 1"]);
 }
 
 #[test]

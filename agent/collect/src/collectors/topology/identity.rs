@@ -172,7 +172,10 @@ fn pci_slot(host: &dyn Host, dir: &str, address: &str) -> String {
         let at = addresses.iter().rposition(|found| is_in(found)).map(|at| at + 1);
         at.or_else(|| is_in(address).then_some(addresses.len() + 1))
     };
-    let found = names.into_iter().filter_map(|name| {
+    // A slot that the firmware did not number is 0, and those that share a number have a suffix: neither
+    // leads anyone to a bay.
+    let is_numbered = |name: &String| name != "0" && !name.contains('-');
+    let found = names.into_iter().filter(is_numbered).filter_map(|name| {
         let slot = text(host, &format!("{PCI_SLOTS}/{name}/address"));
         Some((depth(&slot)?, name))
     });
@@ -260,7 +263,8 @@ fn scsi_serial(udev: &Udev, bus: &str, has_ata: bool, page: &[u8]) -> String {
     let scsi = || scsi.iter().find_map(|key| udev.get(key)).map(str::to_owned);
     let found = match bus {
         "usb" if has_ata => short.or(own),
-        "usb" => scsi().or(short).or(own),
+        // The number of USB is the adapter's.
+        "usb" => scsi().or(own).or(short),
         _ if has_ata => own.or(short),
         _ => own.or_else(scsi).or_else(|| {
             let is_name = |text: &String| {
@@ -339,7 +343,14 @@ fn scsi_host(host: &dyn Host, dir: &str, device_dir: &str) -> String {
     let Some((path, name)) = [dir, device_dir].iter().find_map(|dir| up_to(dir, is_host)) else {
         return String::new();
     };
-    text(host, &format!("{path}/scsi_host/{name}/proc_name"))
+    let driver = text(host, &format!("{path}/scsi_host/{name}/proc_name"));
+    if !driver.is_empty() && driver != "(null)" {
+        return driver;
+    }
+    // What has no name there, as the driver for fast USB adapters, has one where it is bound.
+    let device = path.rsplit_once('/').map_or("", |(device, _)| device);
+    let bound = host.link(&format!("{device}/driver")).unwrap_or_default();
+    last_part(&bound).to_owned()
 }
 
 /// The part of `dir` that ends with the last name for which `wanted` holds, and that name.

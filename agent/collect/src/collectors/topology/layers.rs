@@ -5,7 +5,7 @@
 //!   nothing that runs claims it.
 //! - Not here: what follows from it ([`super::stack`]).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use labstat_parse::proc::{mountinfo, number, swaps};
 
@@ -339,8 +339,10 @@ impl Layers<'_> {
     /// found signed. Only of a pool on a single device it is clear what it can lose.
     fn pools(&mut self) {
         let mut pools: Vec<(String, Vec<usize>)> = Vec::new();
+        let shadowed = self.shadowed();
         for (at, block) in self.blocks.iter().enumerate() {
-            if block.udev.get("ID_FS_TYPE") != Some("zfs_member") || !block.parts.is_empty() {
+            let is_member = block.udev.get("ID_FS_TYPE") == Some("zfs_member");
+            if !is_member || !block.parts.is_empty() || shadowed.contains(&at) {
                 continue;
             }
             let name = ["ID_FS_LABEL", "ID_FS_UUID"].iter().find_map(|key| block.udev.get(key));
@@ -363,6 +365,22 @@ impl Layers<'_> {
             };
             self.add(node);
         }
+    }
+
+    /// Devices whose content is that of another: partitions of a disk that is in use as a whole (one of
+    /// the paths to a disk, a leg of a firmware's mirror), and such a disk itself.
+    fn shadowed(&self) -> HashSet<usize> {
+        let mut shadowed = HashSet::new();
+        for block in self.blocks {
+            let (Sort::Mapped { .. } | Sort::Array) = block.sort else { continue };
+            for name in &block.below {
+                let Some(at) = self.names.get(name) else { continue };
+                shadowed.insert(*at);
+                let parts = self.blocks.get(*at).map(|below| below.parts.as_slice());
+                shadowed.extend(parts.unwrap_or_default());
+            }
+        }
+        shadowed
     }
 
     fn swaps(&mut self) {
@@ -447,8 +465,10 @@ impl Layers<'_> {
 
     /// What udev found written on devices that nothing stands on.
     fn claims(&mut self) {
+        let shadowed = self.shadowed();
         let upward = self.stack.upward();
-        let bare: Vec<usize> = (0..self.blocks.len()).filter(|at| upward.is_bare(*at)).collect();
+        let is_bare = |at: &usize| upward.is_bare(*at) && !shadowed.contains(at);
+        let bare: Vec<usize> = (0..self.blocks.len()).filter(is_bare).collect();
         for at in bare {
             let Some(block) = self.blocks.get(at).filter(|block| block.parts.is_empty()) else {
                 continue;

@@ -54,6 +54,8 @@ impl Member {
 struct Array {
     level: String,
     state: String,
+    /// Whether it is only the frame of the arrays that a firmware has laid out on its members.
+    is_container: bool,
     raid_disks: Option<u64>,
     degraded: Option<u64>,
     layout: Option<u64>,
@@ -65,9 +67,11 @@ pub(super) fn node(host: &dyn Host, block: &Block, names: &HashMap<String, usize
     let of_array = |file: &str| text(host, &format!("{dir}/{file}"));
     // An array that is reshaped has the number of before in parentheses behind that of its disks.
     let count = |file: &str| fields_of(of_array(file).as_bytes()).next().and_then(number);
+    let metadata = of_array("metadata_version");
     let array = Array {
         level: of_array("level"),
         state: of_array("array_state"),
+        is_container: metadata.starts_with("external:") && !metadata.starts_with("external:/"),
         raid_disks: count("raid_disks"),
         degraded: count("degraded"),
         layout: count("layout"),
@@ -91,13 +95,18 @@ pub(super) fn node(host: &dyn Host, block: &Block, names: &HashMap<String, usize
 fn made_of(name: &str, array: &Array, members: &[Member]) -> Node {
     let thing = Some(Thing { kind: Kind::Md, name: name.to_owned() });
     let is_started = !matches!(array.state.as_str(), "" | "clear" | "inactive");
+    let role = |member: &Member| match (array.is_container, is_started) {
+        (true, _) => "container",
+        (false, true) => member.role(),
+        (false, false) => "inactive",
+    };
     let edge = |member: &Member| Edge {
         to: member.node,
-        role: if is_started { member.role() } else { "inactive" }.to_owned(),
+        role: role(member).to_owned(),
         holds: !is_started || (member.is_whole() && !member.is("replacement")),
     };
     let below = members.iter().map(edge).collect();
-    let needs = if is_started { needs(array, members) } else { None };
+    let needs = if is_started && !array.is_container { needs(array, members) } else { None };
     let needs = needs.map_or(Needs::Unknown, Needs::Groups);
     Node { below, needs, ..Node::unknown(thing, &[], "") }
 }
@@ -240,5 +249,8 @@ mod tests {
         }
         let node = made_of("md0", &Array::default(), &members(&["spare"]));
         assert_eq!((node.below[0].role.as_str(), node.needs), ("inactive", Needs::Unknown));
+        let container = Array { is_container: true, ..Array::default() };
+        let node = made_of("md127", &container, &members(&["in_sync"]));
+        assert_eq!((node.below[0].role.as_str(), node.needs), ("container", Needs::Unknown));
     }
 }

@@ -151,14 +151,16 @@ struct Survey<'a> {
     blocks: &'a [Block],
     /// Identity of each disk, by its number among the devices.
     identities: BTreeMap<usize, Identity>,
+    /// Names of devices that nobody wants to see.
+    excluded: &'a [String],
     /// The disk that each device is, where several are paths to one.
     disks: Vec<usize>,
     stack: Stack,
 }
 
 impl<'a> Survey<'a> {
-    fn new(host: &'a dyn Host, blocks: &'a [Block], options: &Disks) -> Self {
-        let mut identities: BTreeMap<usize, Identity> = blocks
+    fn new(host: &'a dyn Host, blocks: &'a [Block], options: &'a Disks) -> Self {
+        let identities: BTreeMap<usize, Identity> = blocks
             .iter()
             .enumerate()
             .filter(|(_, block)| block.sort == Sort::Disk)
@@ -166,18 +168,23 @@ impl<'a> Survey<'a> {
             .collect();
         let disks = same_disks(blocks, &identities);
         let stack = layers::build(host, blocks, &disks);
-        identities.retain(|_, identity| {
-            !options.exclude.iter().any(|name| {
-                *name == identity.device || (*name == identity.namespace && !name.is_empty())
-            })
-        });
-        Self { host, blocks, identities, disks, stack }
+        Self { host, blocks, identities, excluded: &options.exclude, disks, stack }
+    }
+
+    /// The disks that are to be shown.
+    fn shown(&self) -> impl Iterator<Item = (usize, &Identity)> {
+        let is_excluded = |identity: &Identity| {
+            let names = [&identity.device, &identity.namespace];
+            self.excluded.iter().any(|name| names.contains(&name) && !name.is_empty())
+        };
+        let all = self.identities.iter().map(|(at, identity)| (*at, identity));
+        all.filter(move |(_, identity)| !is_excluded(identity))
     }
 
     fn push(&self, out: &mut Batch) -> Result<(), CollectError> {
-        for (at, identity) in &self.identities {
+        for (at, identity) in self.shown() {
             push_info(identity, out);
-            let sectors = self.blocks.get(*at).map(|block| block.sectors).unwrap_or_default();
+            let sectors = self.blocks.get(at).map(|block| block.sectors).unwrap_or_default();
             if sectors > 0 {
                 let labels = [
                     ("device", identity.device.as_str()),
@@ -191,8 +198,8 @@ impl<'a> Survey<'a> {
         let mut upward = self.stack.upward();
         let mut redundancy = BTreeMap::new();
         let mut count = 0;
-        for (at, identity) in &self.identities {
-            count += self.push_uses(*at, identity, &mut upward, &mut redundancy, out);
+        for (at, identity) in self.shown() {
+            count += self.push_uses(at, identity, &mut upward, &mut redundancy, out);
             if count > USES_MAX {
                 return Err(CollectError::Limit { what: "uses of disks", count, max: USES_MAX });
             }
@@ -226,6 +233,7 @@ impl<'a> Survey<'a> {
             };
             let is_here = matches!(controller.transport.as_str(), "" | "pcie");
             if is_here
+                && !self.excluded.contains(&controller.device)
                 && !controller.serial_number.is_empty()
                 && !self.identities.values().any(is_shown)
             {
