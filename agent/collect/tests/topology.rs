@@ -800,6 +800,45 @@ fn a_captured_machine_has_the_same_map() {
     assert!(replayed.len() > 15, "{:#?}", lines(&replayed));
 }
 
+/// Copies a tree with its links.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_symlink() {
+            symlink(fs::read_link(&path).unwrap(), target).unwrap();
+        } else if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            fs::copy(&path, target).unwrap();
+        }
+    }
+}
+
+#[test]
+fn disks_of_a_real_kernel_are_the_same_without_udev() {
+    let captured = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/topology");
+    let captured = captured.join("qemu-mirror-volumes-osd");
+    let with = look(&mut *make(), &captured, 0);
+    let dir = tempfile::tempdir().unwrap();
+    copy(&captured, dir.path());
+    fs::remove_dir_all(dir.path().join("run")).unwrap();
+    let without = look(&mut *make(), dir.path(), 0);
+    for disk in ["nvme0", "sda", "sdc", "sdd", "sdj", "sdi"] {
+        for label in ["model_name", "wwn", "bus", "path", "transport", "serial_number"] {
+            // A driver without pages; a port whose number nobody had to read when udev knew it.
+            let not_captured = [("sdi", "serial_number"), ("sda", "path"), ("sdc", "path")];
+            if not_captured.contains(&(disk, label)) {
+                continue;
+            }
+            let known = info(&with, disk, label);
+            assert_eq!(info(&without, disk, label), known, "{disk} {label}");
+        }
+    }
+    assert_eq!(redundancy(&with, "sda"), redundancy(&without, "sda"));
+}
+
 /// Unpacks a part of a tree of sysfs as others published it.
 fn unpack(file: &str) -> Option<tempfile::TempDir> {
     let path =
