@@ -45,6 +45,7 @@ pub(crate) const AGENT: &Keys = &[
     ("smartctl.interval", Form::Text),
     ("smartctl.deadline", Form::Text),
     ("smartctl.rescan", Form::Text),
+    ("smartctl.nvme_direct", Form::Bare),
     ("smartctl.wake", Form::Bare),
     ("smartctl.idle_interval", Form::Text),
     ("smartctl.devices", Form::List),

@@ -181,6 +181,7 @@ fn read_smartctl(
     });
     section.take("deadline", problems, &mut smartctl.device_deadline, within(1_000, 600_000));
     section.take("rescan", problems, &mut smartctl.rescan, within(10_000, DAY_MS));
+    section.take("nvme_direct", problems, &mut smartctl.nvme_direct, boolean);
     section.take("wake", problems, &mut smartctl.wake, boolean);
     section.take("idle_interval", problems, &mut smartctl.idle_interval, within(10_000, DAY_MS));
     section.take("devices", problems, &mut smartctl.devices, typed_devices);
@@ -301,7 +302,7 @@ mod tests {
             "line 5: listen: expected a text, found an integer",
             "line 8: spool.size: expected a size from 4MiB to 1024GiB, found \"1KiB\"",
             "line 9: spool.age: expected a duration from 1m to 1y, found 1s",
-            "line 11: unknown key smartctl.programme (known here: deadline, devices, exclude, idle_interval, include, interval, program, rescan, wake)",
+            "line 11: unknown key smartctl.programme (known here: deadline, devices, exclude, idle_interval, include, interval, nvme_direct, program, rescan, wake)",
         ];
         assert_eq!(problems.len(), starts.len(), "{problems:#?}");
         for (problem, start) in problems.iter().zip(starts) {

@@ -20,8 +20,8 @@ mod shared;
 
 pub use collector::{CollectError, Collector, Entry, Pace, Status};
 pub use host::{
-    Begun, CaptureError, CaptureReport, Counts, Ended, Host, Output, RealHost, ReplayHost,
-    RunError, capture,
+    Begun, CaptureError, CaptureReport, Counts, Ended, Host, NvmePage, Output, RealHost,
+    ReplayHost, RunError, capture,
 };
 /// The parsers, for those that have text and no machine.
 pub use labstat_parse as parse;

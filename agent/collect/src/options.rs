@@ -40,6 +40,8 @@ pub struct Smartctl {
     pub keep_asleep: Duration,
     /// How long a disk that was pulled is told of as gone.
     pub keep_gone: Duration,
+    /// Whether NVMe disks are asked without smartctl, where the rights are enough.
+    pub nvme_direct: bool,
     /// Whether disks may be woken to be read.
     pub wake: bool,
     /// How long a disk that spins is left alone after a reading when nothing was read or written
@@ -70,6 +72,7 @@ impl Default for Smartctl {
             keep_failed: Duration::from_secs(3600),
             keep_asleep: Duration::from_secs(7 * 86_400),
             keep_gone: Duration::from_secs(3600),
+            nvme_direct: false,
             wake: false,
             idle_interval: Duration::from_secs(3600),
             devices: Vec::new(),

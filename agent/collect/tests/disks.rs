@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use labstat_collect::host::{FilesystemSize, Framing, Uname};
 use labstat_collect::{
-    Begun, Collector, Counts, Ended, Host, Options, Output, RunError, Status, registry,
+    Begun, Collector, Counts, Ended, Host, NvmePage, Options, Output, RunError, Status, registry,
 };
 use labstat_model::Batch;
 
@@ -45,6 +45,8 @@ struct State {
     /// Ends of argument lists, and what those calls give; the first that fits.
     answers: Vec<(String, Answer)>,
     calls: Vec<(i64, String)>,
+    /// Pages of NVMe controllers, by device; no bytes are no rights.
+    pages: BTreeMap<String, [Vec<u8>; 2]>,
     /// Keeps calls that hang under way.
     hanging: Vec<SyncSender<Ended>>,
 }
@@ -205,6 +207,17 @@ impl Host for Machine {
 
     fn socket_request(&self, _: &str, _: &[u8], _: Framing, _: Duration) -> io::Result<Vec<u8>> {
         Err(self.no_such())
+    }
+
+    fn nvme_page(&self, device: &str, page: NvmePage, _: Duration) -> io::Result<Vec<u8>> {
+        let state = self.state();
+        let pages = state.pages.get(device).ok_or(io::ErrorKind::Unsupported)?;
+        let page = match page {
+            NvmePage::Identity => pages[0].clone(),
+            NvmePage::Health => pages[1].clone(),
+            NvmePage::SelfTests => panic!("it has none"),
+        };
+        if page.is_empty() { Err(io::Error::from_raw_os_error(13)) } else { Ok(page) }
     }
 
     fn uname(&self) -> io::Result<Uname> {
@@ -765,10 +778,84 @@ fn without_smartctl_there_is_nothing_and_it_is_seen_when_it_comes() {
         machine.advance(10 * SECOND);
     }
     machine.answers("--scan --json", 0, r#""devices":[]"#);
+    machine.advance(MINUTE);
     assert!(is_state(&run(&mut *collector, &machine), "sda", "read", ""));
     machine.answer("/dev/sda", Answer::NotInstalled);
     machine.io("sda", 200);
     machine.advance(11 * MINUTE);
     let mut batch = Batch::new();
     assert_eq!(collector.collect(&machine, &mut batch).unwrap(), Status::Absent);
+}
+
+/// A machine of one NVMe disk of one namespace, with these pages.
+fn nvme(pages: Option<[Vec<u8>; 2]>) -> Machine {
+    let machine = Machine::new();
+    machine.file("/sys/class/nvme/nvme0/nvme0n1/size", "2000\n");
+    machine.file("/sys/class/nvme/nvme0/nvme0n1/queue/logical_block_size", "4096\n");
+    machine.file("/sys/block/nvme0n1/size", "2000\n");
+    if let Some(pages) = pages {
+        machine.state().pages.insert("/dev/nvme0".to_owned(), pages);
+    }
+    machine
+}
+
+/// Identity and health of a controller at 45 degrees, with these warnings.
+fn pages(warnings: u8) -> [Vec<u8>; 2] {
+    let mut identity = vec![0; 4096];
+    identity[4..9].copy_from_slice(b"NNNN1");
+    identity[24..27].copy_from_slice(b"SSD");
+    identity[516] = 1;
+    let mut health = vec![0; 512];
+    health[0] = warnings;
+    health[1..3].copy_from_slice(&(273_u16 + 45).to_le_bytes());
+    [identity, health]
+}
+
+fn direct() -> Box<dyn Collector> {
+    agent(|options| {
+        options.continuous = false;
+        options.nvme_direct = true;
+    })
+}
+
+#[test]
+fn an_nvme_disk_is_read_without_a_process() {
+    for (warnings, passed, status) in [(0, 1.0, 0.0), (4, 0.0, 8.0)] {
+        let machine = nvme(Some(pages(warnings)));
+        let batch = run(&mut *direct(), &machine);
+        assert!(machine.calls().is_empty());
+        assert!(is_state(&batch, "nvme0", "read", ""));
+        assert_eq!(temperature(&batch, "nvme0"), Some(45.0));
+        let nvme0 = [("device", "nvme0")];
+        assert_eq!(batch.value("smartctl_device_smart_status", &nvme0), Some(passed));
+        assert_eq!(batch.value("smartctl_device_smartctl_exit_status", &nvme0), Some(status));
+        assert_eq!(batch.value("smartctl_device_capacity_bytes", &nvme0), Some(1_024_000.0));
+        let info = [("interface", "nvme"), ("protocol", "NVMe"), ("serial_number", "NNNN1")];
+        assert_eq!(batch.value("smartctl_device", &info), Some(1.0));
+    }
+}
+
+#[test]
+fn an_nvme_disk_that_cannot_be_read_so_is_read_by_smartctl() {
+    for pages in [None, Some([vec![0; 10], vec![0; 10]]), Some([Vec::new(), Vec::new()])] {
+        let machine = nvme(pages);
+        machine.answers("/dev/nvme0", 0, r#""model_name":"N","serial_number":"NNNN1""#);
+        let batch = run(&mut *direct(), &machine);
+        assert_eq!(machine.calls().len(), 1);
+        assert!(is_state(&batch, "nvme0", "read", ""));
+    }
+}
+
+#[test]
+fn without_smartctl_nvme_disks_are_read_all_the_same() {
+    let machine = nvme(Some(pages(0)));
+    machine.disk("sda", None);
+    machine.answer("--scan --json", Answer::NotInstalled);
+    let batch = run(&mut *once(), &machine);
+    assert!(is_state(&batch, "nvme0", "read", ""));
+    assert_eq!(state(&batch, "sda"), None, "nothing is known of it");
+    machine.state().pages.insert("/dev/nvme0".to_owned(), [Vec::new(), Vec::new()]);
+    let batch = run(&mut *once(), &machine);
+    assert!(is_state(&batch, "nvme0", "denied", "permission"));
+    assert!(machine.calls().is_empty());
 }

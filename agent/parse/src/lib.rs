@@ -11,6 +11,7 @@ pub mod bonding;
 pub mod ceph;
 mod error;
 pub mod mdstat;
+pub mod nvme;
 pub mod proc;
 pub mod smartctl;
 pub mod udev;

@@ -16,10 +16,10 @@ use labstat_model::Batch;
 use serde_json::{Map, Value, json};
 
 use super::replay::{
-    COMMANDS, ERRORS, HOST, SOCKETS, STATVFS, command_dir, request_name, size_json, socket_dir,
-    uname_json,
+    COMMANDS, ERRORS, HOST, SOCKETS, STATVFS, command_dir, nvme_dir, request_name, size_json,
+    socket_dir, uname_json,
 };
-use super::{Counts, FilesystemSize, Framing, Host, Output, RunError, Uname};
+use super::{Counts, FilesystemSize, Framing, Host, NvmePage, Output, RunError, Uname};
 use crate::options::Options;
 use crate::registry::registry;
 
@@ -291,6 +291,18 @@ impl Host for Recorder<'_> {
             }
             // One request may fail and the next be answered.
             Err(error) => self.note_error(&format!("{path} {}", request_name(request)), error),
+        }
+        result
+    }
+
+    fn nvme_page(&self, device: &str, page: NvmePage, deadline: Duration) -> io::Result<Vec<u8>> {
+        let result = self.host.nvme_page(device, page, deadline);
+        match &result {
+            Ok(bytes) => {
+                let file = format!("/{}/{}", nvme_dir(device), page.name());
+                self.notes().files.insert(file, bytes.clone());
+            }
+            Err(error) => self.note_error(&format!("{device} {}", page.name()), error),
         }
         result
     }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 mod begun;
 mod capture;
 mod command;
+mod nvme;
 mod patience;
 mod real;
 mod replay;
@@ -23,6 +24,7 @@ mod tree;
 
 pub use begun::{Begun, Ended};
 pub use capture::{CaptureError, CaptureReport, capture};
+pub use nvme::NvmePage;
 pub use real::RealHost;
 pub use replay::ReplayHost;
 
@@ -95,6 +97,14 @@ pub trait Host: Debug + Send + Sync {
         framing: Framing,
         deadline: Duration,
     ) -> io::Result<Vec<u8>>;
+
+    /// Reads a page of an NVMe controller, such as `/dev/nvme0`; deadline and errors as for
+    /// [`read_all`](Self::read_all). A host that has no such device says
+    /// [`io::ErrorKind::Unsupported`].
+    fn nvme_page(&self, device: &str, page: NvmePage, deadline: Duration) -> io::Result<Vec<u8>> {
+        let _ = (device, page, deadline);
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// What the kernel calls itself and the machine.
     fn uname(&self) -> io::Result<Uname>;

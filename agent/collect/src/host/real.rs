@@ -13,7 +13,9 @@ use super::begun::{self, Begun};
 use super::command::Commands;
 use super::patience::Patience;
 use super::tree::Tree;
-use super::{Counts, FilesystemSize, Framing, Host, Output, RunError, Uname, socket};
+use super::{
+    Counts, FilesystemSize, Framing, Host, NvmePage, Output, RunError, Uname, nvme, socket,
+};
 
 /// How much longer than the deadline it was given an abandonable call may take before it is
 /// abandoned; it should end by itself at its deadline.
@@ -95,6 +97,16 @@ impl Host for RealHost {
         let request = request.to_vec();
         let ask = move |path: &str| socket::ask(path, &request, framing, deadline);
         let answers = self.patience.all(&[path.to_owned()], deadline + SOCKET_SLACK, ask);
+        answers.into_iter().next().unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    fn nvme_page(&self, device: &str, page: NvmePage, deadline: Duration) -> io::Result<Vec<u8>> {
+        let key = format!("{device} {}", page.name());
+        let path = device.to_owned();
+        let read = move |_: &str| {
+            nvme::read(&Tree::Machine.open(&path, rustix::fs::OFlags::RDONLY)?, page)
+        };
+        let answers = self.patience.all(&[key], deadline, read);
         answers.into_iter().next().unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
     }
 

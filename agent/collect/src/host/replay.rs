@@ -9,6 +9,7 @@
 //!   there is looked up on PATH and run.
 //! - `sockets/PATH/REQUEST`: what a socket answered. A socket that is not there is asked where it
 //!   lies in the tree, if it is a real one.
+//! - `nvme/PATH/{identity,health,self-tests}`: pages of an NVMe controller, as they are.
 //! - `statvfs.json`: mount point to sizes, or to an error number.
 //! - `errors.json`: path to the error number that reading it gave (a file without rights, a sensor
 //!   that is off); for a socket also path, space and REQUEST.
@@ -31,10 +32,11 @@ use super::begun::{self, Begun, Ended};
 use super::command::Commands;
 use super::patience::Patience;
 use super::tree::Tree;
-use super::{Counts, FilesystemSize, Framing, Host, Output, RunError, Uname, socket};
+use super::{Counts, FilesystemSize, Framing, Host, NvmePage, Output, RunError, Uname, socket};
 
 pub(super) const COMMANDS: &str = "commands";
 pub(super) const SOCKETS: &str = "sockets";
+pub(super) const NVME: &str = "nvme";
 pub(super) const STATVFS: &str = "statvfs.json";
 pub(super) const ERRORS: &str = "errors.json";
 pub(super) const HOST: &str = "host.json";
@@ -188,6 +190,16 @@ impl Host for ReplayHost {
         answers.into_iter().next().unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
     }
 
+    fn nvme_page(&self, device: &str, page: NvmePage, _: Duration) -> io::Result<Vec<u8>> {
+        self.recorded_error(&format!("{device} {}", page.name()))?;
+        match self.recorded_file(&nvme_dir(device), page.name()) {
+            Err(error) if super::super::collector::is_absent(&error) => {
+                Err(io::ErrorKind::Unsupported.into())
+            }
+            answer => answer,
+        }
+    }
+
     fn uname(&self) -> io::Result<Uname> {
         if let Some(uname) = &self.uname {
             return Ok(uname.clone());
@@ -239,6 +251,11 @@ pub(super) fn command_dir(program: &str, args: &[&str]) -> String {
 /// The folder of a recorded socket.
 pub(super) fn socket_dir(path: &str) -> String {
     format!("{SOCKETS}/{}", file_name(path))
+}
+
+/// The folder of a recorded NVMe controller.
+pub(super) fn nvme_dir(device: &str) -> String {
+    format!("{NVME}/{}", file_name(device))
 }
 
 /// The file of a recorded request.

@@ -88,7 +88,7 @@ pub(super) fn kernel(host: &dyn Host) -> (Vec<Found>, Vec<String>) {
 }
 
 /// `nvme0n1` and `nvme0c0n1` belong to `nvme0`.
-fn controller(name: &str) -> Option<&str> {
+pub(super) fn controller(name: &str) -> Option<&str> {
     let digits = name.strip_prefix("nvme")?.bytes().take_while(u8::is_ascii_digit).count();
     let (controller, rest) = name.split_at_checked("nvme".len() + digits)?;
     (digits > 0 && !rest.is_empty()).then_some(controller)

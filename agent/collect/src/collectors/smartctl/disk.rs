@@ -13,7 +13,7 @@ use super::identity::Identity;
 use super::kinds::{AUTO, Bridges, UsbId};
 use super::outcome::{self, Outcome, STATUS_ASLEEP, STATUS_MODE_UNKNOWN};
 use super::power::{Look, May, Power, requests};
-use super::{Reading, millis, samples, schedule, state};
+use super::{Reading, millis, nvme, samples, schedule, state};
 
 /// Whether the last read of a disk gave anything.
 pub static READ_SUCCESS: Family = Family::gauge(
@@ -115,6 +115,15 @@ pub(super) struct Place {
     pub(super) rank: usize,
     pub(super) count: usize,
     pub(super) interval_ms: i64,
+}
+
+/// What is known of smartctl.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Program {
+    /// Whether it is there.
+    pub(super) installed: bool,
+    /// Its version, for what only newer ones can do.
+    pub(super) version: Option<(u64, u64)>,
 }
 
 /// What can be told of an attempt that has ended.
@@ -264,20 +273,27 @@ impl Disk {
         }
     }
 
-    /// Asks it. `version` is smartctl's, where it is known.
+    /// Asks it.
     pub(super) fn ask(
         &mut self,
         host: &dyn Host,
         options: &options::Smartctl,
         may: May,
-        version: Option<(u64, u64)>,
+        smartctl: Program,
     ) {
+        let at_ms = host.now_ms();
+        self.power.asked(at_ms);
+        self.again = false;
+        if let Some(ended) = self.ask_directly(host, options, smartctl) {
+            let (begun, kind) = (Begun::ended(ended), nvme::KIND.to_owned());
+            self.attempt = Some(Attempt { begun, ended: None, kind, at_ms });
+            return;
+        }
         let kind = match &self.untried {
             Some(kinds) => kinds.first().copied().unwrap_or(AUTO).to_owned(),
             None => self.learned.clone().unwrap_or_else(|| self.found.kind.clone()),
         };
-        let at_ms = host.now_ms();
-        let careful = may == May::IfKnownAwake && version >= Some(MODE_UNKNOWN_SINCE);
+        let careful = may == May::IfKnownAwake && smartctl.version >= Some(MODE_UNKNOWN_SINCE);
         let nocheck = match (options.wake, careful) {
             (true, _) => None,
             (false, false) => Some(format!("--nocheck=standby,{STATUS_ASLEEP}")),
@@ -290,9 +306,28 @@ impl Disk {
         args.extend(nocheck.as_deref());
         args.extend([device.as_str(), self.found.path.as_str()]);
         let begun = host.begin(&options.program, &args, options.device_deadline);
-        self.power.asked(at_ms);
-        self.again = false;
         self.attempt = Some(Attempt { begun, ended: None, kind, at_ms });
+    }
+
+    /// Asks an NVMe disk without smartctl, where that is wanted or there is no other way. Nothing
+    /// where smartctl is to be asked.
+    fn ask_directly(
+        &self,
+        host: &dyn Host,
+        options: &options::Smartctl,
+        smartctl: Program,
+    ) -> Option<Ended> {
+        if self.found.kind != nvme::KIND || (smartctl.installed && !options.nvme_direct) {
+            return None;
+        }
+        match nvme::ask(host, &self.found) {
+            Ok(ended) => Some(ended),
+            Err(error) if !smartctl.installed => Some(nvme::refused(&self.found, &error)),
+            Err(error) => {
+                tracing::debug!(disk = self.found.path, %error, "asked by smartctl instead");
+                None
+            }
+        }
     }
 
     /// Waits for the end of the call.

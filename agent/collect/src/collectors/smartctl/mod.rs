@@ -4,7 +4,8 @@
 //!   ([`discover`]), then one call per disk and interval, each disk at a moment of its own
 //!   ([`schedule`]). Needs root (or `CAP_SYS_RAWIO` and the disk group).
 //! - Wakes no disk that sleeps, and keeps none awake that would fall asleep ([`power`]).
-//! - Absent when smartctl is not installed.
+//! - NVMe disks can be asked without smartctl ([`nvme`]), and are where it is not installed.
+//! - Absent when smartctl is not installed and there are no NVMe disks.
 //! - Emits: the names of `smartctl_exporter` ([`samples`]), and what it lacks: [`STATE`],
 //!   [`READ_SUCCESS`], [`LAST_SUCCESS`], [`AGE`], [`POWER_MODE`], [`READS`], [`SECONDS`],
 //!   [`WAKEUPS`].
@@ -22,6 +23,7 @@ mod discover;
 mod disk;
 mod identity;
 mod kinds;
+mod nvme;
 mod outcome;
 mod power;
 mod samples;
@@ -44,7 +46,7 @@ use crate::host::Host;
 use crate::options;
 
 use discover::{Found, Wanted};
-use disk::{Disk, Place, Took};
+use disk::{Disk, Place, Program, Took};
 use kinds::Bridges;
 use power::May;
 use search::{Answer, Search};
@@ -64,6 +66,9 @@ const SIDE_BY_SIDE: usize = 2;
 /// The same for a run that asks all disks and waits for them.
 const SIDE_BY_SIDE_ONCE: usize = 8;
 
+/// Time between two looks whether smartctl was installed meanwhile.
+const MISSED_MS: i64 = 60_000;
+
 /// How long a run that is one of many waits for what it asked.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -79,8 +84,7 @@ pub struct Smartctl {
     /// The kernel's lists of disks, when they were looked at last.
     names: Vec<String>,
     search: Search,
-    /// smartctl's version, for what only newer ones can do.
-    version: Option<(u64, u64)>,
+    smartctl: Program,
     /// When the last run was.
     ran_ms: Option<i64>,
 }
@@ -102,7 +106,7 @@ impl Smartctl {
             bridges: Bridges::default(),
             names: Vec::new(),
             search: Search::default(),
-            version: None,
+            smartctl: Program { installed: true, version: None },
             ran_ms: None,
         }
     }
@@ -117,7 +121,11 @@ impl Smartctl {
         let names = discover::names(host);
         let changed = names != self.names;
         self.names = names;
-        if changed || self.search.is_due(now_ms, millis(self.options.rescan), self.interval_ms()) {
+        let rescan_ms = match self.smartctl.installed {
+            true => millis(self.options.rescan),
+            false => MISSED_MS,
+        };
+        if changed || self.search.is_due(now_ms, rescan_ms, self.interval_ms()) {
             let (kernel, _) = discover::kernel(host);
             self.search.start(host, &self.options, discover::search(&kernel));
             self.arrange(host, now_ms)?;
@@ -130,10 +138,13 @@ impl Smartctl {
             // A search that fails does not make known disks vanish.
             Answer::Nothing | Answer::Failed => {}
             Answer::Found(version) => {
-                self.version = version.or(self.version);
+                self.smartctl = Program { installed: true, version };
                 self.arrange(host, now_ms)?;
             }
-            Answer::NotInstalled => return Ok(self.not_installed()),
+            Answer::NotInstalled => self.lose_smartctl(host, now_ms)?,
+        }
+        if !self.smartctl.installed {
+            return Ok(self.without_smartctl());
         }
         match self.search.failure() {
             Some(failure) if !self.disks.iter().any(Disk::is_asked) => Err(failure),
@@ -141,11 +152,17 @@ impl Smartctl {
         }
     }
 
-    /// There is no smartctl: when there is, all is looked for anew.
-    fn not_installed(&mut self) -> Status {
-        self.disks.clear();
-        self.search = Search::default();
-        Status::Absent
+    /// There is no smartctl: what is left are disks that can be asked without it.
+    fn lose_smartctl(&mut self, host: &dyn Host, now_ms: i64) -> Result<(), CollectError> {
+        self.smartctl.installed = false;
+        self.search.found.clear();
+        self.disks.retain(|disk| disk.found.kind == nvme::KIND);
+        self.arrange(host, now_ms)
+    }
+
+    /// Whether there are disks that can be asked without smartctl.
+    fn without_smartctl(&self) -> Status {
+        if self.disks.is_empty() { Status::Absent } else { Status::Collected }
     }
 
     /// Makes one list of all disks; those known keep what is known about them.
@@ -161,7 +178,8 @@ impl Smartctl {
         let listed = listed.cloned().collect();
         let mut all = discover::merge(named.collect(), kernel, listed);
         let wanted = Wanted::new(&self.options, host);
-        all.retain(|found| wanted.has(found));
+        let can_ask = |found: &Found| self.smartctl.installed || found.kind == nvme::KIND;
+        all.retain(|found| wanted.has(found) && can_ask(found));
         if all.len() > DISKS_MAX {
             let count = all.len();
             return Err(CollectError::Limit { what: "disks", count, max: DISKS_MAX });
@@ -270,7 +288,7 @@ impl Smartctl {
         let due = self.disks.iter().enumerate().filter(|(_, disk)| may(disk) != May::No);
         let (at, disk) = due.min_by_key(|(_, disk)| disk.due_ms())?;
         let may = may(disk);
-        self.disks.get_mut(at)?.ask(host, &self.options, may, self.version);
+        self.disks.get_mut(at)?.ask(host, &self.options, may, self.smartctl);
         Some(at)
     }
 
@@ -322,14 +340,21 @@ impl Collector for Smartctl {
         self.plan(host.now_ms());
         self.look(host);
         if self.ask(host) == Status::Absent {
-            return Ok(self.not_installed());
+            self.lose_smartctl(host, host.now_ms())?;
+            if self.without_smartctl() == Status::Absent {
+                return Ok(Status::Absent);
+            }
         }
         let now_ms = host.now_ms();
         self.disks.retain(|disk| !disk.is_forgotten(now_ms, self.options.keep_gone));
         for disk in &self.disks {
             disk.push(&self.options, now_ms, out);
         }
-        if let Some(last) = self.disks.iter().find_map(|disk| disk.last.as_ref()) {
+        let by_smartctl = |last: &&Reading| {
+            last.report.smartctl.as_ref().is_some_and(|program| program.version.is_some())
+        };
+        let mut read = self.disks.iter().filter_map(|disk| disk.last.as_ref());
+        if let Some(last) = read.find(by_smartctl) {
             samples::push_version(&last.report, out);
         }
         let count = self.disks.iter().filter(|disk| disk.is_asked() && !disk.is_double).count();
