@@ -420,6 +420,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_keeps_its_own_schedule_is_not_slowed_down() {
+        let second = Duration::from_secs(1);
+        let run = |pace| Entry { name: "slow", job: "node", pace, make: |_| Box::new(Slow) };
+        let entries = [run(Pace::Aside(5 * second)), run(Pace::Slow(5 * second))];
+        let host = Arc::new(RealHost::new(Arc::new(SystemClock)));
+        let mut crew = Crew::new(&entries, Options::default(), Some(EVERY), host);
+        crew.run_once(Limits { collector: EVERY, round: EVERY }).await;
+        let start = Instant::now();
+        crew.start_slow(start + 6 * second);
+        let running: Vec<bool> = crew.slots.iter().map(|slot| slot.idle.is_none()).collect();
+        assert_eq!(running, [true, false]);
+    }
+
+    #[tokio::test]
     async fn slow_samples_last_until_the_next_run_and_one_that_hangs_ends_them() {
         let entry =
             Entry { name: "slow", job: "node", pace: Pace::Slow(EVERY), make: |_| Box::new(Slow) };

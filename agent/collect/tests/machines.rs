@@ -56,6 +56,45 @@ fn shared(path: &str) -> Option<PathBuf> {
     None
 }
 
+#[test]
+fn pages_of_an_nvme_disk_are_captured_as_they_came() {
+    let machine = tempfile::tempdir().unwrap();
+    let put = |path: &str, bytes: &[u8]| {
+        let path = machine.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    };
+    let mut identity = vec![0; 4096];
+    identity[4..9].copy_from_slice(b"NNNN1");
+    let mut health = vec![0; 512];
+    health[1..3].copy_from_slice(&318_u16.to_le_bytes());
+    put("nvme/%2fdev%2fnvme0/identity", &identity);
+    put("nvme/%2fdev%2fnvme0/health", &health);
+    put("sys/class/nvme/nvme0/state", b"live\n");
+    put("commands/smartctl/--scan-open --json/status", b"not-found");
+    put("commands/smartctl/--scan --json/status", b"not-found");
+    // Another controller, whose pages may not be read.
+    put("sys/class/nvme/nvme1/state", b"live\n");
+    put("errors.json", br#"{"/dev/nvme1 identity": 13}"#);
+    let options = Options::default();
+    let copy = tempfile::tempdir().unwrap();
+    capture(&replay(machine.path()), &options, copy.path()).unwrap();
+    let of = |dir: &Path| {
+        let mut all = outcomes(&replay(dir), &options);
+        all.retain(|(name, _)| *name == "smartctl");
+        // How long it took is no part of a capture.
+        all.iter_mut().for_each(|(_, lines)| lines.retain(|line| !line.contains("_duration_")));
+        all
+    };
+    let samples = of(copy.path());
+    assert_eq!(samples, of(machine.path()));
+    let has = |line: &str| samples[0].1.iter().any(|sample| sample == line);
+    let celsius = "smartctl_device_temperature{device=\"nvme0\", temperature_type=\"current\"} 45";
+    assert!(has(celsius), "{samples:#?}");
+    let denied = "labstat_smart_state{device=\"nvme1\", reason=\"permission\", state=\"denied\"} 1";
+    assert!(has(denied), "{samples:#?}");
+}
+
 /// A machine at rest, so that two reads of it are equal: a captured one.
 #[test]
 fn a_capture_of_a_capture_gives_the_same_samples() {
