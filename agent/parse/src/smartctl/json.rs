@@ -114,7 +114,8 @@ fn first(text: &str) -> serde_json::Result<Report> {
 
 /// JSON that was cut, with what of it is whole and all brackets closed; nothing if that is none.
 fn close(text: &str) -> Option<String> {
-    // Brackets that are open, and where the last value that is known to be whole ended.
+    // What closes the brackets that are open. They have not changed since `whole`, where the last
+    // value that is known to be whole ended, since every bracket moves that.
     let mut open: Vec<char> = Vec::new();
     let mut whole = None;
     let (mut quoted, mut escaped) = (false, false);
@@ -129,19 +130,18 @@ fn close(text: &str) -> Option<String> {
                     return None;
                 }
                 open.push(if character == '{' { '}' } else { ']' });
-                whole = Some((at + 1, open.clone()));
+                whole = Some(at + 1);
             }
             '}' | ']' => {
                 open.pop().filter(|&expected| expected == character)?;
-                whole = Some((at + 1, open.clone()));
+                whole = Some(at + 1);
             }
             // A comma says that the value before it is whole.
-            ',' => whole = Some((at, open.clone())),
+            ',' => whole = Some(at),
             _ => {}
         }
     }
-    let (end, open) = whole?;
-    let mut closed = text.get(..end)?.to_owned();
+    let mut closed = text.get(..whole?)?.to_owned();
     closed.extend(open.iter().rev());
     Some(closed)
 }
