@@ -258,7 +258,7 @@ mod tests {
         let toshiba = About { family: "Toshiba", model: "MG04", kind: Some(Kind::Hdd) };
         assert_eq!(meaning(1, "Raw_Read_Error_Rate", seagate), Some(Meaning::Rate));
         assert_eq!(find(188, "Command_Timeout", seagate).unwrap().packing, Packing::Timeouts);
-        assert_eq!(find(188, "Command_Timeout", toshiba).unwrap().packing, Packing::Count16);
+        assert_eq!(find(188, "Command_Timeout", toshiba).unwrap().packing, Packing::Count);
         let bogus = meaning(197, "Bogus_Current_Pend_Sect", About::default());
         assert_eq!(bogus, Some(Meaning::Ignored));
         assert_eq!(meaning(5, "Unknown_Attribute", About::default()), None);

@@ -58,12 +58,10 @@ pub fn decode(packing: Packing, text: Option<&str>, raw: Option<u64>) -> Vec<Par
     // A plain number is the same in both.
     let plain = text.and_then(|text| text.parse::<u64>().ok());
     let raw = raw.or(plain);
-    // smartctl has taken apart what it printed; bare bits may have anything above the lowest 16.
-    let printed = text.is_some();
     let text = text.filter(|_| plain.is_none());
     match packing {
         Packing::Count => count(text, raw, false),
-        Packing::Count16 => count(text, raw, !printed),
+        Packing::Count16 => count(text, raw, true),
         Packing::Rate => rate(text, raw),
         Packing::Timeouts => timeouts(text, raw),
         Packing::Hours => hours(text, raw),
@@ -221,7 +219,9 @@ mod tests {
         // Packed by a Travelstar: 1, 84 and 161 in words of 16 bits.
         assert_eq!(bits(Packing::Count, 691_495_239_681), [("count", 1.0)]);
         assert_eq!(bits(Packing::Count16, 31 << 16 | 256), [("count", 256.0)]);
-        assert_eq!(text(Packing::Count16, "159783"), [("count", 159_783.0)]);
+        // As versions before 6 print it: 168 sectors, and 18 above them.
+        assert_eq!(text(Packing::Count16, "1179816"), [("count", 168.0)]);
+        assert_eq!(text(Packing::Count, "159783"), [("count", 159_783.0)]);
         for unset in [0xFFFF, 0xFFFF_FFFF, 0xFFFF_FFFF_FFFF] {
             assert_eq!(bits(Packing::Count, unset), []);
         }

@@ -593,11 +593,22 @@ fn wear_of(reading: &Reading) -> Option<f64> {
 /// What one attribute says of the wear.
 pub fn wear_told(attribute: &Attribute, wear: Wear) -> Option<f64> {
     let percent = attribute.part("percent");
+    let value = attribute.value.filter(|value| *value <= 100).map(f64::from);
     let left = match wear {
-        Wear::ValueLeft => f64::from(attribute.value.filter(|value| (1..=100).contains(value))?),
-        // 0 is what a disk says that does not count.
-        Wear::RawLeft => percent.filter(|left| (1.0..=100.0).contains(left))?,
+        // 0 with nothing in the raw value is what a disk says that does not count.
+        Wear::ValueLeft => value.filter(|value| *value > 0.0 || attribute.raw > Some(0))?,
+        Wear::RawLeft => raw_left(value, percent?)?,
         Wear::RawUsed => 100.0 - percent?,
     };
     Some((100.0 - left) / 100.0)
+}
+
+/// Some firmware keeps the value at 100 and counts down in the raw value, some has both alike, and
+/// some counts up what is used in the raw value. A small one beside 100 can be either.
+fn raw_left(value: Option<f64>, raw: f64) -> Option<f64> {
+    match value {
+        Some(value) if value > 0.0 && value < 100.0 => Some(value),
+        Some(100.0) => Some(raw).filter(|raw| *raw >= 50.0),
+        _ => Some(raw),
+    }
 }

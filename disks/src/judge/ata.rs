@@ -3,7 +3,7 @@
 use super::{Case, counter};
 use crate::attributes::{self, Limits, Meaning, Row};
 use crate::baseline;
-use crate::reading::{Attribute, Failing, Protocol};
+use crate::reading::{Attribute, Failing, Kind, Protocol};
 use crate::verdict::{Evidence, Reason, Verdict};
 
 const THRESHOLDS: &str = "ATA/ATAPI-5, SMART: an attribute at or below its threshold";
@@ -31,6 +31,9 @@ pub(super) fn judge(case: &Case<'_>, reasons: &mut Vec<Reason>) {
     reasons.extend(logged(case));
 }
 
+/// Statistics beyond this are vendors' packed numbers: Seagate has some of 420 thousand million.
+pub(super) const BELIEVED_MAX: u64 = 0xFF_FFFF;
+
 /// Whether an attribute counts this already.
 fn has_attribute(case: &Case<'_>, meaning: Meaning, some: bool) -> bool {
     case.now.known_attributes().any(|(attribute, row)| {
@@ -40,7 +43,7 @@ fn has_attribute(case: &Case<'_>, meaning: Meaning, some: bool) -> bool {
 
 /// The disk's own list of what it cannot read, where attribute 197 says nothing of it.
 fn pending_defects(case: &Case<'_>) -> Option<Reason> {
-    let count = case.now.pending_defects?;
+    let count = case.now.pending_defects.filter(|count| *count <= BELIEVED_MAX)?;
     if has_attribute(case, Meaning::PendingSectors, true) {
         return None;
     }
@@ -64,7 +67,7 @@ fn pending_defects(case: &Case<'_>) -> Option<Reason> {
 
 /// The device statistics, where attribute 187 is missing.
 fn reported(case: &Case<'_>) -> Option<Reason> {
-    let count = case.now.reported_uncorrectable?;
+    let count = case.now.reported_uncorrectable.filter(|count| *count <= BELIEVED_MAX)?;
     if has_attribute(case, Meaning::ReportedUncorrectable, false) {
         return None;
     }
@@ -132,11 +135,33 @@ fn status(case: &Case<'_>, reasons: &mut Vec<Reason>) {
         reasons.push(Reason::new("smart_failed_hot", Verdict::Watch, text).with(evidence));
         return;
     }
+    if is_only_inconsistent(case) {
+        let text = "The disk fails its own check, and only by a value that its firmware does not \
+                    keep: watch what else it says, and have a copy.";
+        reasons.push(Reason::new("smart_failed_inconsistent", Verdict::Watch, text).with(evidence));
+        return;
+    }
     let known = case.acknowledged().is_some_and(|before| before.failed);
     let text = "The disk fails its own overall check: it expects to break soon. Copy what is on \
                 it and replace it.";
     reasons
         .push(Reason::new("smart_failed", case.unless(known, Verdict::Act), text).with(evidence));
+}
+
+/// Whether a value is below the lowest there was: the firmware does not keep it.
+fn is_inconsistent(attribute: &Attribute) -> bool {
+    attribute.worst > attribute.value
+}
+
+/// Whether everything that fails and foretells a failure is not kept by the firmware.
+fn is_only_inconsistent(case: &Case<'_>) -> bool {
+    let mut failing = case
+        .now
+        .attributes
+        .iter()
+        .filter(|it| it.prefailure && it.failing() == Failing::Now)
+        .peekable();
+    failing.peek().is_some() && failing.all(is_inconsistent)
 }
 
 /// Whether everything that fails is a temperature.
@@ -192,6 +217,14 @@ fn threshold(case: &Case<'_>, attribute: &Attribute, row: Option<&'static Row>) 
              counts"
                 .to_owned(),
         ),
+        // The worst value is the lowest so far; one above the value was never kept.
+        Failing::Now if attribute.prefailure && is_inconsistent(attribute) => (
+            "attribute_inconsistent",
+            Verdict::Watch,
+            "is beyond its threshold, but its worst value is better than the one it has now: the \
+             firmware does not keep it; watch what else the disk says"
+                .to_owned(),
+        ),
         Failing::Now if attribute.prefailure => (
             "attribute_failing",
             case.unless(known(|it| &it.failing), Verdict::Act),
@@ -220,15 +253,20 @@ fn threshold(case: &Case<'_>, attribute: &Attribute, row: Option<&'static Row>) 
         ),
         Failing::Past => return None,
     };
+    Some(at_threshold(attribute, code, verdict, &text))
+}
+
+/// A reason that names the attribute and shows how it stands to its threshold.
+fn at_threshold(attribute: &Attribute, code: &'static str, verdict: Verdict, text: &str) -> Reason {
     let name = format!("{} ({})", attribute.name, attribute.id);
-    let value = if failing == Failing::Past { attribute.worst } else { attribute.value };
-    let label = if failing == Failing::Past { "worst" } else { "value" };
-    Some(
-        Reason::new(code, verdict, format!("{name} {text}.")).with(
-            Evidence::new(format!("{name} {label}"), u64::from(value.unwrap_or_default()))
-                .limit(attribute.thresh.map(u64::from))
-                .source(Some(THRESHOLDS)),
-        ),
+    let (label, value) = match attribute.failing() {
+        Failing::Past => ("worst", attribute.worst),
+        _ => ("value", attribute.value),
+    };
+    Reason::new(code, verdict, format!("{name} {text}.")).with(
+        Evidence::new(format!("{name} {label}"), u64::from(value.unwrap_or_default()))
+            .limit(attribute.thresh.map(u64::from))
+            .source(Some(THRESHOLDS)),
     )
 }
 
@@ -251,6 +289,13 @@ fn near(attribute: &Attribute, meaning: Option<Meaning>) -> Option<Reason> {
     ))
 }
 
+/// Whether nobody but the general table says that an attribute has this meaning: flash that
+/// smartctl does not know.
+pub(super) fn is_guessed(case: &Case<'_>, meaning: Meaning) -> bool {
+    let sectors = matches!(meaning, Meaning::PendingSectors | Meaning::OfflineUncorrectable);
+    sectors && case.now.kind == Some(Kind::Ssd) && case.now.identity.family.is_none()
+}
+
 /// What an attribute counts.
 fn counted(case: &Case<'_>, attribute: &Attribute, row: &'static Row) -> Option<Reason> {
     let quiet = Default::default();
@@ -264,6 +309,11 @@ fn counted(case: &Case<'_>, attribute: &Attribute, row: &'static Row) -> Option<
     }
     let count = baseline::attribute_count(attribute, row.meaning)?;
     let key = baseline::attribute_key(attribute.id);
+    // Firmware of unknown flash keeps other numbers under the ids of sectors.
+    let level = match is_guessed(case, row.meaning) {
+        true => Limits { act: None, ..row.level },
+        false => row.level,
+    };
     counter::judge(
         case,
         &counter::Counter {
@@ -271,7 +321,7 @@ fn counted(case: &Case<'_>, attribute: &Attribute, row: &'static Row) -> Option<
             key: &key,
             name: format!("{} ({})", attribute.name, attribute.id),
             count,
-            level: row.level,
+            level,
             increase: row.increase,
             what: &row.what,
             one: &row.one,

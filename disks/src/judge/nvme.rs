@@ -42,6 +42,11 @@ const WARNINGS: [(&str, Verdict, &str); 6] = [
     ),
 ];
 
+/// The bit that says that the disk is not reliable.
+const UNRELIABLE_BIT: u64 = 4;
+const WORN: &str = "The disk warns that it is not reliable any more, and all that speaks for it is \
+                    that the writes its maker reckons with are used up: its spare is there and \
+                    nothing was lost; plan to replace it.";
 /// Bits above those that are defined.
 const RESERVED: u64 = !0x3F;
 /// The bit that says that the spare is used up.
@@ -58,6 +63,16 @@ pub(super) fn judge(case: &Case<'_>, reasons: &mut Vec<Reason>) {
     reasons.extend(error_log(case));
 }
 
+/// Whether the warning of unreliability says no more than that the rated writes are used up, as
+/// some firmware has it: nothing was lost and the spare is there.
+fn is_only_worn(case: &Case<'_>) -> bool {
+    let nvme = &case.now.nvme;
+    let spare = nvme.available_spare.zip(nvme.available_spare_threshold);
+    nvme.percentage_used.is_some_and(|used| used >= 100)
+        && nvme.media_errors == Some(0)
+        && spare.is_some_and(|(spare, threshold)| spare > threshold)
+}
+
 fn warnings(case: &Case<'_>, reasons: &mut Vec<Reason>) {
     let bits = case.now.nvme.critical_warning.unwrap_or_default();
     let known = case.acknowledged().map_or(0, |before| before.critical_warning);
@@ -67,7 +82,9 @@ fn warnings(case: &Case<'_>, reasons: &mut Vec<Reason>) {
     };
     for (bit, (code, verdict, text)) in WARNINGS.into_iter().enumerate() {
         let mask = 1 << bit;
-        if bits & mask != 0 {
+        if mask == UNRELIABLE_BIT && bits & mask != 0 && is_only_worn(case) {
+            reasons.push(Reason::new("nvme_worn", Verdict::Watch, WORN).with(evidence()));
+        } else if bits & mask != 0 {
             let verdict = case.unless(known & mask != 0, verdict);
             reasons.push(Reason::new(code, verdict, text).with(evidence()));
         }

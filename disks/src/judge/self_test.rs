@@ -59,11 +59,21 @@ fn is_outdated(case: &Case<'_>, failed: &SelfTest, failed_ago: Option<u64>) -> b
     })
 }
 
+/// Whether a test failed only because the NVMe disk warns of something: one of its segments is a
+/// look at the warnings, which have rules of their own.
+fn is_of_warning(case: &Case<'_>, status: &str) -> bool {
+    let nvme = &case.now.nvme;
+    status == "segment_failure"
+        && nvme.critical_warning.is_some_and(|bits| bits != 0)
+        && nvme.media_errors == Some(0)
+}
+
 pub(super) fn judge(case: &Case<'_>, reasons: &mut Vec<Reason>) {
     for (test, ago) in failed(case) {
         let status = test.status.as_deref().unwrap_or("failed");
         let recent = ago.is_none_or(|ago| ago <= RECENT_HOURS);
-        let counts = reach(&test.kind) > 0 && DAMAGE.contains(&status);
+        let counts =
+            reach(&test.kind) > 0 && DAMAGE.contains(&status) && !is_of_warning(case, status);
         let known = case.acknowledged().is_some_and(|before| {
             before.self_tests.get(&test.kind).is_some_and(|hours| *hours == test.hours)
         });

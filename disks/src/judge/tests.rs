@@ -161,6 +161,13 @@ fn levels_of_flash() {
 }
 
 #[test]
+fn flash_that_nobody_knows_is_watched_at_most_for_its_sectors() {
+    let sectors = [row(197, "Current_Pending_Sector", 900), row(198, "Offline_Uncorrectable", 900)];
+    assert_eq!(verdict(&ata("Netac SSD 128GB", "", 0, &sectors)), Watch);
+    assert_eq!(verdict(&ata("INTEL SSDSC2", "Intel SSDs", 0, &sectors)), Act);
+}
+
+#[test]
 fn seagate_packs_what_looks_like_millions_of_errors() {
     let packed = seagate(&[
         row(1, "Raw_Read_Error_Rate", 168_165_566),
@@ -195,6 +202,11 @@ fn thresholds() {
     ] {
         assert_eq!(verdict(&reading), expected, "{:?}", reading.attributes);
     }
+    let mut kept = one(232, "Perc_Avail_Resrvd_Space", 0, 5, "prefailure");
+    kept.attributes[0].worst = Some(100);
+    assert_eq!(verdict(&kept), Watch, "a value that the firmware does not keep");
+    kept.passed = Some(false);
+    assert_eq!(verdict(&kept), Watch, "and the check is made of it");
     let past = |id, attribute: &str, flags: &str| {
         let mut reading = one(id, attribute, 100, 45, flags);
         reading.attributes[0].worst = Some(40);
@@ -283,6 +295,47 @@ fn wear_alone_is_never_a_reason_to_act() {
     assert_eq!(verdict(&worn(1)), Watch);
     assert_eq!(verdict(&worn(60)), Fine);
     assert_eq!(worn(60).wear_ratio, Some(0.4));
+    // Phison leaves the value at 100 and counts down; a Kingston counts up; an older one ends at 0.
+    let left = |value, raw| {
+        ata("KINGSTON SA400", "Phison Driven SSDs", 0, &[(231, "SSD_Life_Left", value, 0, "", raw)])
+            .wear_ratio
+    };
+    assert_eq!(left(100, 74), Some(0.26));
+    assert_eq!(left(99, 1), Some(0.01));
+    assert_eq!(left(100, 0), None);
+    assert_eq!(left(0, 0), Some(1.0));
+    assert_eq!(left(93, 93), Some(0.07));
+}
+
+#[test]
+fn a_worn_disk_that_warns_of_nothing_else_is_watched() {
+    let facts = [
+        (name::CRITICAL_WARNING, 4),
+        (name::STATUS, 0),
+        (name::PERCENTAGE_USED, 100),
+        (name::SPARE, 100),
+        (name::SPARE_THRESHOLD, 10),
+        (name::MEDIA_ERRORS, 0),
+    ];
+    let worn = nvme(&facts);
+    assert_eq!(verdict(&worn), Watch);
+    let with = |name, value| {
+        let facts = facts.map(|(known, old)| (known, if known == name { value } else { old }));
+        verdict(&nvme(&facts))
+    };
+    assert_eq!(with(name::PERCENTAGE_USED, 60), Act, "then there is another cause");
+    assert_eq!(with(name::MEDIA_ERRORS, 3), Act);
+    assert_eq!(with(name::SPARE, 9), Act);
+    let mut tested = worn;
+    tested.self_tests = vec![SelfTest {
+        kind: "short".to_owned(),
+        passed: false,
+        status: Some("segment_failure".to_owned()),
+        hours: None,
+    }];
+    assert_eq!(verdict(&tested), Watch, "the test looks at the warning");
+    tested.nvme.critical_warning = Some(0);
+    assert_eq!(verdict(&tested), Act);
 }
 
 #[test]
@@ -307,6 +360,7 @@ fn scsi_counters() {
         (name::READ_UNCORRECTED, 1, Watch),
         (name::READ_UNCORRECTED, 60, Act),
         (name::WRITE_UNCORRECTED, 1, Watch),
+        (name::WRITE_UNCORRECTED, 8, Act),
         (name::VERIFY_UNCORRECTED, 1, Watch),
         (name::NON_MEDIUM, 50_000, Fine),
     ] {

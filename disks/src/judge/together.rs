@@ -94,7 +94,7 @@ fn logged(case: &Case<'_>) -> Sign {
 
 /// A counter that is no attribute.
 fn plain(case: &Case<'_>, count: Option<u64>, key: &str) -> Sign {
-    let count = count.unwrap_or_default();
+    let count = count.filter(|count| *count <= ata::BELIEVED_MAX).unwrap_or_default();
     Sign { count, news: case.counted_before(key).is_none_or(|before| count > before) }
 }
 
@@ -102,6 +102,9 @@ fn plain(case: &Case<'_>, count: Option<u64>, key: &str) -> Sign {
 fn sign(case: &Case<'_>, meaning: Meaning) -> Sign {
     let counts = case.now.known_attributes().filter(|(_, row)| row.meaning == meaning);
     let mut found = Sign::default();
+    if ata::is_guessed(case, meaning) {
+        return found;
+    }
     for (attribute, row) in counts {
         let Some(count) = baseline::attribute_count(attribute, row.meaning) else { continue };
         let before = case.counted_before(&baseline::attribute_key(attribute.id));

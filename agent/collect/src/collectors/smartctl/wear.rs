@@ -59,6 +59,7 @@ fn attribute(row: &smartctl::Attribute) -> Option<Attribute> {
         id: u8::try_from(row.id?).ok()?,
         name: row.name.clone().unwrap_or_default(),
         value: row.value.and_then(|value| u8::try_from(value).ok()),
+        raw: row.raw.as_ref().and_then(|raw| raw.value),
         ..Attribute::default()
     })
 }
