@@ -169,6 +169,52 @@ fn messages_are_kept() {
     }
 }
 
+/// Lines of many versions, each by itself: what smartctl says of its own work is a message of
+/// its severity, and what looks like one is none.
+#[test]
+fn messages_of_all_versions() {
+    for (line, severity) in [
+        ("Smartctl open device: /dev/sdb [megaraid_disk_08] failed: INQUIRY failed", Some("error")),
+        ("Smartctl: Device Read Identity Failed (not an ATA/ATAPI device)", Some("error")),
+        ("Error ATA GET HD Identity Failed: Inappropriate ioctl for device", Some("error")),
+        ("Read NVMe SMART/Health Information failed: NVMe Status 0x02", Some("error")),
+        ("Read 16 entries from Error Information Log failed: NVMe Status 0x09", Some("error")),
+        ("/dev/sda: Unknown USB bridge [0x152d:0x0578 (0x100)]", Some("error")),
+        ("/dev/sda: Unsupported USB bridge [0x0bc2:0x3332 (0x100)]", Some("error")),
+        (">> Terminate command early due to bad response to IEC mode page", Some("error")),
+        (
+            "A mandatory SMART command failed: exiting. To continue, add one or more '-T permissive' options.",
+            Some("error"),
+        ),
+        ("Error SMART Status command failed: Input/output error", Some("warning")),
+        ("Warning: This result is based on an Attribute check.", Some("warning")),
+        ("SCT (Get) Error Recovery Control command failed", Some("warning")),
+        ("==> WARNING: A firmware update for this drive may be available,", Some("warning")),
+        ("Device is in SLEEP mode, exit(2)", Some("information")),
+        ("CHECK POWER MODE not implemented, ignoring -n option", Some("information")),
+        ("device is NOT READY (e.g. spun down, busy)", Some("information")),
+        ("Please specify device type with the -d option.", Some("information")),
+        ("\t\t\t\t\tthe read element of the test failed.", None),
+        ("0x0001  2            0  Command failed due to ICRC error", None),
+        ("Wt Cache Reorder: Unknown (SCT Feature Control command failed)", None),
+        (
+            "# 1  Background short  Failed in first segment   1     302          77 [0x3 0x11 0x0]",
+            None,
+        ),
+        ("Drive failure expected in less than 24 hours. SAVE ALL DATA.", None),
+        ("Error 79 [18] log entry is empty", None),
+    ] {
+        let report = smartctl::parse(format!("Device Model:     X\n{line}\n").as_bytes());
+        let messages = report.smartctl.and_then(|it| it.messages).unwrap_or_default();
+        let found: Vec<_> = messages
+            .iter()
+            .map(|it| (it.string.as_deref().unwrap(), it.severity.as_deref().unwrap()))
+            .collect();
+        let expected: Vec<_> = severity.map(|severity| (line, severity)).into_iter().collect();
+        assert_eq!(found, expected);
+    }
+}
+
 #[test]
 fn a_sleeping_drive_has_a_power_mode_and_nothing_else() {
     let text = b"smartctl 7.4 2023-08-01 r5530 [x86_64-linux] (local build)\n\nDevice is in STANDBY mode, exit(2)\n";

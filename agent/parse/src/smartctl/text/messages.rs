@@ -10,7 +10,7 @@ const WARNING: &str = "warning";
 const INFORMATION: &str = "information";
 
 /// How messages begin, and how severe they are.
-const BEGINNINGS: [(&str, &str); 33] = [
+const BEGINNINGS: [(&str, &str); 36] = [
     ("Smartctl open device:", ERROR),
     ("Smartctl: ", ERROR),
     ("Read Device Identity failed", ERROR),
@@ -26,6 +26,10 @@ const BEGINNINGS: [(&str, &str); 33] = [
     ("SMART Disabled. Use option", ERROR),
     ("=======> ", ERROR),
     ("Error: ", ERROR),
+    // Versions before 5.40.
+    ("Error ATA ", ERROR),
+    ("Error SMART ", WARNING),
+    ("SATA device detected", INFORMATION),
     ("ERROR: ", ERROR),
     ("Sorry", ERROR),
     ("Warning: ", WARNING),
