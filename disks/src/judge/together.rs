@@ -20,6 +20,9 @@ impl Sign {
     }
 }
 
+const BACKBLAZE: &str = "Backblaze, What SMART Stats Tell Us About Hard Drives (2016): one of five \
+                         such counts was above 0 on 76.7 % of failed and on 4.2 % of working disks";
+
 /// Sectors of one block of 4 KiB, as disks count them that have such blocks.
 const BLOCK: u64 = 8;
 /// Replaced sectors that are many, beside sectors that cannot be read.
@@ -69,14 +72,12 @@ pub(super) fn judge(case: &Case<'_>, reasons: &mut Vec<Reason>) {
     if !found.contains(&true) || !news {
         return;
     }
-    let text = "Several signs of a failing surface stand together, and together they foretell a \
-                failure far better than each alone: copy what is on the disk and replace it.";
+    let text = "Several signs of a failing surface stand together: Backblaze found one of them on 77 % \
+                of its disks that failed and on 4 % of those that work. Copy what is on the disk and \
+                replace it.";
     let mut reason = Reason::new("failing_surface", Verdict::Act, text);
     for (name, sign) in signs.into_iter().filter(|(_, sign)| sign.count > 0) {
-        reason = reason.with(
-            Evidence::new(name, sign.count)
-                .source(Some("Backblaze, What SMART Stats Tell Us About Hard Drives (2016)")),
-        );
+        reason = reason.with(Evidence::new(name, sign.count).source(Some(BACKBLAZE)));
     }
     reasons.push(reason);
 }
