@@ -114,7 +114,8 @@ families! {
     gauge AGE = "labstat_smart_reading_age_seconds",
         "Age of the disk's values when the collector last ran.";
     /// Power mode by `mode`.
-    gauge POWER_MODE = "labstat_smart_power_mode", "Power mode the disk is in; always 1.";
+    gauge POWER_MODE = "labstat_smart_power_mode",
+        "Power mode the disk is in, as far as it is known; always 1.";
     /// What the disk is made of: `kind` = `hdd` or `ssd`, always 1.
     gauge KIND = "labstat_smart_kind_info", "Whether the disk spins or is solid state; always 1.";
     /// Decoded numbers of ATA attributes: `attribute_id`, `attribute_name`, `part`.

@@ -15,31 +15,9 @@ use super::outcome::{self, Outcome, STATUS_ASLEEP, STATUS_MODE_UNKNOWN};
 use super::power::{Look, May, Power, requests};
 use super::{Reading, millis, nvme, samples, schedule, state};
 
-/// Whether the last read of a disk gave anything.
-pub static READ_SUCCESS: Family = Family::gauge(
-    "labstat_smart_read_success",
-    "Whether the last attempt to read the disk gave its state; 0 also while it sleeps.",
-);
-/// When a disk was last read.
-pub static LAST_SUCCESS: Family = Family::gauge(
-    "labstat_smart_last_success_timestamp_seconds",
-    "When the disk was last read, in unixtime.",
-);
-/// How old the values of a disk are.
-pub static AGE: Family = Family::gauge(
-    "labstat_smart_reading_age_seconds",
-    "Age of the disk's values when the collector last ran.",
-);
-/// Whether a disk sleeps.
-pub static POWER_MODE: Family = Family::gauge(
-    "labstat_smart_power_mode",
-    "Power mode the disk is in, as far as it is known; always 1.",
-);
-/// How the last attempt ended.
-pub static STATE: Family = Family::gauge(
-    "labstat_smart_state",
-    "How the last attempt to read the disk ended, and why; always 1.",
-);
+/// What is told of every disk.
+pub use labstat_disks::families::{AGE, LAST_SUCCESS, POWER_MODE, READ_SUCCESS, STATE};
+
 /// Attempts.
 pub static READS: Family =
     Family::counter("labstat_smart_reads_total", "Attempts to read the disk, by how they ended.");
