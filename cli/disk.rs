@@ -176,7 +176,8 @@ struct Told {
     verdict_since: Time,
     reasons: Vec<Reason>,
     first_seen: Time,
-    age_seconds: f64,
+    last_answered: Time,
+    last_read: Option<Time>,
     interval_seconds: Option<f64>,
     silent_since: Option<Time>,
     #[serde(default)]
@@ -585,11 +586,12 @@ impl Picture {
         fact("spare", number(told.available_spare_percent.map(|it| it / 100.0), Unit::Ratio));
         fact("worn out", told.wear_out.as_ref().map(Projection::text));
         fact("spare used up", told.spare_out.as_ref().map(Projection::text));
-        let mut answered = format!("{} ago", human::span(told.age_seconds.round()));
-        if let Some(interval) = told.interval_seconds {
-            let _ = write!(answered, ", usually every {}", human::span(interval));
-        }
-        fact("answered", Some(answered));
+        let ago = |time: Time| format!("{} ago", human::span((self.now - time.0).max(0.0).round()));
+        let every = told.interval_seconds.map_or_else(String::new, |interval| {
+            format!(", usually every {}", human::span(interval))
+        });
+        fact("read", told.last_read.map(|time| format!("{}{every}", ago(time))));
+        fact("answered", Some(ago(told.last_answered)));
         let first = told.first_seen.0;
         fact("first seen", Some(human::time(first, &look.zone)));
         fact(
@@ -724,7 +726,8 @@ mod tests {
                 { "code": "temperature", "verdict": "ok", "text": "It is cool." },
             ],
             "firstSeen": "2026-01-01T00:00:00Z",
-            "ageSeconds": 62.5,
+            "lastAnswered": "2026-11-21T09:09:50Z",
+            "lastRead": "2026-11-21T09:08:57Z",
             "intervalSeconds": 300.0,
             "capacityBytes": 4_000_787_030_016_u64,
             "powerOnHours": 43_777,
@@ -756,7 +759,7 @@ mod tests {
         let courses = [("5", vec![point(0.0, 8.0), point(50.0, 8.0), point(99.0, 16.0)])];
         let courses = courses.map(|(key, points)| (key.to_owned(), points)).into();
         let told = serde_json::from_value(told).unwrap();
-        Picture { told, answers, courses, span: (0.0, 100.0), now: 100.0 }
+        Picture { told, answers, courses, span: (0.0, 100.0), now: 1_795_252_200.0 }
     }
 
     fn plain() -> Look {
@@ -781,7 +784,8 @@ size           3.6 TiB
 age            1824d1h
 wear           2 %
 worn out       about 2031-01-01 (2030-01-01 to never; confidence fair)
-answered       1m3s ago, usually every 5m
+read           1m3s ago, usually every 5m
+answered       10s ago
 first seen     2026-01-01 00:00:00
 acknowledged   2026-06-01 00:00:00: replaced the cable
 attached by    sata

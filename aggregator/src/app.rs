@@ -191,6 +191,7 @@ impl App {
         let nodes = self.presence().nodes().into_iter().map(|node| (node.name, node.down));
         let nodes = nodes.collect();
         let interval_ms = self.config.disks_interval_ms;
+        let _turn = self.disks.writing();
         match self.disks.look(&self.storage, &nodes, interval_ms, now_ms) {
             Ok(looked) => {
                 self.append_own(&looked.samples, "the verdicts on disks");
@@ -206,6 +207,7 @@ impl App {
 
     /// Keeps what is known of disks across a restart. Blocks.
     pub(crate) fn keep_disks(&self) {
+        let _turn = self.disks.writing();
         self.put_disks(&self.disks.document());
     }
 

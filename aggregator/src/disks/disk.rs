@@ -23,6 +23,9 @@ const SILENCE_MAX_MS: i64 = 7 * 86_400_000;
 /// may miss an attempt.
 const FAILED_MIN_MS: i64 = 10 * 60_000;
 
+/// Failures that are of the asking and not of the disk.
+const NOT_ASKED: [&str; 2] = ["not_run", "no_report"];
+
 /// Readings in a row that must be better before a verdict is taken back: a counter that an odd
 /// reading lacks, or a disk that answers once more, is no recovery.
 const BETTER_MIN: u32 = 2;
@@ -333,7 +336,8 @@ impl Disk {
             State::Asleep => self.finding.is_none(),
             State::Failed => {
                 let since_ms = self.failed_ms.unwrap_or(now_ms);
-                now_ms.saturating_sub(since_ms) >= FAILED_MIN_MS
+                let was_asked = !NOT_ASKED.contains(&attempt.reason.as_str());
+                was_asked && now_ms.saturating_sub(since_ms) >= FAILED_MIN_MS
             }
             // It may be on its way to another place; if it does not arrive, that is silence.
             State::Gone => false,

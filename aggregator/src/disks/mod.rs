@@ -62,6 +62,8 @@ pub(crate) struct Disks {
     registry: Mutex<Registry>,
     /// Held over a whole look, so that there is one at a time.
     looking: Mutex<Looking>,
+    /// Held by whoever looks and puts down what it gave, so that the last look is put down last.
+    writing: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -84,13 +86,18 @@ impl Disks {
     pub(crate) fn restore(document: Option<&[u8]>, now_ms: i64) -> Self {
         let known = document.map_or_else(BTreeMap::new, document::read);
         let registry = Mutex::new(Registry::with(known, now_ms));
-        Self { registry, looking: Mutex::default() }
+        Self { registry, looking: Mutex::default(), writing: Mutex::default() }
     }
 
     /// All disks. Held for moments only, never over a read or a write.
     pub(crate) fn registry(&self) -> MutexGuard<'_, Registry> {
         // A panic leaves at the worst one disk with a half of its news.
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The turn to look and to put down what that gave.
+    pub(crate) fn writing(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is known, to be kept.

@@ -262,8 +262,12 @@ impl Registry {
         if let Some(read_ms) = read_ms {
             disk.note_read(read_ms);
         }
-        let answered =
-            if one.state == State::Asleep { Some(one.at_ms.min(now_ms)) } else { read_ms };
+        // An agent leaves a disk without I/O alone for hours, so that it can fall asleep. That it
+        // says how its last attempt went, and that it went well, is a word of the disk.
+        let answered = match one.state {
+            State::Read | State::Asleep => Some(one.at_ms.min(now_ms)),
+            _ => read_ms,
+        };
         if let Some(answered_ms) = answered {
             disk.note_answer(answered_ms, now_ms);
         }

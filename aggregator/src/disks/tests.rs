@@ -268,6 +268,33 @@ fn a_disk_that_sleeps_is_not_silent_and_keeps_what_was_found() {
 }
 
 #[test]
+fn a_disk_without_traffic_may_be_left_alone_for_hours() {
+    let mut lab = Lab::new();
+    lab.readings(3, Verdict::Ok);
+    let read_ms = lab.now_ms;
+    for _ in 0..600 {
+        let mut one = read("A", "nas", "sda", read_ms);
+        one.at_ms = lab.now_ms;
+        lab.find(&[one], Verdict::Ok);
+    }
+    assert_eq!(lab.verdict("A"), Verdict::Ok, "its agent goes on to say that all went well");
+    lab.pass(40, &[]);
+    assert_eq!(lab.verdict("A"), Verdict::Silent);
+}
+
+#[test]
+fn one_that_cannot_even_be_asked_is_not_dead() {
+    let mut lab = Lab::new();
+    lab.readings(2, Verdict::Ok);
+    let mut failed = with(State::Failed, read("A", "nas", "sda", lab.now_ms));
+    failed.reason = "not_run".to_owned();
+    for _ in 0..100 {
+        lab.find(std::slice::from_ref(&failed), Verdict::Dead);
+    }
+    assert_eq!(lab.verdict("A"), Verdict::Silent);
+}
+
+#[test]
 fn one_failed_attempt_is_no_death() {
     let mut lab = Lab::new();
     lab.readings(2, Verdict::Ok);
@@ -572,4 +599,86 @@ proptest! {
             prop_assert_eq!(super::document::read(&document).len(), named);
         }
     }
+}
+
+/// What a look costs with thirty machines of eight disks, over a real store. Prints it; says
+/// nothing of other machines, and so asserts nothing but that the verdicts are there.
+/// `cargo test --release -p labstat-aggregator --lib -- --ignored the_cost_of_a_look --nocapture`
+#[test]
+#[ignore = "a measurement"]
+fn the_cost_of_a_look() {
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use labstat_model::{ManualClock, Sample, TimeSeries, WriteRequest};
+
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(START_MS));
+    let options = labstat_store::Options::new(Arc::<ManualClock>::clone(&clock));
+    let (store, _) = labstat_store::Store::open(dir.path(), options).unwrap();
+    let config = crate::Config { data_dir: dir.path().to_owned(), ..crate::Config::default() };
+    let (storage, _) = crate::engine::open(&config, store, clock).unwrap();
+    let round = |time_ms: i64, read_ms: i64, node: usize| {
+        let mut series = Vec::new();
+        for disk in 0..8 {
+            let (node, device) = (format!("node{node}"), format!("sd{disk}"));
+            let serial = format!("WD-{node}-{disk}");
+            let mut push = |name: &str, more: &[(&str, &str)], value: f64| {
+                let here = [(METRIC_NAME, name), ("instance", &node), ("device", &device)];
+                let here = here.into_iter().chain([("job", "smartctl")]);
+                let labels = Labels::new(here.chain(more.iter().copied()));
+                series.push(TimeSeries { labels, samples: vec![Sample { time_ms, value }] });
+            };
+            push("smartctl_device", &[("serial_number", &serial), ("model_name", "WDC")], 1.0);
+            push("labstat_smart_state", &[("state", "read")], 1.0);
+            push("labstat_smart_read_success", &[], 1.0);
+            let read = read_ms as f64 / 1000.0;
+            push("labstat_smart_last_success_timestamp_seconds", &[], read);
+            push("smartctl_device_smart_status", &[], 1.0);
+            for id in 1..=25 {
+                let id = (id * 8).to_string();
+                let name = format!("Attribute_{id}");
+                for kind in ["value", "worst", "thresh", "raw"] {
+                    let labels = [("attribute_value_type", kind), ("attribute_id", &id)];
+                    let labels = [labels[0], labels[1], ("attribute_name", &name)];
+                    push("smartctl_device_attribute", &labels, 100.0);
+                }
+            }
+            for at in 0..30 {
+                let kind = at.to_string();
+                push("smartctl_device_temperature", &[("temperature_type", &kind)], 30.0);
+            }
+        }
+        WriteRequest { series, metadata: Vec::new() }
+    };
+    let disks = super::Disks::restore(None, START_MS);
+    let nodes: Nodes = (0..30).map(|node| (format!("node{node}"), false)).collect();
+    let mut read_ms = START_MS;
+    for (look, what) in ["all new", "nothing new", "nothing new", "all read again", "one node read"]
+        .into_iter()
+        .enumerate()
+    {
+        let now_ms = START_MS + i64::try_from(look).unwrap() * LOOK_MS;
+        let before_ms = read_ms;
+        read_ms = if what.starts_with("nothing") { read_ms } else { now_ms };
+        for node in 0..30 {
+            let is_read = what != "one node read" || node == 0;
+            let read_ms = if is_read { read_ms } else { before_ms };
+            for time_ms in (now_ms..now_ms + LOOK_MS).step_by(10_000) {
+                storage.append(&round(time_ms, read_ms, node)).unwrap();
+            }
+        }
+        let started = Instant::now();
+        let looked = disks.look(&storage, &nodes, LOOK_MS, now_ms + LOOK_MS - 1).unwrap();
+        let took = started.elapsed();
+        let started = Instant::now();
+        storage.append(&looked.samples).unwrap();
+        let document = looked.document.map_or(0, |document| document.len());
+        println!(
+            "{what}: {took:?}, stored in {:?}; {} samples, document {document} bytes",
+            started.elapsed(),
+            looked.samples.samples_len()
+        );
+    }
+    assert_eq!(disks.registry().counts()["ok"], 240);
 }
