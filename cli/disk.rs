@@ -102,18 +102,19 @@ struct Forget {
 /// Points of a history, one for each cell of its line.
 const HISTORY_CELLS: usize = 40;
 
-/// The least history that is asked for, in seconds: half an hour has too few readings.
-const HISTORY_SECONDS_MIN: f64 = 86_400.0;
+/// The least history that is asked for, in seconds: less has too few readings.
+const HISTORY_SECONDS_MIN: f64 = 3_600.0;
 
 /// Cells of a name in the list of facts.
 const NAME_CELLS: usize = 14;
 
 /// What is asked of the disk `{…}` by its labels; `$` stands for them.
-const QUESTIONS: [(&str, &str); 8] = [
+const QUESTIONS: [(&str, &str); 9] = [
     ("where", "labstat_disk_info{$}"),
     ("use", "labstat_disk_use_info{$}"),
     ("redundancy", "labstat_disk_redundancy{$}"),
     ("attribute", "smartctl_device_attribute{$}"),
+    ("decoded", "labstat_smart_attribute{$}"),
     ("test_passed", "labstat_smart_self_test_passed{$}"),
     ("test_hours", "labstat_smart_self_test_power_on_hours{$}"),
     ("test_status", "labstat_smart_self_test_status_info{$}"),
@@ -421,7 +422,7 @@ impl Picture {
                 Cell::number(kind("value")),
                 Cell::number(kind("worst")),
                 Cell::number(kind("thresh")),
-                Cell::number(kind("raw")),
+                self.raw(&id, kind("raw")),
                 Cell::number(change),
                 Cell::text(course),
             ]);
@@ -446,6 +447,24 @@ impl Picture {
             ]);
         }
         table
+    }
+
+    /// The raw value of an attribute: the numbers that are packed into it, where they are known.
+    fn raw(&self, id: &str, raw: Option<f64>) -> Cell {
+        let labels = [("attribute_id", id)];
+        let parts: BTreeMap<&str, f64> = self
+            .answers
+            .with("decoded", &labels)
+            .filter_map(|found| Some((found.label("part"), found.value()?)))
+            .collect();
+        match parts.iter().next() {
+            None => Cell::number(raw),
+            Some((_, number)) if parts.len() == 1 => Cell::number(Some(*number)),
+            Some(_) => {
+                let words = parts.iter().map(|(part, it)| format!("{part} {}", human::plain(*it)));
+                Cell::text(words.collect::<Vec<_>>().join(", "))
+            }
+        }
     }
 
     /// The attributes by id, each once.
@@ -749,6 +768,10 @@ mod tests {
             attribute {attribute_id="5",attribute_name="Reallocated_Sector_Ct",attribute_value_type="worst"} 200
             attribute {attribute_id="5",attribute_name="Reallocated_Sector_Ct",attribute_value_type="thresh"} 140
             attribute {attribute_id="199",attribute_name="UDMA_CRC_Error_Count",attribute_value_type="raw"} 0
+            attribute {attribute_id="7",attribute_name="Seek_Error_Rate",attribute_value_type="raw"} 4294967396
+            decoded {attribute_id="7",part="errors"} 1
+            decoded {attribute_id="7",part="operations"} 100
+            decoded {attribute_id="5",part="count"} 16
             number {__name__="smartctl_device_temperature",temperature_type="current"} 34
             test_passed {type="short"} 1
             test_hours {type="short"} 43000
@@ -799,10 +822,11 @@ md        md0    in-use  sda1         1  goes on
 ceph_osd  osd.1  block   sda3         -  -
 
 What it counts
- ID  NAME                   VALUE  WORST  THRESH    RAW  CHANGE  HISTORY
-  5  Reallocated_Sector_Ct    200    200     140     16       8  ▁                   ▁                  █
-199  UDMA_CRC_Error_Count       -      -       -      0       -  -
-  -  Temperature                -      -       -  34 °C       -  -
+ ID  NAME                   VALUE  WORST  THRESH                       RAW  CHANGE  HISTORY
+  5  Reallocated_Sector_Ct    200    200     140                        16       8  ▁                   ▁                  █
+  7  Seek_Error_Rate            -      -       -  errors 1, operations 100       -  -
+199  UDMA_CRC_Error_Count       -      -       -                         0       -  -
+  -  Temperature                -      -       -                     34 °C       -  -
 
 What it found in itself
 SELF-TEST  RESULT     AT HOUR  HOURS AGO
