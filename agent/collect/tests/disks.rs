@@ -620,6 +620,85 @@ fn a_bridge_that_speaks_nothing_is_not_tried_again_each_time() {
     assert!(is_state(&batch, "sdb", "unsupported", "unknown_usb_bridge"));
 }
 
+/// As QEMU's disks do on USB, which have no ATA behind them.
+#[test]
+fn a_bridge_that_fails_to_tell_its_power_mode_does_not_sleep_for_ever() {
+    let machine = Machine::new();
+    machine.disk("sdb", Some(("46f4", "0001")));
+    machine.complains("/dev/sdb", 2, "Smartctl open device: /dev/sdb failed: Invalid argument");
+    machine.complains("auto /dev/sdb", 1, "/dev/sdb: Unknown USB bridge [0x46f4:0x0001 (0x0)]");
+    machine.complains("sat /dev/sdb", 3, "Device is in SLEEP mode, exit(3)");
+    machine.answers(
+        "scsi /dev/sdb",
+        0,
+        r#""model_name":"QEMU HARDDISK","serial_number":"LABUSB0""#,
+    );
+    let batch = run(&mut *once(), &machine);
+    assert_eq!(machine.calls().len(), 7);
+    assert!(is_state(&batch, "sdb", "unsupported", "virtual"));
+}
+
+#[test]
+fn a_bridge_whose_disk_sleeps_is_tried_on_when_it_wakes() {
+    let machine = Machine::new();
+    machine.disk("sdb", Some(("1234", "9999")));
+    machine.complains("/dev/sdb", 2, "Smartctl open device: /dev/sdb failed: Invalid argument");
+    machine.complains("auto /dev/sdb", 1, "/dev/sdb: Unknown USB bridge [0x1234:0x9999 (0x0)]");
+    machine.complains("sat /dev/sdb", 3, "Device is in STANDBY mode, exit(3)");
+    let mut collector = agent(|_| {});
+    let batch = run(&mut *collector, &machine);
+    assert_eq!(machine.calls().len(), 2);
+    assert!(is_state(&batch, "sdb", "asleep", "standby"));
+    machine.io("sdb", 200);
+    machine.answers("sat /dev/sdb", 0, &sata("B", "BBBB1"));
+    let batch = run_for(&mut *collector, &machine, 20 * SECOND);
+    assert!(is_state(&batch, "sdb", "read", ""));
+    let calls = machine.calls();
+    assert!(calls[0].ends_with("--nocheck=standby,3 --device=sat /dev/sdb"), "{calls:?}");
+}
+
+/// smartctl takes a failed CHECK POWER MODE for SLEEP.
+#[test]
+fn a_disk_that_dies_is_not_taken_for_one_that_sleeps() {
+    let machine = Machine::new();
+    machine.disk("sda", None);
+    machine.answers("/dev/sda", 0, &sata("A", "AAAA1"));
+    let mut collector = agent(|_| {});
+    run(&mut *collector, &machine);
+    machine.complains("/dev/sda", 2, "Read Device Identity failed: Input/output error");
+    machine.complains(
+        "--nocheck=standby,3 --device=sat /dev/sda",
+        3,
+        "Device is in SLEEP mode, exit(3)",
+    );
+    machine.complains(
+        "--nocheck=standby,3,5 --device=sat /dev/sda",
+        3,
+        "Device is in SLEEP mode, exit(3)",
+    );
+    machine.calls();
+    machine.io("sda", 200);
+    let batch = run_for(&mut *collector, &machine, 8 * MINUTE);
+    assert!(is_state(&batch, "sda", "failed", "identify_failed"));
+    let insisting = format!("{READ} --device=sat /dev/sda");
+    assert_eq!(machine.calls().iter().filter(|call| **call == insisting).count(), 1);
+    // Nobody uses it any more, so nobody insists, and it is dead all the same.
+    let batch = run_for(&mut *collector, &machine, 24 * HOUR);
+    assert!(is_state(&batch, "sda", "failed", "identify_failed"));
+    assert!(!machine.calls().contains(&insisting));
+}
+
+#[test]
+fn a_disk_in_deep_sleep_is_left_alone() {
+    let machine = Machine::new();
+    machine.disk("sda", None);
+    machine.complains("/dev/sda", 3, "Device is in SLEEP mode, exit(3)");
+    let mut collector = agent(|_| {});
+    let batch = run_for(&mut *collector, &machine, 24 * HOUR);
+    assert!(is_state(&batch, "sda", "asleep", "sleep"));
+    assert!(machine.calls().iter().all(|call| call.contains("--nocheck=standby,3")));
+}
+
 #[test]
 fn a_stick_is_not_tried_with_commands_it_may_not_survive() {
     let machine = Machine::new();

@@ -68,6 +68,8 @@ pub(super) struct Disk {
     untried: Option<Vec<&'static str>>,
     /// Whether it is asked once more, in another way, before its attempt is over.
     again: bool,
+    /// Whether the look at its power mode, which fails, is left out then.
+    insists: bool,
     bridge: Option<UsbId>,
     power: Power,
     attempt: Option<Attempt>,
@@ -83,6 +85,7 @@ pub(super) struct Disk {
 struct Attempt {
     begun: Begun,
     ended: Option<Ended>,
+    insists: bool,
     kind: String,
     at_ms: i64,
 }
@@ -129,6 +132,7 @@ impl Disk {
             learned: None,
             untried: None,
             again: false,
+            insists: false,
             bridge: kernel.and_then(|kernel| kernel.usb.as_ref()).and_then(|(_, id)| *id),
             power: Power::new(spins(&found)),
             attempt: None,
@@ -260,11 +264,13 @@ impl Disk {
         smartctl: Program,
     ) {
         let at_ms = host.now_ms();
-        self.power.asked(at_ms);
-        self.again = false;
+        // An attempt in several ways is one.
+        if !std::mem::take(&mut self.again) {
+            self.power.asked(at_ms);
+        }
         if let Some(ended) = self.ask_directly(host, options, smartctl) {
             let (begun, kind) = (Begun::ended(ended), nvme::KIND.to_owned());
-            self.attempt = Some(Attempt { begun, ended: None, kind, at_ms });
+            self.attempt = Some(Attempt { begun, ended: None, insists: false, kind, at_ms });
             return;
         }
         let kind = match &self.untried {
@@ -272,7 +278,8 @@ impl Disk {
             None => self.learned.clone().unwrap_or_else(|| self.found.kind.clone()),
         };
         let careful = may == May::IfKnownAwake && smartctl.version >= Some(MODE_UNKNOWN_SINCE);
-        let nocheck = match (options.wake, careful) {
+        let insists = std::mem::take(&mut self.insists);
+        let nocheck = match (options.wake || insists, careful) {
             (true, _) => None,
             (false, false) => Some(format!("--nocheck=standby,{STATUS_ASLEEP}")),
             (false, true) => {
@@ -284,7 +291,7 @@ impl Disk {
         args.extend(nocheck.as_deref());
         args.extend([device.as_str(), self.found.path.as_str()]);
         let begun = host.begin(&options.program, &args, options.device_deadline);
-        self.attempt = Some(Attempt { begun, ended: None, kind, at_ms });
+        self.attempt = Some(Attempt { begun, ended: None, insists, kind, at_ms });
     }
 
     /// Asks an NVMe disk without smartctl, where that is wanted or there is no other way. Nothing
@@ -358,6 +365,7 @@ impl Disk {
             None if self.learn(outcome, &attempt.kind, kind, now_ms, bridges) => None,
             None => Some(outcome),
         };
+        let next = next.and_then(|outcome| self.doubt(outcome, attempt.insists));
         match next {
             Some(outcome) => self.settle(outcome, now_ms, place),
             // Another type is tried at once.
@@ -367,6 +375,25 @@ impl Disk {
             }
         }
         Took::Result
+    }
+
+    /// smartctl says that a disk is in SLEEP mode where the command that asks for its power mode
+    /// fails: in truth any command would have ended that mode. So it is a disk that does not
+    /// answer well, or a bridge. If others use it, it is awake and can be asked without that
+    /// command; if not, it is left alone as if it slept. Nothing when it is asked once more.
+    fn doubt(&mut self, outcome: Outcome, insisted: bool) -> Option<Outcome> {
+        if outcome != Outcome::Asleep("sleep") {
+            return Some(outcome);
+        }
+        if self.power.was_in_use() && !insisted {
+            self.insists = true;
+            return None;
+        }
+        // One that failed before has not recovered by that.
+        match self.outcome {
+            Some(Outcome::Failed(_)) => Some(Outcome::LeftAlone),
+            _ => Some(outcome),
+        }
     }
 
     /// Takes in what came of one of the types that are tried with an unknown bridge; nothing when
@@ -382,7 +409,11 @@ impl Disk {
     ) -> Option<Outcome> {
         let works = match outcome {
             Outcome::Read => healthy || asked == "scsi",
-            Outcome::Asleep(_) => true,
+            // What does not know the command can look like that, even while it is used.
+            Outcome::Asleep("standby") if !self.power.was_in_use() => {
+                self.untried = Some(untried);
+                return Some(outcome);
+            }
             Outcome::Gone => return Some(outcome),
             _ => false,
         };

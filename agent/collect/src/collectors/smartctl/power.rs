@@ -44,6 +44,8 @@ pub(super) struct Power {
     /// The counter when the disk was asked last.
     io_asked: Option<u64>,
     asked_ms: Option<i64>,
+    /// Whether others had used it between the last two times it was asked.
+    in_use: bool,
     /// How long it is left alone when nothing happens, in first such times.
     quiet: i64,
     /// Whether a look of ours at its power mode seems to have woken it.
@@ -83,6 +85,7 @@ impl Power {
             last: Look::default(),
             io_asked: None,
             asked_ms: None,
+            in_use: false,
             quiet: 1,
             we_wake: false,
             by_labstat: 0,
@@ -146,9 +149,15 @@ impl Power {
     /// A command is sent.
     pub(super) fn asked(&mut self, now_ms: i64) {
         let is_quiet = self.asked_ms.is_some() && self.last.io == self.io_asked;
+        self.in_use = self.asked_ms.is_some() && self.last.io.is_some() && !is_quiet;
         self.quiet = if is_quiet { (self.quiet * 2).min(QUIET_MAX) } else { 1 };
         self.asked_ms = Some(now_ms);
         self.io_asked = self.last.io;
+    }
+
+    /// Whether others had used it shortly before it was asked last, so that it is awake.
+    pub(super) fn was_in_use(&self) -> bool {
+        self.in_use
     }
 
     /// It answered, so it is awake. Whether that is a wake-up, and whose.
