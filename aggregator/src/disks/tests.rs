@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use labstat_disks::{Reading, State, Verdict};
-use labstat_model::{Labels, METRIC_NAME, is_stale};
+use labstat_model::{Labels, METRIC_NAME, Sample, TimeSeries, WriteRequest, is_stale};
 use proptest::prelude::*;
 
 use super::disk::{Disk, Finding, Judged, Reason, When};
@@ -601,6 +601,41 @@ proptest! {
     }
 }
 
+/// A round of a machine with eight disks of a hundred and forty series each.
+fn round(time_ms: i64, read_ms: i64, node: usize) -> WriteRequest {
+    let mut series = Vec::new();
+    for disk in 0..8 {
+        let (node, device) = (format!("node{node}"), format!("sd{disk}"));
+        let serial = format!("WD-{node}-{disk}");
+        let mut push = |name: &str, more: &[(&str, &str)], value: f64| {
+            let here = [(METRIC_NAME, name), ("instance", &node), ("device", &device)];
+            let here = here.into_iter().chain([("job", "smartctl")]);
+            let labels = Labels::new(here.chain(more.iter().copied()));
+            series.push(TimeSeries { labels, samples: vec![Sample { time_ms, value }] });
+        };
+        push("smartctl_device", &[("serial_number", &serial), ("model_name", "WDC")], 1.0);
+        push("labstat_smart_state", &[("state", "read")], 1.0);
+        push("labstat_smart_read_success", &[], 1.0);
+        let read = read_ms as f64 / 1000.0;
+        push("labstat_smart_last_success_timestamp_seconds", &[], read);
+        push("smartctl_device_smart_status", &[], 1.0);
+        for id in 1..=25 {
+            let id = (id * 8).to_string();
+            let name = format!("Attribute_{id}");
+            for kind in ["value", "worst", "thresh", "raw"] {
+                let labels = [("attribute_value_type", kind), ("attribute_id", &id)];
+                let labels = [labels[0], labels[1], ("attribute_name", &name)];
+                push("smartctl_device_attribute", &labels, 100.0);
+            }
+        }
+        for at in 0..30 {
+            let kind = at.to_string();
+            push("smartctl_device_temperature", &[("temperature_type", &kind)], 30.0);
+        }
+    }
+    WriteRequest { series, metadata: Vec::new() }
+}
+
 /// What a look costs with thirty machines of eight disks, over a real store. Prints it; says
 /// nothing of other machines, and so asserts nothing but that the verdicts are there.
 /// `cargo test --release -p labstat-aggregator --lib -- --ignored the_cost_of_a_look --nocapture`
@@ -610,7 +645,7 @@ fn the_cost_of_a_look() {
     use std::sync::Arc;
     use std::time::Instant;
 
-    use labstat_model::{ManualClock, Sample, TimeSeries, WriteRequest};
+    use labstat_model::ManualClock;
 
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::new(START_MS));
@@ -618,39 +653,6 @@ fn the_cost_of_a_look() {
     let (store, _) = labstat_store::Store::open(dir.path(), options).unwrap();
     let config = crate::Config { data_dir: dir.path().to_owned(), ..crate::Config::default() };
     let (storage, _) = crate::engine::open(&config, store, clock).unwrap();
-    let round = |time_ms: i64, read_ms: i64, node: usize| {
-        let mut series = Vec::new();
-        for disk in 0..8 {
-            let (node, device) = (format!("node{node}"), format!("sd{disk}"));
-            let serial = format!("WD-{node}-{disk}");
-            let mut push = |name: &str, more: &[(&str, &str)], value: f64| {
-                let here = [(METRIC_NAME, name), ("instance", &node), ("device", &device)];
-                let here = here.into_iter().chain([("job", "smartctl")]);
-                let labels = Labels::new(here.chain(more.iter().copied()));
-                series.push(TimeSeries { labels, samples: vec![Sample { time_ms, value }] });
-            };
-            push("smartctl_device", &[("serial_number", &serial), ("model_name", "WDC")], 1.0);
-            push("labstat_smart_state", &[("state", "read")], 1.0);
-            push("labstat_smart_read_success", &[], 1.0);
-            let read = read_ms as f64 / 1000.0;
-            push("labstat_smart_last_success_timestamp_seconds", &[], read);
-            push("smartctl_device_smart_status", &[], 1.0);
-            for id in 1..=25 {
-                let id = (id * 8).to_string();
-                let name = format!("Attribute_{id}");
-                for kind in ["value", "worst", "thresh", "raw"] {
-                    let labels = [("attribute_value_type", kind), ("attribute_id", &id)];
-                    let labels = [labels[0], labels[1], ("attribute_name", &name)];
-                    push("smartctl_device_attribute", &labels, 100.0);
-                }
-            }
-            for at in 0..30 {
-                let kind = at.to_string();
-                push("smartctl_device_temperature", &[("temperature_type", &kind)], 30.0);
-            }
-        }
-        WriteRequest { series, metadata: Vec::new() }
-    };
     let disks = super::Disks::restore(None, START_MS);
     let nodes: Nodes = (0..30).map(|node| (format!("node{node}"), false)).collect();
     let mut read_ms = START_MS;
