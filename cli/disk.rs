@@ -360,10 +360,7 @@ impl Picture {
             );
             (format!("smartctl_device_attribute{{{raw}}} {who}"), format!("{all} {who}"))
         };
-        #[expect(clippy::cast_possible_truncation, reason = "times of today")]
-        let (start_ms, end_ms) = ((self.span.0 * 1000.0) as i64, (self.span.1 * 1000.0) as i64);
-        let cells = i64::try_from(HISTORY_CELLS).unwrap_or(i64::MAX);
-        let step_ms = ((end_ms - start_ms) / cells).max(1_000);
+        let (start_ms, end_ms, step_ms) = steps(self.span);
         for query in [attributes, numbers] {
             // Without a history the rest is still worth showing.
             let Ok(reply) = client.range(&query, (start_ms, end_ms), step_ms).await else {
@@ -377,11 +374,24 @@ impl Picture {
                 course.extend(one.points);
             }
         }
+        self.add_present();
         // A disk that has moved has a course from each of its places.
         for course in self.courses.values_mut() {
             course.sort_by(|a, b| a.time.total_cmp(&b.time));
         }
         Ok(())
+    }
+
+    /// The last point of each course is what it is now.
+    fn add_present(&mut self) {
+        let raw = [("attribute_value_type", "raw")];
+        let raw = self.answers.with("attribute", &raw).map(|it| (it.label("attribute_id"), it));
+        let numbers = self.answers.all("number").iter().map(|it| (it.label("__name__"), it));
+        for (key, found) in raw.chain(numbers) {
+            if let (Some(course), Some(value)) = (self.courses.get_mut(key), found.value()) {
+                course.push(Point { time: self.now, value });
+            }
+        }
     }
 
     /// What a number has grown by since it was first seen, and its course in one line.
@@ -684,6 +694,20 @@ impl Projection {
     }
 }
 
+/// Start, end and step in milliseconds of the course over a span of seconds. On whole multiples of
+/// the buckets that the history keeps, so that years cost no more than a day.
+fn steps((start, end): (f64, f64)) -> (i64, i64, i64) {
+    #[expect(clippy::cast_possible_truncation, reason = "times of today")]
+    let (start_ms, end_ms) = ((start * 1000.0) as i64, (end * 1000.0) as i64);
+    let cells = i64::try_from(HISTORY_CELLS).unwrap_or(i64::MAX);
+    let step_ms = ((end_ms - start_ms) / cells).max(1_000);
+    let bucket_ms = [3_600_000, 300_000].into_iter().find(|bucket_ms| step_ms > *bucket_ms);
+    let Some(bucket_ms) = bucket_ms else { return (start_ms, end_ms, step_ms) };
+    let step_ms = step_ms.div_euclid(bucket_ms) * bucket_ms;
+    let floor = |ms: i64| ms.div_euclid(step_ms) * step_ms;
+    (floor(start_ms), floor(end_ms), step_ms)
+}
+
 fn word(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -843,6 +867,17 @@ short      completed    43000        777"
         assert_eq!(json["uses"][0]["then"], "is lost");
         assert_eq!(json["selfTests"][0]["hours_ago"], 777);
         assert_eq!(json["place"]["transport"], "sata");
+    }
+
+    #[test]
+    fn long_courses_lie_on_the_edges_of_buckets() {
+        let day = 86_400.0;
+        let (start_ms, end_ms, step_ms) = steps((1_000_000_007.5, 1_000_000_007.5 + 365.0 * day));
+        assert_eq!([start_ms % 3_600_000, end_ms % 3_600_000, step_ms % 3_600_000], [0, 0, 0]);
+        assert!((40..45).contains(&((end_ms - start_ms) / step_ms)), "{step_ms}");
+        let (start_ms, _, step_ms) = steps((1_000_000_007.0, 1_000_000_007.0 + day / 2.0));
+        assert_eq!((start_ms % 300_000, step_ms), (0, 900_000));
+        assert_eq!(steps((0.0, 3_600.0)), (0, 3_600_000, 90_000), "a new disk has each reading");
     }
 
     #[test]

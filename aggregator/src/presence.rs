@@ -36,6 +36,8 @@ use labstat_model::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::disks::is_ours;
+
 /// Nodes kept. Far beyond any lab; a sender that invents instances must not take all memory.
 const NODES_MAX: usize = 10_000;
 
@@ -493,7 +495,8 @@ impl Word {
         match metric {
             "up" => Self::Up,
             AGENT_METRIC => Self::Agent,
-            name if is_own_word(name) => Self::Own,
+            // What we think of its disks comes back from whoever scrapes us.
+            name if is_own_word(name) && !is_ours(name) => Self::Own,
             _ => Self::Others,
         }
     }
@@ -703,7 +706,8 @@ mod tests {
         let mut presence = Presence::restore(None, 0);
         rounds(&mut presence, "up", 100_000);
         for time_ms in (110_000..=140_000).step_by(10_000) {
-            let names = ["ALERTS", "node:load:avg", "scrape_duration_seconds"];
+            let names =
+                ["ALERTS", "node:load:avg", "scrape_duration_seconds", "labstat_disk_verdict"];
             let mut words = names.map(|name| series(name, "node", time_ms, 1.0)).to_vec();
             words.push(series("up", "node", time_ms, 0.0));
             presence.observe(&write(words), time_ms);

@@ -29,6 +29,7 @@ mod heard;
 mod identity;
 pub(crate) mod registry;
 mod samples;
+pub(crate) use samples::is_ours;
 #[cfg(test)]
 mod tests;
 

@@ -39,6 +39,8 @@ pub(crate) struct Registry {
     doubles: Doubles,
     /// The time of the last samples that were told.
     pub(crate) told_ms: Option<i64>,
+    /// Whether the families of those samples were described since the start.
+    pub(crate) described: bool,
     pub(crate) changed: bool,
     /// Disks for which there was no room at the last look.
     pub(crate) refused: usize,

@@ -3,11 +3,36 @@
 
 use labstat_disks::{Projection, Verdict};
 use labstat_model::limits::LABEL_VALUE_LEN_MAX;
-use labstat_model::{Labels, METRIC_NAME, Sample, TimeSeries, WriteRequest, stale_marker};
+use labstat_model::{
+    Kind, Labels, METRIC_NAME, Metadata, Sample, TimeSeries, WriteRequest, stale_marker,
+};
 
 use super::disk::{Disk, Told, When};
 use super::identity::Identity;
 use super::registry::Registry;
+
+/// The families, each with its help.
+const FAMILIES: [(&str, &str); 5] = [
+    ("labstat_disk_verdict", "What to think of a disk; always 1."),
+    ("labstat_disk_reason", "Why a disk is judged so, in a sentence; always 1."),
+    (
+        "labstat_disk_silent_seconds",
+        "Time since a disk last answered that has been silent for too long.",
+    ),
+    (
+        "labstat_disk_wear_out_timestamp_seconds",
+        "When the flash of a disk will be worn out, in unixtime.",
+    ),
+    (
+        "labstat_disk_spare_out_timestamp_seconds",
+        "When the spare of a disk will be down to its own threshold, in unixtime.",
+    ),
+];
+
+/// Whether the aggregator says this of a disk, and not the disk's node.
+pub(crate) fn is_ours(metric: &str) -> bool {
+    FAMILIES.iter().any(|(name, _)| *name == metric)
+}
 
 /// The job of these series, that of a labstat agent's readings of disks.
 const JOB: &str = "smartctl";
@@ -48,6 +73,10 @@ impl Registry {
             }
             self.changed |= disk.told != next;
             disk.told = next;
+        }
+        if !self.described && !out.series.is_empty() {
+            self.described = true;
+            out.metadata = FAMILIES.map(|(name, help)| metadata(name, help)).into();
         }
         if is_time || !out.series.is_empty() {
             self.told_ms = Some(time_ms);
@@ -113,6 +142,15 @@ fn value(disk: &Disk, name: &str, now_ms: i64) -> Option<f64> {
         "labstat_disk_wear_out_timestamp_seconds" => at(&disk.wear_out),
         "labstat_disk_spare_out_timestamp_seconds" => at(&disk.spare_out),
         _ => Some(1.0),
+    }
+}
+
+fn metadata(name: &str, help: &str) -> Metadata {
+    Metadata {
+        family: name.to_owned(),
+        kind: Kind::Gauge,
+        help: help.to_owned(),
+        unit: String::new(),
     }
 }
 

@@ -100,6 +100,8 @@ fn a_disk_is_judged_acknowledged_and_known_after_a_restart() {
         let told = told(&running, clock.now_ms());
         if told == [bad.clone()] { Ok(()) } else { Err(format!("{told:?}")) }
     });
+    let described = running.get("/api/v1/metadata?metric=labstat_disk_verdict").json();
+    assert_eq!(described["data"]["labstat_disk_verdict"][0]["type"], "gauge", "{described}");
     let reason = running.query("labstat_disk_reason", &(clock.now_ms() / 1000 + 1).to_string());
     assert_eq!(reason[0]["metric"]["reason"], found["reasons"][0]["text"]);
     let answer = running.post(
