@@ -209,7 +209,8 @@ fn disk(reading: &Reading) -> String {
     let identity = &reading.identity;
     let words = [
         identity.model.clone(),
-        identity.serial.as_ref().map(|serial| format!("serial {serial}")),
+        // One that was blanked says nothing.
+        identity.serial().map(|serial| format!("serial {serial}")),
         reading.power_on_hours.map(|hours| format!("on for {hours} h")),
     ];
     control_free(&words.into_iter().flatten().collect::<Vec<_>>().join(", "))

@@ -172,22 +172,25 @@ pub enum DifferentDisks {
 /// Serial numbers decide where both have one; where they were blanked, model and size must agree
 /// and the hours must not go back.
 pub(crate) fn same_disk(now: &Reading, before: &Baseline) -> Result<(), DifferentDisks> {
-    let text = |text: Option<&str>| text.map(plain).filter(|text| !text.is_empty());
-    let serials = (text(now.identity.serial()), text(before.identity.serial()));
-    let models = (text(now.identity.model.as_deref()), text(before.identity.model.as_deref()));
-    if let (Some(now), Some(before)) = &serials
-        && now != before
+    let serials = (now.identity.serial(), before.identity.serial());
+    let models = (now.identity.model.as_deref(), before.identity.model.as_deref());
+    let serials = (serials.0.and_then(named), serials.1.and_then(named));
+    let models = (models.0.and_then(named), models.1.and_then(named));
+    if let (Some(now), Some(before)) = (&serials.0, &serials.1)
+        && now.plain != before.plain
     {
-        return Err(DifferentDisks::Serial { now: now.clone(), before: before.clone() });
+        let (now, before) = (now.text.to_owned(), before.text.to_owned());
+        return Err(DifferentDisks::Serial { now, before });
     }
-    if let (Some(now), Some(before)) = &models
+    if let (Some(now), Some(before)) = (&models.0, &models.1)
         // A bridge puts words before or behind the model.
-        && !now.contains(before.as_str())
-        && !before.contains(now.as_str())
+        && !now.plain.contains(&before.plain)
+        && !before.plain.contains(&now.plain)
     {
-        return Err(DifferentDisks::Model { now: now.clone(), before: before.clone() });
+        let (now, before) = (now.text.to_owned(), before.text.to_owned());
+        return Err(DifferentDisks::Model { now, before });
     }
-    if serials.0.is_some() && serials.0 == serials.1 {
+    if serials.0.is_some() && serials.1.is_some() {
         return Ok(());
     }
     let (Some(_), Some(_)) = models else { return Err(DifferentDisks::Nameless) };
@@ -202,6 +205,18 @@ pub(crate) fn same_disk(now: &Reading, before: &Baseline) -> Result<(), Differen
         return Err(DifferentDisks::Hours { now, before });
     }
     Ok(())
+}
+
+/// A name as it was said, and as it is compared.
+struct Named<'a> {
+    text: &'a str,
+    plain: String,
+}
+
+/// Nothing when there is no letter or digit in it.
+fn named(text: &str) -> Option<Named<'_>> {
+    let plain = plain(text);
+    (!plain.is_empty()).then_some(Named { text, plain })
 }
 
 /// Upper-case letters and digits, with single spaces for all between them.
