@@ -48,13 +48,17 @@ struct Expected {
     exp_annotations: BTreeMap<String, String>,
 }
 
-/// The values of promtool's notation as far as our tests use it: `1x3`, `200-1x3`, `stale`, several
-/// with a space between.
-fn values(text: &str) -> Vec<f64> {
+/// The values of promtool's notation as far as our tests use it: `1x3`, `200-1x3`, `stale`, `_x3`
+/// for none, several with a space between.
+fn values(text: &str) -> Vec<Option<f64>> {
     let mut all = Vec::new();
     for part in text.split(' ') {
         if part == "stale" {
-            all.push(stale_marker());
+            all.push(Some(stale_marker()));
+            continue;
+        }
+        if let Some(count) = part.strip_prefix("_x") {
+            all.extend((0..count.parse().unwrap()).map(|_: u32| None));
             continue;
         }
         let (start, count) = part.rsplit_once('x').unwrap();
@@ -62,7 +66,7 @@ fn values(text: &str) -> Vec<f64> {
         let (start, step) = at.map_or((start, "0"), |at| start.split_at(at));
         let (start, step): (f64, f64) = (start.parse().unwrap(), step.parse().unwrap());
         let count: u32 = count.parse().unwrap();
-        all.extend((0..=count).map(|n| start + step * f64::from(n)));
+        all.extend((0..=count).map(|n| Some(start + step * f64::from(n))));
     }
     all
 }
@@ -74,7 +78,9 @@ fn source(case: &Case) -> Memory {
         let matchers = labstat_promql::selector(&input.series).unwrap();
         let labels = Labels::new(matchers.iter().map(|m| (m.name(), m.value())));
         for (time, value) in (0_i64..).zip(values(&input.values)) {
-            memory.push(labels.clone(), time * interval, value);
+            if let Some(value) = value {
+                memory.push(labels.clone(), time * interval, value);
+            }
         }
     }
     memory

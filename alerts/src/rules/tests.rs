@@ -1,6 +1,9 @@
 //! Rule files, good and bad.
 
+use std::collections::BTreeMap;
+
 use super::{RuleKind, RuleSet};
+use labstat_model::Labels;
 
 const GOOD: &str = r#"
 groups:
@@ -146,4 +149,49 @@ fn shipped_rules_load_and_are_complete() {
         let text = alert.annotations.iter().find(|(name, _)| name == "description");
         assert!(text.is_some_and(|(_, text)| text.source().contains("Next: ")), "{}", rule.name);
     }
+}
+
+/// The texts of alerts about disks ask for more than their own labels: with our templates as with
+/// those of Prometheus, which runs the unit tests beside the rules.
+#[test]
+fn an_alert_of_a_disk_says_why_and_what_breaks() {
+    let set = RuleSet::shipped().unwrap();
+    let mut rules = set.groups.iter().flat_map(|group| &group.rules);
+    let rule = rules.find(|rule| rule.name == "DiskAct").unwrap();
+    let RuleKind::Alert(alert) = &rule.kind else { panic!("an alert") };
+    let (_, text) = alert.annotations.iter().find(|(name, _)| name == "description").unwrap();
+    let query = |expr: &str| -> Result<Vec<(Labels, f64)>, String> {
+        labstat_promql::check(expr).map_err(|error| error.to_string())?;
+        assert!(expr.contains("serial_number=\"S1\""), "{expr}");
+        let found: Vec<Labels> = match expr {
+            _ if expr.starts_with("labstat_disk_reason") => {
+                vec![Labels::new([("device", "sda"), ("reason", "24 sectors cannot be read.")])]
+            }
+            _ if expr.contains("labstat_disk_use_info") => vec![
+                Labels::new([("kind", "md"), ("name", "md0")]),
+                Labels::new([("kind", "mount"), ("name", "/srv")]),
+            ],
+            _ => vec![Labels::new([("kind", "mount"), ("name", "/srv")])],
+        };
+        Ok(found.into_iter().map(|labels| (labels, 1.0)).collect())
+    };
+    let labels = [("instance", "nas"), ("serial_number", "S1"), ("model_name", "WDC \"Red\"")];
+    let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let mut data = crate::template::Data {
+        labels,
+        external_labels: BTreeMap::new(),
+        external_url: String::new(),
+        value: 1.0,
+        now_ms: 0,
+        query: Some(&query),
+    };
+    assert_eq!(
+        text.render(&data).unwrap(),
+        "sda: 24 sectors cannot be read. On it: mount /srv, md md0. No other disk has a copy of: \
+         mount /srv. Next: labstat disk S1"
+    );
+    // Nothing is known of what stands on it.
+    let nothing = |_: &str| Ok(Vec::new());
+    data.query = Some(&nothing);
+    assert_eq!(text.render(&data).unwrap().trim(), "Next: labstat disk S1");
 }
