@@ -356,6 +356,25 @@ fn a_search_opens_disks_only_where_none_can_sleep() {
 }
 
 #[test]
+fn a_search_that_gives_nothing_to_read_is_tried_in_the_other_way() {
+    let machine = Machine::new();
+    machine.disk("sda", None);
+    machine.answers("/dev/sda", 0, &sata("A", "AAAA1"));
+    machine.answers("/dev/bus/0", 0, &sata("C", "CCCC1"));
+    machine.answer("--scan --json", Answer::Json(1, "unknown option".to_owned()));
+    machine.answers(
+        "--scan-open --json",
+        0,
+        r#""devices":[{"name":"/dev/bus/0","type":"megaraid,4"}]"#,
+    );
+    let batch = run(&mut *once(), &machine);
+    assert!(is_state(&batch, "bus_0_megaraid_4", "read", ""));
+    machine.answer("--scan-open --json", Answer::TimedOut);
+    let batch = run(&mut *once(), &machine);
+    assert!(is_state(&batch, "sda", "read", ""), "what the kernel knows is read all the same");
+}
+
+#[test]
 fn patterns_take_in_and_leave_out() {
     let machine = Machine::new();
     for name in ["sda", "sdb", "sdc"] {

@@ -174,7 +174,11 @@ pub(super) fn search(disks: &[Found]) -> &'static [&'static str] {
     let may_sleep = |disk: &Found| {
         disk.kernel.as_ref().is_some_and(|kernel| kernel.spins && kernel.mute.is_none())
     };
-    if disks.iter().any(may_sleep) { &["--scan"] } else { &["--scan-open", "--scan"] }
+    match disks.iter().any(may_sleep) {
+        // One that does not know the first is too old to open disks for the second.
+        true => &["--scan", "--scan-open"],
+        false => &["--scan-open", "--scan"],
+    }
 }
 
 /// What the search found. Without opening a disk smartctl calls all SATA disks `scsi`: then it had
