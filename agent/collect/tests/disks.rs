@@ -313,6 +313,7 @@ fn one_round_shows_all_disks_however_each_is_found() {
         machine.file(&format!("/sys/block/{left_out}/size"), "1000\n");
     }
     machine.file("/sys/block/sdz/size", "0\n");
+    machine.file("/sys/block/sdz/removable", "1\n");
     let listed = r#""devices":[{"name":"/dev/sda","type":"scsi"},{"name":"/dev/sdz","type":"scsi"},{"name":"/dev/bus/0","type":"megaraid,4"}]"#;
     machine.answers("--scan --json", 0, listed);
     machine.answers("/dev/sda", 0, &sata("A", "AAAA1"));
@@ -801,6 +802,29 @@ fn a_disk_that_is_pulled_is_gone_at_once_and_one_that_comes_is_read_at_once() {
     let batch = run_for(&mut *collector, &machine, 61 * MINUTE);
     assert_eq!(state(&batch, "sda"), None, "told for an hour");
     assert!(machine.calls().iter().all(|call| call.ends_with("/dev/sdb")));
+}
+
+#[test]
+fn a_reader_without_a_card_is_no_disk_until_there_is_one_and_a_disk_without_a_size_is_asked() {
+    let machine = Machine::new();
+    machine.disk("sda", None);
+    machine.disk("sdb", None);
+    let size = |name: &str| format!("{}/size", machine.dir(name));
+    for name in ["sda", "sdb"] {
+        machine.file(&size(name), "0\n");
+    }
+    machine.file("/sys/block/sdb/size", "0\n");
+    machine.file(&format!("{}/removable", machine.dir("sdb")), "1\n");
+    machine.complains("/dev/sda", 2, "Read Device Identity failed: Input/output error");
+    machine.answers("/dev/sdb", 0, &sata("B", "BBBB1"));
+    let mut collector = agent(|_| {});
+    let batch = run_for(&mut *collector, &machine, MINUTE);
+    assert!(is_state(&batch, "sda", "failed", "identify_failed"));
+    assert_eq!(state(&batch, "sdb"), None);
+    machine.file(&size("sdb"), "1000\n");
+    machine.file("/sys/block/sdb/size", "1000\n");
+    let batch = run_for(&mut *collector, &machine, 20 * SECOND);
+    assert!(is_state(&batch, "sdb", "read", ""));
 }
 
 #[test]

@@ -57,14 +57,16 @@ pub(super) struct Kernel {
     pub(super) mute: Option<&'static str>,
 }
 
-/// What is in the kernel's lists of disks.
-pub(super) fn names(host: &dyn Host) -> Vec<String> {
+/// What is in the kernel's lists of disks, and the sizes of the drives in `empty`.
+pub(super) fn names(host: &dyn Host, empty: &[String]) -> Vec<String> {
     let mut names = host.list(BLOCK).unwrap_or_default();
     names.extend(host.list(NVME).unwrap_or_default());
+    let size = |name: &String| host.text(&format!("{BLOCK}/{name}/size")).unwrap_or_default();
+    names.extend(empty.iter().map(size));
     names
 }
 
-/// The disks of the kernel, and the paths of what is there and is not to be asked.
+/// The disks of the kernel, and the names of drives without a medium.
 pub(super) fn kernel(host: &dyn Host) -> (Vec<Found>, Vec<String>) {
     let blocks = host.list(BLOCK).unwrap_or_default();
     let mut nvme = host.list(NVME).unwrap_or_default();
@@ -76,15 +78,23 @@ pub(super) fn kernel(host: &dyn Host) -> (Vec<Found>, Vec<String>) {
     nvme.sort_unstable();
     nvme.dedup();
     let mut found = Vec::new();
-    let mut passed = Vec::new();
-    for name in blocks.iter().filter(|name| controller(name).is_none()) {
+    let mut empty = Vec::new();
+    let may_be = |name: &&String| controller(name).is_none() && !is_no_disk(name);
+    for name in blocks.iter().filter(may_be) {
         match block(host, name) {
             Some(disk) => found.push(disk),
-            None => passed.push(format!("/dev/{name}")),
+            None => empty.push(name.clone()),
         }
     }
     found.extend(nvme.iter().map(|name| controller_disk(host, name)));
-    (found, passed)
+    (found, empty)
+}
+
+fn is_no_disk(name: &str) -> bool {
+    let starts = |prefix: &&str| {
+        name.strip_prefix(*prefix).is_some_and(|rest| !rest.starts_with(char::is_alphabetic))
+    };
+    NO_DISKS.iter().any(starts)
 }
 
 /// `nvme0n1` and `nvme0c0n1` belong to `nvme0`.
@@ -106,22 +116,17 @@ fn controller_disk(host: &dyn Host, name: &str) -> Found {
     }
 }
 
-/// The disk `name` of `/sys/block`, unless it is none.
+/// The disk `name` of `/sys/block`, unless it is a drive without a medium.
 fn block(host: &dyn Host, name: &str) -> Option<Found> {
-    let starts = |prefix: &&str| {
-        name.strip_prefix(*prefix).is_some_and(|rest| !rest.starts_with(char::is_alphabetic))
-    };
-    if NO_DISKS.iter().any(starts) {
-        return None;
-    }
     let dir = format!("{BLOCK}/{name}");
     let dir = host.resolved(&dir).unwrap_or(dir);
     let text = |file: &str| {
         let text = host.text(&format!("{dir}/{file}")).unwrap_or_default();
         text.trim().to_owned()
     };
-    // A card reader without a card, a floppy drive.
-    if text("size") == "0" {
+    // A card reader without a card, a floppy drive; a disk without a size is a broken one.
+    let removable = text("removable") == "1";
+    if removable && text("size") == "0" {
         return None;
     }
     let mute = MUTE
@@ -136,7 +141,7 @@ fn block(host: &dyn Host, name: &str) -> Option<Found> {
     let kernel = Kernel {
         spins: text("queue/rotational") != "0",
         usb: usb.map(|device| (device.to_owned(), usb_id(host, device))),
-        removable: text("removable") == "1",
+        removable,
         mute: mute.map(|(_, why)| *why),
         dir: dir.clone(),
     };

@@ -83,6 +83,8 @@ pub struct Smartctl {
     bridges: Bridges,
     /// The kernel's lists of disks, when they were looked at last.
     names: Vec<String>,
+    /// Drives without a medium, which may get one.
+    empty: Vec<String>,
     search: Search,
     smartctl: Program,
     /// When the last run was.
@@ -105,6 +107,7 @@ impl Smartctl {
             disks: Vec::new(),
             bridges: Bridges::default(),
             names: Vec::new(),
+            empty: Vec::new(),
             search: Search::default(),
             smartctl: Program { installed: true, version: None },
             ran_ms: None,
@@ -118,7 +121,7 @@ impl Smartctl {
     /// Looks for disks when it is time to, or when one came or went.
     fn discover(&mut self, host: &dyn Host) -> Result<Status, CollectError> {
         let now_ms = host.now_ms();
-        let names = discover::names(host);
+        let names = discover::names(host, &self.empty);
         let changed = names != self.names;
         self.names = names;
         let rescan_ms = match self.smartctl.installed {
@@ -173,10 +176,17 @@ impl Smartctl {
             fixed: true,
             kernel: None,
         });
-        let (kernel, passed) = discover::kernel(host);
-        let listed = self.search.found.iter().filter(|found| !passed.contains(&found.path));
+        let (kernel, empty) = discover::kernel(host);
+        let is_empty = |found: &Found| {
+            found.path.strip_prefix("/dev/").is_some_and(|name| empty.iter().any(|e| e == name))
+        };
+        let listed = self.search.found.iter().filter(|found| !is_empty(found));
         let listed = listed.cloned().collect();
         let mut all = discover::merge(named.collect(), kernel, listed);
+        if empty != self.empty {
+            self.empty = empty;
+            self.names = discover::names(host, &self.empty);
+        }
         let wanted = Wanted::new(&self.options, host);
         let can_ask = |found: &Found| self.smartctl.installed || found.kind == nvme::KIND;
         all.retain(|found| wanted.has(found) && can_ask(found));
