@@ -1,4 +1,5 @@
-//! `labstat disk`: all about one disk, and what people do about it: acknowledge, forget.
+//! `labstat disk`: all about one disk, and what people do about it: acknowledge, forget. Self-tests
+//! are in [`crate::selftest`].
 //!
 //! The aggregator says what to think of it; what it counts, where it is and what stands on it are
 //! series, asked for by its serial number, so that they follow it across ports and machines.
@@ -21,6 +22,7 @@ use crate::graph::sparkline;
 use crate::human::{self, Unit};
 use crate::output;
 use crate::runtime;
+use crate::selftest::Selftest;
 use crate::table::{Cell, Column, Format, Look, Table, Tone, printable};
 use crate::view::{Answers, look};
 
@@ -36,6 +38,7 @@ Examples:
   labstat disk nas/sda --format json
   labstat disk ack nas/sda --note \"scrubbed, no error\"
   labstat disk forget WD-WCC4N1234567
+  sudo labstat disk selftest sda    on the machine that has it
 
 HISTORY is the course of a number since the disk was first seen, CHANGE what it has grown by."
 )]
@@ -59,6 +62,7 @@ pub(crate) struct Disk {
 enum DiskCommand {
     Ack(Ack),
     Forget(Forget),
+    Selftest(Selftest),
 }
 
 /// Accepts what a disk says now, so that only what goes beyond it counts from here on
@@ -240,6 +244,7 @@ impl Disk {
         match (self.command, self.disk) {
             (Some(DiskCommand::Ack(ack)), _) => ack.run(),
             (Some(DiskCommand::Forget(forget)), _) => forget.run(),
+            (Some(DiskCommand::Selftest(selftest)), _) => selftest.run(),
             // clap asks for one of them.
             (None, disk) => show(&self.server, &disk.unwrap_or_default(), self.format),
         }

@@ -1,17 +1,20 @@
 //! `labstat doctor`: what is missing on this machine, and the cure, one line each.
 //!
 //! Facts are gathered through `Host` ([`facts`]); what they mean is a pure function ([`advice`]).
+//! Disks are found and asked as the agent here would, each once, and none is woken ([`disks`]).
 
+mod disks;
+
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
-use labstat_agent::collect::{Host, Options, RealHost, RunError};
-use labstat_model::SystemClock;
+use labstat_agent::collect::{Host, RunError};
 
 use crate::client::{Client, ServerArgs};
 use crate::failure::{FAILED, Failure};
+use crate::local::{Disk, Local};
 use crate::output;
 use crate::places;
 use crate::runtime;
@@ -50,10 +53,21 @@ struct Facts {
     smartctl: Option<Option<(u32, u32)>>,
     /// Whole disks of the kernel.
     disks: Vec<String>,
-    /// Of those, the ones that may not be opened.
-    disks_denied: Vec<String>,
-    /// Disks behind USB.
-    disks_usb: Vec<String>,
+    /// The disks as the agent here would find and ask them.
+    asked: Vec<Disk>,
+    /// Why they could not be looked for.
+    disks_problem: Option<String>,
+    /// Why the settings of the agent here cannot be used.
+    config_problem: Option<String>,
+    /// Whether the agent here may wake disks.
+    wake: bool,
+    /// How long a disk at rest is left alone after a reading.
+    idle_seconds: f64,
+    /// Whether commands may be sent to SATA and SAS disks (CAP_SYS_RAWIO), and to NVMe disks
+    /// (CAP_SYS_ADMIN); absent where the kernel does not say.
+    rights: Option<Rights>,
+    /// Whether the kernel tells temperatures of SATA disks.
+    drivetemp: bool,
     /// Sockets of Ceph daemons here; none when Ceph's folder may not be read.
     ceph_sockets: Option<usize>,
     /// Whether Ceph has a configuration here.
@@ -66,10 +80,17 @@ struct Facts {
     temperatures: usize,
 }
 
+/// What a process may do to disks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Rights {
+    raw_io: bool,
+    admin: bool,
+}
+
 /// One thing looked at.
 #[derive(Debug, Clone, PartialEq)]
 struct Advice {
-    what: &'static str,
+    what: Cow<'static, str>,
     tone: Tone,
     found: String,
     cure: String,
@@ -78,8 +99,7 @@ struct Advice {
 impl Doctor {
     /// Runs the command.
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
-        let host = RealHost::new(Arc::new(SystemClock));
-        let mut facts = facts(&host);
+        let mut facts = facts();
         facts.server = self.server.server.clone();
         facts.server_problem = server_problem(&self.server);
         let advice = advice(&facts);
@@ -94,7 +114,7 @@ impl Doctor {
         );
         for line in &advice {
             table.push(vec![
-                Cell::text(line.what),
+                Cell::text(&*line.what),
                 Cell::text(word(line.tone)).tone(line.tone),
                 Cell::text(&*line.found),
                 Cell::text(&*line.cure),
@@ -124,24 +144,29 @@ fn server_problem(args: &ServerArgs) -> Option<String> {
     Some(text.lines().next()?.trim_start_matches("labstat: ").to_owned())
 }
 
-fn facts(host: &dyn Host) -> Facts {
-    let options = Options::default();
-    let disks = disks(host);
-    let denied = |disk: &&String| {
-        let device = Path::new("/dev").join(disk);
-        std::fs::File::open(device)
-            .is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+fn facts() -> Facts {
+    let (local, config_problem) = match Local::new() {
+        Ok(local) => (local, None),
+        Err(failure) => (Local::plain(), Some(in_short(&failure))),
     };
-    let usb = |disk: &&String| {
-        host.canonical(&format!("/sys/block/{disk}")).is_ok_and(|path| path.contains("/usb"))
+    let host = &local.host;
+    let options = &local.config.collect;
+    let (asked, disks_problem) = match local.survey(&[], false) {
+        Ok(asked) => (asked, None),
+        Err(failure) => (Vec::new(), Some(in_short(&failure))),
     };
     let state_dir = places::state_dir();
     Facts {
         root: places::is_root(),
         smartctl: smartctl(host, &options.smartctl.program),
-        disks_denied: disks.iter().filter(denied).cloned().collect(),
-        disks_usb: disks.iter().filter(usb).cloned().collect(),
-        disks,
+        disks: disks(host),
+        asked,
+        disks_problem,
+        config_problem,
+        wake: options.smartctl.wake,
+        idle_seconds: options.smartctl.idle_interval.as_secs_f64(),
+        rights: rights(host),
+        drivetemp: has_drivetemp(host),
         ceph_sockets: ceph_sockets(host, &options.ceph.run_dir),
         ceph_configured: host.read("/etc/ceph/ceph.conf").is_ok(),
         state_problem: state_dir.as_deref().and_then(state_problem),
@@ -149,6 +174,30 @@ fn facts(host: &dyn Host) -> Facts {
         temperatures: temperatures(host),
         ..Facts::default()
     }
+}
+
+/// A failure on one line.
+fn in_short(failure: &Failure) -> String {
+    let text = failure.text().unwrap_or_default();
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    lines.join("; ").trim_start_matches("labstat: ").to_owned()
+}
+
+/// What this process may do, whoever runs it: root in a container may not do all.
+fn rights(host: &dyn Host) -> Option<Rights> {
+    /// Numbers of the capabilities in the kernel's mask.
+    const SYS_RAWIO: u64 = 1 << 17;
+    const SYS_ADMIN: u64 = 1 << 21;
+    let status = host.text("/proc/self/status").ok()?;
+    let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    let mask = u64::from_str_radix(mask.trim(), 16).ok()?;
+    Some(Rights { raw_io: mask & SYS_RAWIO != 0, admin: mask & SYS_ADMIN != 0 })
+}
+
+fn has_drivetemp(host: &dyn Host) -> bool {
+    let chips = host.list("/sys/class/hwmon").unwrap_or_default();
+    let name = |chip: &String| host.text(&format!("/sys/class/hwmon/{chip}/name"));
+    chips.iter().any(|chip| name(chip).is_ok_and(|name| name.trim() == "drivetemp"))
 }
 
 /// Whole disks that hold something, without RAM disks, loops, optical drives and what is stacked
@@ -199,30 +248,31 @@ fn state_problem(dir: &Path) -> Option<String> {
 }
 
 fn advice(facts: &Facts) -> Vec<Advice> {
+    let mut all = vec![smartctl_advice(facts)];
+    all.extend(disks::advice(facts));
     let areas = [
-        Some(smartctl_advice(facts)),
-        disks_advice(facts),
-        usb_advice(facts),
         ceph_advice(facts),
         Some(temperature_advice(facts)),
         Some(state_advice(facts)),
         Some(server_advice(facts)),
     ];
-    areas.into_iter().flatten().collect()
+    all.extend(areas.into_iter().flatten());
+    all
 }
 
-fn line(what: &'static str, tone: Tone, found: impl Into<String>, cure: &str) -> Advice {
-    Advice { what, tone, found: found.into(), cure: cure.to_owned() }
+fn line(
+    what: impl Into<Cow<'static, str>>,
+    tone: Tone,
+    found: impl Into<String>,
+    cure: &str,
+) -> Advice {
+    Advice { what: what.into(), tone, found: found.into(), cure: cure.to_owned() }
 }
 
 fn smartctl_advice(facts: &Facts) -> Advice {
     let what = "smartctl";
     match facts.smartctl {
-        None if facts
-            .disks
-            .iter()
-            .all(|disk| disk.starts_with("vd") || disk.starts_with("xvd")) =>
-        {
+        None if facts.disks.iter().all(|disk| is_virtual(disk)) => {
             line(what, Tone::Plain, "not installed; virtual disks have no SMART data", "")
         }
         None => {
@@ -233,46 +283,15 @@ fn smartctl_advice(facts: &Facts) -> Advice {
             let found = format!("version {}.{} has no --json", version.0, version.1);
             line(what, Tone::Warn, found, "install smartmontools 7.0 or newer")
         }
-        Some(Some((major, minor))) => line(
-            what,
-            Tone::Good,
-            format!("version {major}.{minor}; disks that sleep are not woken up"),
-            "",
-        ),
+        Some(Some((major, minor))) => {
+            line(what, Tone::Good, format!("version {major}.{minor}"), "")
+        }
     }
 }
 
 /// Disks that a hypervisor makes up have no SMART data.
 fn is_virtual(disk: &str) -> bool {
     disk.starts_with("vd") || disk.starts_with("xvd")
-}
-
-fn disks_advice(facts: &Facts) -> Option<Advice> {
-    if facts.disks.is_empty() {
-        return None;
-    }
-    let what = "disks";
-    Some(if facts.disks_denied.is_empty() {
-        line(what, Tone::Good, format!("{} can be opened", facts.disks.join(", ")), "")
-    } else {
-        let found = format!("no right to open {}", facts.disks_denied.join(", "));
-        let cure = match facts.root {
-            true => "not even for root: in a container, pass the devices in",
-            false => "run the agent as root: SMART data needs it",
-        };
-        let virtual_only = facts.disks_denied.iter().all(|disk| is_virtual(disk));
-        line(what, if virtual_only { Tone::Plain } else { Tone::Warn }, found, cure)
-    })
-}
-
-fn usb_advice(facts: &Facts) -> Option<Advice> {
-    let (first, _) = facts.disks_usb.split_first()?;
-    let found = format!("{} behind USB; some bridges hide SMART data", facts.disks_usb.join(", "));
-    let cure = format!(
-        "if one lacks data, find its type (smartctl -d sat -i /dev/{first}) and name it in \
-         agent.toml: [smartctl] devices = [\"/dev/{first}:sat\"]"
-    );
-    Some(line("USB disks", Tone::Plain, found, &cure))
 }
 
 fn ceph_advice(facts: &Facts) -> Option<Advice> {
@@ -357,14 +376,10 @@ mod tests {
         assert_eq!(about(&facts, "smartctl").tone, Tone::Warn);
         let facts = Facts { smartctl: None, disks: vec!["vda".into()], ..well() };
         assert_eq!(about(&facts, "smartctl").tone, Tone::Plain, "a virtual disk has none");
-        let facts = Facts { disks_denied: vec!["sda".into()], ..well() };
-        assert!(about(&facts, "disks").cure.contains("root"));
         let facts = Facts { ceph_sockets: None, ..well() };
         assert!(about(&facts, "Ceph").cure.contains("root"));
         let facts = Facts { state_problem: Some("/: read-only".into()), ..well() };
         assert_eq!(about(&facts, "state folder").tone, Tone::Bad);
-        let facts = Facts { disks_usb: vec!["sdb".into()], ..well() };
-        assert!(about(&facts, "USB disks").cure.contains("/dev/sdb"));
     }
 
     #[test]

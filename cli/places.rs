@@ -10,6 +10,11 @@ pub(crate) fn aggregator_config() -> PathBuf {
     Path::new(CONFIG_DIR).join("aggregator.toml")
 }
 
+/// The agent's configuration.
+pub(crate) fn agent_config() -> PathBuf {
+    Path::new(CONFIG_DIR).join("agent.toml")
+}
+
 /// The folder of the user's rules.
 pub(crate) fn rules_dir() -> PathBuf {
     Path::new(CONFIG_DIR).join("rules.d")

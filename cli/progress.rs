@@ -27,11 +27,17 @@ impl Line {
 
     /// Shows `now`, when it is time to.
     pub(crate) fn show(&mut self, now: Progress) {
+        self.say(&text(now));
+    }
+
+    /// Shows these words, when it is time to. Whether there is a terminal to show them.
+    pub(crate) fn say(&mut self, words: &str) -> bool {
         let due = self.shown.is_none_or(|shown| shown.elapsed() >= INTERVAL);
         if self.terminal && due {
-            output::message(&format!("{CLEAR}{}", text(now)));
+            output::message(&format!("{CLEAR}{words}"));
             self.shown = Some(Instant::now());
         }
+        self.terminal
     }
 }
 

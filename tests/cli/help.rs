@@ -17,6 +17,7 @@ const COMMANDS: &[&[&str]] = &[
     &["disk"],
     &["disk", "ack"],
     &["disk", "forget"],
+    &["disk", "selftest"],
     &["raid"],
     &["temps"],
     &["net"],

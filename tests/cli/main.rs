@@ -15,6 +15,8 @@ mod parse;
 #[cfg(test)]
 mod query;
 #[cfg(test)]
+mod selftest;
+#[cfg(test)]
 mod store;
 #[cfg(test)]
 mod support;

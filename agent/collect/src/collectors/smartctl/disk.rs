@@ -13,6 +13,7 @@ use super::identity::Identity;
 use super::kinds::{AUTO, Bridges, UsbId};
 use super::outcome::{self, Outcome, STATUS_ASLEEP, STATUS_MODE_UNKNOWN};
 use super::power::{Look, May, Power, requests};
+use super::survey::Surveyed;
 use super::{Reading, millis, nvme, samples, schedule, state};
 
 /// What is told of every disk.
@@ -515,20 +516,49 @@ impl Disk {
         }
     }
 
-    /// Adds what is known of it.
-    pub(super) fn push(&self, options: &options::Smartctl, now_ms: i64, out: &mut Batch) {
-        let Some(outcome) = self.outcome.filter(|_| !self.is_double) else { return };
-        let label = self.label.as_str();
-        let device = [("device", label)];
-        // What was read may be no more than that a volume or a bridge says who it is.
-        let state = match (outcome, &self.last) {
+    /// The words of [`STATE`]: a state, and why.
+    fn told(&self, outcome: Outcome) -> (&'static str, &'static str) {
+        match (outcome, &self.last) {
+            // What was read may be no more than that a volume or a bridge says who it is.
             (Outcome::Read, Some(last)) => {
                 let (state, reason) = state::of(&last.report);
                 (state.as_str(), reason)
             }
             _ => (outcome.state(), outcome.reason()),
+        }
+    }
+
+    /// What is known of it, for a person.
+    pub(super) fn surveyed(&self) -> Option<Surveyed<'_>> {
+        let outcome = self.outcome?;
+        let (state, reason) = self.told(outcome);
+        let removable = self.found.kernel.as_ref().is_some_and(|kernel| kernel.removable);
+        let tried = match self.bridge {
+            Some(id) if outcome == Outcome::Unsupported("unknown_usb_bridge") && !removable => {
+                Bridges::default().worth_trying(id, 0)
+            }
+            _ => Vec::new(),
         };
-        let state = [("device", label), ("reason", state.1), ("state", state.0)];
+        Some(Surveyed {
+            path: &self.found.path,
+            label: &self.label,
+            kind: self.learned.as_deref().unwrap_or(&self.found.kind),
+            state,
+            reason,
+            is_double: self.is_double,
+            usb: self.bridge.map(|id| (id.vendor, id.product)),
+            tried,
+            report: self.last.as_ref().map(|last| &last.report),
+        })
+    }
+
+    /// Adds what is known of it.
+    pub(super) fn push(&self, options: &options::Smartctl, now_ms: i64, out: &mut Batch) {
+        let Some(outcome) = self.outcome.filter(|_| !self.is_double) else { return };
+        let label = self.label.as_str();
+        let device = [("device", label)];
+        let (state, reason) = self.told(outcome);
+        let state = [("device", label), ("reason", reason), ("state", state)];
         out.push(&STATE, &state, 1.0);
         if self.is_mute() {
             return;

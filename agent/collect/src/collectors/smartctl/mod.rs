@@ -31,10 +31,12 @@ mod schedule;
 mod search;
 mod self_tests;
 mod state;
+mod survey;
 mod wear;
 
 pub use samples::push_report;
 pub use state::{of as state_of, push as push_state, reading};
+pub use survey::Surveyed;
 
 use std::time::{Duration, Instant};
 
