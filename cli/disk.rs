@@ -258,12 +258,7 @@ impl Ack {
             let path = format!("{}/ack", path(&self.disk));
             read(&client, client.post_form(&path, &[("note", self.note)]).await)
         })?;
-        let text = format!(
-            "Acknowledged {}: it is {} now.\n",
-            named(&told),
-            // What sleeps is judged when it is read next.
-            told.verdict
-        );
+        let text = format!("Acknowledged {}: it is {} now.\n", named(&told), told.verdict);
         output::result(&text)?;
         Ok(ExitCode::SUCCESS)
     }

@@ -1,6 +1,6 @@
 //! One disk: what is known and thought of it, and how that changes.
 
-use labstat_disks::{Baseline, Judgement, Projection, Reading, State, Verdict};
+use labstat_disks::{Baseline, Before, Judgement, Projection, Reading, State, Verdict, judge};
 use serde::{Deserialize, Serialize};
 
 use super::identity::{Identity, Place};
@@ -143,6 +143,9 @@ pub(crate) struct Disk {
     #[serde(default)]
     pub(crate) spare_threshold: Option<f64>,
     pub(crate) told: Option<Told>,
+    /// What it said last, whole.
+    #[serde(skip)]
+    pub(crate) last: Option<Box<Reading>>,
     /// Of which attempt the finding is; not kept, so that a restart judges anew.
     #[serde(skip)]
     pub(crate) judged: Option<Attempt>,
@@ -270,6 +273,7 @@ impl Disk {
             spare: Trend::default(),
             spare_threshold: None,
             told: None,
+            last: None,
             judged: None,
             slept: false,
             failed_ms: None,
@@ -345,9 +349,40 @@ impl Disk {
         is_ripe && self.judged.as_ref() != Some(attempt)
     }
 
-    /// Lets the next finding count at once, whatever it is: somebody has looked.
-    pub(crate) fn believe_next(&mut self) {
+    /// What to think of a reading: more than what was acknowledged; and where nothing was, what
+    /// the numbers mean by themselves, and that they have grown since the disk was first read.
+    pub(crate) fn judge(&self, reading: &Reading) -> Option<Finding> {
+        let against = |before: Option<Before<'_>>| {
+            let judged = judge(reading, before);
+            // The serial number is the same; a bridge that tells another model makes no other disk.
+            let place = &self.place;
+            judged.inspect_err(|error| tracing::debug!(%place, %error, "judged by itself")).ok()
+        };
+        if let Some(seen) = &self.acknowledged
+            && let Some(judgement) = against(Some(Before::Acknowledged(&seen.baseline)))
+        {
+            return Some(Finding::from(&judgement));
+        }
+        let alone = against(None);
+        let grown = self.first.as_deref().and_then(|first| against(Some(Before::Earlier(first))));
+        let judgement = match (alone, grown) {
+            (Some(alone), Some(grown)) => {
+                let is_more = grown.verdict.urgency() > alone.verdict.urgency();
+                Some(if is_more { grown } else { alone })
+            }
+            (alone, grown) => alone.or(grown),
+        };
+        judgement.as_ref().map(Finding::from)
+    }
+
+    /// Accepts what it said last. That counts at once, also while it sleeps, and so does what is
+    /// found next, whatever it is: somebody has looked.
+    pub(crate) fn acknowledge(&mut self, acknowledged: Acknowledged) {
+        self.acknowledged = Some(acknowledged);
         self.judged = None;
+        if let Some(finding) = self.last.as_ref().and_then(|last| self.judge(last)) {
+            self.finding = Some(finding);
+        }
         self.better = BETTER_MIN;
     }
 
@@ -393,7 +428,8 @@ impl Disk {
             self.spare.note(at_ms, left as f64);
             self.spare_threshold = Some(threshold as f64);
         }
-        self.first.get_or_insert_with(|| Box::new(reading));
+        self.first.get_or_insert_with(|| Box::new(reading.clone()));
+        self.last = Some(Box::new(reading));
         self.project();
     }
 

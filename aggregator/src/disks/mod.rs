@@ -36,12 +36,12 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use labstat_disks::{Before, Judgement, Reading, State, families, judge};
+use labstat_disks::{Reading, State, families};
 use labstat_model::{METRIC_NAME, MatchOp, Matcher, Series, WriteRequest, is_stale};
 use labstat_store::NEVER;
 
 use crate::storage::{SharedStorage, StorageError};
-use disk::{Disk, Finding, Judged};
+use disk::Judged;
 pub(crate) use identity::{Identity, Place};
 use registry::{Due, Nodes, Registry};
 
@@ -160,10 +160,9 @@ impl Disks {
         let Some(reading) = Reading::from_samples(values) else { return };
         let mut registry = self.registry();
         let Some(disk) = registry.disks.get(&due.identity) else { return };
-        let Some(judgement) = judgement(&reading, disk) else { return };
+        let Some(finding) = disk.judge(&reading) else { return };
         let says = reading.has_health() && reading.state == State::Read;
-        let judged =
-            Judged { finding: Finding::from(&judgement), reading: says.then_some(reading) };
+        let judged = Judged { finding, reading: says.then_some(reading) };
         registry.judged(due, judged);
     }
 }
@@ -171,31 +170,6 @@ impl Disks {
 fn families_named(names: &[&str]) -> Result<Matcher, StorageError> {
     Matcher::new(METRIC_NAME, MatchOp::Regex, names.join("|"))
         .map_err(|error| StorageError::failed("name what disks say", error))
-}
-
-/// What to think of a reading: more than what was acknowledged; and where nothing was, what the
-/// numbers mean by themselves, and that they have grown since the disk was first read.
-fn judgement(reading: &Reading, disk: &Disk) -> Option<Judgement> {
-    let against = |before: Option<Before<'_>>| {
-        let judged = judge(reading, before);
-        // The serial number is the same; a bridge that tells another model makes no other disk.
-        let place = &disk.place;
-        judged.inspect_err(|error| tracing::debug!(%place, %error, "judged by itself")).ok()
-    };
-    if let Some(seen) = &disk.acknowledged
-        && let Some(judgement) = against(Some(Before::Acknowledged(&seen.baseline)))
-    {
-        return Some(judgement);
-    }
-    let alone = against(None);
-    let grown = disk.first.as_deref().and_then(|first| against(Some(Before::Earlier(first))));
-    match (alone, grown) {
-        (Some(alone), Some(grown)) => {
-            let is_more = grown.verdict.urgency() > alone.verdict.urgency();
-            Some(if is_more { grown } else { alone })
-        }
-        (alone, grown) => alone.or(grown),
-    }
 }
 
 /// What is due by node and round, so that each round is read once.

@@ -13,8 +13,9 @@ use super::identity::{Identity, Place};
 /// serial numbers must not take all memory.
 pub(crate) const DISKS_MAX: usize = 2_048;
 
-/// How long something without a serial number is shown after it was last heard of.
-const UNNAMED_KEPT_MS: i64 = 10 * 60_000;
+/// How long something is shown after it was last heard of that is not expected: it has no serial
+/// number, or never told of its health.
+const UNEXPECTED_KEPT_MS: i64 = 10 * 60_000;
 
 /// How much later than due a look may come. More means that this machine slept or that its clock
 /// was set: nobody could be heard, and everybody gets their time anew.
@@ -314,11 +315,12 @@ impl Registry {
         let is_over = |disk: &Disk| disk.retired_ms.is_some() && disk.told.is_none();
         self.disks.retain(|_, disk| disk.identity.is_named() || !is_over(disk));
         for disk in self.disks.values_mut() {
-            if !disk.identity.is_named() {
-                let heard_ms = disk.heard_ms.unwrap_or(disk.first_seen_ms);
-                if now_ms.saturating_sub(heard_ms) > UNNAMED_KEPT_MS {
+            if !disk.is_expected() {
+                let heard_ms = disk.heard_ms.unwrap_or(since_ms);
+                if now_ms.saturating_sub(heard_ms) > UNEXPECTED_KEPT_MS {
                     disk.retired_ms.get_or_insert(now_ms);
                 }
+                disk.silent_ms = None;
                 continue;
             }
             let name = [disk.place.instance.as_str(), disk.place.node()];
@@ -332,10 +334,9 @@ impl Registry {
             let since_ms = disk.silent_ms.unwrap_or(i64::MAX);
             let answered = disk.alive_ms > since_ms;
             let excused = !disk.was_told_silent() && back_ms.is_some_and(|ms| ms > since_ms);
-            disk.silent_ms = match (disk.is_expected(), was_silent && !answered && !excused) {
-                (false, _) => None,
-                (true, true) => disk.silent_ms,
-                (true, false) => is_mute.then_some(now_ms),
+            disk.silent_ms = match was_silent && !answered && !excused {
+                true => disk.silent_ms,
+                false => is_mute.then_some(now_ms),
             };
             self.changed |= was_silent != disk.silent_ms.is_some();
         }
@@ -388,8 +389,7 @@ impl Registry {
         };
         let latest = disk.latest.clone();
         let baseline = latest.ok_or_else(|| Refused::NotRead(disk.place.clone()))?;
-        disk.acknowledged = Some(Acknowledged { at_ms: now_ms, note, baseline });
-        disk.believe_next();
+        disk.acknowledge(Acknowledged { at_ms: now_ms, note, baseline });
         self.changed = true;
         Ok(identity)
     }

@@ -350,8 +350,11 @@ fn what_never_told_of_its_health_is_not_expected() {
     let mut nothing = judged(Verdict::Silent);
     nothing.reading = None;
     lab.registry.judged(&due[0], nothing);
-    lab.pass(60, &[]);
+    lab.pass(5, &[]);
+    assert_eq!(lab.verdict("A"), Verdict::Silent);
+    lab.pass(55, &[]);
     assert!(!lab.disk("A").is_told_silent());
+    assert!(lab.registry.find("A").is_err(), "nobody misses it");
 }
 
 #[test]
@@ -426,6 +429,7 @@ fn an_acknowledgement_keeps_what_was_said_and_counts_at_once() {
     lab.find(std::slice::from_ref(&one), Verdict::Act);
     let note = "cable replaced".to_owned();
     lab.registry.acknowledge("nas//dev/sda", note, lab.now_ms).unwrap();
+    assert_ne!(lab.verdict("A"), Verdict::Act, "at once, by what it said last");
     let due = lab.look(&[one]);
     assert_eq!(due.len(), 1, "the same reading is judged anew");
     lab.registry.judged(&due[0], judged(Verdict::Ok));
@@ -474,6 +478,7 @@ fn what_is_known_survives_a_restart() {
     let mut lab = Lab::new();
     lab.readings(3, Verdict::Watch);
     lab.registry.acknowledge("A", "seen".to_owned(), lab.now_ms).unwrap();
+    lab.readings(1, Verdict::Watch);
     lab.find(&[read("", "nas", "sdq", lab.now_ms)], Verdict::Ok);
     lab.told();
     let document = super::document::write(&lab.registry.disks);
@@ -483,7 +488,7 @@ fn what_is_known_survives_a_restart() {
     let after = known.get_mut(&identity("A")).unwrap();
     // What only a running registry knows.
     for disk in [&mut before, &mut *after] {
-        (disk.judged, disk.heard_ms, disk.alive_ms) = (None, None, 0);
+        (disk.judged, disk.heard_ms, disk.alive_ms, disk.last) = (None, None, 0, None);
     }
     assert_eq!(before, *after);
     // Nobody could be heard in between.
