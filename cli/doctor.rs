@@ -1,7 +1,7 @@
 //! `labstat doctor`: what is missing on this machine, and the cure, one line each.
 //!
 //! Facts are gathered through `Host` ([`facts`]); what they mean is a pure function ([`advice`]).
-//! Disks are found and asked as the agent here would, each once, and none is woken ([`disks`]).
+//! Disks are found and asked as the agent here would, each once, and none is woken ([`disks()`]).
 
 mod disks;
 
