@@ -8,6 +8,10 @@ use labstat_disks::families::name;
 use labstat_model::{Series, is_stale};
 
 use super::identity::{Identity, Place, model_of};
+use super::registry::DISKS_MAX;
+
+/// Places that one look listens to: some devices have no serial number, some are seen twice.
+const PLACES_MAX: usize = 2 * DISKS_MAX;
 
 /// The families that tell whether there is anything new of a disk.
 pub(crate) const NEWS: [&str; 5] =
@@ -78,10 +82,12 @@ pub(crate) fn heard(newest: &[Series]) -> Vec<Heard> {
     for ((instance, device, job), samples) in groups {
         let place = Place { instance: instance.to_owned(), device: device.to_owned() };
         let next = one(place, job, &samples);
+        let is_full = places.len() >= PLACES_MAX;
         // Two that report the same place: an agent knows more, and else the one that came first.
         match places.last_mut().filter(|last| last.place == next.place) {
             Some(last) if next.agent && !last.agent => *last = next,
             Some(_) => {}
+            None if is_full => break,
             None => places.push(next),
         }
     }
@@ -200,6 +206,19 @@ pub(crate) mod tests {
             newest(&at("labstat_smart_read_success", &[("job", "smartctl")]), 60_000, 0.0),
         ]);
         assert_eq!(found[0].identity, None, "it is no longer said who that is");
+    }
+
+    #[test]
+    fn invented_places_are_listened_to_within_bounds() {
+        let many: Vec<Series> = (0..=PLACES_MAX)
+            .map(|at| {
+                let device = format!("sd{at}");
+                let labels =
+                    [("__name__", "smartctl_device"), ("instance", "evil"), ("device", &device)];
+                newest(&labels, 1, 1.0)
+            })
+            .collect();
+        assert_eq!(heard(&many).len(), PLACES_MAX);
     }
 
     #[test]

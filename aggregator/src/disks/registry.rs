@@ -108,12 +108,13 @@ impl Registry {
                 heard_of.insert(identity.clone());
             }
         }
+        let by_place = self.by_place();
         for one in heard.iter().filter(|one| !taken.contains(&one.place)) {
-            let known = self.at(&one.place).filter(|known| {
+            let known = by_place.get(&one.place).filter(|known| {
                 !heard_of.contains(known) && (one.model.is_empty() || one.model == known.model)
             });
             let identity = match known {
-                Some(identity) => identity,
+                Some(identity) => identity.clone(),
                 None if one.state == State::Gone => continue,
                 None => Identity::unnamed(&one.model, &one.place),
             };
@@ -227,11 +228,18 @@ impl Registry {
         is_double
     }
 
-    /// The disk that was last seen at `place`.
-    fn at(&self, place: &Place) -> Option<Identity> {
-        let here = self.disks.values().filter(|disk| disk.place == *place && disk.is_expected());
-        here.max_by_key(|disk| (disk.heard_ms, disk.place_since_ms))
-            .map(|disk| disk.identity.clone())
+    /// The expected disk that was last seen at each place.
+    fn by_place(&self) -> BTreeMap<Place, Identity> {
+        let mut last: BTreeMap<&Place, &Disk> = BTreeMap::new();
+        for disk in self.disks.values().filter(|disk| disk.is_expected()) {
+            let there = last.entry(&disk.place).or_insert(disk);
+            let since = |disk: &Disk| (disk.heard_ms, disk.place_since_ms);
+            if since(disk) > since(there) {
+                *there = disk;
+            }
+        }
+        let named = |(place, disk): (&Place, &Disk)| (place.clone(), disk.identity.clone());
+        last.into_iter().map(named).collect()
     }
 
     /// Takes note of one disk; gives it when there is something to judge.
