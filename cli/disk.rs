@@ -40,7 +40,7 @@ Examples:
   labstat disk forget WD-WCC4N1234567
   sudo labstat disk selftest sda    on the machine that has it
 
-HISTORY is the course of a number since the disk was first seen, CHANGE what it has grown by."
+HISTORY is the course of a number as far back as there is one, CHANGE what it has grown by."
 )]
 pub(crate) struct Disk {
     #[command(subcommand)]
@@ -126,11 +126,12 @@ const QUESTIONS: [(&str, &str); 9] = [
 ];
 
 /// Numbers that are no attributes: family, name, and what they count.
-const NUMBERS: [(&str, &str, Unit); 18] = [
+const NUMBERS: [(&str, &str, Unit); 19] = [
     ("smartctl_device_temperature", "Temperature", Unit::Celsius),
     ("smartctl_device_power_on_seconds", "Power on", Unit::Seconds),
     ("smartctl_device_power_cycle_count", "Power cycles", Unit::Plain),
     ("labstat_smart_wear_ratio", "Wear", Unit::Ratio),
+    ("smartctl_device_percentage_used", "Used, %", Unit::Plain),
     ("smartctl_device_available_spare", "Available spare, %", Unit::Plain),
     ("smartctl_device_critical_warning", "Critical warnings", Unit::Plain),
     ("smartctl_device_media_errors", "Media errors", Unit::Plain),
@@ -220,7 +221,7 @@ struct Acknowledged {
     note: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 struct Projection {
     at: Time,
     earliest: Time,
@@ -327,7 +328,8 @@ impl Picture {
         asked.push(("number", &numbers));
         let answers = Answers::ask(client, &asked).await?;
         let now = answers.now().unwrap_or_default();
-        let first = told.first_seen.0;
+        let oldest = oldest(client, &told.serial_number, now).await;
+        let first = oldest.map_or(told.first_seen.0, |oldest| oldest.min(told.first_seen.0));
         let span = (first.min(now - HISTORY_SECONDS_MIN), now);
         let mut picture = Self { told, answers, courses: BTreeMap::new(), span, now };
         picture.ask_courses(client, &numbers).await?;
@@ -380,6 +382,25 @@ impl Picture {
             course.sort_by(|a, b| a.time.total_cmp(&b.time));
         }
         Ok(())
+    }
+
+    /// When its flash will be worn out: as the aggregator reckons that has watched it, or else by
+    /// what the history has from before.
+    fn wear_out(&self) -> Option<Projection> {
+        if let Some(told) = &self.told.wear_out {
+            return Some(told.clone());
+        }
+        let used = [("labstat_smart_wear_ratio", 1.0), ("smartctl_device_percentage_used", 100.0)];
+        used.into_iter().find_map(|(family, end)| {
+            let points = self.courses.get(family)?.iter().map(|point| (point.time, point.value));
+            let found = labstat_disks::project(&points.collect::<Vec<_>>(), end)?;
+            Some(Projection {
+                at: Time(found.at_seconds),
+                earliest: Time(found.earliest_seconds),
+                latest: found.latest_seconds.map(Time),
+                confidence: found.confidence.as_str().to_owned(),
+            })
+        })
     }
 
     /// The last point of each course is what it is now.
@@ -613,7 +634,7 @@ impl Picture {
         fact("age", number(told.power_on_hours.map(|hours| hours * 3600.0), Unit::Seconds));
         fact("wear", number(told.wear_ratio, Unit::Ratio));
         fact("spare", number(told.available_spare_percent.map(|it| it / 100.0), Unit::Ratio));
-        fact("worn out", told.wear_out.as_ref().map(Projection::text));
+        fact("worn out", self.wear_out().as_ref().map(Projection::text));
         fact("spare used up", told.spare_out.as_ref().map(Projection::text));
         let ago = |time: Time| format!("{} ago", human::span((self.now - time.0).max(0.0).round()));
         let every = told.interval_seconds.map_or_else(String::new, |interval| {
@@ -691,6 +712,25 @@ impl Projection {
         let latest = self.latest.map_or("never".to_owned(), day);
         let (at, earliest) = (day(self.at), day(self.earliest));
         format!("about {at} ({earliest} to {latest}; confidence {})", self.confidence)
+    }
+}
+
+/// Since when the history has the disk, in Unix seconds; nothing when it cannot say so.
+async fn oldest(client: &Client, serial: &str, now: f64) -> Option<f64> {
+    if serial.is_empty() {
+        return None;
+    }
+    let query = format!(
+        "min(ts_of_first_over_time(smartctl_device{{serial_number={}}}[87600h]))",
+        Value::from(serial)
+    );
+    // On the edge of a bucket, ten years cost no more than a moment.
+    #[expect(clippy::cast_possible_truncation, reason = "a time of today")]
+    let edge_ms = (now as i64).div_euclid(3_600) * 3_600_000;
+    let reply = client.instant(&query, Some(edge_ms)).await.ok()?;
+    match reply.answer(client.base()).ok()? {
+        Answer::Vector(found) => found.first()?.value(),
+        _ => None,
     }
 }
 
@@ -856,6 +896,21 @@ What it found in itself
 SELF-TEST  RESULT     AT HOUR  HOURS AGO
 short      completed    43000        777"
         );
+    }
+
+    #[test]
+    fn what_the_history_knows_from_before_tells_of_the_wear() {
+        let mut picture = picture();
+        picture.told.wear_out = None;
+        assert!(!picture.for_people(&plain()).contains("worn out"));
+        let day = 86_400.0;
+        let percent = |day: f64| (day / 10.0).floor();
+        let days = (0..40).map(|at| f64::from(at) * 10.0);
+        let points = days.map(|at| Point { time: at * day, value: percent(at) }).collect();
+        picture.courses.insert("smartctl_device_percentage_used".to_owned(), points);
+        let out = picture.wear_out().unwrap();
+        assert!((990.0..1_010.0).contains(&(out.at.0 / day)), "{out:?}");
+        assert!(picture.for_people(&plain()).contains("worn out       about 1972-"));
     }
 
     #[test]
