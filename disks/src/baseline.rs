@@ -108,6 +108,8 @@ fn counters(reading: &Reading) -> BTreeMap<String, u64> {
 pub enum Before<'a> {
     /// An earlier reading of the disk: what has grown since counts more than what has not.
     Earlier(&'a Reading),
+    /// The numbers of an earlier reading: as [`Before::Earlier`], for whoever keeps no readings.
+    Seen(&'a Baseline),
     /// Numbers that somebody acknowledged: only what goes beyond them counts.
     Acknowledged(&'a Baseline),
 }

@@ -118,7 +118,7 @@ pub(crate) struct Disk {
     #[serde(default)]
     pub(crate) state_reason: String,
     /// What it said when it was first read.
-    pub(crate) first: Option<Box<Reading>>,
+    pub(crate) first: Option<Baseline>,
     /// What it said last.
     pub(crate) latest: Option<Baseline>,
     pub(crate) acknowledged: Option<Acknowledged>,
@@ -364,7 +364,7 @@ impl Disk {
             return Some(Finding::from(&judgement));
         }
         let alone = against(None);
-        let grown = self.first.as_deref().and_then(|first| against(Some(Before::Earlier(first))));
+        let grown = self.first.as_ref().and_then(|first| against(Some(Before::Seen(first))));
         let judgement = match (alone, grown) {
             (Some(alone), Some(grown)) => {
                 let is_more = grown.verdict.urgency() > alone.verdict.urgency();
@@ -417,7 +417,9 @@ impl Disk {
     }
 
     fn note_reading(&mut self, reading: Reading, at_ms: i64) {
-        self.latest = Some(reading.baseline());
+        let baseline = reading.baseline();
+        self.first.get_or_insert_with(|| baseline.clone());
+        self.latest = Some(baseline);
         if let Some(wear) = reading.wear_ratio {
             self.wear.note(at_ms, wear);
         }
@@ -428,7 +430,6 @@ impl Disk {
             self.spare.note(at_ms, left as f64);
             self.spare_threshold = Some(threshold as f64);
         }
-        self.first.get_or_insert_with(|| Box::new(reading.clone()));
         self.last = Some(Box::new(reading));
         self.project();
     }

@@ -45,6 +45,7 @@ pub fn judge<'a>(
     let (before, acknowledged) = match before {
         None => (None, false),
         Some(Before::Earlier(reading)) => (Some(Cow::Owned(reading.baseline())), false),
+        Some(Before::Seen(baseline)) => (Some(Cow::Borrowed(baseline)), false),
         Some(Before::Acknowledged(baseline)) => (Some(Cow::Borrowed(baseline)), true),
     };
     if let Some(before) = &before {

@@ -89,7 +89,10 @@ fn verdict(reading: &Reading) -> Verdict {
 }
 
 fn since(now: &Reading, before: &Reading) -> Verdict {
-    judge(now, Some(before.into())).unwrap().verdict
+    let judgement = judge(now, Some(before.into())).unwrap();
+    let numbers = before.baseline();
+    assert_eq!(judge(now, Some(Before::Seen(&numbers))).unwrap(), judgement, "its numbers do");
+    judgement.verdict
 }
 
 fn acknowledged(now: &Reading, before: &Reading) -> Verdict {
