@@ -63,6 +63,7 @@ pub(crate) const QUESTIONS: &Questions = &[
          attribute_value_type=\"value\"}",
     ),
     ("success", "labstat_smart_read_success"),
+    ("gone", "labstat_smart_state{state=\"gone\"} == 1"),
     ("age", "time() - labstat_smart_last_success_timestamp_seconds"),
     ("mode", "labstat_smart_power_mode == 1"),
     ("known", "node_disk_info"),
@@ -133,7 +134,15 @@ fn disk_of(device: &str) -> &str {
 pub(crate) fn disks(answers: &Answers) -> BTreeSet<(&str, &str)> {
     let named =
         ["verdict", "info", "success", "read"].into_iter().flat_map(|name| answers.all(name));
-    named.map(|found| (at(found), disk_of(found.label("device")))).collect()
+    let named = named.map(|found| (at(found), disk_of(found.label("device"))));
+    // What is gone and was never judged by one who judges all disks is nobody's loss.
+    let judges = !answers.all("verdict").is_empty();
+    let is_lost = |(node, device): &(&str, &str)| {
+        let here = [("instance", *node), ("device", *device)];
+        let has = |name| answers.with(name, &here).next().is_some();
+        judges && has("gone") && !has("verdict")
+    };
+    named.filter(|disk| !is_lost(disk)).collect()
 }
 
 /// How a disk is: by the aggregator's verdict, or by its own words where nobody judges it.
@@ -379,6 +388,16 @@ mod tests {
         assert_eq!(of("sde"), (Verdict::Ok, false));
         assert_eq!(of("sdz"), (Verdict::Silent, false));
         assert!(disks(&answers).contains(&("nas", "nvme1")), "gone, and still shown");
+        let judged = canned(
+            r#"
+            success {instance="nas",device="sdx"} 0
+            gone {instance="nas",device="sdx"} 1
+            success {instance="nas",device="sdy"} 0
+            gone {instance="nas",device="sdy"} 1
+            verdict {instance="nas",device="sdy",verdict="ok"} 1
+            "#,
+        );
+        assert_eq!(disks(&judged).into_iter().collect::<Vec<_>>(), [("nas", "sdy")]);
     }
 
     #[test]

@@ -63,7 +63,10 @@ const BORROWED: [(&Questions, &[&str]); 4] = [
     (nodes::QUESTIONS, &["seen", "up"]),
     (
         disks::QUESTIONS,
-        &["verdict", "silent", "info", "passed", "critical", "success", "mode", "raw", "read"],
+        &[
+            "verdict", "silent", "gone", "info", "passed", "critical", "success", "mode", "raw",
+            "read",
+        ],
     ),
     (raid::QUESTIONS, &["state", "disks", "wanted"]),
     (net::QUESTIONS, &["bond_members", "bond_active", "member"]),
