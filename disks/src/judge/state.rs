@@ -84,6 +84,12 @@ fn unsupported(why: &str) -> &'static str {
              -d cciss,N or -d areca,N."
         }
         "smart_disabled" => "SMART is switched off: smartctl -s on switches it on.",
+        "busy" => "The disk is in use in a way that lets nobody else ask it: look again later.",
+        "no_medium" => "There is no medium in the drive.",
+        "not_ready" => {
+            "The disk is not ready, such as one that spins up or is stopped: look again in a \
+             minute; if it stays so, look at cable and power."
+        }
         "no_report" => "The input is no report of smartctl about a disk.",
         _ => "The disk has no SMART, or what it is attached to lets nothing of it through.",
     }

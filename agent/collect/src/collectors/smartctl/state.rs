@@ -9,7 +9,7 @@ use labstat_parse::smartctl::Report;
 
 /// Words in smartctl's messages, and in those of the kernel that it passes on, the more special
 /// ones first: how the attempt ended, and why. See the label `reason` in `docs/disks.md`.
-const WORDS: [(&str, State, &str); 36] = [
+const WORDS: [(&str, State, &str); 31] = [
     ("is in STANDBY", State::Asleep, "standby"),
     ("is in SLEEP", State::Asleep, "sleep"),
     ("is in IDLE", State::Asleep, "idle"),
@@ -32,6 +32,7 @@ const WORDS: [(&str, State, &str); 36] = [
     ("SMART Disabled", State::Unsupported, "smart_disabled"),
     ("does not support SMART", State::Unsupported, "no_smart"),
     ("lacks SMART capability", State::Unsupported, "no_smart"),
+    ("has no SMART capability", State::Unsupported, "no_smart"),
     ("not support S.M.A.R.T", State::Unsupported, "no_smart"),
     ("Inappropriate ioctl", State::Unsupported, "no_passthrough"),
     ("Function not implemented", State::Unsupported, "no_passthrough"),
@@ -40,12 +41,42 @@ const WORDS: [(&str, State, &str); 36] = [
     ("bad response to IEC", State::Unsupported, "no_passthrough"),
     ("No such device", State::Gone, ""),
     ("No such file or directory", State::Gone, ""),
-    ("timed out", State::Failed, "timeout"),
-    ("dentity failed", State::Failed, "identify_failed"),
-    ("dentity Failed", State::Failed, "identify_failed"),
-    ("Identify Controller failed", State::Failed, "identify_failed"),
-    ("Standard Inquiry", State::Failed, "identify_failed"),
-    ("open device:", State::Failed, "open_failed"),
+];
+
+/// Words of smartctl for what a disk that is there must be able to, and the reason when it fails
+/// to by an error of its own.
+const COMMANDS: [(&str, &str); 8] = [
+    ("dentity failed", "identify_failed"),
+    ("dentity Failed", "identify_failed"),
+    ("Identify Controller failed", "identify_failed"),
+    ("Standard Inquiry", "identify_failed"),
+    ("INQUIRY failed", "identify_failed"),
+    ("Test Unit Ready", "open_failed"),
+    ("open device:", "open_failed"),
+    ("open of ", "open_failed"),
+];
+
+/// Words of the errors that are those of the disk or its link. Whatever else an error is called,
+/// it may be the way to the disk: busy, without a medium, a bridge that knows the command not.
+const BROKEN: [&str; 6] = [
+    "Input/output error",
+    "I/O error",
+    "I/O device error",
+    "medium or hardware error",
+    "timed out",
+    "semaphore timeout",
+];
+/// Those of them that say that no answer came.
+const TIMEOUTS: [&str; 2] = ["timed out", "semaphore timeout"];
+
+/// Words of errors that name what is in the way, and the reason.
+const OBSTACLES: [(&str, &str); 6] = [
+    ("busy", "busy"),
+    ("No medium", "no_medium"),
+    ("no medium", "no_medium"),
+    ("not ready", "not_ready"),
+    ("NOT READY", "not_ready"),
+    ("be ready soon", "not_ready"),
 ];
 
 /// Models of disks that are made by a hypervisor or another machine.
@@ -105,7 +136,7 @@ pub fn of(report: &Report) -> (State, &'static str) {
     if let Some(&(_, state, reason)) = words {
         return mandatory(report).unwrap_or((state, reason));
     }
-    if let Some(found) = mandatory(report) {
+    if let Some(found) = mandatory(report).or_else(|| refused(report)) {
         return found;
     }
     match report.smart_support.as_ref().map(|support| (support.available, support.enabled)) {
@@ -121,20 +152,50 @@ pub fn of(report: &Report) -> (State, &'static str) {
 
 /// A disk that says who it is, has SMART, and fails to give it by an error of its own.
 fn mandatory(report: &Report) -> Option<(State, &'static str)> {
-    let support = report.smart_support.as_ref()?;
-    let has_smart = support.available == Some(true) && support.enabled != Some(false);
-    let kind = report.device.as_ref().and_then(|device| device.kind.as_deref());
+    let device = report.device.as_ref();
+    // An NVMe disk has it always, and older versions do not say so.
+    let is_nvme = device.is_some_and(|device| device.protocol.as_deref() == Some("NVMe"));
+    let support = report.smart_support.as_ref();
+    let has_smart = support.map_or(is_nvme, |support| {
+        support.available == Some(true) && support.enabled != Some(false)
+    });
+    let kind = device.and_then(|device| device.kind.as_deref());
     let direct = kind.is_none_or(|kind| matches!(kind, "ata" | "sat" | "nvme" | "scsi"));
-    let fails = complains(report, "Input/output error") || complains(report, "timed out");
+    let fails = messages(report).any(is_broken);
     (has_smart && direct && fails && report.serial_number.is_some())
         .then_some((State::Failed, "smart_command_failed"))
 }
 
+/// What a command came to without which nothing is known of the disk: it failed by an error of its
+/// own, or something was in the way.
+fn refused(report: &Report) -> Option<(State, &'static str)> {
+    let command = |text: &str| COMMANDS.iter().find(|(words, _)| text.contains(words));
+    let mut refused = messages(report).filter_map(|text| Some((text, command(text)?.1)));
+    if let Some((text, reason)) = refused.clone().find(|(text, _)| is_broken(text)) {
+        let is_timeout = TIMEOUTS.iter().any(|words| text.contains(words));
+        return Some((State::Failed, if is_timeout { "timeout" } else { reason }));
+    }
+    let obstacle = OBSTACLES.iter().find(|(words, _)| complains(report, words));
+    if let Some((_, reason)) = obstacle {
+        return Some((State::Unsupported, reason));
+    }
+    refused.next().map(|_| (State::Unsupported, "no_passthrough"))
+}
+
+/// Whether a message tells of an error of the disk or its link.
+fn is_broken(text: &str) -> bool {
+    BROKEN.iter().any(|words| text.contains(words))
+}
+
 /// Whether one of smartctl's messages has these words in it.
 fn complains(report: &Report, words: &str) -> bool {
+    messages(report).any(|text| text.contains(words))
+}
+
+/// What smartctl said beside the report.
+fn messages(report: &Report) -> impl Iterator<Item = &str> + Clone {
     let messages = report.smartctl.as_ref().and_then(|program| program.messages.as_ref());
-    let mut texts = messages.into_iter().flatten().filter_map(|message| message.string.as_deref());
-    texts.any(|text| text.contains(words))
+    messages.into_iter().flatten().filter_map(|message| message.string.as_deref())
 }
 
 /// Whether there is a disk's state in it beyond its overall verdict, which an identity made up by
@@ -194,10 +255,54 @@ mod tests {
                 (State::Unsupported, "no_passthrough"),
             ),
             ("Read Device Identity failed: Input/output error", (State::Failed, "identify_failed")),
+            (
+                "Standard Inquiry (36 bytes) failed [Connection timed out]",
+                (State::Failed, "timeout"),
+            ),
+            ("device Test Unit Ready: Input/output error", (State::Failed, "open_failed")),
             ("/dev/vda: Unable to detect device type", (State::Unsupported, "unknown_device")),
             ("something new", (State::Unsupported, "no_report")),
         ] {
             assert_eq!(said(words), expected, "{words}");
+        }
+    }
+
+    #[test]
+    fn only_errors_of_the_disk_itself_are_its_death() {
+        let open = |words: &str| format!("Smartctl open device: /dev/sda failed: {words}");
+        let identity = |words: &str| format!("Read Device Identity failed: {words}");
+        let nvme = |words: &str| format!("Read NVMe Identify Controller failed: {words}");
+        for words in [
+            open("Input/output error"),
+            identity("Input/output error"),
+            identity("Connection timed out"),
+            identity("scsi error medium or hardware error (serious)"),
+            identity("Error=121 (The semaphore timeout period has expired)"),
+            nvme("NVME_IOCTL_ADMIN_CMD: Input/output error"),
+        ] {
+            assert_eq!(said(&words).0, State::Failed, "{words}");
+        }
+        for (words, reason) in [
+            (open("Device or resource busy"), "busy"),
+            (open("Resource busy"), "busy"),
+            (open("No medium found"), "no_medium"),
+            (open("INQUIRY failed"), "no_passthrough"),
+            (open("Unknown error"), "no_passthrough"),
+            (open("Is a directory"), "no_passthrough"),
+            (open("Operation not supported by device"), "no_passthrough"),
+            (open("Read JMicron register 0x0720 failed"), "no_passthrough"),
+            (identity("scsi error device not ready"), "not_ready"),
+            (identity("scsi error device will be ready soon"), "not_ready"),
+            (identity("Undefined error: 0"), "no_passthrough"),
+            (identity("SAT command failed"), "no_passthrough"),
+            (identity("Not implemented"), "no_passthrough"),
+            (nvme("NVMe Status 0x4002"), "no_passthrough"),
+            (
+                nvme("IOCTL_SCSI_MINIPORT/NVME_PASS_THROUGH_SRB_IO_CODE failed, Error=1"),
+                "no_passthrough",
+            ),
+        ] {
+            assert_eq!(said(&words), (State::Unsupported, reason), "{words}");
         }
     }
 
@@ -212,15 +317,27 @@ mod tests {
 
     #[test]
     fn smart_data_that_must_be_there_and_is_not() {
-        let json = |kind: &str| {
+        let json = |kind: &str, words: &str, support: &str| {
             format!(
-                r#"{{"smartctl":{{"messages":[{{"string":"Read SMART Data failed: Input/output error"}}]}},
-                "device":{{"type":"{kind}"}},"model_name":"M","serial_number":"Z1",
-                "smart_support":{{"available":true,"enabled":true}}}}"#
+                r#"{{"smartctl":{{"messages":[{{"string":"{words}"}}]}},
+                "device":{{{kind}}},"model_name":"M","serial_number":"Z1"{support}}}"#
             )
         };
-        let of = |kind| of(&smartctl::parse(json(kind).as_bytes()));
-        assert_eq!(of("sat"), (State::Failed, "smart_command_failed"));
-        assert_eq!(of("usbjmicron"), (State::Read, ""));
+        let of = |kind, words, support| of(&smartctl::parse(json(kind, words, support).as_bytes()));
+        let has = r#","smart_support":{"available":true,"enabled":true}"#;
+        let broken = (State::Failed, "smart_command_failed");
+        let words = "Read SMART Data failed: Input/output error";
+        assert_eq!(of(r#""type":"sat""#, words, has), broken);
+        assert_eq!(of(r#""type":"usbjmicron""#, words, has), (State::Read, ""));
+        let words = "Read SMART Data failed: scsi error medium or hardware error (serious)";
+        assert_eq!(of(r#""type":"sat""#, words, has), broken);
+        // Text of older versions does not say that an NVMe disk has SMART.
+        let words = "Read NVMe SMART/Health Information failed: NVME_IOCTL_ADMIN_CMD: \
+                     Input/output error";
+        assert_eq!(of(r#""protocol":"NVMe""#, words, ""), broken);
+        let words = "Read NVMe SMART/Health Information failed: NVMe Status 0x4002";
+        assert_eq!(of(r#""protocol":"NVMe""#, words, ""), (State::Read, ""));
+        let words = "device Test Unit Ready: Input/output error";
+        assert_eq!(of(r#""protocol":"SCSI""#, words, ""), (State::Failed, "open_failed"));
     }
 }
