@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use labstat_agent::collect::RunError;
+use labstat_agent::collect::{Host, RunError};
 use labstat_model::duration;
 use serde_json::json;
 
@@ -196,6 +196,9 @@ impl Selftest {
             }
             _ => &*self.disk,
         };
+        // A link of udev's stands for what it leads to.
+        let link = device.starts_with('/').then(|| local.host.canonical(device).ok()).flatten();
+        let device = link.as_deref().unwrap_or(device);
         // Only the one that is meant is touched, where its name tells which it is.
         let named = local.survey(&[device.to_owned(), controller(device).to_owned()], self.wake)?;
         let is_it = |disk: &Disk| {

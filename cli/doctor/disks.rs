@@ -59,6 +59,11 @@ type Said = (Tone, String, String);
 
 fn of_disk(disk: &Disk, facts: &Facts) -> Advice {
     let (tone, found, cure) = match disk.state {
+        _ if disk.is_double => (
+            Tone::Plain,
+            "the same disk as one above, reached in another way".to_owned(),
+            String::new(),
+        ),
         "read" => read(disk),
         "asleep" => (
             Tone::Plain,
@@ -80,10 +85,6 @@ fn of_disk(disk: &Disk, facts: &Facts) -> Advice {
 }
 
 fn read(disk: &Disk) -> Said {
-    if disk.is_double {
-        let found = "the same disk as one above, reached in another way".to_owned();
-        return (Tone::Plain, found, String::new());
-    }
     let report = disk.report.as_ref();
     let by_smartctl = report.and_then(|report| report.smartctl.as_ref());
     let found = match by_smartctl.and_then(|program| program.version.as_ref()) {
@@ -283,6 +284,14 @@ mod tests {
         ] {
             let (tone, found, cure) = said(disk(state, reason));
             assert!(tone >= Tone::Warn && cure.contains(words), "{reason}: {found}: {cure}");
+        }
+    }
+
+    #[test]
+    fn a_second_way_to_a_disk_is_no_second_disk() {
+        for (state, reason) in [("read", ""), ("unsupported", "virtual")] {
+            let (tone, found, _) = said(Disk { is_double: true, ..disk(state, reason) });
+            assert!(tone == Tone::Plain && found.contains("the same disk"), "{found}");
         }
     }
 
