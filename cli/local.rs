@@ -74,6 +74,8 @@ impl Local {
         options.wake |= wake;
         if !include.is_empty() {
             options.include = include.to_vec();
+            // What the settings name is asked whatever else is included; here it is not to be woken.
+            options.devices.retain(|(path, _)| include.iter().any(|meant| is_meant(path, meant)));
         }
         let mut smartctl = Smartctl::new(&options);
         match smartctl.collect(&self.host, &mut Batch::default()) {
@@ -81,6 +83,16 @@ impl Local {
             Ok(Status::Absent) => Ok(Vec::new()),
             Err(error) => Err(Failure::new("failed to look for disks").because(&error)),
         }
+    }
+
+    /// The serial number of a disk that the kernel remembers, without asking the disk.
+    pub(crate) fn remembered_serial(&self, disk: &Disk) -> Option<String> {
+        /// Bytes of a page of vital product data before what it says.
+        const HEAD_LEN: usize = 4;
+        let name = disk.path.strip_prefix("/dev/")?;
+        let page = self.host.read(&format!("/sys/block/{name}/device/vpd_pg80")).ok()?;
+        let text = std::str::from_utf8(page.get(HEAD_LEN..)?).ok()?;
+        Some(text.trim_matches(|c: char| c == '\0' || c.is_whitespace()).to_owned())
     }
 
     /// Runs smartctl for one disk, with these arguments before its type and path.
@@ -124,6 +136,15 @@ impl From<collect::collectors::smartctl::Surveyed<'_>> for Disk {
     }
 }
 
+/// Whether `meant`, a path, a name or a label, is about the device at `path`.
+fn is_meant(path: &str, meant: &str) -> bool {
+    let name = |path: &str| path.strip_prefix("/dev/").unwrap_or(path).replace('/', "_");
+    // Disks behind a controller have its name and a number.
+    name(meant)
+        .strip_prefix(&name(path))
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+}
+
 fn config() -> Result<Config, Failure> {
     let file = places::agent_config();
     let base = Config::default();
@@ -137,4 +158,23 @@ fn config() -> Result<Config, Failure> {
 /// Who may not read the agent's settings does without them.
 fn is_readable(file: &Path) -> bool {
     std::fs::File::open(file).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_about_its_device_and_about_no_other() {
+        for (path, meant, wanted) in [
+            ("/dev/sda", "sda", true),
+            ("/dev/sda", "/dev/sda", true),
+            ("/dev/bus/0", "bus_0_megaraid_4", true),
+            ("/dev/sda", "sdaa", false),
+            ("/dev/sda", "sdb", false),
+            ("/dev/sda", "WD-WCC4N1234567", false),
+        ] {
+            assert_eq!(is_meant(path, meant), wanted, "{path} {meant}");
+        }
+    }
 }

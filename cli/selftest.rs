@@ -213,8 +213,10 @@ impl Selftest {
         let has_serial = |disk: &Disk| {
             let serial = disk.report.as_ref().and_then(|report| report.serial_number.as_deref());
             serial.is_some_and(|serial| serial.trim() == device)
+                || local.remembered_serial(disk).is_some_and(|serial| serial == device)
         };
-        let mut all = local.survey(&[], self.wake)?;
+        // No other disk is woken to find this one.
+        let mut all = local.survey(&[], false)?;
         match all.iter().position(has_serial) {
             Some(at) => answers(all.swap_remove(at), self.wake),
             None => Err(self.elsewhere(device, &all)),
@@ -252,10 +254,17 @@ impl Selftest {
         if let Some((node, name)) = told.filter(|(node, _)| !node.is_empty()) {
             return self.run_there(&node, &name);
         }
-        let names: Vec<&str> = here.iter().map(|disk| disk.label.as_str()).collect();
-        let cure = match names.as_slice() {
-            [] => "no disk was found here; `labstat doctor` says why".to_owned(),
-            names => format!("here are {}", names.join(", ")),
+        let names = |disks: &mut dyn Iterator<Item = &Disk>| {
+            disks.map(|disk| printable(&disk.label)).collect::<Vec<_>>().join(", ")
+        };
+        let asleep = names(&mut here.iter().filter(|disk| disk.state == "asleep"));
+        let cure = match (here.is_empty(), asleep.as_str()) {
+            (true, _) => "no disk was found here; `labstat doctor` says why".to_owned(),
+            (false, "") => format!("here are {}", names(&mut here.iter())),
+            (false, asleep) => format!(
+                "here are {}; asleep, and telling no serial number, are {asleep}: name the device",
+                names(&mut here.iter())
+            ),
         };
         Failure::new(format!("no disk {device:?} on this machine")).cure(cure)
     }

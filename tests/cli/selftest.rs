@@ -180,6 +180,18 @@ fn a_disk_that_sleeps_is_left_alone_unless_told_otherwise() {
 }
 
 #[test]
+fn no_disk_is_woken_to_find_one_by_its_serial_number() {
+    let disk = MadeUp::new(0);
+    disk.put("asleep", "");
+    let (code, out, told) = disk.run(&["SELF1234", "--wake"]);
+    assert_eq!((code, out.as_str()), (Some(1), ""), "{told}");
+    assert!(told.contains("asleep") && told.contains("made-up: name the device"), "{told}");
+    for call in disk.calls().lines().filter(|call| call.contains("/dev/made-up")) {
+        assert!(call.contains("--nocheck=standby"), "{call}");
+    }
+}
+
+#[test]
 fn what_the_disk_refuses_is_told_in_its_words() {
     let disk = MadeUp::new(0);
     disk.put("refuses", "");
