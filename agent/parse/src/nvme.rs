@@ -82,8 +82,10 @@ pub fn report(
     let (warning, critical) = (identity.celsius(266), identity.celsius(268));
     let health = health(Page(pages.health), warning.is_some(), critical.is_some());
     report.smart_support = Some(SmartSupport { available: Some(true), enabled: Some(true) });
-    report.smart_status =
-        Some(SmartStatus { passed: health.critical_warning.map(|warnings| warnings == 0) });
+    report.smart_status = Some(SmartStatus {
+        passed: health.critical_warning.map(|warnings| warnings == 0),
+        scsi: None,
+    });
     report.temperature = Some(Temperature {
         current: health.temperature,
         op_limit_max: warning,

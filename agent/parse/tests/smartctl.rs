@@ -458,16 +458,197 @@ fn cut_json_says_nothing_else() {
     }
 }
 
+const BANNER: &str = "smartctl 7.2 2020-12-30 r5155 [x86_64-linux] (local build)\n";
+
+fn said(report: &Report) -> Vec<&str> {
+    let messages = report.smartctl.as_ref().and_then(|it| it.messages.as_deref());
+    messages.unwrap_or_default().iter().map(|it| it.string.as_deref().unwrap()).collect()
+}
+
+/// Outputs for one disk, one after the other, are one report.
 #[test]
-fn of_two_reports_the_first_is_read() {
-    let banner = "smartctl 7.2 2020-12-30 r5155 [x86_64-linux] (local build)\n";
-    let text = format!("{banner}Device Model:     One\n{banner}Serial Number:    Two\n");
-    let report = smartctl::parse(text.as_bytes());
-    assert_eq!((model(&report), &report.serial_number), ("One", &None));
-    let section = "=== START OF INFORMATION SECTION ===\n";
-    let text = format!("{section}Device Model:     One\n{section}Serial Number:    Two\n");
-    let report = smartctl::parse(text.as_bytes());
-    assert_eq!((model(&report), &report.serial_number), ("One", &None));
+fn reports_of_one_disk_are_one() {
+    let info =
+        "=== START OF INFORMATION SECTION ===\nDevice Model:     One\nSerial Number:    A-1\n";
+    let health = "=== START OF READ SMART DATA SECTION ===\n\
+        SMART overall-health self-assessment test result: FAILED!\n";
+    let table = "ID# ATTRIBUTE_NAME          FLAGS    VALUE WORST THRESH FAIL RAW_VALUE\n  \
+        5 Reallocated_Sector_Ct   PO--CK   100   100   010    -    1500\n";
+    let tests = "SMART Self-test log structure revision number 1\n\
+        # 1  Extended offline    Completed: read failure       90%     10643         443810896\n";
+    let whole = json(format!("{BANNER}{info}{health}{table}{tests}").as_bytes());
+    for parts in
+        [[info, health, table, tests], [health, info, table, tests], [tests, table, health, info]]
+    {
+        let text: String = parts.iter().map(|part| format!("{BANNER}{part}\n")).collect();
+        assert_eq!(json(text.as_bytes()), whole, "{text}");
+    }
+    let again =
+        format!("{BANNER}{info}{health}\n{BANNER}{}{table}{tests}", info.replace("A-1", "A1"));
+    assert_eq!(json(again.as_bytes()), whole);
+    // A first try that did not work, or found the disk asleep, counts for nothing.
+    for failed in [
+        "/dev/sda: Unknown USB bridge [0x152d:0x0578 (0x100)]\n",
+        "Device is in STANDBY mode, exit(2)\n",
+    ] {
+        let text = format!("{BANNER}{failed}{BANNER}{info}{health}{table}{tests}");
+        assert_eq!(json(text.as_bytes()), whole, "{failed}");
+        let text = format!("{BANNER}{info}{health}{table}{tests}{BANNER}{failed}");
+        assert_eq!(json(text.as_bytes()), whole, "{failed}");
+    }
+}
+
+/// A second disk is named and not read, wherever its report was cut.
+#[test]
+fn of_two_disks_the_first_is_read() {
+    let message = "labstat: a second disk in this input was not read: Two B";
+    let one = "Device Model:     One\nSerial Number:    A\n";
+    let two = "Device Model:     Two\nSerial Number:    B\n";
+    for begin in [BANNER, "=== START OF INFORMATION SECTION ===\n"] {
+        let report = smartctl::parse(format!("{begin}{one}{begin}{two}").as_bytes());
+        assert_eq!((model(&report), report.serial_number.as_deref()), ("One", Some("A")));
+        assert_eq!(said(&report), [message]);
+    }
+    // Without names, what is told twice and otherwise is of two.
+    let health =
+        |word| format!("{BANNER}SMART overall-health self-assessment test result: {word}\n");
+    let report = smartctl::parse((health("PASSED") + &health("FAILED!")).as_bytes());
+    assert_eq!(said(&report), ["labstat: a second disk in this input was not read"]);
+    // What has no health of its own is not the disk that is meant.
+    let text = format!("{BANNER}{one}{BANNER}{two}{}", &health("FAILED!")[BANNER.len()..]);
+    assert_eq!(model(&smartctl::parse(text.as_bytes())), "Two");
+
+    let texts: Vec<_> = ["baseline-sda.x.txt", "baseline-nvme0.x.txt", "baseline-sdl.a.txt"]
+        .map(|name| fixtures("reports").into_iter().find(|it| it.ends_with(name)).unwrap())
+        .map(|path| fs::read(path).unwrap())
+        .into();
+    for (n, first) in texts.iter().enumerate() {
+        let expected = leaves(&json(first));
+        let next = &texts[(n + 1) % texts.len()];
+        for end in (0..next.len()).step_by(7) {
+            let mut found = leaves(&json(&[first, &next[..end]].concat()));
+            found.retain(|path, _| !path.starts_with(".smartctl.messages"));
+            let mut expected = expected.clone();
+            expected.retain(|path, _| !path.starts_with(".smartctl.messages"));
+            assert_eq!(found, expected, "cut at {end}");
+        }
+    }
+}
+
+/// A line that bears on the health of a disk and is not understood is said to be there.
+#[test]
+fn what_is_not_understood_is_said() {
+    let table = "ID# ATTRIBUTE_NAME          FLAG     VALUE WORST THRESH TYPE UPDATED  WHEN_FAILED RAW_VALUE\n";
+    for line in [
+        "SMART overall-health self-assessment test result: ~FAILED!~\n".to_owned(),
+        "SMART Health Status: <?>\n".to_owned(),
+        format!("{table}  5 Reallocated Sector Ct   0x0033   100   100   010    Pre-fail  Always       -       9\n"),
+        format!("{table}5,Reallocated_Sector_Ct,0x0033 100 100 010 Pre-fail Always - 9\n"),
+        "SMART Self-test log structure revision number 1\n# 1  Extended offline    Completed: read failure\n".to_owned(),
+        "Error counter log:\nread:   1 2 3 x\n".to_owned(),
+        "SMART/Health Information (NVMe Log 0x02)\nCritical Warning:                   none?\n".to_owned(),
+    ] {
+        let report = smartctl::parse(format!("{BANNER}{line}\n").as_bytes());
+        let messages = report.smartctl.as_ref().unwrap().messages.as_deref().unwrap_or_default();
+        let [message] = messages else { panic!("{line}: {messages:?}") };
+        assert!(message.string.as_deref().unwrap().starts_with("labstat: not understood: "));
+        assert_eq!(message.severity.as_deref(), Some("warning"));
+        assert_eq!(report.smart_status, None, "{line}");
+    }
+    for line in [
+        "Device Model: A\nSMART overall-health self-assessment test result: UNKNOWN!\n".to_owned(),
+        format!(
+            "{table}  5 Reallocated_Sector_Ct   0x0033   100   100   010    Pre-fail  Always       -       9\n\nSMART Selective self-test log data structure revision number 1\n    1        0        0  Not_testing\n"
+        ),
+    ] {
+        let report = smartctl::parse(format!("{BANNER}{line}\n").as_bytes());
+        assert!(said(&report).is_empty(), "{line}");
+    }
+    for path in fixtures("reports").into_iter().chain(fixtures("emulated")).chain(captures()) {
+        let report = smartctl::parse(&fs::read(&path).unwrap());
+        let ours = said(&report).into_iter().find(|it| it.starts_with("labstat: not understood"));
+        assert_eq!(ours, None, "{path:?}");
+    }
+}
+
+/// Rows that a mail or a terminal broke in two.
+#[test]
+fn broken_rows_are_joined() {
+    let raw = |text: &str| {
+        let table = smartctl::parse(text.as_bytes()).ata_smart_attributes.unwrap().table.unwrap();
+        let raw = |it: &smartctl::Attribute| it.raw.clone().and_then(|it| it.string);
+        table.iter().map(|row| (row.id.unwrap(), raw(row))).collect::<Vec<_>>()
+    };
+    let head = "ID# ATTRIBUTE_NAME          FLAG     VALUE WORST THRESH TYPE      UPDATED\nWHEN_FAILED RAW_VALUE\n";
+    let row = "  5 Reallocated_Sector_Ct   0x0033   100   100   010    Pre-fail  Always";
+    let next = "197 Current_Pending_Sector  0x0012   100   100   000    Old_age   Always       -";
+    for (apart, value) in [
+        ("       -\n1500", "1500"),
+        ("\n-       34 (0 1)", "34 (0 1)"),
+        ("       -\n       0\n", "0"),
+    ] {
+        let text = format!("{head}{row}{apart}\n{next}\n300\n\n9 end\n");
+        let expected = [(5, Some(value.to_owned())), (197, Some("300".to_owned()))];
+        assert_eq!(raw(&text), expected, "{text}");
+    }
+    // What follows a row without a raw value is no part of it.
+    for after in ["\n", "SMART Error Log Version: 1\n", "Warning: checksum\n", next] {
+        let text = format!("{head}{row}       -\n{after}\n");
+        assert_eq!(raw(&text)[0], (5, None), "{text}");
+    }
+}
+
+/// What a SCSI device says of its health, by the first word.
+#[test]
+fn the_health_of_a_scsi_device() {
+    let status = |value: &str| {
+        let text = format!("SMART Health Status: {value}\n");
+        let status = smartctl::parse(text.as_bytes()).smart_status;
+        status.map(|it| (it.passed.unwrap(), it.scsi))
+    };
+    for value in [
+        "OK",
+        "\u{1b}[32mOK\u{1b}[0m",
+        "**OK**",
+        "OK<br />",
+        "[COLOR=green]OK[/COLOR]",
+        "OK[/CODE]",
+    ] {
+        assert_eq!(status(value), Some((true, None)), "{value}");
+    }
+    let (passed, scsi) = status("WARNING: SPECIFIED TEMPERATURE EXCEEDED [asc=b, ascq=1]").unwrap();
+    let scsi = scsi.unwrap();
+    assert_eq!((passed, scsi.asc, scsi.ascq), (false, Some(11), Some(1)));
+    assert_eq!(scsi.ie_string.as_deref(), Some("WARNING: SPECIFIED TEMPERATURE EXCEEDED"));
+    assert!(!status("FAILURE PREDICTION THRESHOLD EXCEEDED").unwrap().0);
+    assert_eq!(status("?"), None);
+}
+
+/// JSON as mails, posts and programs have it.
+#[test]
+fn copies_of_json_are_read() {
+    let report = "{\n  \"smartctl\": {\n    \"version\": [\n      7,\n      2\n    ]\n  },\n  \"model_name\": \"A\"\n}\n";
+    let line = r#"{"smartctl":{"version":[7,2]},"model_name":"A"}"#;
+    let quoted: String = report.lines().map(|line| format!("> {line}\n")).collect();
+    for copy in [
+        quoted,
+        format!("[CODE]{report}[/CODE]\n"),
+        format!("```json\n{report}```\n"),
+        format!("[{report}]"),
+        format!("{{\"/dev/sda\": {report}}}"),
+        report.replace('"', "&quot;"),
+    ] {
+        assert_eq!(smartctl::to_json(copy.as_bytes()), line, "{copy}");
+    }
+    let lines = br#"{"smartctl":{"version":[7,2],"output":["smartctl 7.2 2020","Device Model:     A",""]}}"#;
+    assert_eq!(model(&smartctl::parse(lines)), "A");
+    // A brace does not make JSON of a text.
+    for before in ["{code}\n", "{noformat}\n", "{\n"] {
+        assert_eq!(
+            model(&smartctl::parse(format!("{before}{BANNER}Device Model:     A\n").as_bytes())),
+            "A"
+        );
+    }
 }
 
 /// JSON goes out as it came, unknown keys, order and huge numbers included.
@@ -527,7 +708,7 @@ fn what_is_no_report_says_why() {
         (b"{\"a\":1}", "the input is JSON, but not of smartctl"),
         (b"{\"smartctl\":", "the input is broken JSON: EOF"),
         (b"{\"smartctl\":{\"version\":[7,4],", "the input is broken JSON: EOF"),
-        (b"[{\"smartctl\":{}}]", "a JSON list"),
+        (b"[{\"smartctl\":{}},{\"smartctl\":{}}]", "a JSON list"),
     ] {
         let report = json(input);
         let message = &report["smartctl"]["messages"][0];

@@ -23,6 +23,21 @@ pub(super) struct Parsed<'a> {
     pub(super) text: Cow<'a, str>,
 }
 
+impl Parsed<'_> {
+    /// The same, independent of the input.
+    pub(super) fn into_owned(self) -> Parsed<'static> {
+        Parsed { report: self.report, text: Cow::Owned(self.text.into_owned()) }
+    }
+}
+
+/// What smartctl's JSON holds.
+pub(super) enum Content<'a> {
+    /// A report.
+    Report(Box<Parsed<'a>>),
+    /// The lines of the text alone, which `--json=o` has beside the report.
+    Text(String),
+}
+
 /// Levels of lists and objects that are closed where JSON was cut; smartctl's has seven.
 const DEPTH_MAX: usize = 64;
 
@@ -48,9 +63,13 @@ pub(super) fn look(input: &[u8]) -> Found<'_> {
         }
         if from == 0
             && rest.starts_with(b"[")
-            && serde_json::from_slice::<serde::de::IgnoredAny>(input).is_ok()
+            && let Ok(list) = serde_json::from_slice::<Vec<serde::de::IgnoredAny>>(input)
         {
-            return Found::Nothing("the input is a JSON list, not one report");
+            let only = input.iter().position(|&byte| byte == b'{').filter(|_| list.len() == 1);
+            return match only.and_then(|at| input.get(at..)) {
+                Some(report) => Found::Json(report),
+                None => Found::Nothing("the input is a JSON list, not one report"),
+            };
         }
         from += line.len();
     }
@@ -76,8 +95,38 @@ fn says_something(report: &Report) -> bool {
     has_messages || facts != Report::default()
 }
 
-/// The report in `json`, or why there is none.
-pub(super) fn parse(json: &[u8]) -> Result<Parsed<'_>, String> {
+/// What is in `json`, or why there is nothing.
+pub(super) fn parse(json: &[u8]) -> Result<Content<'_>, String> {
+    let parsed = report(json)?;
+    let facts = Report { smartctl: None, json_format_version: None, ..parsed.report.clone() };
+    let text = Some(&parsed.text).filter(|_| facts == Report::default()).and_then(|it| output(it));
+    Ok(text.map_or_else(|| Content::Report(Box::new(parsed)), Content::Text))
+}
+
+/// The lines in `smartctl.output` of JSON that holds nothing else.
+fn output(json: &str) -> Option<String> {
+    if !json.contains("\"output\"") {
+        return None;
+    }
+    let value: serde_json::Value = serde_json::from_str(json).ok()?;
+    let lines = value.get("smartctl")?.get("output")?.as_array()?;
+    Some(lines.iter().filter_map(|line| line.as_str()).map(|line| format!("{line}\n")).collect())
+}
+
+/// The report in `json`, or in the one object that it holds.
+fn report(json: &[u8]) -> Result<Parsed<'_>, String> {
+    let why = match whole_report(json) {
+        Ok(parsed) => return Ok(parsed),
+        Err(why) => why,
+    };
+    let outer: Option<serde_json::Map<String, serde_json::Value>> =
+        serde_json::from_slice(json).ok();
+    let objects = outer.iter().flat_map(|it| it.values()).filter(|it| it.is_object()).count();
+    let inner = json.iter().skip(1).position(|&byte| byte == b'{').filter(|_| objects == 1);
+    inner.and_then(|at| whole_report(json.get(at + 1..)?).ok()).ok_or(why)
+}
+
+fn whole_report(json: &[u8]) -> Result<Parsed<'_>, String> {
     let text = String::from_utf8_lossy(json);
     let first = match first(&text) {
         Ok(report) => Ok(report),

@@ -11,6 +11,7 @@
 mod encoding;
 mod json;
 mod loose;
+mod normalise;
 mod report;
 mod text;
 
@@ -25,27 +26,61 @@ pub const INPUT_LEN_MAX: usize = 8 * 1024 * 1024;
 /// An input that cannot be understood gives a report with nothing but `smartctl.messages`, one of
 /// them of severity `error`.
 pub fn parse(input: &[u8]) -> Report {
-    match json::look(&encoding::unmarked(input)) {
-        json::Found::Text(text) => text::parse(text),
-        json::Found::Json(json) => {
-            json::parse(json).map_or_else(|why| not_understood(&why), |it| it.report)
-        }
-        json::Found::Nothing(why) => not_understood(why),
+    match read(&encoding::unmarked(input)) {
+        Read::Text(report) => *report,
+        Read::Json(json) => json.report,
+        Read::Nothing(why) => not_understood(&why),
     }
 }
 
 /// `input` as one line of JSON in smartctl 7's schema, without a line end.
 pub fn to_json(input: &[u8]) -> String {
-    let report = match json::look(&encoding::unmarked(input)) {
-        json::Found::Text(text) => text::parse(text),
-        json::Found::Json(json) => match json::parse(json) {
-            Ok(found) => return json::compact(&found.text),
-            Err(why) => not_understood(&why),
-        },
-        json::Found::Nothing(why) => not_understood(why),
+    let report = match read(&encoding::unmarked(input)) {
+        Read::Text(report) => *report,
+        Read::Json(json) => return json::compact(&json.text),
+        Read::Nothing(why) => not_understood(&why),
     };
     // A report holds text and whole numbers only; writing those cannot fail.
     serde_json::to_string(&report).unwrap_or_default()
+}
+
+/// What an input was.
+enum Read<'a> {
+    Text(Box<Report>),
+    Json(Box<json::Parsed<'a>>),
+    Nothing(String),
+}
+
+fn read(input: &[u8]) -> Read<'_> {
+    match json::look(input) {
+        json::Found::Text(text) => {
+            let report = text::parse(text);
+            match text::is_understood(&report) {
+                true => Read::Text(Box::new(report)),
+                false => read_copy(input).unwrap_or_else(|| Read::Text(Box::new(report))),
+            }
+        }
+        json::Found::Json(json) => match json::parse(json) {
+            Ok(json::Content::Report(parsed)) => Read::Json(parsed),
+            Ok(json::Content::Text(text)) => Read::Text(Box::new(text::parse(text.as_bytes()))),
+            Err(why) => read_copy(input).unwrap_or(Read::Nothing(why)),
+        },
+        json::Found::Nothing(why) => Read::Nothing(why.to_owned()),
+    }
+}
+
+/// A second look at what is neither text nor JSON as it stands: JSON as a copy has it, or text
+/// that something before it made look like JSON.
+fn read_copy(input: &[u8]) -> Option<Read<'static>> {
+    let text = text::decode(input);
+    let copy = normalise::json(&text);
+    if let json::Found::Json(json) = json::look(copy.as_bytes())
+        && let Ok(json::Content::Report(parsed)) = json::parse(json)
+    {
+        return Some(Read::Json(Box::new(parsed.into_owned())));
+    }
+    let report = text::parse(input);
+    text::is_understood(&report).then(|| Read::Text(Box::new(report)))
 }
 
 /// A report of which nothing is known but why.

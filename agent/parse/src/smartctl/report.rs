@@ -35,6 +35,18 @@ macro_rules! facts {
                 loose::map(map)
             }
         }
+
+        impl $name {
+            /// Takes from `other` the facts that are absent here.
+            pub fn fill(&mut self, other: Self) {
+                $(if self.$field.is_none() {
+                    self.$field = other.$field;
+                })*
+                $(if self.$rest == <$rest_kind>::default() {
+                    self.$rest = other.$rest;
+                })?
+            }
+        }
     )*};
 }
 
@@ -315,6 +327,19 @@ facts! {
     pub struct SmartStatus {
         /// `false` is a device that expects to fail.
         pub passed: bool,
+        /// Why a SCSI device does not say that all is well.
+        pub scsi: ScsiStatus,
+    }
+
+    /// What a SCSI device says of its health: the additional sense code, its qualifier, and both
+    /// in words.
+    pub struct ScsiStatus {
+        /// Additional sense code: 0x0b is a warning, 0x5d a failure that is predicted.
+        pub asc: u64,
+        /// Its qualifier.
+        pub ascq: u64,
+        /// The words.
+        pub ie_string: String,
     }
 
     /// SCT status of an ATA device.

@@ -11,7 +11,7 @@ use super::number::{self, grouped, plain, signed};
 use super::self_test;
 use crate::smartctl::{
     Capacity, Device, InterfaceSpeed, LocalTime, Name, PowerMode, PowerOnTime, Program, Report,
-    ScsiErrorCounter, ScsiSelfTestStatus, SmartStatus, Speed, Text, Wwn,
+    ScsiErrorCounter, ScsiSelfTestStatus, ScsiStatus, SmartStatus, Speed, Text, Wwn,
 };
 
 /// Degrees Celsius a sensor of a disk can show; what is beyond is a counter read as one.
@@ -210,12 +210,19 @@ fn sector_sizes(report: &mut Report, value: &str) {
 
 /// The device's own verdict, and whether it can give one.
 pub(super) fn health(report: &mut Report, key: &str, value: &str) -> bool {
-    let passed = match (key, value) {
-        ("SMART overall-health self-assessment test result", "PASSED") => true,
-        ("SMART overall-health self-assessment test result", _) if value.starts_with("FAILED") => {
-            false
+    let status = match (key, value) {
+        ("SMART overall-health self-assessment test result", _) => {
+            let passed = match () {
+                () if value.starts_with("PASSED") => true,
+                () if value.starts_with("FAILED") => false,
+                () => return false,
+            };
+            SmartStatus { passed: Some(passed), scsi: None }
         }
-        ("SMART Health Status", _) => value == "OK",
+        ("SMART Health Status", _) => match scsi_status(value) {
+            Some(status) => status,
+            None => return false,
+        },
         ("SMART support is", _) => {
             let support = report.smart_support.get_or_insert_default();
             match value.split([' ', '-']).next() {
@@ -229,8 +236,28 @@ pub(super) fn health(report: &mut Report, key: &str, value: &str) -> bool {
         }
         _ => return false,
     };
-    set(&mut report.smart_status, Some(SmartStatus { passed: Some(passed) }));
+    set(&mut report.smart_status, Some(status));
     true
+}
+
+/// `OK`, or `FAILURE PREDICTION THRESHOLD EXCEEDED [asc=5d, ascq=10]`: what is no word is not
+/// known.
+fn scsi_status(value: &str) -> Option<SmartStatus> {
+    let words = value.split_once('[').map_or(value, |(words, _)| words).trim();
+    let first = words.split(|it: char| !it.is_ascii_alphanumeric()).next().unwrap_or_default();
+    let is_word = first.len() > 1 && first.starts_with(|it: char| it.is_ascii_alphabetic());
+    let code = |name: &str| {
+        let (_, rest) = value.split_once(name)?;
+        let end = rest.find(|it: char| !it.is_ascii_hexdigit()).unwrap_or(rest.len());
+        u64::from_str_radix(rest.get(..end)?, 16).ok()
+    };
+    if first == "OK" {
+        return Some(SmartStatus { passed: Some(true), scsi: None });
+    }
+    let asc = code("[asc=");
+    let ie_string = Some(words.to_owned()).filter(|it| !it.is_empty());
+    let scsi = Some(ScsiStatus { asc, ascq: code("ascq="), ie_string });
+    (is_word || asc.is_some()).then_some(SmartStatus { passed: Some(false), scsi })
 }
 
 /// Lines that are sentences.

@@ -54,7 +54,7 @@ fn occurred(line: &str) -> IResult<&str, (u64, u64)> {
 
 /// What follows the registers in `  40 51 00 ff ff ff 0f  Error: UNC at LBA = 0x0fffffff = …`.
 fn described(line: &str) -> Option<&str> {
-    let registers = line.strip_prefix("  ")?;
+    let registers = line.trim_start();
     let (first, _) = registers.split_once(' ')?;
     if first.len() != 2 || !first.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;

@@ -6,7 +6,7 @@ use crate::smartctl::{Message, PowerMode, Report};
 const MESSAGES_MAX: usize = 64;
 
 const ERROR: &str = "error";
-const WARNING: &str = "warning";
+pub(super) const WARNING: &str = "warning";
 const INFORMATION: &str = "information";
 
 /// How messages begin, and how severe they are.
@@ -108,6 +108,15 @@ fn sleeping(line: &str) -> Option<&str> {
     (rest.is_empty() || rest.starts_with([',', ' '])).then_some(mode)
 }
 
+/// What is said of a text that is none of smartctl's.
+const NO_REPORT: &str = "labstat: the input is no report of smartctl";
+
+/// Whether nothing is said but that there is nothing.
+pub(super) fn is_explained(report: &Report) -> bool {
+    let messages = report.smartctl.as_ref().and_then(|it| it.messages.as_deref());
+    messages.unwrap_or_default().iter().any(|it| it.string.as_deref() == Some(NO_REPORT))
+}
+
 /// Gives a report that holds nothing the reason why.
 pub(super) fn explain(report: &mut Report) {
     let has_messages = report.smartctl.as_ref().is_some_and(|program| program.messages.is_some());
@@ -117,12 +126,12 @@ pub(super) fn explain(report: &mut Report) {
     }
     let why = match report.smartctl {
         Some(_) => "labstat: smartctl printed its version and no report",
-        None => "labstat: the input is no report of smartctl",
+        None => NO_REPORT,
     };
     push(report, why, ERROR);
 }
 
-fn push(report: &mut Report, string: &str, severity: &str) {
+pub(super) fn push(report: &mut Report, string: &str, severity: &str) {
     let messages = report.smartctl.get_or_insert_default().messages.get_or_insert_default();
     let message = Message { string: Some(string.to_owned()), severity: Some(severity.to_owned()) };
     if messages.len() < MESSAGES_MAX && !messages.contains(&message) {

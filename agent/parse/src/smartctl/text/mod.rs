@@ -5,23 +5,29 @@
 //! Tables are not delimited by anything but the form of their rows, because firmware makes
 //! smartctl print warnings in the middle of them.
 //!
-//! A fact that is stated twice counts as it was stated first, and a second report in the same
-//! input is not read: it may be of another disk.
+//! A fact that is stated twice counts as it was stated first. Several reports of one disk are
+//! read as one; of a second disk nothing is read but that it is there.
 
 mod attribute;
 mod conclude;
 mod facts;
 mod input;
 mod logs;
+mod merge;
 mod messages;
 mod number;
 mod nvme;
 mod self_test;
+mod unread;
 
 use std::borrow::Cow;
 
+pub(super) use self::input::decode;
+use self::unread::Unread;
+use super::normalise::normalise;
 use super::report::{
-    Device, PowerOnTime, Program, Report, SCSI_SELF_TESTS_MAX, ScsiErrorCounter, SelfTestLog,
+    Attribute, Device, PowerOnTime, Program, Report, SCSI_SELF_TESTS_MAX, ScsiErrorCounter,
+    SelfTestLog,
 };
 
 /// Rows of an attribute table. The drive has room for 30; some reports hold the table twice.
@@ -33,14 +39,19 @@ const DEVICES_MAX: usize = 1024;
 
 /// What `input` says.
 pub(super) fn parse(input: &[u8]) -> Report {
-    let text = input::without_margin(input::decode(input));
+    let text = normalise(decode(input));
+    let mut reports = merge::Reports::default();
     let mut reader = Reader::default();
     for line in text.split_inclusive('\n') {
         // A last line without its end may have been cut in the middle of a number.
         let whole = line.ends_with('\n');
         let line = line.trim_end();
         if whole && reader.is_another(line) {
-            break;
+            if !reports.add(std::mem::take(&mut reader).finish()) {
+                return reports.finish();
+            }
+            // The line that begins a report is taken by the reader of that report.
+            reader.is_another(line);
         }
         if whole || input::is_whole(line) {
             reader.line(line);
@@ -48,7 +59,20 @@ pub(super) fn parse(input: &[u8]) -> Report {
             messages::read(&mut reader.report, line);
         }
     }
-    reader.finish()
+    reports.add(reader.finish());
+    reports.finish()
+}
+
+/// Whether a text was one of smartctl's.
+pub(super) fn is_understood(report: &Report) -> bool {
+    report.smartctl.as_ref().is_some_and(|it| it.version.is_some())
+        || Report { smartctl: None, ..report.clone() } != Report::default()
+        || !messages::is_explained(report)
+}
+
+/// Whether a line is the one that every output of smartctl begins with.
+pub(super) fn is_banner(line: &str) -> bool {
+    facts::banner(line).is_some()
 }
 
 /// The log a line stands in, as far as that decides what the line means.
@@ -109,6 +133,10 @@ struct Reader {
     pending_defects: Option<u64>,
     /// Hours of a vendor's own SCSI log, which count after those of the standard's.
     vendor_hours: Option<PowerOnTime>,
+    /// The beginning of a row whose end may stand on the next line.
+    broken: Option<String>,
+    /// What was seen and not understood.
+    unread: Unread,
 }
 
 impl Reader {
@@ -128,11 +156,13 @@ impl Reader {
 
     fn line(&mut self, line: &str) {
         if line.is_empty() {
+            self.end_row();
             self.end_pending_defects();
             return;
         }
         if let Some(&(_, log)) = HEADINGS.iter().find(|(begin, _)| line.starts_with(begin)) {
             self.log = log;
+            self.unread.heading();
         }
         if self.protocol.is_none() {
             self.protocol = conclude::protocol_of_line(line);
@@ -142,8 +172,11 @@ impl Reader {
         }
         if let Some(device) = facts::scanned(line) {
             push(self.report.devices.get_or_insert_default(), device, DEVICES_MAX);
-        } else if let Some((key, value)) = pair(line) {
-            self.pair(&key, value);
+        } else {
+            if let Some((key, value)) = pair(line) {
+                self.pair(&key, value);
+            }
+            self.unread.look(&self.report, self.log, line);
         }
     }
 
@@ -155,14 +188,50 @@ impl Reader {
         }
     }
 
-    /// Takes a row of a table; `false` when the line is none.
+    /// Takes a row of a table, or a line that completes one; `false` when the line is neither.
     fn row(&mut self, line: &str) -> bool {
         // Spreadsheets and some terminals have a tab between columns.
         let spaced = line.contains('\t').then(|| line.replace('\t', "  "));
         let line = spaced.as_deref().unwrap_or(line);
+        if let Some(broken) = self.broken.take() {
+            let rest = line.trim_start();
+            if unread::continues(self.log, line)
+                && (self.whole_row(&format!("{broken} {rest}"))
+                    || self.whole_row(&format!("{broken}{rest}")))
+            {
+                return true;
+            }
+            self.broken = Some(broken);
+            self.end_row();
+        }
+        if self.whole_row(line) {
+            return true;
+        }
+        let begins = self.unread.begins_row(self.log, line);
+        self.broken = begins.then(|| line.to_owned());
+        begins
+    }
+
+    /// Ends a row of which the rest did not come.
+    fn end_row(&mut self) {
+        let Some(broken) = self.broken.take() else { return };
+        match attribute::row(&broken) {
+            Some(row) => self.attribute(row),
+            None => self.unread.add(&broken),
+        }
+    }
+
+    fn attribute(&mut self, row: Attribute) {
+        let table = self.report.ata_smart_attributes.get_or_insert_default();
+        push(table.table.get_or_insert_default(), row, ATTRIBUTES_MAX);
+    }
+
+    fn whole_row(&mut self, line: &str) -> bool {
         if let Some(row) = attribute::row(line) {
-            let table = self.report.ata_smart_attributes.get_or_insert_default();
-            push(table.table.get_or_insert_default(), row, ATTRIBUTES_MAX);
+            match row.raw {
+                Some(_) => self.attribute(row),
+                None => self.broken = Some(line.to_owned()),
+            }
             return true;
         }
         match self.log {
@@ -284,9 +353,9 @@ impl Reader {
             || facts::ata(report, key, value);
     }
 
-    /// Draws the few conclusions that smartctl's JSON draws, too, and says so when there is
-    /// nothing to draw them from.
+    /// Draws the few conclusions that smartctl's JSON draws, too, and says what was not understood.
     fn finish(mut self) -> Report {
+        self.end_row();
         if self.report.power_on_time.is_none() {
             self.report.power_on_time = self.vendor_hours;
         }
@@ -296,7 +365,9 @@ impl Reader {
             self.report.device = protocol
                 .map(|name| Device { protocol: Some(name.to_owned()), ..Device::default() });
         }
-        messages::explain(&mut self.report);
+        if let Some(message) = self.unread.message() {
+            messages::push(&mut self.report, &message, messages::WARNING);
+        }
         self.report
     }
 }

@@ -21,7 +21,7 @@ const RESULTS: [&str; 12] = [
 
 /// `# 1  Short offline       Completed without error       00%     17586         -`
 pub(super) fn ata(line: &str) -> Option<SelfTest> {
-    let rest = numbered(line)?;
+    let rest = numbered(line).or_else(|| listed(line))?;
     let (at, percent) = last_percent(rest)?;
     let (kind, status) = two_columns(rest.get(..at)?)?;
     let mut after = rest.get(at..)?.split_whitespace().skip(1);
@@ -150,6 +150,15 @@ fn numbered(line: &str) -> Option<&str> {
     rest.get(digits..)?.strip_prefix(' ').filter(|_| digits > 0)
 }
 
+/// As [`numbered`], of a row whose `#` was taken for the mark of a heading or of a list.
+fn listed(line: &str) -> Option<&str> {
+    let rest = line.trim_start();
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    let rest =
+        rest.get(digits..)?.strip_prefix([' ', '.']).filter(|_| (1..=2).contains(&digits))?;
+    RESULTS.iter().any(|begin| rest.contains(begin)).then_some(rest)
+}
+
 /// Fields between spaces, each with where it begins.
 fn fields(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let start = text.as_ptr().addr();
@@ -191,6 +200,9 @@ mod tests {
         let test = ata("#10  Offline Completed: servo/seek failure 90% 3020 0").unwrap();
         assert_eq!(test.status.unwrap().string.as_deref(), Some("Completed: servo/seek failure"));
         assert_eq!(ata("# 1  Short offline       Completed without error       00%"), None);
+        let listed = ata("1  Extended offline    Completed: read failure       90%  20990  123456");
+        assert_eq!(listed.unwrap().lifetime_hours, Some(20990));
+        assert_eq!(ata("    1        0        0  Not_testing"), None);
         for (status, passed) in [
             ("Completed without error", Some(true)),
             ("Aborted by host", None),
