@@ -96,6 +96,8 @@ fn counters(reading: &Reading) -> BTreeMap<String, u64> {
         ("verify_uncorrected", reading.scsi.verify_uncorrected),
         ("error_log_count", reading.error_log_count),
         ("error_log_uncorrectable_hours", reading.error_log_uncorrectable_hours),
+        ("error_log_damage_hours", reading.error_log_damage_hours),
+        ("reallocated_statistic", reading.reallocated_sectors),
         ("pending_defects", reading.pending_defects),
         ("reported_uncorrectable", reading.reported_uncorrectable),
     ];

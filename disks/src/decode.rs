@@ -50,6 +50,52 @@ const HOURS_MAX: u64 = 1_000_000;
 /// Degrees that a sensor of a disk in use can have. 0 and below -40 are sensors that are not there.
 const CELSIUS: std::ops::RangeInclusive<i64> = -40..=125;
 
+/// A raw value, and what stands beside it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Packed<'a> {
+    /// As smartctl prints it.
+    pub text: Option<&'a str>,
+    /// The same as a number, where it is one.
+    pub raw: Option<u64>,
+    /// The normalised value.
+    pub value: Option<u8>,
+}
+
+/// How large a count can be before it must show in the normalised value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// It need not show there.
+    None,
+    /// Events of which a disk does not survive 65,536.
+    Events,
+    /// Sectors that cannot be read: likewise, and firmware keeps other numbers in their place.
+    Sectors,
+}
+
+/// Where normalised values begin.
+const STARTS: [u8; 6] = [100, 200, 252, 253, 254, 255];
+
+/// What the normalised value says of a plain count: that one of all 16 bits is full and not
+/// missing, or that one beyond 16 bits is packed. `None` when it says nothing, and `Some(None)`
+/// when it says that there is no count.
+pub fn count_beside(packed: Packed<'_>, bound: Bound) -> Option<Option<u64>> {
+    let text = packed.text.map(str::trim).filter(|text| !text.is_empty());
+    let number = match text {
+        Some(text) => text.parse::<u64>().ok()?,
+        None => packed.raw?,
+    };
+    let value = packed.value.filter(|value| *value > 0)?;
+    let is_at_start = STARTS.contains(&value);
+    match number {
+        LOW_16 if !is_at_start => Some(Some(LOW_16)),
+        _ if !is_at_start || UNSET.contains(&number) => None,
+        0..=LOW_16 => None,
+        0..=COUNT_MAX if bound != Bound::None => Some(Some(number & LOW_16)),
+        _ if number > COUNT_MAX && bound == Bound::Sectors => Some(None),
+        _ => None,
+    }
+}
+
 /// The numbers in `text`, the raw value as smartctl prints it, or else in its bits `raw`.
 ///
 /// Nothing when there is no number that can be believed.
@@ -227,6 +273,32 @@ mod tests {
         }
         assert_eq!(text(Packing::Count, "65535 (65535 65535)"), []);
         assert_eq!(text(Packing::Count, "0x000503780201"), []);
+    }
+
+    #[test]
+    fn the_normalised_value_tells_full_from_missing_and_packed_from_many() {
+        let beside = |number: u64, value: u8, bound| {
+            count_beside(Packed { text: None, raw: Some(number), value: Some(value) }, bound)
+        };
+        for (number, value, bound, expected) in [
+            (65_535, 1, Bound::Events, Some(Some(65_535))),
+            (65_535, 1, Bound::None, Some(Some(65_535))),
+            (65_535, 100, Bound::Events, None),
+            (65_535, 0, Bound::Events, None),
+            (65_536, 200, Bound::Sectors, Some(Some(0))),
+            (131_072, 100, Bound::Events, Some(Some(0))),
+            (131_072, 60, Bound::Events, None),
+            (131_072, 100, Bound::None, None),
+            (8, 100, Bound::Sectors, None),
+            (98_943_383, 100, Bound::Sectors, Some(None)),
+            (98_943_383, 1, Bound::Sectors, None),
+            (54_579_868, 100, Bound::Events, None),
+            (0xFFFF_FFFF_FFFF, 100, Bound::Sectors, None),
+        ] {
+            assert_eq!(beside(number, value, bound), expected, "{number} {value} {bound:?}");
+        }
+        let words = Packed { text: Some("65535 (1 2)"), raw: None, value: Some(1) };
+        assert_eq!(count_beside(words, Bound::Events), None);
     }
 
     #[test]

@@ -172,6 +172,15 @@ families! {
     /// ATA device statistics: reads that could not be corrected.
     counter STATISTIC_UNCORRECTABLE = "labstat_smart_reported_uncorrectable_errors_total",
         "Reads that could not be corrected, by the device statistics.";
+    /// ATA device statistics: sectors that were replaced by spare ones.
+    counter STATISTIC_REALLOCATED = "labstat_smart_reallocated_sectors_total",
+        "Sectors that were replaced by spare ones, by the device statistics.";
+    /// What stood in a report and was not understood, or cannot be relied on, by `part`; always 1.
+    gauge NOT_UNDERSTOOD = "labstat_smart_not_understood",
+        "A part of the report that could not be understood or relied on; always 1.";
+    /// Hours on when the newest ATA error happened that is none of the link or of a wrong command.
+    gauge ERROR_LOG_DAMAGE_HOURS = "labstat_smart_error_log_damage_power_on_hours",
+        "Hours the disk had been on when it last logged an error of its own.";
     /// Hours on when the newest logged ATA error happened in which data could not be read.
     gauge ERROR_LOG_UNCORRECTABLE_HOURS =
         "labstat_smart_error_log_uncorrectable_power_on_hours",

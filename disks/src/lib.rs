@@ -44,7 +44,7 @@ pub use baseline::{Baseline, Before, DifferentDisks};
 pub use judge::judge;
 pub use projection::{Confidence, Projection, project};
 pub use reading::{
-    Attribute, Failing, Identity, Kind, Nvme, Protocol, Reading, Scsi, SelfTest, State,
-    Temperature, parts, wear_told,
+    Attribute, Failing, Identity, Kind, Nvme, Protocol, Reading, SELF_TEST_UNNAMED, Scsi, SelfTest,
+    State, Temperature, part, parts, wear_told,
 };
 pub use verdict::{Evidence, Judgement, Reason, Value, Verdict};

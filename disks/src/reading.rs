@@ -4,13 +4,13 @@
 //! aggregator, a file that was just parsed, a stock `smartctl_exporter`) judges alike. What no
 //! sample says is absent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use labstat_model::LabelsRef;
 use serde::{Deserialize, Serialize};
 
 use crate::attributes::{self, About, Meaning, Row, Wear};
-use crate::decode::{self, Part};
+use crate::decode::{self, Packed, Packing, Part};
 use crate::families::name;
 
 /// What a disk is made of.
@@ -187,6 +187,20 @@ pub enum Failing {
     Now,
 }
 
+impl SelfTest {
+    /// How much of the disk a test of a type looks at: 2 all of it, 0 nobody knows.
+    pub fn reach(kind: &str) -> u8 {
+        match kind {
+            "long" => 2,
+            "offline" | "vendor" => 0,
+            _ => 1,
+        }
+    }
+}
+
+/// The type of a self-test of which nothing is known but how it ended.
+pub const SELF_TEST_UNNAMED: &str = "unnamed";
+
 impl Attribute {
     /// Whether it is at or below its threshold, as smartctl reckons.
     pub fn failing(&self) -> Failing {
@@ -303,12 +317,36 @@ pub struct Reading {
     pub error_log_count: Option<u64>,
     /// Hours on when an ATA disk last logged that it could not read data; counted in 16 bits.
     pub error_log_uncorrectable_hours: Option<u64>,
+    /// Hours on when an ATA disk last logged an error that is neither of the link nor of a wrong
+    /// command; counted in 16 bits.
+    pub error_log_damage_hours: Option<u64>,
     /// Sectors it knows to be bad and could not replace yet, by its log for them.
     pub pending_defects: Option<u64>,
     /// Reads that could not be corrected, by the ATA device statistics.
     pub reported_uncorrectable: Option<u64>,
+    /// Sectors that were replaced, by the ATA device statistics.
+    pub reallocated_sectors: Option<u64>,
     /// Part of the life of its flash that is used, from 0; goes beyond 1.
     pub wear_ratio: Option<f64>,
+    /// What of the report could not be understood or relied on; see [`part`].
+    pub not_understood: BTreeSet<String>,
+}
+
+/// What of a report could not be understood or relied on: values of the label `part` of
+/// [`crate::families::NOT_UNDERSTOOD`].
+pub mod part {
+    /// The table of attributes, whole or some rows of it.
+    pub const ATTRIBUTES: &str = "attributes";
+    /// The raw value of an attribute of which even one counts.
+    pub const RAW: &str = "raw";
+    /// The table of attributes, which does not fit its own checksum.
+    pub const CHECKSUM: &str = "checksum";
+    /// The thresholds of the attributes, which do not fit their own checksum.
+    pub const THRESHOLDS: &str = "thresholds";
+    /// The disk's own overall verdict.
+    pub const HEALTH: &str = "health";
+    /// Something else.
+    pub const OTHER: &str = "other";
 }
 
 impl Reading {
@@ -356,6 +394,11 @@ impl Reading {
             || self.wear_ratio.is_some()
             || self.pending_defects.is_some()
     }
+
+    /// Whether a part of the report could not be understood or relied on.
+    pub fn is_doubtful(&self, part: &str) -> bool {
+        self.not_understood.contains(part)
+    }
 }
 
 /// A whole number that a sample can hold.
@@ -368,6 +411,9 @@ pub(crate) fn whole(value: f64) -> Option<u64> {
 
 /// Attributes of one disk that are believed: it has room for 30, and some firmware for more.
 const ATTRIBUTES_MAX: usize = 256;
+
+/// Parts of a report that can be not understood: there are fewer names.
+const PARTS_MAX: usize = 16;
 
 /// Samples while they are gathered.
 #[derive(Default)]
@@ -411,6 +457,12 @@ impl Gathered {
             }
             name::SELF_TESTS_FAILED => reading.self_tests_failed = whole(value),
             name::PENDING_DEFECTS => reading.pending_defects = whole(value),
+            name::STATISTIC_REALLOCATED => reading.reallocated_sectors = whole(value),
+            name::ERROR_LOG_DAMAGE_HOURS => reading.error_log_damage_hours = whole(value),
+            name::NOT_UNDERSTOOD if value == 1.0 => {
+                let part = labels.get("part").filter(|_| reading.not_understood.len() < PARTS_MAX);
+                reading.not_understood.extend(part.map(str::to_owned));
+            }
             name::STATISTIC_UNCORRECTABLE => reading.reported_uncorrectable = whole(value),
             name::ERROR_LOG_UNCORRECTABLE_HOURS => {
                 reading.error_log_uncorrectable_hours = whole(value);
@@ -555,23 +607,37 @@ impl Gathered {
 fn decode_missing(reading: &mut Reading) {
     let mut attributes = std::mem::take(&mut reading.attributes);
     for attribute in attributes.iter_mut().filter(|attribute| attribute.parts.is_empty()) {
-        let parts = parts(attribute.id, &attribute.name, None, attribute.raw, reading.about());
+        let packed = Packed { text: None, raw: attribute.raw, value: attribute.value };
+        let parts = parts(attribute.id, &attribute.name, packed, reading.about());
         attribute.parts = parts.into_iter().map(|(part, value)| (part.to_owned(), value)).collect();
     }
     reading.attributes = attributes;
 }
 
-/// The decoded numbers of an attribute: `text` is its raw value as smartctl prints it, `raw` the
-/// same as a number, where there is one. Nothing for attributes that the table does not know.
-pub fn parts(
-    id: u8,
-    name: &str,
-    text: Option<&str>,
-    raw: Option<u64>,
-    about: About<'_>,
-) -> Vec<Part> {
-    attributes::find(id, name, about)
-        .map_or_else(Vec::new, |row| decode::decode(row.packing, text, raw))
+/// The decoded numbers of an attribute. Nothing for attributes that the table does not know.
+pub fn parts(id: u8, name: &str, packed: Packed<'_>, about: About<'_>) -> Vec<Part> {
+    let Some(row) = attributes::find(id, name, about) else { return Vec::new() };
+    let parts = decode::decode(row.packing, packed.text, packed.raw);
+    let counted = match row.packing {
+        Packing::Count | Packing::Count16 => decode::count_beside(packed, is_of_sectors(row)),
+        _ => None,
+    };
+    match counted {
+        Some(Some(count)) => vec![("count", count as f64)],
+        Some(None) => Vec::new(),
+        None => parts,
+    }
+}
+
+/// Whether a count is one of which even a few thousand would be the end of a disk.
+fn is_of_sectors(row: &Row) -> decode::Bound {
+    match row.meaning {
+        Meaning::PendingSectors | Meaning::OfflineUncorrectable => decode::Bound::Sectors,
+        Meaning::ReportedUncorrectable | Meaning::SpinRetries | Meaning::EndToEndErrors => {
+            decode::Bound::Events
+        }
+        _ => decode::Bound::None,
+    }
 }
 
 /// Highest percentage that is a percentage of life used: the standards end at 255.

@@ -81,3 +81,92 @@ fn every_report_gets_a_verdict_with_a_reason() {
         }
     }
 }
+
+/// A report as smartctl prints it, of a disk that spins and says that it passes.
+fn report(rest: &str) -> String {
+    format!(
+        "smartctl 7.2 2020-12-30 r5155 [x86_64-linux-5.10.0] (local build)\n\
+         === START OF INFORMATION SECTION ===\n\
+         Model Family:     Western Digital Green\n\
+         Device Model:     WDC WD20EARX-00PASB0\n\
+         Serial Number:    WD-WCAZA1234567\n\
+         Rotation Rate:    5400 rpm\n\
+         SMART support is: Available - device has SMART capability.\n\
+         SMART support is: Enabled\n\n\
+         === START OF READ SMART DATA SECTION ===\n\
+         SMART overall-health self-assessment test result: PASSED\n\n{rest}"
+    )
+}
+
+/// The table of attributes, of rows as `id name value raw`.
+fn table(rows: &[(u8, &str, u8, &str)]) -> String {
+    let head = "SMART Attributes Data Structure revision number: 16\n\
+                Vendor Specific SMART Attributes with Thresholds:\n\
+                ID# ATTRIBUTE_NAME          FLAG     VALUE WORST THRESH TYPE      UPDATED  WHEN_FAILED RAW_VALUE\n";
+    let rows = rows.iter().map(|(id, name, value, raw)| {
+        format!("{id:3} {name:23} 0x0032   {value:03}   {value:03}   000    Old_age   Always       -       {raw}\n")
+    });
+    head.to_owned() + &rows.collect::<String>()
+}
+
+fn code(text: &str) -> (&'static str, &'static str) {
+    let judgement = judge(&smartctl::reading(&parser::parse(text.as_bytes())), None).unwrap();
+    (judgement.verdict.as_str(), judgement.reasons[0].code)
+}
+
+#[test]
+fn what_else_a_report_says_of_trouble() {
+    let hours = table(&[(9, "Power_On_Hours", 72, "21000")]);
+    let logged = |words: &str| {
+        report(&format!(
+            "{hours}\nSMART Error Log Version: 1\n\
+             ATA Error Count: 5236 (device log contains only the most recent five errors)\n\
+             Error 5236 occurred at disk power-on lifetime: 20999 hours (874 days + 23 hours)\n\
+             \x20 When the command that caused the error occurred, the device was active or idle.\n\n\
+             \x20 After command completion occurred, registers were:\n\
+             \x20 ER ST SC SN CL CH DH\n\
+             \x20 -- -- -- -- -- -- --\n\
+             \x20 40 51 00 ff ff ff 0f  Error: {words} at LBA = 0x0fffffff = 268435455\n"
+        ))
+    };
+    assert_eq!(code(&logged("UNC")), ("watch", "unreadable_logged"));
+    assert_eq!(code(&logged("AMNF")), ("watch", "unreadable_logged"));
+    assert_eq!(code(&logged("IDNF")), ("watch", "errors_logged"));
+    assert_eq!(code(&logged("WP")), ("watch", "errors_logged"));
+    assert_eq!(code(&logged("ABRT")), ("ok", "healthy"), "a command it does not know");
+    assert_eq!(code(&logged("ICRC, ABRT")), ("ok", "healthy"), "the cable");
+    let statistics = "\nDevice Statistics (GP Log 0x04)\n\
+                      Page  Offset Size        Value Flags Description\n\
+                      0x03  =====  =               =  ===  == Rotating Media Statistics (rev 1) ==\n\
+                      0x03  0x020  4            4500  ---  Number of Reallocated Logical Sectors\n";
+    assert_eq!(code(&report(&(hours.clone() + statistics))), ("act", "reallocated_sectors"));
+    let ended = "General SMART Values:\n\
+                 Self-test execution status:      ( 121)\tThe previous self-test completed having\n\
+                 \t\t\t\t\tthe read element of the test failed.\n\n";
+    assert_eq!(code(&report(&(ended.to_owned() + &hours))), ("watch", "self_test_failed"));
+}
+
+#[test]
+fn tables_that_cannot_be_relied_on() {
+    let rows =
+        [(5, "Reallocated_Sector_Ct", 100, "0"), (197, "Current_Pending_Sector", 100, "1234")];
+    assert_eq!(code(&report(&table(&rows))), ("act", "pending_sectors"));
+    let warned = "Warning! SMART Attribute Data Structure error: invalid SMART checksum.\n";
+    let (verdict, _) = code(&report(&(table(&rows) + warned)));
+    assert_eq!(verdict, "watch");
+    let json = |raw: &str| {
+        let row = |id: u8, raw: &str| {
+            format!(r#"{{"id":{id},"name":"N","value":100,"worst":100,"thresh":0{raw}}}"#)
+        };
+        let rows = [row(9, r#","raw":{"value":5,"string":"5"}"#), row(197, raw)].join(",");
+        format!(
+            r#"{{"smartctl":{{}},"model_name":"M","smart_status":{{"passed":true}},
+               "ata_smart_attributes":{{"table":[{rows}]}}}}"#
+        )
+    };
+    assert_eq!(code(&json(r#","raw":{"value":0,"string":"0"}"#)), ("ok", "healthy"));
+    assert_eq!(code(&json("")), ("watch", "not_understood"), "its raw value is what counts");
+    let unread = r#"{"smartctl":{"messages":[{"string":"Read SMART Data failed: Input/output error"}]},
+                     "model_name":"M","smart_status":{"passed":true}}"#;
+    assert_eq!(code(unread), ("silent", "not_understood"));
+}

@@ -3,13 +3,51 @@
 use super::{Case, counter};
 use crate::attributes::{self, Limits, Meaning, Row};
 use crate::baseline;
-use crate::reading::{Attribute, Failing, Kind, Protocol};
+use crate::reading::{Attribute, Failing, Kind, Protocol, part};
 use crate::verdict::{Evidence, Reason, Verdict};
 
 const THRESHOLDS: &str = "ATA/ATAPI-5, SMART: an attribute at or below its threshold";
 
 pub(super) fn judge(case: &Case<'_>, reasons: &mut Vec<Reason>) {
     status(case, reasons);
+    table(case, reasons);
+    reasons.extend(spare_blocks(case));
+    reasons.extend(reallocated(case));
+    reasons.extend(pending_defects(case));
+    reasons.extend(reported(case));
+    let logged = logged(case);
+    if logged.as_ref().is_none_or(|reason| reason.verdict == Verdict::Ok) {
+        reasons.extend(errors(case));
+    }
+    reasons.extend(logged);
+}
+
+/// The table of attributes. What does not fit its own checksum is garbage, or firmware that does
+/// not reckon one: nothing in it is more than a reason to look.
+fn table(case: &Case<'_>, reasons: &mut Vec<Reason>) {
+    let begin = reasons.len();
+    attributes(case, reasons);
+    let parts = [part::CHECKSUM, part::THRESHOLDS];
+    let Some(doubtful) = parts.into_iter().find(|part| case.now.is_doubtful(part)) else { return };
+    let mut held = false;
+    for reason in reasons.iter_mut().skip(begin) {
+        let is_doubtful = doubtful == part::CHECKSUM || reason.code.starts_with("attribute_");
+        if is_doubtful && reason.verdict == Verdict::Act {
+            reason.verdict = Verdict::Watch;
+            held = true;
+        }
+    }
+    if held {
+        let text = "The disk's attributes do not fit their own checksum, so nothing in them is \
+                    sure: read the disk once more, without a bridge.";
+        reasons.push(
+            Reason::new("attributes_garbled", Verdict::Watch, text)
+                .with(Evidence::new("checksum", doubtful)),
+        );
+    }
+}
+
+fn attributes(case: &Case<'_>, reasons: &mut Vec<Reason>) {
     for attribute in &case.now.attributes {
         let row = attributes::find(attribute.id, &attribute.name, case.now.about());
         reasons.extend(threshold(case, attribute, row));
@@ -26,9 +64,64 @@ pub(super) fn judge(case: &Case<'_>, reasons: &mut Vec<Reason>) {
             reasons.push(reason);
         }
     }
-    reasons.extend(pending_defects(case));
-    reasons.extend(reported(case));
-    reasons.extend(logged(case));
+}
+
+/// Used life from which on missing spare blocks are the end, and not a number nobody keeps.
+const WORN_OUT: f64 = 0.9;
+
+/// Replaced blocks that took spare ones.
+const REPLACED_SOME: u64 = 10;
+
+/// Flash that counts its spare blocks, has none, and is worn out or has used them.
+fn spare_blocks(case: &Case<'_>) -> Option<Reason> {
+    let mut spares = case.now.known_attributes().filter(|(_, row)| row.meaning == Meaning::Spare);
+    let (attribute, row) = spares.find(|(attribute, _)| attribute.count() == Some(0))?;
+    let worn = case.now.wear_ratio.is_some_and(|ratio| ratio >= WORN_OUT);
+    let used = case.now.known_attributes().any(|(attribute, row)| {
+        let count = attribute.count().filter(|_| row.meaning == Meaning::ReallocatedSectors);
+        count >= Some(REPLACED_SOME)
+    });
+    // Some firmware keeps no such number, and 0 for it.
+    if !worn && !used {
+        return None;
+    }
+    let known = case.acknowledged().is_some_and(|before| {
+        before.counters.get(&baseline::attribute_key(attribute.id)) == Some(&0)
+    });
+    let name = format!("{} ({})", attribute.name, attribute.id);
+    let text = format!(
+        "{name} is 0: no spare block is left for those that fail from now on; copy what is on the disk \
+         and replace it."
+    );
+    Some(
+        Reason::new("spare_low", case.unless(known, Verdict::Act), text)
+            .with(Evidence::new(format!("{name} count"), 0_u64).source(Some(&row.source))),
+    )
+}
+
+/// The device statistics, where attribute 5 is missing.
+fn reallocated(case: &Case<'_>) -> Option<Reason> {
+    let count = case.now.reallocated_sectors.filter(|count| *count <= BELIEVED_MAX)?;
+    if has_attribute(case, Meaning::ReallocatedSectors, false) {
+        return None;
+    }
+    counter::judge(
+        case,
+        &counter::Counter {
+            code: "reallocated_sectors",
+            key: "reallocated_statistic",
+            name: "device statistics, number of reallocated logical sectors".to_owned(),
+            count,
+            level: Limits { watch: Some(1), act: Some(1000) },
+            increase: Limits { watch: Some(1), act: Some(50) },
+            what: "sectors were replaced by spare ones",
+            one: "sector was replaced by a spare one",
+            means: "the surface had defects there; a few that stay few are common, a growing \
+                    number is a dying disk: run a long self-test and compare in a week",
+            excuse: "",
+            source: "ATA/ATAPI Command Set 3, rotating media statistics",
+        },
+    )
 }
 
 /// Statistics beyond this are vendors' packed numbers: Seagate has some of 420 thousand million.
@@ -97,7 +190,11 @@ const HOURS_16: u64 = 1 << 16;
 
 /// How many hours of running ago the disk logged that it could not read data.
 pub(super) fn logged_ago(case: &Case<'_>) -> Option<u64> {
-    let then = case.now.error_log_uncorrectable_hours?;
+    ago(case, case.now.error_log_uncorrectable_hours?)
+}
+
+/// How many hours of running ago an error was that was logged at the hour `then`.
+fn ago(case: &Case<'_>, then: u64) -> Option<u64> {
     let now = case.now.power_on_hours?;
     Some((now % HOURS_16 + HOURS_16 - then % HOURS_16) % HOURS_16)
 }
@@ -118,6 +215,28 @@ fn logged(case: &Case<'_>) -> Option<Reason> {
         Reason::new("unreadable_logged", verdict, text).with(
             Evidence::new("error log, power-on hours of the newest UNC", then).before(before),
         ),
+    )
+}
+
+/// Logged errors that are many, when the newest is of these days.
+const ERRORS_MANY: u64 = 100;
+
+/// Many errors that are neither of the link nor of wrong commands, the newest of late.
+fn errors(case: &Case<'_>) -> Option<Reason> {
+    let then = case.now.error_log_damage_hours?;
+    let ago = ago(case, then).filter(|ago| *ago <= RECENT_HOURS)?;
+    let count = case.now.error_log_count.filter(|count| *count >= ERRORS_MANY)?;
+    let before = case.counted_before("error_log_count");
+    let known = case.acknowledged && case.counted_before("error_log_damage_hours") == Some(then);
+    let verdict = if known { Verdict::Ok } else { Verdict::Watch };
+    let text = format!(
+        "The disk has logged {count} errors, the newest {ago} hours of running ago, in which it did \
+         not find or not take data: run a long self-test."
+    );
+    Some(
+        Reason::new("errors_logged", verdict, text)
+            .with(Evidence::new("error log, errors", count).before(before).limit(Some(ERRORS_MANY)))
+            .with(Evidence::new("error log, power-on hours of the newest", then)),
     )
 }
 
@@ -290,10 +409,40 @@ fn near(attribute: &Attribute, meaning: Option<Meaning>) -> Option<Reason> {
 }
 
 /// Whether nobody but the general table says that an attribute has this meaning: flash that
-/// smartctl does not know.
+/// smartctl does not know, or a disk of which nobody knows even that.
 pub(super) fn is_guessed(case: &Case<'_>, meaning: Meaning) -> bool {
-    let sectors = matches!(meaning, Meaning::PendingSectors | Meaning::OfflineUncorrectable);
-    sectors && case.now.kind == Some(Kind::Ssd) && case.now.identity.family.is_none()
+    let now = case.now;
+    let of_disks_that_spin = matches!(
+        meaning,
+        Meaning::PendingSectors
+            | Meaning::OfflineUncorrectable
+            | Meaning::EndToEndErrors
+            | Meaning::SpinRetries
+    );
+    let may_be_flash = match now.kind {
+        Some(Kind::Ssd) => true,
+        // Rows without a model are somebody's excerpt, and of the usual disk.
+        None => now.identity.model.is_some(),
+        Some(Kind::Hdd) => false,
+    };
+    of_disks_that_spin && may_be_flash && now.identity.family.is_none()
+}
+
+/// Whether it is not the plain count that others have there, since it foretells a failure: its
+/// threshold says what there is to say.
+pub(super) fn is_foretelling(attribute: &Attribute, meaning: Meaning) -> bool {
+    meaning == Meaning::ReallocationEvents && attribute.prefailure
+}
+
+/// Whether the number cannot be what its general name says: there is no motor in flash, and what
+/// unknown flash keeps under 184 is as a rule how many blocks were bad from the beginning.
+fn is_of_another_kind(case: &Case<'_>, meaning: Meaning) -> bool {
+    let is_flash = case.now.kind == Some(Kind::Ssd);
+    match meaning {
+        Meaning::SpinRetries => is_flash,
+        Meaning::EndToEndErrors => is_flash && is_guessed(case, meaning),
+        _ => false,
+    }
 }
 
 /// What an attribute counts.
@@ -302,9 +451,7 @@ fn counted(case: &Case<'_>, attribute: &Attribute, row: &'static Row) -> Option<
     if (row.level, row.increase) == (quiet, quiet) {
         return excused(attribute, row);
     }
-    // Where it foretells a failure it is not the plain count that others have there, and its
-    // threshold says what there is to say.
-    if row.meaning == Meaning::ReallocationEvents && attribute.prefailure {
+    if is_foretelling(attribute, row.meaning) || is_of_another_kind(case, row.meaning) {
         return None;
     }
     let count = baseline::attribute_count(attribute, row.meaning)?;

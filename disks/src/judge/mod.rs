@@ -1,5 +1,7 @@
 //! The rules: a reading, by itself or against what was before, into a [`Judgement`].
 //!
+//! - [`firmware`] knows disks that answer only with their loader, [`doubt`] what of a report was not
+//!   understood.
 //! - [`ata`], [`nvme`], [`scsi`], [`self_test`], [`temperature`] look at what their names say; each
 //!   adds reasons and none of them knows the others. [`together`] looks at what signs say that stand
 //!   beside each other.
@@ -10,6 +12,8 @@
 
 mod ata;
 mod counter;
+mod doubt;
+mod firmware;
 mod nvme;
 mod scsi;
 mod self_test;
@@ -61,7 +65,9 @@ pub fn judge<'a>(
         self_test::judge(&case, &mut reasons);
         temperature::judge(&case, &mut reasons);
         together::judge(&case, &mut reasons);
+        doubt::judge(&case, &mut reasons);
     }
+    firmware::judge(&case, &mut reasons);
     let seen = reasons.iter().fold(Verdict::Ok, |worst, reason| worst.worse(reason.verdict));
     let verdict = state::judge(&case, seen, &mut reasons);
     if now.has_health() && now.state == State::Read && verdict == Verdict::Ok {

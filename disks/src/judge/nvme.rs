@@ -1,5 +1,6 @@
 //! NVMe: critical warnings, spare, media errors.
 
+use super::ata::BELIEVED_MAX;
 use super::{Case, counter};
 use crate::attributes::Limits;
 use crate::verdict::{Evidence, Reason, Verdict};
@@ -138,8 +139,23 @@ fn spare(case: &Case<'_>) -> Option<Reason> {
     )
 }
 
+/// Media errors by which a disk is not to be trusted, whatever else it says.
+const MEDIA_ERRORS_ACT: u64 = 5000;
+/// The same where its spare goes down, so that the errors are of its flash.
+const MEDIA_ERRORS_ACT_WORN: u64 = 100;
+/// Spare that has gone down, in percent.
+const SPARE_USED: u64 = 90;
+
 fn media_errors(case: &Case<'_>) -> Option<Reason> {
-    let count = case.now.nvme.media_errors?;
+    let nvme = &case.now.nvme;
+    let count = nvme.media_errors?;
+    let is_used = nvme.available_spare.is_some_and(|spare| spare <= SPARE_USED);
+    let act = match count {
+        // All bits set, or nearly: no count.
+        _ if count > BELIEVED_MAX => None,
+        _ if is_used => Some(MEDIA_ERRORS_ACT_WORN),
+        _ => Some(MEDIA_ERRORS_ACT),
+    };
     counter::judge(
         case,
         &counter::Counter {
@@ -147,7 +163,7 @@ fn media_errors(case: &Case<'_>) -> Option<Reason> {
             key: "media_errors",
             name: "media errors".to_owned(),
             count,
-            level: Limits { watch: Some(1), act: None },
+            level: Limits { watch: Some(1), act },
             increase: Limits { watch: Some(1), act: Some(20) },
             what: "times data could not be read or written right",
             one: "time data could not be read or written right",

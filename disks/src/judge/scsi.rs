@@ -1,6 +1,6 @@
 //! SCSI and SAS: grown defects and errors that stayed.
 
-use super::{Case, counter};
+use super::{Case, ata, counter};
 use crate::attributes::Limits;
 use crate::verdict::Reason;
 
@@ -57,7 +57,8 @@ pub(super) fn judge(case: &Case<'_>, reasons: &mut Vec<Reason>) {
         ),
     ];
     for (code, name, count, level, increase, [what, one], means) in rows {
-        let Some(count) = count else { continue };
+        // Beyond that it is no count, but what memory holds that nobody has set.
+        let Some(count) = count.filter(|count| *count <= ata::BELIEVED_MAX) else { continue };
         let counter = counter::Counter {
             code,
             key: code,

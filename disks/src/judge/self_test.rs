@@ -1,7 +1,7 @@
 //! Self-tests: failed ones that no later one has outdated.
 
 use super::Case;
-use crate::reading::{Protocol, SelfTest};
+use crate::reading::{Protocol, SELF_TEST_UNNAMED, SelfTest};
 use crate::verdict::{Evidence, Reason, Verdict};
 
 /// Ways to fail that name a part of the disk.
@@ -33,7 +33,10 @@ pub(super) fn failed<'a>(case: &Case<'a>) -> Vec<(&'a SelfTest, Option<u64>)> {
 
 /// How many hours of running ago a test was.
 fn ago(case: &Case<'_>, test: &SelfTest) -> Option<u64> {
-    let (now, then) = (case.now.power_on_hours?, test.hours?);
+    let then = test.hours?;
+    // Since its newest test it has been on for as long at least as that says.
+    let newest = || case.now.self_tests.iter().filter_map(|test| test.hours).max();
+    let now = case.now.power_on_hours.or_else(newest)?;
     match case.now.protocol {
         Some(Protocol::Ata) if then < ATA_HOURS => {
             Some((now % ATA_HOURS + ATA_HOURS - then) % ATA_HOURS)
@@ -42,20 +45,11 @@ fn ago(case: &Case<'_>, test: &SelfTest) -> Option<u64> {
     }
 }
 
-/// How much of the disk a test of a type looks at.
-fn reach(kind: &str) -> u8 {
-    match kind {
-        "long" => 2,
-        "offline" | "vendor" => 0,
-        _ => 1,
-    }
-}
-
 /// Whether a later test that looks at as much has passed.
 fn is_outdated(case: &Case<'_>, failed: &SelfTest, failed_ago: Option<u64>) -> bool {
     case.now.self_tests.iter().any(|test| {
         let later = matches!((ago(case, test), failed_ago), (Some(a), Some(b)) if a < b);
-        test.passed && reach(&test.kind) >= reach(&failed.kind) && later
+        test.passed && SelfTest::reach(&test.kind) >= SelfTest::reach(&failed.kind) && later
     })
 }
 
@@ -72,8 +66,11 @@ pub(super) fn judge(case: &Case<'_>, reasons: &mut Vec<Reason>) {
     for (test, ago) in failed(case) {
         let status = test.status.as_deref().unwrap_or("failed");
         let recent = ago.is_none_or(|ago| ago <= RECENT_HOURS);
-        let counts =
-            reach(&test.kind) > 0 && DAMAGE.contains(&status) && !is_of_warning(case, status);
+        // Of one that nothing else is known of nobody knows how long ago it was.
+        let counts = SelfTest::reach(&test.kind) > 0
+            && test.kind != SELF_TEST_UNNAMED
+            && DAMAGE.contains(&status)
+            && !is_of_warning(case, status);
         let known = case.acknowledged().is_some_and(|before| {
             before.self_tests.get(&test.kind).is_some_and(|hours| *hours == test.hours)
         });
@@ -82,11 +79,12 @@ pub(super) fn judge(case: &Case<'_>, reasons: &mut Vec<Reason>) {
             _ if known => Verdict::Ok,
             _ => Verdict::Watch,
         };
-        let when = ago.map_or_else(String::new, |ago| format!(", {}", super::ago(ago)));
+        let least = if case.now.power_on_hours.is_none() { " at least" } else { "" };
+        let when = ago.map_or_else(String::new, |ago| format!(",{least} {}", super::ago(ago)));
+        let kind = if test.kind == SELF_TEST_UNNAMED { "last" } else { &test.kind };
         let text = format!(
-            "Its {} self-test ended with {}{when}, and none that looks as far has passed since: \
+            "Its {kind} self-test ended with {}{when}, and none that looks as far has passed since: \
              {}.",
-            test.kind,
             status.replace('_', " "),
             match verdict {
                 Verdict::Act => "the disk found itself broken; copy what is on it and replace it",

@@ -366,6 +366,7 @@ fn scsi_counters() {
         (name::WRITE_UNCORRECTED, 8, Act),
         (name::VERIFY_UNCORRECTED, 1, Watch),
         (name::NON_MEDIUM, 50_000, Fine),
+        (name::VERIFY_UNCORRECTED, 0xAAAA_AAAA_u64, Fine),
     ] {
         let reading = reading(&format!("{name}{{}} {count}\n{}{{}} 1", name::STATUS));
         assert_eq!(verdict(&reading), expected, "{name} {count}");
@@ -415,7 +416,10 @@ fn signs_that_stand_together() {
     let reads = |count| row(187, "Reported_Uncorrect", count);
     let replaced = |count| row(5, "Reallocated_Sector_Ct", count);
     for (rows, expected) in [
-        (vec![pending(8), offline(8)], Act),
+        (vec![pending(16), offline(16)], Act),
+        (vec![pending(8), offline(8)], Watch),
+        (vec![pending(8), reads(1)], Watch),
+        (vec![pending(16), reads(1)], Act),
         (vec![pending(1), offline(1)], Watch),
         (vec![pending(1), reads(20)], Act),
         (vec![replaced(200), pending(1)], Act),
@@ -427,6 +431,193 @@ fn signs_that_stand_together() {
     let mut tested = with_tests(&[("long", false, "read_failure", 2000)], 1);
     tested.attributes = wd(&[pending(1)]).attributes;
     assert_eq!(verdict(&tested), Act, "old, and still there");
+}
+
+#[test]
+fn a_count_of_attempts_that_foretells_a_failure_is_no_count() {
+    let rows = [
+        row(197, "Current_Pending_Sector", 1),
+        (196, "Reallocated_Event_Count", 91, 30, "prefailure", 8398),
+    ];
+    assert_eq!(verdict(&ata("TOSHIBA MQ01ABD100", "Toshiba", 5400, &rows)), Watch);
+    let plain = [rows[0], row(196, "Reallocated_Event_Count", 8398)];
+    assert_eq!(verdict(&ata("TOSHIBA MQ01ABD100", "Toshiba", 5400, &plain)), Act);
+}
+
+#[test]
+fn flash_that_loses_data_while_it_replaces_blocks() {
+    let both = |replaced, lost, family| {
+        let rows =
+            [row(5, "Reallocated_Sector_Ct", replaced), row(187, "Uncorrectable_Error_Cnt", lost)];
+        verdict(&ata("Samsung SSD 870 EVO 1TB", family, 0, &rows))
+    };
+    assert_eq!(both(250, 900, "Samsung based SSDs"), Act);
+    assert_eq!(both(60, 400, "Samsung based SSDs"), Act);
+    assert_eq!(both(3, 900, "Samsung based SSDs"), Watch);
+    assert_eq!(both(250, 9, "Samsung based SSDs"), Watch);
+    assert_eq!(both(250, 900, ""), Watch, "nobody knows what it counts");
+}
+
+#[test]
+fn numbers_that_only_look_like_what_their_names_say() {
+    let unknown = |rows: &[Row<'_>]| verdict(&ata("SSD 64GB", "", 0, rows));
+    assert_eq!(unknown(&[row(184, "End-to-End_Error", 122)]), Fine, "bad from the beginning");
+    assert_eq!(unknown(&[row(10, "Spin_Retry_Count", 120)]), Fine, "there is no motor");
+    let named = [row(184, "End-to-End_Error", 122)];
+    assert_eq!(verdict(&ata("INTEL SSDSC2", "Intel SSDs", 0, &named)), Act);
+    assert_eq!(verdict(&wd(&[row(10, "Spin_Retry_Count", 120)])), Act);
+    // Neither the model nor anything else says what it is made of.
+    let mut nameless = wd(&[row(197, "Current_Pending_Sector", 55)]);
+    assert_eq!(verdict(&nameless), Act);
+    (nameless.kind, nameless.identity.family) = (None, None);
+    assert_eq!(verdict(&nameless), Watch);
+    nameless.identity.model = None;
+    assert_eq!(verdict(&nameless), Act, "an excerpt of a disk's report");
+}
+
+#[test]
+fn counters_that_are_full_missing_or_packed() {
+    let at = |id, name, value, raw| verdict(&wd(&[(id, name, value, 0, "", raw)]));
+    assert_eq!(at(187, "Reported_Uncorrect", 1, 65_535), Act);
+    assert_eq!(at(197, "Current_Pending_Sector", 1, 65_535), Act);
+    assert_eq!(at(5, "Reallocated_Sector_Ct", 1, 65_535), Act);
+    assert_eq!(at(5, "Reallocated_Sector_Ct", 200, 65_535), Fine);
+    assert_eq!(at(10, "Spin_Retry_Count", 100, 131_072), Fine);
+    assert_eq!(at(10, "Spin_Retry_Count", 40, 131_072), Act);
+    assert_eq!(at(197, "Current_Pending_Sector", 200, 65_536), Fine);
+    assert_eq!(at(197, "Current_Pending_Sector", 200, 65_636), Act);
+    assert_eq!(at(198, "Offline_Uncorrectable", 100, 98_943_383), Fine);
+}
+
+#[test]
+fn firmware_that_did_not_start() {
+    let named = |model: &str, firmware: &str, serial: &str, bytes: Option<u64>| {
+        let mut reading = ssd(&[row(9, "Power_On_Hours", 8000)]);
+        reading.identity.model = Some(model.to_owned());
+        reading.identity.firmware = Some(firmware.to_owned());
+        reading.identity.serial = Some(serial.to_owned());
+        reading.capacity_bytes = bytes;
+        codes(&reading)[0]
+    };
+    let large = Some(120_034_123_776);
+    assert_eq!(named("SATAFIRM   S11", "SBFKB1D1", "5002", large), "firmware_panic");
+    assert_eq!(named("WDC ROM MODEL-HAWK-----", "1", "5002", large), "firmware_panic");
+    assert_eq!(named("SandForce{200026BB}", "1", "5002", Some(32_768)), "firmware_panic");
+    assert_eq!(named("SAMSUNG MZVLB512", "ERRORMOD", "S1", large), "firmware_panic");
+    assert_eq!(named("INTEL SSDSA2", "4PC1", "BAD_CTX 00000130", large), "firmware_panic");
+    assert_eq!(named("INTEL SSDSA2", "4PC1", "CVPR1", Some(8_388_608)), "firmware_panic");
+    assert_eq!(named("SandForce SSD", "1", "5002", large), "healthy");
+    assert_eq!(named("INTEL SSDSA2", "4PC1", "CVPR1", None), "healthy");
+    let protected = ssd(&[row(167, "Write_Protect_Mode", 1)]);
+    assert_eq!(verdict(&protected), Act);
+    assert_eq!(verdict(&ssd(&[row(167, "Write_Protect_Mode", 0)])), Fine);
+    let mut bare = Reading::default();
+    bare.identity.model = Some("SATAFIRM   S11".to_owned());
+    assert_eq!(verdict(&bare), Act, "whatever else is not known");
+}
+
+#[test]
+fn no_spare_block_and_no_life_left() {
+    let spares = |count, replaced| {
+        let rows =
+            [row(5, "Reallocated_Sector_Ct", replaced), row(161, "Valid_Spare_Block_Cnt", count)];
+        verdict(&ata("SSD 240GB", "Silicon Motion based SSDs", 0, &rows))
+    };
+    assert_eq!(spares(0, 40), Act);
+    assert_eq!(spares(0, 0), Fine, "a number that nobody keeps");
+    assert_eq!(spares(16, 0), Fine);
+}
+
+#[test]
+fn what_was_not_understood_is_never_fine() {
+    let doubtful = |mut reading: Reading, parts: &[&str]| {
+        reading.not_understood = parts.iter().map(|part| (*part).to_owned()).collect();
+        judge(&reading, None).unwrap()
+    };
+    let sound = wd(&[row(5, "Reallocated_Sector_Ct", 0)]);
+    let passed = || reading(&format!("{}{{}} 1", name::STATUS));
+    assert_eq!(doubtful(sound.clone(), &[]).verdict, Fine);
+    assert_eq!(doubtful(sound.clone(), &["attributes"]).verdict, Watch);
+    assert_eq!(doubtful(sound.clone(), &["raw"]).verdict, Watch);
+    assert_eq!(doubtful(passed(), &["attributes"]).verdict, Silent);
+    let unsaid = Reading { passed: None, ..sound.clone() };
+    assert_eq!(doubtful(unsaid, &["health"]).verdict, Watch);
+    assert_eq!(doubtful(sound.clone(), &["other"]).verdict, Fine);
+    assert_eq!(doubtful(sound, &["checksum"]).verdict, Fine, "it looks as it should");
+    let garbled = wd(&[
+        (101, "Unknown_Attribute", 0, 71, "prefailure", 0),
+        row(197, "Current_Pending_Sector", 1234),
+        row(198, "Offline_Uncorrectable", 1234),
+    ]);
+    assert_eq!(verdict(&garbled), Act);
+    let judged = doubtful(garbled, &["checksum"]);
+    assert_eq!(judged.verdict, Watch);
+    assert!(judged.reasons.iter().any(|reason| reason.code == "attributes_garbled"));
+    let sample =
+        format!("{}{{part=\"attributes\"}} 1\n{}{{}} 1", name::NOT_UNDERSTOOD, name::STATUS);
+    assert_eq!(verdict(&reading(&sample)), Silent);
+}
+
+#[test]
+fn errors_logged_of_late() {
+    let logged = |count: u64, hours: Option<u64>| {
+        let mut reading = wd(&[]);
+        reading.error_log_count = Some(count);
+        reading.error_log_damage_hours = hours;
+        reading
+    };
+    assert_eq!(verdict(&logged(5236, Some(19_999))), Watch);
+    assert_eq!(verdict(&logged(5236, Some(2_000))), Fine, "that is long ago");
+    assert_eq!(verdict(&logged(5, Some(19_999))), Fine);
+    assert_eq!(verdict(&logged(5236, None)), Fine, "all of the link or of wrong commands");
+    let seen = logged(5236, Some(19_999));
+    assert_eq!(acknowledged(&seen, &seen), Fine);
+    assert_eq!(acknowledged(&logged(5300, Some(20_000)), &seen), Watch);
+}
+
+#[test]
+fn sectors_that_only_the_statistics_count() {
+    let replaced = |count, rows: &[Row<'_>]| {
+        verdict(&Reading { reallocated_sectors: Some(count), ..wd(rows) })
+    };
+    assert_eq!(replaced(0, &[]), Fine);
+    assert_eq!(replaced(8, &[]), Watch);
+    assert_eq!(replaced(4500, &[]), Act);
+    assert_eq!(replaced(4500, &[row(5, "Reallocated_Sector_Ct", 0)]), Fine, "attribute 5 knows");
+    assert_eq!(replaced(420_000_000_000, &[]), Fine, "no count");
+}
+
+#[test]
+fn the_newest_test_of_a_disk_without_hours_tells_how_old_another_is() {
+    let mut old = with_tests(
+        &[("long", false, "segment_failure", 10_000), ("short", true, "completed", 17_800)],
+        1,
+    );
+    old.power_on_hours = None;
+    assert_eq!(verdict(&old), Watch);
+    old.self_tests[1].hours = Some(10_900);
+    assert_eq!(verdict(&old), Act);
+    let unnamed = with_tests(&[("unnamed", false, "read_failure", 0)], 1);
+    assert_eq!(verdict(&unnamed), Watch, "nobody knows when that was");
+}
+
+#[test]
+fn media_errors_by_themselves() {
+    for (errors, spare, expected) in [
+        (7, 100, Watch),
+        (1_000, 100, Watch),
+        (1_000, 60, Act),
+        (15_000, 100, Act),
+        (u64::from(u32::MAX), 100, Watch),
+    ] {
+        let disk = nvme(&[
+            (name::CRITICAL_WARNING, 0),
+            (name::MEDIA_ERRORS, errors),
+            (name::SPARE, spare),
+            (name::SPARE_THRESHOLD, 10),
+        ]);
+        assert_eq!(verdict(&disk), expected, "{errors} {spare}");
+    }
 }
 
 #[test]

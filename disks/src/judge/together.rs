@@ -3,7 +3,7 @@
 use super::{Case, ata, self_test};
 use crate::attributes::Meaning;
 use crate::baseline;
-use crate::reading::Kind;
+use crate::reading::{Kind, part};
 use crate::verdict::{Evidence, Reason, Verdict};
 
 /// One sign: how many, and whether that is news.
@@ -30,6 +30,10 @@ const REPLACED_MANY: u64 = 100;
 /// Failed reads that are many, beside sectors that cannot be read now.
 const READS_MANY: u64 = 10;
 
+/// Replaced blocks of flash that are many, beside as many reads that failed for good.
+const BLOCKS_MANY: u64 = 50;
+const LOST_MANY: u64 = 100;
+
 pub(super) fn judge(case: &Case<'_>, reasons: &mut Vec<Reason>) {
     let of = |meaning| sign(case, meaning);
     let pending =
@@ -38,7 +42,11 @@ pub(super) fn judge(case: &Case<'_>, reasons: &mut Vec<Reason>) {
     let reads = of(Meaning::ReportedUncorrectable)
         .or(plain(case, case.now.reported_uncorrectable, "reported_uncorrectable"))
         .or(logged(case));
-    let replaced = of(Meaning::ReallocatedSectors);
+    let replaced = of(Meaning::ReallocatedSectors).or(plain(
+        case,
+        case.now.reallocated_sectors,
+        "reallocated_statistic",
+    ));
     let events = of(Meaning::ReallocationEvents);
     let tests = self_test::failed(case);
     let broken = Sign {
@@ -48,7 +56,8 @@ pub(super) fn judge(case: &Case<'_>, reasons: &mut Vec<Reason>) {
     let spins = case.now.kind != Some(Kind::Ssd);
     let found = [
         pending.count > 0 && broken.count > 0,
-        pending.count >= BLOCK && (offline.count >= BLOCK || reads.count > 0),
+        // One bad block is eight sectors, and says no more than one sector of a disk without.
+        pending.count > BLOCK && (offline.count > BLOCK || reads.count > 0),
         pending.count > 0 && reads.count >= READS_MANY,
         pending.count > 0 && events.count >= REPLACED_MANY,
         // Flash replaces blocks all its life.
@@ -59,6 +68,11 @@ pub(super) fn judge(case: &Case<'_>, reasons: &mut Vec<Reason>) {
                 || reads.count >= READS_MANY
                 || broken.count > 0),
         broken.count > 0 && (offline.count > 0 || reads.count >= READS_MANY),
+        // Flash that is known, and loses data while it replaces blocks.
+        !spins
+            && case.now.identity.family.is_some()
+            && replaced.count >= BLOCKS_MANY
+            && reads.count >= LOST_MANY,
     ];
     let signs = [
         ("pending sectors", pending),
@@ -103,10 +117,13 @@ fn plain(case: &Case<'_>, count: Option<u64>, key: &str) -> Sign {
 fn sign(case: &Case<'_>, meaning: Meaning) -> Sign {
     let counts = case.now.known_attributes().filter(|(_, row)| row.meaning == meaning);
     let mut found = Sign::default();
-    if ata::is_guessed(case, meaning) {
+    if ata::is_guessed(case, meaning) || case.now.is_doubtful(part::CHECKSUM) {
         return found;
     }
     for (attribute, row) in counts {
+        if ata::is_foretelling(attribute, row.meaning) {
+            continue;
+        }
         let Some(count) = baseline::attribute_count(attribute, row.meaning) else { continue };
         let before = case.counted_before(&baseline::attribute_key(attribute.id));
         // What some kinds of disk have for a few is no sign.

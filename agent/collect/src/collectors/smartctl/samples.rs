@@ -3,13 +3,14 @@
 //!
 //! Not here: self-tests, the flash's wear, and how the attempt to read the disk ended.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use labstat_disks::attributes::About;
-use labstat_disks::{Kind, families, parts};
+use labstat_disks::decode::Packed;
+use labstat_disks::{Kind, families, part, parts};
 use labstat_model::{Batch, Family};
 use labstat_parse::smartctl::{
-    Attribute, AttributeFlags, NvmeHealth, Report, ScsiErrorCounter, Temperature,
+    Attribute, AttributeFlags, LoggedError, NvmeHealth, Report, ScsiErrorCounter, Temperature,
 };
 
 use super::{Reading, self_tests, wear};
@@ -76,6 +77,7 @@ pub fn push_report(device: &str, report: &Report, out: &mut Batch) {
     }
     push_limits(device, report, out);
     push_defects(device, report, out);
+    push_doubts(device, report, out);
     if let Some(ratio) = wear::ratio(report) {
         out.push(&families::WEAR, &label, ratio);
     }
@@ -222,11 +224,13 @@ fn push_attributes(device: &str, report: &Report, out: &mut Batch) {
 fn push_decoded(device: &str, attribute: &Attribute, about: About<'_>, out: &mut Batch) {
     let Some(id) = attribute.id.and_then(|id| u8::try_from(id).ok()) else { return };
     let name = text(&attribute.name);
-    let (string, raw) = match &attribute.raw {
-        Some(raw) => (raw.string.as_deref(), raw.value),
-        None => (None, None),
+    let raw = attribute.raw.as_ref();
+    let packed = Packed {
+        text: raw.and_then(|raw| raw.string.as_deref()),
+        raw: raw.and_then(|raw| raw.value),
+        value: attribute.value.and_then(|value| u8::try_from(value).ok()),
     };
-    for (part, number) in parts(id, name, string, raw, about) {
+    for (part, number) in parts(id, name, packed, about) {
         let labels = [
             ("attribute_id", id.to_string()),
             ("attribute_name", name.to_owned()),
@@ -395,20 +399,29 @@ fn push_limits(device: &str, report: &Report, out: &mut Batch) {
     }
 }
 
-/// The device statistic that stands for attribute 187 where a disk has none.
-const UNCORRECTABLE: &str = "Number of Reported Uncorrectable Errors";
+/// Words of logged errors in which data could not be read.
+const UNREADABLE: [&str; 2] = ["UNC", "AMNF"];
+/// Words of logged errors that are neither of the link (ICRC) nor of a wrong command (ABRT).
+const DAMAGE: [&str; 5] = ["UNC", "AMNF", "IDNF", "WP", "TK0NF"];
 
 /// What the disk itself knows to be bad, and the newest errors it logged.
 fn push_defects(device: &str, report: &Report, out: &mut Batch) {
     let pending = report.ata_pending_defects_log.as_ref().or(report.scsi_pending_defects.as_ref());
     push_some(&families::PENDING_DEFECTS, device, pending.and_then(|log| log.count), out);
     let pages = report.ata_device_statistics.iter().flat_map(|it| it.pages.iter().flatten());
-    let uncorrectable = pages.flat_map(|page| page.table.iter().flatten()).find(|it| {
-        let valid = it.flags.as_ref().and_then(|flags| flags.valid) != Some(false);
-        valid && it.name.as_deref() == Some(UNCORRECTABLE)
-    });
-    let count = uncorrectable.and_then(|it| it.value).and_then(|it| u64::try_from(it).ok());
-    push_some(&families::STATISTIC_UNCORRECTABLE, device, count, out);
+    let statistics = pages.flat_map(|page| page.table.iter().flatten());
+    // They stand for attributes 187 and 5 where a disk has none.
+    for (name, family) in [
+        ("Number of Reported Uncorrectable Errors", &families::STATISTIC_UNCORRECTABLE),
+        ("Number of Reallocated Logical Sectors", &families::STATISTIC_REALLOCATED),
+    ] {
+        let found = statistics.clone().find(|it| {
+            let valid = it.flags.as_ref().and_then(|flags| flags.valid) != Some(false);
+            valid && it.name.as_deref() == Some(name)
+        });
+        let count = found.and_then(|it| it.value).and_then(|it| u64::try_from(it).ok());
+        push_some(family, device, count, out);
+    }
     let logs = report.ata_smart_error_log.iter();
     let logged = logs.flat_map(|logs| [&logs.extended, &logs.summary]).flatten();
     // The extended log is the longer one; what stands in both is the same.
@@ -422,11 +435,49 @@ fn push_defects(device: &str, report: &Report, out: &mut Batch) {
         table.first().and_then(|newest| newest.lifetime_hours),
         out,
     );
-    let lost = table.iter().find(|error| {
-        error.error_description.as_deref().is_some_and(|words| words.contains("UNC"))
+    let newest = |words: &[&str]| {
+        let is_one = |text: &str| {
+            text.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| words.contains(&word))
+        };
+        let found = |error: &&LoggedError| error.error_description.as_deref().is_some_and(is_one);
+        table.iter().find(found).and_then(|error| error.lifetime_hours)
+    };
+    push_some(&families::ERROR_LOG_UNCORRECTABLE_HOURS, device, newest(&UNREADABLE), out);
+    push_some(&families::ERROR_LOG_DAMAGE_HOURS, device, newest(&DAMAGE), out);
+}
+
+/// Words of messages, and the part of the report that they doubt.
+const DOUBTS: [(&str, &str); 4] = [
+    ("Attribute Data Structure error", part::CHECKSUM),
+    ("Attribute Thresholds Structure error", part::THRESHOLDS),
+    ("SMART Data failed", part::ATTRIBUTES),
+    ("SMART Values failed", part::ATTRIBUTES),
+];
+/// How the parser's own messages begin, of what it saw and did not understand.
+const NOT_UNDERSTOOD: &str = "labstat: not understood";
+
+/// Attributes of which even one counts: one without its raw value says nothing.
+const WITHOUT_RAW: [u64; 4] = [5, 187, 197, 198];
+
+/// What stood in the report and cannot be relied on.
+fn push_doubts(device: &str, report: &Report, out: &mut Batch) {
+    let messages = report.smartctl.as_ref().and_then(|program| program.messages.as_ref());
+    let texts = messages.into_iter().flatten().filter_map(|message| message.string.as_deref());
+    let parts = texts.filter_map(|text| match text.strip_prefix(NOT_UNDERSTOOD) {
+        Some(rest) if rest.contains("ttribute") => Some(part::ATTRIBUTES),
+        Some(rest) if rest.contains("ealth") || rest.contains("status") => Some(part::HEALTH),
+        Some(_) => Some(part::OTHER),
+        None => DOUBTS.iter().find(|(words, _)| text.contains(words)).map(|(_, part)| *part),
     });
-    let hours = lost.and_then(|error| error.lifetime_hours);
-    push_some(&families::ERROR_LOG_UNCORRECTABLE_HOURS, device, hours, out);
+    let mut rows = report.ata_smart_attributes.iter().flat_map(|all| all.table.iter().flatten());
+    let is_bare = |row: &Attribute| {
+        let raw = row.raw.as_ref().map(|raw| (&raw.string, raw.value));
+        WITHOUT_RAW.iter().any(|id| row.id == Some(*id)) && matches!(raw, None | Some((None, None)))
+    };
+    let bare = rows.any(is_bare).then_some(part::RAW);
+    for part in parts.chain(bare).collect::<BTreeSet<_>>() {
+        out.push(&families::NOT_UNDERSTOOD, &[("device", device), ("part", part)], 1.0);
+    }
 }
 
 fn push_scsi(device: &str, report: &Report, out: &mut Batch) {

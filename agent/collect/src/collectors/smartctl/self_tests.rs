@@ -3,7 +3,7 @@
 //! Of each type the newest test counts that came to an end. One that was aborted, interrupted or
 //! still runs says nothing of the disk.
 
-use labstat_disks::families;
+use labstat_disks::{SELF_TEST_UNNAMED, SelfTest, families};
 use labstat_model::Batch;
 use labstat_parse::smartctl::{Report, Text};
 
@@ -98,16 +98,29 @@ fn ended(report: &Report) -> Vec<Ended> {
         let hours = test.power_on_time.as_ref().and_then(|time| time.hours);
         Some(Ended { kind: kind(words(&test.code)?), status, hours })
     }));
+    if tests.is_empty() {
+        tests.extend(unlogged(report));
+    }
     tests
 }
 
-/// How much of the disk a test of a type looks at.
-fn reach(kind: &str) -> u8 {
-    match kind {
-        "long" => 2,
-        "offline" | "vendor" => 0,
-        _ => 1,
-    }
+/// How the last test ended, by the values that an ATA disk has beside its log: the upper four bits
+/// are one of these.
+const EXECUTION: [(u64, &str); 6] = [
+    (3, "fatal_error"),
+    (4, "unknown_failure"),
+    (5, "electrical_failure"),
+    (6, "servo_failure"),
+    (7, "read_failure"),
+    (8, "handling_damage"),
+];
+
+/// A test that failed and of which no log tells.
+fn unlogged(report: &Report) -> Option<Ended> {
+    let state = report.ata_smart_data.as_ref()?.self_test.as_ref()?.status.as_ref()?;
+    let ended = state.value.map(|value| value >> 4);
+    let (_, status) = EXECUTION.iter().find(|(nibble, _)| Some(*nibble) == ended)?;
+    Some(Ended { kind: SELF_TEST_UNNAMED, status, hours: None })
 }
 
 /// Failed tests after which none of at least their reach has passed.
@@ -116,8 +129,8 @@ fn failed(tests: &[Ended]) -> usize {
     let mut failed = 0;
     for test in tests {
         if test.status == PASSED {
-            passed = passed.max(Some(reach(test.kind)));
-        } else if passed.is_none_or(|passed| passed < reach(test.kind)) {
+            passed = passed.max(Some(SelfTest::reach(test.kind)));
+        } else if passed.is_none_or(|passed| passed < SelfTest::reach(test.kind)) {
             failed += 1;
         }
     }
@@ -209,6 +222,27 @@ mod tests {
         ] {
             assert_eq!(kind(words), expected);
         }
+    }
+
+    #[test]
+    fn a_test_that_failed_counts_without_a_log() {
+        let ended = |value: u64, log: &str| {
+            let json = format!(
+                r#"{{"smartctl":{{}},"ata_smart_data":{{"self_test":{{"status":{{"value":{value}}}}}}}{log}}}"#
+            );
+            ended(&labstat_parse::smartctl::parse(json.as_bytes()))
+        };
+        let failed = Ended { kind: SELF_TEST_UNNAMED, status: "read_failure", hours: None };
+        for value in [121, 117] {
+            assert_eq!(ended(value, ""), std::slice::from_ref(&failed), "{value}");
+        }
+        for fine in [0, 25, 33, 249, 255] {
+            assert_eq!(ended(fine, ""), [], "{fine}");
+        }
+        let log = r#","ata_smart_self_test_log":{"standard":{"table":[{"type":{"string":"Short offline"},
+                     "status":{"string":"Completed without error"},"lifetime_hours":5}]}}"#;
+        assert_eq!(ended(121, log).len(), 1);
+        assert_eq!(ended(121, log)[0].status, PASSED, "the log knows better");
     }
 
     #[test]

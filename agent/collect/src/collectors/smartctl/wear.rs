@@ -1,5 +1,6 @@
 //! Part of its life that a disk has used, by its maker's reckoning.
 
+use labstat_disks::decode::Packed;
 use labstat_disks::{Attribute, attributes, parts, wear_told};
 use labstat_parse::smartctl::{self, Report};
 
@@ -45,9 +46,12 @@ fn by_attributes(report: &Report) -> Option<f64> {
         let attribute = attribute(row)?;
         let wear = attributes::find(attribute.id, &attribute.name, about)?.wear?;
         let raw = row.raw.as_ref();
-        let (string, value) =
-            (raw.and_then(|raw| raw.string.as_deref()), raw.and_then(|raw| raw.value));
-        let decoded = parts(attribute.id, &attribute.name, string, value, about);
+        let packed = Packed {
+            text: raw.and_then(|raw| raw.string.as_deref()),
+            raw: raw.and_then(|raw| raw.value),
+            value: attribute.value,
+        };
+        let decoded = parts(attribute.id, &attribute.name, packed, about);
         let parts = decoded.into_iter().map(|(part, number)| (part.to_owned(), number)).collect();
         wear_told(&Attribute { parts, ..attribute }, wear)
     });
