@@ -486,6 +486,16 @@ fn reports_of_one_disk_are_one() {
     let again =
         format!("{BANNER}{info}{health}\n{BANNER}{}{table}{tests}", info.replace("A-1", "A1"));
     assert_eq!(json(again.as_bytes()), whole);
+    // `-H` prints the rows that failed alone.
+    let failed = table.replace("-    1500", "NOW  1500");
+    let two = format!("{failed}  9 Power_On_Hours          -O--CK   100   100   000    -    7\n");
+    let whole_table = json(format!("{BANNER}{health}{two}").as_bytes());
+    for text in [
+        format!("{BANNER}{two}\n{BANNER}{health}{failed}"),
+        format!("{BANNER}{health}{failed}\n{BANNER}{two}"),
+    ] {
+        assert_eq!(json(text.as_bytes()), whole_table, "{text}");
+    }
     // A first try that did not work, or found the disk asleep, counts for nothing.
     for failed in [
         "/dev/sda: Unknown USB bridge [0x152d:0x0578 (0x100)]\n",
@@ -591,6 +601,18 @@ fn broken_rows_are_joined() {
         let expected = [(5, Some(value.to_owned())), (197, Some("300".to_owned()))];
         assert_eq!(raw(&text), expected, "{text}");
     }
+    let row = "190 Airflow_Temperature_Cel -O---K   059   027   040    Past 41 (Min/Max";
+    for apart in [" 40/41\n#3239)", "\n40/41 #3239)", " 40/41 #\n3239)"] {
+        let text = format!("{row}{apart}\n");
+        assert_eq!(raw(&text)[0].1.as_deref(), Some("41 (Min/Max 40/41 #3239)"), "{text}");
+    }
+    let text = "Self-test Log (NVMe Log 0x06)\n\
+        Num  Test_Description  Status                       Power_on_Hours  Failing_LBA\n \
+        0   Short             Aborted: Controller Reset               570            -\n\
+        -   -   -    -\n";
+    let log = smartctl::parse(text.as_bytes()).nvme_self_test_log.unwrap();
+    assert_eq!(log.table.unwrap()[0].power_on_hours, Some(570));
+    let row = "  5 Reallocated_Sector_Ct   0x0033   100   100   010    Pre-fail  Always";
     // What follows a row without a raw value is no part of it.
     for after in ["\n", "SMART Error Log Version: 1\n", "Warning: checksum\n", next] {
         let text = format!("{head}{row}       -\n{after}\n");

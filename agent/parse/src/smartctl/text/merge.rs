@@ -2,7 +2,8 @@
 
 use super::messages;
 use crate::smartctl::{
-    Device, ErrorLogs, Report, SctStatus, SelfTestLogs, SmartData, SmartSupport, Temperature,
+    Attribute, Device, ErrorLogs, Report, SctStatus, SelfTestLogs, SmartData, SmartSupport,
+    Temperature,
 };
 
 /// The reports of a text, as far as they are of one disk.
@@ -108,7 +109,7 @@ fn is_same(first: &Report, next: &Report) -> bool {
         && agree(&first.user_capacity, &next.user_capacity)
         && agree(&protocol(first), &protocol(next))
         && agree(&first.smart_status, &next.smart_status)
-        && agree(&first.ata_smart_attributes, &next.ata_smart_attributes)
+        && (is_part(rows(first), rows(next)) || is_part(rows(next), rows(first)))
         && agree(&first.ata_smart_self_test_log, &next.ata_smart_self_test_log)
         && agree(&first.ata_smart_error_log, &next.ata_smart_error_log)
         && agree(&first.power_on_time, &next.power_on_time)
@@ -120,6 +121,16 @@ fn is_same(first: &Report, next: &Report) -> bool {
         && (first.scsi_self_tests.0.is_empty()
             || next.scsi_self_tests.0.is_empty()
             || first.scsi_self_tests == next.scsi_self_tests)
+}
+
+fn rows(report: &Report) -> &[Attribute] {
+    let table = report.ata_smart_attributes.as_ref().and_then(|it| it.table.as_deref());
+    table.unwrap_or_default()
+}
+
+/// Whether all rows of a table are in another one: `-H` prints those that have failed.
+fn is_part(part: &[Attribute], whole: &[Attribute]) -> bool {
+    part.len() <= whole.len() && part.iter().all(|row| whole.contains(row))
 }
 
 fn agree<T: PartialEq>(first: &Option<T>, next: &Option<T>) -> bool {
@@ -153,6 +164,9 @@ fn fill(first: &mut Report, mut next: Report) {
     both(&mut first.ata_sct_status, &mut next.ata_sct_status, SctStatus::fill);
     both(&mut first.ata_smart_error_log, &mut next.ata_smart_error_log, ErrorLogs::fill);
     both(&mut first.ata_smart_self_test_log, &mut next.ata_smart_self_test_log, SelfTestLogs::fill);
+    if is_part(rows(first), rows(&next)) && !rows(&next).is_empty() {
+        first.ata_smart_attributes = next.ata_smart_attributes.take();
+    }
     first.fill(next);
 }
 

@@ -195,8 +195,9 @@ impl Reader {
         let line = spaced.as_deref().unwrap_or(line);
         if let Some(broken) = self.broken.take() {
             let rest = line.trim_start();
+            let space = if broken.ends_with(['#', '/']) { "" } else { " " };
             if unread::continues(self.log, line)
-                && (self.whole_row(&format!("{broken} {rest}"))
+                && (self.whole_row(&format!("{broken}{space}{rest}"))
                     || self.whole_row(&format!("{broken}{rest}")))
             {
                 return true;
@@ -228,9 +229,10 @@ impl Reader {
 
     fn whole_row(&mut self, line: &str) -> bool {
         if let Some(row) = attribute::row(line) {
-            match row.raw {
-                Some(_) => self.attribute(row),
-                None => self.broken = Some(line.to_owned()),
+            let raw = row.raw.as_ref().and_then(|raw| raw.string.as_deref());
+            match raw.is_none_or(|raw| raw.contains('(') && !raw.contains(')')) {
+                true => self.broken = Some(line.to_owned()),
+                false => self.attribute(row),
             }
             return true;
         }

@@ -36,7 +36,7 @@ impl Unread {
 
     /// Looks at a line that nothing else was made of.
     pub(super) fn look(&mut self, report: &Report, log: Log, line: &str) {
-        if line.contains("ATTRIBUTE_NAME") {
+        if line.contains("ATTRIBUTE_NAME") || line.starts_with("Vendor Specific SMART Attributes") {
             self.in_table = true;
             return;
         }
@@ -49,8 +49,12 @@ impl Unread {
     pub(super) fn begins_row(&self, log: Log, line: &str) -> bool {
         match log {
             Log::AtaSelfTests | Log::AtaExtendedSelfTests => is_failed_test(line),
-            Log::ScsiSelfTests | Log::NvmeSelfTests => {
+            Log::ScsiSelfTests => {
                 line.trim_start().starts_with('#') && is_numbered(line) || is_failed_test(line)
+            }
+            Log::NvmeSelfTests => {
+                let results = ["Completed", "Aborted", "Fatal", "Unknown result"];
+                is_numbered(line) && results.iter().any(|words| line.contains(words))
             }
             Log::ScsiErrorCounters => {
                 ["read:", "write:", "verify:"].iter().any(|name| line.starts_with(name))
@@ -75,8 +79,9 @@ pub(super) fn continues(log: Log, line: &str) -> bool {
     const WORDS: [&str; 7] =
         ["FAILING_NOW", "In_the_past", "Always", "Offline", "Pre-fail", "Old_age", "NOW"];
     let rest = line.trim_start();
-    let is_test = rest.starts_with('#');
-    let begins = rest.starts_with(|it: char| it.is_ascii_digit() || matches!(it, '-' | '(' | '['))
+    // A raw value may end so: `41 (Min/Max 40/41 #3239)`.
+    let is_test = rest.starts_with('#') && !rest.ends_with(')');
+    let begins = rest.starts_with(|it: char| it.is_ascii_digit() || matches!(it, '-' | '(' | '[' | '#'))
         || WORDS.iter().any(|word| rest.starts_with(word))
         // The middle of a word, of a line that was cut at a column.
         || matches!(log, Log::None) && rest.split_whitespace().count() <= PIECES_MAX;
