@@ -325,12 +325,12 @@ fn one_round_shows_all_disks_however_each_is_found() {
     calls.sort();
     let calls: Vec<&str> = calls.iter().map(|(_, call)| call.as_str()).collect();
     let asked =
-        |kind: &str, path: &str| format!("{READ} --nocheck=standby,3 --device={kind} {path}");
+        |check: &str, rest: &str| format!("{READ} --nocheck=standby,{check} --device={rest}");
     let mut wanted = vec![
-        asked("sat", "/dev/sda"),
-        asked("auto", "/dev/sdb"),
-        asked("nvme", "/dev/nvme0"),
-        asked("megaraid,4", "/dev/bus/0"),
+        asked("3,5", "sat /dev/sda"),
+        asked("3,5", "auto /dev/sdb"),
+        asked("3", "nvme /dev/nvme0"),
+        asked("3", "megaraid,4 /dev/bus/0"),
         "--scan --json".to_owned(),
     ];
     wanted.sort();
@@ -389,7 +389,7 @@ fn patterns_take_in_and_leave_out() {
         options.exclude = vec!["/dev/sd?c".into(), "*c".into()];
     });
     run(&mut *some, &machine);
-    let call = format!("{READ} --nocheck=standby,3 --device=sat /dev/sdb");
+    let call = format!("{READ} --nocheck=standby,3,5 --device=sat /dev/sdb");
     assert_eq!(machine.calls(), [call]);
 }
 
@@ -497,7 +497,7 @@ fn a_sleeping_disk_is_never_asked_in_a_way_that_wakes_it() {
     run(&mut *collector, &machine);
     let plain = format!("{READ} --nocheck=standby,3 --device=sat /dev/sda");
     let careful = format!("{READ} --nocheck=standby,3,5 --device=sat /dev/sda");
-    assert_eq!(machine.calls(), std::slice::from_ref(&plain));
+    assert_eq!(machine.calls(), std::slice::from_ref(&careful), "it may have slept for long");
 
     // In use, it is read every five minutes.
     for n in 0..12 {
@@ -610,8 +610,10 @@ fn an_unknown_bridge_is_tried_once_and_what_it_speaks_is_remembered() {
     }
     let mut collector = agent(|_| {});
     run(&mut *collector, &machine);
-    let asked =
-        |kind: &str, path: &str| format!("{READ} --nocheck=standby,3 --device={kind} {path}");
+    let asked = |kind: &str, path: &str| {
+        let check = if kind == "auto" { "3,5" } else { "3" };
+        format!("{READ} --nocheck=standby,{check} --device={kind} {path}")
+    };
     let first = ["auto", "sat", "sntrealtek"].map(|kind| asked(kind, "/dev/sdb"));
     assert_eq!(machine.calls(), first);
     machine.advance(10 * SECOND);
@@ -697,15 +699,86 @@ fn a_disk_that_dies_is_not_taken_for_one_that_sleeps() {
         "Device is in SLEEP mode, exit(3)",
     );
     machine.calls();
+    let insisting = format!("{READ} --device=sat /dev/sda");
+    // It was used some time since, and may sleep again by now.
     machine.io("sda", 200);
     let batch = run_for(&mut *collector, &machine, 8 * MINUTE);
+    assert!(is_state(&batch, "sda", "asleep", "sleep"));
+    assert!(!machine.calls().contains(&insisting));
+    // It is being used.
+    machine.io("sda", 201);
+    let batch = run_for(&mut *collector, &machine, 10 * SECOND);
     assert!(is_state(&batch, "sda", "failed", "identify_failed"));
-    let insisting = format!("{READ} --device=sat /dev/sda");
     assert_eq!(machine.calls().iter().filter(|call| **call == insisting).count(), 1);
     // Nobody uses it any more, so nobody insists, and it is dead all the same.
     let batch = run_for(&mut *collector, &machine, 24 * HOUR);
     assert!(is_state(&batch, "sda", "failed", "identify_failed"));
     assert!(!machine.calls().contains(&insisting));
+}
+
+#[test]
+fn a_bridge_that_says_standby_while_it_is_used_is_asked_at_its_time_and_read_after_a_few() {
+    let machine = Machine::new();
+    machine.disk("sdb", Some(("1234", "0001")));
+    machine.answers("/dev/sdb", 0, &sata("B", "BBBB1"));
+    for check in ["3", "3,5"] {
+        let call = format!("--nocheck=standby,{check} --device=auto /dev/sdb");
+        machine.complains(&call, 3, "Device is in STANDBY mode, exit(3)");
+    }
+    let mut collector = agent(|_| {});
+    let mut io = 200;
+    let mut use_for = |ms: i64| {
+        let until = machine.now_ms() + ms;
+        loop {
+            io += 1;
+            machine.io("sdb", io);
+            let batch = run_for(&mut *collector, &machine, 10 * SECOND);
+            if machine.now_ms() >= until {
+                return batch;
+            }
+        }
+    };
+    let batch = use_for(5 * MINUTE);
+    assert!(is_state(&batch, "sdb", "asleep", "standby"));
+    let calls = machine.calls();
+    assert!(calls.len() <= 3, "not in each round: {}", calls.len());
+    let batch = use_for(15 * MINUTE);
+    assert!(is_state(&batch, "sdb", "read", ""));
+    assert_eq!(temperature(&batch, "sdb"), Some(40.0));
+    assert!(reads(&batch, "sdb", "doubted").is_some());
+    assert_eq!(wakeups(&batch, "sdb", "other"), Some(0.0));
+    machine.calls();
+    use_for(HOUR);
+    let calls = machine.calls();
+    let insisting = format!("{READ} --device=auto /dev/sdb");
+    let insisted = calls.iter().filter(|call| **call == insisting).count();
+    assert!((11..=13).contains(&insisted), "at each of its times: {insisted}");
+    assert_eq!(calls.len(), 2 * insisted);
+    // Nobody uses it any more: it may sleep in truth.
+    run_for(&mut *collector, &machine, MINUTE);
+    machine.calls();
+    run_for(&mut *collector, &machine, 24 * HOUR);
+    assert!(!machine.calls().contains(&insisting));
+}
+
+#[test]
+fn a_disk_whose_rest_cannot_be_told_at_first_is_not_read_until_it_is_used() {
+    let machine = Machine::new();
+    machine.disk("sda", None);
+    machine.answers("/dev/sda", 0, &sata("A", "AAAA1"));
+    machine.complains(
+        "--nocheck=standby,3,5 --device=sat /dev/sda",
+        5,
+        "CHECK POWER MODE not implemented, exit(5)",
+    );
+    let mut collector = agent(|_| {});
+    let batch = run_for(&mut *collector, &machine, HOUR);
+    assert!(is_state(&batch, "sda", "asleep", "unknown"));
+    assert_eq!(batch.value("labstat_smart_read_success", &[("device", "sda")]), Some(0.0));
+    machine.io("sda", 200);
+    let batch = run_for(&mut *collector, &machine, 10 * MINUTE);
+    assert!(is_state(&batch, "sda", "read", ""));
+    assert_eq!(temperature(&batch, "sda"), Some(40.0));
 }
 
 #[test]
@@ -739,7 +812,7 @@ fn what_a_bridge_of_a_named_disk_does_not_speak_is_not_guessed() {
         options.devices = vec![("/dev/sdb".to_owned(), "sntasmedia".to_owned())];
     });
     run(&mut *collector, &machine);
-    let call = format!("{READ} --nocheck=standby,3 --device=sntasmedia /dev/sdb");
+    let call = format!("{READ} --nocheck=standby,3,5 --device=sntasmedia /dev/sdb");
     assert_eq!(machine.calls(), [call]);
 }
 

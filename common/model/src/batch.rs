@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use crate::labels::{LabelsRef, push_pair};
-use crate::limits::LABELS_MAX;
+use crate::limits::{LABEL_VALUE_LEN_MAX, LABELS_MAX};
 use crate::{Family, Labels};
 
 /// Samples of many families, in the order they were pushed.
@@ -45,7 +45,8 @@ impl Batch {
     }
 
     /// Adds a sample. Labels may be given in any order; those with an empty value are left out,
-    /// as they are absent to Prometheus.
+    /// as they are absent to Prometheus. Values over [`LABEL_VALUE_LEN_MAX`], as firmware may give
+    /// them, are cut: with them, whoever takes the batch would refuse it.
     ///
     /// A collector that gives one name twice, or more than [`LABELS_MAX`] labels, is broken: that
     /// is an assertion in tests, and in production the surplus labels are left out.
@@ -59,7 +60,7 @@ impl Batch {
             let next = labels.iter().filter(|(name, _)| *name > last).min_by_key(|(name, _)| *name);
             let Some((name, value)) = next else { break };
             if !value.is_empty() {
-                push_pair(&mut self.text, name, value);
+                push_pair(&mut self.text, name, cut(value));
             }
             last = name;
         }
@@ -147,12 +148,29 @@ impl BatchSample<'_> {
     }
 }
 
+/// The start of `value` that a label may hold.
+fn cut(value: &str) -> &str {
+    value.get(..value.floor_char_boundary(LABEL_VALUE_LEN_MAX)).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     static UP: Family = Family::gauge("up", "Whether it answers.");
     static LOAD: Family = Family::gauge("load", "Load.");
+
+    #[test]
+    fn values_that_are_too_long_are_cut_between_characters() {
+        let mut batch = Batch::new();
+        batch.push(&UP, &[("serial", &format!("x{}", "ü".repeat(5_000)))], 1.0);
+        let serial = batch.iter().next().unwrap().labels.get("serial").unwrap().to_owned();
+        assert_eq!(serial.len(), LABEL_VALUE_LEN_MAX - 1);
+        assert!(serial.ends_with('ü'));
+        let whole = "x".repeat(LABEL_VALUE_LEN_MAX);
+        batch.push(&UP, &[("serial", &whole)], 2.0);
+        assert_eq!(batch.value("up", &[("serial", &whole)]), Some(2.0));
+    }
 
     #[test]
     fn push_sorts_and_append_shifts() {

@@ -53,6 +53,11 @@ pub(super) fn judge(case: &Case<'_>, seen: Verdict, reasons: &mut Vec<Reason>) -
 }
 
 fn asleep(case: &Case<'_>) -> String {
+    if case.now.state_reason.as_deref() == Some("unknown") {
+        return "The disk was not asked yet: nobody uses it, and it cannot be told whether asking \
+                would wake it. It is read when it is used."
+            .to_owned();
+    }
     let age = case.now.age_seconds.filter(|age| *age >= 0.0);
     let age = age.map_or_else(String::new, |age| {
         format!("; what is known of it is {:.0} h old", age / 3600.0)

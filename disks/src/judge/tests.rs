@@ -684,6 +684,7 @@ fn disks_that_were_not_read() {
     };
     for (state, reason, expected) in [
         (State::Asleep, "standby", Asleep),
+        (State::Asleep, "unknown", Asleep),
         (State::Denied, "permission", Silent),
         (State::Unsupported, "unknown_usb_bridge", Silent),
         (State::Unsupported, "virtual", Silent),

@@ -12,7 +12,10 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, getpid, getppid, kill_process_group, pidfd_open,
+    set_parent_process_death_signal,
+};
 
 use super::{OUTPUT_LEN_MAX, Output, RunError};
 
@@ -163,7 +166,9 @@ struct Running {
 
 impl Running {
     fn start(program: &str, args: &[&str]) -> Result<Self, RunError> {
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        end_with_us(&mut command);
+        let mut child = command
             .args(args)
             .env("LC_ALL", "C")
             .stdin(Stdio::null())
@@ -243,6 +248,22 @@ impl Running {
             let _ = poll(&mut [PollFd::new(&self.handle, PollFlags::IN)], Some(&timeout));
         }
     }
+}
+
+/// Has the command killed when nobody is left who could: when we are killed ourselves. To the kernel
+/// "we" are the thread that starts it, which is the one that follows it to its end. What it starts
+/// in turn is not killed so, nor is a program that changes its user.
+#[expect(unsafe_code, reason = "the standard library has no other way into the child")]
+fn end_with_us(command: &mut Command) {
+    let us = getpid();
+    let in_child = move || {
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        // We may have been killed before that.
+        if getppid() == Some(us) { Ok(()) } else { Err(Errno::SRCH.into()) }
+    };
+    // SAFETY: between fork and exec it makes two system calls and touches neither memory of others
+    // nor locks.
+    unsafe { command.pre_exec(in_child) };
 }
 
 /// The reading end of a pipe and what came out of it.
@@ -376,6 +397,24 @@ mod tests {
         let late = commands.run("true", &[], LONG);
         assert!(matches!(late, Err(RunError::Stopped)), "{late:?}");
         assert!(before.elapsed() < LONG);
+    }
+
+    #[test]
+    fn a_command_ends_with_the_thread_that_follows_it() {
+        let started = std::thread::spawn(|| Running::start("sleep", &["600"])).join().unwrap();
+        let mut running = started.map_err(|error| error.to_string()).ok().unwrap();
+        let before = Instant::now();
+        let status = loop {
+            if let Some(status) = running.child.try_wait().unwrap() {
+                break status;
+            }
+            if before.elapsed() > LONG {
+                let _ = running.end();
+                panic!("it outlives its thread");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
     }
 
     #[test]

@@ -50,6 +50,9 @@ const READ_ARGS: [&str; 10] = [
 /// The first smartctl that can be told to stop when the power mode is not known.
 const MODE_UNKNOWN_SINCE: (u64, u64) = (7, 3);
 
+/// The outcome under which answers are counted that were not believed.
+const DOUBTED: &str = "doubted";
+
 /// Failures in a row after which a type that was found out is found out anew.
 const DOUBTFUL: u32 = 2;
 
@@ -233,7 +236,8 @@ impl Disk {
         let stat = host.read(&format!("{}/stat", kernel.dir));
         let status = host.read(&format!("{}/device/power/runtime_status", kernel.dir));
         let suspended = status.is_ok_and(|status| status.starts_with(b"suspended"));
-        self.power.look(Look { io: stat.ok().and_then(|stat| requests(&stat)), suspended })
+        let (io, transfers) = stat.ok().and_then(|stat| requests(&stat)).unzip();
+        self.power.look(Look { io, transfers, suspended }, host.now_ms())
     }
 
     /// Whether it may be asked now, by its schedule and its rest.
@@ -245,7 +249,7 @@ impl Disk {
             true => May::AtItsTime,
             false => self.power.may_ask(now_ms, millis(options.idle_interval)),
         };
-        let is_due = now_ms >= self.due_ms || self.power.has_stirred();
+        let is_due = now_ms >= self.due_ms || self.power.is_urgent();
         if is_due { may } else { May::No }
     }
 
@@ -279,7 +283,8 @@ impl Disk {
             None => self.learned.clone().unwrap_or_else(|| self.found.kind.clone()),
         };
         let careful = may == May::IfKnownAwake && smartctl.version >= Some(MODE_UNKNOWN_SINCE);
-        let insists = std::mem::take(&mut self.insists);
+        // It may have had to wait for its turn.
+        let insists = std::mem::take(&mut self.insists) && self.power.is_in_use(at_ms);
         let nocheck = match (options.wake || insists, careful) {
             (true, _) => None,
             (false, false) => Some(format!("--nocheck=standby,{STATUS_ASLEEP}")),
@@ -338,7 +343,6 @@ impl Disk {
         }
         self.took = took;
         let (outcome, report) = outcome::of(&result);
-        *self.counts.entry(outcome.counted_as()).or_default() += 1;
         let status = result.ok().and_then(|output| output.status);
         let healthy = report.as_ref().is_some_and(outcome::has_health);
         if outcome == Outcome::Unsupported("unknown_usb_bridge") {
@@ -366,9 +370,11 @@ impl Disk {
             None if self.learn(outcome, &attempt.kind, kind, now_ms, bridges) => None,
             None => Some(outcome),
         };
-        let next = next.and_then(|outcome| self.doubt(outcome, attempt.insists));
+        let next = next.and_then(|outcome| self.doubt(outcome, attempt.insists, now_ms));
+        let counted = if self.insists { DOUBTED } else { outcome.counted_as() };
+        *self.counts.entry(counted).or_default() += 1;
         match next {
-            Some(outcome) => self.settle(outcome, now_ms, place),
+            Some(outcome) => self.settle(outcome, attempt.insists, now_ms, place),
             // Another type is tried at once.
             None => {
                 self.due_ms = now_ms;
@@ -380,19 +386,26 @@ impl Disk {
 
     /// smartctl says that a disk is in SLEEP mode where the command that asks for its power mode
     /// fails: in truth any command would have ended that mode. So it is a disk that does not
-    /// answer well, or a bridge. If others use it, it is awake and can be asked without that
-    /// command; if not, it is left alone as if it slept. Nothing when it is asked once more.
-    fn doubt(&mut self, outcome: Outcome, insisted: bool) -> Option<Outcome> {
-        if outcome != Outcome::Asleep("sleep") {
-            return Some(outcome);
-        }
-        if self.power.was_in_use() && !insisted {
+    /// answer well, or a bridge. So is one that often said that it is in standby just when others
+    /// used it. If others use it at this moment, it is awake and can be asked without that command;
+    /// if not, it is left alone as if it slept. Nothing when it is asked once more.
+    fn doubt(&mut self, outcome: Outcome, insisted: bool, now_ms: i64) -> Option<Outcome> {
+        let is_doubtful = match outcome {
+            Outcome::Asleep("sleep") => self.power.is_in_use(now_ms),
+            Outcome::Asleep(_) => self.power.contradicts(now_ms),
+            _ => return Some(outcome),
+        };
+        if is_doubtful && !insisted {
+            let disk = self.found.path.as_str();
+            if !self.counts.contains_key(DOUBTED) {
+                tracing::info!(disk, "says that it sleeps while it is used: asked all the same");
+            }
             self.insists = true;
             return None;
         }
         // One that failed before has not recovered by that.
-        match self.outcome {
-            Some(Outcome::Failed(_)) => Some(Outcome::LeftAlone),
+        match (outcome, self.outcome) {
+            (Outcome::Asleep("sleep"), Some(Outcome::Failed(_))) => Some(Outcome::LeftAlone),
             _ => Some(outcome),
         }
     }
@@ -411,7 +424,7 @@ impl Disk {
         let works = match outcome {
             Outcome::Read => healthy || asked == "scsi",
             // What does not know the command can look like that, even while it is used.
-            Outcome::Asleep("standby") if !self.power.was_in_use() => {
+            Outcome::Asleep("standby") if !self.power.is_in_use(now_ms) => {
                 self.untried = Some(untried);
                 return Some(outcome);
             }
@@ -452,8 +465,10 @@ impl Disk {
             }
             Outcome::Read => {
                 let on_usb = self.bridge.is_some();
-                // smartctl knows a bridge by its make without asking the disk; only what is
-                // found out by asking is better said.
+                // smartctl knows a bridge by its make without asking the disk, with options of
+                // the type that its report leaves out (`sat,12`, `usbcypress,0x24`): a type from
+                // there would be another translation. Only what is found out by asking is better
+                // said.
                 let pins = told.filter(|kind| match on_usb {
                     true => kind.starts_with("snt"),
                     false => matches!(kind.as_str(), "sat" | "scsi" | "ata" | "nvme"),
@@ -484,7 +499,7 @@ impl Disk {
     }
 
     /// Ends an attempt: what it means for the disk's rest, and when the next one is.
-    fn settle(&mut self, outcome: Outcome, now_ms: i64, place: Place) {
+    fn settle(&mut self, outcome: Outcome, insisted: bool, now_ms: i64, place: Place) {
         let Place { rank, count, interval_ms } = place;
         let own_ms = schedule::next_ms(now_ms, rank, count, interval_ms);
         self.failures = match outcome {
@@ -502,11 +517,11 @@ impl Disk {
         };
         match outcome {
             Outcome::Read => {
-                if let Some(by) = self.power.answered() {
+                if let Some(by) = self.power.answered(insisted) {
                     tracing::debug!(disk = self.found.path, ?by, "woke up");
                 }
             }
-            Outcome::Asleep(_) => self.power.sleeps(),
+            Outcome::Asleep(_) => self.power.sleeps(now_ms),
             Outcome::LeftAlone => {}
             _ => self.power.lost(),
         }
@@ -524,6 +539,8 @@ impl Disk {
                 let (state, reason) = state::of(&last.report);
                 (state.as_str(), reason)
             }
+            // Nobody knows anything of it yet, and it may sleep.
+            (Outcome::LeftAlone, None) => ("asleep", "unknown"),
             _ => (outcome.state(), outcome.reason()),
         }
     }
@@ -563,7 +580,8 @@ impl Disk {
         if self.is_mute() {
             return;
         }
-        out.push(&READ_SUCCESS, &device, f64::from(u8::from(outcome.state() == "read")));
+        let is_read = outcome.state() == "read" && self.last.is_some();
+        out.push(&READ_SUCCESS, &device, f64::from(u8::from(is_read)));
         for (outcome, count) in &self.counts {
             out.push(&READS, &[("device", label), ("outcome", outcome)], *count as f64);
         }

@@ -7,6 +7,10 @@
 //!   have woken that way is left alone until there is I/O.
 //! - A disk that turns and has had no I/O since our last reading is left alone for longer and
 //!   longer, since with many drives any command starts their idle timer anew.
+//! - One without a counter (behind a RAID controller) is asked at every interval, and says itself
+//!   whether it sleeps.
+//! - One that says it sleeps just when others use it is asked at its time only, and after a few such
+//!   answers without that question, while others use it.
 //! - One that the kernel has put to sleep (runtime power management) is not even opened, since that
 //!   would resume it.
 //!
@@ -15,6 +19,13 @@
 /// How many times longer than at first a disk without I/O is left alone at most. With the usual
 /// hour it is longer than the longest idle timer that drives know, five and a half hours.
 const QUIET_MAX: i64 = 6;
+
+/// How old the earlier of two looks may be, between which others used the disk, for it to be awake
+/// still. No idle timer in use is shorter.
+const JUST_NOW_MS: i64 = 30_000;
+
+/// How many times a disk may say that it sleeps just when others use it, until it is not believed.
+const CONTRADICTIONS_MAX: u32 = 3;
 
 /// What a wake-up is put down to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +41,8 @@ pub(super) enum By {
 pub(super) struct Look {
     /// Requests completed since the disk came; absent where there is no such counter.
     pub(super) io: Option<u64>,
+    /// Those of them for which the disk must be awake: reads and writes.
+    pub(super) transfers: Option<u64>,
     /// Whether runtime power management has suspended it.
     pub(super) suspended: bool,
 }
@@ -44,8 +57,12 @@ pub(super) struct Power {
     /// The counter when the disk was asked last.
     io_asked: Option<u64>,
     asked_ms: Option<i64>,
-    /// Whether others had used it between the last two times it was asked.
-    in_use: bool,
+    /// When the last look was.
+    looked_ms: Option<i64>,
+    /// When the look before it was, where others used the disk between the two.
+    used_since_ms: Option<i64>,
+    /// How often it said that it sleeps just when others used it, since it was last believed.
+    contradictions: u32,
     /// How long it is left alone when nothing happens, in first such times.
     quiet: i64,
     /// Whether a look of ours at its power mode seems to have woken it.
@@ -85,7 +102,9 @@ impl Power {
             last: Look::default(),
             io_asked: None,
             asked_ms: None,
-            in_use: false,
+            looked_ms: None,
+            used_since_ms: None,
+            contradictions: 0,
             quiet: 1,
             we_wake: false,
             by_labstat: 0,
@@ -105,8 +124,11 @@ impl Power {
 
     /// Takes in what the kernel says. Whether it must be another disk of the same name, since its
     /// counter went back.
-    pub(super) fn look(&mut self, look: Look) -> bool {
+    pub(super) fn look(&mut self, look: Look, now_ms: i64) -> bool {
         let before = std::mem::replace(&mut self.last, look);
+        let looked_ms = self.looked_ms.replace(now_ms);
+        let is_used = look.transfers.is_some() && look.transfers > before.transfers;
+        self.used_since_ms = looked_ms.filter(|_| is_used && before.transfers.is_some());
         match (look.suspended, self.mode) {
             (true, _) => self.mode = Mode::Suspended,
             (false, Mode::Suspended) => {
@@ -125,9 +147,15 @@ impl Power {
         if self.mode == Mode::Suspended {
             return May::No;
         }
-        let Some(asked_ms) = self.asked_ms.filter(|_| self.spins) else { return May::AtItsTime };
-        // A disk without a counter says nothing of its rest.
-        if self.last.io.is_none() || self.last.io != self.io_asked {
+        // A disk without a counter, as behind a RAID controller, says nothing of its rest.
+        if !self.spins || self.last.io.is_none() {
+            return May::AtItsTime;
+        }
+        let Some(asked_ms) = self.asked_ms else {
+            // It may have slept for long when we came.
+            return if self.is_in_use(now_ms) { May::AtItsTime } else { May::IfKnownAwake };
+        };
+        if self.last.io != self.io_asked {
             return May::AtItsTime;
         }
         let asleep = matches!(self.mode, Mode::Asleep { .. });
@@ -141,28 +169,47 @@ impl Power {
     }
 
     /// Whether a disk that slept has been read or written since: it is awake now, so that this is
-    /// the time to read it.
-    pub(super) fn has_stirred(&self) -> bool {
+    /// the time to read it. One that then said that it sleeps all the same can wait for its time.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.has_stirred() && self.contradictions == 0
+    }
+
+    fn has_stirred(&self) -> bool {
         matches!(self.mode, Mode::Asleep { io } if io.is_some() && io != self.last.io)
     }
 
     /// A command is sent.
     pub(super) fn asked(&mut self, now_ms: i64) {
         let is_quiet = self.asked_ms.is_some() && self.last.io == self.io_asked;
-        self.in_use = self.asked_ms.is_some() && self.last.io.is_some() && !is_quiet;
         self.quiet = if is_quiet { (self.quiet * 2).min(QUIET_MAX) } else { 1 };
         self.asked_ms = Some(now_ms);
         self.io_asked = self.last.io;
     }
 
-    /// Whether others had used it shortly before it was asked last, so that it is awake.
-    pub(super) fn was_in_use(&self) -> bool {
-        self.in_use
+    /// Whether others used it within the last seconds, so that it is awake.
+    pub(super) fn is_in_use(&self, now_ms: i64) -> bool {
+        let age_ms = self.used_since_ms.map(|since_ms| now_ms.saturating_sub(since_ms));
+        age_ms.is_some_and(|age_ms| (0..=JUST_NOW_MS).contains(&age_ms))
     }
 
-    /// It answered, so it is awake. Whether that is a wake-up, and whose.
-    pub(super) fn answered(&mut self) -> Option<By> {
+    /// It says that it is in standby. Whether it has done so too often just when others used it,
+    /// as now, to be believed.
+    pub(super) fn contradicts(&mut self, now_ms: i64) -> bool {
+        if !self.is_in_use(now_ms) {
+            return false;
+        }
+        self.contradictions = self.contradictions.saturating_add(1);
+        self.contradictions >= CONTRADICTIONS_MAX
+    }
+
+    /// It answered, so it is awake. Whether that is a wake-up, and whose; nobody knows of one that
+    /// was asked `regardless` of what it said of its rest.
+    pub(super) fn answered(&mut self, regardless: bool) -> Option<By> {
         let before = std::mem::replace(&mut self.mode, Mode::Awake);
+        if regardless {
+            return None;
+        }
+        self.contradictions = 0;
         let Mode::Asleep { io } = before else { return None };
         // Without a counter nobody knows.
         io?;
@@ -176,14 +223,13 @@ impl Power {
     }
 
     /// It said that it sleeps.
-    pub(super) fn sleeps(&mut self) {
-        if !matches!(self.mode, Mode::Asleep { .. }) {
-            self.mode = Mode::Asleep { io: self.last.io };
-        } else if self.has_stirred() {
+    pub(super) fn sleeps(&mut self, now_ms: i64) {
+        // Not one that says so while it is used: that is no wake-up, but a wrong answer.
+        if self.has_stirred() && !self.is_in_use(now_ms) {
             // It woke and fell asleep again between two looks.
             self.by_other += 1;
-            self.mode = Mode::Asleep { io: self.last.io };
         }
+        self.mode = Mode::Asleep { io: self.last.io };
     }
 
     /// It did not answer: nothing is known any more.
@@ -203,14 +249,16 @@ impl Power {
     }
 }
 
-/// Requests completed (reads, writes, discards, flushes) in `/sys/block/X/stat`.
-pub(super) fn requests(stat: &[u8]) -> Option<u64> {
+/// Requests completed in `/sys/block/X/stat`: all (reads, writes, discards, flushes), and reads and
+/// writes alone. A drive may discard and flush in its sleep when it has nothing to write.
+pub(super) fn requests(stat: &[u8]) -> Option<(u64, u64)> {
     let text = std::str::from_utf8(stat).ok()?;
     let columns: Vec<u64> = text.split_whitespace().map_while(|text| text.parse().ok()).collect();
     // Older kernels count neither discards nor flushes.
     let column = |at: usize| columns.get(at).copied();
     let needed = column(0)?.wrapping_add(column(4)?);
-    Some(needed.wrapping_add(column(11).unwrap_or(0)).wrapping_add(column(15).unwrap_or(0)))
+    let all = needed.wrapping_add(column(11).unwrap_or(0)).wrapping_add(column(15).unwrap_or(0));
+    Some((all, needed))
 }
 
 #[cfg(test)]
@@ -219,27 +267,29 @@ mod tests {
 
     const HOUR: i64 = 3_600_000;
     const MINUTE: i64 = 60_000;
+    /// The time of looks that are no part of what is tried.
+    const LONG_AGO: i64 = -1_000 * HOUR;
 
     fn at(io: u64) -> Look {
-        Look { io: Some(io), suspended: false }
+        Look { io: Some(io), transfers: Some(io), suspended: false }
     }
 
     /// One that was read once, at time 0 and counter 10.
     fn read() -> Power {
         let mut power = Power::new(true);
-        power.look(at(10));
+        power.look(at(10), LONG_AGO);
         power.asked(0);
-        assert_eq!(power.answered(), None, "nobody knows what it was before");
+        assert_eq!(power.answered(false), None, "nobody knows what it was before");
         power
     }
 
     #[test]
     fn a_disk_in_use_is_asked_at_its_time() {
         let mut power = read();
-        power.look(at(11));
+        power.look(at(11), LONG_AGO);
         assert_eq!(power.may_ask(5 * MINUTE, HOUR), May::AtItsTime);
         power.asked(5 * MINUTE);
-        power.answered();
+        power.answered(false);
         assert_eq!(power.wakeups(), Some((0, 0)));
     }
 
@@ -250,19 +300,19 @@ mod tests {
         let mut gaps = Vec::new();
         for minute in 0..(48 * 60) {
             let now_ms = minute * MINUTE;
-            power.look(at(10));
+            power.look(at(10), LONG_AGO);
             if power.may_ask(now_ms, HOUR) != May::No {
                 power.asked(now_ms);
-                power.answered();
+                power.answered(false);
                 gaps.push((now_ms - asked) / HOUR);
                 asked = now_ms;
             }
         }
         assert_eq!(gaps, [1, 2, 4, 6, 6, 6, 6, 6, 6]);
-        power.look(at(11));
+        power.look(at(11), LONG_AGO);
         assert_eq!(power.may_ask(asked + MINUTE, HOUR), May::AtItsTime, "in use again");
         power.asked(asked + MINUTE);
-        power.answered();
+        power.answered(false);
         assert_eq!(power.may_ask(asked + 30 * MINUTE, HOUR), May::No);
         assert_eq!(power.may_ask(asked + 62 * MINUTE, HOUR), May::IfKnownAwake, "from the start");
     }
@@ -270,70 +320,70 @@ mod tests {
     #[test]
     fn what_does_not_turn_or_has_no_counter_is_asked_at_its_time() {
         let mut flash = Power::new(false);
-        flash.look(at(10));
+        flash.look(at(10), LONG_AGO);
         flash.asked(0);
-        flash.answered();
+        flash.answered(false);
         assert_eq!(flash.may_ask(1, HOUR), May::AtItsTime);
         assert_eq!(flash.wakeups(), None);
         let mut member = Power::new(true);
-        member.look(Look::default());
+        member.look(Look::default(), LONG_AGO);
         member.asked(0);
-        member.answered();
+        member.answered(false);
         assert_eq!(member.may_ask(1, HOUR), May::AtItsTime);
-        member.sleeps();
-        assert_eq!(member.answered(), None, "whose it was cannot be known");
+        member.sleeps(0);
+        assert_eq!(member.answered(false), None, "whose it was cannot be known");
         assert_eq!(member.wakeups(), None);
     }
 
     #[test]
     fn a_wake_up_by_others_is_seen_and_the_disk_read_while_it_is_awake() {
         let mut power = read();
-        power.look(at(12));
+        power.look(at(12), LONG_AGO);
         power.asked(5 * MINUTE);
-        power.sleeps();
-        assert!(!power.has_stirred());
+        power.sleeps(0);
+        assert!(!power.is_urgent());
         assert_eq!(power.may_ask(10 * MINUTE, HOUR), May::No);
-        power.look(at(13));
-        assert!(power.has_stirred());
+        power.look(at(13), LONG_AGO);
+        assert!(power.is_urgent());
         assert_eq!(power.may_ask(11 * MINUTE, HOUR), May::AtItsTime);
         power.asked(11 * MINUTE);
-        assert_eq!(power.answered(), Some(By::Other));
+        assert_eq!(power.answered(false), Some(By::Other));
         assert_eq!(power.wakeups(), Some((0, 1)));
     }
 
     #[test]
     fn one_that_wakes_when_we_look_is_left_alone_from_then_on() {
         let mut power = read();
-        power.look(at(11));
+        power.look(at(11), LONG_AGO);
         power.asked(5 * MINUTE);
-        power.sleeps();
+        power.sleeps(0);
         power.asked(70 * MINUTE);
-        assert_eq!(power.answered(), Some(By::Labstat));
+        assert_eq!(power.answered(false), Some(By::Labstat));
         assert_eq!(power.wakeups(), Some((1, 0)));
         power.asked(3 * HOUR);
-        power.sleeps();
+        power.sleeps(0);
         assert_eq!(power.may_ask(100 * HOUR, HOUR), May::No);
-        power.look(at(12));
+        power.look(at(12), LONG_AGO);
         assert_eq!(power.may_ask(100 * HOUR, HOUR), May::AtItsTime);
     }
 
     #[test]
     fn a_disk_that_woke_and_slept_between_two_looks_is_counted() {
         let mut power = read();
-        power.sleeps();
-        power.look(at(20));
-        power.sleeps();
-        power.sleeps();
+        power.sleeps(0);
+        power.look(at(20), LONG_AGO);
+        power.sleeps(0);
+        power.sleeps(0);
         assert_eq!(power.wakeups(), Some((0, 1)));
     }
 
     #[test]
     fn one_that_the_kernel_suspended_is_never_asked() {
         let mut power = read();
-        power.look(Look { io: Some(10), suspended: true });
+        power.look(Look { suspended: true, ..at(10) }, LONG_AGO);
         assert!(power.is_suspended());
         assert_eq!(power.may_ask(100 * HOUR, HOUR), May::No);
-        power.look(at(15));
+        power.look(at(15), LONG_AGO);
         assert_eq!(power.wakeups(), Some((0, 1)));
         assert_eq!(power.may_ask(101 * HOUR, HOUR), May::AtItsTime);
     }
@@ -341,17 +391,59 @@ mod tests {
     #[test]
     fn a_counter_that_goes_back_is_another_disk_and_a_clock_that_does_silences_none() {
         let mut power = read();
-        assert!(!power.look(at(10)));
+        assert!(!power.look(at(10), LONG_AGO));
         assert_eq!(power.may_ask(-HOUR, HOUR), May::IfKnownAwake);
-        assert!(power.look(at(3)));
+        assert!(power.look(at(3), LONG_AGO));
+    }
+
+    #[test]
+    fn one_that_was_never_asked_may_sleep() {
+        let mut power = Power::new(true);
+        assert_eq!(power.may_ask(0, HOUR), May::AtItsTime, "it has no counter");
+        power.look(at(10), 0);
+        assert_eq!(power.may_ask(0, HOUR), May::IfKnownAwake);
+        power.look(at(11), 10_000);
+        assert_eq!(power.may_ask(10_000, HOUR), May::AtItsTime);
+    }
+
+    #[test]
+    fn only_reads_and_writes_of_the_last_seconds_show_that_it_is_awake() {
+        let mut power = Power::new(true);
+        power.look(at(10), 0);
+        assert!(!power.is_in_use(0), "nothing to compare with");
+        power.look(at(11), 10_000);
+        assert!(power.is_in_use(12_000) && power.is_in_use(30_000));
+        assert!(!power.is_in_use(31_000) && !power.is_in_use(-1));
+        power.look(Look { io: Some(12), ..at(11) }, 20_000);
+        assert!(!power.is_in_use(20_000), "a flush");
+        power.look(at(13), 5 * MINUTE);
+        assert!(!power.is_in_use(5 * MINUTE), "some time within minutes");
+    }
+
+    #[test]
+    fn one_that_says_it_sleeps_while_it_is_used_is_not_believed_for_long() {
+        let mut power = read();
+        for n in 0..8 {
+            let now_ms = n * 10_000;
+            let io = 20 + u64::try_from(n).unwrap();
+            power.look(at(io), now_ms);
+            // It is first seen in use at the second look.
+            assert_eq!(power.is_urgent(), n == 1, "{n}");
+            assert_eq!(power.contradicts(now_ms), n >= 3, "{n}");
+            power.sleeps(now_ms);
+        }
+        assert_eq!(power.answered(true), None);
+        assert_eq!(power.wakeups(), Some((0, 0)));
+        power.answered(false);
+        assert!(!power.contradicts(70_000), "believed again");
     }
 
     #[test]
     fn requests_of_old_and_new_kernels() {
         let old = b"  100 1 2 3 40 5 6 7 0 9 10\n";
         let new = b"  100 1 2 3 40 5 6 7 0 9 10 7 0 0 0 2 0\n";
-        assert_eq!(requests(old), Some(140));
-        assert_eq!(requests(new), Some(149));
+        assert_eq!(requests(old), Some((140, 140)));
+        assert_eq!(requests(new), Some((149, 140)));
         for broken in [&b""[..], b"100 1 2 x 40", b"\xff"] {
             assert_eq!(requests(broken), None);
         }
