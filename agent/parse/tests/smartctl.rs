@@ -187,6 +187,7 @@ fn messages_of_all_versions() {
             Some("error"),
         ),
         ("Error SMART Status command failed: Input/output error", Some("warning")),
+        ("Warning! SMART Attribute Data Structure error: invalid SMART checksum.", Some("warning")),
         ("Warning: This result is based on an Attribute check.", Some("warning")),
         ("SCT (Get) Error Recovery Control command failed", Some("warning")),
         ("==> WARNING: A firmware update for this drive may be available,", Some("warning")),
@@ -833,10 +834,19 @@ fn odd_drives_of_other_projects() {
     }
 }
 
+/// What is printed reads back as the same report.
+fn reads_back(input: &[u8]) {
+    let report = smartctl::parse(input);
+    if report.smartctl.is_some() || report.device.is_some() {
+        assert_eq!(smartctl::parse(smartctl::to_json(input).as_bytes()), report);
+    }
+}
+
 proptest! {
     #[test]
     fn any_bytes_never_panic(input in proptest::collection::vec(any::<u8>(), 0..2000)) {
         json(&input);
+        reads_back(&input);
     }
 
     /// Lines of real reports in any order and with any damage.
@@ -858,5 +868,6 @@ proptest! {
             input.extend(line);
         }
         json(&input);
+        reads_back(&input);
     }
 }

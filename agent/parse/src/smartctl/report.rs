@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Serialize, Serializer};
@@ -179,6 +180,8 @@ facts! {
         pub scsi_non_medium_error_count: u64,
         /// The running self-test of a SCSI device.
         pub scsi_self_test_status: ScsiSelfTestStatus,
+        /// What a SCSI device found while it looked at all of its medium by itself.
+        pub scsi_background_scan: ScsiBackgroundScan,
         /// SCSI error counters.
         pub scsi_error_counter_log: ScsiErrorCounters,
         /// SCSI start-stop counters.
@@ -681,6 +684,39 @@ facts! {
         pub unread: u64,
     }
 
+    /// Background scan of a SCSI device.
+    pub struct ScsiBackgroundScan {
+        /// How far it is.
+        pub status: ScsiScanStatus,
+        ..
+        /// Blocks that gave trouble.
+        pub results: ScsiScanResults,
+    }
+
+    /// State of a background scan.
+    pub struct ScsiScanStatus {
+        /// Code in the SCSI standard.
+        pub value: u64,
+        /// As text.
+        pub string: String,
+        /// Scans that were made.
+        pub number_scans_performed: u64,
+    }
+
+    /// One block that gave trouble in a background scan.
+    pub struct ScsiScanResult {
+        /// Address of the block.
+        pub lba: u64,
+        /// Kind of the trouble: 1 was recovered, 3 is an error of the medium.
+        pub sense_key: Text,
+        /// Additional sense code.
+        pub asc: u64,
+        /// Its qualifier.
+        pub ascq: u64,
+        /// Whether the block was replaced, or waits for that.
+        pub reassign_status: Text,
+    }
+
     /// SCSI error counters.
     pub struct ScsiErrorCounters {
         /// While reading.
@@ -749,22 +785,56 @@ pub(super) const SCSI_SELF_TESTS_MAX: usize = 20;
 
 impl Serialize for ScsiSelfTests {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_map(
-            self.0.iter().enumerate().map(|(n, test)| (format!("{SCSI_SELF_TEST}{n}"), test)),
-        )
+        let tests = self.0.iter().enumerate();
+        to.collect_map(tests.map(|(n, test)| (format!("{SCSI_SELF_TEST}{n}"), test)))
     }
 }
 
 impl<'de> Deserialize<'de> for ScsiSelfTests {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_map(ScsiSelfTestsVisitor)
+        let numbered =
+            Numbered { before: SCSI_SELF_TEST, max: SCSI_SELF_TESTS_MAX, kind: PhantomData };
+        from.deserialize_map(numbered).map(Self)
     }
 }
 
-struct ScsiSelfTestsVisitor;
+/// Results of a SCSI background scan. In JSON they stand beside each other as `result_1`,
+/// `result_2` and so on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ScsiScanResults(pub Vec<ScsiScanResult>);
 
-impl<'de> Visitor<'de> for ScsiSelfTestsVisitor {
-    type Value = ScsiSelfTests;
+/// What the names of results of a background scan begin with in JSON.
+const SCSI_SCAN_RESULT: &str = "result_";
+
+/// Results of a background scan: the standard has room for 2048.
+pub(super) const SCSI_SCAN_RESULTS_MAX: usize = 2048;
+
+impl Serialize for ScsiScanResults {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let results = self.0.iter().enumerate();
+        to.collect_map(results.map(|(n, it)| (format!("{SCSI_SCAN_RESULT}{}", n + 1), it)))
+    }
+}
+
+impl<'de> Deserialize<'de> for ScsiScanResults {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let max = SCSI_SCAN_RESULTS_MAX + 1;
+        let numbered = Numbered { before: SCSI_SCAN_RESULT, max, kind: PhantomData };
+        from.deserialize_map(numbered).map(Self)
+    }
+}
+
+/// Reads the values of keys that differ in a number at their end, by that number.
+struct Numbered<T> {
+    /// What stands before the number.
+    before: &'static str,
+    /// The number is less than this.
+    max: usize,
+    kind: PhantomData<T>,
+}
+
+impl<'de, T: Loose> Visitor<'de> for Numbered<T> {
+    type Value = Vec<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a map")
@@ -773,11 +843,11 @@ impl<'de> Visitor<'de> for ScsiSelfTestsVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut found = BTreeMap::new();
         while let Some(key) = map.next_key::<String>()? {
-            let number = key.strip_prefix(SCSI_SELF_TEST).and_then(|n| n.parse::<usize>().ok());
-            match number.filter(|&number| number < SCSI_SELF_TESTS_MAX) {
+            let number = key.strip_prefix(self.before).and_then(|n| n.parse::<usize>().ok());
+            match number.filter(|&number| number < self.max) {
                 Some(number) => {
-                    if let loose::Element(Some(test)) = map.next_value()? {
-                        found.insert(number, test);
+                    if let loose::Element(Some(value)) = map.next_value()? {
+                        found.insert(number, value);
                     }
                 }
                 None => {
@@ -785,6 +855,6 @@ impl<'de> Visitor<'de> for ScsiSelfTestsVisitor {
                 }
             }
         }
-        Ok(ScsiSelfTests(found.into_values().collect()))
+        Ok(found.into_values().collect())
     }
 }

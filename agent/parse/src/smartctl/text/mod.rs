@@ -17,6 +17,7 @@ mod merge;
 mod messages;
 mod number;
 mod nvme;
+mod scan;
 mod self_test;
 mod unread;
 
@@ -90,6 +91,7 @@ enum Log {
     NvmeSelfTests,
     ScsiSelfTests,
     ScsiErrorCounters,
+    ScsiBackgroundScan,
 }
 
 /// Headings, by how they begin.
@@ -112,7 +114,7 @@ const HEADINGS: [(&str, Log); 21] = [
     ("SCT Status Version", Log::None),
     ("SCT Temperature History", Log::None),
     ("SATA Phy Event Counters", Log::None),
-    ("Background scan results", Log::None),
+    ("Background scan results", Log::ScsiBackgroundScan),
     ("Protocol Specific port log", Log::None),
     ("General SMART Values", Log::None),
     ("Supported Power States", Log::None),
@@ -261,6 +263,7 @@ impl Reader {
                 let extended = self.log == Log::AtaExtendedErrors;
                 logs::error(&mut self.report, extended, line)
             }
+            Log::ScsiBackgroundScan => scan::line(&mut self.report, line),
             Log::None | Log::NvmeErrors => None,
         }
         .is_some()
