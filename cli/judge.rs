@@ -33,11 +33,11 @@ Examples:
   asleep  it slept, and was left alone
   silent  it says nothing of its health, and that is no fault
 
-Reports may be text of any version of smartctl, best of -x, or its JSON. Of several reports in one
-file the first is judged. docs/disks.md says how a verdict comes about.
+Reports may be text of any version of smartctl, best of -x, or its JSON. Of several disks in one file
+the first is judged. docs/disks.md says how a verdict comes about.
 
 Exit status: 0 when every file was judged, whatever the verdict; 1 when one could not be read, is no
-report, or is of another disk than the one of --since; 2 wrong usage.")]
+report, is of another disk than the one of --since, or of an earlier time; 2 wrong usage.")]
 pub(crate) struct Judge {
     /// Files to read; - or none is standard input
     #[arg(value_name = "FILE")]
@@ -63,8 +63,10 @@ enum Format {
 /// A report that was read.
 struct Read {
     reading: Reading,
-    /// Why it is none, if it is none.
+    /// Why it is none, if it is none, or what of it was not understood.
     problem: Option<String>,
+    /// Why it was not compared with the earlier report.
+    note: Option<String>,
 }
 
 impl Judge {
@@ -83,14 +85,29 @@ impl Judge {
                 Format::Table => paragraph(file, &read, &judged, colour),
             };
             output::result(&text)?;
-            let problem = judged.err().or_else(|| read.and_then(|read| read.problem));
-            if let Some(problem) = problem {
-                output::message(&format!("labstat: {}: {problem}\n", file.display()));
+            let (messages, failed) = said(read, judged.err());
+            for message in messages {
+                output::message(&format!("labstat: {}: {message}\n", file.display()));
+            }
+            if failed {
                 code = ExitCode::from(FAILED);
             }
         }
         Ok(code)
     }
+}
+
+/// What to say beside the verdict on one file, and whether it is a failure.
+fn said(read: Option<Read>, error: Option<String>) -> (Vec<String>, bool) {
+    let mut failed = error.is_some();
+    let mut messages: Vec<String> = error.into_iter().collect();
+    if let Some(read) = read {
+        // One of which some lines were not understood is judged all the same.
+        let is_none = read.problem.is_some() && !read.reading.has_health();
+        failed |= is_none || read.note.is_some();
+        messages.extend([read.problem, read.note].into_iter().flatten());
+    }
+    (messages, failed)
 }
 
 /// The report to compare with.
@@ -104,25 +121,45 @@ fn earlier(file: &Path, files: &[PathBuf]) -> Result<Reading, Failure> {
     let bytes = parse::read(file).map_err(|error| Failure::new(what()).because(&error))?;
     let read = understood(&bytes);
     match read.problem {
-        Some(problem) => Err(Failure::new(format!("{}: {problem}", what()))),
-        None => Ok(read.reading),
+        Some(problem) if !read.reading.has_health() => {
+            Err(Failure::new(format!("{}: {problem}", what())))
+        }
+        _ => Ok(read.reading),
     }
 }
 
 fn understood(bytes: &[u8]) -> Read {
     let report = smartctl::parse(bytes);
-    Read { reading: collector::reading(&report), problem: parse::not_understood(&report) }
+    let problem = parse::not_understood(&report);
+    Read { reading: collector::reading(&report), problem, note: None }
 }
 
 /// What was read of `file`, if anything was, and the verdict or why there is none.
 fn judged(file: &Path, earlier: Option<&Reading>) -> (Option<Read>, Result<Judgement, String>) {
-    let read = match parse::read(file) {
+    let mut read = match parse::read(file) {
         Ok(bytes) => understood(&bytes),
         Err(error) => return (None, Err(format!("failed to read: {error}"))),
     };
-    let judgement = judge(&read.reading, earlier.map(Before::Earlier))
-        .map_err(|error| format!("not comparable with the earlier report: {error}"));
+    let judgement = compared(&mut read, earlier);
     (Some(read), judgement)
+}
+
+/// The verdict. Two reports in the wrong order would make of new errors none: then the report
+/// counts by itself.
+fn compared(read: &mut Read, earlier: Option<&Reading>) -> Result<Judgement, String> {
+    let earlier_hours = earlier.and_then(|earlier| earlier.power_on_hours);
+    let judged = judge(&read.reading, earlier.map(Before::Earlier));
+    if let (Some(now), Some(before)) = (read.reading.power_on_hours, earlier_hours)
+        && now < before
+        && judged.is_ok()
+    {
+        read.note = Some(format!(
+            "judged by itself: the disk had been on for {before} h in the earlier report and for \
+             {now} h in this one; if they are the wrong way round, swap them"
+        ));
+        return judge(&read.reading, None).map_err(|error| error.to_string());
+    }
+    judged.map_err(|error| format!("not comparable with the earlier report: {error}"))
 }
 
 /// The object of one file: what it is of, the verdict and its reasons, or the error.
@@ -150,7 +187,8 @@ fn object(file: &Path, read: &Option<Read>, judged: &Result<Judgement, String>) 
             ("temperature_celsius", json!(reading.temperature.current)),
             ("wear_ratio", json!(reading.wear_ratio)),
         ];
-        let known = facts.into_iter().filter(|(_, fact)| !fact.is_null());
+        let notes = [("problem", json!(read.problem)), ("note", json!(read.note))];
+        let known = facts.into_iter().chain(notes).filter(|(_, fact)| !fact.is_null());
         object.extend(known.map(|(name, fact)| (name.to_owned(), fact)));
     }
     Value::Object(object)
@@ -278,6 +316,32 @@ ID# ATTRIBUTE_NAME          FLAG     VALUE WORST THRESH TYPE      UPDATED  WHEN_
         let now = read(REPORT).reading;
         let other = read(&REPORT.replace("Z1D00000", "Z1D99999")).reading;
         assert!(judge(&now, Some(Before::Earlier(&other))).is_err());
+    }
+
+    #[test]
+    fn reports_in_the_wrong_order_are_not_compared() {
+        let at = |hours: &str| read(&REPORT.replace("12931", hours));
+        let (early, late) = (at("12000").reading, at("12931").reading);
+        let mut right = at("12931");
+        assert!(compared(&mut right, Some(&early)).is_ok());
+        assert_eq!(right.note, None);
+        let mut wrong = at("12000");
+        let judgement = compared(&mut wrong, Some(&late)).unwrap();
+        assert_eq!(judgement, judge(&wrong.reading, None).unwrap());
+        assert!(wrong.note.as_deref().is_some_and(|note| note.contains("12931 h")));
+        assert!(said(Some(wrong), None).1, "they were not compared, as was asked");
+    }
+
+    #[test]
+    fn a_report_with_a_line_that_nobody_understands_is_judged() {
+        let of = |report: &str| {
+            let mut read = read(report);
+            read.problem = Some("not understood: the line".to_owned());
+            said(Some(read), None)
+        };
+        let (messages, failed) = of(REPORT);
+        assert_eq!((messages.len(), failed), (1, false));
+        assert!(of("nothing").1);
     }
 
     #[test]

@@ -171,6 +171,15 @@ pub enum DifferentDisks {
     Nameless,
 }
 
+/// Whether a reading says which disk it is of.
+pub(crate) fn is_named(reading: &Reading) -> bool {
+    let identity = &reading.identity;
+    [identity.serial(), identity.model.as_deref()]
+        .into_iter()
+        .flatten()
+        .any(|it| named(it).is_some())
+}
+
 /// Whether the baseline is of the disk that was read now.
 ///
 /// Serial numbers decide where both have one; where they were blanked, model and size must agree
@@ -181,7 +190,8 @@ pub(crate) fn same_disk(now: &Reading, before: &Baseline) -> Result<(), Differen
     let serials = (serials.0.and_then(named), serials.1.and_then(named));
     let models = (models.0.and_then(named), models.1.and_then(named));
     if let (Some(now), Some(before)) = (&serials.0, &serials.1)
-        && now.plain != before.plain
+        // A bridge leaves out what is no letter and no digit.
+        && now.plain.replace(' ', "") != before.plain.replace(' ', "")
     {
         let (now, before) = (now.text.to_owned(), before.text.to_owned());
         return Err(DifferentDisks::Serial { now, before });

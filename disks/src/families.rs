@@ -154,6 +154,9 @@ families! {
     /// The drive's own limits: `limit` = `warning`, `critical`, `trip` or `max`.
     gauge TEMPERATURE_LIMIT = "labstat_smart_temperature_limit_celsius",
         "Temperature that the disk itself takes as a limit.";
+    /// SCSI: why the disk does not say that all is well, by `asc` and `ascq`; always 1.
+    gauge SCSI_SENSE = "labstat_smart_scsi_status_info",
+        "Additional sense code and qualifier of the health that a SCSI disk tells; always 1.";
     /// SCSI verifies: uncorrected errors.
     counter VERIFY_UNCORRECTED = "labstat_smart_scsi_verify_uncorrected_errors_total",
         "Errors that stayed while the disk verified.";

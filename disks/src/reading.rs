@@ -297,6 +297,8 @@ pub struct Reading {
     pub age_seconds: Option<f64>,
     /// Its own overall verdict.
     pub passed: Option<bool>,
+    /// Why a SCSI disk does not say that all is well: additional sense code and its qualifier.
+    pub scsi_sense: Option<(u8, u8)>,
     /// Hours it was on.
     pub power_on_hours: Option<u64>,
     /// Times it was switched on.
@@ -345,8 +347,8 @@ pub mod part {
     pub const THRESHOLDS: &str = "thresholds";
     /// The disk's own overall verdict.
     pub const HEALTH: &str = "health";
-    /// Something else.
-    pub const OTHER: &str = "other";
+    /// Other lines that bear on the health of the disk.
+    pub const LINES: &str = "lines";
 }
 
 impl Reading {
@@ -459,6 +461,13 @@ impl Gathered {
             name::PENDING_DEFECTS => reading.pending_defects = whole(value),
             name::STATISTIC_REALLOCATED => reading.reallocated_sectors = whole(value),
             name::ERROR_LOG_DAMAGE_HOURS => reading.error_log_damage_hours = whole(value),
+            name::SCSI_SENSE if value == 1.0 => {
+                let byte = |label| {
+                    let digits = labels.get(label)?.strip_prefix("0x")?;
+                    u8::from_str_radix(digits, 16).ok()
+                };
+                reading.scsi_sense = byte("asc").zip(byte("ascq"));
+            }
             name::NOT_UNDERSTOOD if value == 1.0 => {
                 let part = labels.get("part").filter(|_| reading.not_understood.len() < PARTS_MAX);
                 reading.not_understood.extend(part.map(str::to_owned));

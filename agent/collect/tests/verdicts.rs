@@ -147,6 +147,31 @@ fn what_else_a_report_says_of_trouble() {
 }
 
 #[test]
+fn lines_that_were_seen_and_not_understood() {
+    let sound = [(5, "Reallocated_Sector_Ct", 100, "0")];
+    let mut health = report(&table(&sound));
+    assert_eq!(code(&health), ("ok", "healthy"));
+    health = health.replace("PASSED", "%%%");
+    assert_eq!(code(&health), ("watch", "not_understood"));
+    let message = r#""messages":[{"string":"labstat: not understood: the line \"197 Curr\""}]"#;
+    let passed = format!(r#"{{"smartctl":{{{message}}},"smart_status":{{"passed":true}}}}"#);
+    assert_eq!(code(&passed), ("silent", "not_understood"));
+}
+
+#[test]
+fn a_scsi_disk_that_warns() {
+    let of = |asc: u8, ascq: u8| {
+        code(&format!(
+            r#"{{"smartctl":{{}},"device":{{"protocol":"SCSI"}},"scsi_grown_defect_list":0,
+               "smart_status":{{"passed":false,"scsi":{{"asc":{asc},"ascq":{ascq},"ie_string":"W"}}}}}}"#
+        ))
+    };
+    assert_eq!(of(11, 1), ("watch", "smart_failed_hot"));
+    assert_eq!(of(11, 2), ("watch", "smart_warning"));
+    assert_eq!(of(93, 16), ("act", "smart_failed"));
+}
+
+#[test]
 fn tables_that_cannot_be_relied_on() {
     let rows =
         [(5, "Reallocated_Sector_Ct", 100, "0"), (197, "Current_Pending_Sector", 100, "1234")];

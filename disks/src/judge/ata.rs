@@ -6,6 +6,7 @@ use crate::baseline;
 use crate::reading::{Attribute, Failing, Kind, Protocol, part};
 use crate::verdict::{Evidence, Reason, Verdict};
 
+const SENSE: &str = "SCSI Primary Commands, informational exceptions and additional sense codes";
 const THRESHOLDS: &str = "ATA/ATAPI-5, SMART: an attribute at or below its threshold";
 
 pub(super) fn judge(case: &Case<'_>, reasons: &mut Vec<Reason>) {
@@ -254,6 +255,10 @@ fn status(case: &Case<'_>, reasons: &mut Vec<Reason>) {
         reasons.push(Reason::new("smart_failed_hot", Verdict::Watch, text).with(evidence));
         return;
     }
+    if let Some(reason) = warned(case) {
+        reasons.push(reason.with(evidence));
+        return;
+    }
     if is_only_inconsistent(case) {
         let text = "The disk fails its own check, and only by a value that its firmware does not \
                     keep: watch what else it says, and have a copy.";
@@ -265,6 +270,37 @@ fn status(case: &Case<'_>, reasons: &mut Vec<Reason>) {
                 it and replace it.";
     reasons
         .push(Reason::new("smart_failed", case.unless(known, Verdict::Act), text).with(evidence));
+}
+
+/// The additional sense code of warnings of SCSI disks.
+const WARNING: u8 = 0x0b;
+/// Its qualifiers that are about heat.
+const WARNING_HOT: u8 = 0x01;
+/// Those by which the disk found damage: its own self-test failed, or its scans met bad sectors.
+const WARNING_DAMAGE: std::ops::RangeInclusive<u8> = 0x03..=0x05;
+
+/// A SCSI disk that warns, and does not foretell that it fails.
+fn warned(case: &Case<'_>) -> Option<Reason> {
+    let (asc, ascq) = case.now.scsi_sense?;
+    if asc != WARNING || WARNING_DAMAGE.contains(&ascq) {
+        return None;
+    }
+    let (code, text) = match ascq {
+        WARNING_HOT => (
+            "smart_failed_hot",
+            "The disk warns that it is hotter than it should be: cool it, then look again.",
+        ),
+        _ => (
+            "smart_warning",
+            "The disk warns of something around it or of its cache, and does not expect to fail: \
+             look at enclosure, power and fans.",
+        ),
+    };
+    let sense = format!("asc={asc:x}, ascq={ascq:x}");
+    Some(
+        Reason::new(code, Verdict::Watch, text)
+            .with(Evidence::new("sense", sense.as_str()).source(Some(SENSE))),
+    )
 }
 
 /// Whether a value is below the lowest there was: the firmware does not keep it.

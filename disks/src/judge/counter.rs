@@ -51,7 +51,7 @@ pub(super) fn judge(case: &Case<'_>, counter: &Counter<'_>) -> Option<Reason> {
             by(counter.increase, grown).worse(level)
         }
         (Some(_), _) if case.acknowledged => Verdict::Ok,
-        (Some(_), _) if level == Verdict::Act => Verdict::Watch,
+        (Some(_), _) if level == Verdict::Act && case.settled => Verdict::Watch,
         _ => level,
     };
     let limits =

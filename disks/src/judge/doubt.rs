@@ -1,7 +1,7 @@
 //! What stood in the report and was not understood: never a reason to call a disk healthy.
 
 use super::Case;
-use crate::reading::part;
+use crate::reading::{Nvme, Scsi, part};
 use crate::verdict::{Evidence, Reason, Verdict};
 
 pub(super) fn judge(case: &Case<'_>, reasons: &mut Vec<Reason>) {
@@ -15,20 +15,25 @@ pub(super) fn judge(case: &Case<'_>, reasons: &mut Vec<Reason>) {
                     it again, and straight from smartctl.";
         push(Verdict::Watch, text, "not understood", part::HEALTH);
     }
-    if now.is_doubtful(part::ATTRIBUTES) {
-        let (verdict, text) = match now.attributes.is_empty() {
+    let says_numbers =
+        !now.attributes.is_empty() || now.nvme != Nvme::default() || now.scsi != Scsi::default();
+    for doubtful in [part::ATTRIBUTES, part::LINES] {
+        if !now.is_doubtful(doubtful) {
+            continue;
+        }
+        let (verdict, text) = match says_numbers {
             true => (
-                Verdict::Silent,
-                "The report has the disk's attributes in a form that was not understood, or the \
-                 disk did not give them: read it again, and straight from smartctl.",
-            ),
-            false => (
                 Verdict::Watch,
-                "Some of the disk's attributes are in a form that was not understood: read it \
+                "Some of what the report says of the disk's health was not understood: read it \
                  again, and straight from smartctl.",
             ),
+            false => (
+                Verdict::Silent,
+                "What the report says of the disk's health was not understood, or the disk did \
+                 not give it: read it again, and straight from smartctl.",
+            ),
         };
-        push(verdict, text, "not understood", part::ATTRIBUTES);
+        push(verdict, text, "not understood", doubtful);
     }
     if now.is_doubtful(part::RAW) {
         let text = "The report has attributes without their raw values, which are what counts: read \

@@ -33,7 +33,8 @@ use crate::verdict::{Evidence, Judgement, Reason, Verdict};
 /// What to think of a disk, and why.
 ///
 /// Without `before`, numbers count by themselves where they mean something by themselves. With an
-/// earlier reading, what has not grown since is at most a reason to watch, and any growth is more.
+/// earlier reading, what has not grown since is at most a reason to watch, if the disk has run for a
+/// day meanwhile, and any growth is more.
 /// With acknowledged numbers, only what goes beyond them counts. What the disk says of itself (its
 /// overall verdict, failing attributes, critical warnings, failed self-tests) counts in any case;
 /// once it was acknowledged, it is a reason to watch.
@@ -52,10 +53,13 @@ pub fn judge<'a>(
         Some(Before::Seen(baseline)) => (Some(Cow::Borrowed(baseline)), false),
         Some(Before::Acknowledged(baseline)) => (Some(Cow::Borrowed(baseline)), true),
     };
+    // One that did not answer cannot say who it is, and there is nothing to compare.
+    let before = before.filter(|_| now.state == State::Read || baseline::is_named(now));
     if let Some(before) = &before {
         baseline::same_disk(now, before)?;
     }
-    let case = Case { now, before, acknowledged };
+    let settled = before.as_ref().is_none_or(|before| is_settled(now, before));
+    let case = Case { now, before, acknowledged, settled };
     let mut reasons = Vec::new();
     if now.has_health() {
         ata::judge(&case, &mut reasons);
@@ -84,6 +88,19 @@ struct Case<'a> {
     before: Option<Cow<'a, Baseline>>,
     /// Whether what was before was acknowledged by somebody.
     acknowledged: bool,
+    /// Whether it has run for long enough since, that what has not grown stands still.
+    settled: bool,
+}
+
+/// Hours of running after which a number that has not grown stands still.
+const SETTLED_HOURS: u64 = 24;
+
+/// Whether enough time has passed; where nobody knows, it has.
+fn is_settled(now: &Reading, before: &Baseline) -> bool {
+    match (now.power_on_hours, before.power_on_hours) {
+        (Some(now), Some(before)) => now >= before.saturating_add(SETTLED_HOURS),
+        _ => true,
+    }
 }
 
 impl Case<'_> {

@@ -88,7 +88,11 @@ fn verdict(reading: &Reading) -> Verdict {
     judge(reading, None).unwrap().verdict
 }
 
+/// A month later.
 fn since(now: &Reading, before: &Reading) -> Verdict {
+    let mut now = now.clone();
+    now.power_on_hours = before.power_on_hours.map(|hours| hours + 720);
+    let now = &now;
     let judgement = judge(now, Some(before.into())).unwrap();
     let numbers = before.baseline();
     assert_eq!(judge(now, Some(Before::Seen(&numbers))).unwrap(), judgement, "its numbers do");
@@ -542,7 +546,8 @@ fn what_was_not_understood_is_never_fine() {
     assert_eq!(doubtful(passed(), &["attributes"]).verdict, Silent);
     let unsaid = Reading { passed: None, ..sound.clone() };
     assert_eq!(doubtful(unsaid, &["health"]).verdict, Watch);
-    assert_eq!(doubtful(sound.clone(), &["other"]).verdict, Fine);
+    assert_eq!(doubtful(sound.clone(), &["lines"]).verdict, Watch);
+    assert_eq!(doubtful(passed(), &["lines"]).verdict, Silent);
     assert_eq!(doubtful(sound, &["checksum"]).verdict, Fine, "it looks as it should");
     let garbled = wd(&[
         (101, "Unknown_Attribute", 0, 71, "prefailure", 0),
@@ -637,6 +642,54 @@ fn what_grows_counts_and_what_was_acknowledged_does_not() {
 }
 
 #[test]
+fn what_has_not_grown_stands_still_only_after_some_time() {
+    let pending = |count, hours| {
+        let mut reading = wd(&[
+            row(197, "Current_Pending_Sector", count),
+            row(198, "Offline_Uncorrectable", count),
+        ]);
+        reading.power_on_hours = hours;
+        reading
+    };
+    let against =
+        |now: &Reading, before: &Reading| judge(now, Some(before.into())).unwrap().verdict;
+    let before = pending(60, Some(20_000));
+    assert_eq!(verdict(&before), Act);
+    assert_eq!(against(&before, &before), Act, "the same report twice says no more than once");
+    assert_eq!(against(&pending(60, Some(20_005)), &before), Act);
+    assert_eq!(against(&pending(60, Some(20_100)), &before), Watch);
+    assert_eq!(against(&pending(60, None), &before), Watch, "nobody knows");
+    assert_eq!(acknowledged(&before, &before), Fine, "somebody has looked at it");
+}
+
+#[test]
+fn a_disk_that_does_not_answer_needs_no_comparison() {
+    let before = wd(&[]);
+    for (state, expected) in [(State::Failed, Dead), (State::Asleep, Asleep)] {
+        let now = Reading { state, ..Reading::default() };
+        assert_eq!(judge(&now, Some((&before).into())).unwrap().verdict, expected);
+    }
+}
+
+#[test]
+fn a_scsi_disk_that_warns_does_not_fail() {
+    let said = |asc: &str, ascq: &str| {
+        let text = format!(
+            "{}{{asc=\"{asc}\",ascq=\"{ascq}\"}} 1\n{}{{}} 0",
+            name::SCSI_SENSE,
+            name::STATUS,
+        );
+        let reading = reading(&text);
+        (verdict(&reading), codes(&reading)[0])
+    };
+    assert_eq!(said("0x0b", "0x01"), (Watch, "smart_failed_hot"));
+    assert_eq!(said("0x0b", "0x02"), (Watch, "smart_warning"));
+    assert_eq!(said("0x0b", "0x03"), (Act, "smart_failed"), "its own test failed");
+    assert_eq!(said("0x5d", "0x10"), (Act, "smart_failed"));
+    assert_eq!(said("0x0", "nonsense"), (Act, "smart_failed"));
+}
+
+#[test]
 fn an_acknowledged_failure_is_watched() {
     let mut failed = wd(&[(1, "Raw_Read_Error_Rate", 1, 51, "prefailure", 0)]);
     failed.passed = Some(false);
@@ -667,6 +720,7 @@ fn different_disks_are_not_compared() {
     assert!(refused(&disk("M1", "S1234", 5), &disk("M2", "S1234", 1)));
     assert!(!refused(&disk("M1", "S1234", 5), &disk("M1", "S1234", 1)));
     assert!(!refused(&disk("ATA M1", "S1234", 5), &disk("M1", "S1234", 1)), "behind a bridge");
+    assert!(!refused(&disk("M1", "WDWCAZ1234", 5), &disk("M1", "WD-WCAZ1234", 1)));
     for blank in ["", "XXXXXXXX", "[REDACTED]", "00000000", "WD-XXXXXXXX", "********"] {
         assert!(!refused(&disk("M1", blank, 5), &disk("M1", blank, 1)), "{blank}");
         assert!(refused(&disk("M1", blank, 1), &disk("M1", blank, 5)), "{blank}: younger");

@@ -82,7 +82,8 @@ pub(super) fn judge(case: &Case<'_>, reasons: &mut Vec<Reason>) {
         ("failed self-tests", broken),
     ];
     // What stands still since it was looked at last has not become worse by standing together.
-    let news = signs.iter().any(|(_, sign)| sign.count > 0 && sign.news);
+    let news = !(case.settled || case.acknowledged)
+        || signs.iter().any(|(_, sign)| sign.count > 0 && sign.news);
     if !found.contains(&true) || !news {
         return;
     }

@@ -54,6 +54,13 @@ pub fn push_report(device: &str, report: &Report, out: &mut Batch) {
         out.push(&families::STATUS, &label, f64::from(u8::from(passed)));
     }
     let state = report.ata_sct_status.as_ref().and_then(|status| status.device_state.as_ref());
+    let scsi = report.smart_status.as_ref().and_then(|status| status.scsi.as_ref());
+    if let Some(asc) = scsi.and_then(|scsi| scsi.asc) {
+        let ascq = scsi.and_then(|scsi| scsi.ascq).unwrap_or_default();
+        let (asc, ascq) = (format!("{asc:#04x}"), format!("{ascq:#04x}"));
+        let labels = [("asc", asc.as_str()), ("ascq", ascq.as_str()), ("device", device)];
+        out.push(&families::SCSI_SENSE, &labels, 1.0);
+    }
     push_some(&families::SCT_STATE, device, state.and_then(|state| state.value), out);
     push_capacity(device, report, out);
     if let Some(temperature) = &report.temperature {
@@ -453,6 +460,8 @@ const DOUBTS: [(&str, &str); 4] = [
     ("SMART Data failed", part::ATTRIBUTES),
     ("SMART Values failed", part::ATTRIBUTES),
 ];
+/// Words of the lines in which a disk gives its own verdict.
+const VERDICTS: [&str; 2] = ["self-assessment test result", "SMART Health Status"];
 /// How the parser's own messages begin, of what it saw and did not understand.
 const NOT_UNDERSTOOD: &str = "labstat: not understood";
 
@@ -464,9 +473,8 @@ fn push_doubts(device: &str, report: &Report, out: &mut Batch) {
     let messages = report.smartctl.as_ref().and_then(|program| program.messages.as_ref());
     let texts = messages.into_iter().flatten().filter_map(|message| message.string.as_deref());
     let parts = texts.filter_map(|text| match text.strip_prefix(NOT_UNDERSTOOD) {
-        Some(rest) if rest.contains("ttribute") => Some(part::ATTRIBUTES),
-        Some(rest) if rest.contains("ealth") || rest.contains("status") => Some(part::HEALTH),
-        Some(_) => Some(part::OTHER),
+        Some(rest) if VERDICTS.iter().any(|words| rest.contains(words)) => Some(part::HEALTH),
+        Some(_) => Some(part::LINES),
         None => DOUBTS.iter().find(|(words, _)| text.contains(words)).map(|(_, part)| *part),
     });
     let mut rows = report.ata_smart_attributes.iter().flat_map(|all| all.table.iter().flatten());
