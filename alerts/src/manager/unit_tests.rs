@@ -98,7 +98,12 @@ fn run(case: &Case, rules: &RuleSet) {
     for minute in 0..=times.iter().max().unwrap() / MINUTE {
         let time_ms = minute * MINUTE;
         for group in manager.read() {
-            manager.evaluate(&Due { time_ms, group }, &engine, &memory);
+            let out = manager.evaluate(&Due { time_ms, group }, &engine, &memory);
+            for series in out.write.series {
+                for sample in series.samples {
+                    memory.push(series.labels.clone(), sample.time_ms, sample.value);
+                }
+            }
         }
         for check in case.alert_rule_test.iter().zip(&times).filter(|(_, at)| **at == time_ms) {
             let name = format!("{}: {} at {}", case.name, check.0.alertname, check.0.eval_time);

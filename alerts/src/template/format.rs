@@ -98,7 +98,7 @@ impl Verb {
     fn write(&self, out: &mut String, letter: char, value: &Value) {
         let text = match (letter, value) {
             ('v', Value::Float(float)) if self.precision.is_some() => self.float('g', *float),
-            ('v', Value::Text(text)) if self.sharp => format!("{text:?}"),
+            ('v', Value::Text(text)) if self.sharp => quoted(text, false),
             ('v', Value::Int(_) | Value::Float(_)) => self.signed(value.printed()),
             ('v', other) => other.printed(),
             ('T', other) => other.type_name().to_owned(),
@@ -134,7 +134,8 @@ impl Verb {
             None => text.to_owned(),
         };
         match letter {
-            'q' => format!("{cut:?}"),
+            'q' if self.sharp && can_backquote(&cut) => format!("`{cut}`"),
+            'q' => quoted(&cut, self.plus),
             'x' => cut.bytes().map(|byte| format!("{byte:02x}")).collect(),
             'X' => cut.bytes().map(|byte| format!("{byte:02X}")).collect(),
             _ => cut,
@@ -188,6 +189,42 @@ impl Verb {
             out.push_str(text);
         }
     }
+}
+
+/// As Go's `strconv.Quote` has it, which PromQL reads back, or `QuoteToASCII`.
+fn quoted(text: &str, ascii: bool) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        let code = u32::from(c);
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\x07' => out.push_str("\\a"),
+            '\x08' => out.push_str("\\b"),
+            '\x0c' => out.push_str("\\f"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\x0b' => out.push_str("\\v"),
+            _ if c.is_ascii_control() => out.push_str(&format!("\\x{code:02x}")),
+            _ if c.is_ascii() || (!ascii && is_printable(c)) => out.push(c),
+            _ if code < 0x1_0000 => out.push_str(&format!("\\u{code:04x}")),
+            _ => out.push_str(&format!("\\U{code:08x}")),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// Letters, marks, numbers, punctuation and symbols, as Go has it.
+fn is_printable(c: char) -> bool {
+    // What extends a letter is escaped at the start of a text only.
+    !format!("a{c}").escape_debug().any(|c| c == '\\')
+}
+
+/// Whether a text can stand between backquotes, as Go has it.
+fn can_backquote(text: &str) -> bool {
+    !text.chars().any(|c| (c.is_ascii_control() && c != '\t') || matches!(c, '`' | '\u{feff}'))
 }
 
 fn hex(value: i64) -> String {

@@ -218,6 +218,24 @@ fn printf_verbs() {
 }
 
 #[test]
+fn texts_are_quoted_as_go_quotes_them() {
+    for (verb, text, expected) in [
+        ("q", "a'\\\"\\\\b", r#""a'\"\\b""#),
+        ("q", "\\x00\\a\\b\\f\\n\\r\\t\\v\\x1b\\x7f", r#""\x00\a\b\f\n\r\t\v\x1b\x7f""#),
+        ("q", "\\u0085\\u00a0\\u202e\\ufeff\\U000e0001", r#""\u0085\u00a0\u202e\ufeff\U000e0001""#),
+        ("q", "\\u0301é日😀", "\"\u{301}é日😀\""),
+        ("+q", "é😀a", r#""\u00e9\U0001f600a""#),
+        ("#q", "a\\tb", "`a\tb`"),
+        ("#q", "a`\\x7f", r#""a`\x7f""#),
+        ("#v", "a\\x7f\\u202e", r#""a\x7f\u202e""#),
+        (".2q", "a\\x7fb", r#""a\x7f""#),
+    ] {
+        let template = format!("{{{{ printf \"%{verb}\" \"{text}\" }}}}");
+        check(1.0, &[(&template, expected)]);
+    }
+}
+
+#[test]
 fn comparisons_are_strict_about_kinds() {
     check(
         2.0,
