@@ -782,6 +782,18 @@ fn a_disk_whose_rest_cannot_be_told_at_first_is_not_read_until_it_is_used() {
 }
 
 #[test]
+fn a_serial_number_without_end_does_not_cost_the_round() {
+    let machine = Machine::new();
+    machine.disk("sda", None);
+    machine.answers("/dev/sda", 0, &sata("A", &"ü".repeat(10_000)));
+    let batch = run(&mut *once(), &machine);
+    assert!(is_state(&batch, "sda", "read", ""));
+    let longest =
+        batch.iter().flat_map(|sample| sample.labels.iter().map(|(_, value)| value.len()));
+    assert!(longest.max() <= Some(labstat_model::limits::LABEL_VALUE_LEN_MAX));
+}
+
+#[test]
 fn a_disk_in_deep_sleep_is_left_alone() {
     let machine = Machine::new();
     machine.disk("sda", None);

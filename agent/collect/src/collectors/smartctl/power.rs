@@ -151,10 +151,9 @@ impl Power {
         if !self.spins || self.last.io.is_none() {
             return May::AtItsTime;
         }
-        let Some(asked_ms) = self.asked_ms else {
-            // It may have slept for long when we came.
-            return if self.is_in_use(now_ms) { May::AtItsTime } else { May::IfKnownAwake };
-        };
+        // It may have slept for long when we came. Not so that one in use is asked in another way:
+        // a capture, whose counters stand still, must have the same calls.
+        let Some(asked_ms) = self.asked_ms else { return May::IfKnownAwake };
         if self.last.io != self.io_asked {
             return May::AtItsTime;
         }
@@ -403,7 +402,10 @@ mod tests {
         power.look(at(10), 0);
         assert_eq!(power.may_ask(0, HOUR), May::IfKnownAwake);
         power.look(at(11), 10_000);
-        assert_eq!(power.may_ask(10_000, HOUR), May::AtItsTime);
+        assert_eq!(power.may_ask(10_000, HOUR), May::IfKnownAwake, "as in a capture");
+        power.asked(10_000);
+        power.look(at(12), 20_000);
+        assert_eq!(power.may_ask(20_000, HOUR), May::AtItsTime, "at its next time");
     }
 
     #[test]
