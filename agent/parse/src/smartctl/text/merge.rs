@@ -10,8 +10,8 @@ use crate::smartctl::{
 #[derive(Debug, Default)]
 pub(super) struct Reports {
     report: Report,
-    /// The disk that was not read.
-    other: Option<String>,
+    /// What was not read, in a message.
+    unread: Option<String>,
 }
 
 impl Reports {
@@ -32,24 +32,19 @@ impl Reports {
         } else if is_same(first, &next) {
             fill(first, next);
         } else if has_health(first) || !has_health(&next) {
-            self.other = Some(name(&next));
+            self.unread = Some(unread(first, &next));
             return false;
         } else {
             let before = std::mem::replace(first, next);
-            self.other = Some(name(&before));
+            self.unread = Some(unread(first, &before));
         }
         true
     }
 
     /// What all of them say.
     pub(super) fn finish(mut self) -> Report {
-        if let Some(other) = self.other {
-            let message = format!("labstat: a second disk in this input was not read: {other}");
-            messages::push(
-                &mut self.report,
-                message.trim_end_matches([' ', ':']),
-                messages::WARNING,
-            );
+        if let Some(message) = self.unread {
+            messages::push(&mut self.report, &message, messages::WARNING);
         }
         messages::explain(&mut self.report);
         self.report
@@ -179,8 +174,16 @@ fn append_messages(first: &mut Report, next: Report) {
     }
 }
 
-/// What to call a disk that was not read.
-fn name(report: &Report) -> String {
-    let names = [&report.model_name, &report.serial_number];
-    names.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join(" ")
+/// What to say of a report that was not read beside the one that was. Where one of them has no
+/// name it may be of the same disk after all, and then nothing good follows from the other.
+fn unread(read: &Report, other: &Report) -> String {
+    if !has_identity(read) || !has_identity(other) {
+        return "labstat: not understood: a second report in this input says something else, of \
+                the same disk or of another"
+            .to_owned();
+    }
+    let names = [&other.model_name, &other.serial_number].into_iter().flatten();
+    let name = names.map(String::as_str).collect::<Vec<_>>().join(" ");
+    let message = format!("labstat: a second disk in this input was not read: {name}");
+    message.trim_end_matches([' ', ':']).to_owned()
 }
