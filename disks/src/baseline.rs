@@ -94,6 +94,7 @@ fn counters(reading: &Reading) -> BTreeMap<String, u64> {
         ("read_uncorrected", reading.scsi.read_uncorrected),
         ("write_uncorrected", reading.scsi.write_uncorrected),
         ("verify_uncorrected", reading.scsi.verify_uncorrected),
+        ("scan_unreadable", reading.scsi.scan_unreadable),
         ("error_log_count", reading.error_log_count),
         ("error_log_uncorrectable_hours", reading.error_log_uncorrectable_hours),
         ("error_log_damage_hours", reading.error_log_damage_hours),

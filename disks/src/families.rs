@@ -154,6 +154,12 @@ families! {
     /// The drive's own limits: `limit` = `warning`, `critical`, `trip` or `max`.
     gauge TEMPERATURE_LIMIT = "labstat_smart_temperature_limit_celsius",
         "Temperature that the disk itself takes as a limit.";
+    /// SCSI: blocks of the background scan's log that could not be read and were not replaced.
+    gauge SCAN_UNREADABLE = "labstat_smart_scsi_scan_unreadable_blocks",
+        "Blocks that the disk's own scan could not read and that were not replaced since.";
+    /// SCSI: whether the background scan ended with a fatal error.
+    gauge SCAN_HALTED = "labstat_smart_scsi_scan_halted",
+        "Whether a fatal error ended the disk's own scan.";
     /// SCSI: why the disk does not say that all is well, by `asc` and `ascq`; always 1.
     gauge SCSI_SENSE = "labstat_smart_scsi_status_info",
         "Additional sense code and qualifier of the health that a SCSI disk tells; always 1.";

@@ -252,6 +252,8 @@ pub struct Scsi {
     pub write_uncorrected: Option<u64>,
     pub verify_uncorrected: Option<u64>,
     pub non_medium_errors: Option<u64>,
+    pub scan_unreadable: Option<u64>,
+    pub scan_halted: Option<u64>,
 }
 
 /// The newest conclusive self-test of one type.
@@ -503,6 +505,8 @@ impl Gathered {
             name::READ_UNCORRECTED => &mut scsi.read_uncorrected,
             name::WRITE_UNCORRECTED => &mut scsi.write_uncorrected,
             name::VERIFY_UNCORRECTED => &mut scsi.verify_uncorrected,
+            name::SCAN_UNREADABLE => &mut scsi.scan_unreadable,
+            name::SCAN_HALTED => &mut scsi.scan_halted,
             name::NON_MEDIUM => &mut scsi.non_medium_errors,
             // It answers, and so there is a disk.
             name::READ_SUCCESS | name::POWER_MODE | name::LAST_SUCCESS => return true,

@@ -159,6 +159,37 @@ fn lines_that_were_seen_and_not_understood() {
 }
 
 #[test]
+fn what_the_scan_of_a_scsi_disk_found() {
+    let of = |status: &str, key: u8, became: &str| {
+        code(&format!(
+            r#"{{"smartctl":{{}},"device":{{"protocol":"SCSI"}},"scsi_grown_defect_list":0,
+               "smart_status":{{"passed":true}},"scsi_background_scan":{{"status":{{"string":"{status}"}},
+               "result_1":{{"lba":1,"sense_key":{{"value":{key}}},"asc":17,"ascq":0,
+               "reassign_status":{{"string":"{became}"}}}}}}}}"#
+        ))
+    };
+    let waits = "Require Write or Reassign Blocks command";
+    let idle = "waiting until BMS interval timer expires";
+    assert_eq!(of(idle, 3, waits), ("watch", "scan_unreadable"));
+    assert_eq!(of(idle, 1, waits).0, "ok", "it was recovered");
+    assert_eq!(of(idle, 3, "Recovered via rewrite in-place").0, "ok");
+    assert_eq!(of("halted due to fatal error", 1, waits), ("watch", "scan_halted"));
+}
+
+#[test]
+fn a_second_output_that_was_not_read_is_in_doubt() {
+    let of = |serial: &str| {
+        code(&format!(
+            r#"{{"smartctl":{{"messages":[{{"string":"labstat: a second disk in this input was not read"}}]}},
+               "ata_smart_attributes":{{"table":[{{"id":9,"name":"Power_On_Hours","value":100,
+               "raw":{{"value":5,"string":"5"}}}}]}}{serial}}}"#
+        ))
+    };
+    assert_eq!(of(r#","serial_number":"S1""#), ("ok", "healthy"));
+    assert_eq!(of(""), ("watch", "not_understood"));
+}
+
+#[test]
 fn a_scsi_disk_that_warns() {
     let of = |asc: u8, ascq: u8| {
         code(&format!(

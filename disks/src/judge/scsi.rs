@@ -2,7 +2,7 @@
 
 use super::{Case, ata, counter};
 use crate::attributes::Limits;
-use crate::verdict::Reason;
+use crate::verdict::{Evidence, Reason, Verdict};
 
 const STANDARD: &str = "SCSI Primary Commands, error counter log pages";
 
@@ -74,4 +74,36 @@ pub(super) fn judge(case: &Case<'_>, reasons: &mut Vec<Reason>) {
         };
         reasons.extend(counter::judge(case, &counter));
     }
+    reasons.extend(scanned(case));
+    reasons.extend(halted(case));
+}
+
+/// A scan that did not come to its end.
+fn halted(case: &Case<'_>) -> Option<Reason> {
+    let text = "A fatal error ended the disk's own scan for bad blocks: run a long self-test.";
+    let evidence = Evidence::new("background scan", "halted due to fatal error");
+    let reason = Reason::new("scan_halted", Verdict::Watch, text).with(evidence);
+    (case.now.scsi.scan_halted == Some(1)).then_some(reason)
+}
+
+/// Blocks that the disk's own scan met.
+fn scanned(case: &Case<'_>) -> Option<Reason> {
+    let count = case.now.scsi.scan_unreadable?;
+    counter::judge(
+        case,
+        &counter::Counter {
+            code: "scan_unreadable",
+            key: "scan_unreadable",
+            name: "background scan, unreadable blocks".to_owned(),
+            count,
+            level: Limits { watch: Some(1), act: None },
+            increase: Limits { watch: Some(1), act: Some(20) },
+            what: "blocks could not be read by the disk's own scan and were not replaced",
+            one: "block could not be read by the disk's own scan and was not replaced",
+            means: "data in them is lost unless there is a copy; write them anew and run a long \
+                    self-test",
+            excuse: "",
+            source: "SCSI Block Commands, background scan results log page",
+        },
+    )
 }

@@ -369,6 +369,10 @@ fn scsi_counters() {
         (name::WRITE_UNCORRECTED, 1, Watch),
         (name::WRITE_UNCORRECTED, 8, Act),
         (name::VERIFY_UNCORRECTED, 1, Watch),
+        (name::SCAN_UNREADABLE, 0, Fine),
+        (name::SCAN_UNREADABLE, 2, Watch),
+        (name::SCAN_HALTED, 1, Watch),
+        (name::SCAN_HALTED, 0, Fine),
         (name::NON_MEDIUM, 50_000, Fine),
         (name::VERIFY_UNCORRECTED, 0xAAAA_AAAA_u64, Fine),
     ] {

@@ -10,7 +10,8 @@ use labstat_disks::decode::Packed;
 use labstat_disks::{Kind, families, part, parts};
 use labstat_model::{Batch, Family};
 use labstat_parse::smartctl::{
-    Attribute, AttributeFlags, LoggedError, NvmeHealth, Report, ScsiErrorCounter, Temperature,
+    Attribute, AttributeFlags, LoggedError, NvmeHealth, Report, ScsiBackgroundScan,
+    ScsiErrorCounter, Temperature,
 };
 
 use super::{Reading, self_tests, wear};
@@ -462,6 +463,8 @@ const DOUBTS: [(&str, &str); 4] = [
 ];
 /// Words of the lines in which a disk gives its own verdict.
 const VERDICTS: [&str; 2] = ["self-assessment test result", "SMART Health Status"];
+/// How its message of another disk in the input begins.
+const SECOND: &str = "labstat: a second disk";
 /// How the parser's own messages begin, of what it saw and did not understand.
 const NOT_UNDERSTOOD: &str = "labstat: not understood";
 
@@ -475,6 +478,8 @@ fn push_doubts(device: &str, report: &Report, out: &mut Batch) {
     let parts = texts.filter_map(|text| match text.strip_prefix(NOT_UNDERSTOOD) {
         Some(rest) if VERDICTS.iter().any(|words| rest.contains(words)) => Some(part::HEALTH),
         Some(_) => Some(part::LINES),
+        // Two outputs of which the first does not say what it is of may be of one disk.
+        None if text.starts_with(SECOND) && report.serial_number.is_none() => Some(part::LINES),
         None => DOUBTS.iter().find(|(words, _)| text.contains(words)).map(|(_, part)| *part),
     });
     let mut rows = report.ata_smart_attributes.iter().flat_map(|all| all.table.iter().flatten());
@@ -497,6 +502,9 @@ fn push_scsi(device: &str, report: &Report, out: &mut Batch) {
         let loads = cycles.accumulated_load_unload_cycles;
         push_some(&families::LOAD_UNLOADS, device, loads, out);
     }
+    if let Some(scan) = &report.scsi_background_scan {
+        push_scan(device, scan, out);
+    }
     let Some(log) = &report.scsi_error_counter_log else { return };
     let verify = log.verify.as_ref().and_then(|verify| verify.total_uncorrected_errors);
     push_some(&families::VERIFY_UNCORRECTED, device, verify, out);
@@ -508,6 +516,29 @@ fn push_scsi(device: &str, report: &Report, out: &mut Batch) {
         if let Some(counter) = counter {
             push_scsi_counter(device, counter, families, bytes, out);
         }
+    }
+}
+
+/// The sense key of errors of the medium.
+const MEDIUM_ERROR: u64 = 3;
+/// What became of a block that still cannot be read.
+const UNREPLACED: [&str; 3] = ["require write", "reassignment by disk failed", "unsuccessful"];
+
+/// What the disk's own scan found, where it found anything.
+fn push_scan(device: &str, scan: &ScsiBackgroundScan, out: &mut Batch) {
+    let words = |text: Option<&String>| text.map_or_else(String::new, |it| it.to_ascii_lowercase());
+    let state = words(scan.status.as_ref().and_then(|status| status.string.as_ref()));
+    if state.contains("fatal") {
+        out.push(&families::SCAN_HALTED, &[("device", device)], 1.0);
+    }
+    let unreadable = scan.results.0.iter().filter(|result| {
+        let key = result.sense_key.as_ref().and_then(|key| key.value);
+        let became = words(result.reassign_status.as_ref().and_then(|it| it.string.as_ref()));
+        key == Some(MEDIUM_ERROR) && UNREPLACED.iter().any(|words| became.contains(words))
+    });
+    if !scan.results.0.is_empty() {
+        let count = unreadable.count();
+        out.push(&families::SCAN_UNREADABLE, &[("device", device)], count as f64);
     }
 }
 
