@@ -9,6 +9,7 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use clap::builder::NonEmptyStringValueParser;
 use jiff::Timestamp;
 use labstat_disks::Verdict;
 use serde::Deserialize;
@@ -34,6 +35,7 @@ use crate::view::{Answers, look};
     after_help = "\
 Examples:
   labstat disk nas/sda              the disk that node nas calls sda
+  labstat disk sda                  the same, where no other node has an sda
   labstat disk WD-WCC4N1234567      by its serial number, wherever it is
   labstat disk nas/sda --format json
   labstat disk ack nas/sda --note \"scrubbed, no error\"
@@ -46,8 +48,8 @@ pub(crate) struct Disk {
     #[command(subcommand)]
     command: Option<DiskCommand>,
 
-    /// A serial number, or NODE/DEVICE
-    #[arg(value_name = "DISK", required = true)]
+    /// A serial number, NODE/DEVICE, or a DEVICE that only one node has
+    #[arg(value_name = "DISK", required = true, value_parser = NonEmptyStringValueParser::new())]
     disk: Option<String>,
 
     /// How to print; json is one object, csv has the numbers only
@@ -74,8 +76,8 @@ Examples:
 
 What a disk says of itself (that it fails, a failed self-test) stays a reason to watch it.")]
 struct Ack {
-    /// A serial number, or NODE/DEVICE
-    #[arg(value_name = "DISK")]
+    /// A serial number, NODE/DEVICE, or a DEVICE that only one node has
+    #[arg(value_name = "DISK", value_parser = NonEmptyStringValueParser::new())]
     disk: String,
 
     /// Why that is all right, for whoever asks later
@@ -95,8 +97,8 @@ Examples:
 
 When it is seen again, it is expected again, with what was acknowledged.")]
 struct Forget {
-    /// A serial number, or NODE/DEVICE
-    #[arg(value_name = "DISK")]
+    /// A serial number, NODE/DEVICE, or a DEVICE that only one node has
+    #[arg(value_name = "DISK", value_parser = NonEmptyStringValueParser::new())]
     disk: String,
 
     #[command(flatten)]
@@ -282,9 +284,7 @@ fn path(disk: &str) -> String {
 
 /// The disk that the aggregator answers with.
 fn read(client: &Client, reply: Result<Reply, Failure>) -> Result<Told, Failure> {
-    let reply =
-        reply.map_err(|failure| failure.cure("`labstat disks` lists those that are known"))?;
-    serde_json::from_value(reply.data).map_err(|error| {
+    serde_json::from_value(reply?.data).map_err(|error| {
         Failure::new(format!("{} gave an answer we cannot read", client.base())).because(&error)
     })
 }

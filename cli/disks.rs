@@ -224,13 +224,17 @@ fn row(answers: &Answers, disk: (&str, &str), condition: Condition) -> Vec<Cell>
     let here = [("instance", node), ("device", device)];
     let number = |name| answers.value(name, &here);
     let raw = |id| answers.value("raw", &[here[0], here[1], ("attribute_id", id)]);
-    let reason = answers.with("reason", &here).next().map(|found| found.label("reason"));
+    let serial = word(answers, disk, condition, "serial_number", "serial");
+    let reasons = || answers.with("reason", &here);
+    let of_it = |found: &&Found| Some(found.label("serial_number")) == serial;
+    let reason = reasons().find(of_it).or_else(|| reasons().next());
+    let reason = reason.map(|found| found.label("reason"));
     vec![
         Cell::text(condition.verdict.as_str()).tone(condition.tone()),
         Cell::text(node),
         Cell::text(device),
-        Cell::text_opt(word(answers, disk, "model_name", "model")),
-        Cell::text_opt(word(answers, disk, "serial_number", "serial")),
+        Cell::text_opt(word(answers, disk, condition, "model_name", "model")),
+        Cell::text_opt(serial),
         Cell::number(number("capacity")),
         Cell::number(number("hours")),
         Cell::number(wear(answers, &here)).limits(WEAR_WARN, WEAR_BAD),
@@ -247,22 +251,27 @@ fn row(answers: &Answers, disk: (&str, &str), condition: Condition) -> Vec<Cell>
     ]
 }
 
-/// A fact that smartctl knows under one name and the kernel under another.
+/// A fact that the verdict and smartctl know under one name and the kernel under another. The
+/// verdict is of the disk that is there now; a name's older series can be of the disk before it.
 fn word<'a>(
     answers: &'a Answers,
     (node, device): (&str, &str),
+    condition: Condition,
     smartctl: &str,
     kernel: &str,
 ) -> Option<&'a str> {
-    let here = |name: &str, label: &str| -> Option<&'a str> {
-        let mut found = answers
-            .all(name)
-            .iter()
-            .filter(|found| at(found) == node && disk_of(found.label("device")) == device);
+    let here = |name: &str, label: &str, verdict: Option<Verdict>| -> Option<&'a str> {
+        let mut found = answers.all(name).iter().filter(|found| {
+            at(found) == node
+                && disk_of(found.label("device")) == device
+                && verdict.is_none_or(|verdict| found.label("verdict") == verdict.as_str())
+        });
         found.next()?.labels.get(label).map(String::as_str).filter(|text| !text.is_empty())
     };
-    // Those that are missing are known by what was said of them.
-    here("info", smartctl).or_else(|| here("verdict", smartctl)).or_else(|| here("known", kernel))
+    // Of two disks of one name, the row is about the worse one.
+    here("verdict", smartctl, Some(condition.verdict))
+        .or_else(|| here("info", smartctl, None))
+        .or_else(|| here("known", kernel, None))
 }
 
 /// Used life from 0 to 1 and beyond: NVMe says it, SATA disks say what is left.
@@ -355,6 +364,24 @@ mod tests {
         assert!(look.contains("24 sectors cannot be read; replace it."), "{look}");
         assert!(look.contains("S6"), "what is missing is still named: {look}");
         assert!(!look.contains("Nothing speaks against it."), "{look}");
+    }
+
+    #[test]
+    fn the_serial_is_that_of_the_disk_to_replace() {
+        let answers = canned(
+            r#"
+            info {instance="nas",device="sda",model_name="Old",serial_number="S-GOOD"} 1
+            info {instance="nas",device="sda",model_name="New",serial_number="S-BAD"} 1
+            verdict {instance="nas",device="sda",model_name="Old",serial_number="S-GONE",verdict="ok"} 1
+            reason {instance="nas",device="sda",serial_number="S-GONE",reason="All is well."} 1
+            verdict {instance="nas",device="sda",model_name="New",serial_number="S-BAD",verdict="act"} 1
+            reason {instance="nas",device="sda",serial_number="S-BAD",reason="Replace it."} 1
+            "#,
+        );
+        let look = plain(&table(&answers));
+        assert!(look.contains("New") && look.contains("S-BAD"), "{look}");
+        assert!(look.contains("Replace it."), "{look}");
+        assert!(!look.contains("S-GO") && !look.contains("Old"), "{look}");
     }
 
     #[test]

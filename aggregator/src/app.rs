@@ -196,7 +196,7 @@ impl App {
             Ok(looked) => {
                 self.append_own(&looked.samples, "the verdicts on disks");
                 if let Some(document) = looked.document {
-                    self.put_disks(&document);
+                    let _told = self.put_disks(&document);
                 }
             }
             Err(error) => {
@@ -205,16 +205,18 @@ impl App {
         }
     }
 
-    /// Keeps what is known of disks across a restart. Blocks.
-    pub(crate) fn keep_disks(&self) {
+    /// Keeps what is known of disks across a restart. Blocks until it is on disk.
+    pub(crate) fn keep_disks(&self) -> Result<(), WriteFailed> {
         let _turn = self.disks.writing();
-        self.put_disks(&self.disks.document());
+        self.put_disks(&self.disks.document())
     }
 
-    fn put_disks(&self, document: &[u8]) {
-        if let Err(error) = self.storage.document_put(DISKS_KEY, document) {
-            tracing::error!(error = chain(&error), "what is known of disks could not be stored");
-        }
+    fn put_disks(&self, document: &[u8]) -> Result<(), WriteFailed> {
+        self.storage.document_put(DISKS_KEY, document).inspect_err(|error| {
+            tracing::error!(error = chain(error), "what is known of disks could not be stored");
+            // The next look tries again.
+            self.disks.registry().changed = true;
+        })
     }
 
     /// labstat's own figures as text exposition. Blocks.

@@ -278,7 +278,7 @@ impl Running {
         service.shutdown().await;
         let closed = tokio::task::spawn_blocking(move || {
             app.keep_presence();
-            app.keep_disks();
+            let _told = app.keep_disks();
             app.storage.close()
         });
         match closed.await {

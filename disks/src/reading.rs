@@ -72,6 +72,24 @@ impl Kind {
     }
 }
 
+/// Serial numbers that bridges and prototypes give to every one of them.
+const BOGUS: [&str; 14] = [
+    "0123456789",
+    "1234567890",
+    "123456789",
+    "0123456789ABCDEF",
+    "123456789ABCDEF",
+    "1234567890ABCDEF",
+    "DEADBEEF",
+    "NONE",
+    "UNKNOWN",
+    "INVALID",
+    "DEFAULT",
+    "N/A",
+    "[NO INFORMATION FOUND]",
+    "TO BE FILLED BY O.E.M.",
+];
+
 /// How a disk is talked to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -102,7 +120,8 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The serial number, unless somebody blanked it (`XXXX`, `[REDACTED]`, `****`, zeros).
+    /// The serial number, unless it tells no disk from another: blanked (`XXXX`, `[REDACTED]`,
+    /// `****`, zeros) or a bridge's own (`0123456789ABCDEF`, `NONE`).
     pub fn serial(&self) -> Option<&str> {
         let serial = self.serial.as_deref()?.trim();
         let mut characters = serial.chars().filter(char::is_ascii_alphanumeric);
@@ -110,6 +129,7 @@ impl Identity {
         let blank = characters.all(|next| next.eq_ignore_ascii_case(&first));
         let upper = serial.to_ascii_uppercase();
         let words = ["XXXX", "REDACT", "REMOVED", "HIDDEN", "CENSOR", "SERIAL", "***"];
+        let blank = blank || BOGUS.contains(&upper.as_str());
         (!blank && !words.iter().any(|word| upper.contains(word))).then_some(serial)
     }
 }

@@ -33,6 +33,25 @@ fn fails(arguments: &[&str], words: &[&str]) {
     }
 }
 
+/// A disk without a name is nothing to ask a server for.
+#[test]
+fn an_empty_name_of_a_disk_is_told_at_once() {
+    for arguments in [&["disk", ""][..], &["disk", "ack", ""], &["disk", "forget", ""]] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        assert!(stderr(&output).contains("'<DISK>'"), "{}", stderr(&output));
+    }
+}
+
+/// Who cannot be reached knows no disk: to list those that are known is no cure for that.
+#[test]
+fn a_server_that_is_away_is_no_unknown_disk() {
+    let output = run(&["disk", "nas/sda", "--server", "http://127.0.0.1:1"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("is it running?"), "{}", stderr(&output));
+    assert!(!stderr(&output).contains("labstat disks"), "{}", stderr(&output));
+}
+
 fn write(path: &Path, text: &str) -> String {
     std::fs::write(path, text).expect("the folder is ours");
     path.to_str().expect("UTF-8").to_owned()

@@ -83,6 +83,9 @@ pub(crate) struct Acknowledged {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Told {
     pub(crate) place: Place,
+    /// Another disk of the same node has its serial number, which so does not name it.
+    #[serde(default)]
+    pub(crate) unnamed: bool,
     pub(crate) verdict: Verdict,
     pub(crate) reason: String,
     /// `labstat_disk_silent_seconds` goes on.
@@ -118,11 +121,14 @@ pub(crate) struct Disk {
     #[serde(default)]
     pub(crate) state_reason: String,
     /// What it said when it was first read.
+    #[serde(default, deserialize_with = "readable")]
     pub(crate) first: Option<Baseline>,
     /// What it said last.
+    #[serde(default, deserialize_with = "readable")]
     pub(crate) latest: Option<Baseline>,
     pub(crate) acknowledged: Option<Acknowledged>,
     /// What is thought of what it said.
+    #[serde(default, deserialize_with = "readable")]
     pub(crate) finding: Option<Finding>,
     /// Better readings in a row since then.
     #[serde(default)]
@@ -158,6 +164,9 @@ pub(crate) struct Disk {
     /// Where else the same serial number answers.
     #[serde(skip)]
     pub(crate) also: Vec<Place>,
+    /// Another disk that has the same serial number.
+    #[serde(skip)]
+    pub(crate) double: Option<Place>,
     /// When it was last heard of, by the clock of the looks.
     #[serde(skip)]
     pub(crate) heard_ms: Option<i64>,
@@ -170,6 +179,18 @@ pub(crate) struct Disk {
     /// When its spare will be down to its own threshold.
     #[serde(skip)]
     pub(crate) spare_out: Option<Projection>,
+}
+
+/// What reads back; what does not is learned anew and costs nothing else.
+fn readable<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: serde::de::DeserializeOwned,
+{
+    let value = Option::<serde_json::Value>::deserialize(from)?;
+    let read = value.map(serde_json::from_value).transpose();
+    let read = read.inspect_err(|error| tracing::warn!(%error, "a part of a disk is unreadable"));
+    Ok(read.unwrap_or_default())
 }
 
 /// An attempt to read a disk: another one may give another finding.
@@ -278,6 +299,7 @@ impl Disk {
             slept: false,
             failed_ms: None,
             also: Vec::new(),
+            double: None,
             heard_ms: None,
             node_down: false,
             wear_out: None,
@@ -488,7 +510,7 @@ impl Disk {
             let text = "The disk has not been read yet.".to_owned();
             own.push(Reason::new("not_read", Verdict::Silent, text));
         }
-        if let Some(other) = self.also.iter().find(|other| other.node() != self.place.node()) {
+        if let Some(other) = &self.double {
             let text = format!(
                 "Serial {} answers on {} and on {} at once: it is a bridge's and no disk's, or the \
                  disk is shared; each is kept for itself.",

@@ -37,6 +37,9 @@ pub(crate) struct Heard {
     pub(crate) reason: String,
     /// Whether a labstat agent says so, which tells more than other exporters.
     agent: bool,
+    /// Whether who says so tells each disk once, however many paths lead to it: an agent that tells
+    /// states.
+    pub(crate) once: bool,
 }
 
 #[cfg(test)]
@@ -58,6 +61,7 @@ impl Heard {
             state: State::Read,
             reason: String::new(),
             agent: true,
+            once: true,
         }
     }
 }
@@ -133,6 +137,7 @@ fn one(place: Place, job: &str, samples: &[Newest<'_>]) -> Heard {
         state,
         reason,
         agent: success.is_some() || told.is_some(),
+        once: told.is_some(),
     }
 }
 

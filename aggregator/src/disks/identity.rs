@@ -92,6 +92,11 @@ impl Identity {
         Self { at: Some(place.node().to_owned()), ..self.clone() }
     }
 
+    /// Another disk of the same serial number, on the same machine.
+    pub(crate) fn second(&self, place: &Place) -> Self {
+        Self { at: Some(place.to_string()), ..self.clone() }
+    }
+
     /// Whether it is the same but for what tells twins apart.
     pub(crate) fn is_as(&self, other: &Self) -> bool {
         (&self.model, &self.serial, &self.namespace)
@@ -140,7 +145,16 @@ mod tests {
             Identity::of(&Labels::new([("serial_number", serial), ("model_name", "WDC")]))
         };
         assert_eq!(named("WD-1").map(|found| (found.model, found.serial)).unwrap().1, "WD-1");
-        for serial in ["", "0000000000", "XXXXXXXX"] {
+        for serial in [
+            "",
+            "0000000000",
+            "XXXXXXXX",
+            "0123456789ABCDEF",
+            "DEADBEEF",
+            "None",
+            "[No Information Found]",
+            "--",
+        ] {
             assert_eq!(named(serial), None, "{serial}");
         }
     }

@@ -24,8 +24,8 @@ const LOOK_DELAY_MAX_MS: i64 = 5 * 60_000;
 /// Nodes by name, and whether each is silent.
 pub(crate) type Nodes = BTreeMap<String, bool>;
 
-/// Second places of a serial number by node, and since when it is heard there too.
-type Doubles = BTreeMap<(Identity, String), i64>;
+/// What may be another disk of the same serial number, and since when it is heard beside the first.
+type Doubles = BTreeMap<Identity, i64>;
 
 /// Every disk ever seen, and what is known of it.
 #[derive(Debug, Default)]
@@ -60,7 +60,10 @@ pub(crate) struct Due {
 /// Why something cannot be done to a disk.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refused {
-    #[error("no disk {0:?} is known: a disk is named by its serial number or by NODE/DEVICE")]
+    #[error(
+        "no disk {0:?} is known: a disk is named by its serial number or by NODE/DEVICE; \
+         `labstat disks` lists those that are known"
+    )]
     Unknown(String),
     #[error("{0:?} is several disks: name one by NODE/DEVICE ({1})")]
     Ambiguous(String, String),
@@ -101,7 +104,10 @@ impl Registry {
                 let paths = paths.filter(|place| place.node() == one.place.node());
                 let also: BTreeSet<&Place> = elsewhere.chain(paths).collect();
                 due.extend(self.hear(identity, one, now_ms));
+                let double = settled.iter().map(|(_, other)| &other.place);
+                let double = double.filter(|place| **place != one.place).min().cloned();
                 if let Some(disk) = self.disks.get_mut(identity) {
+                    disk.double = double;
                     disk.also =
                         also.into_iter().filter(|place| **place != one.place).cloned().collect();
                 }
@@ -160,70 +166,103 @@ impl Registry {
         before: &Doubles,
         now_ms: i64,
     ) -> Vec<(Identity, &'a Heard)> {
-        let mut settled = Vec::new();
-        let mut rest = Vec::new();
-        for one in self.one_of_each_node(identity, places) {
-            let twin = identity.twin(&one.place);
-            match self.disks.contains_key(&twin) {
-                true => settled.push((twin, one)),
-                false => rest.push(one),
-            }
-        }
-        // It is where it was; and when it is not there, it has moved.
-        let home = self.disks.get(identity).map(|disk| disk.place.node());
-        let at_home = rest.iter().position(|one| home == Some(one.place.node())).unwrap_or(0);
+        let mut rest = self.without_paths(identity, places);
+        rest.sort_by(|a, b| a.place.cmp(&b.place));
+        let mut settled = self.where_they_were(identity, &mut rest);
         if rest.is_empty() {
             return settled;
         }
-        let mut main = rest.swap_remove(at_home);
-        rest.sort_by(|a, b| a.place.cmp(&b.place));
+        // When it is not where it was, it has moved.
+        let at = settled.iter().position(|(known, _)| known == identity);
+        let mut main = match at {
+            Some(at) => settled.swap_remove(at).1,
+            None => rest.remove(0),
+        };
         for other in rest {
             let answers = matches!(main.state, State::Read | State::Asleep);
             if !answers && other.read_ms > main.read_ms {
                 // It is read elsewhere and no longer here: what is here are its last words.
                 main = other;
-            } else if self.is_double(identity, (main, other), before, now_ms) {
-                settled.push((identity.twin(&other.place), other));
+                continue;
+            }
+            let here = |one: &Heard| one.place.node() == other.place.node();
+            let is_second = here(main) || settled.iter().any(|(_, one)| here(one));
+            let double = match is_second {
+                true => identity.second(&other.place),
+                false => identity.twin(&other.place),
+            };
+            if self.is_double(&double, (main, other), before, now_ms) {
+                settled.push((double, other));
             }
         }
         settled.push((identity.clone(), main));
         settled
     }
 
-    /// One disk can be seen twice by one machine (two paths, a controller and its volume): there
-    /// it is where it was before, or under the first of its names.
-    fn one_of_each_node<'a>(&self, identity: &Identity, places: &[&'a Heard]) -> Vec<&'a Heard> {
-        let mut nodes: BTreeMap<&str, &'a Heard> = BTreeMap::new();
+    /// Takes those of the same model and serial number that are known from `rest`: those at their
+    /// places first, then those that are called otherwise now.
+    fn where_they_were<'a>(
+        &self,
+        identity: &Identity,
+        rest: &mut Vec<&'a Heard>,
+    ) -> Vec<(Identity, &'a Heard)> {
         // Twins sort behind the first of them.
-        let twins = self.disks.range(identity.clone()..);
-        let twins = twins.take_while(|(twin, _)| twin.is_as(identity));
-        let known: BTreeSet<&Place> = twins.map(|(_, disk)| &disk.place).collect();
+        let known = self.disks.range(identity.clone()..);
+        let mut known: Vec<(&Identity, &Disk)> =
+            known.take_while(|(twin, _)| twin.is_as(identity)).collect();
+        let mut settled = Vec::new();
+        for exactly in [true, false] {
+            known.retain(|(twin, disk)| {
+                let node = disk.place.node();
+                // One that was forgotten comes back only where it was.
+                let may_move = !exactly && (disk.retired_ms.is_none() || twin.at.is_none());
+                let there = rest.iter().position(|one| {
+                    one.place == disk.place || (may_move && one.place.node() == node)
+                });
+                there.is_none_or(|at| {
+                    settled.push(((*twin).clone(), rest.remove(at)));
+                    false
+                })
+            });
+        }
+        settled
+    }
+
+    /// An agent that tells states tells each disk once: two of its places are two disks. Of others,
+    /// one disk can be seen twice by one machine (two paths, a controller and its volume): there it
+    /// is where it was before, or under the first of its names.
+    fn without_paths<'a>(&self, identity: &Identity, places: &[&'a Heard]) -> Vec<&'a Heard> {
+        let mut nodes: BTreeMap<&str, Vec<&'a Heard>> = BTreeMap::new();
+        let known = self.disks.range(identity.clone()..);
+        let known = known.take_while(|(twin, _)| twin.is_as(identity));
+        let known: BTreeSet<&Place> = known.map(|(_, disk)| &disk.place).collect();
+        let rank = |one: &Heard| {
+            (!one.once, one.state != State::Read, !known.contains(&one.place), one.place.clone())
+        };
         for one in places {
-            let last = nodes.entry(one.place.node()).or_insert(one);
-            let rank = |one: &Heard| {
-                (one.state != State::Read, !known.contains(&one.place), one.place.clone())
-            };
-            if rank(one) < rank(last) {
-                *last = one;
+            let here = nodes.entry(one.place.node()).or_default();
+            match here.first() {
+                Some(first) if first.once && one.once => here.push(one),
+                Some(first) if rank(first) <= rank(one) => {}
+                _ => *here = vec![one],
             }
         }
-        nodes.into_values().collect()
+        nodes.into_values().flatten().collect()
     }
 
     /// Whether the same serial number is two disks: both were read after they were first heard
     /// side by side. Until then the second one may be the first, on its way.
     fn is_double(
         &mut self,
-        identity: &Identity,
+        double: &Identity,
         (one, two): (&Heard, &Heard),
         before: &Doubles,
         now_ms: i64,
     ) -> bool {
-        let key = (identity.clone(), two.place.node().to_owned());
-        let since_ms = before.get(&key).copied().unwrap_or(now_ms);
+        let since_ms = before.get(double).copied().unwrap_or(now_ms);
         let is_double = one.read_ms.min(two.read_ms).is_some_and(|read_ms| read_ms > since_ms);
         if !is_double {
-            self.doubles.insert(key, since_ms);
+            self.doubles.insert(double.clone(), since_ms);
         }
         is_double
     }
@@ -264,6 +303,7 @@ impl Registry {
             disk.place_since_ms = now_ms;
         }
         disk.also.clear();
+        disk.double = None;
         disk.heard_ms = Some(now_ms);
         // A clock that runs ahead must not make a disk look heard until that time has come.
         let read_ms = one.read_ms.map(|read_ms| read_ms.min(now_ms));
@@ -359,7 +399,9 @@ impl Registry {
             .collect();
         let by_place = || -> Vec<&Disk> {
             // `nas//dev/sda` and `nas/sda` alike.
-            let Some((node, device)) = name.split_once('/') else { return Vec::new() };
+            let name = name.trim();
+            let name = name.strip_prefix("/dev/").unwrap_or(name);
+            let Some((node, device)) = name.split_once('/') else { return self.called(name) };
             let device = device.trim_start_matches('/');
             let device = device.strip_prefix("dev/").unwrap_or(device);
             let here = self.shown().filter(|disk| disk.place.is_called(node, device));
@@ -377,6 +419,39 @@ impl Registry {
                 Err(Refused::Ambiguous(name.to_owned(), places.join(", ")))
             }
         }
+    }
+
+    /// The newest disk of each node that calls one `device`.
+    fn called(&self, device: &str) -> Vec<&Disk> {
+        let mut newest: BTreeMap<&str, &Disk> = BTreeMap::new();
+        let known = |disk: &Disk| (disk.heard_ms, disk.answered_ms);
+        for disk in self.shown() {
+            let node = disk.place.node();
+            if !disk.place.is_called(node, device) {
+                continue;
+            }
+            let there = newest.entry(node).or_insert(disk);
+            if known(disk) >= known(there) {
+                *there = disk;
+            }
+        }
+        newest.into_values().collect()
+    }
+
+    /// Those that share their serial number with another disk of their node.
+    pub(crate) fn shared(&self) -> BTreeSet<Identity> {
+        let mut shared = BTreeSet::new();
+        for disk in self.shown().filter(|disk| disk.identity.is_named()) {
+            let twins = self.disks.range(Identity { at: None, ..disk.identity.clone() }..);
+            let twins = twins.take_while(|(twin, _)| twin.is_as(&disk.identity));
+            let mut others = twins.filter(|(twin, _)| **twin != disk.identity);
+            if others.any(|(_, other)| {
+                other.retired_ms.is_none() && other.place.node() == disk.place.node()
+            }) {
+                shared.insert(disk.identity.clone());
+            }
+        }
+        shared
     }
 
     /// Those that are not retired.

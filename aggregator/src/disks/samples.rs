@@ -51,6 +51,7 @@ impl Registry {
         let last_ms = self.told_ms.filter(|last_ms| last_ms.saturating_sub(now_ms) < CLOCK_BACK_MS);
         let time_ms = last_ms.map_or(now_ms, |last_ms| now_ms.max(last_ms.saturating_add(1)));
         let is_time = time_ms == now_ms;
+        let shared = self.shared();
         for disk in self.disks.values_mut() {
             let shown = disk.shown();
             if shown != disk.verdict {
@@ -58,7 +59,10 @@ impl Registry {
                 disk.verdict_ms = now_ms;
                 self.changed = true;
             }
-            let next = disk.retired_ms.is_none().then(|| told(disk, shown));
+            let next = disk.retired_ms.is_none().then(|| {
+                let unnamed = shared.contains(&disk.identity);
+                Told { unnamed, ..told(disk, shown) }
+            });
             let before = disk.told.as_ref().map_or_else(Vec::new, |told| series(disk, told));
             let after = next.as_ref().map_or_else(Vec::new, |told| series(disk, told));
             for labels in &before {
@@ -95,6 +99,7 @@ fn told(disk: &Disk, verdict: Verdict) -> Told {
     reason.truncate(end);
     Told {
         place: disk.place.clone(),
+        unnamed: false,
         verdict,
         reason,
         silent: disk.is_told_silent(),
@@ -120,12 +125,14 @@ fn series(disk: &Disk, told: &Told) -> Vec<Labels> {
 }
 
 fn labels(identity: &Identity, told: &Told, name: &str, more: (&str, &str)) -> Labels {
+    // Whoever asks by a serial number wants one disk.
+    let serial = if told.unnamed { "" } else { identity.serial.as_str() };
     let all = [
         (METRIC_NAME, name),
         ("instance", &told.place.instance),
         ("job", JOB),
         ("device", &told.place.device),
-        ("serial_number", &identity.serial),
+        ("serial_number", serial),
         ("model_name", &identity.model),
         more,
     ];

@@ -195,6 +195,11 @@ fn two_paths_of_one_machine_are_one_disk() {
     for _ in 0..4 {
         let at_ms = lab.now_ms;
         let both = [read("A", "nas", "sda", at_ms), read("A", "nas", "bus_0_megaraid_1", at_ms)];
+        // Nobody has looked whether they are one.
+        let both = both.map(|mut one| {
+            one.once = false;
+            one
+        });
         lab.find(&both, Verdict::Ok);
     }
     assert_eq!(lab.registry.disks.len(), 1);
@@ -205,6 +210,71 @@ fn two_paths_of_one_machine_are_one_disk() {
     // The exporter of the same machine is no other machine.
     lab.find(&[read("A", "nas:9633", "sda", lab.now_ms)], Verdict::Ok);
     assert_eq!(lab.registry.disks.len(), 1);
+}
+
+/// A reading of two bridges of one node that both say they are A: one is well, the other is not.
+fn bridges(lab: &mut Lab, devices: [&str; 2]) {
+    let both = devices.map(|device| read("A", "nas", device, lab.now_ms));
+    for due in lab.look(&both) {
+        let is_first = due.place.device == devices[0];
+        let verdict = if is_first { Verdict::Ok } else { Verdict::Act };
+        lab.registry.judged(&due, judged(verdict));
+    }
+    for _ in 0..8 {
+        lab.look(&both);
+    }
+}
+
+#[test]
+fn two_disks_of_one_node_with_one_serial_number_are_both_judged() {
+    let mut lab = Lab::new();
+    for _ in 0..3 {
+        bridges(&mut lab, ["sda", "sdb"]);
+    }
+    let shown = |lab: &Lab| -> Vec<(String, Verdict)> {
+        let mut all: Vec<_> =
+            lab.registry.shown().map(|disk| (disk.place.to_string(), disk.shown())).collect();
+        all.sort_by(|a: &(String, Verdict), b| a.0.cmp(&b.0));
+        all
+    };
+    let both = |first: &str, second: &str| {
+        vec![(first.to_owned(), Verdict::Ok), (second.to_owned(), Verdict::Act)]
+    };
+    assert_eq!(shown(&lab), both("nas/sda", "nas/sdb"));
+    let disk = lab.registry.find("nas/sdb").unwrap();
+    assert_eq!(disk.also, [place("nas", "sda")]);
+    assert!(disk.reasons(When::Fixed).iter().any(|it| it.code == "identity_conflict"));
+    assert!(matches!(lab.registry.find("A"), Err(Refused::Ambiguous(..))));
+    // No alert, and no question by the serial number, may mistake one for the other.
+    let write = lab.registry.tell(lab.now_ms);
+    assert!(write.series.iter().all(|it| it.labels.get("serial_number").is_none()));
+    // One that is called otherwise is no third.
+    for _ in 0..3 {
+        bridges(&mut lab, ["sda", "sdc"]);
+    }
+    assert_eq!(shown(&lab), both("nas/sda", "nas/sdc"));
+    // Nor is one that changed its name and whose last words are repeated.
+    let mut lab = Lab::new();
+    let last = read("A", "nas", "sda", START_MS);
+    lab.pass(3, std::slice::from_ref(&last));
+    lab.pass(3, &[last.clone(), read("A", "nas", "sdb", lab.now_ms)]);
+    lab.pass(3, &[last, read("A", "nas", "sdb", lab.now_ms)]);
+    assert_eq!(lab.registry.disks.len(), 1);
+}
+
+#[test]
+fn a_device_that_only_one_node_has_names_a_disk() {
+    let mut lab = Lab::new();
+    let both = [read("A", "nas", "sda", START_MS), read("B", "apex", "nvme0", START_MS)];
+    lab.find(&both, Verdict::Ok);
+    assert_eq!(lab.registry.find("sda").unwrap().place, place("nas", "sda"));
+    assert_eq!(lab.registry.find("/dev/nvme0n1").unwrap().place, place("apex", "nvme0"));
+    assert!(matches!(lab.registry.find("sdb"), Err(Refused::Unknown(_))));
+    assert!(matches!(lab.registry.find(""), Err(Refused::Unknown(_))));
+    let more = read("C", "apex", "sda", START_MS);
+    lab.find(&[both.as_slice(), &[more]].concat(), Verdict::Ok);
+    let refused = lab.registry.find("sda").unwrap_err();
+    assert!(refused.to_string().contains("apex/sda, nas/sda"), "{refused}");
 }
 
 #[test]
@@ -519,7 +589,14 @@ fn version_1_is_read_as_documented() {
     let other = document.replace("\"version\": 1", "\"version\": 2");
     assert!(super::document::read(other.as_bytes()).is_empty());
     assert!(super::document::read(b"{broken").is_empty());
-    let spoilt = document.replacen("\"watch\"", "\"wonderful\"", 1);
+    for part in ["first", "latest", "finding"] {
+        let mut spoilt: serde_json::Value = serde_json::from_str(document).unwrap();
+        spoilt["disks"][0][part] = serde_json::json!({ "counters": 7, "verdict": [] });
+        let known = super::document::read(spoilt.to_string().as_bytes());
+        let disk = known.values().next().unwrap();
+        assert!(disk.acknowledged.is_some(), "a bad {part} costs itself");
+    }
+    let spoilt = document.replacen("\"read\"", "\"wonderful\"", 1);
     assert!(super::document::read(spoilt.as_bytes()).is_empty(), "a bad disk costs itself");
 }
 

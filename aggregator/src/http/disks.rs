@@ -19,6 +19,7 @@ use crate::app::App;
 use crate::disks::disk::{Disk, When};
 use crate::disks::registry::Refused;
 use crate::disks::{Identity, Place};
+use crate::storage::{WriteFailed, chain};
 use crate::telemetry::seconds;
 
 /// Bytes of a request to acknowledge: a note is a sentence or two.
@@ -78,11 +79,15 @@ pub(crate) async fn forget(
 async fn looked(app: Arc<App>, identity: Identity) -> Result<Json, ApiError> {
     let done = tokio::task::spawn_blocking(move || {
         app.look_at_disks();
-        app.keep_disks();
+        app.keep_disks()?;
         let registry = app.disks.registry();
-        registry.disks.get(&identity).map(|disk| view(disk, app.clock.now_ms()))
+        Ok(registry.disks.get(&identity).map(|disk| view(disk, app.clock.now_ms())))
     });
     let found = done.await.map_err(|_| ApiError::internal("it was not put down"))?;
+    let found = found.map_err(|error: WriteFailed| {
+        let cause = chain(&error);
+        ApiError::internal(format!("it counts now, but not after a restart: {cause}"))
+    })?;
     Ok(success(&found.unwrap_or(Value::Null)))
 }
 

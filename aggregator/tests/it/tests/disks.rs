@@ -166,13 +166,46 @@ fn a_disk_that_is_missing_is_told_and_can_be_forgotten() {
     verdict(&server, "ok");
 }
 
+/// What is acknowledged is on disk when the answer is there, and otherwise the answer says so.
+#[test]
+fn what_cannot_be_put_down_is_an_error_and_is_tried_again() {
+    let clock = Arc::new(ManualClock::new(START_MS));
+    let server = server(&clock);
+    server.write(&round(START_MS, 16.0));
+    eventually("the disk is judged", || {
+        let answer = server.get(&format!("{DISKS}/sda")).json();
+        let read = answer["data"]["lastRead"].is_string()
+            && answer["data"]["reasons"][0]["code"] != "not_read";
+        if read { Ok(()) } else { Err(answer.to_string()) }
+    });
+    let store = rusqlite::Connection::open(server.dir.path().join("data/labstat.db")).unwrap();
+    store.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+    let refuse =
+        "CREATE TRIGGER full BEFORE INSERT ON documents BEGIN SELECT RAISE(ABORT, 'no'); END";
+    store.execute_batch(refuse).unwrap();
+    let answer = server.post_form(&format!("{DISKS}/sda/ack"), "note=seen");
+    assert_eq!((answer.status, answer.json()["errorType"].clone()), (500, json!("internal")));
+    assert!(answer.text().contains("not after a restart"), "{}", answer.text());
+    store.execute_batch("DROP TRIGGER full").unwrap();
+    let kept = || -> Vec<u8> {
+        let query = "SELECT document FROM documents WHERE key = 'disks'";
+        store.query_row(query, [], |row| row.get(0)).unwrap_or_default()
+    };
+    eventually("the next look puts it down", || {
+        clock.advance_ms(1_000);
+        let kept = String::from_utf8_lossy(&kept()).into_owned();
+        if kept.contains("\"seen\"") { Ok(()) } else { Err(kept) }
+    });
+}
+
 #[test]
 fn what_cannot_be_asked_is_refused_in_the_usual_words() {
     let clock = Arc::new(ManualClock::new(START_MS));
     let server = server(&clock);
     let unknown = server.get(&format!("{DISKS}/nas/sda"));
     assert_eq!((unknown.status, unknown.json()["errorType"].clone()), (404, json!("not_found")));
-    assert!(unknown.json()["error"].as_str().unwrap().contains("nas/sda"));
+    let error = unknown.json()["error"].as_str().unwrap().to_owned();
+    assert!(error.contains("nas/sda") && error.contains("`labstat disks`"), "{error}");
     server.write(&round(START_MS, 0.0));
     verdict(&server, "ok");
     let path = server.post(&format!("{DISKS}/nas/sda"), &[], b"");

@@ -3,27 +3,11 @@
 //! Never the kernel's name, which moves, and never the world wide name alone, which cheap makers
 //! give to every disk they sell.
 
+use labstat_disks::Identity as Words;
 use labstat_parse::smartctl::Report;
 
 /// Serial numbers shorter than this tell nothing apart.
 const SERIAL_LEN_MIN: usize = 4;
-
-/// Serial numbers that bridges and prototypes give to every one of them.
-const COMMON: [&str; 13] = [
-    "0123456789",
-    "1234567890",
-    "123456789",
-    "0123456789ABCDEF",
-    "123456789ABCDEF",
-    "1234567890ABCDEF",
-    "DEADBEEF",
-    "SERIALNUMBER",
-    "NONE",
-    "UNKNOWN",
-    "INVALID",
-    "DEFAULT",
-    "TO BE FILLED BY O.E.M.",
-];
 
 /// The disk itself, wherever it is attached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,10 +55,8 @@ impl Identity {
 
 /// Whether a serial number does not tell one disk from another.
 fn is_bogus(serial: &str) -> bool {
-    let plain = serial.to_ascii_uppercase();
-    let mut chars = plain.chars().filter(char::is_ascii_alphanumeric);
-    let Some(first) = chars.next() else { return true };
-    plain.len() < SERIAL_LEN_MIN || chars.all(|c| c == first) || COMMON.contains(&plain.as_str())
+    let words = Words { serial: Some(serial.to_owned()), ..Words::default() };
+    serial.len() < SERIAL_LEN_MIN || words.serial().is_none()
 }
 
 /// `/dev/nvme0n2` is namespace 2; `/dev/nvme0` is the whole device.
@@ -96,8 +78,19 @@ mod tests {
 
     #[test]
     fn serials_that_tell_nothing_are_none() {
-        for bogus in ["", "   ", "000000000000", "----", "0123456789ABCDEF", "unknown", "NONE", "1"]
-        {
+        for bogus in [
+            "",
+            "   ",
+            "000000000000",
+            "----",
+            "0123456789ABCDEF",
+            "unknown",
+            "NONE",
+            "1",
+            "--",
+            "DEADBEEF",
+            "[No Information Found]",
+        ] {
             let json = format!(r#""serial_number":"{bogus}","model_name":"M""#);
             assert_eq!(identity(&json, "/dev/sda"), None, "{bogus:?}");
         }
