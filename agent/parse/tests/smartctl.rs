@@ -661,6 +661,8 @@ fn copies_of_json_are_read() {
         format!("[{report}]"),
         format!("{{\"/dev/sda\": {report}}}"),
         report.replace('"', "&quot;"),
+        report.replace('"', "\u{201d}"),
+        report.replace("\"A\"\n", "\"A\",\n").replace("2\n", "2,\n"),
     ] {
         assert_eq!(smartctl::to_json(copy.as_bytes()), line, "{copy}");
     }

@@ -22,7 +22,38 @@ pub(super) fn normalise(text: Cow<'_, str>) -> Cow<'_, str> {
 /// JSON as a program printed it, from a copy of it.
 pub(super) fn json(text: &str) -> Cow<'_, str> {
     let text = marks::without(Cow::Borrowed(text));
-    map(text, margin::without_before_json)
+    let text = map(text, margin::without_before_json);
+    let text = map(text, straight_quotes);
+    map(text, without_last_commas)
+}
+
+/// Quotation marks as word processors make them, as they were.
+fn straight_quotes(text: &str) -> Option<String> {
+    const QUOTES: [char; 3] = ['\u{201c}', '\u{201d}', '\u{201e}'];
+    // Where there are straight ones, the others are part of a text.
+    (!text.contains('"') && text.contains(QUOTES)).then(|| text.replace(QUOTES, "\""))
+}
+
+/// JSON without commas after the last of several values.
+fn without_last_commas(text: &str) -> Option<String> {
+    let mut out = String::with_capacity(text.len());
+    let (mut quoted, mut escaped, mut comma) = (false, false, None);
+    for next in text.chars() {
+        if !quoted && matches!(next, '}' | ']') {
+            comma.take().map(|at| out.remove(at));
+        }
+        if !next.is_ascii_whitespace() {
+            comma = (next == ',' && !quoted).then_some(out.len());
+        }
+        match next {
+            _ if escaped => escaped = false,
+            '\\' => escaped = quoted,
+            '"' => quoted = !quoted,
+            _ => {}
+        }
+        out.push(next);
+    }
+    (out.len() < text.len()).then_some(out)
 }
 
 /// Applies a step that gives nothing where there is nothing to do.
