@@ -11,7 +11,8 @@
 //! A disk is its model and serial number. It keeps its entry, and with it what was acknowledged,
 //! whatever it is called and wherever it is plugged in. What tells no serial number is shown while
 //! it is there and is not expected. Two machines that are told the same serial number at once have
-//! two disks.
+//! two disks, and so has one whose agent reads two places side by side. Of a stock exporter, these
+//! are two paths to one.
 //!
 //! - A verdict that gets worse counts at once, one that gets better with the second reading that
 //!   says so. A finding that nothing is known takes nothing back.
