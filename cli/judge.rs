@@ -33,11 +33,11 @@ Examples:
   asleep  it slept, and was left alone
   silent  it says nothing of its health, and that is no fault
 
-Reports may be text of any version of smartctl, best of -x, or its JSON. Of several disks in one file
-the first is judged. docs/disks.md says how a verdict comes about.
+Reports may be text of any version of smartctl, best of -x, or its JSON. Of several disks in one
+file the first is judged. docs/disks.md says how a verdict comes about.
 
-Exit status: 0 when every file was judged, whatever the verdict; 1 when one could not be read, is no
-report, is of another disk than the one of --since, or of an earlier time; 2 wrong usage.")]
+Exit status: 0 when every file was judged, whatever the verdict; 1 when one could not be read, is
+no report, is of another disk than the one of --since, or of an earlier time; 2 wrong usage.")]
 pub(crate) struct Judge {
     /// Files to read; - or none is standard input
     #[arg(value_name = "FILE")]
