@@ -305,7 +305,7 @@ fn show(server: &ServerArgs, disk: &str, format: Format) -> Result<ExitCode, Fai
         Ok::<String, Failure>(match format {
             Format::Table => picture.for_people(&look()),
             Format::Json => picture.json(whole),
-            Format::Csv => picture.numbers().render(Format::Csv, &look()),
+            Format::Csv => picture.numbers(Format::Csv).render(Format::Csv, &look()),
         })
     })?;
     output::result(&text)?;
@@ -424,21 +424,22 @@ impl Picture {
         (change.filter(|change| *change != 0.0), sparkline(points, self.span, HISTORY_CELLS))
     }
 
-    /// All numbers that the disk counts.
-    fn numbers(&self) -> Table {
-        let mut table = Table::new(
-            [
-                Column::new("id", "ID", Unit::Plain),
-                Column::text("name", "NAME"),
-                Column::new("value", "VALUE", Unit::Plain),
-                Column::new("worst", "WORST", Unit::Plain),
-                Column::new("threshold", "THRESH", Unit::Plain),
-                Column::text("raw", "RAW"),
-                Column::new("change", "CHANGE", Unit::Plain).minor(1),
-                Column::text("history", "HISTORY").minor(2),
-            ],
-            "It counts nothing that is known.",
-        );
+    /// All numbers that the disk counts: in base units for machines, as people read them in a table.
+    fn numbers(&self, format: Format) -> Table {
+        let for_people = format == Format::Table;
+        let mut columns = vec![
+            Column::new("id", "ID", Unit::Plain),
+            Column::text("name", "NAME"),
+            Column::new("value", "VALUE", Unit::Plain),
+            Column::new("worst", "WORST", Unit::Plain),
+            Column::new("threshold", "THRESH", Unit::Plain),
+            Column::text("raw", "RAW"),
+            Column::new("change", "CHANGE", Unit::Plain).minor(1),
+        ];
+        // A cell of a CSV has no room for a course.
+        let drawn = format != Format::Csv;
+        columns.extend(drawn.then(|| Column::text("history", "HISTORY").minor(2)));
+        let mut table = Table::new(columns, "It counts nothing that is known.");
         for (id, name) in self.attributes() {
             let kind = |kind| {
                 let labels = [("attribute_id", &*id), ("attribute_value_type", kind)];
@@ -447,23 +448,24 @@ impl Picture {
             let (change, course) = self.course(&id);
             let fails = matches!((kind("value"), kind("thresh")), (Some(value), Some(thresh))
                 if thresh > 0.0 && value <= thresh);
-            table.push(vec![
+            let mut row = vec![
                 Cell::number(id.parse().ok()),
                 Cell::text(name).tone(if fails { Tone::Bad } else { Tone::Plain }),
                 Cell::number(kind("value")),
                 Cell::number(kind("worst")),
                 Cell::number(kind("thresh")),
-                self.raw(&id, kind("raw")),
+                if for_people { self.raw(&id, kind("raw")) } else { Cell::number(kind("raw")) },
                 Cell::number(change),
-                Cell::text(course),
-            ]);
+            ];
+            row.extend(drawn.then(|| Cell::text(course)));
+            table.push(row);
         }
         for (family, name, unit) in NUMBERS {
             let mut found = self.answers.all("number").iter();
             let found = found.find(|found| found.label("__name__") == family);
             let Some(value) = found.and_then(Found::value) else { continue };
             let (change, course) = self.course(family);
-            table.push(vec![
+            let mut row = vec![
                 Cell::absent(),
                 Cell::text(name),
                 Cell::absent(),
@@ -471,23 +473,20 @@ impl Picture {
                 Cell::absent(),
                 match unit {
                     Unit::Plain => Cell::number(Some(value)),
+                    _ if !for_people => Cell::number(Some(value)),
                     unit => Cell::text(human::number(value, unit, &look().zone)),
                 },
-                Cell::number(change.filter(|_| unit == Unit::Plain)),
-                Cell::text(course),
-            ]);
+                Cell::number(change.filter(|_| !for_people || unit == Unit::Plain)),
+            ];
+            row.extend(drawn.then(|| Cell::text(course)));
+            table.push(row);
         }
         table
     }
 
     /// The raw value of an attribute: the numbers that are packed into it, where they are known.
     fn raw(&self, id: &str, raw: Option<f64>) -> Cell {
-        let labels = [("attribute_id", id)];
-        let parts: BTreeMap<&str, f64> = self
-            .answers
-            .with("decoded", &labels)
-            .filter_map(|found| Some((found.label("part"), found.value()?)))
-            .collect();
+        let parts = self.parts(id);
         match parts.iter().next() {
             None => Cell::number(raw),
             Some((_, number)) if parts.len() == 1 => Cell::number(Some(*number)),
@@ -496,6 +495,13 @@ impl Picture {
                 Cell::text(words.collect::<Vec<_>>().join(", "))
             }
         }
+    }
+
+    /// The numbers that are packed into the raw value of an attribute, by name.
+    fn parts<'a>(&'a self, id: &str) -> BTreeMap<&'a str, f64> {
+        let all = self.answers.all("decoded").iter();
+        let of_it = all.filter(|found| found.label("attribute_id") == id);
+        of_it.filter_map(|found| Some((found.label("part"), found.value()?))).collect()
     }
 
     /// The attributes by id, each once.
@@ -588,7 +594,7 @@ impl Picture {
         if !uses.is_empty() {
             section(&mut text, "What stands on it", &uses);
         }
-        section(&mut text, "What it counts", &self.numbers());
+        section(&mut text, "What it counts", &self.numbers(Format::Table));
         let tests = self.self_tests();
         if !tests.is_empty() {
             section(&mut text, "What it found in itself", &tests);
@@ -668,6 +674,27 @@ impl Picture {
         }
     }
 
+    /// The rows of [`Self::numbers`] with what a line of blocks cannot say to a machine: the course as
+    /// pairs of Unix seconds and value, and the numbers that are packed into a raw value by name.
+    fn numbers_with_history(&self, mut rows: Value) -> Value {
+        let attributes = self.attributes().into_iter().map(|(id, _)| id);
+        let others = NUMBERS.iter().map(|(family, ..)| *family).filter(|family| {
+            self.answers.all("number").iter().any(|found| found.label("__name__") == *family)
+        });
+        let keys: Vec<String> = attributes.chain(others.map(str::to_owned)).collect();
+        for (row, key) in rows.as_array_mut().into_iter().flatten().zip(keys) {
+            let Some(row) = row.as_object_mut() else { continue };
+            let course = self.courses.get(&key).into_iter().flatten();
+            let course: Vec<_> = course.map(|point| json!([point.time, point.value])).collect();
+            row.insert("history".to_owned(), json!(course));
+            let parts = self.parts(&key);
+            if !parts.is_empty() {
+                row.insert("parts".to_owned(), json!(parts));
+            }
+        }
+        rows
+    }
+
     /// The disk as the aggregator tells of it, with what its series say.
     fn json(&self, whole: Value) -> String {
         let rows = |table: &Table| -> Value {
@@ -678,7 +705,7 @@ impl Picture {
             ("time", json!(self.now)),
             ("place", place.unwrap_or_default()),
             ("uses", rows(&self.uses())),
-            ("numbers", rows(&self.numbers())),
+            ("numbers", self.numbers_with_history(rows(&self.numbers(Format::Json)))),
             ("selfTests", rows(&self.self_tests())),
         ];
         let mut whole = whole;
@@ -919,6 +946,19 @@ short      completed    43000        777"
             serde_json::from_str(&picture().json(json!({ "verdict": "watch" }))).unwrap();
         assert_eq!(json["verdict"], "watch");
         assert_eq!(json["numbers"][0]["raw"], 16);
+        assert_eq!(json["numbers"][0]["history"][2], json!([99.0, 16.0]));
+        assert_eq!(json["numbers"][1]["parts"], json!({ "errors": 1.0, "operations": 100.0 }));
+        assert_eq!(json["numbers"][1]["raw"], 4_294_967_396_u64);
+        let temperature = &json["numbers"][3];
+        assert_eq!(
+            (&temperature["name"], &temperature["raw"]),
+            (&json!("Temperature"), &json!(34))
+        );
+        let csv = picture().numbers(Format::Csv).render(Format::Csv, &plain());
+        assert!(
+            csv.lines().any(|line| line.contains("Temperature") && line.contains(",34")),
+            "{csv}"
+        );
         assert_eq!(json["uses"][0]["then"], "is lost");
         assert_eq!(json["selfTests"][0]["hours_ago"], 777);
         assert_eq!(json["place"]["transport"], "sata");

@@ -99,14 +99,16 @@ fn from_samples_to_a_verdict_and_what_people_do_about_it() {
     assert!(disk.contains("age            1833d8h"), "{disk}");
     let status = said(&base, &["status"]);
     assert!(status.contains("1 TO REPLACE (nas/sda)"), "{status}");
-    // The history shows the step from 0 to 80 of the same disk.
+    // Numbers and times, for whoever draws it elsewhere.
     let json = said(&base, &["disk", SERIAL, "--format", "json"]);
     let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     let pending = json["numbers"].as_array().unwrap();
     let pending = pending.iter().find(|row| row["id"] == 197).expect("it is counted");
     assert_eq!(pending["raw"], 80, "{json:#}");
+    let course = pending["history"].as_array().expect("a course");
+    assert_eq!(course.last().expect("it ends with now")[1], 80.0, "{json:#}");
     let csv = said(&base, &["disk", SERIAL, "--format", "csv"]);
-    assert!(csv.starts_with("id,name,value,worst,threshold,raw,change,history\n"), "{csv}");
+    assert!(csv.starts_with("id,name,value,worst,threshold,raw,change\n"), "{csv}");
 
     let ack = said(&base, &["disk", "ack", "nas/sda", "--note", "they are in an old file"]);
     assert!(ack.starts_with(&format!("Acknowledged WDC WD40EFRX {SERIAL} (nas/sda): ")), "{ack}");
