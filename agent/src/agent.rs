@@ -183,6 +183,7 @@ pub(crate) async fn start_with(
         queue,
         shared: Arc::clone(&shared),
         before: Arc::new(Round::default()),
+        between: None,
         spare: None,
         message: Message::new(),
         families: 0,
@@ -271,6 +272,8 @@ struct Rounds {
     queue: Arc<Queue>,
     shared: Arc<Shared>,
     before: Arc<Round>,
+    /// What was sent since then, as a part of a round; its time is that of the last of them.
+    between: Option<Round>,
     /// The round before that, for its buffers.
     spare: Option<Arc<Round>>,
     message: Message,
@@ -287,23 +290,37 @@ impl Rounds {
         let mut told: Option<Pause> = None;
         let limits = Limits::of(self.interval);
         self.crew.start_slow(Instant::now());
+        self.crew.start_watches();
+        let mut woken = None;
         while !*stop.borrow() && stop.has_changed().is_ok() {
-            match timeline.poll(self.clock.now_ms()) {
+            let now_ms = self.clock.now_ms();
+            match timeline.poll(now_ms) {
                 Next::Wait { wait_ms, because } => {
                     tell_pause(because, &mut told);
+                    if let Some(slot) = woken.take().filter(|_| because.is_none()) {
+                        tokio::select! {
+                            () = self.run_woken(slot, now_ms, limits) => {}
+                            _ = stop.changed() => {}
+                        }
+                        continue;
+                    }
                     let wait = duration_of(wait_ms).min(LOOK_EVERY);
                     tokio::select! {
                         () = tokio::time::sleep(wait) => {}
+                        slot = self.crew.woken() => woken = Some(slot),
                         _ = stop.changed() => {}
                     }
                 }
                 Next::Round { tick_ms, missed } => {
                     tell_pause(None, &mut told);
+                    // It tells of that change, too.
+                    woken = None;
                     let telemetry = &self.shared.telemetry;
                     add(&telemetry.rounds, 1);
                     add(&telemetry.missed, u64::try_from(missed).unwrap_or(0));
                     let late_ms = self.clock.now_ms() - tick_ms;
                     add(&telemetry.late, u64::from(late_ms > interval_ms / 10));
+                    self.crew.start_watches();
                     tokio::select! {
                         () = self.crew.run_round(limits) => self.emit(tick_ms, start_ms),
                         _ = stop.changed() => {}
@@ -312,6 +329,24 @@ impl Rounds {
             }
         }
         self.end();
+    }
+
+    /// Ships what one collector says after its source has changed, with the time it was asked. The
+    /// series of the others go on.
+    async fn run_woken(&mut self, slot: usize, now_ms: i64, limits: Limits) {
+        let Some(event) = self.crew.run_woken(slot, limits).await else { return };
+        let last_ms = self.between.as_ref().map_or(self.before.tick_ms, |part| part.tick_ms);
+        // Two samples of one moment would be two truths about it; the next round tells of this.
+        if !self.ships || now_ms <= last_ms {
+            return;
+        }
+        let before = Round::part(now_ms, event.job, &event.before);
+        let mut now = Round::part(now_ms, event.job, &event.now);
+        self.send(&now, &before);
+        if let Some(earlier) = &self.between {
+            now.append(earlier);
+        }
+        self.between = Some(now);
     }
 
     /// Makes a round of what the collectors gave, and hands it on.
@@ -328,7 +363,14 @@ impl Rounds {
         self.shared.telemetry.collect(self.ships, self.host.counts(), round.own());
         round.finish();
         if self.ships {
-            self.send(&round);
+            let before = match self.between.take() {
+                None => Arc::clone(&self.before),
+                Some(mut between) => {
+                    between.append(&self.before);
+                    Arc::new(between)
+                }
+            };
+            self.send(&round, &before);
             self.describe(&round);
         }
         *self.shared.findings.lock().unwrap_or_else(PoisonError::into_inner) = findings;
@@ -338,8 +380,9 @@ impl Rounds {
         self.rounds.send_modify(|rounds| *rounds += 1);
     }
 
-    fn send(&mut self, round: &Round) {
-        match round.parcel(&self.before, &self.node, &mut self.message) {
+    /// Sends a round, and the ends of those series of `before` that are not in it.
+    fn send(&mut self, round: &Round, before: &Round) {
+        match round.parcel(before, &self.node, &mut self.message) {
             Ok(parcel) => self.queue.push(parcel, &self.shared.telemetry),
             Err(error) => tracing::error!(error = chain(&error), "a round could not be sent"),
         }
@@ -362,14 +405,16 @@ impl Rounds {
 
     /// Ends all series: a last round of nothing but markers.
     fn end(&mut self) {
-        let last_ms = self.before.tick_ms;
+        let mut before = self.between.take().unwrap_or_default();
+        let last_ms = self.before.tick_ms.max(before.tick_ms);
         if !self.ships || last_ms == 0 {
             return;
         }
+        before.append(&self.before);
         let mut round = Round::default();
         // After the last sample whatever the clock says, or the markers would end nothing.
         round.reset(self.clock.now_ms().max(last_ms + 1));
-        self.send(&round);
+        self.send(&round, &before);
     }
 }
 

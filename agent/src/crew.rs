@@ -9,13 +9,17 @@
 //! given again in every round until the next run has ended, so that queries, which look back five
 //! minutes, never lose them between two runs. A run that fails ends them, as a failed scrape does.
 //! One that keeps a schedule of its own ([`Pace::Aside`]) is run in the same way, only more often.
+//!
+//! A fast collector whose source tells of its changes ([`Wake`]) has a thread beside it that waits
+//! for them, from the first round on which that source is there.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use labstat_collect::{CollectError, Collector, Entry, Host, Options, Pace, Status};
+use labstat_collect::{CollectError, Collector, Entry, Host, Options, Pace, Status, Wake, Watch};
 use labstat_model::Batch;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
@@ -25,6 +29,16 @@ use crate::findings::{Finding, Outcome, chain};
 /// Stack of a collector's thread. Collectors hold their buffers on the heap; JSON is the deepest
 /// they go, and its depth is bounded. Only pages that are touched cost memory.
 const STACK_SIZE_BYTES: usize = 1024 * 1024;
+
+/// How long a thread waits for a change before it looks whether there is still an agent, and
+/// whether its source is still the same.
+const WATCH_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Time between two wake-ups by one source: a fault is told at once, a burst of changes as two.
+const WAKE_EVERY: Duration = Duration::from_secs(1);
+
+/// Stack of a thread that waits for changes; it does nothing else.
+const WATCH_STACK_SIZE_BYTES: usize = 64 * 1024;
 
 /// How long a run of a slow collector may take before it counts as hung. Its own deadlines, one
 /// per device, are what should end it.
@@ -56,6 +70,9 @@ pub(crate) struct Crew {
     /// At most one result per slot is under way, so the channel is bounded by their number.
     done: mpsc::UnboundedReceiver<Done>,
     done_sender: mpsc::UnboundedSender<Done>,
+    /// Slots whose source has changed. A watcher waits until there is room, and forgets nothing.
+    woken: mpsc::Receiver<usize>,
+    woken_sender: mpsc::Sender<usize>,
 }
 
 /// One collector and what came of it.
@@ -66,12 +83,24 @@ struct Slot {
     /// Absent while it runs.
     idle: Option<(Box<dyn Collector>, Batch)>,
     started: Instant,
+    /// Whether a thread waits for changes of the source.
+    watched: Arc<AtomicBool>,
     /// Whether the run that is under way was given up.
     hung: bool,
     outcome: Outcome,
     took: Option<Duration>,
     /// The samples of the last run, when it was good.
     good: Batch,
+}
+
+/// What a collector gave between two rounds.
+pub(crate) struct Event {
+    /// The job its samples belong to.
+    pub(crate) job: &'static str,
+    /// Its samples of the run before.
+    pub(crate) before: Batch,
+    /// Its samples now.
+    pub(crate) now: Batch,
 }
 
 struct Job {
@@ -122,6 +151,7 @@ impl Crew {
             },
             idle: Some(((entry.make)(&options), Batch::new())),
             started: Instant::now(),
+            watched: Arc::default(),
             hung: false,
             outcome: Outcome::Pending,
             took: None,
@@ -129,7 +159,9 @@ impl Crew {
         };
         let slots = entries.iter().map(slot).collect();
         let (done_sender, done) = mpsc::unbounded_channel();
-        Self { host, options, slots, worker: None, done, done_sender }
+        let (woken_sender, woken) = mpsc::channel(1);
+        let worker = None;
+        Self { host, options, slots, worker, done, done_sender, woken, woken_sender }
     }
 
     /// Starts the slow collectors that are due. Called ahead of the first round, so that what they
@@ -153,6 +185,52 @@ impl Crew {
                 slot.hang(now);
             }
         }
+    }
+
+    /// Starts to watch the sources that tell of their changes. Called ahead of each round, since
+    /// one may come with a driver that is loaded later; and ahead of what is read, so that no
+    /// change falls between the two.
+    pub(crate) fn start_watches(&self) {
+        for (at, slot) in self.slots.iter().enumerate() {
+            let Some(Wake::Poll(path)) = slot.entry.wake else { continue };
+            if !slot.watched.load(Ordering::Relaxed)
+                && let Ok(watch) = self.host.watch(path)
+            {
+                let (woken, watched) = (self.woken_sender.clone(), Arc::clone(&slot.watched));
+                slot.watched.store(true, Ordering::Relaxed);
+                let work = move || {
+                    keep_watch(watch, at, &woken);
+                    watched.store(false, Ordering::Relaxed);
+                };
+                let thread = thread::Builder::new().name("labstat-watch".to_owned());
+                if let Err(error) = thread.stack_size(WATCH_STACK_SIZE_BYTES).spawn(work) {
+                    slot.watched.store(false, Ordering::Relaxed);
+                    tracing::warn!(%error, path, "failed to start a thread that waits for changes");
+                }
+            }
+        }
+    }
+
+    /// Waits until a source has changed: the slot whose it is.
+    pub(crate) async fn woken(&mut self) -> usize {
+        match self.woken.recv().await {
+            Some(slot) => slot,
+            // There is a sender in `self`.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Runs the fast collector of a slot between two rounds. Gives nothing when it gave nothing:
+    /// the next round tells of that.
+    pub(crate) async fn run_woken(&mut self, at: usize, limits: Limits) -> Option<Event> {
+        let before = self.slots.get(at)?.good.clone();
+        self.run_fast(at, Instant::now() + limits.round, limits.collector).await;
+        let slot = self.slots.get(at)?;
+        matches!(slot.outcome, Outcome::Collected { .. }).then(|| Event {
+            job: slot.entry.job,
+            before,
+            now: slot.good.clone(),
+        })
     }
 
     /// Runs all fast collectors once and takes in what slow ones have finished.
@@ -319,6 +397,17 @@ fn spawn(
     }
 }
 
+/// Tells of each change, until nobody listens or nothing can be watched any more.
+fn keep_watch(mut watch: Box<dyn Watch>, slot: usize, woken: &mpsc::Sender<usize>) {
+    while !woken.is_closed() {
+        match watch.wait(WATCH_TIME_MAX) {
+            Ok(false) => {}
+            Ok(true) if woken.blocking_send(slot).is_ok() => thread::sleep(WAKE_EVERY),
+            Ok(true) | Err(_) => return,
+        }
+    }
+}
+
 fn run(host: &dyn Host, job: Job) -> Done {
     let Job { slot, mut collector, mut batch } = job;
     let start = Instant::now();
@@ -392,7 +481,8 @@ mod tests {
     }
 
     async fn check_outcomes(pace: Pace) {
-        let entry = Entry { name: "moody", job: "node", pace, make: |_| Box::new(Moody) };
+        let entry =
+            Entry { name: "moody", job: "node", pace, wake: None, make: |_| Box::new(Moody) };
         let host = Arc::new(RealHost::new(Arc::new(SystemClock)));
         let mut crew = Crew::new(&[entry], Options::default(), None, host);
         let failed = |reason: &str| Outcome::Failed { reason: reason.to_owned() };
@@ -422,7 +512,8 @@ mod tests {
     #[tokio::test]
     async fn what_keeps_its_own_schedule_is_not_slowed_down() {
         let second = Duration::from_secs(1);
-        let run = |pace| Entry { name: "slow", job: "node", pace, make: |_| Box::new(Slow) };
+        let run =
+            |pace| Entry { name: "slow", job: "node", pace, wake: None, make: |_| Box::new(Slow) };
         let entries = [run(Pace::Aside(5 * second)), run(Pace::Slow(5 * second))];
         let host = Arc::new(RealHost::new(Arc::new(SystemClock)));
         let mut crew = Crew::new(&entries, Options::default(), Some(EVERY), host);
@@ -435,8 +526,13 @@ mod tests {
 
     #[tokio::test]
     async fn slow_samples_last_until_the_next_run_and_one_that_hangs_ends_them() {
-        let entry =
-            Entry { name: "slow", job: "node", pace: Pace::Slow(EVERY), make: |_| Box::new(Slow) };
+        let entry = Entry {
+            name: "slow",
+            job: "node",
+            pace: Pace::Slow(EVERY),
+            wake: None,
+            make: |_| Box::new(Slow),
+        };
         let host = Arc::new(RealHost::new(Arc::new(SystemClock)));
         let mut crew = Crew::new(&[entry], Options::default(), None, host);
         let limits = Limits { collector: EVERY, round: EVERY };

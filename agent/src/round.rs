@@ -107,6 +107,23 @@ impl Round {
         }
     }
 
+    /// Samples of one job by themselves, of between two rounds. No other series is said to be
+    /// there or to have ended.
+    pub(crate) fn part(tick_ms: i64, job: &'static str, samples: &Batch) -> Self {
+        let mut part = Self { tick_ms, jobs: Vec::new() };
+        part.job(job).samples.append(samples);
+        part
+    }
+
+    /// Adds the series of another round, for what ended since both.
+    pub(crate) fn append(&mut self, other: &Self) {
+        for job in &other.jobs {
+            let own = self.job(job.job);
+            own.samples.append(&job.samples);
+            own.edge.append(&job.edge);
+        }
+    }
+
     /// The batch of the agent's figures about itself.
     pub(crate) fn own(&mut self) -> &mut Batch {
         &mut self.job(OWN_JOB).samples
@@ -159,10 +176,11 @@ impl Round {
 
     /// Adds markers for the series of `before` that are not in this round.
     fn end_missing(&self, before: &Self, node: &str, message: &mut Message) {
-        let now: HashSet<u64> =
+        let mut known: HashSet<u64> =
             self.jobs.iter().flat_map(|job| job.all().map(|s| key(job.job, &s))).collect();
         for job in &before.jobs {
-            let ended = job.all().filter(|sample| !now.contains(&key(job.job, sample)));
+            // Each once, also where `before` is two rounds.
+            let ended = job.all().filter(|sample| known.insert(key(job.job, sample)));
             let markers = ended.map(|sample| BatchSample { value: stale_marker(), ..sample });
             message.samples(markers, &[("instance", node), ("job", job.job)], self.tick_ms);
         }

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -17,8 +18,12 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use labstat_collect::{CollectError, Collector, Entry, Host, Options, Pace, RealHost, Status};
-use labstat_model::{Batch, Family, SystemClock, WriteRequest, is_stale};
+use labstat_collect::host::{FilesystemSize, Framing, Uname};
+use labstat_collect::{
+    CollectError, Collector, Counts, Entry, Host, Options, Output, Pace, RealHost, RunError,
+    Status, Wake, Watch,
+};
+use labstat_model::{Batch, Family, ManualClock, SystemClock, WriteRequest, is_stale};
 use labstat_wire::remote_write;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -134,7 +139,7 @@ impl Collector for Good {
 }
 
 fn entry(name: &'static str, pace: Pace, make: fn(&Options) -> Box<dyn Collector>) -> Entry {
-    Entry { name, job: "node", pace, make }
+    Entry { name, job: "node", pace, wake: None, make }
 }
 
 fn good() -> Entry {
@@ -659,4 +664,152 @@ fn check_metrics(text: &str) {
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.is_empty(), "{said}\n{text}");
+}
+
+/// A machine on which one source tells of its changes when the test rings.
+#[derive(Debug)]
+struct Bell {
+    host: RealHost,
+    rings: Mutex<Option<std::sync::mpsc::Receiver<()>>>,
+    /// Watches that were asked for before one was given.
+    refused: AtomicUsize,
+}
+
+struct Rings(std::sync::mpsc::Receiver<()>);
+
+impl Watch for Rings {
+    fn wait(&mut self, patience: Duration) -> io::Result<bool> {
+        match self.0.recv_timeout(patience) {
+            Ok(()) => Ok(true),
+            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => Ok(false),
+            Err(_) => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+}
+
+impl Host for Bell {
+    fn watch(&self, path: &str) -> io::Result<Box<dyn Watch>> {
+        assert_eq!(path, "/proc/bell");
+        if self.refused.fetch_add(1, Ordering::SeqCst) == 0 {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let rings = self.rings.lock().unwrap().take().ok_or(io::ErrorKind::NotFound)?;
+        Ok(Box::new(Rings(rings)))
+    }
+    fn read_into(&self, path: &str, into: &mut Vec<u8>) -> io::Result<()> {
+        self.host.read_into(path, into)
+    }
+    fn read_all(&self, paths: &[String], deadline: Duration) -> Vec<io::Result<Vec<u8>>> {
+        self.host.read_all(paths, deadline)
+    }
+    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+        self.host.list(dir)
+    }
+    fn link(&self, path: &str) -> io::Result<String> {
+        self.host.link(path)
+    }
+    fn canonical(&self, path: &str) -> io::Result<String> {
+        self.host.canonical(path)
+    }
+    fn run(&self, program: &str, args: &[&str], deadline: Duration) -> Result<Output, RunError> {
+        self.host.run(program, args, deadline)
+    }
+    fn statvfs(&self, points: &[String], deadline: Duration) -> Vec<io::Result<FilesystemSize>> {
+        self.host.statvfs(points, deadline)
+    }
+    fn socket_request(
+        &self,
+        path: &str,
+        request: &[u8],
+        framing: Framing,
+        deadline: Duration,
+    ) -> io::Result<Vec<u8>> {
+        self.host.socket_request(path, request, framing, deadline)
+    }
+    fn uname(&self) -> io::Result<Uname> {
+        self.host.uname()
+    }
+    fn page_size_bytes(&self) -> Option<u64> {
+        self.host.page_size_bytes()
+    }
+    fn now_ms(&self) -> i64 {
+        self.host.now_ms()
+    }
+    fn counts(&self) -> Counts {
+        self.host.counts()
+    }
+    fn stop(&self) {
+        self.host.stop();
+    }
+}
+
+/// A mirror: its first run finds it whole, the later ones degraded.
+#[derive(Default)]
+struct Mirror {
+    runs: u64,
+}
+
+impl Collector for Mirror {
+    fn collect(&mut self, _: &dyn Host, out: &mut Batch) -> Result<Status, CollectError> {
+        self.runs += 1;
+        let state = if self.runs == 1 { "whole" } else { "degraded" };
+        out.push(&VALUE, &[("state", state)], 1.0);
+        Ok(Status::Collected)
+    }
+}
+
+/// What came of each series of `demo_value`: times, and whether it is a marker.
+fn history(receiver: &Receiver, state: &str) -> Vec<(i64, bool)> {
+    let taken = receiver.taken.lock().unwrap();
+    let all = taken.iter().flat_map(|request| &request.series);
+    let mine = all.filter(|series| series.labels.get("state") == Some(state));
+    let samples = mine.flat_map(|series| &series.samples);
+    samples.map(|sample| (sample.time_ms, is_stale(sample.value))).collect()
+}
+
+#[tokio::test]
+async fn a_change_is_shipped_at_once_and_ends_no_series_but_its_own() {
+    let receiver = Receiver::default();
+    let addr = receiver.start(local()).await;
+    let (ring, rings) = std::sync::mpsc::channel();
+    let bell = Arc::new(Bell {
+        host: RealHost::new(Arc::new(SystemClock)),
+        rings: Mutex::new(Some(rings)),
+        refused: AtomicUsize::new(0),
+    });
+    let mut mirror = entry("mirror", Pace::Fast, |_| Box::new(Mirror::default()));
+    mirror.wake = Some(Wake::Poll("/proc/bell"));
+    // The next round but one is so far away that nothing in it can be what came at once.
+    let clock = Arc::new(ManualClock::new(1_700_000_001_000));
+    let config = Config { interval_ms: 60_000, ..config(addr) };
+    let host: Arc<dyn Host> = bell.clone();
+    let now: Arc<dyn labstat_model::Clock> = clock.clone();
+    let backoff = Backoff::default();
+    let running = start_with(config, now, &[mirror, good()], host, backoff).await.unwrap();
+    until("the start", || bell.refused.load(Ordering::SeqCst) == 1).await;
+    clock.set_ms(1_700_000_040_000);
+    until("the first round", || history(&receiver, "whole").len() == 1).await;
+    assert!(bell.rings.lock().unwrap().is_none(), "a source that came later is watched");
+
+    clock.set_ms(1_700_000_041_234);
+    ring.send(()).unwrap();
+    until("the event", || !history(&receiver, "degraded").is_empty()).await;
+    assert_eq!(history(&receiver, "degraded"), [(1_700_000_041_234, false)]);
+    let whole = [(1_700_000_040_000, false), (1_700_000_041_234, true)];
+    assert_eq!(history(&receiver, "whole"), whole);
+    assert_eq!(receiver.stale_len(), 1, "the series of the others go on");
+    let event_len = receiver.taken.lock().unwrap().last().unwrap().series.len();
+    assert_eq!(event_len, 2, "and are not sent");
+
+    // The clock stands still: two truths about one moment are not sent.
+    ring.send(()).unwrap();
+    ring.send(()).unwrap();
+    clock.set_ms(1_700_000_100_000);
+    until("the second round", || history(&receiver, "degraded").len() >= 2).await;
+    let times: Vec<i64> = history(&receiver, "degraded").into_iter().map(|(at, _)| at).collect();
+    assert!(is_ascending(&times), "{times:?}");
+    // That a series which ended at the event is gone is said again, once.
+    assert_eq!(history(&receiver, "whole").len(), 3);
+    running.shutdown().await;
+    assert!(history(&receiver, "degraded").last().unwrap().1);
 }

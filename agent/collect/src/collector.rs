@@ -42,6 +42,13 @@ pub enum Pace {
     Aside(Duration),
 }
 
+/// What makes a fast collector run between two rounds: its samples are shipped at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wake {
+    /// This file has changed, as [`Host::watch`] tells.
+    Poll(&'static str),
+}
+
 /// One line of the [`registry`](crate::registry()).
 #[derive(Debug, Clone, Copy)]
 pub struct Entry {
@@ -51,6 +58,8 @@ pub struct Entry {
     pub job: &'static str,
     /// How often it runs, unless the user says otherwise.
     pub pace: Pace,
+    /// What it is also run for, when there is such a thing.
+    pub wake: Option<Wake>,
     /// Makes one. Never fails: what cannot be read is found out when it runs.
     pub make: fn(&Options) -> Box<dyn Collector>,
 }

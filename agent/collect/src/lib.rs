@@ -18,10 +18,10 @@ mod options;
 mod registry;
 mod shared;
 
-pub use collector::{CollectError, Collector, Entry, Pace, Status};
+pub use collector::{CollectError, Collector, Entry, Pace, Status, Wake};
 pub use host::{
     Begun, CaptureError, CaptureReport, Counts, Ended, Host, NvmePage, Output, RealHost,
-    ReplayHost, RunError, capture,
+    ReplayHost, RunError, Watch, capture,
 };
 /// The parsers, for those that have text and no machine.
 pub use labstat_parse as parse;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::collector::Pace::{Aside, Fast, Slow};
-use crate::collector::{Collector, Entry, Pace};
+use crate::collector::{Collector, Entry, Pace, Wake};
 use crate::collectors::*;
 use crate::options::Options;
 
@@ -22,7 +22,12 @@ pub fn registry() -> &'static [Entry] {
 type Make = fn(&Options) -> Box<dyn Collector>;
 
 const fn node(name: &'static str, make: Make) -> Entry {
-    Entry { name, job: "node", pace: Fast, make }
+    Entry { name, job: "node", pace: Fast, wake: None, make }
+}
+
+/// One that is run at once, too, when the kernel says that this file has changed.
+const fn woken(name: &'static str, file: &'static str, make: Make) -> Entry {
+    Entry { name, job: "node", pace: Fast, wake: Some(Wake::Poll(file)), make }
 }
 
 #[rustfmt::skip]
@@ -37,7 +42,7 @@ static ENTRIES: &[Entry] = &[
     node("hwmon", |_| Box::new(hwmon::Hwmon)),
     node("links", |o| Box::new(links::Links::new(&o.interfaces))),
     node("loadavg", |_| Box::new(loadavg::Loadavg::default())),
-    node("mdadm", |_| Box::new(mdadm::Mdadm)),
+    woken("mdadm", mdadm::PATH, |_| Box::new(mdadm::Mdadm)),
     node("meminfo", |_| Box::new(meminfo::Meminfo::default())),
     node("netclass", |o| Box::new(netclass::Netclass::new(&o.interfaces))),
     node("netdev", |o| Box::new(netdev::Netdev::new(&o.interfaces))),
@@ -53,8 +58,8 @@ static ENTRIES: &[Entry] = &[
     node("udp_queues", |_| Box::new(udp_queues::UdpQueues::default())),
     node("uname", |_| Box::new(uname::Uname)),
     node("vmstat", |_| Box::new(vmstat::Vmstat::default())),
-    Entry { name: "smartctl", job: "smartctl", pace: SMART, make: |o| Box::new(smartctl::Smartctl::new(&o.smartctl)) },
-    Entry { name: "ceph", job: "ceph", pace: CEPH, make: |o| Box::new(ceph::Ceph::new(&o.ceph)) },
+    Entry { name: "smartctl", job: "smartctl", pace: SMART, wake: None, make: |o| Box::new(smartctl::Smartctl::new(&o.smartctl)) },
+    Entry { name: "ceph", job: "ceph", pace: CEPH, wake: None, make: |o| Box::new(ceph::Ceph::new(&o.ceph)) },
 ];
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use labstat_parse::proc::{fields_of, number, trimmed};
 use crate::collector::{CollectError, Collector, Status, is_absent};
 use crate::host::Host;
 
-const PATH: &str = "/proc/mdstat";
+pub(crate) const PATH: &str = "/proc/mdstat";
 
 /// What an array is doing, one of five.
 pub static STATE: Family = Family::gauge("node_md_state", "Indicates the state of md-device.");

@@ -21,12 +21,14 @@ mod real;
 mod replay;
 mod socket;
 mod tree;
+mod watch;
 
 pub use begun::{Begun, Ended};
 pub use capture::{CaptureError, CaptureReport, capture};
 pub use nvme::NvmePage;
 pub use real::RealHost;
 pub use replay::ReplayHost;
+pub use watch::Watch;
 
 /// Bytes read of one file. The largest kernel file we read, `/proc/interrupts` of a machine with
 /// hundreds of CPUs, has a few hundred KiB.
@@ -103,6 +105,13 @@ pub trait Host: Debug + Send + Sync {
     /// [`io::ErrorKind::Unsupported`].
     fn nvme_page(&self, device: &str, page: NvmePage, deadline: Duration) -> io::Result<Vec<u8>> {
         let _ = (device, page, deadline);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Watches a file that tells of its changes, such as `/proc/mdstat`. A host of which nothing
+    /// ever changes says [`io::ErrorKind::Unsupported`].
+    fn watch(&self, path: &str) -> io::Result<Box<dyn Watch>> {
+        let _ = path;
         Err(io::ErrorKind::Unsupported.into())
     }
 

@@ -13,6 +13,7 @@ use super::begun::{self, Begun};
 use super::command::Commands;
 use super::patience::Patience;
 use super::tree::Tree;
+use super::watch::{FileWatch, Watch};
 use super::{
     Counts, FilesystemSize, Framing, Host, NvmePage, Output, RunError, Uname, nvme, socket,
 };
@@ -108,6 +109,10 @@ impl Host for RealHost {
         };
         let answers = self.patience.all(&[key], deadline, read);
         answers.into_iter().next().unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    fn watch(&self, path: &str) -> io::Result<Box<dyn Watch>> {
+        Ok(Box::new(FileWatch::open(path)?))
     }
 
     fn uname(&self) -> io::Result<Uname> {
