@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 mod begun;
 mod capture;
 mod command;
+mod kept;
 mod nvme;
 mod patience;
 mod real;

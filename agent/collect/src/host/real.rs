@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use labstat_model::Clock;
-use rustix::fs::StatVfsMountFlags;
+use rustix::fs::{OFlags, StatVfsMountFlags};
 
 use super::begun::{self, Begun};
 use super::command::Commands;
+use super::kept::Kept;
 use super::patience::Patience;
-use super::tree::Tree;
+use super::tree::{Tree, read_all};
 use super::watch::{FileWatch, Watch};
 use super::{
     Counts, FilesystemSize, Framing, Host, NvmePage, Output, RunError, Uname, nvme, socket,
@@ -28,6 +29,7 @@ pub struct RealHost {
     clock: Arc<dyn Clock>,
     patience: Patience,
     commands: Arc<Commands>,
+    kept: Arc<Kept>,
     reads: AtomicU64,
 }
 
@@ -38,6 +40,7 @@ impl RealHost {
             clock,
             patience: Patience::default(),
             commands: Arc::default(),
+            kept: Arc::default(),
             reads: AtomicU64::new(0),
         }
     }
@@ -46,16 +49,16 @@ impl RealHost {
 impl Host for RealHost {
     fn read_into(&self, path: &str, into: &mut Vec<u8>) -> io::Result<()> {
         self.reads.fetch_add(1, Ordering::Relaxed);
-        Tree::Machine.read_into(path, into)
+        read_kept(&self.kept, path, into)
     }
 
     fn read_all(&self, paths: &[String], deadline: Duration) -> Vec<io::Result<Vec<u8>>> {
         self.reads.fetch_add(paths.len() as u64, Ordering::Relaxed);
         // One buffer for all, so that each file costs no more memory than it has bytes.
-        let buffer = RefCell::new(Vec::new());
+        let (kept, buffer) = (Arc::clone(&self.kept), RefCell::new(Vec::new()));
         self.patience.all(paths, deadline, move |path| {
             let mut buffer = buffer.borrow_mut();
-            Tree::Machine.read_into(path, &mut buffer)?;
+            read_kept(&kept, path, &mut buffer)?;
             Ok(buffer.to_vec())
         })
     }
@@ -150,6 +153,11 @@ impl Host for RealHost {
             hung: hung as u64,
         }
     }
+}
+
+fn read_kept(kept: &Kept, path: &str, into: &mut Vec<u8>) -> io::Result<()> {
+    let open = |path: &str| Tree::Machine.open(path, OFlags::RDONLY);
+    kept.read(path, into, open, |file, into| read_all(path, file, into))
 }
 
 fn filesystem_size(mount_point: &str) -> io::Result<FilesystemSize> {

@@ -63,7 +63,6 @@ impl Tree {
 
     /// See [`Host::read_into`](super::Host::read_into).
     pub(super) fn read_into(&self, path: &str, into: &mut Vec<u8>) -> io::Result<()> {
-        into.clear();
         let file = self.open(path, OFlags::RDONLY)?;
         if matches!(self, Self::Folder { .. }) {
             // Whoever filled the folder may have put a device or a FIFO there.
@@ -72,23 +71,7 @@ impl Tree {
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
             }
         }
-        let mut since = None;
-        loop {
-            into.reserve(READ_LEN);
-            let room = into.capacity() - into.len();
-            let read = rustix::io::read(&file, rustix::buffer::spare_capacity(into))?;
-            // Sysfs hands over a whole file in one read, unlike proc: there is no second one.
-            if read == 0 || (read < room && path.starts_with(SYSFS)) {
-                return Ok(());
-            }
-            if into.len() > FILE_LEN_MAX {
-                return Err(io::ErrorKind::FileTooLarge.into());
-            }
-            // The clock is asked only for files that take a second read and more.
-            if since.get_or_insert_with(Instant::now).elapsed() > FILE_TIME_MAX {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-        }
+        read_all(path, &file, into)
     }
 
     /// See [`Host::list`](super::Host::list).
@@ -156,6 +139,32 @@ impl Tree {
         match self {
             Self::Machine => fs::accessat(CWD, path, fs::Access::EXISTS, AtFlags::empty()).is_ok(),
             Self::Folder { .. } => self.open(path, OFlags::PATH).is_ok(),
+        }
+    }
+}
+
+/// Reads a file from its start to its end into `into`, wherever the file stands.
+///
+/// By its position: the kernel makes the files of proc and sysfs anew for whoever reads them from
+/// the start, so that one that stays open can be read again.
+pub(super) fn read_all(path: &str, file: &OwnedFd, into: &mut Vec<u8>) -> io::Result<()> {
+    into.clear();
+    let mut since = None;
+    loop {
+        into.reserve(READ_LEN);
+        let room = into.capacity() - into.len();
+        let at = into.len() as u64;
+        let read = rustix::io::pread(file, rustix::buffer::spare_capacity(into), at)?;
+        // Sysfs hands over a whole file in one read, unlike proc: there is no second one.
+        if read == 0 || (read < room && path.starts_with(SYSFS)) {
+            return Ok(());
+        }
+        if into.len() > FILE_LEN_MAX {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        // The clock is asked only for files that take a second read and more.
+        if since.get_or_insert_with(Instant::now).elapsed() > FILE_TIME_MAX {
+            return Err(io::ErrorKind::TimedOut.into());
         }
     }
 }
