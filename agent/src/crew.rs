@@ -1,9 +1,9 @@
 //! The collectors at work, on threads, so that whatever one of them waits for, the round goes out.
 //!
-//! Fast collectors run one after the other on one thread, which keeps memory small and the times
-//! they take honest. One that has not returned in its time is left behind together with the
-//! thread, and a new thread goes on with the next. Until it returns it counts as failed and is not
-//! started again, so at most one thread per collector can be lost.
+//! Fast collectors run one after the other on one thread ([`Lap`]), which keeps memory small and
+//! the times they take honest. One that has not returned in its time is left behind together with
+//! the thread, and a new thread goes on with the next. Until it returns it counts as failed and is
+//! not started again, so at most one thread per collector can be lost.
 //!
 //! Slow collectors run each on a thread of its own that ends with the run. Their last samples are
 //! given again in every round until the next run has ended, so that queries, which look back five
@@ -13,22 +13,21 @@
 //! A fast collector whose source tells of its changes ([`Wake`]) has a thread beside it that waits
 //! for them, from the first round on which that source is there.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::Duration;
 
-use labstat_collect::{CollectError, Collector, Entry, Host, Options, Pace, Status, Wake, Watch};
+use labstat_collect::{Collector, Entry, Host, Options, Pace, Status, Wake, Watch};
 use labstat_model::Batch;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use crate::findings::{Finding, Outcome, chain};
-
-/// Stack of a collector's thread. Collectors hold their buffers on the heap; JSON is the deepest
-/// they go, and its depth is bounded. Only pages that are touched cost memory.
-const STACK_SIZE_BYTES: usize = 1024 * 1024;
+use crate::lap::{self, Done, Job, Lap, Lapped};
 
 /// How long a thread waits for a change before it looks whether there is still an agent, and
 /// whether its source is still the same.
@@ -43,6 +42,9 @@ const WATCH_STACK_SIZE_BYTES: usize = 64 * 1024;
 /// How long a run of a slow collector may take before it counts as hung. Its own deadlines, one
 /// per device, are what should end it.
 const SLOW_TIME_MAX: Duration = Duration::from_secs(600);
+
+/// Why a collector has nothing when the system gave no thread for it.
+const NO_THREAD: &str = "no thread could be started for it";
 
 /// How long a round may take.
 #[derive(Debug, Clone, Copy)]
@@ -66,7 +68,8 @@ pub(crate) struct Crew {
     host: Arc<dyn Host>,
     options: Options,
     slots: Vec<Slot>,
-    worker: Option<std::sync::mpsc::Sender<Job>>,
+    /// The thread of the fast collectors.
+    worker: Option<Sender<Arc<Lap>>>,
     /// At most one result per slot is under way, so the channel is bounded by their number.
     done: mpsc::UnboundedReceiver<Done>,
     done_sender: mpsc::UnboundedSender<Done>,
@@ -101,30 +104,6 @@ pub(crate) struct Event {
     pub(crate) before: Batch,
     /// Its samples now.
     pub(crate) now: Batch,
-}
-
-struct Job {
-    slot: usize,
-    collector: Box<dyn Collector>,
-    batch: Batch,
-}
-
-struct Done {
-    slot: usize,
-    /// Absent when it panicked: what is left of it is not to be trusted.
-    collector: Option<Box<dyn Collector>>,
-    batch: Batch,
-    result: Result<Status, Failure>,
-    took: Duration,
-}
-
-/// Why a run gave nothing.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error(transparent)]
-    Collect(CollectError),
-    #[error("the collector panicked: {0}")]
-    Panic(String),
 }
 
 impl Drop for Crew {
@@ -176,10 +155,11 @@ impl Crew {
             }
             if let Some((collector, batch)) = slot.idle.take() {
                 slot.started = now;
-                let worker = spawn(slot.entry.name, &self.host, &self.done_sender);
-                let job = Job { slot: at, collector, batch };
-                if let Some(job) = send(worker.as_ref(), job) {
-                    slot.give_back(job);
+                let (host, done) = (Arc::clone(&self.host), self.done_sender.clone());
+                let work = move |job| done.send(lap::run(&*host, job, Instant::now())).is_ok();
+                let worker = lap::spawn(slot.entry.name, work);
+                if let Some(job) = send(worker.as_ref(), Job { slot: at, collector, batch }) {
+                    self.give_back(job, NO_THREAD.to_owned());
                 }
             } else if now > slot.started + SLOW_TIME_MAX {
                 slot.hang(now);
@@ -224,7 +204,7 @@ impl Crew {
     /// the next round tells of that.
     pub(crate) async fn run_woken(&mut self, at: usize, limits: Limits) -> Option<Event> {
         let before = self.slots.get(at)?.good.clone();
-        self.run_fast(at, Instant::now() + limits.round, limits.collector).await;
+        self.run_fast(at..=at, Instant::now() + limits.round, limits.collector).await;
         let slot = self.slots.get(at)?;
         matches!(slot.outcome, Outcome::Collected { .. }).then(|| Event {
             job: slot.entry.job,
@@ -240,9 +220,7 @@ impl Crew {
         }
         self.start_slow(Instant::now());
         let deadline = Instant::now() + limits.round;
-        for at in 0..self.slots.len() {
-            self.run_fast(at, deadline, limits.collector).await;
-        }
+        self.run_fast(0..=self.slots.len(), deadline, limits.collector).await;
         while let Ok(done) = self.done.try_recv() {
             self.take_in(done);
         }
@@ -264,39 +242,74 @@ impl Crew {
         }
     }
 
-    async fn run_fast(&mut self, at: usize, round_deadline: Instant, limit: Duration) {
+    /// Runs the fast collectors among `slots`.
+    async fn run_fast(&mut self, slots: RangeInclusive<usize>, deadline: Instant, limit: Duration) {
+        let mut todo = self.begin(slots);
+        while !todo.is_empty() {
+            if Instant::now() >= deadline {
+                for job in todo {
+                    let name = self.slots.get(job.slot).map_or("", |slot| slot.entry.name);
+                    self.give_back(job, format!("no time was left in the round for {name}"));
+                }
+                return;
+            }
+            let lap = Lap::new(todo);
+            if !self.start(&lap) {
+                for job in lap.take_back() {
+                    self.give_back(job, NO_THREAD.to_owned());
+                }
+                return;
+            }
+            let Lapped { done, hung, todo: rest } = lap.wait(limit, deadline).await;
+            for done in done {
+                self.take_in(done);
+            }
+            if let Some((at, since)) = hung {
+                // The thread ends by itself when the collector returns.
+                self.worker = None;
+                if let Some(slot) = self.slots.get_mut(at) {
+                    slot.started = since;
+                    slot.hang(Instant::now());
+                }
+            }
+            todo = rest;
+        }
+    }
+
+    /// The jobs of the fast collectors among `slots`. One that still runs has none.
+    fn begin(&mut self, slots: RangeInclusive<usize>) -> VecDeque<Job> {
         let now = Instant::now();
-        let Some(slot) = self.slots.get_mut(at).filter(|slot| slot.every.is_none()) else { return };
-        if now >= round_deadline {
-            slot.fail(format!("no time was left in the round for {}", slot.entry.name));
-            return;
-        }
-        let Some((collector, batch)) = slot.idle.take() else {
-            slot.hang(now);
-            return;
-        };
-        slot.started = now;
-        let job = Job { slot: at, collector, batch };
-        if let Some(job) = send(self.worker.as_ref(), job) {
-            self.worker = spawn("labstat-collect", &self.host, &self.done_sender);
-            if let Some(job) = send(self.worker.as_ref(), job) {
-                slot.give_back(job);
-                return;
+        let mut todo = VecDeque::new();
+        for (at, slot) in self.slots.iter_mut().enumerate() {
+            if slot.every.is_some() || !slots.contains(&at) {
+                continue;
+            }
+            match slot.idle.take() {
+                Some((collector, batch)) => todo.push_back(Job { slot: at, collector, batch }),
+                None => slot.hang(now),
             }
         }
-        let deadline = round_deadline.min(now + limit);
-        while let Ok(Some(done)) = timeout_at(deadline, self.done.recv()).await {
-            let mine = done.slot == at;
-            self.take_in(done);
-            if mine {
-                return;
-            }
+        todo
+    }
+
+    /// Hands a lap to the thread, or to a new one when there is none.
+    fn start(&mut self, lap: &Arc<Lap>) -> bool {
+        if send(self.worker.as_ref(), Arc::clone(lap)).is_none() {
+            return true;
         }
-        // The thread ends by itself when the collector returns, since nobody sends it more.
-        self.worker = None;
-        if let Some(slot) = self.slots.get_mut(at) {
-            slot.hang(Instant::now());
-        }
+        let (host, late) = (Arc::clone(&self.host), self.done_sender.clone());
+        // Nobody is there to take it in only when the agent has ended.
+        let work = move |lap: Arc<Lap>| lap.run(&*host, |done| drop(late.send(done)));
+        self.worker = lap::spawn("labstat-collect", work);
+        send(self.worker.as_ref(), Arc::clone(lap)).is_none()
+    }
+
+    /// Takes a job back that was not begun.
+    fn give_back(&mut self, job: Job, reason: String) {
+        let Some(slot) = self.slots.get_mut(job.slot) else { return };
+        slot.idle = Some((job.collector, job.batch));
+        slot.took = None;
+        slot.fail(reason);
     }
 
     fn take_in(&mut self, done: Done) {
@@ -355,45 +368,13 @@ impl Slot {
             took.as_secs()
         ));
     }
-
-    /// Takes a job back that no thread could be had for.
-    fn give_back(&mut self, job: Job) {
-        self.idle = Some((job.collector, job.batch));
-        self.took = None;
-        self.fail("no thread could be started for it".to_owned());
-    }
 }
 
-/// Gives a job to a worker. When there is none or it is gone, the job comes back.
-fn send(worker: Option<&std::sync::mpsc::Sender<Job>>, job: Job) -> Option<Job> {
+/// Gives work to a thread. When there is none or it has ended, the work comes back.
+fn send<T>(worker: Option<&Sender<T>>, work: T) -> Option<T> {
     match worker {
-        Some(worker) => worker.send(job).err().map(|error| error.0),
-        None => Some(job),
-    }
-}
-
-/// Starts a thread that runs the jobs it is sent, until its sender is dropped.
-fn spawn(
-    name: &str,
-    host: &Arc<dyn Host>,
-    done: &mpsc::UnboundedSender<Done>,
-) -> Option<std::sync::mpsc::Sender<Job>> {
-    let (sender, jobs) = std::sync::mpsc::channel::<Job>();
-    let (host, done) = (Arc::clone(host), done.clone());
-    let work = move || {
-        for job in jobs {
-            if done.send(run(&*host, job)).is_err() {
-                return;
-            }
-        }
-    };
-    let thread = thread::Builder::new().name(name.to_owned()).stack_size(STACK_SIZE_BYTES);
-    match thread.spawn(work) {
-        Ok(_) => Some(sender),
-        Err(error) => {
-            tracing::warn!(%error, "failed to start a thread for a collector");
-            None
-        }
+        Some(worker) => worker.send(work).err().map(|error| error.0),
+        None => Some(work),
     }
 }
 
@@ -408,30 +389,12 @@ fn keep_watch(mut watch: Box<dyn Watch>, slot: usize, woken: &mpsc::Sender<usize
     }
 }
 
-fn run(host: &dyn Host, job: Job) -> Done {
-    let Job { slot, mut collector, mut batch } = job;
-    let start = Instant::now();
-    // A bug in one collector must not end the agent; the collector is made anew after it.
-    let result = catch_unwind(AssertUnwindSafe(|| collector.collect(host, &mut batch)));
-    let took = start.elapsed();
-    let (collector, result) = match result {
-        Ok(result) => (Some(collector), result.map_err(Failure::Collect)),
-        Err(panic) => (None, Err(Failure::Panic(panic_text(&*panic)))),
-    };
-    Done { slot, collector, batch, result, took }
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text").to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use labstat_collect::RealHost;
+    use labstat_collect::{CollectError, RealHost};
     use labstat_model::{Family, SystemClock};
 
     use super::*;

@@ -12,7 +12,8 @@
 //!
 //! - `config`: what it is told, from TOML, with every problem and its line ([`Config`]).
 //! - `schedule`: which ticks are due, whatever the clock does; pure.
-//! - `crew`: the collectors, on threads; a hung one is left behind and never delays a round.
+//! - `crew`: the collectors, on threads; a hung one is left behind and never delays a round. `lap`:
+//!   those of a round, one after the other on one thread.
 //! - `round`: all samples of one tick, and the markers of the series that ended.
 //! - `spool`: rounds on disk while the receiver is away (`docs/formats/spool.md`).
 //! - `ship`: the queue, the requests, what to do with each answer. `remote`: the HTTP client.
@@ -28,6 +29,7 @@ mod config;
 mod crew;
 mod findings;
 mod http;
+mod lap;
 mod once;
 mod process;
 mod remote;
