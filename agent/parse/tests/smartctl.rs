@@ -554,7 +554,7 @@ fn what_is_not_understood_is_said() {
     for line in [
         "SMART overall-health self-assessment test result: ~FAILED!~\n".to_owned(),
         "SMART Health Status: <?>\n".to_owned(),
-        format!("{table}  5 Reallocated Sector Ct   0x0033   100   100   010    Pre-fail  Always       -       9\n"),
+        format!("{table}  5 Reallocated Sector Ct   0x?033   100   100   010    Pre-fail  Always       -       9\n"),
         format!("{table}5,Reallocated_Sector_Ct,0x0033 100 100 010 Pre-fail Always - 9\n"),
         "SMART Self-test log structure revision number 1\n# 1  Extended offline    Completed: read failure\n".to_owned(),
         "Error counter log:\nread:   1 2 3 x\n".to_owned(),
@@ -675,6 +675,53 @@ fn copies_of_json_are_read() {
             "A"
         );
     }
+}
+
+/// `value` as `smartctl --json=g` prints it.
+fn assignments(value: &Value, path: &str, out: &mut String) {
+    let empty = match value {
+        Value::Object(_) => Some("{}"),
+        Value::Array(_) => Some("[]"),
+        _ => None,
+    };
+    let shown = empty.map_or_else(|| value.to_string(), str::to_owned);
+    out.push_str(&format!("{path} = {shown};\n"));
+    match value {
+        Value::Object(map) => {
+            map.iter().for_each(|(key, value)| assignments(value, &format!("{path}.{key}"), out));
+        }
+        Value::Array(list) => {
+            let places = list.iter().enumerate();
+            places.for_each(|(n, value)| assignments(value, &format!("{path}[{n}]"), out));
+        }
+        _ => {}
+    }
+}
+
+/// smartctl prints its JSON in two other notations.
+#[test]
+fn json_in_other_notations_is_read() {
+    let mut reports = 0;
+    for path in fixtures("emulated").iter().filter(|it| it.extension().unwrap() == "json") {
+        let original = fs::read(path).unwrap();
+        let value: Value = serde_json::from_slice(&original).unwrap();
+        let mut lines = String::new();
+        assignments(&value, "json", &mut lines);
+        assert_eq!(smartctl::parse(lines.as_bytes()), smartctl::parse(&original), "{path:?}");
+        assert_eq!(json(lines.as_bytes()), value, "{path:?}");
+        reports += 1;
+    }
+    assert!(reports > 0);
+    let text = "---\njson_format_version:\n  - 1\n  - 0\nsmartctl:\n  version:\n    - 7\n    - 3\n  \
+        messages:\n    - string: 'Warning: old'\n      severity: warning\n  exit_status: 0\n\
+        device:\n  name: '/dev/sda'\n  protocol: ATA\nmodel_name: Disk 1\nata_smart_attributes:\n  \
+        table:\n    - id: 5\n      name: Reallocated_Sector_Ct\n      raw:\n        value: 7\n        string: '7'\n    \
+        - id: 9\n      name: Power_On_Hours\n";
+    let report = smartctl::parse(text.as_bytes());
+    assert_eq!(model(&report), "Disk 1");
+    let rows = report.ata_smart_attributes.unwrap().table.unwrap();
+    assert_eq!(rows.iter().map(|row| row.id).collect::<Vec<_>>(), [Some(5), Some(9)]);
+    assert_eq!(rows[0].raw.as_ref().unwrap().value, Some(7));
 }
 
 /// JSON goes out as it came, unknown keys, order and huge numbers included.
@@ -873,4 +920,45 @@ proptest! {
         json(&input);
         reads_back(&input);
     }
+}
+
+/// A page that keeps no line ends makes one line of a report.
+#[test]
+fn a_report_on_one_line_says_what_it_said() {
+    let same = [
+        "device",
+        "model_name",
+        "serial_number",
+        "user_capacity",
+        "smart_status",
+        "ata_smart_attributes",
+        "nvme_smart_health_information_log",
+        "scsi_error_counter_log",
+        "scsi_grown_defect_list",
+        "power_on_time",
+        "temperature",
+    ];
+    let mut reports = 0;
+    for folder in ["reports", "emulated"] {
+        for path in fixtures(folder).iter().filter(|it| it.extension().unwrap() == "txt") {
+            let text = fs::read_to_string(path).unwrap();
+            let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            let (before, after) = (json(text.as_bytes()), json(flat.as_bytes()));
+            for key in same {
+                // Of the spaces inside a name nobody knows how many there were.
+                let words = |report: &Value| {
+                    let text = report[key].to_string();
+                    text.split_whitespace().collect::<Vec<_>>().join(" ")
+                };
+                assert_eq!(words(&after), words(&before), "{key} of {path:?}");
+            }
+            for log in ["standard", "extended"] {
+                let table =
+                    |report: &Value| report["ata_smart_self_test_log"][log]["table"].clone();
+                assert_eq!(table(&after), table(&before), "{log} tests of {path:?}");
+            }
+            reports += 1;
+        }
+    }
+    assert!(reports > 0);
 }

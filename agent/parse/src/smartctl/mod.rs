@@ -1,4 +1,5 @@
-//! Reports of smartctl, as text of versions 5 to 7 or as JSON, into one [`Report`].
+//! Reports of smartctl, as text of versions 5 to 7 or as JSON (in any of its notations), into one
+//! [`Report`].
 //!
 //! - [`parse`] never fails: what is not understood gives a report whose `smartctl.messages` say
 //!   why.
@@ -12,6 +13,7 @@ mod encoding;
 mod json;
 mod loose;
 mod normalise;
+mod notation;
 mod report;
 mod text;
 
@@ -54,6 +56,9 @@ enum Read<'a> {
 fn read(input: &[u8]) -> Read<'_> {
     match json::look(input) {
         json::Found::Text(text) => {
+            if let Some(parsed) = read_notation(text) {
+                return Read::Json(parsed);
+            }
             let report = text::parse(text);
             match text::is_understood(&report) {
                 true => Read::Text(Box::new(report)),
@@ -66,6 +71,15 @@ fn read(input: &[u8]) -> Read<'_> {
             Err(why) => read_copy(input).unwrap_or(Read::Nothing(why)),
         },
         json::Found::Nothing(why) => Read::Nothing(why.to_owned()),
+    }
+}
+
+/// A report in one of the other notations that smartctl prints its JSON in.
+fn read_notation(input: &[u8]) -> Option<Box<json::Parsed<'static>>> {
+    let json = notation::json(&text::decode(input))?;
+    match json::parse(json.as_bytes()) {
+        Ok(json::Content::Report(parsed)) => Some(Box::new(parsed.into_owned())),
+        _ => None,
     }
 }
 

@@ -69,6 +69,20 @@ const BROKEN: [&str; 6] = [
 /// Those of them that say that no answer came.
 const TIMEOUTS: [&str; 2] = ["timed out", "semaphore timeout"];
 
+/// Words for a place of a controller, as in `-d cciss,4` and `[3ware_disk_01]`.
+const PLACES: [&str; 10] = [
+    "cciss,",
+    "3ware,",
+    "megaraid,",
+    "areca,",
+    "hpt,",
+    "aacraid,",
+    "sssraid,",
+    "_disk_",
+    "aacraid_",
+    "areca_",
+];
+
 /// Words of errors that name what is in the way, and the reason.
 const OBSTACLES: [(&str, &str); 6] = [
     ("busy", "busy"),
@@ -171,7 +185,9 @@ fn mandatory(report: &Report) -> Option<(State, &'static str)> {
 fn refused(report: &Report) -> Option<(State, &'static str)> {
     let command = |text: &str| COMMANDS.iter().find(|(words, _)| text.contains(words));
     let mut refused = messages(report).filter_map(|text| Some((text, command(text)?.1)));
-    if let Some((text, reason)) = refused.clone().find(|(text, _)| is_broken(text)) {
+    // Behind a controller a place without a disk gives the same errors as a disk that is dead.
+    let is_place = is_place(report);
+    if let Some((text, reason)) = refused.clone().find(|(text, _)| is_broken(text) && !is_place) {
         let is_timeout = TIMEOUTS.iter().any(|words| text.contains(words));
         return Some((State::Failed, if is_timeout { "timeout" } else { reason }));
     }
@@ -180,6 +196,15 @@ fn refused(report: &Report) -> Option<(State, &'static str)> {
         return Some((State::Unsupported, reason));
     }
     refused.next().map(|_| (State::Unsupported, "no_passthrough"))
+}
+
+/// Whether it is a place of a controller that was asked, and nothing says that a disk is in it.
+fn is_place(report: &Report) -> bool {
+    let device = report.device.as_ref();
+    let names = device.into_iter().flat_map(|it| [&it.kind, &it.info_name]).flatten();
+    let is_named = |text: &str| PLACES.iter().any(|words| text.contains(words));
+    let asked = names.map(String::as_str).chain(messages(report)).any(is_named);
+    asked && report.model_name.is_none() && report.serial_number.is_none()
 }
 
 /// Whether a message tells of an error of the disk or its link.
@@ -265,6 +290,23 @@ mod tests {
         ] {
             assert_eq!(said(words), expected, "{words}");
         }
+    }
+
+    #[test]
+    fn an_empty_place_of_a_controller_is_no_dead_disk() {
+        let open = "Smartctl open device: /dev/sg0 [cciss_disk_05] failed: Input/output error";
+        assert_eq!(said(open), (State::Unsupported, "no_passthrough"));
+        let asked = |kind: &str, more: &str| {
+            let json = format!(
+                r#"{{"smartctl":{{"messages":[{{"string":"Read Device Identity failed: Input/output error",
+                "severity":"error"}}]}},"device":{{"name":"/dev/twa0","type":"{kind}"}}{more}}}"#
+            );
+            of(&smartctl::parse(json.as_bytes()))
+        };
+        assert_eq!(asked("3ware,2", ""), (State::Unsupported, "no_passthrough"));
+        assert_eq!(asked("sat", ""), (State::Failed, "identify_failed"));
+        let named = r#","model_name":"A","serial_number":"B""#;
+        assert_eq!(asked("3ware,2", named), (State::Failed, "identify_failed"));
     }
 
     #[test]

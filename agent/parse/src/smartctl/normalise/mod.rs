@@ -6,6 +6,7 @@
 //!
 //! Not here: lines that were broken in two, which only the reader of a table can join.
 
+mod flat;
 mod margin;
 mod marks;
 
@@ -15,6 +16,7 @@ use std::borrow::Cow;
 pub(super) fn normalise(text: Cow<'_, str>) -> Cow<'_, str> {
     let text = map(text, lines_of);
     let text = marks::without(text);
+    let text = map(text, flat::apart);
     let text = map(text, margin::without);
     map(text, without_double_lines)
 }

@@ -16,6 +16,9 @@ const ID_MAX: u64 = 255;
 /// Width of the column of names.
 const NAME_LEN: usize = 24;
 
+/// Longest name that a drive database may give.
+const NAME_LEN_MAX: usize = 64;
+
 /// The letters of the brief form, from the lowest bit on. A dash stands for a bit that is not
 /// set; a seventh place has `+` when there are bits without a letter.
 const FLAG_LETTERS: [char; 6] = ['P', 'O', 'S', 'R', 'C', 'K'];
@@ -68,11 +71,35 @@ fn name_and_flags(input: &str) -> IResult<&str, (&str, (AttributeFlags, bool))> 
         let (name, flags) = verify_split(both).ok_or_else(|| failure(input))?;
         Ok((rest, (name, flags)))
     };
-    alt((apart, together)).parse(input)
+    // Names of one's own drive database may have spaces.
+    let spaced = |input| {
+        let (name, rest) = spaced_name(input).ok_or_else(|| failure(input))?;
+        let (rest, flags) = terminated(flags, space1).parse(rest)?;
+        Ok((rest, (name, flags)))
+    };
+    alt((apart, together, spaced)).parse(input)
 }
 
 fn failure(input: &str) -> nom::Err<nom::error::Error<&str>> {
     nom::Err::Error(nom::error::Error::new(input, nom::error::ErrorKind::Verify))
+}
+
+/// A name of several words, up to the one that is flags, and what follows it.
+fn spaced_name(input: &str) -> Option<(&str, &str)> {
+    if !input.starts_with(|first: char| first.is_ascii_alphabetic()) {
+        return None;
+    }
+    let at = input
+        .match_indices(' ')
+        .map(|(at, _)| at + 1)
+        .take_while(|&at| at <= NAME_LEN_MAX)
+        .find(|&at| {
+            let word = input.get(at..).and_then(|rest| rest.split(' ').next()).unwrap_or_default();
+            flags(word).is_ok_and(|(rest, _)| rest.is_empty())
+        })?;
+    let (name, rest) = input.split_at_checked(at)?;
+    let name = name.trim_end();
+    name.contains(' ').then_some((name, rest))
 }
 
 /// A name of at least the length of its column, and the flags that follow it without a space.
@@ -220,6 +247,22 @@ mod tests {
         }
     }
 
+    /// Names of one's own drive database, and those that were cut at their column.
+    #[test]
+    fn a_name_may_have_spaces() {
+        for (line, name) in [
+            (
+                "202 Lifetime left (percent)  0x0031   098   098   000    Pre-fail  Offline      -       98",
+                "Lifetime left (percent)",
+            ),
+            ("170 Spare Blocks PO--CK   100   100   010    -    7", "Spare Blocks"),
+        ] {
+            let row = row(line).unwrap();
+            assert_eq!(row.name.as_deref(), Some(name));
+            assert_eq!(row.flags.unwrap().prefailure, Some(true));
+        }
+    }
+
     /// What smartctl makes of six raw bytes, by the formats its drive database knows.
     #[test]
     fn raw_strings_stay_as_they_are() {
@@ -256,6 +299,7 @@ mod tests {
             "256 Large 0x0033 100 100 010 Pre-fail Always - 0",
             "  5 Name 0x0033 100 100",
             "  5 Name PX--CK 100 100 000 - 0",
+            "  5 Two words PX--CK 100 100 000 - 0",
             "0x0001  2            0  Command failed due to ICRC error",
             "    1        0        0  Not_testing",
             "",
