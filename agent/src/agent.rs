@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use labstat_collect::{Entry, Host, RealHost, ReplayHost};
+use labstat_collect::{Entry, Host, Memory, RealHost, ReplayHost};
 use labstat_model::Clock;
 use labstat_wire::remote_write::Message;
 use tokio::net::TcpListener;
@@ -21,6 +21,7 @@ use crate::config::{
 use crate::crew::{Crew, Limits};
 use crate::findings::{Finding, chain};
 use crate::http::{self, Latest};
+use crate::memory::Folder;
 use crate::process;
 use crate::remote::{Remote, RemoteError, read_token};
 use crate::round::Round;
@@ -473,6 +474,9 @@ fn crew(config: &Config, entries: &[Entry], host: &Arc<dyn Host>) -> Crew {
     options.smartctl.continuous = true;
     let slow = config.slow_interval_ms.map(duration_of);
     options.smartctl.interval = options.smartctl.interval.or(slow);
+    // What is read of a captured machine says nothing of this one.
+    let dir = config.state_dir.as_deref().filter(|_| config.host_root.is_none());
+    options.memory = dir.map(|dir| Arc::new(Folder::new(dir)) as Arc<dyn Memory>);
     Crew::new(entries, options, slow, Arc::clone(host))
 }
 

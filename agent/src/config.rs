@@ -38,7 +38,8 @@ pub struct Config {
     pub interval_ms: i64,
     /// Time between two runs of a slow collector, in milliseconds; `None` leaves each its own.
     pub slow_interval_ms: Option<i64>,
-    /// The folder of the spool; without one, rounds that cannot be shipped wait in memory.
+    /// The folder of the spool and of what must be known after a restart; without one, rounds that
+    /// cannot be shipped wait in memory, and sleeping disks have no values until they wake up.
     pub state_dir: Option<PathBuf>,
     /// The address of the agent's own `/metrics`; port 0 takes a free one.
     pub listen: Option<SocketAddr>,

@@ -16,6 +16,7 @@
 //!   those of a round, one after the other on one thread.
 //! - `round`: all samples of one tick, and the markers of the series that ended.
 //! - `spool`: rounds on disk while the receiver is away (`docs/formats/spool.md`).
+//! - `memory`: what collectors must know after a restart (`docs/formats/agent-disks.md`).
 //! - `ship`: the queue, the requests, what to do with each answer. `remote`: the HTTP client.
 //! - `http`: the agent's own `/metrics`. `process`, `telemetry`: figures about itself.
 //!
@@ -30,6 +31,7 @@ mod crew;
 mod findings;
 mod http;
 mod lap;
+mod memory;
 mod once;
 mod process;
 mod remote;

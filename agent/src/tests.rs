@@ -20,8 +20,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use labstat_collect::host::{FilesystemSize, Framing, Uname};
 use labstat_collect::{
-    CollectError, Collector, Counts, Entry, Host, Options, Output, Pace, RealHost, RunError,
-    Status, Wake, Watch,
+    CollectError, Collector, Counts, Entry, Host, Memory, Options, Output, Pace, RealHost,
+    RunError, Status, Wake, Watch,
 };
 use labstat_model::{Batch, Family, ManualClock, SystemClock, WriteRequest, is_stale};
 use labstat_wire::remote_write;
@@ -639,6 +639,41 @@ async fn once_waits_for_slow_collectors_too() {
     check_metrics(&once.text);
     let outcomes: Vec<_> = once.findings.into_iter().map(|f| f.outcome).collect();
     assert_eq!(outcomes, vec![Outcome::Collected { samples: 1 }; 2]);
+}
+
+/// Keeps a word for the next start, and tells whether there was one.
+struct Keeper(Option<Arc<dyn Memory>>);
+
+impl Collector for Keeper {
+    fn collect(&mut self, _: &dyn Host, out: &mut Batch) -> Result<Status, CollectError> {
+        let Some(memory) = &self.0 else { return Ok(Status::Absent) };
+        let known = memory.recall("word").unwrap().is_some();
+        memory.keep("word", b"x").unwrap();
+        out.push(&SLOW_VALUE, &[], f64::from(u8::from(known)));
+        Ok(Status::Collected)
+    }
+}
+
+#[tokio::test]
+async fn collectors_have_a_memory_in_the_state_folder_unless_the_machine_is_a_captured_one() {
+    let keeper = entry("keeper", Pace::Fast, |options| Box::new(Keeper(options.memory.clone())));
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    let here = Config { state_dir: Some(state.clone()), aggregator: None, ..config(local()) };
+    let once = once_with(&here, &SystemClock, &[keeper], machine()).await;
+    assert_eq!(once.findings[0].outcome, Outcome::Absent, "one round leaves nothing behind");
+    let captured = Config { host_root: Some(dir.path().to_owned()), ..here.clone() };
+    let running = start(captured, &[keeper]).await;
+    running.wait_rounds(1).await;
+    assert_eq!(running.findings()[0].outcome, Outcome::Absent);
+    running.shutdown().await;
+    assert!(!state.exists());
+
+    let running = start(here, &[keeper]).await;
+    running.wait_rounds(2).await;
+    assert!(running.exposition().unwrap().contains("\ndemo_slow 1\n"));
+    running.shutdown().await;
+    assert_eq!(std::fs::read(state.join("word.json")).unwrap(), b"x");
 }
 
 /// Fails when promtool finds anything to say about `text`.

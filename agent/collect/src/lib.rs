@@ -14,6 +14,7 @@
 mod collector;
 pub mod collectors;
 pub mod host;
+mod memory;
 mod options;
 mod registry;
 mod shared;
@@ -25,5 +26,6 @@ pub use host::{
 };
 /// The parsers, for those that have text and no machine.
 pub use labstat_parse as parse;
+pub use memory::{DOCUMENT_LEN_MAX, Memory};
 pub use options::{Ceph, Disks, Filesystems, Interfaces, Options, Smartctl};
 pub use registry::registry;

@@ -1,6 +1,9 @@
 //! What a user can say about collecting. Every default is what a lab wants.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::memory::Memory;
 
 /// All settings of all collectors.
 #[derive(Debug, Clone, Default)]
@@ -15,6 +18,8 @@ pub struct Options {
     pub disks: Disks,
     /// Network interfaces.
     pub interfaces: Interfaces,
+    /// Where collectors keep what they must know after a restart; none where nothing is to be kept.
+    pub memory: Option<Arc<dyn Memory>>,
 }
 
 /// Settings of the smartctl collector.

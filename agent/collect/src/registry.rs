@@ -58,7 +58,7 @@ static ENTRIES: &[Entry] = &[
     node("udp_queues", |_| Box::new(udp_queues::UdpQueues::default())),
     node("uname", |_| Box::new(uname::Uname)),
     node("vmstat", |_| Box::new(vmstat::Vmstat::default())),
-    Entry { name: "smartctl", job: "smartctl", pace: SMART, wake: None, make: |o| Box::new(smartctl::Smartctl::new(&o.smartctl)) },
+    Entry { name: "smartctl", job: "smartctl", pace: SMART, wake: None, make: |o| Box::new(smartctl::Smartctl::new(&o.smartctl).with_memory(o.memory.clone())) },
     Entry { name: "ceph", job: "ceph", pace: CEPH, wake: None, make: |o| Box::new(ceph::Ceph::new(&o.ceph)) },
 ];
 

@@ -1,17 +1,19 @@
 //! Disks of a made-up machine: how each is found and asked, to the very arguments; what sleeps,
-//! hangs, hides behind a bridge, is pulled, or is reached in two ways.
+//! hangs, hides behind a bridge, is pulled, or is reached in two ways, and what is known of disks
+//! after a restart.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::mpsc::SyncSender;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use labstat_collect::host::{FilesystemSize, Framing, Uname};
 use labstat_collect::{
-    Begun, Collector, Counts, Ended, Host, NvmePage, Options, Output, RunError, Status, registry,
+    Begun, Collector, Counts, Ended, Host, Memory, NvmePage, Options, Output, RunError, Status,
+    registry,
 };
 use labstat_model::Batch;
 
@@ -1065,4 +1067,413 @@ fn without_smartctl_nvme_disks_are_read_all_the_same() {
     let batch = run(&mut *once(), &machine);
     assert!(is_state(&batch, "nvme0", "denied", "permission"));
     assert!(machine.calls().is_empty());
+}
+
+/// A state folder: what was kept last, and how often.
+#[derive(Debug, Default)]
+struct Folder(Mutex<(Option<Vec<u8>>, usize, bool)>);
+
+impl Folder {
+    fn writes(&self) -> usize {
+        self.0.lock().unwrap().1
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().0.clone().unwrap_or_default()).unwrap()
+    }
+
+    fn put(&self, text: &str) {
+        self.0.lock().unwrap().0 = Some(text.as_bytes().to_vec());
+    }
+}
+
+impl Memory for Folder {
+    fn recall(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        assert_eq!(name, "disks");
+        Ok(self.0.lock().unwrap().0.clone())
+    }
+
+    fn keep(&self, name: &str, document: &[u8]) -> io::Result<()> {
+        assert_eq!(name, "disks");
+        let mut state = self.0.lock().unwrap();
+        if state.2 {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        (state.0, state.1) = (Some(document.to_vec()), state.1 + 1);
+        Ok(())
+    }
+}
+
+/// An agent that was just started and has this state folder.
+fn started(folder: &Arc<Folder>) -> Box<dyn Collector> {
+    let mut options = Options::default();
+    options.smartctl.continuous = true;
+    options.memory = Some(Arc::clone(folder) as Arc<dyn Memory>);
+    let entry = registry().iter().find(|entry| entry.name == "smartctl").unwrap();
+    (entry.make)(&options)
+}
+
+impl Machine {
+    /// What udev knows of a disk, and where it is plugged in.
+    fn known(&self, name: &str, serial: &str, path: &str) {
+        let number = format!("8:{}", name.bytes().last().unwrap());
+        self.file(&format!("{}/dev", self.dir(name)), &number);
+        let text = format!(
+            "E:ID_ATA=1\nE:ID_BUS=ata\nE:ID_MODEL_ENC=A\nE:ID_SERIAL_SHORT={serial}\nE:ID_PATH={path}\n"
+        );
+        self.file(&format!("/run/udev/data/b{number}"), &text);
+    }
+
+    fn boots(&self, id: &str) {
+        self.file("/proc/sys/kernel/random/boot_id", &format!("{id}\n"));
+    }
+
+    /// A known disk that says who it is.
+    fn answering(&self, name: &str, serial: &str, path: &str) {
+        self.disk(name, None);
+        self.known(name, serial, path);
+        self.answers(&format!("/dev/{name}"), 0, &sata("A", serial));
+    }
+
+    fn sleeping(&self, name: &str) {
+        self.complains(&format!("/dev/{name}"), 3, "Device is in STANDBY mode, exit(3)");
+    }
+}
+
+/// A machine with `sda` of serial AAAA1, which an agent read and saw fall asleep; the age of that
+/// reading.
+fn asleep(folder: &Arc<Folder>) -> (Machine, f64) {
+    let machine = Machine::new();
+    machine.boots("one");
+    machine.answering("sda", "AAAA1", "pci-1-ata-1");
+    let mut collector = started(folder);
+    run(&mut *collector, &machine);
+    machine.sleeping("sda");
+    let batch = run_for(&mut *collector, &machine, 2 * HOUR);
+    assert!(is_state(&batch, "sda", "asleep", "standby"));
+    machine.calls();
+    (machine, age(&batch, "sda").unwrap())
+}
+
+fn age(batch: &Batch, device: &str) -> Option<f64> {
+    batch.value("labstat_smart_reading_age_seconds", &[("device", device)])
+}
+
+#[test]
+fn a_sleeping_disk_keeps_its_values_over_a_restart_and_is_not_asked_for_them() {
+    let folder = Arc::default();
+    let (machine, before) = asleep(&folder);
+    machine.advance(10 * MINUTE);
+    let mut collector = started(&folder);
+    let batch = run(&mut *collector, &machine);
+    assert!(is_state(&batch, "sda", "asleep", "standby"));
+    assert_eq!(temperature(&batch, "sda"), Some(40.0));
+    assert_eq!(age(&batch, "sda"), Some(before + 600.0), "the true age");
+    run_for(&mut *collector, &machine, 20 * MINUTE);
+    assert!(machine.calls().is_empty(), "it sleeps, and has had no I/O");
+    // Its next look is at its usual time, in the way that wakes nothing.
+    run_for(&mut *collector, &machine, 2 * HOUR);
+    assert_eq!(machine.calls(), [format!("{READ} --nocheck=standby,3,5 --device=sat /dev/sda")]);
+}
+
+#[test]
+fn a_disk_that_sleeps_after_its_machine_was_started_again_shows_its_last_values() {
+    let folder = Arc::default();
+    let (machine, before) = asleep(&folder);
+    machine.boots("two");
+    // Its name is another one now.
+    machine.pull("sda");
+    machine.disk("sdb", None);
+    machine.known("sdb", "AAAA1", "pci-1-ata-5");
+    machine.sleeping("sdb");
+    machine.io("sdb", 3);
+    machine.advance(MINUTE);
+    let mut collector = started(&folder);
+    let batch = run(&mut *collector, &machine);
+    assert_eq!(machine.calls(), [format!("{READ} --nocheck=standby,3,5 --device=sat /dev/sdb")]);
+    assert!(is_state(&batch, "sdb", "asleep", "standby"));
+    assert_eq!((temperature(&batch, "sdb"), state(&batch, "sda")), (Some(40.0), None));
+    assert_eq!(age(&batch, "sdb"), Some(before + 60.0));
+    let labels = [("device", "sdb"), ("serial_number", "AAAA1")];
+    assert_eq!(batch.value("smartctl_device", &labels), Some(1.0));
+}
+
+#[test]
+fn what_a_disk_said_is_never_shown_for_another_one() {
+    let another = |serial: &str| {
+        let folder = Arc::default();
+        let (machine, _) = asleep(&folder);
+        match serial {
+            "" => machine.file("/run/udev/data/b8:97", ""),
+            _ => machine.known("sda", serial, "pci-1-ata-1"),
+        }
+        let batch = run_for(&mut *started(&folder), &machine, MINUTE);
+        (state(&batch, "sda"), temperature(&batch, "sda"), age(&batch, "sda"))
+    };
+    let nothing = (Some(("asleep".to_owned(), "standby".to_owned())), None, None);
+    assert_eq!(another("BBBB2"), nothing, "in its place");
+    assert_eq!(another(""), nothing, "nobody knows who it is");
+    assert_eq!(another("AAAA1").1, Some(40.0), "it itself");
+}
+
+#[test]
+fn two_disks_of_one_serial_number_keep_their_own_values_when_their_names_swap() {
+    let folder = Arc::default();
+    let machine = Machine::new();
+    for (name, path, celsius) in [("sda", "pci-1-ata-1", 31), ("sdb", "pci-1-ata-2", 52)] {
+        machine.answering(name, "TWIN1", path);
+        let capacity = format!(r#","user_capacity":{{"bytes":{celsius}}}"#);
+        let report =
+            sata("A", "TWIN1").replace("\"current\":40", &format!("\"current\":{celsius}"));
+        machine.answers(&format!("/dev/{name}"), 0, &(report + &capacity));
+    }
+    let mut collector = started(&folder);
+    run_for(&mut *collector, &machine, MINUTE);
+    let asleep = |machine: &Machine| ["sda", "sdb"].iter().for_each(|name| machine.sleeping(name));
+    asleep(&machine);
+    let batch = run_for(&mut *collector, &machine, 2 * HOUR);
+    assert_eq!((temperature(&batch, "sda"), temperature(&batch, "sdb")), (Some(31.0), Some(52.0)));
+
+    machine.boots("two");
+    machine.known("sda", "TWIN1", "pci-1-ata-2");
+    machine.known("sdb", "TWIN1", "pci-1-ata-1");
+    let batch = run_for(&mut *started(&folder), &machine, MINUTE);
+    assert_eq!((temperature(&batch, "sda"), temperature(&batch, "sdb")), (Some(52.0), Some(31.0)));
+    // Nothing tells which is which.
+    machine.boots("three");
+    machine.known("sda", "TWIN1", "");
+    machine.known("sdb", "TWIN1", "");
+    let batch = run_for(&mut *started(&folder), &machine, MINUTE);
+    assert_eq!((temperature(&batch, "sda"), temperature(&batch, "sdb")), (None, None));
+}
+
+#[test]
+fn wake_ups_are_counted_on_over_a_restart() {
+    let folder = Arc::default();
+    let (machine, _) = asleep(&folder);
+    // Somebody used it while no agent ran, and it fell asleep again.
+    machine.io("sda", 500);
+    let mut collector = started(&folder);
+    let batch = run_for(&mut *collector, &machine, MINUTE);
+    assert!(is_state(&batch, "sda", "asleep", "standby"));
+    assert_eq!(wakeups(&batch, "sda", "other"), Some(1.0));
+    let careful = format!("{READ} --nocheck=standby,3,5 --device=sat /dev/sda");
+    assert_eq!(machine.calls(), [careful], "it may sleep again");
+    run_for(&mut *collector, &machine, 2 * MINUTE);
+    let batch = run(&mut *started(&folder), &machine);
+    assert_eq!(wakeups(&batch, "sda", "other"), Some(1.0));
+}
+
+#[test]
+fn what_is_kept_is_written_rarely_and_in_time() {
+    let folder = Arc::<Folder>::default();
+    let machine = Machine::new();
+    machine.answering("sda", "AAAA1", "p1");
+    machine.answering("sdb", "BBBB1", "p2");
+    let mut collector = started(&folder);
+    let use_for = |collector: &mut dyn Collector, hours: u64| {
+        for n in 0..(hours * 12) {
+            let io = machine.now_ms().unsigned_abs() / 1_000 + n;
+            machine.io("sda", io);
+            machine.io("sdb", io);
+            run_for(collector, &machine, 5 * MINUTE);
+        }
+    };
+    use_for(&mut *collector, 24);
+    let writes = folder.writes();
+    assert!((20..=30).contains(&writes), "about hourly: {writes}");
+    machine.sleeping("sda");
+    machine.sleeping("sdb");
+    run_for(&mut *collector, &machine, 12 * HOUR);
+    let writes = folder.writes() - writes;
+    assert!((1..=8).contains(&writes), "what changed: {writes}");
+    let batch = run(&mut *started(&folder), &machine);
+    assert!(age(&batch, "sda").unwrap() < 13.0 * 3600.0, "its very last reading was written");
+
+    // A disk that has no state folder, and one run of its own.
+    let text = folder.text();
+    let memory = Some(Arc::clone(&folder) as Arc<dyn Memory>);
+    let options = Options { memory, ..Options::default() };
+    let entry = registry().iter().find(|entry| entry.name == "smartctl").unwrap();
+    machine.boots("other");
+    let batch = run(&mut *(entry.make)(&options), &machine);
+    assert_eq!(temperature(&batch, "sda"), None, "one run knows what it reads");
+    assert_eq!(folder.text(), text);
+}
+
+#[test]
+fn a_state_folder_that_cannot_be_written_costs_nothing_else() {
+    let folder = Arc::<Folder>::default();
+    folder.0.lock().unwrap().2 = true;
+    let machine = Machine::new();
+    machine.answering("sda", "AAAA1", "p1");
+    let mut collector = started(&folder);
+    let batch = run_for(&mut *collector, &machine, 10 * MINUTE);
+    assert!(is_state(&batch, "sda", "read", ""));
+    folder.0.lock().unwrap().2 = false;
+    run_for(&mut *collector, &machine, 2 * MINUTE);
+    assert_eq!(folder.writes(), 1);
+}
+
+#[test]
+fn what_somebody_wrote_into_the_state_folder_does_no_harm() {
+    let folder = Arc::default();
+    let (machine, _) = asleep(&folder);
+    let good = folder.text();
+    assert!(good.starts_with(r#"{"version":1,"#), "{good}");
+    let odd = good.replace(r#""learned":"sat""#, r#""learned":"sat --set=standby,now""#);
+    let broken = [
+        String::new(),
+        "[]".repeat(3),
+        good[..good.len() / 2].to_owned(),
+        good.replace(r#""version":1"#, r#""version":2"#),
+        good.replace(r#""at_ms":17"#, r#""at_ms":97"#),
+        good.replace(r#""disks":[{"#, r#""disks":[7,{"who":{"serial":5}},{"#),
+        good.replace("AAAA1", &"9".repeat(100_000)),
+        odd,
+    ];
+    for text in &broken {
+        folder.put(text);
+        let batch = run_for(&mut *started(&folder), &machine, 2 * MINUTE);
+        assert!(is_state(&batch, "sda", "asleep", "standby"));
+        assert!(age(&batch, "sda").is_none_or(|age| age > 0.0));
+        assert!(machine.calls().iter().all(|call| !call.contains("--set")));
+    }
+    folder.put(&good.replace(r#""disks":[{"#, r#""disks":[7,{"who":{"serial":5}},{"#));
+    let batch = run_for(&mut *started(&folder), &machine, MINUTE);
+    assert_eq!(temperature(&batch, "sda"), Some(40.0), "a record costs only itself");
+}
+
+/// A disk behind a bridge that smartctl does not know and that speaks nothing but `speaks`.
+fn bridged(machine: &Machine, name: &str, speaks: &str) {
+    machine.disk(name, Some(("1234", "9999")));
+    let path = format!("/dev/{name}");
+    let failed = format!("Smartctl open device: {path} failed: Invalid argument");
+    machine.complains(&path, 2, &failed);
+    let unknown = format!("{path}: Unknown USB bridge [0x1234:0x9999 (0x1)]");
+    machine.complains(&format!("auto {path}"), 1, &unknown);
+    if !speaks.is_empty() {
+        machine.answers(&format!("{speaks} {path}"), 0, &sata("A", "BBBB1"));
+    }
+}
+
+#[test]
+fn what_a_bridge_speaks_is_remembered_over_a_restart() {
+    let folder = Arc::default();
+    let machine = Machine::new();
+    bridged(&machine, "sdb", "usbjmicron");
+    machine.known("sdb", "BBBB1", "usb-1");
+    run(&mut *started(&folder), &machine);
+    assert_eq!(machine.calls().len(), 6, "one type after the other");
+    let batch = run(&mut *started(&folder), &machine);
+    assert_eq!(
+        machine.calls(),
+        [format!("{READ} --nocheck=standby,3,5 --device=usbjmicron /dev/sdb")]
+    );
+    assert!(is_state(&batch, "sdb", "read", ""));
+    // Where the kernel cannot tell who it is, at least the type that works comes first.
+    machine.known("sdb", "", "usb-1");
+    run(&mut *started(&folder), &machine);
+    let kinds: Vec<bool> = machine.calls().iter().map(|call| call.contains("usbjmicron")).collect();
+    assert_eq!(kinds, [false, true], "the plain call, and what works");
+}
+
+#[test]
+fn a_bridge_that_speaks_nothing_is_not_tried_again_after_a_restart() {
+    let folder = Arc::default();
+    let machine = Machine::new();
+    bridged(&machine, "sdb", "");
+    machine.known("sdb", "BBBB1", "usb-1");
+    run(&mut *started(&folder), &machine);
+    assert_eq!(machine.calls().len(), 7);
+    for _ in 0..3 {
+        machine.advance(30 * HOUR);
+        let batch = run_for(&mut *started(&folder), &machine, 30 * HOUR);
+        assert!(is_state(&batch, "sdb", "unsupported", "unknown_usb_bridge"));
+        let calls = machine.calls();
+        assert!(calls.iter().all(|call| call.contains("auto")), "{calls:?}");
+    }
+    // Another disk in the same dock, and another smartctl.
+    machine.known("sdb", "CCCC1", "usb-1");
+    run(&mut *started(&folder), &machine);
+    assert_eq!(machine.calls().len(), 7);
+}
+
+#[test]
+fn a_bridge_that_is_reset_by_a_type_is_not_asked_with_it_again() {
+    let machine = Machine::new();
+    let mut collector = agent(|_| {});
+    let mut tried = Vec::new();
+    for _ in 0..10 {
+        bridged(&machine, "sdb", "");
+        machine.complains(
+            "sat /dev/sdb",
+            2,
+            "Smartctl open device: /dev/sdb failed: No such device",
+        );
+        machine.complains(
+            "sntasmedia /dev/sdb",
+            2,
+            "Smartctl open device: /dev/sdb failed: No such device",
+        );
+        run_for(&mut *collector, &machine, 10 * SECOND);
+        tried.extend(machine.calls().into_iter().filter(|call| !call.contains("auto")));
+        machine.pull("sdb");
+        run_for(&mut *collector, &machine, 10 * SECOND);
+    }
+    let count =
+        |kind: &str| tried.iter().filter(|call| call.contains(&format!("={kind} "))).count();
+    let counts = ["sat", "sntasmedia", "sntjmicron", "scsi"].map(count);
+    assert_eq!(counts, [1, 1, 1, 1], "{tried:#?}");
+}
+
+#[test]
+fn a_bridge_that_hangs_is_asked_no_more_of_the_like() {
+    let machine = Machine::new();
+    bridged(&machine, "sdb", "scsi");
+    machine.answer("sat /dev/sdb", Answer::TimedOut);
+    let mut collector = agent(|_| {});
+    let batch = run_for(&mut *collector, &machine, 24 * HOUR);
+    assert!(is_state(&batch, "sdb", "unsupported", "unknown_usb_bridge"));
+    let calls = machine.calls();
+    assert_eq!(calls.iter().filter(|call| !call.contains("auto")).count(), 1, "{calls:?}");
+}
+
+#[test]
+fn a_dock_may_hold_disks_of_two_kinds() {
+    let machine = Machine::new();
+    bridged(&machine, "sdb", "sntrealtek");
+    machine.known("sdb", "BBBB1", "usb-1");
+    bridged(&machine, "sdc", "sat");
+    machine.known("sdc", "CCCC1", "usb-2");
+    let batch = run(&mut *once(), &machine);
+    assert!(is_state(&batch, "sdb", "read", "") && is_state(&batch, "sdc", "read", ""));
+}
+
+#[test]
+fn members_behind_a_controller_are_asked_whether_they_sleep() {
+    let machine = Machine::new();
+    let members =
+        [("/dev/bus/0", "sat+megaraid,4"), ("/dev/sda", "cciss,1"), ("/dev/sg2", "areca,3/1")];
+    let listed = members.map(|(path, kind)| format!(r#"{{"name":"{path}","type":"{kind}"}}"#));
+    machine.answers("--scan-open --json", 0, &format!(r#""devices":[{}]"#, listed.join(",")));
+    for (at, (path, kind)) in members.iter().enumerate() {
+        machine.answers(&format!("{kind} {path}"), 0, &sata("A", &format!("AAAA{at}")));
+    }
+    let mut collector = agent(|_| {});
+    run_for(&mut *collector, &machine, MINUTE);
+    let wanted =
+        members.map(|(path, kind)| format!("{READ} --nocheck=standby,3 --device={kind} {path}"));
+    assert_eq!(machine.calls(), wanted);
+    for (path, kind) in members {
+        let words = "Device is in STANDBY mode, exit(3)";
+        machine.complains(&format!("{kind} {path}"), 3, words);
+    }
+    let batch = run_for(&mut *collector, &machine, 12 * HOUR);
+    for device in ["bus_0_sat+megaraid_4", "sda_cciss_1", "sg2_areca_3/1"] {
+        assert!(is_state(&batch, device, "asleep", "standby"));
+        assert_eq!(temperature(&batch, device), Some(40.0), "its last values");
+        assert_eq!(wakeups(&batch, device, "other"), None, "nobody can know");
+    }
+    assert!(machine.calls().iter().all(|call| call.contains("--nocheck=standby,3 ")));
 }

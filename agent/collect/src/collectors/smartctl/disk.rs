@@ -10,11 +10,13 @@ use crate::options;
 
 use super::discover::{self, Found};
 use super::identity::Identity;
-use super::kinds::{AUTO, Bridges, UsbId};
+use super::kept::{self, Record};
+use super::kinds::{AUTO, Bridges, Unit, UsbId, Version};
 use super::outcome::{self, Outcome, STATUS_ASLEEP, STATUS_MODE_UNKNOWN};
 use super::power::{Look, May, Power, requests};
 use super::survey::Surveyed;
 use super::{Reading, millis, nvme, samples, schedule, state};
+use crate::collectors::topology::{self, Who};
 
 /// What is told of every disk.
 pub use labstat_disks::families::{AGE, LAST_SUCCESS, POWER_MODE, READ_SUCCESS, STATE};
@@ -64,6 +66,10 @@ pub(super) struct Disk {
     /// Whether another one found before it is the same disk.
     pub(super) is_double: bool,
     pub(super) identity: Option<Identity>,
+    /// Who it is in the kernel's words.
+    who: Who,
+    /// What was kept of it last.
+    written: Option<(kept::State, i64)>,
     pub(super) last: Option<Reading>,
     due_ms: i64,
     /// The type it turned out to need.
@@ -91,6 +97,7 @@ struct Attempt {
     ended: Option<Ended>,
     insists: bool,
     kind: String,
+    smartctl: Version,
     at_ms: i64,
 }
 
@@ -108,7 +115,7 @@ pub(super) struct Program {
     /// Whether it is there.
     pub(super) installed: bool,
     /// Its version, for what only newer ones can do.
-    pub(super) version: Option<(u64, u64)>,
+    pub(super) version: Version,
 }
 
 /// What can be told of an attempt that has ended.
@@ -124,13 +131,15 @@ pub(super) enum Took {
 
 impl Disk {
     /// A disk that was just found.
-    pub(super) fn new(found: Found, due_ms: i64) -> Self {
+    pub(super) fn new(found: Found, host: &dyn Host, due_ms: i64) -> Self {
         let kernel = found.kernel.as_ref();
         let mute = kernel.and_then(|kernel| kernel.mute);
         Self {
             label: discover::label(&found.path, &found.kind),
             is_double: false,
             identity: None,
+            who: who(host, &found),
+            written: None,
             last: None,
             due_ms,
             learned: None,
@@ -174,6 +183,92 @@ impl Disk {
             self.power = Power::new(spins(&found));
         }
         self.found = found;
+    }
+
+    /// Looks anew who it is, for one of which nothing is known: udev may have learned it meanwhile.
+    pub(super) fn identify(&mut self, host: &dyn Host) {
+        if self.is_unknown() {
+            self.who = who(host, &self.found);
+        }
+    }
+
+    /// Whether nothing is known of it yet.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.last.is_none() && self.is_asked() && !self.is_running()
+    }
+
+    /// Who it is in the kernel's words, while it is there.
+    pub(super) fn who(&self) -> Option<&Who> {
+        (self.gone_ms.is_none() && !self.who.serial.is_empty()).then_some(&self.who)
+    }
+
+    /// What is to be known of it after a restart; nothing when the kernel alone could not tell then
+    /// who it is.
+    pub(super) fn record(&self) -> Option<Record> {
+        let (who, reading) = (self.who()?.clone(), self.last.clone()?);
+        let record = Record { who, reading, state: self.state() };
+        record.is_certain().then_some(record)
+    }
+
+    fn state(&self) -> kept::State {
+        let asleep = match self.outcome {
+            Some(Outcome::Asleep(how)) => Some(how.to_owned()),
+            _ => None,
+        };
+        kept::State { learned: self.learned.clone(), power: self.power.kept(), asleep }
+    }
+
+    /// Takes over what was known of it before it went, or before the agent was started anew.
+    pub(super) fn restore(&mut self, record: Record, host: &dyn Host) {
+        let Record { reading, state, .. } = record;
+        // What the user names now counts.
+        self.learned = state.learned.clone().filter(|_| !self.found.fixed);
+        let is_new = self.is_new();
+        let mut power = state.power.clone();
+        if !is_new {
+            // It has said since whether it sleeps.
+            power.forget_sleep();
+        }
+        self.power.restore(&power);
+        if is_new && self.look(host) {
+            power.forget_sleep();
+            self.power = Power::new(spins(&self.found));
+            self.power.restore(&power);
+            self.look(host);
+        }
+        let asleep = state.asleep.as_deref().and_then(outcome::sleep_of);
+        if is_new && self.power.still_sleeps() {
+            self.outcome = asleep.map(Outcome::Asleep);
+        }
+        // What will be read in the future has no age: the clock was set.
+        if reading.at_ms <= host.now_ms() {
+            self.written = Some((state, reading.at_ms));
+            self.identity = Identity::of(&reading.report, &self.found.path);
+            self.last = Some(reading);
+        }
+    }
+
+    /// Whether a restart would lose something: a reading that was not replaced at its time, which is
+    /// when it is `old_ms` old, or how it is to be asked.
+    pub(super) fn would_be_missed(&self, now_ms: i64, old_ms: i64) -> bool {
+        let Some(last) = self.last.as_ref().filter(|_| self.who().is_some()) else { return false };
+        match &self.written {
+            None => true,
+            Some((state, at_ms)) => {
+                let is_old = now_ms.saturating_sub(last.at_ms) > old_ms;
+                (*at_ms != last.at_ms && is_old) || *state != self.state()
+            }
+        }
+    }
+
+    /// What is known of it was written.
+    pub(super) fn note_written(&mut self) {
+        self.written = self.last.as_ref().map(|last| (self.state(), last.at_ms));
+    }
+
+    /// The disk behind a bridge, for what is remembered of bridges.
+    fn unit(&self) -> Option<Unit> {
+        self.bridge.map(|id| Unit::new(id, &self.who.model, &self.who.serial))
     }
 
     /// Moves its time.
@@ -275,7 +370,9 @@ impl Disk {
         }
         if let Some(ended) = self.ask_directly(host, options, smartctl) {
             let (begun, kind) = (Begun::ended(ended), nvme::KIND.to_owned());
-            self.attempt = Some(Attempt { begun, ended: None, insists: false, kind, at_ms });
+            let smartctl = smartctl.version;
+            self.attempt =
+                Some(Attempt { begun, ended: None, insists: false, kind, smartctl, at_ms });
             return;
         }
         let kind = match &self.untried {
@@ -297,7 +394,8 @@ impl Disk {
         args.extend(nocheck.as_deref());
         args.extend([device.as_str(), self.found.path.as_str()]);
         let begun = host.begin(&options.program, &args, options.device_deadline);
-        self.attempt = Some(Attempt { begun, ended: None, insists, kind, at_ms });
+        let smartctl = smartctl.version;
+        self.attempt = Some(Attempt { begun, ended: None, insists, kind, smartctl, at_ms });
     }
 
     /// Asks an NVMe disk without smartctl, where that is wanted or there is no other way. Nothing
@@ -329,12 +427,13 @@ impl Disk {
     }
 
     /// Takes in what came of the call, if it has ended.
-    pub(super) fn take_in(&mut self, now_ms: i64, place: Place, bridges: &mut Bridges) -> Took {
+    pub(super) fn take_in(&mut self, host: &dyn Host, place: Place, bridges: &mut Bridges) -> Took {
         self.wait(Duration::ZERO);
-        let Some(attempt) = self.attempt.take_if(|attempt| attempt.ended.is_some()) else {
+        let Some(mut attempt) = self.attempt.take_if(|attempt| attempt.ended.is_some()) else {
             return Took::Nothing;
         };
-        let Some(Ended { result, took }) = attempt.ended else { return Took::Nothing };
+        let Some(Ended { result, took }) = attempt.ended.take() else { return Took::Nothing };
+        let now_ms = host.now_ms();
         if matches!(result, Err(crate::host::RunError::NotFound)) {
             return Took::NotInstalled;
         }
@@ -344,6 +443,10 @@ impl Disk {
         self.took = took;
         let (outcome, report) = outcome::of(&result);
         let status = result.ok().and_then(|output| output.status);
+        if outcome == Outcome::Read {
+            // Who was read: a disk that came in its place since is another in the report, too.
+            self.who = who(host, &self.found);
+        }
         let healthy = report.as_ref().is_some_and(outcome::has_health);
         if outcome == Outcome::Unsupported("unknown_usb_bridge") {
             self.bridge = self.bridge.or_else(|| report.as_ref().and_then(outcome::bridge));
@@ -365,9 +468,9 @@ impl Disk {
             self.last = Some(Reading { report, exit_status, at_ms: attempt.at_ms });
         }
         let next = match self.untried.take() {
-            Some(untried) => self.try_on(untried, outcome, &attempt.kind, healthy, now_ms, bridges),
+            Some(untried) => self.try_on(untried, outcome, &attempt, healthy, now_ms, bridges),
             None if self.found.fixed => Some(outcome),
-            None if self.learn(outcome, &attempt.kind, kind, now_ms, bridges) => None,
+            None if self.learn(outcome, &attempt, kind, bridges) => None,
             None => Some(outcome),
         };
         let next = next.and_then(|outcome| self.doubt(outcome, attempt.insists, now_ms));
@@ -416,11 +519,18 @@ impl Disk {
         &mut self,
         mut untried: Vec<&'static str>,
         outcome: Outcome,
-        asked: &str,
+        attempt: &Attempt,
         healthy: bool,
         now_ms: i64,
         bridges: &mut Bridges,
     ) -> Option<Outcome> {
+        let Attempt { kind: asked, smartctl, .. } = attempt;
+        let unit = self.unit();
+        let mut in_vain = |kinds: &[&str]| {
+            if let Some(unit) = &unit {
+                bridges.in_vain(unit, kinds, *smartctl);
+            }
+        };
         let works = match outcome {
             Outcome::Read => healthy || asked == "scsi",
             // What does not know the command can look like that, even while it is used.
@@ -428,38 +538,56 @@ impl Disk {
                 self.untried = Some(untried);
                 return Some(outcome);
             }
-            Outcome::Gone => return Some(outcome),
+            // The command may have reset the bridge: when it is back, only the rest is tried.
+            Outcome::Gone => {
+                in_vain(&[asked]);
+                return Some(outcome);
+            }
+            // What hangs in one is not asked with more of the like.
+            Outcome::Failed("timeout") => {
+                in_vain(&untried);
+                untried.clear();
+                false
+            }
+            // Nobody has learned anything of the bridge.
+            Outcome::Denied(_) | Outcome::Failed("not_run") | Outcome::Unsupported("busy") => {
+                self.untried = Some(untried);
+                return Some(outcome);
+            }
             _ => false,
         };
-        untried.retain(|kind| *kind != asked);
-        if !works && !untried.is_empty() {
-            self.untried = Some(untried);
-            return None;
+        untried.retain(|kind| kind != asked);
+        if !works {
+            in_vain(&[asked]);
+            if !untried.is_empty() {
+                self.untried = Some(untried);
+                return None;
+            }
+            self.learned = None;
+            return Some(Outcome::Unsupported("unknown_usb_bridge"));
         }
-        match self.bridge {
-            Some(id) if works => bridges.speaks(id, asked),
-            Some(id) => bridges.speaks_nothing(id, now_ms),
-            None => {}
+        if let Some(unit) = &unit {
+            bridges.speaks(unit, asked);
         }
-        self.learned = works.then(|| asked.to_owned());
-        Some(if works { outcome } else { Outcome::Unsupported("unknown_usb_bridge") })
+        self.learned = Some(asked.clone());
+        Some(outcome)
     }
 
     /// Learns about the type the disk needs. Whether another one is to be tried.
     fn learn(
         &mut self,
         outcome: Outcome,
-        asked: &str,
+        attempt: &Attempt,
         told: Option<String>,
-        now_ms: i64,
         bridges: &mut Bridges,
     ) -> bool {
+        let asked = attempt.kind.as_str();
         match outcome {
             Outcome::Unsupported("unknown_usb_bridge") => {
                 // A stick has nothing to tell, and some do not survive a command they do not know.
                 let removable = self.found.kernel.as_ref().is_some_and(|kernel| kernel.removable);
-                let Some(id) = self.bridge.filter(|_| !removable) else { return false };
-                let kinds = bridges.worth_trying(id, now_ms);
+                let Some(unit) = self.unit().filter(|_| !removable) else { return false };
+                let kinds = bridges.worth_trying(&unit, attempt.smartctl);
                 self.untried = (!kinds.is_empty()).then_some(kinds);
                 self.untried.is_some()
             }
@@ -550,9 +678,9 @@ impl Disk {
         let outcome = self.outcome?;
         let (state, reason) = self.told(outcome);
         let removable = self.found.kernel.as_ref().is_some_and(|kernel| kernel.removable);
-        let tried = match self.bridge {
-            Some(id) if outcome == Outcome::Unsupported("unknown_usb_bridge") && !removable => {
-                Bridges::default().worth_trying(id, 0)
+        let tried = match self.unit() {
+            Some(unit) if outcome == Outcome::Unsupported("unknown_usb_bridge") && !removable => {
+                Bridges::default().worth_trying(&unit, None)
             }
             _ => Vec::new(),
         };
@@ -615,6 +743,12 @@ impl Disk {
             samples::push(label, last, out);
         }
     }
+}
+
+/// Who a disk is in the kernel's words; of what only smartctl found, it has none.
+fn who(host: &dyn Host, found: &Found) -> Who {
+    let kernel = found.kernel.as_ref().filter(|kernel| kernel.mute.is_none());
+    kernel.map(|kernel| topology::who(host, &kernel.dir)).unwrap_or_default()
 }
 
 /// Whether it turns, or may, by how it was found.

@@ -6,6 +6,9 @@
 use labstat_disks::Identity as Words;
 use labstat_parse::smartctl::Report;
 
+/// The namespace that stands for the whole device: most have no other.
+const FIRST: u64 = 1;
+
 /// Serial numbers shorter than this tell nothing apart.
 const SERIAL_LEN_MIN: usize = 4;
 
@@ -47,14 +50,14 @@ impl Identity {
         }
         self.serial == other.serial
             && self.model == other.model
-            && self.namespace == other.namespace
+            && self.namespace.unwrap_or(FIRST) == other.namespace.unwrap_or(FIRST)
             && !differ(&self.capacity, &other.capacity)
             && !differ(&self.wwn, &other.wwn)
     }
 }
 
 /// Whether a serial number does not tell one disk from another.
-fn is_bogus(serial: &str) -> bool {
+pub(super) fn is_bogus(serial: &str) -> bool {
     let words = Words { serial: Some(serial.to_owned()), ..Words::default() };
     serial.len() < SERIAL_LEN_MIN || words.serial().is_none()
 }
@@ -120,7 +123,8 @@ mod tests {
         let json = r#""model_name":"M","serial_number":"AAAA1""#;
         let at = |path| identity(json, path).unwrap();
         assert!(!at("/dev/nvme0n1").is_same(&at("/dev/nvme0n2")));
-        assert!(!at("/dev/nvme0").is_same(&at("/dev/nvme0n1")));
+        assert!(!at("/dev/nvme0").is_same(&at("/dev/nvme0n2")));
+        assert!(at("/dev/nvme0").is_same(&at("/dev/nvme0n1")), "named, and found by the kernel");
         assert!(at("/dev/nvme0").is_same(&at("/dev/nvme1")), "two paths to one device");
         assert!(at("/dev/ng0n1").is_same(&at("/dev/sda")));
     }

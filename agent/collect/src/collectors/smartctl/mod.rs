@@ -22,6 +22,7 @@
 mod discover;
 mod disk;
 mod identity;
+mod kept;
 mod kinds;
 mod nvme;
 mod outcome;
@@ -38,17 +39,21 @@ pub use samples::push_report;
 pub use state::{of as state_of, push as push_state, reading};
 pub use survey::Surveyed;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use labstat_model::{Batch, Family};
 use labstat_parse::smartctl::Report;
+use serde::{Deserialize, Serialize};
 
 use crate::collector::{CollectError, Collector, Status};
 use crate::host::Host;
+use crate::memory::Memory;
 use crate::options;
 
 use discover::{Found, Wanted};
 use disk::{Disk, Place, Program, Took};
+use kept::Kept;
 use kinds::Bridges;
 use power::May;
 use search::{Answer, Search};
@@ -89,12 +94,14 @@ pub struct Smartctl {
     empty: Vec<String>,
     search: Search,
     smartctl: Program,
+    /// What is known over a restart.
+    kept: Kept,
     /// When the last run was.
     ran_ms: Option<i64>,
 }
 
 /// What a disk said, and when.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Reading {
     report: Report,
     exit_status: Option<u64>,
@@ -112,8 +119,15 @@ impl Smartctl {
             empty: Vec::new(),
             search: Search::default(),
             smartctl: Program { installed: true, version: None },
+            kept: Kept::default(),
             ran_ms: None,
         }
+    }
+
+    /// Keeps in `memory` what must be known after a restart. One run of its own leaves no trace.
+    pub fn with_memory(mut self, memory: Option<Arc<dyn Memory>>) -> Self {
+        self.kept = Kept::new(memory.filter(|_| self.options.continuous));
+        self
     }
 
     fn interval_ms(&self) -> i64 {
@@ -161,7 +175,9 @@ impl Smartctl {
     fn lose_smartctl(&mut self, host: &dyn Host, now_ms: i64) -> Result<(), CollectError> {
         self.smartctl.installed = false;
         self.search.found.clear();
-        self.disks.retain(|disk| disk.found.kind == nvme::KIND);
+        for disk in self.disks.extract_if(.., |disk| disk.found.kind != nvme::KIND) {
+            disk.record().into_iter().for_each(|record| self.kept.leave(record));
+        }
         self.arrange(host, now_ms)
     }
 
@@ -204,17 +220,55 @@ impl Smartctl {
                     disk.refresh(found);
                     self.disks.push(disk);
                 }
-                None => self.disks.push(Disk::new(found, now_ms)),
+                None => self.disks.push(Disk::new(found, host, now_ms)),
             }
         }
         for mut disk in known {
+            disk.record().into_iter().for_each(|record| self.kept.leave(record));
             disk.vanish(now_ms);
             let is_back = self.disks.iter().any(|other| other.label == disk.label);
             if !is_back && !disk.is_forgotten(now_ms, self.options.keep_gone) {
                 self.disks.push(disk);
             }
         }
+        self.restore(host);
         Ok(())
+    }
+
+    /// Disks of which nothing is known take over what was known before.
+    fn restore(&mut self, host: &dyn Host) {
+        if !self.kept.has_absent() {
+            return;
+        }
+        self.disks.iter_mut().for_each(|disk| disk.identify(host));
+        for at in 0..self.disks.len() {
+            let Some((before, [disk, after @ ..])) = self.disks.split_at_mut_checked(at) else {
+                return;
+            };
+            let others = before.iter().chain(after.iter()).filter_map(Disk::who);
+            let Some(who) = disk.who().filter(|_| disk.is_unknown()) else { continue };
+            if let Some(record) = self.kept.claim(who, others) {
+                disk.restore(record, host);
+            }
+        }
+    }
+
+    /// Writes what must be known after a restart, when a restart now would lose something.
+    fn keep(&mut self, now_ms: i64) {
+        if !self.kept.may_write(now_ms) {
+            return;
+        }
+        // One that is read at its times never gets as old.
+        let old_ms = self.interval_ms().saturating_mul(3) / 2;
+        let old_ms = if self.kept.is_old(now_ms) { 0 } else { old_ms };
+        let is_missed = |disk: &Disk| disk.would_be_missed(now_ms, old_ms);
+        if !(self.kept.is_changed() || self.bridges.changed || self.disks.iter().any(is_missed)) {
+            return;
+        }
+        let here: Vec<_> = self.disks.iter().filter_map(Disk::record).collect();
+        if self.kept.write(now_ms, &here, &mut self.bridges) {
+            self.disks.iter_mut().for_each(Disk::note_written);
+        }
     }
 
     /// Spreads the disks over the time to come: at the start, and after the machine slept.
@@ -255,12 +309,18 @@ impl Smartctl {
     /// Looks at the rest of all disks, which costs nothing and wakes none.
     fn look(&mut self, host: &dyn Host) {
         let now_ms = host.now_ms();
+        let mut is_another = false;
         for disk in self.disks.iter_mut().filter(|disk| disk.is_asked()) {
             if disk.look(host) {
-                *disk = Disk::new(disk.found.clone(), now_ms);
+                is_another = true;
+                disk.record().into_iter().for_each(|record| self.kept.leave(record));
+                *disk = Disk::new(disk.found.clone(), host, now_ms);
                 disk.look(host);
             }
             disk.note_suspended();
+        }
+        if is_another {
+            self.restore(host);
         }
     }
 
@@ -306,21 +366,20 @@ impl Smartctl {
 
     /// Takes in what has ended; false when there is no smartctl any more.
     fn take_in(&mut self, host: &dyn Host) -> bool {
-        let now_ms = host.now_ms();
         let interval_ms = self.interval_ms();
         let count = self.disks.iter().filter(|disk| disk.is_asked()).count();
         let mut news = false;
         let asked = self.disks.iter_mut().filter(|disk| disk.is_asked());
         for (rank, disk) in asked.enumerate() {
             let place = Place { rank, count, interval_ms };
-            match disk.take_in(now_ms, place, &mut self.bridges) {
+            match disk.take_in(host, place, &mut self.bridges) {
                 Took::Nothing => {}
                 Took::Result => news = true,
                 Took::NotInstalled => return false,
             }
         }
         if news {
-            self.find_doubles(now_ms);
+            self.find_doubles(host.now_ms());
         }
         true
     }
@@ -346,6 +405,7 @@ impl Smartctl {
 
 impl Collector for Smartctl {
     fn collect(&mut self, host: &dyn Host, out: &mut Batch) -> Result<Status, CollectError> {
+        self.kept.recall(host, &mut self.bridges);
         if self.discover(host)? == Status::Absent {
             return Ok(Status::Absent);
         }
@@ -362,6 +422,7 @@ impl Collector for Smartctl {
         for disk in &self.disks {
             disk.push(&self.options, now_ms, out);
         }
+        self.keep(now_ms);
         let by_smartctl = |last: &&Reading| {
             last.report.smartctl.as_ref().is_some_and(|program| program.version.is_some())
         };

@@ -120,6 +120,11 @@ pub(super) fn json(output: &Output) -> Result<Report, serde_json::Error> {
     Ok(smartctl::parse(text.as_bytes()))
 }
 
+/// How deeply a disk sleeps, from the word for it.
+pub(super) fn sleep_of(word: &str) -> Option<&'static str> {
+    ["standby", "sleep", "idle"].into_iter().find(|known| *known == word)
+}
+
 /// The mode in which smartctl left the disk alone.
 fn sleep_mode(report: &Report) -> Option<&'static str> {
     let modes = [("Device is in STANDBY", "standby"), ("Device is in SLEEP", "sleep")];

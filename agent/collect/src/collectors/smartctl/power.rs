@@ -14,7 +14,12 @@
 //! - One that the kernel has put to sleep (runtime power management) is not even opened, since that
 //!   would resume it.
 //!
+//! - What is known of a disk outlives a restart of the agent ([`Kept`]), so that one that sleeps is not
+//!   asked for it.
+//!
 //! Pure: the caller reads the files and says what time it is.
+
+use serde::{Deserialize, Serialize};
 
 /// How many times longer than at first a disk without I/O is left alone at most. With the usual
 /// hour it is longer than the longest idle timer that drives know, five and a half hours.
@@ -47,6 +52,34 @@ pub(super) struct Look {
     pub(super) suspended: bool,
 }
 
+/// What of it outlives a restart of the agent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Kept {
+    /// It turned out not to turn.
+    stands_still: bool,
+    we_wake: bool,
+    by_labstat: u64,
+    by_other: u64,
+    asleep: Option<Sleep>,
+}
+
+impl Kept {
+    /// The disk was taken out, or the machine was started anew: nobody knows whether it sleeps.
+    pub(super) fn forget_sleep(&mut self) {
+        self.asleep = None;
+    }
+}
+
+/// A disk that said that it sleeps, with the kernel's counter at that time and when it was asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct Sleep {
+    io: u64,
+    asked_ms: i64,
+    quiet: i64,
+}
+
 /// What is known of a disk's power state.
 #[derive(Debug, Clone)]
 pub(super) struct Power {
@@ -67,6 +100,8 @@ pub(super) struct Power {
     quiet: i64,
     /// Whether a look of ours at its power mode seems to have woken it.
     we_wake: bool,
+    /// Whether it was not asked yet since the agent was started again.
+    restored: bool,
     by_labstat: u64,
     by_other: u64,
 }
@@ -107,9 +142,42 @@ impl Power {
             contradictions: 0,
             quiet: 1,
             we_wake: false,
+            restored: false,
             by_labstat: 0,
             by_other: 0,
         }
+    }
+
+    /// What is to be known after a restart.
+    pub(super) fn kept(&self) -> Kept {
+        let asleep = match (self.mode, self.asked_ms) {
+            (Mode::Asleep { io: Some(io) }, Some(asked_ms)) => {
+                Some(Sleep { io, asked_ms, quiet: self.quiet })
+            }
+            _ => None,
+        };
+        let Self { we_wake, by_labstat, by_other, .. } = *self;
+        Kept { stands_still: !self.spins, we_wake, by_labstat, by_other, asleep }
+    }
+
+    /// Takes in what was known before the restart. A disk that slept and has had no I/O since still
+    /// sleeps: it is left alone as if there had been no restart.
+    pub(super) fn restore(&mut self, kept: &Kept) {
+        self.spins &= !kept.stands_still;
+        self.we_wake = kept.we_wake;
+        (self.by_labstat, self.by_other) = (kept.by_labstat, kept.by_other);
+        if let Some(Sleep { io, asked_ms, quiet }) = kept.asleep {
+            self.restored = true;
+            self.mode = Mode::Asleep { io: Some(io) };
+            self.last = Look { io: Some(io), ..Look::default() };
+            (self.io_asked, self.asked_ms) = (Some(io), Some(asked_ms));
+            self.quiet = quiet.clamp(1, QUIET_MAX);
+        }
+    }
+
+    /// Whether it said that it sleeps, and has had no I/O since.
+    pub(super) fn still_sleeps(&self) -> bool {
+        matches!(self.mode, Mode::Asleep { io } if io.is_some() && io == self.last.io)
     }
 
     /// Whether it turns, as far as is known.
@@ -155,7 +223,8 @@ impl Power {
         // a capture, whose counters stand still, must have the same calls.
         let Some(asked_ms) = self.asked_ms else { return May::IfKnownAwake };
         if self.last.io != self.io_asked {
-            return May::AtItsTime;
+            // The I/O of the time when nobody looked may be long past.
+            return if self.restored { May::IfKnownAwake } else { May::AtItsTime };
         }
         let asleep = matches!(self.mode, Mode::Asleep { .. });
         if asleep && self.we_wake {
@@ -163,7 +232,7 @@ impl Power {
         }
         let wait_ms = idle_ms.saturating_mul(self.quiet);
         // A clock that went back must not silence a disk for long.
-        let waited = now_ms - asked_ms >= wait_ms || now_ms < asked_ms;
+        let waited = now_ms.saturating_sub(asked_ms) >= wait_ms || now_ms < asked_ms;
         if waited { May::IfKnownAwake } else { May::No }
     }
 
@@ -183,6 +252,7 @@ impl Power {
         self.quiet = if is_quiet { (self.quiet * 2).min(QUIET_MAX) } else { 1 };
         self.asked_ms = Some(now_ms);
         self.io_asked = self.last.io;
+        self.restored = false;
     }
 
     /// Whether others used it within the last seconds, so that it is awake.
@@ -374,6 +444,59 @@ mod tests {
         power.sleeps(0);
         power.sleeps(0);
         assert_eq!(power.wakeups(), Some((0, 1)));
+    }
+
+    fn restarted(power: &Power) -> Power {
+        let text = serde_json::to_string(&power.kept()).unwrap();
+        let mut again = Power::new(true);
+        again.restore(&serde_json::from_str(&text).unwrap());
+        again
+    }
+
+    #[test]
+    fn a_disk_that_sleeps_is_left_alone_over_a_restart() {
+        let mut power = read();
+        power.look(at(11), 5 * MINUTE);
+        power.asked(5 * MINUTE);
+        power.sleeps(5 * MINUTE);
+        let mut again = restarted(&power);
+        assert!(!again.look(at(11), 6 * MINUTE));
+        assert!(again.still_sleeps());
+        assert_eq!(again.may_ask(7 * MINUTE, HOUR), May::No);
+        assert_eq!(again.may_ask(66 * MINUTE, HOUR), May::IfKnownAwake, "as without a restart");
+        assert_eq!(again.kept(), power.kept());
+
+        // Somebody used it while nobody looked: it may sleep again by now, but it did wake up.
+        let mut used = restarted(&power);
+        assert!(!used.look(at(15), 6 * MINUTE));
+        assert!(!used.still_sleeps());
+        assert_eq!(used.may_ask(6 * MINUTE, HOUR), May::IfKnownAwake);
+        used.asked(6 * MINUTE);
+        used.sleeps(6 * MINUTE);
+        assert_eq!(used.wakeups(), Some((0, 1)));
+        assert_eq!(used.may_ask(7 * MINUTE, HOUR), May::No);
+
+        // Its counter began anew: it is another one, or the machine was started again.
+        assert!(restarted(&power).look(at(3), 6 * MINUTE));
+    }
+
+    #[test]
+    fn wake_ups_and_what_does_not_turn_outlive_a_restart() {
+        let mut power = read();
+        power.look(at(11), LONG_AGO);
+        power.sleeps(0);
+        power.answered(false);
+        let mut again = restarted(&power);
+        again.look(at(500), 0);
+        assert_eq!(again.wakeups(), Some((1, 0)));
+        assert_eq!(again.may_ask(0, HOUR), May::IfKnownAwake, "nobody knows what it did meanwhile");
+        power.stands_still();
+        assert!(!restarted(&power).spins());
+        let nonsense = r#"{"asleep":{"io":5,"quiet":-7,"asked_ms":99999999999999}}"#;
+        let mut odd = Power::new(true);
+        odd.restore(&serde_json::from_str(nonsense).unwrap());
+        odd.look(at(5), 0);
+        assert_eq!(odd.may_ask(0, HOUR), May::IfKnownAwake, "it is not silenced");
     }
 
     #[test]

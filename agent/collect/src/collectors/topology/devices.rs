@@ -153,6 +153,11 @@ fn read_one(host: &dyn Host, name: String, blocks: &mut Vec<Block>) {
     }
 }
 
+/// The disk `name` in the folder `dir`, without what is on it.
+pub(super) fn disk(host: &dyn Host, name: &str, dir: &str) -> Block {
+    block(host, name.to_owned(), dir.to_owned(), Sort::Disk)
+}
+
 fn block(host: &dyn Host, name: String, dir: String, sort: Sort) -> Block {
     let number = text(host, &format!("{dir}/dev"));
     let sectors = text(host, &format!("{dir}/size")).parse().unwrap_or_default();

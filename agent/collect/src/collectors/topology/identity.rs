@@ -85,7 +85,8 @@ fn controller_of(name: &str) -> Option<String> {
     (is_number(number) && is_number(namespace)).then(|| format!("nvme{number}"))
 }
 
-fn is_controller(name: &str) -> bool {
+/// `nvme0`, which is no namespace.
+pub(super) fn is_controller(name: &str) -> bool {
     let number = name.strip_prefix("nvme").unwrap_or_default();
     !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
 }

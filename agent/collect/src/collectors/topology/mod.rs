@@ -25,6 +25,7 @@ use std::hash::{DefaultHasher, Hasher};
 
 use labstat_model::{Batch, Family};
 use labstat_parse::proc::{mountinfo, swaps};
+use serde::{Deserialize, Serialize};
 
 use self::devices::{Block, Sort};
 use self::identity::Identity;
@@ -143,6 +144,36 @@ fn signs(host: &dyn Host) -> u64 {
         }
     }
     hasher.finish()
+}
+
+/// Who the disk in the folder `dir` is (a block device of `/sys/block`, or an NVMe controller), as
+/// far as the kernel and udev know it. Asks no disk.
+pub(crate) fn who(host: &dyn Host, dir: &str) -> Who {
+    let name = dir.rsplit('/').next().unwrap_or_default();
+    let identity = match identity::is_controller(name) {
+        true => identity::nvme_controller(host, dir),
+        false => identity::read(host, &devices::disk(host, name, dir)),
+    };
+    Who {
+        serial: identity.serial_number,
+        model: identity.model_name,
+        wwn: identity.wwn,
+        path: identity.path,
+    }
+}
+
+/// Who a disk is, in the words of the kernel; empty where it does not say.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Who {
+    /// Serial number, as smartctl prints it; behind some USB adapters that of the adapter.
+    pub(crate) serial: String,
+    /// Model.
+    pub(crate) model: String,
+    /// World wide name.
+    pub(crate) wwn: String,
+    /// Where it is plugged in, as below `/dev/disk/by-path`.
+    pub(crate) path: String,
 }
 
 /// One look at the machine.
