@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use labstat_collect::{Entry, Host, Memory, RealHost, ReplayHost};
 use labstat_model::Clock;
-use labstat_wire::remote_write::Message;
+use labstat_wire::remote_write::EncodeError;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -24,7 +24,7 @@ use crate::http::{self, Latest};
 use crate::memory::Folder;
 use crate::process;
 use crate::remote::{Remote, RemoteError, read_token};
-use crate::round::Round;
+use crate::round::{Parcel, Round, Template};
 use crate::schedule::{Next, Pause, Timeline};
 use crate::ship::{Backoff, Queue, STOP_TIME_MAX, Shipper, tell};
 use crate::spool::{Spool, SpoolError};
@@ -186,7 +186,7 @@ pub(crate) async fn start_with(
         before: Arc::new(Round::default()),
         between: None,
         spare: None,
-        message: Message::new(),
+        template: Template::default(),
         families: 0,
         metadata_at: Instant::now(),
         rounds: rounds_sender,
@@ -277,7 +277,7 @@ struct Rounds {
     between: Option<Round>,
     /// The round before that, for its buffers.
     spare: Option<Arc<Round>>,
-    message: Message,
+    template: Template,
     families: usize,
     metadata_at: Instant,
     rounds: watch::Sender<u64>,
@@ -343,7 +343,7 @@ impl Rounds {
         }
         let before = Round::part(now_ms, event.job, &event.before);
         let mut now = Round::part(now_ms, event.job, &event.now);
-        self.send(&now, &before);
+        self.send(now.parcel(&before, &self.node, &mut Template::default()));
         if let Some(earlier) = &self.between {
             now.append(earlier);
         }
@@ -371,7 +371,8 @@ impl Rounds {
                     Arc::new(between)
                 }
             };
-            self.send(&round, &before);
+            let parcel = round.parcel(&before, &self.node, &mut self.template);
+            self.send(parcel);
             self.describe(&round);
         }
         *self.shared.findings.lock().unwrap_or_else(PoisonError::into_inner) = findings;
@@ -381,9 +382,8 @@ impl Rounds {
         self.rounds.send_modify(|rounds| *rounds += 1);
     }
 
-    /// Sends a round, and the ends of those series of `before` that are not in it.
-    fn send(&mut self, round: &Round, before: &Round) {
-        match round.parcel(before, &self.node, &mut self.message) {
+    fn send(&self, parcel: Result<Parcel, EncodeError>) {
+        match parcel {
             Ok(parcel) => self.queue.push(parcel, &self.shared.telemetry),
             Err(error) => tracing::error!(error = chain(&error), "a round could not be sent"),
         }
@@ -415,7 +415,8 @@ impl Rounds {
         let mut round = Round::default();
         // After the last sample whatever the clock says, or the markers would end nothing.
         round.reset(self.clock.now_ms().max(last_ms + 1));
-        self.send(&round, &before);
+        let parcel = round.parcel(&before, &self.node, &mut self.template);
+        self.send(parcel);
     }
 }
 

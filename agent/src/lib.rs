@@ -28,6 +28,8 @@
 mod agent;
 mod config;
 mod crew;
+#[cfg(test)]
+mod endurance;
 mod findings;
 mod http;
 mod lap;

@@ -6,6 +6,7 @@
 use std::fs;
 
 use labstat_model::{Batch, Family};
+use rustix::process::{Resource, getrlimit};
 
 /// Clock ticks per second in `/proc/PID/stat`, on every architecture Linux still runs on.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -30,33 +31,33 @@ static THREADS: Family = Family::gauge("process_threads", "Threads of this proce
 
 /// Adds what the kernel says about this process; what it does not say is left out.
 pub(crate) fn collect(start_ms: i64, out: &mut Batch) {
-    if let Some(seconds) = fs::read_to_string("/proc/self/stat").ok().as_deref().and_then(cpu) {
-        out.push(&CPU, &[], seconds);
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    if let Some(stat) = Stat::parse(&stat) {
+        out.push(&CPU, &[], stat.cpu_seconds);
+        out.push(&VIRTUAL, &[], stat.virtual_bytes);
+        out.push(&RESIDENT, &[], stat.resident_pages * rustix::param::page_size() as f64);
+        out.push(&THREADS, &[], stat.threads);
     }
-    if let Ok(text) = fs::read_to_string("/proc/self/status") {
-        for (family, name, factor) in [
-            (&VIRTUAL, "VmSize:", 1024.0),
-            (&RESIDENT, "VmRSS:", 1024.0),
-            (&THREADS, "Threads:", 1.0),
-        ] {
-            if let Some(number) = limit(&text, name) {
-                out.push(family, &[], number * factor);
-            }
-        }
+    for (family, resource) in [(&MAX_FDS, Resource::Nofile), (&VIRTUAL_MAX, Resource::As)] {
+        // As exporters have it, -1 is no bound.
+        let max = getrlimit(resource).current.map_or(-1.0, |max| max as f64);
+        out.push(family, &[], max);
     }
-    if let Ok(limits) = fs::read_to_string("/proc/self/limits") {
-        if let Some(max) = limit(&limits, "Max open files") {
-            out.push(&MAX_FDS, &[], max);
-        }
-        if let Some(max) = limit(&limits, "Max address space") {
-            out.push(&VIRTUAL_MAX, &[], max);
-        }
-    }
-    if let Ok(fds) = fs::read_dir("/proc/self/fd") {
-        // Reading the folder opens one more, which is gone when the number is read.
-        out.push(&OPEN_FDS, &[], count(fds.count().saturating_sub(1)));
+    if let Some(open) = open_fds() {
+        out.push(&OPEN_FDS, &[], count(open));
     }
     out.push(&START, &[], seconds(start_ms));
+}
+
+/// How many files this process has open.
+fn open_fds() -> Option<usize> {
+    const FDS: &str = "/proc/self/fd";
+    // Since Linux 6.2 the folder's size says it.
+    match fs::metadata(FDS).ok()?.len() {
+        // Reading the folder opens one more, which is gone when the number is read.
+        0 => Some(fs::read_dir(FDS).ok()?.count().saturating_sub(1)),
+        len => usize::try_from(len).ok(),
+    }
 }
 
 /// A count as a value.
@@ -69,22 +70,31 @@ pub(crate) fn seconds(ms: i64) -> f64 {
     ms as f64 / 1000.0
 }
 
-/// User and system time of `PID (NAME) STATE …`, in seconds. The name may hold spaces and
-/// parentheses, so the last one ends it.
-fn cpu(text: &str) -> Option<f64> {
-    let (_, rest) = text.rsplit_once(')')?;
-    // proc(5) counts fields from 1, with the state as the third; 14 and 15 are the times.
-    let mut times = rest.split_ascii_whitespace().skip(11).map(str::parse::<f64>);
-    Some((times.next()?.ok()? + times.next()?.ok()?) / TICKS_PER_SECOND)
+/// What is taken of `/proc/PID/stat`.
+#[derive(Debug, PartialEq)]
+struct Stat {
+    cpu_seconds: f64,
+    threads: f64,
+    virtual_bytes: f64,
+    resident_pages: f64,
 }
 
-/// The number behind `name` in `/proc/PID/limits` (the soft limit) or `/proc/PID/status`; -1 when
-/// it is unlimited, as exporters have it.
-fn limit(text: &str, name: &str) -> Option<f64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-    match line.split_ascii_whitespace().next()? {
-        "unlimited" => Some(-1.0),
-        number => number.parse().ok(),
+impl Stat {
+    /// Reads `PID (NAME) STATE …`. The name may hold spaces and parentheses, so the last one ends
+    /// it.
+    fn parse(text: &str) -> Option<Self> {
+        let (_, rest) = text.rsplit_once(')')?;
+        let mut fields = rest.split_ascii_whitespace();
+        // proc(5) counts fields from 1, with the state as the third: 14 and 15 are the times, 20
+        // is the number of threads, 23 and 24 are memory.
+        let mut skip = |count| fields.nth(count)?.parse::<f64>().ok();
+        let ticks = skip(11)? + skip(0)?;
+        Some(Self {
+            cpu_seconds: ticks / TICKS_PER_SECOND,
+            threads: skip(4)?,
+            virtual_bytes: skip(2)?,
+            resident_pages: skip(0)?,
+        })
     }
 }
 
@@ -95,17 +105,14 @@ mod tests {
     #[test]
     fn stat_survives_any_name() {
         let text = "12 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 150 50 0 0 20 0 7 0 99 4096000 250 1\n";
-        assert_eq!(cpu(text), Some(2.0));
-        assert_eq!(cpu("12 (a) S 1"), None);
-    }
-
-    #[test]
-    fn limits_are_found_by_name() {
-        let text = "Limit   Soft Limit   Hard Limit   Units\nMax open files  1024  4096  files\n\
-                    Max address space  unlimited  unlimited  bytes\n";
-        assert_eq!(limit(text, "Max open files"), Some(1024.0));
-        assert_eq!(limit(text, "Max address space"), Some(-1.0));
-        assert_eq!(limit(text, "Max stack"), None);
+        let stat = Stat {
+            cpu_seconds: 2.0,
+            threads: 7.0,
+            virtual_bytes: 4_096_000.0,
+            resident_pages: 250.0,
+        };
+        assert_eq!(Stat::parse(text), Some(stat));
+        assert_eq!(Stat::parse("12 (a) S 1"), None);
     }
 
     #[test]
@@ -114,6 +121,16 @@ mod tests {
         collect(1_000, &mut out);
         assert!(out.value("process_resident_memory_bytes", &[]).is_some_and(|v| v > 0.0));
         assert_eq!(out.value("process_start_time_seconds", &[]), Some(1.0));
-        assert!(out.value("process_open_fds", &[]).is_some_and(|v| v >= 1.0));
+        let listed = fs::read_dir("/proc/self/fd").unwrap().count() as f64;
+        // Other tests open files meanwhile.
+        let open = out.value("process_open_fds", &[]).unwrap();
+        assert!(open >= 3.0 && (open - listed).abs() < 64.0, "{open}, {listed} listed");
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmSize:")).unwrap();
+        let kib: f64 = line.trim_end_matches("kB").trim().parse().unwrap();
+        let size = out.value("process_virtual_memory_bytes", &[]).unwrap();
+        assert!((0.5..2.0).contains(&(size / (kib * 1024.0))), "{size}, {kib} KiB");
+        assert!(out.value("process_threads", &[]).is_some_and(|v| v >= 1.0));
+        assert!(out.value("process_max_fds", &[]).is_some_and(|v| v == -1.0 || v >= 16.0));
     }
 }

@@ -11,9 +11,9 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
-use labstat_model::{Batch, BatchSample, Family, LabelsRef, stale_marker};
+use labstat_model::{Batch, BatchSample, Family, stale_marker};
 use labstat_wire::exposition;
-use labstat_wire::remote_write::{EncodeError, Message};
+use labstat_wire::remote_write::{Compressor, EncodeError, Message};
 
 use crate::findings::{Finding, Outcome};
 use crate::process::count;
@@ -71,6 +71,15 @@ pub(crate) struct Parcel {
     pub(crate) samples: u32,
     /// The protobuf message, as a snappy block.
     pub(crate) block: Vec<u8>,
+}
+
+/// What sending one round leaves behind for the next, which mostly has the same series.
+#[derive(Debug, Default)]
+pub(crate) struct Template {
+    message: Message,
+    compressor: Compressor,
+    /// The tick of the round whose samples the message has, when it has nothing else.
+    tick_ms: Option<i64>,
 }
 
 impl Round {
@@ -153,25 +162,46 @@ impl Round {
     }
 
     /// The round to send: its samples, and markers for the series of `before` that ended.
+    ///
+    /// `template` is the one of the parcel before, or a new one.
     pub(crate) fn parcel(
         &self,
         before: &Self,
         node: &str,
-        message: &mut Message,
+        template: &mut Template,
     ) -> Result<Parcel, EncodeError> {
-        message.clear();
-        for job in &self.jobs {
-            message.samples(job.all(), &[("instance", node), ("job", job.job)], self.tick_ms);
+        let Template { message, compressor, tick_ms } = template;
+        let is_alike = self.is_alike(before);
+        let can_refresh = is_alike && *tick_ms == Some(before.tick_ms);
+        if !(can_refresh && message.refresh(self.values(), self.tick_ms)) {
+            message.clear();
+            for job in &self.jobs {
+                message.samples(job.all(), &[("instance", node), ("job", job.job)], self.tick_ms);
+            }
+            if !is_alike {
+                self.end_missing(before, node, message);
+            }
         }
-        // Most rounds have the series of the one before, in its order; seeing that is cheap.
-        if !self.series().eq(before.series()) {
-            self.end_missing(before, node, message);
-        }
+        let samples = message.samples_len();
+        *tick_ms = (samples == self.values().count()).then_some(self.tick_ms);
         Ok(Parcel {
             tick_ms: self.tick_ms,
-            samples: u32::try_from(message.samples_len()).unwrap_or(u32::MAX),
-            block: message.to_body()?,
+            samples: u32::try_from(samples).unwrap_or(u32::MAX),
+            block: compressor.compress(message.as_bytes())?.to_vec(),
         })
+    }
+
+    /// Whether both have the same series in the same order, as most rounds do.
+    fn is_alike(&self, other: &Self) -> bool {
+        let is_same = |(a, b): (&JobSamples, &JobSamples)| {
+            a.job == b.job && a.samples.is_alike(&b.samples) && a.edge.is_alike(&b.edge)
+        };
+        self.jobs.len() == other.jobs.len() && self.jobs.iter().zip(&other.jobs).all(is_same)
+    }
+
+    /// All values, in the order of the series.
+    fn values(&self) -> impl Iterator<Item = f64> {
+        self.jobs.iter().flat_map(|job| job.samples.values().chain(job.edge.values()))
     }
 
     /// Adds markers for the series of `before` that are not in this round.
@@ -184,13 +214,6 @@ impl Round {
             let markers = ended.map(|sample| BatchSample { value: stale_marker(), ..sample });
             message.samples(markers, &[("instance", node), ("job", job.job)], self.tick_ms);
         }
-    }
-
-    /// Job, name and labels of each series.
-    fn series(&self) -> impl Iterator<Item = (&str, &str, LabelsRef<'_>)> {
-        self.jobs
-            .iter()
-            .flat_map(|job| job.all().map(|sample| (job.job, &*sample.family.name, sample.labels)))
     }
 
     /// What is known about the families of the round, as a request's body.
@@ -284,8 +307,9 @@ mod tests {
 
     #[test]
     fn all_samples_carry_the_tick_job_and_instance() {
-        let parcel =
-            round(1_000, &["a"]).parcel(&Round::default(), "apex", &mut Message::new()).unwrap();
+        let parcel = round(1_000, &["a"])
+            .parcel(&Round::default(), "apex", &mut Template::default())
+            .unwrap();
         let sent = sent(&parcel);
         assert!(sent.iter().all(|(_, time_ms, stale)| *time_ms == 1_000 && !stale));
         let has = |series: &str| sent.iter().any(|(found, ..)| found == series);
@@ -300,13 +324,37 @@ mod tests {
     #[test]
     fn a_series_that_ended_is_marked_once() {
         let (first, second) = (round(1_000, &["a", "b"]), round(2_000, &["b", "c"]));
-        let parcel = second.parcel(&first, "apex", &mut Message::new()).unwrap();
+        let parcel = second.parcel(&first, "apex", &mut Template::default()).unwrap();
         let stale: Vec<_> = sent(&parcel).into_iter().filter(|(.., stale)| *stale).collect();
         let marker = r#"node_load1{device="a", instance="apex", job="node"}"#.to_owned();
         assert_eq!(stale, [(marker, 2_000, true)]);
         let third = round(3_000, &["b", "c"]);
-        let parcel = third.parcel(&second, "apex", &mut Message::new()).unwrap();
+        let parcel = third.parcel(&second, "apex", &mut Template::default()).unwrap();
         assert!(sent(&parcel).iter().all(|(.., stale)| !stale));
+    }
+
+    /// One template for all parcels gives what a new one for each gives.
+    #[test]
+    fn parcels_do_not_depend_on_those_before() {
+        let mut template = Template::default();
+        let mut before = Round::default();
+        let sets: [&[&str]; 7] =
+            [&["a", "b"], &["a", "b"], &["a"], &["a"], &["b"], &["b", "c"], &["b", "c"]];
+        for (at, devices) in sets.into_iter().enumerate() {
+            let mut next = round(1_700_000_000_000 + 10_000 * at as i64, devices);
+            next.own().push(&SCRAPE_SECONDS, &[("round", "x")], at as f64);
+            let parcel = next.parcel(&before, "apex", &mut template).unwrap();
+            let fresh = next.parcel(&before, "apex", &mut Template::default()).unwrap();
+            assert_eq!(parcel, fresh, "{at}");
+            assert_eq!(template.tick_ms.is_some(), !matches!(at, 2 | 4), "markers are no samples");
+            before = next;
+        }
+        // A parcel of something else between two rounds, as one of a change is.
+        let event = round(1_700_000_065_000, &["c"]);
+        event.parcel(&Round::default(), "apex", &mut template).unwrap();
+        let next = round(1_700_000_070_000, &["b", "c"]);
+        let parcel = next.parcel(&before, "apex", &mut template).unwrap();
+        assert_eq!(parcel, next.parcel(&before, "apex", &mut Template::default()).unwrap());
     }
 
     #[test]
@@ -314,7 +362,7 @@ mod tests {
         let first = round(1_000, &["a"]);
         let mut last = Round::default();
         last.reset(2_000);
-        let parcel = last.parcel(&first, "apex", &mut Message::new()).unwrap();
+        let parcel = last.parcel(&first, "apex", &mut Template::default()).unwrap();
         let sent = sent(&parcel);
         assert!(sent.iter().all(|(.., stale)| *stale));
         assert!(sent.iter().any(|(series, ..)| series.starts_with("up{")));
@@ -328,7 +376,7 @@ mod tests {
         round.add(&Batch::new(), &finding("smartctl", Outcome::Failed { reason: String::new() }));
         round.add(&Batch::new(), &finding("node", Outcome::Pending));
         round.finish();
-        let parcel = round.parcel(&Round::default(), "n", &mut Message::new()).unwrap();
+        let parcel = round.parcel(&Round::default(), "n", &mut Template::default()).unwrap();
         let decoded = remote_write::decode(&parcel.block).unwrap();
         let up: Vec<(String, f64)> = decoded
             .request

@@ -102,14 +102,23 @@ pub fn write_with<'a>(
     rows: impl IntoIterator<Item = Row<'a>>,
     wanted: Option<&str>,
 ) -> Written {
-    let mut rows: Vec<Row<'_>> = rows.into_iter().filter(|row| !is_stale(row.value)).collect();
-    // The sort is stable: what decides between equal rows is the order they came in.
-    rows.sort_by(|a, b| a.family_name().cmp(&b.family_name()).then_with(|| compare(a, b)));
+    let rows: Vec<Row<'_>> = rows.into_iter().filter(|row| !is_stale(row.value)).collect();
+    // Rows of one family mostly come in a row, so that whole blocks are sorted by the name.
+    let mut blocks: Vec<(Cow<'_, str>, &[Row<'_>])> = rows
+        .chunk_by(|a, b| a.family.name == b.family.name)
+        .filter_map(|block| Some((block.first()?.family_name(), block)))
+        .collect();
+    // Both sorts are stable: what decides between equal rows is the order they came in.
+    blocks.sort_by(|(a, _), (b, _)| a.cmp(b));
     let mut written = Written::default();
-    for family in rows.chunk_by(|a, b| a.family_name() == b.family_name()) {
-        write_header(out, family);
+    let mut family: Vec<Row<'_>> = Vec::new();
+    for blocks in blocks.chunk_by(|(a, _), (b, _)| a == b) {
+        family.clear();
+        family.extend(blocks.iter().flat_map(|(_, block)| *block));
+        family.sort_by(compare);
+        write_header(out, &family);
         let mut last: Option<&Row<'_>> = None;
-        for row in family {
+        for row in &family {
             if last.is_some_and(|last| compare(last, row) == Ordering::Equal) {
                 written.duplicates += 1;
                 continue;

@@ -1,5 +1,8 @@
 //! Making a request's body.
 
+use std::fmt;
+use std::ops::Range;
+
 use labstat_model::{BatchSample, Histogram, Kind, METRIC_NAME, Metadata, Sample, WriteRequest};
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 
@@ -33,10 +36,15 @@ pub enum EncodeError {
 /// All fields of a `WriteRequest` are repeated ones, so two messages one after the other are one
 /// message with the content of both. That is how rounds that wait for the receiver are put into
 /// one request without being decoded.
+///
+/// The next round mostly has the series of the last: then only values and time are put in anew
+/// ([`Message::refresh`]).
 #[derive(Debug, Clone, Default)]
 pub struct Message {
     bytes: Vec<u8>,
     samples: usize,
+    /// Where value and time of each sample lie that [`Message::samples`] added.
+    spots: Vec<Range<usize>>,
     scratch: Vec<u8>,
 }
 
@@ -99,7 +107,35 @@ impl Message {
             labels.sort_unstable_by_key(|(name, _)| *name);
             let sample = Sample { time_ms, value: sample.value };
             self.series(labels.iter().copied(), [sample]);
+            // It is the end of the message.
+            let end = self.bytes.len();
+            self.spots.push(end - size_of::<f64>() - time_len(time_ms)..end);
         }
+    }
+
+    /// Puts other values and another time into a message whose samples all came by
+    /// [`Message::samples`], in their order. `false` when that cannot be done, since there are not
+    /// as many values or the time takes another number of bytes; the message is then of no use
+    /// until it is cleared.
+    #[must_use]
+    pub fn refresh(&mut self, values: impl IntoIterator<Item = f64>, time_ms: i64) -> bool {
+        let time = &mut self.scratch;
+        time.clear();
+        push_time(time, time_ms);
+        let mut values = values.into_iter();
+        for spot in &self.spots {
+            let place = self.bytes.get_mut(spot.clone()).and_then(|p| p.split_first_chunk_mut());
+            match (values.next(), place) {
+                (Some(value), Some((value_place, time_place)))
+                    if time_place.len() == time.len() =>
+                {
+                    *value_place = value.to_le_bytes();
+                    time_place.copy_from_slice(time);
+                }
+                _ => return false,
+            }
+        }
+        values.next().is_none() && self.spots.len() == self.samples
     }
 
     /// Adds what is known about a family.
@@ -136,6 +172,7 @@ impl Message {
     /// Forgets what was added and keeps the buffers.
     pub fn clear(&mut self) {
         self.bytes.clear();
+        self.spots.clear();
         self.samples = 0;
     }
 }
@@ -154,9 +191,38 @@ pub fn encode(request: &WriteRequest) -> Result<Vec<u8>, EncodeError> {
 
 /// One snappy block of `bytes`.
 pub fn compress(bytes: &[u8]) -> Result<Vec<u8>, EncodeError> {
-    snap::raw::Encoder::new()
-        .compress_vec(bytes)
-        .map_err(|cause| EncodeError::Compress { len: bytes.len(), cause })
+    Ok(Compressor::default().compress(bytes)?.to_vec())
+}
+
+/// Makes snappy blocks one after the other, in buffers that it keeps.
+pub struct Compressor {
+    encoder: snap::raw::Encoder,
+    block: Vec<u8>,
+}
+
+impl Default for Compressor {
+    fn default() -> Self {
+        Self { encoder: snap::raw::Encoder::new(), block: Vec::new() }
+    }
+}
+
+impl Compressor {
+    /// One snappy block of `bytes`.
+    pub fn compress(&mut self, bytes: &[u8]) -> Result<&[u8], EncodeError> {
+        let error = |cause| EncodeError::Compress { len: bytes.len(), cause };
+        let len_max = snap::raw::max_compress_len(bytes.len());
+        if self.block.len() < len_max {
+            self.block.resize(len_max, 0);
+        }
+        let len = self.encoder.compress(bytes, &mut self.block).map_err(error)?;
+        Ok(self.block.get(..len).unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for Compressor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Compressor").finish_non_exhaustive()
+    }
 }
 
 /// The content of a snappy block that this program made itself, such as one kept on disk. For
@@ -176,14 +242,22 @@ fn push_label(out: &mut Vec<u8>, name: &str, value: &str) {
 }
 
 fn push_sample(out: &mut Vec<u8>, sample: Sample) {
-    // An int64 travels as the varint of its two's complement.
-    let time = u64::from_ne_bytes(sample.time_ms.to_ne_bytes());
     encode_key(tag::SERIES_SAMPLES, WireType::LengthDelimited, out);
-    encode_varint((1 + size_of::<f64>() + 1 + encoded_len_varint(time)) as u64, out);
+    encode_varint((1 + size_of::<f64>() + time_len(sample.time_ms)) as u64, out);
     encode_key(tag::SAMPLE_VALUE, WireType::SixtyFourBit, out);
-    out.extend_from_slice(&sample.value.to_bits().to_le_bytes());
+    out.extend_from_slice(&sample.value.to_le_bytes());
+    push_time(out, sample.time_ms);
+}
+
+/// A sample's time with its key. An int64 travels as the varint of its two's complement.
+fn push_time(out: &mut Vec<u8>, time_ms: i64) {
     encode_key(tag::SAMPLE_TIME, WireType::Varint, out);
-    encode_varint(time, out);
+    encode_varint(time_ms.cast_unsigned(), out);
+}
+
+/// The bytes that [`push_time`] takes.
+fn time_len(time_ms: i64) -> usize {
+    1 + encoded_len_varint(time_ms.cast_unsigned())
 }
 
 pub(super) fn push_bytes(out: &mut Vec<u8>, tag: u32, bytes: &[u8]) {

@@ -33,7 +33,7 @@ mod histogram;
 mod tests;
 
 pub use decode::{Body, DecodeError, Decoded, Decoder, Ignored, METADATA_MAX, Refused, decode};
-pub use encode::{EncodeError, Message, compress, decompress, encode};
+pub use encode::{Compressor, EncodeError, Message, compress, decompress, encode};
 
 /// The `Content-Type` of a request's body.
 pub const CONTENT_TYPE: &str = "application/x-protobuf";

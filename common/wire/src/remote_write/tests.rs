@@ -357,6 +357,83 @@ fn messages_one_after_the_other_are_one_message() {
     assert_eq!(decoded.request.samples_len(), 2);
 }
 
+static LOAD: Family = Family::gauge("load", "Load.");
+
+fn round(devices: &[&str], value: f64) -> Batch {
+    let mut batch = Batch::new();
+    for device in devices {
+        batch.push(&LOAD, &[("device", device)], value);
+    }
+    batch
+}
+
+/// A message that is filled anew is the one that would be made: with values of every kind, times
+/// of every length, and after the series changed.
+#[test]
+fn a_message_is_filled_anew_with_values_and_time() {
+    let extra = [("instance", "apex"), ("job", "node")];
+    let fresh = |batch: &Batch, time_ms| {
+        let mut message = Message::new();
+        message.samples(batch.iter(), &extra, time_ms);
+        message
+    };
+    let now = 1_700_000_000_000;
+    let mut message = fresh(&round(&["a", "b"], 1.0), now);
+    for (value, time_ms) in [
+        (2.0, now + 10_000),
+        (f64::NAN, now + 20_000),
+        (stale_marker(), now + 30_000),
+        (f64::NEG_INFINITY, now + 30_000),
+        (-0.0, 1 << 34),
+    ] {
+        let refreshed = message.refresh([value, value + 1.0], time_ms);
+        let mut wanted = round(&["a"], value);
+        wanted.push(&LOAD, &[("device", "b")], value + 1.0);
+        let wanted = fresh(&wanted, time_ms);
+        if time_ms < 1 << 35 {
+            assert!(!refreshed, "another number of bytes");
+        } else {
+            assert!(refreshed);
+            assert_eq!(message.as_bytes(), wanted.as_bytes());
+        }
+        assert_eq!(message.samples_len(), 2);
+    }
+    for (time_ms, other_ms) in [(127, 128), (0, -1), (-1, 0), (128, 127)] {
+        let mut message = fresh(&round(&["a"], 1.0), time_ms);
+        assert!(!message.refresh([1.0], other_ms));
+        message.clear();
+        message.samples(round(&["a"], 3.0).iter(), &extra, other_ms);
+        assert!(message.refresh([4.0], other_ms));
+        assert_eq!(message.as_bytes(), fresh(&round(&["a"], 4.0), other_ms).as_bytes());
+    }
+}
+
+#[test]
+fn a_message_with_other_samples_is_not_filled_anew() {
+    let mut message = Message::new();
+    message.samples(round(&["a", "b"], 1.0).iter(), &[], 1);
+    assert!(!message.clone().refresh([1.0], 1), "too few values");
+    assert!(!message.clone().refresh([1.0; 3], 1), "too many");
+    assert!(message.clone().refresh([1.0; 2], 1));
+    message.metadata("load", Kind::Gauge, "Load.", "");
+    assert!(message.clone().refresh([1.0; 2], 1), "what is known of families is no sample");
+    message.series([("__name__", "up")], [Sample { time_ms: 1, value: 1.0 }]);
+    assert!(!message.refresh([1.0; 2], 1), "a sample that came another way");
+    assert!(Message::new().refresh([], 1));
+}
+
+#[test]
+fn blocks_do_not_depend_on_those_before() {
+    let mut compressor = Compressor::default();
+    for len in [100_000, 10, 0, 70_000, 200_000] {
+        let bytes: Vec<u8> =
+            (0..len).map(|at| u8::try_from(at / 3 % 7 + at % 241).unwrap()).collect();
+        let block = compressor.compress(&bytes).unwrap().to_vec();
+        assert_eq!(decompress(&block).unwrap(), bytes);
+        assert_eq!(compress(&bytes).unwrap(), block);
+    }
+}
+
 #[test]
 fn stale_marker_survives_bit_by_bit() {
     let series = oracle_series(&[(b"__name__", b"up")], &[(1, stale_marker()), (2, f64::NAN)]);
