@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::answer::LabelMap;
+use crate::answer::{Answer, Found, LabelMap};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::human::Unit;
@@ -78,8 +78,30 @@ impl Alerts {
 
 /// All alerts of a server that fire or are pending.
 pub(crate) async fn ask(client: &Client) -> Result<Vec<Alert>, Failure> {
-    let listing: Listing = listing(client, "/api/v1/alerts").await?;
-    Ok(listing.alerts)
+    let mut alerts = listing::<Listing>(client, "/api/v1/alerts").await?.alerts;
+    if alerts.iter().any(|alert| alert.labels.contains_key(DISK)) {
+        let reply = client.instant("labstat_disk_verdict", None).await;
+        // Without it, the summaries still say where the disks are.
+        if let Ok(Ok(Answer::Vector(found))) = reply.map(|reply| reply.answer(client.base())) {
+            place(&mut alerts, &found);
+        }
+    }
+    Ok(alerts)
+}
+
+/// The label of alerts about a disk, which are the same wherever it is plugged in.
+const DISK: &str = "disk";
+
+/// Adds the node to alerts about a disk, as it is now.
+fn place(alerts: &mut [Alert], disks: &[Found]) {
+    for alert in alerts.iter_mut().filter(|alert| !alert.labels.contains_key("instance")) {
+        let same = |found: &&Found, name: &str| alert.labels.get(name) == found.labels.get(name);
+        let is_of_it = |found: &&Found| same(found, DISK) && same(found, "model_name");
+        let found = disks.iter().find(is_of_it).filter(|found| found.labels.contains_key(DISK));
+        if let Some(node) = found.and_then(|found| found.labels.get("instance")) {
+            alert.labels.insert("instance".to_owned(), node.clone());
+        }
+    }
 }
 
 /// What the API tells of all rules, as far as it matters here.
@@ -165,6 +187,27 @@ fn unix_seconds(rfc3339: &str) -> Option<f64> {
 mod tests {
     use super::*;
     use crate::view::tests::plain;
+
+    #[test]
+    fn alerts_of_a_disk_are_of_the_node_that_has_it_now() {
+        let listing: Listing = serde_json::from_str(
+            r#"{"alerts":[
+                {"labels":{"alertname":"DiskAct","disk":"S1","model_name":"WDC"},"state":"firing"},
+                {"labels":{"alertname":"DiskAct","disk":"S1"},"state":"firing"},
+                {"labels":{"alertname":"Watchdog"},"state":"firing"}]}"#,
+        )
+        .unwrap();
+        let mut alerts = listing.alerts;
+        let answers = crate::view::tests::canned(
+            r#"
+            verdict {instance="old"} 1
+            verdict {instance="apex",disk="S1",model_name="WDC"} 1
+            "#,
+        );
+        place(&mut alerts, answers.all("verdict"));
+        let nodes = alerts.iter().map(|alert| alert.labels.get("instance").map(String::as_str));
+        assert_eq!(nodes.collect::<Vec<_>>(), [Some("apex"), None, None]);
+    }
 
     #[test]
     fn firing_first_and_the_gravest_first() {

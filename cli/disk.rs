@@ -88,14 +88,15 @@ struct Ack {
     server: ServerArgs,
 }
 
-/// Expects a disk no more that was taken out; its history stays
+/// Expects a disk no more that was taken out or is dead; its history stays
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   labstat disk forget WD-WCC4N1234567
   labstat disk forget nas/sda
 
-When it is seen again, it is expected again, with what was acknowledged.")]
+It is expected again, with what was acknowledged, when it is read again or seen asleep. One that is
+still plugged in and does not answer stays forgotten; one that answers is not forgotten.")]
 struct Forget {
     /// A serial number, NODE/DEVICE, or a DEVICE that only one node has
     #[arg(value_name = "DISK", value_parser = NonEmptyStringValueParser::new())]
@@ -605,7 +606,7 @@ impl Picture {
     fn write_verdict(&self, text: &mut String, look: &Look) {
         let told = &self.told;
         let missing = told.silent_since.is_some() && !told.node_down;
-        let tone = Condition { verdict: told.verdict, missing }.tone();
+        let tone = Condition::of(told.verdict).or_missing(missing).tone();
         let since = told.verdict_since.0;
         let _ = writeln!(
             text,
@@ -615,7 +616,7 @@ impl Picture {
             human::time(since, &look.zone)
         );
         for reason in &told.reasons {
-            let tone = Condition { verdict: reason.verdict, missing: false }.tone();
+            let tone = Condition::of(reason.verdict).tone();
             let word = painted(&format!("{:<7}", reason.verdict.as_str()), tone, look);
             let _ = writeln!(text, "  {word} {}", wrapped(&printable(&reason.text), 10, look));
             for evidence in &reason.evidence {

@@ -1,13 +1,19 @@
 //! `labstat disks`: every disk, what to think of it, and what it says about itself.
+//!
+//! The aggregator's own list of disks has the reasons with their numbers. Of a server without one,
+//! such as a Prometheus that scrapes an aggregator, the series say the same in fewer words.
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use labstat_disks::Verdict;
 
-use crate::answer::Found;
+use crate::answer::{Answer, Found};
+use crate::client::Client;
 use crate::failure::Failure;
 use crate::human::Unit;
+use crate::output;
+use crate::runtime;
 use crate::table::{Cell, Column, Table, Tone};
 use crate::view::{self, Answers, Questions, ViewArgs, at};
 
@@ -21,9 +27,9 @@ Examples:
   labstat disk vertex/sda           all about one of them
 
 VERDICT: dead (does not answer), act (replace it now), watch (attention), ok; silent (missing, or
-nothing can be known of it), asleep (left alone). Of a server that does not judge disks, such as a
-Prometheus, it is only what the disk says of itself. READ AGO is shown once a reading is older than
-ten minutes: a sleeping disk is not woken up to be read.")]
+nothing can be known of it), asleep (left alone); - (not judged yet). Of a server that does not
+judge disks, such as a Prometheus, it is only what the disk says of itself. READ AGO is shown once a
+reading is older than ten minutes: a sleeping disk is not woken up to be read.")]
 pub(crate) struct Disks {
     #[command(flatten)]
     view: ViewArgs,
@@ -80,8 +86,40 @@ pub(crate) const QUESTIONS: &Questions = &[
 impl Disks {
     /// Runs the command.
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
-        view::show(&self.view, QUESTIONS, table)
+        let view = &self.view;
+        let table = runtime::block_on(async {
+            let client = Client::new(&view.server)?;
+            let mut answers = Answers::ask(&client, QUESTIONS).await?;
+            ask_told(&client, &mut answers).await;
+            view::narrowed(&client, view, answers, table).await
+        })?;
+        output::result(&table.render(view.format, &view::look()))?;
+        Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Asks an aggregator for its own list of disks, as the answer `told`. Other servers have none.
+pub(crate) async fn ask_told(client: &Client, answers: &mut Answers) {
+    if let Ok(reply) = client.get("/api/labstat/v1/disks").await {
+        answers.add("told", told(&reply.data));
+    }
+}
+
+/// A row for each disk of the list, with the words of its first reason.
+fn told(list: &serde_json::Value) -> Answer {
+    let disks = list.as_array().into_iter().flatten();
+    let rows = disks.map(|disk| {
+        let word = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        let labels = [
+            ("instance", word(&disk["instance"])),
+            ("device", word(&disk["device"])),
+            ("serial_number", word(&disk["serialNumber"])),
+            ("reason", word(&disk["reasons"][0]["text"])),
+        ];
+        let labels = labels.map(|(name, value)| (name.to_owned(), value)).into();
+        Found { labels, points: Vec::new() }
+    });
+    Answer::Vector(rows.collect())
 }
 
 /// How a disk is.
@@ -91,11 +129,19 @@ pub(crate) struct Condition {
     pub(crate) verdict: Verdict,
     /// It should answer and does not.
     pub(crate) missing: bool,
+    /// The server, which judges disks, has not come to it yet.
+    pub(crate) unjudged: bool,
 }
 
 impl Condition {
-    const fn of(verdict: Verdict) -> Self {
-        Self { verdict, missing: false }
+    /// One that is there.
+    pub(crate) const fn of(verdict: Verdict) -> Self {
+        Self { verdict, missing: false, unjudged: false }
+    }
+
+    /// The same, or one that should answer and does not.
+    pub(crate) const fn or_missing(self, missing: bool) -> Self {
+        Self { missing, ..self }
     }
 
     /// The worst first.
@@ -114,6 +160,7 @@ impl Condition {
         match (self.verdict, self.missing) {
             (Verdict::Dead | Verdict::Act, _) => Tone::Bad,
             (Verdict::Watch, _) | (_, true) => Tone::Warn,
+            _ if self.unjudged => Tone::Plain,
             (Verdict::Ok, _) => Tone::Good,
             (Verdict::Asleep | Verdict::Silent, _) => Tone::Plain,
         }
@@ -135,14 +182,26 @@ pub(crate) fn disks(answers: &Answers) -> BTreeSet<(&str, &str)> {
     let named =
         ["verdict", "info", "success", "read"].into_iter().flat_map(|name| answers.all(name));
     let named = named.map(|found| (at(found), disk_of(found.label("device"))));
-    // What is gone and was never judged by one who judges all disks is nobody's loss.
-    let judges = !answers.all("verdict").is_empty();
+    // What is gone and was never judged by one who judges all disks is nobody's loss; what does not
+    // answer and is not on the aggregator's own list was forgotten, or never said anything.
+    let judges = judges_all(answers) || !answers.all("verdict").is_empty();
     let is_lost = |(node, device): &(&str, &str)| {
         let here = [("instance", *node), ("device", *device)];
         let has = |name| answers.with(name, &here).next().is_some();
-        judges && has("gone") && !has("verdict")
+        let is_mute = answers.value("success", &here) == Some(0.0) && !is_asleep(answers, &here);
+        !has("verdict") && (judges && has("gone") || judges_all(answers) && is_mute)
     };
     named.filter(|disk| !is_lost(disk)).collect()
+}
+
+/// Whether the server is an aggregator, which judges all disks that it hears of.
+fn judges_all(answers: &Answers) -> bool {
+    answers.has("told")
+}
+
+fn is_asleep(answers: &Answers, here: &[(&str, &str)]) -> bool {
+    let mode = answers.with("mode", here).next().map(|found| found.label("mode"));
+    mode.is_some_and(|mode| mode.starts_with("standby") || mode == "sleep")
 }
 
 /// How a disk is: by the aggregator's verdict, or by its own words where nobody judges it.
@@ -153,17 +212,21 @@ pub(crate) fn condition(answers: &Answers, (node, device): (&str, &str)) -> Cond
     // Two disks of one name are one that was replaced by another just now.
     match known.reduce(Verdict::worse) {
         Some(verdict) => {
-            let missing = answers.with("silent", &here).next().is_some();
-            Condition { verdict, missing }
+            Condition::of(verdict).or_missing(answers.with("silent", &here).next().is_some())
         }
-        None => own_words(answers, &here),
+        None => {
+            let own = own_words(answers, &here);
+            // Bad news need no judge, good ones do.
+            let is_good = matches!(own.verdict, Verdict::Ok | Verdict::Silent);
+            let is_read = answers.with("info", &here).next().is_some();
+            Condition { unjudged: judges_all(answers) && is_read && is_good, ..own }
+        }
     }
 }
 
 /// What a disk says of its own health.
 fn own_words(answers: &Answers, here: &[(&str, &str); 2]) -> Condition {
-    let mode = answers.with("mode", here).next().map(|found| found.label("mode"));
-    let asleep = mode.is_some_and(|mode| mode.starts_with("standby") || mode == "sleep");
+    let asleep = is_asleep(answers, here);
     let unread = answers.value("success", here) == Some(0.0) && !asleep;
     let lost = ["197", "198"].into_iter().any(|id| {
         let raw = [here[0], here[1], ("attribute_id", id)];
@@ -174,7 +237,7 @@ fn own_words(answers: &Answers, here: &[(&str, &str); 2]) -> Condition {
         (_, Some(flags)) if flags > 0.0 => Condition::of(Verdict::Watch),
         _ if lost => Condition::of(Verdict::Watch),
         // What it said before it could no longer be read does not count.
-        _ if unread => Condition { verdict: Verdict::Silent, missing: true },
+        _ if unread => Condition::of(Verdict::Silent).or_missing(true),
         _ if asleep => Condition::of(Verdict::Asleep),
         (Some(_), _) => Condition::of(Verdict::Ok),
         (None, _) => Condition::of(Verdict::Silent),
@@ -225,12 +288,13 @@ fn row(answers: &Answers, disk: (&str, &str), condition: Condition) -> Vec<Cell>
     let number = |name| answers.value(name, &here);
     let raw = |id| answers.value("raw", &[here[0], here[1], ("attribute_id", id)]);
     let serial = word(answers, disk, condition, "serial_number", "serial");
-    let reasons = || answers.with("reason", &here);
-    let of_it = |found: &&Found| Some(found.label("serial_number")) == serial;
-    let reason = reasons().find(of_it).or_else(|| reasons().next());
-    let reason = reason.map(|found| found.label("reason"));
+    let reason = reason(answers, &here, serial).filter(|_| condition.verdict != Verdict::Ok);
+    let verdict = match condition.unjudged {
+        true => Cell::absent(),
+        false => Cell::text(condition.verdict.as_str()).tone(condition.tone()),
+    };
     vec![
-        Cell::text(condition.verdict.as_str()).tone(condition.tone()),
+        verdict,
         Cell::text(node),
         Cell::text(device),
         Cell::text_opt(word(answers, disk, condition, "model_name", "model")),
@@ -247,8 +311,22 @@ fn row(answers: &Answers, disk: (&str, &str), condition: Condition) -> Vec<Cell>
         Cell::number(number("age").filter(|age| *age > READING_OLD_SECONDS))
             .limits(READING_OLD_SECONDS, f64::INFINITY),
         // That all is well needs no words.
-        Cell::text_opt(reason.filter(|_| condition.verdict != Verdict::Ok)),
+        Cell::text_opt(if condition.unjudged { Some("not judged yet") } else { reason }),
     ]
+}
+
+/// Why the disk is judged so: with its numbers where the server has them.
+fn reason<'a>(
+    answers: &'a Answers,
+    here: &'a [(&'a str, &'a str)],
+    serial: Option<&str>,
+) -> Option<&'a str> {
+    let of_it = |found: &&Found| Some(found.label("serial_number")) == serial;
+    ["told", "reason"].into_iter().find_map(|name| {
+        let reasons = || answers.with(name, here);
+        let found = reasons().find(of_it).or_else(|| reasons().next())?;
+        Some(found.label("reason")).filter(|reason| !reason.is_empty())
+    })
 }
 
 /// A fact that the verdict and smartctl know under one name and the kernel under another. The
@@ -403,7 +481,7 @@ mod tests {
             "#,
         );
         let of = |device| {
-            let Condition { verdict, missing } = condition(&answers, ("nas", device));
+            let Condition { verdict, missing, .. } = condition(&answers, ("nas", device));
             (verdict, missing)
         };
         assert_eq!(of("sda"), (Verdict::Silent, true), "it passed before that");
@@ -425,6 +503,50 @@ mod tests {
             "#,
         );
         assert_eq!(disks(&judged).into_iter().collect::<Vec<_>>(), [("nas", "sdy")]);
+    }
+
+    #[test]
+    fn the_aggregators_own_words_have_the_numbers() {
+        let mut answers = canned(
+            r#"
+            verdict {instance="nas",device="sda",serial_number="S1",verdict="watch"} 1
+            reason {instance="nas",device="sda",serial_number="S1",reason="Sectors were replaced."} 1
+            "#,
+        );
+        assert!(plain(&table(&answers)).contains("Sectors were replaced."));
+        let list = serde_json::json!([
+            { "instance": "nas", "device": "sda", "serialNumber": "S1", "verdict": "watch",
+              "reasons": [{ "code": "reallocated_sectors", "text": "16 sectors were replaced." }] },
+        ]);
+        answers.add("told", told(&list));
+        assert!(plain(&table(&answers)).contains("16 sectors were replaced."));
+    }
+
+    #[test]
+    fn what_was_not_judged_yet_is_neither_well_nor_ill() {
+        let mut answers = canned(
+            r#"
+            info {instance="nas",device="sda",serial_number="S1"} 1
+            passed {instance="nas",device="sda"} 1
+            info {instance="nas",device="sdb",serial_number="S2"} 1
+            passed {instance="nas",device="sdb"} 0
+            known {instance="nas",device="vda"} 1
+            read {instance="nas",device="vda"} 1
+            success {instance="nas",device="sdf"} 0
+            "#,
+        );
+        let rows = |answers: &Answers| plain(&table(answers));
+        assert!(rows(&answers).contains("ok       nas   sda"), "{}", rows(&answers));
+        assert!(rows(&answers).contains("sdf"), "nobody has forgotten it: {}", rows(&answers));
+        // An aggregator that knows no disk yet.
+        answers.add("told", told(&serde_json::json!([])));
+        let text = rows(&answers);
+        let row = |device: &str| text.lines().find(|line| line.contains(device)).map(str::to_owned);
+        let sda = row("sda").unwrap();
+        assert!(sda.starts_with("-  ") && sda.ends_with("not judged yet"), "{text}");
+        assert!(row("sdb").unwrap().starts_with("act "), "bad news need no judge: {text}");
+        assert!(row("vda").unwrap().starts_with("silent "), "nobody will judge it: {text}");
+        assert_eq!(row("sdf"), None, "it was forgotten, and still fails: {text}");
     }
 
     #[test]

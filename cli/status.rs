@@ -106,7 +106,8 @@ impl Status {
 async fn glance(args: &ViewArgs) -> Result<Vec<Line>, Failure> {
     let client = Client::new(&args.server)?;
     let questions = questions();
-    let answers = Answers::ask(&client, &questions).await?;
+    let mut answers = Answers::ask(&client, &questions).await?;
+    disks::ask_told(&client, &mut answers).await;
     let mut alerts = alerts::ask(&client).await?;
     let failing_rules = alerts::ask_failing_rules(&client).await?;
     let answers = match &args.node {
@@ -204,9 +205,9 @@ fn disks_line(answers: &Answers) -> Option<Line> {
         let those = disks.iter().filter(|disk| wanted(disks::condition(answers, **disk)));
         those.map(|(node, device)| format!("{node}/{device}")).collect()
     };
-    let is = |verdict| move |it: Condition| it.verdict == verdict && !it.missing;
+    let is = |verdict| move |it: Condition| it.verdict == verdict && !it.missing && !it.unjudged;
     let (dead, act) = (with(&is(Verdict::Dead)), with(&is(Verdict::Act)));
-    let (missing, watch) = (with(&|it| it.missing), with(&is(Verdict::Watch)));
+    let (missing, watch) = (with(&|it| it.missing && !it.unjudged), with(&is(Verdict::Watch)));
     let mut parts = Vec::new();
     for (names, what) in
         [(&dead, "DEAD"), (&act, "TO REPLACE"), (&missing, "missing"), (&watch, "to watch")]
@@ -222,6 +223,10 @@ fn disks_line(answers: &Answers) -> Option<Line> {
             0 => {}
             some => parts.push(format!("{some} {what}")),
         }
+    }
+    match with(&|it| it.unjudged).len() {
+        0 => {}
+        some => parts.push(format!("{some} not judged yet")),
     }
     let worst = disks.iter().map(|disk| disks::condition(answers, *disk).tone());
     let tone = worst.max().unwrap_or_default();

@@ -49,15 +49,25 @@ pub(crate) fn show(
     let table = runtime::block_on(async {
         let client = Client::new(&args.server)?;
         let answers = Answers::ask(&client, questions).await?;
-        let Some(node) = &args.node else { return Ok(table(&answers)) };
-        let table = table(&answers.only(node));
-        if table.is_empty() {
-            must_be_known(&client, node).await?;
-        }
-        Ok(table)
+        narrowed(&client, args, answers, table).await
     })?;
     output::result(&table.render(args.format, &look()))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The table of all answers, or of those of the node that was asked for.
+pub(crate) async fn narrowed(
+    client: &Client,
+    args: &ViewArgs,
+    answers: Answers,
+    table: impl FnOnce(&Answers) -> Table,
+) -> Result<Table, Failure> {
+    let Some(node) = &args.node else { return Ok(table(&answers)) };
+    let table = table(&answers.only(node));
+    if table.is_empty() {
+        must_be_known(client, node).await?;
+    }
+    Ok(table)
 }
 
 /// Fails for a node that was not heard of in the last week: an empty view of a mistyped name must
@@ -115,6 +125,11 @@ impl Answers {
             found.retain(|found| !found.labels.contains_key("instance") || at(found) == node);
         }
         self
+    }
+
+    /// Whether there was an answer of this name, be it an empty one.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.found.contains_key(name)
     }
 
     /// All series of an answer.
@@ -202,6 +217,8 @@ pub(crate) mod tests {
             "labstat_disk_verdict",
             "labstat_disk_reason",
             "labstat_disk_silent_seconds",
+            "labstat_disk_finding",
+            "labstat_disk_wear_out_timestamp_seconds",
         ];
         let mut names: std::collections::BTreeSet<String> = others.map(str::to_owned).into();
         // What an agent can say of disks that no captured machine has.

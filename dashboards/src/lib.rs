@@ -271,9 +271,9 @@ mod tests {
             disk("smartctl_device_critical_warning", "well", 0.0),
         ]);
         let health =
-            [("asleep", 3.0), ("failing", 0.0), ("unread", 2.0), ("warns", 1.0), ("well", 3.0)];
+            [("asleep", 4.0), ("failing", 1.0), ("unread", 2.0), ("warns", 3.0), ("well", 4.0)];
         let health = health.map(|(device, value)| (device.to_owned(), value));
-        assert_eq!(values(&source, "Disks by SMART", 1), health);
+        assert_eq!(values(&source, "Disks and verdicts", 1), health);
         assert_eq!(values(&source, "Failing disks", 0), [(String::new(), 2.0)]);
         let well = Now(vec![status("well", 1.0)]);
         assert_eq!(values(&well, "Failing disks", 0), [(String::new(), 0.0)]);
@@ -282,6 +282,71 @@ mod tests {
             [],
             "none known is not none failing"
         );
+    }
+
+    /// A series of a disk with one more label, or with several.
+    fn said(metric: &str, device: &str, more: &[(&str, &str)]) -> Series {
+        let labels = [("__name__", metric), ("device", device), ("instance", "nas")];
+        let labels = labels.into_iter().chain(more.iter().copied());
+        let mut series = Series::new(Labels::new(labels));
+        series.push(1_000, 1.0);
+        series
+    }
+
+    #[test]
+    fn the_verdict_counts_more_than_the_disks_own_words() {
+        let verdict = |device: &'static str, word| {
+            let who = [("disk", device), ("serial_number", device), ("verdict", word)];
+            said("labstat_disk_verdict", device, &who)
+        };
+        let status = |device, passed| disk("smartctl_device_smart_status", device, passed);
+        let source = Now(vec![
+            verdict("acknowledged", "ok"),
+            status("acknowledged", 0.0),
+            verdict("dying", "act"),
+            status("dying", 1.0),
+            said("smartctl_device", "dying", &[("serial_number", "dying")]),
+            verdict("missing", "silent"),
+            disk("labstat_disk_silent_seconds", "missing", 2_000.0),
+            verdict("virtual", "silent"),
+            status("unjudged", 0.0),
+            said("smartctl_device", "unjudged", &[("serial_number", "X")]),
+            said("labstat_disk_reason", "dying", &[("code", "spare_low"), ("reason", "It ends.")]),
+            said("labstat_disk_reason", "acknowledged", &[("code", "healthy"), ("reason", "-")]),
+        ]);
+        let verdicts = [
+            ("acknowledged", 4.0),
+            ("dying", 1.0),
+            ("missing", 2.0),
+            ("unjudged", 1.0),
+            ("virtual", 6.0),
+        ];
+        let verdicts = verdicts.map(|(device, value)| (device.to_owned(), value));
+        assert_eq!(values(&source, "Disks and verdicts", 1), verdicts);
+        let rows = values(&source, "Disks and verdicts", 0);
+        assert_eq!(rows.len(), 5, "each once: {rows:?}");
+        assert_eq!(values(&source, "Disks and verdicts", 7), [("dying".to_owned(), 1.0)]);
+        assert_eq!(values(&source, "Failing disks", 0), [(String::new(), 2.0)]);
+    }
+
+    #[test]
+    fn alerts_of_a_disk_are_shown_with_the_node_that_has_it() {
+        let alert = |labels: &[(&str, &str)]| {
+            let named = [("__name__", "ALERTS"), ("alertstate", "firing")].into_iter();
+            let mut series = Series::new(Labels::new(named.chain(labels.iter().copied())));
+            series.push(1_000, 1.0);
+            series
+        };
+        let who = [("disk", "S1"), ("model_name", "WDC")];
+        let source = Now(vec![
+            alert(&[("alertname", "DiskAct"), who[0], who[1]]),
+            alert(&[("alertname", "DiskWatch"), ("cause", "wear"), who[0], who[1]]),
+            alert(&[("alertname", "NodeDown"), ("instance", "apex")]),
+            said("labstat_disk_verdict", "sda", &[who[0], who[1], ("verdict", "act")]),
+        ]);
+        let sda = || ("sda".to_owned(), 1.0);
+        assert_eq!(values(&source, "Alerts", 0), [(String::new(), 1.0), sda(), sda()]);
+        assert_eq!(values(&source, "Alerts firing", 0), [(String::new(), 3.0)]);
     }
 
     #[test]

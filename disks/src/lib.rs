@@ -11,6 +11,7 @@
 //! - [`judge()`]: the verdict, by itself or against what was before; [`Reading::baseline`] is what
 //!   an acknowledgement keeps.
 //! - [`attributes`] and [`decode`]: the table of ATA attributes, and their raw values as numbers.
+//! - [`sentence()`]: what the code of a reason means, in words that stay the same.
 //! - [`project`]: when the flash will be worn out, from a history.
 //!
 //! ```
@@ -38,6 +39,7 @@ pub mod families;
 mod judge;
 mod projection;
 mod reading;
+mod sentence;
 mod verdict;
 
 pub use baseline::{Baseline, Before, DifferentDisks};
@@ -47,4 +49,5 @@ pub use reading::{
     Attribute, Failing, Identity, Kind, Nvme, Protocol, Reading, SELF_TEST_UNNAMED, Scsi, SelfTest,
     State, Temperature, part, parts, wear_told,
 };
+pub use sentence::sentence;
 pub use verdict::{Evidence, Judgement, Reason, Value, Verdict};

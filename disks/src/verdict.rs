@@ -51,6 +51,11 @@ impl Verdict {
         }
     }
 
+    /// Whether it asks for somebody's hand or eye: watch, act, dead.
+    pub const fn is_urgent(self) -> bool {
+        matches!(self, Self::Watch | Self::Act | Self::Dead)
+    }
+
     /// The more urgent of two; `self` when they are alike.
     #[must_use]
     pub const fn worse(self, other: Self) -> Self {

@@ -1,5 +1,7 @@
 //! One disk: what is known and thought of it, and how that changes.
 
+use std::collections::BTreeMap;
+
 use labstat_disks::{Baseline, Before, Judgement, Projection, Reading, State, Verdict, judge};
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +50,22 @@ impl Reason {
     pub(crate) fn new(code: &str, verdict: Verdict, text: String) -> Self {
         Self { code: code.to_owned(), verdict, text, evidence: Vec::new() }
     }
+
+    /// Name and value of the first number behind it.
+    pub(crate) fn number(&self) -> Option<(&str, f64)> {
+        self.evidence.iter().find_map(|one| Some((one["name"].as_str()?, one["value"].as_f64()?)))
+    }
+}
+
+/// What a code means, in words that stay the same while its numbers change.
+pub(crate) fn sentence(code: &str) -> &'static str {
+    match code {
+        "silent" => "The disk is missing: it has not answered for too long.",
+        "not_read" => "The disk has not been read yet.",
+        "not_judged" => "The disk has not been judged yet.",
+        "identity_conflict" => "Two disks answer by the same serial number.",
+        code => labstat_disks::sentence(code).unwrap_or("labstat disk has the reason."),
+    }
 }
 
 /// What was thought of a reading.
@@ -87,7 +105,13 @@ pub(crate) struct Told {
     #[serde(default)]
     pub(crate) unnamed: bool,
     pub(crate) verdict: Verdict,
+    /// The code of the first reason, and what it means.
+    #[serde(default)]
+    pub(crate) code: String,
     pub(crate) reason: String,
+    /// What asks for attention, one of each code.
+    #[serde(default)]
+    pub(crate) findings: Vec<ToldFinding>,
     /// `labstat_disk_silent_seconds` goes on.
     #[serde(default)]
     pub(crate) silent: bool,
@@ -97,6 +121,19 @@ pub(crate) struct Told {
     /// `labstat_disk_spare_out_timestamp_seconds` goes on.
     #[serde(default)]
     pub(crate) spare_out: bool,
+}
+
+/// One finding as the store's series tell it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ToldFinding {
+    pub(crate) code: String,
+    /// The gravest code of those that came up together with it: what came up together is one piece
+    /// of news.
+    pub(crate) cause: String,
+    pub(crate) verdict: Verdict,
+    /// What the number behind it counts, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) evidence: Option<String>,
 }
 
 /// One disk.
@@ -130,12 +167,18 @@ pub(crate) struct Disk {
     /// What is thought of what it said.
     #[serde(default, deserialize_with = "readable")]
     pub(crate) finding: Option<Finding>,
-    /// Better readings in a row since then.
+    /// Better readings in a row since then, by the code of what they no longer show.
     #[serde(default)]
-    pub(crate) better: u32,
+    pub(crate) fading: BTreeMap<String, u32>,
+    /// What asks for attention by its code, each with its [`ToldFinding::cause`].
+    #[serde(default)]
+    pub(crate) causes: BTreeMap<String, String>,
     /// Since when it has been silent for too long.
     pub(crate) silent_ms: Option<i64>,
     pub(crate) retired_ms: Option<i64>,
+    /// Somebody forgot it, so that nothing but an answer brings it back.
+    #[serde(default)]
+    pub(crate) forgotten: bool,
     /// What is shown, and since when.
     pub(crate) verdict: Verdict,
     pub(crate) verdict_ms: i64,
@@ -149,8 +192,9 @@ pub(crate) struct Disk {
     #[serde(default)]
     pub(crate) spare_threshold: Option<f64>,
     pub(crate) told: Option<Told>,
-    /// What it said last, whole.
-    #[serde(skip)]
+    /// What it said last, whole. Kept while there is anything to acknowledge in it: one that sleeps
+    /// says it again only when it wakes.
+    #[serde(default, skip_serializing, deserialize_with = "readable_box")]
     pub(crate) last: Option<Box<Reading>>,
     /// Of which attempt the finding is; not kept, so that a restart judges anew.
     #[serde(skip)]
@@ -170,6 +214,9 @@ pub(crate) struct Disk {
     /// When it was last heard of, by the clock of the looks.
     #[serde(skip)]
     pub(crate) heard_ms: Option<i64>,
+    /// Whether the last look has heard of it, as of something that is there.
+    #[serde(skip)]
+    pub(crate) present: bool,
     /// Whether it is the node that is silent.
     #[serde(skip)]
     pub(crate) node_down: bool,
@@ -191,6 +238,12 @@ where
     let read = value.map(serde_json::from_value).transpose();
     let read = read.inspect_err(|error| tracing::warn!(%error, "a part of a disk is unreadable"));
     Ok(read.unwrap_or_default())
+}
+
+fn readable_box<'de, D: serde::Deserializer<'de>>(
+    from: D,
+) -> Result<Option<Box<Reading>>, D::Error> {
+    readable(from).map(|reading| reading.map(Box::new))
 }
 
 /// An attempt to read a disk: another one may give another finding.
@@ -234,28 +287,25 @@ impl Trend {
     }
 }
 
-/// How sentences tell times.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum When {
-    /// As what they are, so that a sentence stays the same.
-    Fixed,
-    /// As how long ago they are at this time.
-    Ago(i64),
+/// How long ago `time_ms` is, in words.
+fn ago(time_ms: i64, now_ms: i64) -> String {
+    match now_ms.saturating_sub(time_ms).max(0) / 60_000 {
+        0 => "just now".to_owned(),
+        minutes if minutes < 120 => format!("{minutes} min ago"),
+        minutes if minutes < 72 * 60 => format!("{} h ago", minutes / 60),
+        minutes => format!("{} days ago", minutes / 1_440),
+    }
 }
 
-impl When {
-    fn say(self, time_ms: i64) -> String {
-        let Self::Ago(now_ms) = self else {
-            let time = jiff::Timestamp::from_millisecond(time_ms);
-            let said = time.map(|time| time.strftime("on %Y-%m-%d at %H:%M UTC").to_string());
-            return said.unwrap_or_else(|_| "at an unknown time".to_owned());
-        };
-        match now_ms.saturating_sub(time_ms).max(0) / 60_000 {
-            0 => "just now".to_owned(),
-            minutes if minutes < 120 => format!("{minutes} min ago"),
-            minutes if minutes < 72 * 60 => format!("{} h ago", minutes / 60),
-            minutes => format!("{} days ago", minutes / 1_440),
+impl Finding {
+    /// What asks for attention, by its code, and how much each code does at most.
+    fn urgencies(&self) -> BTreeMap<&str, u8> {
+        let mut urgencies = BTreeMap::new();
+        for reason in self.reasons.iter().filter(|reason| reason.verdict.is_urgent()) {
+            let urgency = urgencies.entry(&*reason.code).or_default();
+            *urgency = reason.verdict.urgency().max(*urgency);
         }
+        urgencies
     }
 }
 
@@ -285,9 +335,11 @@ impl Disk {
             latest: None,
             acknowledged: None,
             finding: None,
-            better: 0,
+            fading: BTreeMap::new(),
+            causes: BTreeMap::new(),
             silent_ms: None,
             retired_ms: None,
+            forgotten: false,
             verdict: Verdict::Silent,
             verdict_ms: now_ms,
             wear: Trend::default(),
@@ -301,6 +353,7 @@ impl Disk {
             also: Vec::new(),
             double: None,
             heard_ms: None,
+            present: false,
             node_down: false,
             wear_out: None,
             spare_out: None,
@@ -356,6 +409,11 @@ impl Disk {
             State::Failed => self.failed_ms.or(Some(now_ms)),
             _ => None,
         };
+        // That it sleeps is over, and was all that was known of it.
+        let slept = |finding: &mut Finding| finding.verdict == Verdict::Asleep;
+        if attempt.state != State::Asleep && self.finding.take_if(slept).is_some() {
+            self.judged = None;
+        }
         let is_ripe = match attempt.state {
             State::Read | State::Denied | State::Unsupported => true,
             // One that sleeps says nothing new.
@@ -405,7 +463,8 @@ impl Disk {
         if let Some(finding) = self.last.as_ref().and_then(|last| self.judge(last)) {
             self.finding = Some(finding);
         }
-        self.better = BETTER_MIN;
+        self.note_causes();
+        self.fading = self.causes.keys().map(|code| (code.clone(), BETTER_MIN)).collect();
     }
 
     /// Reckons anew when something will be used up.
@@ -415,27 +474,93 @@ impl Disk {
         self.spare_out = self.spare_threshold.and_then(|end| self.spare.projection(read_ms, end));
     }
 
-    /// Takes what was made of a reading. A verdict that gets worse counts at once, one that gets
-    /// better when it was seen twice; and what says nothing takes nothing back.
+    /// Takes what was made of a reading. What gets worse counts at once, what gets better when it
+    /// was seen twice; and what says nothing takes nothing back.
     pub(crate) fn take(&mut self, judged: Judged, at_ms: i64) {
+        let next = judged.finding;
+        let says =
+            judged.reading.is_some() && !matches!(next.verdict, Verdict::Asleep | Verdict::Silent);
         if let Some(reading) = judged.reading {
             self.note_reading(reading, at_ms);
         }
-        let next = judged.finding;
-        if let Some(last) = &self.finding
-            && matches!(last.verdict, Verdict::Watch | Verdict::Act | Verdict::Dead)
-            && next.verdict.urgency() < last.verdict.urgency()
-        {
-            if matches!(next.verdict, Verdict::Asleep | Verdict::Silent) {
-                return;
+        self.finding = Some(match self.finding.take() {
+            Some(last) => self.with_what_stays(&last, next, says),
+            None => next,
+        });
+        self.note_causes();
+    }
+
+    /// What was found next, and what of the last finding is not taken back by it. Only what `says`
+    /// anything of the disk's health takes anything back.
+    fn with_what_stays(&mut self, last: &Finding, next: Finding, says: bool) -> Finding {
+        let (before, after) = (last.urgencies(), next.urgencies());
+        let mut stays = Vec::new();
+        for (code, urgency) in &before {
+            if after.get(code) >= Some(urgency) {
+                self.fading.remove(*code);
+                continue;
             }
-            self.better += 1;
-            if self.better < BETTER_MIN {
-                return;
+            let better = self.fading.entry((*code).to_owned()).or_default();
+            *better += u32::from(says);
+            if says && *better >= BETTER_MIN {
+                self.fading.remove(*code);
+            } else {
+                stays.push((*code).to_owned());
             }
         }
-        self.better = 0;
-        self.finding = Some(next);
+        self.fading.retain(|code, _| stays.contains(code));
+        if stays.is_empty() {
+            return next;
+        }
+        let is_over = |reason: &Reason| {
+            stays.contains(&reason.code) || ["healthy", "partial"].contains(&&*reason.code)
+        };
+        let mut reasons = last.reasons.clone();
+        reasons.retain(|reason| reason.verdict.is_urgent() && stays.contains(&reason.code));
+        let verdict = reasons.iter().fold(next.verdict, |worst, it| worst.worse(it.verdict));
+        reasons.extend(next.reasons.into_iter().filter(|reason| !is_over(reason)));
+        reasons.sort_by_key(|reason| std::cmp::Reverse(reason.verdict.urgency()));
+        Finding { verdict, reasons }
+    }
+
+    /// What came up now is one piece of news, by the name of the gravest of it.
+    fn note_causes(&mut self) {
+        let urgencies = self.finding.as_ref().map(Finding::urgencies).unwrap_or_default();
+        self.causes.retain(|code, _| urgencies.contains_key(&**code));
+        let news = urgencies.iter().filter(|(code, _)| !self.causes.contains_key(**code));
+        let news: Vec<(&str, u8)> = news.map(|(code, urgency)| (*code, *urgency)).collect();
+        // Of several the first by name, so that it is always the same one.
+        let gravest =
+            news.iter().min_by_key(|(code, urgency)| (std::cmp::Reverse(*urgency), *code));
+        let Some(cause) = gravest.map(|(code, _)| (*code).to_owned()) else { return };
+        let news: Vec<(String, String)> =
+            news.into_iter().map(|(code, _)| (code.to_owned(), cause.clone())).collect();
+        self.causes.extend(news);
+    }
+
+    /// What asks for attention now, one of each code, as the store's series tell it. Of a disk that
+    /// is missing only that is told.
+    pub(crate) fn findings(&self) -> Vec<ToldFinding> {
+        let reasons = self.finding.iter().filter(|_| !self.is_missing());
+        let mut reasons: Vec<&Reason> = reasons.flat_map(|finding| &finding.reasons).collect();
+        reasons.retain(|reason| reason.verdict.is_urgent());
+        reasons.sort_by_key(|reason| (&reason.code, std::cmp::Reverse(reason.verdict.urgency())));
+        reasons.dedup_by_key(|reason| &reason.code);
+        let told = reasons.into_iter().map(|reason| ToldFinding {
+            code: reason.code.clone(),
+            cause: self.causes.get(&reason.code).unwrap_or(&reason.code).clone(),
+            verdict: reason.verdict,
+            evidence: reason.number().map(|(name, _)| name.to_owned()),
+        });
+        told.collect()
+    }
+
+    /// The number behind what was found by this code.
+    pub(crate) fn number(&self, code: &str) -> Option<f64> {
+        let reasons = self.finding.iter().flat_map(|finding| &finding.reasons);
+        let of_it = reasons.filter(|reason| reason.verdict.is_urgent() && reason.code == code);
+        let gravest = of_it.max_by_key(|reason| reason.verdict.urgency())?;
+        gravest.number().map(|(_, number)| number)
     }
 
     fn note_reading(&mut self, reading: Reading, at_ms: i64) {
@@ -467,11 +592,21 @@ impl Disk {
         self.state == State::Asleep && self.silent_ms.is_none()
     }
 
-    /// What to think of it now. Silence and sleep hide nothing that asks for a hand: a disk that
-    /// was to be replaced and is gone was not healed by that.
+    /// Whether it was there and is not: silent for too long, no device to ask, and its machine goes
+    /// on without it. What was told goes on when its machine falls silent later.
+    pub(crate) fn is_missing(&self) -> bool {
+        self.is_expected()
+            && self.silent_ms.is_some()
+            && !self.present
+            && (!self.node_down || self.was_told_silent())
+    }
+
+    /// What to think of it now. Silence and sleep hide nothing that asks for a hand, until the disk
+    /// is gone: one that was pulled is missing, and not to be replaced any more.
     pub(crate) fn shown(&self) -> Verdict {
         let found = self.finding.as_ref().map(|finding| finding.verdict);
         match found {
+            _ if self.is_missing() => Verdict::Silent,
             Some(verdict @ (Verdict::Act | Verdict::Dead)) => verdict,
             _ if self.silent_ms.is_some() => Verdict::Silent,
             Some(Verdict::Watch) => Verdict::Watch,
@@ -494,22 +629,9 @@ impl Disk {
         self.told.as_ref().is_some_and(|told| told.silent)
     }
 
-    /// Why it is thought of so, the gravest first; times in the words of `when`.
-    pub(crate) fn reasons(&self, when: When) -> Vec<Reason> {
-        let mut own = Vec::new();
-        if self.silent_ms.is_some() {
-            own.push(self.silence(when));
-        } else if self.is_asleep() {
-            let read = match self.read_ms {
-                Some(read_ms) => format!("was last read {}", when.say(read_ms)),
-                None => "has not been read yet".to_owned(),
-            };
-            let text = format!("The disk sleeps and is left asleep; it {read}.");
-            own.push(Reason::new("asleep", Verdict::Asleep, text));
-        } else if self.finding.is_none() {
-            let text = "The disk has not been read yet.".to_owned();
-            own.push(Reason::new("not_read", Verdict::Silent, text));
-        }
+    /// Why it is thought of so, the gravest first.
+    pub(crate) fn reasons(&self, now_ms: i64) -> Vec<Reason> {
+        let mut own: Vec<Reason> = self.own_reason(now_ms).into_iter().collect();
         if let Some(other) = &self.double {
             let text = format!(
                 "Serial {} answers on {} and on {} at once: it is a bridge's and no disk's, or the \
@@ -518,7 +640,9 @@ impl Disk {
             );
             own.push(Reason::new("identity_conflict", Verdict::Ok, text));
         }
+        let said: Vec<String> = own.iter().map(|reason| reason.code.clone()).collect();
         let found = self.finding.iter().flat_map(|finding| finding.reasons.iter().cloned());
+        let found = found.filter(|reason| !said.contains(&reason.code));
         let mut reasons: Vec<Reason> = own.into_iter().chain(found).collect();
         // Those of the shown verdict first; those that are alike stay in order.
         let shown = self.shown();
@@ -528,8 +652,32 @@ impl Disk {
         reasons
     }
 
+    /// What is not said by its readings: that there are none.
+    fn own_reason(&self, now_ms: i64) -> Option<Reason> {
+        let (code, verdict, text) = if self.silent_ms.is_some() {
+            return Some(self.silence(now_ms));
+        } else if self.is_asleep() {
+            let read = match self.read_ms {
+                Some(read_ms) => format!("was last read {}", ago(read_ms, now_ms)),
+                None => "has not been read yet".to_owned(),
+            };
+            let text = format!("The disk sleeps and is left asleep; it {read}.");
+            ("asleep", Verdict::Asleep, text)
+        } else if self.finding.is_some() {
+            return None;
+        } else if self.state == State::Failed {
+            let text = "The disk does not answer; it is tried again before it counts as dead.";
+            ("not_read", Verdict::Silent, text.to_owned())
+        } else if self.read_ms.is_some() {
+            ("not_judged", Verdict::Silent, sentence("not_judged").to_owned())
+        } else {
+            ("not_read", Verdict::Silent, sentence("not_read").to_owned())
+        };
+        Some(Reason::new(code, verdict, text))
+    }
+
     /// That it is missing.
-    fn silence(&self, when: When) -> Reason {
+    fn silence(&self, now_ms: i64) -> Reason {
         let why = match self.state {
             State::Gone => "; there is no such device any more",
             State::Failed => "; all attempts to read it have failed since",
@@ -542,7 +690,7 @@ impl Disk {
             "Serial {} on {} last answered {}{why}.",
             self.identity.serial,
             self.place.node(),
-            when.say(self.answered_ms)
+            ago(self.answered_ms, now_ms)
         );
         Reason::new("silent", Verdict::Silent, text)
     }

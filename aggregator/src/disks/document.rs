@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use labstat_disks::Reading;
 use serde::{Deserialize, Serialize};
 
 use super::disk::Disk;
@@ -14,7 +15,16 @@ const VERSION: u32 = 1;
 #[derive(Debug, Serialize)]
 struct Document<'a> {
     version: u32,
-    disks: Vec<&'a Disk>,
+    disks: Vec<Kept<'a>>,
+}
+
+/// A disk, with its last reading where there is anything to acknowledge in it.
+#[derive(Debug, Serialize)]
+struct Kept<'a> {
+    #[serde(flatten)]
+    disk: &'a Disk,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last: Option<&'a Reading>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -23,9 +33,15 @@ struct Stored {
     disks: Vec<serde_json::Value>,
 }
 
-/// The document of all disks that are known by their serial number.
+/// The document of all disks that are known by their serial number, and of those that somebody
+/// forgot.
 pub(crate) fn write(disks: &BTreeMap<Identity, Disk>) -> Vec<u8> {
-    let disks = disks.values().filter(|disk| disk.identity.is_named()).collect();
+    let kept = disks.values().filter(|disk| disk.identity.is_named() || disk.forgotten);
+    let disks = kept.map(|disk| {
+        let urgent = disk.finding.as_ref().is_some_and(|finding| finding.verdict.is_urgent());
+        Kept { disk, last: disk.last.as_deref().filter(|_| urgent) }
+    });
+    let disks = disks.collect();
     // Texts and numbers always serialize.
     serde_json::to_vec(&Document { version: VERSION, disks }).unwrap_or_default()
 }

@@ -14,12 +14,14 @@
 //! two disks, and so has one whose agent reads two places side by side. Of a stock exporter, these
 //! are two paths to one.
 //!
-//! - A verdict that gets worse counts at once, one that gets better with the second reading that
-//!   says so. A finding that nothing is known takes nothing back.
+//! - What gets worse counts at once, what gets better with the second reading that says so, each
+//!   reason for itself. A finding that nothing is known takes nothing back.
 //! - A disk that sleeps keeps what was found, and is shown as asleep when that was nothing.
 //! - A disk that has told of its health and gives no sign of life for three of its usual intervals,
 //!   and at least half an hour, is silent. Asleep is a sign of life. When its whole node is silent,
-//!   so is the disk, but that is told once, of the node. `act` and `dead` are not hidden by silence.
+//!   so is the disk, but that is told once, of the node. `act` and `dead` are hidden by silence only
+//!   when there is no such device any more.
+//! - What is forgotten comes back when it is read or seen asleep, and not while it only fails.
 //!
 //! [`registry`], [`disk`], [`heard`], [`samples`] and [`document`] are pure; here is what they need
 //! of the store. What makes a disk good or bad is in `labstat-disks`.

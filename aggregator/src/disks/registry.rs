@@ -69,7 +69,7 @@ pub(crate) enum Refused {
     Ambiguous(String, String),
     #[error("{0} has not been read yet: there is nothing to acknowledge")]
     NotRead(Place),
-    #[error("{0} still answers: it would be back at once")]
+    #[error("{0} still answers: it would be back at once; `labstat disk ack` accepts what it says")]
     Present(Place),
 }
 
@@ -90,6 +90,9 @@ impl Registry {
     ) -> Vec<Due> {
         self.note_time(interval_ms, now_ms);
         self.note_nodes(nodes, now_ms);
+        for disk in self.disks.values_mut() {
+            disk.present = false;
+        }
         let mut due = Vec::new();
         let mut heard_of = BTreeSet::new();
         let mut taken: BTreeSet<&Place> = BTreeSet::new();
@@ -114,7 +117,7 @@ impl Registry {
                 heard_of.insert(identity.clone());
             }
         }
-        let by_place = self.by_place();
+        let by_place = self.by_place(now_ms);
         for one in heard.iter().filter(|one| !taken.contains(&one.place)) {
             let known = by_place.get(&one.place).filter(|known| {
                 !heard_of.contains(known) && (one.model.is_empty() || one.model == known.model)
@@ -267,10 +270,16 @@ impl Registry {
         is_double
     }
 
-    /// The expected disk that was last seen at each place.
-    fn by_place(&self) -> BTreeMap<Place, Identity> {
+    /// The disk that was last seen at each place: an expected one, or one that somebody forgot and
+    /// that is still plugged in.
+    fn by_place(&self, now_ms: i64) -> BTreeMap<Place, Identity> {
         let mut last: BTreeMap<&Place, &Disk> = BTreeMap::new();
-        for disk in self.disks.values().filter(|disk| disk.is_expected()) {
+        let is_there = |disk: &&Disk| {
+            let heard_ms = disk.heard_ms.unwrap_or(self.since_ms);
+            disk.is_expected()
+                || disk.forgotten && now_ms.saturating_sub(heard_ms) <= UNEXPECTED_KEPT_MS
+        };
+        for disk in self.disks.values().filter(is_there) {
             let there = last.entry(&disk.place).or_insert(disk);
             let since = |disk: &Disk| (disk.heard_ms, disk.place_since_ms);
             if since(disk) > since(there) {
@@ -295,8 +304,18 @@ impl Registry {
         if disk.retired_ms.is_some_and(|retired_ms| one.at_ms <= retired_ms) {
             return None;
         }
+        let answers = matches!(one.state, State::Read | State::Asleep);
+        if disk.forgotten && !answers {
+            // It is plugged in and says nothing: that is why it was forgotten.
+            if one.state != State::Gone {
+                disk.heard_ms = Some(now_ms);
+            }
+            return None;
+        }
         self.changed |= is_new || disk.retired_ms.is_some();
         disk.retired_ms = None;
+        disk.forgotten = false;
+        disk.present = one.state != State::Gone;
         if disk.place != one.place {
             self.changed = true;
             disk.place = one.place.clone();
@@ -349,18 +368,22 @@ impl Registry {
     /// Takes what was made of a reading.
     pub(crate) fn judged(&mut self, due: &Due, judged: Judged) {
         let Some(disk) = self.disks.get_mut(&due.identity) else { return };
-        let before = disk.finding.clone();
+        let before = (disk.finding.clone(), disk.fading.clone());
         let is_first = disk.first.is_none();
         disk.judged = Some(due.attempt.clone());
         disk.take(judged, due.attempt.read_ms.unwrap_or(due.at_ms));
-        self.changed |= is_first || before != disk.finding;
+        self.changed |= is_first || before.0 != disk.finding || before.1 != disk.fading;
     }
 
     /// Who is silent for too long, and who no longer counts.
     fn note_silence(&mut self, now_ms: i64) {
         let (since_ms, back_ms, down) = (self.since_ms, &self.back_ms, &self.down);
         // Their series were ended with the look before.
-        let is_over = |disk: &Disk| disk.retired_ms.is_some() && disk.told.is_none();
+        let is_over = |disk: &Disk| {
+            let heard_ms = disk.heard_ms.unwrap_or(since_ms);
+            let is_there = now_ms.saturating_sub(heard_ms) <= UNEXPECTED_KEPT_MS;
+            disk.retired_ms.is_some() && disk.told.is_none() && !(disk.forgotten && is_there)
+        };
         self.disks.retain(|_, disk| disk.identity.is_named() || !is_over(disk));
         for disk in self.disks.values_mut() {
             if !disk.is_expected() {
@@ -438,16 +461,14 @@ impl Registry {
         newest.into_values().collect()
     }
 
-    /// Those that share their serial number with another disk of their node.
+    /// Those whose serial number does not name one disk.
     pub(crate) fn shared(&self) -> BTreeSet<Identity> {
         let mut shared = BTreeSet::new();
         for disk in self.shown().filter(|disk| disk.identity.is_named()) {
             let twins = self.disks.range(Identity { at: None, ..disk.identity.clone() }..);
             let twins = twins.take_while(|(twin, _)| twin.is_as(&disk.identity));
             let mut others = twins.filter(|(twin, _)| **twin != disk.identity);
-            if others.any(|(_, other)| {
-                other.retired_ms.is_none() && other.place.node() == disk.place.node()
-            }) {
+            if others.any(|(_, other)| other.retired_ms.is_none()) {
                 shared.insert(disk.identity.clone());
             }
         }
@@ -477,7 +498,8 @@ impl Registry {
         Ok(identity)
     }
 
-    /// Expects a disk no more, until it is seen again.
+    /// Expects a disk no more, until it is read again or seen asleep. One that is still plugged in
+    /// and does not answer stays forgotten.
     pub(crate) fn forget(&mut self, name: &str, now_ms: i64) -> Result<Identity, Refused> {
         let disk = self.find(name)?;
         let heard = disk.heard_ms.is_some() && disk.heard_ms == self.looked_ms;
@@ -487,6 +509,7 @@ impl Registry {
         let identity = disk.identity.clone();
         if let Some(disk) = self.disks.get_mut(&identity) {
             disk.retired_ms = Some(now_ms);
+            disk.forgotten = true;
             disk.silent_ms = None;
             self.changed = true;
         }

@@ -7,14 +7,16 @@ use labstat_model::{
     Kind, Labels, METRIC_NAME, Metadata, Sample, TimeSeries, WriteRequest, stale_marker,
 };
 
-use super::disk::{Disk, Told, When};
+use super::disk::{Disk, Told, sentence};
 use super::identity::Identity;
 use super::registry::Registry;
 
 /// The families, each with its help.
-const FAMILIES: [(&str, &str); 5] = [
+const FAMILIES: [(&str, &str); 7] = [
     ("labstat_disk_verdict", "What to think of a disk; always 1."),
-    ("labstat_disk_reason", "Why a disk is judged so, in a sentence; always 1."),
+    ("labstat_disk_reason", "Why a disk is judged so, in a sentence without numbers; always 1."),
+    ("labstat_disk_finding", "What asks for attention in a disk, one series a code; always 1."),
+    ("labstat_disk_finding_value", "The number behind a finding, of what `evidence` says."),
     (
         "labstat_disk_silent_seconds",
         "Time since a disk last answered that has been silent for too long.",
@@ -40,8 +42,8 @@ const JOB: &str = "smartctl";
 /// How far the clock may go back before its new time is taken as it is.
 const CLOCK_BACK_MS: i64 = 60_000;
 
-/// Bytes of a sentence in a label; the longest has a fifth of it.
-const REASON_LEN_MAX: usize = LABEL_VALUE_LEN_MAX / 2;
+/// Bytes of a name in a label that a disk's firmware gives.
+const NAME_LEN_MAX: usize = LABEL_VALUE_LEN_MAX / 2;
 
 impl Registry {
     /// What is to be stored now, and what is shown from now on.
@@ -71,7 +73,7 @@ impl Registry {
                 }
             }
             for labels in after.into_iter().filter(|it| is_time || !before.contains(it)) {
-                if let Some(value) = value(disk, labels.metric_name(), now_ms) {
+                if let Some(value) = value(disk, &labels, now_ms) {
                     out.series.push(one(labels, time_ms, value));
                 }
             }
@@ -90,18 +92,23 @@ impl Registry {
 }
 
 fn told(disk: &Disk, verdict: Verdict) -> Told {
-    let mut reason =
-        disk.reasons(When::Fixed).into_iter().next().map_or_else(String::new, |it| it.text);
-    let mut end = reason.len().min(REASON_LEN_MAX);
-    while !reason.is_char_boundary(end) {
-        end -= 1;
+    let reason = disk.reasons(0).into_iter().next();
+    let code = reason.map(|reason| reason.code).unwrap_or_default();
+    let mut findings = disk.findings();
+    for name in findings.iter_mut().filter_map(|finding| finding.evidence.as_mut()) {
+        let mut end = name.len().min(NAME_LEN_MAX);
+        while !name.is_char_boundary(end) {
+            end -= 1;
+        }
+        name.truncate(end);
     }
-    reason.truncate(end);
     Told {
         place: disk.place.clone(),
         unnamed: false,
         verdict,
-        reason,
+        reason: sentence(&code).to_owned(),
+        code,
+        findings,
         silent: disk.is_told_silent(),
         wear_out: disk.wear_out.is_some(),
         spare_out: disk.spare_out.is_some(),
@@ -110,39 +117,52 @@ fn told(disk: &Disk, verdict: Verdict) -> Told {
 
 /// The series of what is told.
 fn series(disk: &Disk, told: &Told) -> Vec<Labels> {
+    let of = |name, more: &[(&str, &str)]| labels(&disk.identity, told, name, more);
     let mut all = vec![
-        labels(&disk.identity, told, "labstat_disk_verdict", ("verdict", told.verdict.as_str())),
-        labels(&disk.identity, told, "labstat_disk_reason", ("reason", &told.reason)),
+        of("labstat_disk_verdict", &[("verdict", told.verdict.as_str())]),
+        of("labstat_disk_reason", &[("code", &told.code), ("reason", &told.reason)]),
     ];
+    for finding in &told.findings {
+        let (code, verdict) = (("code", &*finding.code), ("verdict", finding.verdict.as_str()));
+        let news = [("cause", &*finding.cause), ("reason", sentence(&finding.code))];
+        all.push(of("labstat_disk_finding", &[code, verdict, news[0], news[1]]));
+        let number = finding.evidence.iter();
+        all.extend(
+            number.map(|name| of("labstat_disk_finding_value", &[code, ("evidence", name)])),
+        );
+    }
     let more = [
         (told.silent, "labstat_disk_silent_seconds"),
         (told.wear_out, "labstat_disk_wear_out_timestamp_seconds"),
         (told.spare_out, "labstat_disk_spare_out_timestamp_seconds"),
     ];
-    let more = more.iter().filter(|(is_told, _)| *is_told);
-    all.extend(more.map(|(_, name)| labels(&disk.identity, told, name, ("", ""))));
+    all.extend(more.iter().filter(|(is_told, _)| *is_told).map(|(_, name)| of(name, &[])));
     all
 }
 
-fn labels(identity: &Identity, told: &Told, name: &str, more: (&str, &str)) -> Labels {
+fn labels(identity: &Identity, told: &Told, name: &str, more: &[(&str, &str)]) -> Labels {
     // Whoever asks by a serial number wants one disk.
     let serial = if told.unnamed { "" } else { identity.serial.as_str() };
+    // What it is called at the command line, wherever it is.
+    let disk = if serial.is_empty() { told.place.to_string() } else { serial.to_owned() };
     let all = [
         (METRIC_NAME, name),
         ("instance", &told.place.instance),
         ("job", JOB),
         ("device", &told.place.device),
+        ("disk", &disk),
         ("serial_number", serial),
         ("model_name", &identity.model),
-        more,
     ];
+    let all = all.into_iter().chain(more.iter().copied());
     // An empty label is none.
-    Labels::new(all.into_iter().filter(|(name, value)| !name.is_empty() && !value.is_empty()))
+    Labels::new(all.filter(|(_, value)| !value.is_empty()))
 }
 
-fn value(disk: &Disk, name: &str, now_ms: i64) -> Option<f64> {
+fn value(disk: &Disk, labels: &Labels, now_ms: i64) -> Option<f64> {
     let at = |projection: &Option<Projection>| Some(projection.as_ref()?.at_seconds.round());
-    match name {
+    match labels.metric_name() {
+        "labstat_disk_finding_value" => disk.number(labels.get("code").unwrap_or_default()),
         "labstat_disk_silent_seconds" => {
             Some(now_ms.saturating_sub(disk.answered_ms).max(0) as f64 / 1000.0)
         }

@@ -6,7 +6,7 @@ use labstat_disks::{Reading, State, Verdict};
 use labstat_model::{Labels, METRIC_NAME, Sample, TimeSeries, WriteRequest, is_stale};
 use proptest::prelude::*;
 
-use super::disk::{Disk, Finding, Judged, Reason, When};
+use super::disk::{Disk, Finding, Judged, Reason};
 use super::heard::Heard;
 use super::identity::{Identity, Place};
 use super::registry::{DISKS_MAX, Due, Nodes, Refused, Registry};
@@ -86,12 +86,12 @@ impl Lab {
         self.disk(serial).shown()
     }
 
-    /// What is told now: name, and the verdict or reason; `-` before what has ended.
+    /// What is told now: name, and the code or verdict; `-` before what has ended.
     fn told(&mut self) -> Vec<String> {
         let write = self.registry.tell(self.now_ms);
         let text = |labels: &Labels, value: f64| {
             let end = if is_stale(value) { "-" } else { "" };
-            let more = ["verdict", "reason"].iter().find_map(|name| labels.get(name));
+            let more = ["code", "verdict"].iter().find_map(|name| labels.get(name));
             let place = (labels.get("instance"), labels.get("device"));
             let place = format!("{}/{}", place.0.unwrap(), place.1.unwrap());
             format!("{end}{} {place} {}", labels.metric_name(), more.unwrap_or("-"))
@@ -174,7 +174,7 @@ fn a_serial_number_that_two_machines_read_is_two_disks() {
     }
     assert_eq!(lab.registry.disks.len(), 2);
     for disk in lab.registry.disks.values() {
-        let reasons = disk.reasons(When::Fixed);
+        let reasons = disk.reasons(START_MS);
         assert!(reasons.iter().any(|it| it.code == "identity_conflict"), "{reasons:?}");
     }
     let refused = lab.registry.find("A").unwrap_err();
@@ -205,7 +205,7 @@ fn two_paths_of_one_machine_are_one_disk() {
     assert_eq!(lab.registry.disks.len(), 1);
     assert_eq!(lab.disk("A").place.device, "bus_0_megaraid_1");
     assert_eq!(lab.disk("A").also, [place("nas", "sda")]);
-    let reasons = lab.disk("A").reasons(When::Fixed);
+    let reasons = lab.disk("A").reasons(START_MS);
     assert!(reasons.iter().all(|it| it.code != "identity_conflict"));
     // The exporter of the same machine is no other machine.
     lab.find(&[read("A", "nas:9633", "sda", lab.now_ms)], Verdict::Ok);
@@ -243,11 +243,13 @@ fn two_disks_of_one_node_with_one_serial_number_are_both_judged() {
     assert_eq!(shown(&lab), both("nas/sda", "nas/sdb"));
     let disk = lab.registry.find("nas/sdb").unwrap();
     assert_eq!(disk.also, [place("nas", "sda")]);
-    assert!(disk.reasons(When::Fixed).iter().any(|it| it.code == "identity_conflict"));
+    assert!(disk.reasons(START_MS).iter().any(|it| it.code == "identity_conflict"));
     assert!(matches!(lab.registry.find("A"), Err(Refused::Ambiguous(..))));
     // No alert, and no question by the serial number, may mistake one for the other.
     let write = lab.registry.tell(lab.now_ms);
     assert!(write.series.iter().all(|it| it.labels.get("serial_number").is_none()));
+    let called = write.series.iter().map(|it| it.labels.get("disk").unwrap());
+    assert!(called.into_iter().all(|name| ["nas/sda", "nas/sdb"].contains(&name)));
     // One that is called otherwise is no third.
     for _ in 0..3 {
         bridges(&mut lab, ["sda", "sdc"]);
@@ -286,7 +288,7 @@ fn a_disk_that_is_gone_is_silent_after_three_intervals_or_half_an_hour() {
     lab.pass(8, &[]);
     assert_eq!(lab.verdict("A"), Verdict::Silent);
     assert!(lab.disk("A").is_told_silent());
-    let text = &lab.disk("A").reasons(When::Ago(lab.now_ms))[0].text;
+    let text = &lab.disk("A").reasons(lab.now_ms)[0].text;
     assert_eq!(text, "Serial A on nas last answered 36 min ago.");
     lab.readings(1, Verdict::Ok);
     assert_eq!(lab.verdict("A"), Verdict::Ok);
@@ -334,7 +336,162 @@ fn a_disk_that_sleeps_is_not_silent_and_keeps_what_was_found() {
         assert!(!lab.disk("A").is_told_silent());
     }
     lab.pass(40, &[]);
-    assert_eq!(lab.verdict("A"), Verdict::Act, "silence hides nothing that asks for a hand");
+    assert_eq!(lab.verdict("A"), Verdict::Silent, "what was pulled is missing");
+}
+
+/// A reading that shows these codes, each with the number behind it.
+fn found(codes: &[(&str, Verdict, u64)]) -> Judged {
+    let reasons = codes.iter().map(|(code, verdict, number)| Reason {
+        evidence: vec![serde_json::json!({ "name": format!("{code} (7)"), "value": number })],
+        ..Reason::new(code, *verdict, format!("{number} of {code}."))
+    });
+    let reasons: Vec<Reason> = reasons.collect();
+    let verdict = reasons.iter().fold(Verdict::Ok, |worst, it| worst.worse(it.verdict));
+    Judged { finding: Finding { verdict, reasons }, ..judged(verdict) }
+}
+
+const PENDING: &str = "pending_sectors";
+const OFFLINE: &str = "offline_uncorrectable";
+
+#[test]
+fn what_comes_up_later_is_news_of_its_own_and_what_comes_up_together_is_one() {
+    let mut disk = Disk::new(identity("A"), place("nas", "sda"), START_MS);
+    let mut take = |codes: &[(&str, Verdict, u64)]| {
+        disk.take(found(codes), START_MS);
+        let told = disk.findings().into_iter();
+        told.map(|it| format!("{} of {} {}", it.code, it.cause, it.verdict)).collect::<Vec<_>>()
+    };
+    let watch = Verdict::Watch;
+    let both = [(PENDING, watch, 2), (OFFLINE, watch, 2)];
+    let first = take(&both);
+    assert_eq!(
+        first,
+        [
+            "offline_uncorrectable of offline_uncorrectable watch",
+            "pending_sectors of offline_uncorrectable watch"
+        ]
+    );
+    let third = take(&[both.as_slice(), &[("temperature", watch, 71)]].concat());
+    assert_eq!(third[..2], first[..]);
+    assert_eq!(third[2], "temperature of temperature watch");
+    // The one that gave the name is gone, and that is no news of the other.
+    let rest = [both[0], ("temperature", watch, 72)];
+    take(&rest);
+    assert_eq!(take(&rest)[0], "pending_sectors of offline_uncorrectable watch");
+    let worse = take(&[(PENDING, Verdict::Act, 90), ("temperature", watch, 72)]);
+    assert_eq!(worse[0], "pending_sectors of offline_uncorrectable act");
+    take(&[]);
+    assert_eq!(take(&[]), [""; 0]);
+    assert_eq!(take(&both[..1]), ["pending_sectors of pending_sectors watch"], "it came back");
+}
+
+#[test]
+fn each_reason_is_taken_back_for_itself_and_by_the_second_reading() {
+    let mut disk = Disk::new(identity("A"), place("nas", "sda"), START_MS);
+    let mut take = |judged: Judged| {
+        disk.take(judged, START_MS);
+        let codes = disk.findings().into_iter().map(|it| it.code).collect::<Vec<_>>();
+        (codes, disk.shown())
+    };
+    let watch = Verdict::Watch;
+    let both = || found(&[("temperature", watch, 71), (PENDING, watch, 2)]);
+    let one = || found(&[(PENDING, watch, 2)]);
+    take(both());
+    assert_eq!(take(one()).0, [PENDING, "temperature"]);
+    assert_eq!(take(both()).0, [PENDING, "temperature"]);
+    assert_eq!(take(one()).0, [PENDING, "temperature"], "two that are not in a row");
+    assert_eq!(take(one()).0, [PENDING]);
+    // It does not answer: that heals nothing.
+    let dead = || Judged { reading: None, ..found(&[("no_answer", Verdict::Dead, 0)]) };
+    for _ in 0..3 {
+        assert_eq!(take(dead()), (vec!["no_answer".to_owned(), PENDING.to_owned()], Verdict::Dead));
+    }
+    take(found(&[]));
+    assert_eq!(take(found(&[])).1, Verdict::Ok);
+}
+
+#[test]
+fn numbers_that_change_begin_no_series() {
+    let mut lab = Lab::new();
+    let mut told = |sectors: u64| {
+        let one = read("A", "nas", "sda", lab.now_ms);
+        for due in lab.look(&[one]) {
+            lab.registry.judged(&due, found(&[(PENDING, Verdict::Watch, sectors)]));
+        }
+        let write = lab.registry.tell(lab.now_ms);
+        let value = |it: &TimeSeries| (it.labels.clone(), it.samples[0].value);
+        write.series.iter().map(value).collect::<BTreeMap<Labels, f64>>()
+    };
+    let (before, after) = (told(8), told(16));
+    assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
+    let named = |name: &str| {
+        let mut all = after.iter().filter(|(labels, _)| labels.metric_name() == name);
+        all.next().unwrap()
+    };
+    let (finding, value) = named("labstat_disk_finding");
+    assert_eq!(
+        (finding.get("code"), finding.get("verdict"), *value),
+        (Some(PENDING), Some("watch"), 1.0)
+    );
+    assert_eq!((finding.get("cause"), finding.get("disk")), (Some(PENDING), Some("A")));
+    assert_eq!(finding.get("reason"), labstat_disks::sentence(PENDING));
+    let (number, value) = named("labstat_disk_finding_value");
+    assert_eq!((number.get("evidence"), *value), (Some("pending_sectors (7)"), 16.0));
+    assert_eq!(named("labstat_disk_reason").0.get("code"), Some(PENDING));
+    let view = lab.disk("A").reasons(lab.now_ms);
+    assert_eq!(view[0].text, "16 of pending_sectors.", "people get the numbers");
+}
+
+#[test]
+fn a_disk_that_was_to_be_replaced_and_is_pulled_is_missing_and_no_more() {
+    let mut lab = Lab::new();
+    lab.nodes.insert("nas".to_owned(), false);
+    lab.readings(2, Verdict::Act);
+    lab.told();
+    // Its machine is off for a night: nobody has pulled anything.
+    lab.nodes.insert("nas".to_owned(), true);
+    lab.pass(60, &[]);
+    assert_eq!((lab.verdict("A"), lab.disk("A").findings().len()), (Verdict::Act, 1));
+    lab.nodes.insert("nas".to_owned(), false);
+    lab.pass(2, &[]);
+    assert_eq!(lab.verdict("A"), Verdict::Act, "it has time to be read again");
+    let gone = with(State::Gone, read("A", "nas", "sda", lab.now_ms));
+    lab.pass(40, &[gone]);
+    assert_eq!(lab.verdict("A"), Verdict::Silent);
+    assert!(lab.disk("A").is_told_silent());
+    let told = lab.told();
+    assert!(told.contains(&"-labstat_disk_finding nas/sda test".to_owned()), "{told:?}");
+    assert!(told.contains(&"labstat_disk_silent_seconds nas/sda -".to_owned()), "{told:?}");
+    let reasons = lab.disk("A").reasons(lab.now_ms);
+    assert_eq!(reasons[0].code, "silent");
+    assert_eq!(reasons[1].text, "It is act.", "people still read what it was");
+    // It was only the cable.
+    lab.readings(1, Verdict::Act);
+    assert_eq!(lab.verdict("A"), Verdict::Act);
+    assert!(!lab.disk("A").is_told_silent());
+}
+
+#[test]
+fn a_disk_that_sleeps_says_so_once_and_wakes_into_failure_awake() {
+    let mut lab = Lab::new();
+    let mut one = with(State::Asleep, read("A", "nas", "sda", START_MS));
+    one.read_ms = None;
+    for due in lab.look(std::slice::from_ref(&one)) {
+        let mut asleep = judged(Verdict::Asleep);
+        asleep.finding.reasons[0].code = "asleep".to_owned();
+        asleep.reading = None;
+        lab.registry.judged(&due, asleep);
+    }
+    let codes = |lab: &Lab| -> Vec<String> {
+        lab.disk("A").reasons(lab.now_ms).into_iter().map(|it| it.code).collect()
+    };
+    assert_eq!((codes(&lab), lab.verdict("A")), (vec!["asleep".to_owned()], Verdict::Asleep));
+    one.state = State::Failed;
+    one.at_ms = lab.now_ms;
+    lab.look(std::slice::from_ref(&one));
+    assert_eq!((codes(&lab), lab.verdict("A")), (vec!["not_read".to_owned()], Verdict::Silent));
+    let text = &lab.disk("A").reasons(lab.now_ms)[0].text;
+    assert!(text.starts_with("The disk does not answer"), "{text}");
 }
 
 #[test]
@@ -463,10 +620,7 @@ fn a_stick_in_the_port_of_a_disk_is_not_that_disk() {
 fn what_is_told_ends_when_it_is_no_longer_so() {
     let mut lab = Lab::new();
     lab.readings(1, Verdict::Ok);
-    assert_eq!(
-        lab.told(),
-        ["labstat_disk_verdict nas/sda ok", "labstat_disk_reason nas/sda It is ok."]
-    );
+    assert_eq!(lab.told(), ["labstat_disk_verdict nas/sda ok", "labstat_disk_reason nas/sda test"]);
     assert!(lab.told().is_empty(), "in the same millisecond nothing is said again");
     lab.now_ms += 1;
     assert_eq!(lab.told().len(), 2, "it goes on");
@@ -475,9 +629,9 @@ fn what_is_told_ends_when_it_is_no_longer_so() {
         lab.told(),
         [
             "-labstat_disk_verdict nas/sda ok",
-            "-labstat_disk_reason nas/sda It is ok.",
             "labstat_disk_verdict nas/sda act",
-            "labstat_disk_reason nas/sda It is act.",
+            "labstat_disk_reason nas/sda test",
+            "labstat_disk_finding nas/sda test",
         ]
     );
     lab.find(&[read("A", "nas", "sdb", lab.now_ms)], Verdict::Act);
@@ -526,6 +680,76 @@ fn a_forgotten_disk_is_expected_again_when_it_is_seen_again() {
     lab.registry.forget_node("nas", lab.now_ms);
     lab.pass(40, &[]);
     assert!(lab.registry.find("A").is_err(), "with its node");
+}
+
+#[test]
+fn a_forgotten_disk_that_only_fails_stays_forgotten() {
+    let mut lab = Lab::new();
+    lab.readings(2, Verdict::Ok);
+    let failed = with(State::Failed, read("A", "nas", "sda", lab.now_ms));
+    lab.pass(20, std::slice::from_ref(&failed));
+    lab.registry.forget("A", lab.now_ms).unwrap();
+    // It is tried again and again, and by and by does not even say who it is.
+    let mut nameless = with(State::Failed, read("", "nas", "sda", lab.now_ms));
+    nameless.model = String::new();
+    for one in [failed, nameless.clone()] {
+        for _ in 0..60 {
+            let mut again = one.clone();
+            again.at_ms = lab.now_ms;
+            assert!(lab.look(&[again]).is_empty());
+        }
+        assert_eq!(lab.registry.shown().count(), 0, "{:?}", one.identity);
+    }
+    // Nor after a restart of the aggregator.
+    let known = super::document::read(&super::document::write(&lab.registry.disks));
+    lab.registry = Registry::with(known, lab.now_ms);
+    nameless.at_ms = lab.now_ms + LOOK_MS;
+    lab.look(&[nameless.clone()]);
+    assert_eq!(lab.registry.shown().count(), 0);
+    // It is pulled, and what fails there later is another one.
+    lab.pass(12, &[]);
+    nameless.at_ms = lab.now_ms + LOOK_MS;
+    lab.look(&[nameless]);
+    assert_eq!(lab.registry.shown().count(), 1);
+    // It is read: somebody uses it again.
+    lab.readings(1, Verdict::Ok);
+    assert_eq!(lab.registry.find("A").unwrap().shown(), Verdict::Ok);
+}
+
+#[test]
+fn a_forgotten_disk_without_a_serial_number_stays_forgotten_while_it_fails() {
+    let mut lab = Lab::new();
+    let failed = |lab: &Lab| with(State::Failed, read("", "nas", "sdq", lab.now_ms));
+    let one = failed(&lab);
+    lab.look(&[one]);
+    lab.registry.forget("nas/sdq", lab.now_ms).unwrap();
+    lab.told();
+    for _ in 0..100 {
+        let mut one = failed(&lab);
+        one.at_ms += LOOK_MS;
+        lab.look(&[one]);
+        lab.told();
+    }
+    assert_eq!(lab.registry.shown().count(), 0);
+    lab.pass(12, &[]);
+    assert!(lab.registry.disks.is_empty(), "it takes no room for ever");
+}
+
+#[test]
+fn what_sleeps_can_be_acknowledged_after_a_restart() {
+    let mut lab = Lab::new();
+    lab.find(&[read("A", "nas", "sda", lab.now_ms)], Verdict::Act);
+    let mut one = with(State::Asleep, read("A", "nas", "sda", lab.now_ms));
+    let known = super::document::read(&super::document::write(&lab.registry.disks));
+    lab.registry = Registry::with(known, lab.now_ms);
+    one.at_ms = lab.now_ms + LOOK_MS;
+    lab.look(&[one]);
+    assert_eq!(lab.verdict("A"), Verdict::Act);
+    lab.registry.acknowledge("A", String::new(), lab.now_ms).unwrap();
+    assert_eq!(lab.verdict("A"), Verdict::Asleep, "by what it said last: nothing is left to mind");
+    // What has nothing to acknowledge is not kept whole.
+    let document = super::document::write(&lab.registry.disks);
+    assert!(!String::from_utf8(document).unwrap().contains("\"last\""));
 }
 
 #[test]
@@ -596,6 +820,15 @@ fn version_1_is_read_as_documented() {
         let disk = known.values().next().unwrap();
         assert!(disk.acknowledged.is_some(), "a bad {part} costs itself");
     }
+    // As it was before there were findings by code.
+    let mut before: serde_json::Value = serde_json::from_str(document).unwrap();
+    let disk = before["disks"][0].as_object_mut().unwrap();
+    disk.retain(|key, _| !["fading", "causes", "forgotten", "last"].contains(&&**key));
+    disk.insert("better".to_owned(), 1.into());
+    let told = disk["told"].as_object_mut().unwrap();
+    told.retain(|key, _| !["code", "findings"].contains(&&**key));
+    let known = super::document::read(before.to_string().as_bytes());
+    assert_eq!(known.values().next().unwrap().shown(), Verdict::Watch);
     let spoilt = document.replacen("\"read\"", "\"wonderful\"", 1);
     assert!(super::document::read(spoilt.as_bytes()).is_empty(), "a bad disk costs itself");
 }

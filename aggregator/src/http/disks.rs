@@ -16,7 +16,7 @@ use super::error::{ApiError, Json};
 use super::params::Params;
 use super::status::{rfc3339, success};
 use crate::app::App;
-use crate::disks::disk::{Disk, When};
+use crate::disks::disk::Disk;
 use crate::disks::registry::Refused;
 use crate::disks::{Identity, Place};
 use crate::storage::{WriteFailed, chain};
@@ -138,6 +138,9 @@ fn view(disk: &Disk, now_ms: i64) -> Value {
     };
     let text = |text: &str| if text.is_empty() { Value::Null } else { json!(text) };
     put("serialNumber", text(&disk.identity.serial));
+    if disk.told.as_ref().is_some_and(|told| told.unnamed) {
+        put("serialNumberShared", json!(true));
+    }
     put("modelName", text(&disk.identity.model));
     put("namespace", text(&disk.identity.namespace));
     put("instance", json!(disk.place.instance));
@@ -147,7 +150,7 @@ fn view(disk: &Disk, now_ms: i64) -> Value {
     put("also", if also.is_empty() { Value::Null } else { json!(also) });
     put("verdict", json!(disk.verdict));
     put("verdictSince", json!(rfc3339(disk.verdict_ms)));
-    put("reasons", json!(disk.reasons(When::Ago(now_ms))));
+    put("reasons", json!(disk.reasons(now_ms)));
     put("state", json!(disk.state.as_str()));
     put("stateReason", text(&disk.state_reason));
     put("firstSeen", json!(rfc3339(disk.first_seen_ms)));

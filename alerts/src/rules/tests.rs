@@ -162,10 +162,17 @@ fn an_alert_of_a_disk_says_why_and_what_breaks() {
     let (_, text) = alert.annotations.iter().find(|(name, _)| name == "description").unwrap();
     let query = |expr: &str| -> Result<Vec<(Labels, f64)>, String> {
         labstat_promql::check(expr).map_err(|error| error.to_string())?;
-        assert!(expr.contains("serial_number=\"S1\""), "{expr}");
+        let is_map = expr.contains("labstat_disk_use_info") || expr.contains("redundancy");
+        let whose = if is_map { "instance=\"nas\",serial_number=\"S1\"" } else { "disk=\"S1\"" };
+        assert!(expr.contains(whose), "{expr}");
         let found: Vec<Labels> = match expr {
-            _ if expr.starts_with("labstat_disk_reason") => {
-                vec![Labels::new([("device", "sda"), ("reason", "24 sectors cannot be read.")])]
+            _ if expr.starts_with("labstat_disk_finding_value") => {
+                vec![Labels::new([("evidence", "Current_Pending_Sector (197)")])]
+            }
+            _ if expr.starts_with("labstat_disk_finding") => {
+                let at = [("instance", "nas"), ("device", "sda"), ("code", "pending_sectors")];
+                let why = [("reason", "Sectors cannot be read.")];
+                vec![Labels::new(at.into_iter().chain(why))]
             }
             _ if expr.contains("labstat_disk_use_info") => vec![
                 Labels::new([("kind", "md"), ("name", "md0")]),
@@ -173,9 +180,9 @@ fn an_alert_of_a_disk_says_why_and_what_breaks() {
             ],
             _ => vec![Labels::new([("kind", "mount"), ("name", "/srv")])],
         };
-        Ok(found.into_iter().map(|labels| (labels, 1.0)).collect())
+        Ok(found.into_iter().map(|labels| (labels, 24.0)).collect())
     };
-    let labels = [("instance", "nas"), ("serial_number", "S1"), ("model_name", "WDC \"Red\"")];
+    let labels = [("disk", "S1"), ("serial_number", "S1"), ("model_name", "WDC \"Red\"")];
     let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let mut data = crate::template::Data {
         labels,
@@ -187,11 +194,13 @@ fn an_alert_of_a_disk_says_why_and_what_breaks() {
     };
     assert_eq!(
         text.render(&data).unwrap(),
-        "sda: 24 sectors cannot be read. On it: mount /srv, md md0. No other disk has a copy of: \
-         mount /srv. Next: labstat disk S1"
+        "nas/sda: Sectors cannot be read. Current_Pending_Sector (197): 24. On it: mount /srv, md \
+         md0. No other disk has a copy of: mount /srv. Next: labstat disk S1; labstat disk forget \
+         S1 when it was taken out"
     );
-    // Nothing is known of what stands on it.
+    // Nothing is known of it any more, as when the aggregator has just started.
+    let next = "Next: labstat disk S1; labstat disk forget S1 when it was taken out";
     let nothing = |_: &str| Ok(Vec::new());
     data.query = Some(&nothing);
-    assert_eq!(text.render(&data).unwrap().trim(), "Next: labstat disk S1");
+    assert_eq!(text.render(&data).unwrap().trim(), next);
 }

@@ -79,6 +79,10 @@ pub fn judge<'a>(
     }
     // The sort is stable: reasons of one urgency stay in the order of the rules.
     reasons.sort_by_key(|reason| std::cmp::Reverse(reason.verdict.urgency()));
+    debug_assert!(
+        reasons.iter().all(|reason| crate::sentence(reason.code).is_some()),
+        "BUG: a code without a sentence: {reasons:?}"
+    );
     Ok(Judgement { verdict, reasons })
 }
 

@@ -103,7 +103,13 @@ fn a_disk_is_judged_acknowledged_and_known_after_a_restart() {
     let described = running.get("/api/v1/metadata?metric=labstat_disk_verdict").json();
     assert_eq!(described["data"]["labstat_disk_verdict"][0]["type"], "gauge", "{described}");
     let reason = running.query("labstat_disk_reason", &(clock.now_ms() / 1000 + 1).to_string());
-    assert_eq!(reason[0]["metric"]["reason"], found["reasons"][0]["text"]);
+    let reason = &reason[0]["metric"];
+    assert_eq!(reason["code"], found["reasons"][0]["code"]);
+    assert!(!reason["reason"].as_str().unwrap().contains(|c: char| c.is_ascii_digit()), "{reason}");
+    let number =
+        running.query("labstat_disk_finding_value", &(clock.now_ms() / 1000 + 1).to_string());
+    assert_eq!(number[0]["value"][1], "2000", "{number}");
+    assert_eq!(number[0]["metric"]["disk"], "WD-WCC4N1234567", "{number}");
     let answer = running.post(
         &format!("{DISKS}/nas/sda/ack"),
         &[("content-type", "application/json")],
