@@ -104,6 +104,9 @@ pub(crate) struct Told {
     /// Another disk of the same node has its serial number, which so does not name it.
     #[serde(default)]
     pub(crate) unnamed: bool,
+    /// Another disk has its serial number: it is called by its place.
+    #[serde(default)]
+    pub(crate) placed: bool,
     pub(crate) verdict: Verdict,
     /// The code of the first reason, and what it means.
     #[serde(default)]

@@ -47,6 +47,17 @@ pub(crate) struct Registry {
     pub(crate) refused: usize,
 }
 
+/// How the series of a disk call it that its serial number alone does not name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Calling {
+    /// By its place alone: it has no serial number, or one that another disk of its node has too.
+    Place,
+    /// By its place; the serial number stands beside it.
+    PlaceAndSerial,
+    /// There is no way that is not taken.
+    Untold,
+}
+
 /// A disk of which something is new: its reading at `at_ms` is to be judged.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Due {
@@ -461,18 +472,43 @@ impl Registry {
         newest.into_values().collect()
     }
 
-    /// Those whose serial number does not name one disk.
-    pub(crate) fn shared(&self) -> BTreeSet<Identity> {
-        let mut shared = BTreeSet::new();
-        for disk in self.shown().filter(|disk| disk.identity.is_named()) {
-            let twins = self.disks.range(Identity { at: None, ..disk.identity.clone() }..);
-            let twins = twins.take_while(|(twin, _)| twin.is_as(&disk.identity));
-            let mut others = twins.filter(|(twin, _)| **twin != disk.identity);
-            if others.any(|(_, other)| other.retired_ms.is_none()) {
-                shared.insert(disk.identity.clone());
-            }
+    /// How the series of each disk call it that its serial number alone does not name. No two are
+    /// called alike: one that is gone may have been where another is now.
+    pub(crate) fn callings(&self) -> BTreeMap<Identity, Calling> {
+        let mut disks: Vec<(&Disk, Calling)> =
+            self.shown().filter_map(|disk| Some((disk, self.calling(disk)?))).collect();
+        // Who is there now comes first.
+        disks.sort_by_key(|(disk, _)| std::cmp::Reverse((disk.heard_ms, disk.answered_ms)));
+        let mut taken = BTreeSet::new();
+        let mut callings = BTreeMap::new();
+        for (disk, calling) in disks {
+            let mut is_free = |calling: &Calling| {
+                let serial = match calling {
+                    Calling::Place => "",
+                    _ => &disk.identity.serial,
+                };
+                taken.insert((&disk.place, serial, &disk.identity.model))
+            };
+            let calling = [calling, Calling::PlaceAndSerial].into_iter().find(&mut is_free);
+            callings.insert(disk.identity.clone(), calling.unwrap_or(Calling::Untold));
         }
-        shared
+        callings
+    }
+
+    /// How a disk would be called that is alone; nothing where the serial number does.
+    fn calling(&self, disk: &Disk) -> Option<Calling> {
+        if !disk.identity.is_named() {
+            return Some(Calling::Place);
+        }
+        let twins = self.disks.range(Identity { at: None, ..disk.identity.clone() }..);
+        let twins = twins.take_while(|(twin, _)| twin.is_as(&disk.identity));
+        let twins = twins.map(|(_, twin)| twin).filter(|twin| twin.retired_ms.is_none());
+        let others = twins.filter(|twin| twin.identity != disk.identity);
+        let here = others.map(|other| other.place.node() == disk.place.node());
+        here.reduce(|one, other| one || other).map(|here| match here {
+            true => Calling::Place,
+            false => Calling::PlaceAndSerial,
+        })
     }
 
     /// Those that are not retired.

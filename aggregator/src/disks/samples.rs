@@ -1,6 +1,8 @@
 //! The aggregator's own samples of disks: verdict, reason, silence, and when something will be
 //! used up. A series ends with a stale marker when what it says is no longer so.
 
+use std::collections::BTreeSet;
+
 use labstat_disks::{Projection, Verdict};
 use labstat_model::limits::LABEL_VALUE_LEN_MAX;
 use labstat_model::{
@@ -9,7 +11,7 @@ use labstat_model::{
 
 use super::disk::{Disk, Told, sentence};
 use super::identity::Identity;
-use super::registry::Registry;
+use super::registry::{Calling, Registry};
 
 /// The families, each with its help.
 const FAMILIES: [(&str, &str); 7] = [
@@ -53,7 +55,8 @@ impl Registry {
         let last_ms = self.told_ms.filter(|last_ms| last_ms.saturating_sub(now_ms) < CLOCK_BACK_MS);
         let time_ms = last_ms.map_or(now_ms, |last_ms| now_ms.max(last_ms.saturating_add(1)));
         let is_time = time_ms == now_ms;
-        let shared = self.shared();
+        let callings = self.callings();
+        let mut ended = Vec::new();
         for disk in self.disks.values_mut() {
             let shown = disk.shown();
             if shown != disk.verdict {
@@ -61,17 +64,16 @@ impl Registry {
                 disk.verdict_ms = now_ms;
                 self.changed = true;
             }
-            let next = disk.retired_ms.is_none().then(|| {
-                let unnamed = shared.contains(&disk.identity);
-                Told { unnamed, ..told(disk, shown) }
+            let calling = callings.get(&disk.identity).copied();
+            let is_told = disk.retired_ms.is_none() && calling != Some(Calling::Untold);
+            let next = is_told.then(|| Told {
+                unnamed: calling == Some(Calling::Place),
+                placed: calling.is_some(),
+                ..told(disk, shown)
             });
             let before = disk.told.as_ref().map_or_else(Vec::new, |told| series(disk, told));
             let after = next.as_ref().map_or_else(Vec::new, |told| series(disk, told));
-            for labels in &before {
-                if !after.contains(labels) {
-                    out.series.push(one(labels.clone(), time_ms, stale_marker()));
-                }
-            }
+            ended.extend(before.iter().filter(|labels| !after.contains(labels)).cloned());
             for labels in after.into_iter().filter(|it| is_time || !before.contains(it)) {
                 if let Some(value) = value(disk, &labels, now_ms) {
                     out.series.push(one(labels, time_ms, value));
@@ -80,6 +82,11 @@ impl Registry {
             self.changed |= disk.told != next;
             disk.told = next;
         }
+        // What one disk was called another may be called now.
+        let begun: BTreeSet<&Labels> = out.series.iter().map(|series| &series.labels).collect();
+        ended.retain(|labels| !begun.contains(labels));
+        let ended = ended.into_iter().map(|labels| one(labels, time_ms, stale_marker()));
+        out.series.splice(..0, ended);
         if !self.described && !out.series.is_empty() {
             self.described = true;
             out.metadata = FAMILIES.map(|(name, help)| metadata(name, help)).into();
@@ -105,6 +112,7 @@ fn told(disk: &Disk, verdict: Verdict) -> Told {
     Told {
         place: disk.place.clone(),
         unnamed: false,
+        placed: false,
         verdict,
         reason: sentence(&code).to_owned(),
         code,
@@ -143,8 +151,9 @@ fn series(disk: &Disk, told: &Told) -> Vec<Labels> {
 fn labels(identity: &Identity, told: &Told, name: &str, more: &[(&str, &str)]) -> Labels {
     // Whoever asks by a serial number wants one disk.
     let serial = if told.unnamed { "" } else { identity.serial.as_str() };
-    // What it is called at the command line, wherever it is.
-    let disk = if serial.is_empty() { told.place.to_string() } else { serial.to_owned() };
+    // What it is called at the command line, wherever it is if its serial number names it.
+    let disk =
+        if told.placed || serial.is_empty() { told.place.to_string() } else { serial.to_owned() };
     let all = [
         (METRIC_NAME, name),
         ("instance", &told.place.instance),

@@ -138,7 +138,8 @@ fn view(disk: &Disk, now_ms: i64) -> Value {
     };
     let text = |text: &str| if text.is_empty() { Value::Null } else { json!(text) };
     put("serialNumber", text(&disk.identity.serial));
-    if disk.told.as_ref().is_some_and(|told| told.unnamed) {
+    let is_shared = disk.told.as_ref().is_some_and(|told| told.placed);
+    if is_shared && disk.identity.is_named() {
         put("serialNumberShared", json!(true));
     }
     put("modelName", text(&disk.identity.model));

@@ -1,432 +1,24 @@
-//! `labstat disk`: all about one disk, and what people do about it: acknowledge, forget. Self-tests
-//! are in [`crate::selftest`].
-//!
-//! The aggregator says what to think of it; what it counts, where it is and what stands on it are
-//! series, asked for by its serial number, so that they follow it across ports and machines.
+//! The page of one disk: as people read it, and as one object for machines.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::process::ExitCode;
 
-use clap::Subcommand;
-use clap::builder::NonEmptyStringValueParser;
-use jiff::Timestamp;
-use labstat_disks::Verdict;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::answer::{Answer, Found, Point};
-use crate::client::{Client, Reply, ServerArgs, path_part};
+use super::picture::{NUMBERS, Picture};
+use super::told::{Projection, Time, named};
+use crate::answer::Found;
 use crate::disks::Condition;
-use crate::failure::Failure;
-use crate::graph::sparkline;
 use crate::human::{self, Unit};
-use crate::output;
-use crate::runtime;
-use crate::selftest::Selftest;
 use crate::table::{Cell, Column, Format, Look, Table, Tone, printable};
-use crate::view::{Answers, look};
-
-/// Shows all about one disk: verdict, reasons, where it is, what breaks, and what it counts
-#[derive(Debug, clap::Args)]
-#[command(
-    args_conflicts_with_subcommands = true,
-    subcommand_negates_reqs = true,
-    after_help = "\
-Examples:
-  labstat disk nas/sda              the disk that node nas calls sda
-  labstat disk sda                  the same, where no other node has an sda
-  labstat disk WD-WCC4N1234567      by its serial number, wherever it is
-  labstat disk nas/sda --format json
-  labstat disk ack nas/sda --note \"scrubbed, no error\"
-  labstat disk forget WD-WCC4N1234567
-  sudo labstat disk selftest sda    on the machine that has it
-
-HISTORY is the course of a number as far back as there is one, CHANGE what it has grown by."
-)]
-pub(crate) struct Disk {
-    #[command(subcommand)]
-    command: Option<DiskCommand>,
-
-    /// A serial number, NODE/DEVICE, or a DEVICE that only one node has
-    #[arg(value_name = "DISK", required = true, value_parser = NonEmptyStringValueParser::new())]
-    disk: Option<String>,
-
-    /// How to print; json is one object, csv has the numbers only
-    #[arg(long, value_enum, default_value = "table")]
-    format: Format,
-
-    #[command(flatten)]
-    server: ServerArgs,
-}
-
-#[derive(Debug, Subcommand)]
-enum DiskCommand {
-    Ack(Ack),
-    Forget(Forget),
-    Selftest(Selftest),
-}
-
-/// Accepts what a disk says now, so that only what goes beyond it counts from here on
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  labstat disk ack nas/sda
-  labstat disk ack WD-WCC4N1234567 --note \"replaced the cable\"
-
-What a disk says of itself (that it fails, a failed self-test) stays a reason to watch it.")]
-struct Ack {
-    /// A serial number, NODE/DEVICE, or a DEVICE that only one node has
-    #[arg(value_name = "DISK", value_parser = NonEmptyStringValueParser::new())]
-    disk: String,
-
-    /// Why that is all right, for whoever asks later
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
-    note: String,
-
-    #[command(flatten)]
-    server: ServerArgs,
-}
-
-/// Expects a disk no more that was taken out or is dead; its history stays
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  labstat disk forget WD-WCC4N1234567
-  labstat disk forget nas/sda
-
-It is expected again, with what was acknowledged, when it is read again or seen asleep. One that is
-still plugged in and does not answer stays forgotten; one that answers is not forgotten.")]
-struct Forget {
-    /// A serial number, NODE/DEVICE, or a DEVICE that only one node has
-    #[arg(value_name = "DISK", value_parser = NonEmptyStringValueParser::new())]
-    disk: String,
-
-    #[command(flatten)]
-    server: ServerArgs,
-}
-
-/// Points of a history, one for each cell of its line.
-const HISTORY_CELLS: usize = 40;
-
-/// The least history that is asked for, in seconds: less has too few readings.
-const HISTORY_SECONDS_MIN: f64 = 3_600.0;
+use crate::view::look;
 
 /// Cells of a name in the list of facts.
 const NAME_CELLS: usize = 14;
 
-/// What is asked of the disk `{…}` by its labels; `$` stands for them.
-const QUESTIONS: [(&str, &str); 9] = [
-    ("where", "labstat_disk_info{$}"),
-    ("use", "labstat_disk_use_info{$}"),
-    ("redundancy", "labstat_disk_redundancy{$}"),
-    ("attribute", "smartctl_device_attribute{$}"),
-    ("decoded", "labstat_smart_attribute{$}"),
-    ("test_passed", "labstat_smart_self_test_passed{$}"),
-    ("test_hours", "labstat_smart_self_test_power_on_hours{$}"),
-    ("test_status", "labstat_smart_self_test_status_info{$}"),
-    ("test_progress", "labstat_smart_self_test_progress_ratio{$}"),
-];
-
-/// Numbers that are no attributes: family, name, and what they count.
-const NUMBERS: [(&str, &str, Unit); 19] = [
-    ("smartctl_device_temperature", "Temperature", Unit::Celsius),
-    ("smartctl_device_power_on_seconds", "Power on", Unit::Seconds),
-    ("smartctl_device_power_cycle_count", "Power cycles", Unit::Plain),
-    ("labstat_smart_wear_ratio", "Wear", Unit::Ratio),
-    ("smartctl_device_percentage_used", "Used, %", Unit::Plain),
-    ("smartctl_device_available_spare", "Available spare, %", Unit::Plain),
-    ("smartctl_device_critical_warning", "Critical warnings", Unit::Plain),
-    ("smartctl_device_media_errors", "Media errors", Unit::Plain),
-    ("smartctl_device_num_err_log_entries", "Error log entries", Unit::Plain),
-    ("labstat_smart_nvme_unsafe_shutdowns_total", "Unsafe shutdowns", Unit::Plain),
-    ("labstat_smart_nvme_warning_temperature_minutes_total", "Minutes too warm", Unit::Plain),
-    ("labstat_smart_nvme_critical_temperature_minutes_total", "Minutes too hot", Unit::Plain),
-    ("smartctl_scsi_grown_defect_list", "Grown defects", Unit::Plain),
-    ("smartctl_read_total_uncorrected_errors", "Uncorrected reads", Unit::Plain),
-    ("smartctl_write_total_uncorrected_errors", "Uncorrected writes", Unit::Plain),
-    ("labstat_smart_scsi_verify_uncorrected_errors_total", "Uncorrected verifies", Unit::Plain),
-    ("labstat_smart_scsi_non_medium_errors_total", "Non-medium errors", Unit::Plain),
-    ("smartctl_device_bytes_written", "Written", Unit::Bytes),
-    ("smartctl_device_error_log_count", "Logged errors", Unit::Plain),
-];
-
-/// A time of the API, RFC 3339, in Unix seconds.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(try_from = "String")]
-struct Time(f64);
-
-impl TryFrom<String> for Time {
-    type Error = jiff::Error;
-
-    fn try_from(text: String) -> Result<Self, jiff::Error> {
-        let time: Timestamp = text.parse()?;
-        Ok(Self(time.as_millisecond() as f64 / 1000.0))
-    }
-}
-
-/// A disk as the aggregator tells of it.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Told {
-    #[serde(default)]
-    serial_number: String,
-    #[serde(default)]
-    model_name: String,
-    #[serde(default)]
-    model_family: String,
-    #[serde(default)]
-    firmware_version: String,
-    instance: String,
-    device: String,
-    #[serde(default)]
-    also: Vec<String>,
-    verdict: Verdict,
-    verdict_since: Time,
-    reasons: Vec<Reason>,
-    first_seen: Time,
-    last_answered: Time,
-    last_read: Option<Time>,
-    interval_seconds: Option<f64>,
-    silent_since: Option<Time>,
-    #[serde(default)]
-    node_down: bool,
-    capacity_bytes: Option<f64>,
-    power_on_hours: Option<f64>,
-    wear_ratio: Option<f64>,
-    available_spare_percent: Option<f64>,
-    acknowledged: Option<Acknowledged>,
-    wear_out: Option<Projection>,
-    spare_out: Option<Projection>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Reason {
-    verdict: Verdict,
-    text: String,
-    #[serde(default)]
-    evidence: Vec<Evidence>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Evidence {
-    name: String,
-    value: Value,
-    before: Option<Value>,
-    limit: Option<Value>,
-    source: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Acknowledged {
-    at: Time,
-    #[serde(default)]
-    note: String,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-struct Projection {
-    at: Time,
-    earliest: Time,
-    latest: Option<Time>,
-    confidence: String,
-}
-
-/// Everything that is shown of one disk.
-struct Picture {
-    told: Told,
-    answers: Answers,
-    /// The course of each number of [`NUMBERS`], and of each attribute by its id.
-    courses: BTreeMap<String, Vec<Point>>,
-    span: (f64, f64),
-    now: f64,
-}
-
-impl Disk {
-    /// Runs the command.
-    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
-        match (self.command, self.disk) {
-            (Some(DiskCommand::Ack(ack)), _) => ack.run(),
-            (Some(DiskCommand::Forget(forget)), _) => forget.run(),
-            (Some(DiskCommand::Selftest(selftest)), _) => selftest.run(),
-            // clap asks for one of them.
-            (None, disk) => show(&self.server, &disk.unwrap_or_default(), self.format),
-        }
-    }
-}
-
-impl Ack {
-    fn run(self) -> Result<ExitCode, Failure> {
-        let told = runtime::block_on(async {
-            let client = Client::new(&self.server)?;
-            let path = format!("{}/ack", path(&self.disk));
-            read(&client, client.post_form(&path, &[("note", self.note)]).await)
-        })?;
-        let text = format!("Acknowledged {}: it is {} now.\n", named(&told), told.verdict);
-        output::result(&text)?;
-        Ok(ExitCode::SUCCESS)
-    }
-}
-
-impl Forget {
-    fn run(self) -> Result<ExitCode, Failure> {
-        let told = runtime::block_on(async {
-            let client = Client::new(&self.server)?;
-            read(&client, client.delete(&path(&self.disk)).await)
-        })?;
-        output::result(&format!("Forgot {}. Its history stays.\n", named(&told)))?;
-        Ok(ExitCode::SUCCESS)
-    }
-}
-
-fn path(disk: &str) -> String {
-    format!("/api/labstat/v1/disks/{}", path_part(disk))
-}
-
-/// The disk that the aggregator answers with.
-fn read(client: &Client, reply: Result<Reply, Failure>) -> Result<Told, Failure> {
-    serde_json::from_value(reply?.data).map_err(|error| {
-        Failure::new(format!("{} gave an answer we cannot read", client.base())).because(&error)
-    })
-}
-
-fn named(told: &Told) -> String {
-    let words = [&*told.model_name, &*told.serial_number].map(printable);
-    let words: Vec<&str> = words.iter().map(String::as_str).filter(|it| !it.is_empty()).collect();
-    let place = printable(&format!("{}/{}", told.instance, told.device));
-    if words.is_empty() { place } else { format!("{} ({place})", words.join(" ")) }
-}
-
-fn show(server: &ServerArgs, disk: &str, format: Format) -> Result<ExitCode, Failure> {
-    let text = runtime::block_on(async {
-        let client = Client::new(server)?;
-        let reply = client.get(&path(disk)).await;
-        let whole = reply.as_ref().map(|reply| reply.data.clone()).unwrap_or_default();
-        let picture = Picture::ask(&client, read(&client, reply)?).await?;
-        Ok::<String, Failure>(match format {
-            Format::Table => picture.for_people(&look()),
-            Format::Json => picture.json(whole),
-            Format::Csv => picture.numbers(Format::Csv).render(Format::Csv, &look()),
-        })
-    })?;
-    output::result(&text)?;
-    Ok(ExitCode::SUCCESS)
-}
-
 impl Picture {
-    async fn ask(client: &Client, told: Told) -> Result<Self, Failure> {
-        let label = |name: &str, value: &str| format!("{name}={}", Value::from(value));
-        let here = [label("instance", &told.instance), label("device", &told.device)].join(",");
-        // What stands on a disk is said by an agent, which calls it as the disk does.
-        let questions = QUESTIONS.map(|(name, query)| (name, query.replace('$', &here)));
-        let numbers: Vec<&str> = NUMBERS.iter().map(|(family, ..)| *family).collect();
-        let numbers = format!(
-            "{{__name__=~\"{}\",temperature_type=~\"current|\",{here}}}",
-            numbers.join("|")
-        );
-        let mut asked: Vec<(&str, &str)> =
-            questions.iter().map(|(name, query)| (*name, query.as_str())).collect();
-        asked.push(("number", &numbers));
-        let answers = Answers::ask(client, &asked).await?;
-        let now = answers.now().unwrap_or_default();
-        let oldest = oldest(client, &told.serial_number, now).await;
-        let first = oldest.map_or(told.first_seen.0, |oldest| oldest.min(told.first_seen.0));
-        let span = (first.min(now - HISTORY_SECONDS_MIN), now);
-        let mut picture = Self { told, answers, courses: BTreeMap::new(), span, now };
-        picture.ask_courses(client, &numbers).await?;
-        Ok(picture)
-    }
-
-    /// The course of all numbers since the disk was first seen, wherever it was.
-    async fn ask_courses(&mut self, client: &Client, numbers: &str) -> Result<(), Failure> {
-        let told = &self.told;
-        let raw = "attribute_value_type=\"raw\"";
-        let (attributes, numbers) = if told.serial_number.is_empty() {
-            let here = format!(
-                "instance={},device={}",
-                Value::from(&*told.instance),
-                Value::from(&*told.device)
-            );
-            (format!("smartctl_device_attribute{{{raw},{here}}}"), numbers.to_owned())
-        } else {
-            let who = format!(
-                "* on (instance, job, device) group_left () max by (instance, job, device) \
-                 (smartctl_device{{serial_number={}}})",
-                Value::from(&*told.serial_number)
-            );
-            let families: Vec<&str> = NUMBERS.iter().map(|(family, ..)| *family).collect();
-            // A product has no name; so it goes along as a label.
-            let all = format!(
-                "label_replace({{__name__=~\"{}\",temperature_type=~\"current|\"}}, \"family\", \
-                 \"$1\", \"__name__\", \"(.*)\")",
-                families.join("|")
-            );
-            (format!("smartctl_device_attribute{{{raw}}} {who}"), format!("{all} {who}"))
-        };
-        let (start_ms, end_ms, step_ms) = steps(self.span);
-        for query in [attributes, numbers] {
-            // Without a history the rest is still worth showing.
-            let Ok(reply) = client.range(&query, (start_ms, end_ms), step_ms).await else {
-                continue;
-            };
-            let Answer::Matrix(found) = reply.answer(client.base())? else { continue };
-            for one in found {
-                let key = ["attribute_id", "family", "__name__"];
-                let key = key.iter().map(|name| one.label(name)).find(|key| !key.is_empty());
-                let course = self.courses.entry(key.unwrap_or_default().to_owned()).or_default();
-                course.extend(one.points);
-            }
-        }
-        self.add_present();
-        // A disk that has moved has a course from each of its places.
-        for course in self.courses.values_mut() {
-            course.sort_by(|a, b| a.time.total_cmp(&b.time));
-        }
-        Ok(())
-    }
-
-    /// When its flash will be worn out: as the aggregator reckons that has watched it, or else by
-    /// what the history has from before.
-    fn wear_out(&self) -> Option<Projection> {
-        if let Some(told) = &self.told.wear_out {
-            return Some(told.clone());
-        }
-        let used = [("labstat_smart_wear_ratio", 1.0), ("smartctl_device_percentage_used", 100.0)];
-        used.into_iter().find_map(|(family, end)| {
-            let points = self.courses.get(family)?.iter().map(|point| (point.time, point.value));
-            let found = labstat_disks::project(&points.collect::<Vec<_>>(), end)?;
-            Some(Projection {
-                at: Time(found.at_seconds),
-                earliest: Time(found.earliest_seconds),
-                latest: found.latest_seconds.map(Time),
-                confidence: found.confidence.as_str().to_owned(),
-            })
-        })
-    }
-
-    /// The last point of each course is what it is now.
-    fn add_present(&mut self) {
-        let raw = [("attribute_value_type", "raw")];
-        let raw = self.answers.with("attribute", &raw).map(|it| (it.label("attribute_id"), it));
-        let numbers = self.answers.all("number").iter().map(|it| (it.label("__name__"), it));
-        for (key, found) in raw.chain(numbers) {
-            if let (Some(course), Some(value)) = (self.courses.get_mut(key), found.value()) {
-                course.push(Point { time: self.now, value });
-            }
-        }
-    }
-
-    /// What a number has grown by since it was first seen, and its course in one line.
-    fn course(&self, key: &str) -> (Option<f64>, String) {
-        let Some(points) = self.courses.get(key) else { return (None, String::new()) };
-        let mut known = points.iter().map(|point| point.value).filter(|value| value.is_finite());
-        let first = known.next();
-        let change = first.and_then(|first| Some(known.next_back()? - first));
-        (change.filter(|change| *change != 0.0), sparkline(points, self.span, HISTORY_CELLS))
-    }
-
     /// All numbers that the disk counts: in base units for machines, as people read them in a table.
-    fn numbers(&self, format: Format) -> Table {
+    pub(super) fn numbers(&self, format: Format) -> Table {
         let for_people = format == Format::Table;
         let mut columns = vec![
             Column::new("id", "ID", Unit::Plain),
@@ -583,7 +175,7 @@ impl Picture {
         table
     }
 
-    fn for_people(&self, look: &Look) -> String {
+    pub(super) fn for_people(&self, look: &Look) -> String {
         let mut text = String::new();
         self.write_verdict(&mut text, look);
         self.write_facts(&mut text, look);
@@ -697,7 +289,7 @@ impl Picture {
     }
 
     /// The disk as the aggregator tells of it, with what its series say.
-    fn json(&self, whole: Value) -> String {
+    pub(super) fn json(&self, whole: Value) -> String {
         let rows = |table: &Table| -> Value {
             serde_json::from_str(&table.render(Format::Json, &look())).unwrap_or_default()
         };
@@ -714,73 +306,6 @@ impl Picture {
             fields.extend(parts.map(|(key, value)| (key.to_owned(), value)));
         }
         format!("{whole:#}\n")
-    }
-}
-
-impl Evidence {
-    /// `Reallocated_Sector_Ct 16, before 8, counts from 10 (source)`.
-    fn text(&self) -> String {
-        let mut text = format!("{} {}", self.name, word(&self.value));
-        for (name, value) in [("before", &self.before), ("counts from", &self.limit)] {
-            if let Some(value) = value {
-                let _ = write!(text, ", {name} {}", word(value));
-            }
-        }
-        if let Some(source) = &self.source {
-            let _ = write!(text, " ({source})");
-        }
-        printable(&text)
-    }
-}
-
-impl Projection {
-    /// `about 2028-05-01 (2027-11-02 to 2029-01-30; confidence fair)`.
-    fn text(&self) -> String {
-        let day = |time: Time| human::day(time.0);
-        let latest = self.latest.map_or("never".to_owned(), day);
-        let (at, earliest) = (day(self.at), day(self.earliest));
-        format!("about {at} ({earliest} to {latest}; confidence {})", self.confidence)
-    }
-}
-
-/// Since when the history has the disk, in Unix seconds; nothing when it cannot say so.
-async fn oldest(client: &Client, serial: &str, now: f64) -> Option<f64> {
-    if serial.is_empty() {
-        return None;
-    }
-    let query = format!(
-        "min(ts_of_first_over_time(smartctl_device{{serial_number={}}}[87600h]))",
-        Value::from(serial)
-    );
-    // On the edge of a bucket, ten years cost no more than a moment.
-    #[expect(clippy::cast_possible_truncation, reason = "a time of today")]
-    let edge_ms = (now as i64).div_euclid(3_600) * 3_600_000;
-    let reply = client.instant(&query, Some(edge_ms)).await.ok()?;
-    match reply.answer(client.base()).ok()? {
-        Answer::Vector(found) => found.first()?.value(),
-        _ => None,
-    }
-}
-
-/// Start, end and step in milliseconds of the course over a span of seconds. On whole multiples of
-/// the buckets that the history keeps, so that years cost no more than a day.
-fn steps((start, end): (f64, f64)) -> (i64, i64, i64) {
-    #[expect(clippy::cast_possible_truncation, reason = "times of today")]
-    let (start_ms, end_ms) = ((start * 1000.0) as i64, (end * 1000.0) as i64);
-    let cells = i64::try_from(HISTORY_CELLS).unwrap_or(i64::MAX);
-    let step_ms = ((end_ms - start_ms) / cells).max(1_000);
-    let bucket_ms = [3_600_000, 300_000].into_iter().find(|bucket_ms| step_ms > *bucket_ms);
-    let Some(bucket_ms) = bucket_ms else { return (start_ms, end_ms, step_ms) };
-    let step_ms = step_ms.div_euclid(bucket_ms) * bucket_ms;
-    let floor = |ms: i64| ms.div_euclid(step_ms) * step_ms;
-    (floor(start_ms), floor(end_ms), step_ms)
-}
-
-fn word(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Number(number) => number.as_f64().map_or_else(String::new, human::plain),
-        other => other.to_string(),
     }
 }
 
@@ -817,6 +342,7 @@ mod tests {
     use jiff::tz::TimeZone;
 
     use super::*;
+    use crate::answer::Point;
     use crate::view::tests::canned;
 
     fn picture() -> Picture {
@@ -963,17 +489,6 @@ short      completed    43000        777"
         assert_eq!(json["uses"][0]["then"], "is lost");
         assert_eq!(json["selfTests"][0]["hours_ago"], 777);
         assert_eq!(json["place"]["transport"], "sata");
-    }
-
-    #[test]
-    fn long_courses_lie_on_the_edges_of_buckets() {
-        let day = 86_400.0;
-        let (start_ms, end_ms, step_ms) = steps((1_000_000_007.5, 1_000_000_007.5 + 365.0 * day));
-        assert_eq!([start_ms % 3_600_000, end_ms % 3_600_000, step_ms % 3_600_000], [0, 0, 0]);
-        assert!((40..45).contains(&((end_ms - start_ms) / step_ms)), "{step_ms}");
-        let (start_ms, _, step_ms) = steps((1_000_000_007.0, 1_000_000_007.0 + day / 2.0));
-        assert_eq!((start_ms % 300_000, step_ms), (0, 900_000));
-        assert_eq!(steps((0.0, 3_600.0)), (0, 3_600_000, 90_000), "a new disk has each reading");
     }
 
     #[test]
