@@ -56,6 +56,10 @@ pub(crate) const AGENT: &Keys = &[
     ("filesystems.exclude", Form::List),
     ("disks.exclude", Form::List),
     ("interfaces.exclude", Form::List),
+    ("interrupts.zeros", Form::Bare),
+    ("interrupts.include", Form::List),
+    ("interrupts.exclude", Form::List),
+    ("supplies.exclude", Form::List),
     ("spool.size", Form::Text),
     ("spool.age", Form::Text),
 ];

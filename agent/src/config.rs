@@ -155,6 +155,15 @@ impl Config {
         root.section("interfaces", problems, |section, problems| {
             section.take("exclude", problems, &mut self.collect.interfaces.exclude, names);
         });
+        root.section("interrupts", problems, |section, problems| {
+            let interrupts = &mut self.collect.interrupts;
+            section.take("zeros", problems, &mut interrupts.zeros, boolean);
+            section.take("include", problems, &mut interrupts.include, names);
+            section.take("exclude", problems, &mut interrupts.exclude, names);
+        });
+        root.section("supplies", problems, |section, problems| {
+            section.take("exclude", problems, &mut self.collect.supplies.exclude, names);
+        });
         root.section("spool", problems, |section, problems| {
             section.take("size", problems, &mut self.spool.bytes_max, |v| {
                 size_within(v, 4 << 20, 1 << 40)

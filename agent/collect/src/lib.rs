@@ -22,10 +22,10 @@ mod shared;
 pub use collector::{CollectError, Collector, Entry, Pace, Status, Wake};
 pub use host::{
     Begun, CaptureError, CaptureReport, Counts, Ended, Host, NvmePage, Output, RealHost,
-    ReplayHost, RunError, Watch, capture,
+    ReplayHost, RunError, Timex, Watch, capture,
 };
 /// The parsers, for those that have text and no machine.
 pub use labstat_parse as parse;
 pub use memory::{DOCUMENT_LEN_MAX, Memory};
-pub use options::{Ceph, Disks, Filesystems, Interfaces, Options, Smartctl};
+pub use options::{Ceph, Disks, Filesystems, Interfaces, Interrupts, Options, Smartctl, Supplies};
 pub use registry::registry;

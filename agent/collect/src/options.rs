@@ -18,6 +18,10 @@ pub struct Options {
     pub disks: Disks,
     /// Network interfaces.
     pub interfaces: Interfaces,
+    /// Interrupts by source.
+    pub interrupts: Interrupts,
+    /// Power supplies and batteries.
+    pub supplies: Supplies,
     /// Where collectors keep what they must know after a restart; none where nothing is to be kept.
     pub memory: Option<Arc<dyn Memory>>,
 }
@@ -131,5 +135,24 @@ pub struct Disks {
 #[derive(Debug, Clone, Default)]
 pub struct Interfaces {
     /// Interface names left out.
+    pub exclude: Vec<String>,
+}
+
+/// Settings of the collector of interrupts. Patterns are of a source's number or letters, of its
+/// controller, and of its devices.
+#[derive(Debug, Clone, Default)]
+pub struct Interrupts {
+    /// Whether counts are shown that have been 0 all the time.
+    pub zeros: bool,
+    /// Patterns of the sources to be shown; when empty, all are.
+    pub include: Vec<String>,
+    /// Patterns of sources left out.
+    pub exclude: Vec<String>,
+}
+
+/// Settings of the collector of power supplies.
+#[derive(Debug, Clone, Default)]
+pub struct Supplies {
+    /// Patterns of the supplies left out.
     pub exclude: Vec<String>,
 }

@@ -11,6 +11,9 @@ use crate::options::Options;
 /// soon a disk that comes is seen.
 const SMART: Pace = Aside(Duration::from_secs(5));
 
+/// Often enough that no round of the longest interval shows what is older than a scrape of others.
+const UNHURRIED: Pace = Slow(Duration::from_secs(15));
+
 /// A busy daemon may take seconds to answer, which no round may wait for.
 const CEPH: Pace = Slow(Duration::from_secs(10));
 
@@ -30,6 +33,11 @@ const fn woken(name: &'static str, file: &'static str, make: Make) -> Entry {
     Entry { name, job: "node", pace: Fast, wake: Some(Wake::Poll(file)), make }
 }
 
+/// What takes hundreds of files, or asks a device or another program.
+const fn slow(name: &'static str, make: Make) -> Entry {
+    Entry { name, job: "node", pace: UNHURRIED, wake: None, make }
+}
+
 #[rustfmt::skip]
 static ENTRIES: &[Entry] = &[
     node("arp", |_| Box::new(arp::Arp::default())),
@@ -40,6 +48,8 @@ static ENTRIES: &[Entry] = &[
     node("filefd", |_| Box::new(filefd::Filefd::default())),
     node("filesystem", |o| Box::new(filesystem::Filesystem::new(&o.filesystems))),
     node("hwmon", |_| Box::new(hwmon::Hwmon)),
+    node("interrupts", |o| Box::new(interrupts::Interrupts::new(&o.interrupts))),
+    node("kernel_hung", |_| Box::new(kernel_hung::KernelHung::default())),
     node("links", |o| Box::new(links::Links::new(&o.interfaces))),
     node("loadavg", |_| Box::new(loadavg::Loadavg::default())),
     woken("mdadm", mdadm::PATH, |_| Box::new(mdadm::Mdadm)),
@@ -48,12 +58,17 @@ static ENTRIES: &[Entry] = &[
     node("netdev", |o| Box::new(netdev::Netdev::new(&o.interfaces))),
     node("netstat", |_| Box::new(netstat::Netstat::default())),
     node("os", |_| Box::new(os::Os::default())),
+    slow("powersupplyclass", |o| Box::new(powersupplyclass::Powersupplyclass::new(&o.supplies))),
     node("pressure", |_| Box::new(pressure::Pressure::default())),
+    slow("processes", |_| Box::new(processes::Processes::default())),
+    node("schedstat", |_| Box::new(schedstat::Schedstat::default())),
     node("sockstat", |_| Box::new(sockstat::Sockstat::default())),
     node("softnet", |_| Box::new(softnet::Softnet::default())),
     node("stat", |_| Box::new(stat::Stat::default())),
+    node("tcpstat", |_| Box::new(tcpstat::Tcpstat::default())),
     node("thermal_zone", |_| Box::new(thermal_zone::ThermalZone)),
     node("time", |_| Box::new(time::Time)),
+    node("timex", |_| Box::new(timex::Timex)),
     node("topology", |o| Box::new(topology::Topology::new(&o.disks))),
     node("udp_queues", |_| Box::new(udp_queues::UdpQueues::default())),
     node("uname", |_| Box::new(uname::Uname)),

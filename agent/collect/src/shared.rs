@@ -2,7 +2,8 @@
 //!
 //! Here: a file whose absence says something ([`read_if_there`], [`outcome`]), a line that makes no
 //! sense ([`not_understood`]), files of a few numbers ([`push_numbers`]), families named by a file
-//! ([`FamiliesByName`]), and the folders of network interfaces ([`interface_dir`]).
+//! ([`FamiliesByName`]), patterns of names ([`is_like`]), and the folders of network interfaces
+//! ([`interface_dir`]).
 //! Not here: what only one collector needs, which stands in its file.
 
 use labstat_model::{Batch, Family};
@@ -101,4 +102,55 @@ pub(crate) fn check_interface_count(count: usize) -> Result<(), CollectError> {
 pub(crate) fn interface_dir(host: &dyn Host, name: &str) -> String {
     let dir = format!("{INTERFACES}/{name}");
     host.resolved(&dir).unwrap_or(dir)
+}
+
+/// Whether `text` is as `pattern` says: `*` stands for any characters, `?` for one.
+pub(crate) fn is_like(pattern: &str, text: &str) -> bool {
+    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
+    let (mut at, mut read) = (0, 0);
+    // Where the last star stands, and how much of the text it takes.
+    let mut star = None;
+    while read < text.len() {
+        match pattern.get(at) {
+            Some(b'*') => {
+                star = Some((at, read));
+                at += 1;
+            }
+            Some(c) if *c == b'?' || Some(c) == text.get(read) => {
+                at += 1;
+                read += 1;
+            }
+            _ => match star {
+                Some((star_at, taken)) => {
+                    star = Some((star_at, taken + 1));
+                    at = star_at + 1;
+                    read = taken + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern.get(at..).is_some_and(|rest| rest.iter().all(|c| *c == b'*'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns() {
+        for (pattern, text, wanted) in [
+            ("/dev/sd*", "/dev/sda", true),
+            ("/dev/sd?", "/dev/sdaa", false),
+            ("*", "", true),
+            ("", "a", false),
+            ("nvme*n1", "nvme0n1n1", true),
+            ("a*b*c", "aXbYc", true),
+            ("a*b*c", "aXbY", false),
+            ("sda", "sda", true),
+            ("sda", "sdab", false),
+        ] {
+            assert_eq!(is_like(pattern, text), wanted, "{pattern} {text}");
+        }
+    }
 }

@@ -19,7 +19,7 @@ use super::replay::{
     COMMANDS, ERRORS, HOST, SOCKETS, STATVFS, command_dir, nvme_dir, request_name, size_json,
     socket_dir, uname_json,
 };
-use super::{Counts, FilesystemSize, Framing, Host, NvmePage, Output, RunError, Uname};
+use super::{Counts, FilesystemSize, Framing, Host, NvmePage, Output, RunError, Timex, Uname};
 use crate::options::Options;
 use crate::registry::registry;
 
@@ -122,6 +122,7 @@ struct Notes {
     errors: BTreeMap<String, i32>,
     sizes: BTreeMap<String, Value>,
     uname: Option<Uname>,
+    timex: Option<Timex>,
 }
 
 impl Recorder<'_> {
@@ -313,6 +314,12 @@ impl Host for Recorder<'_> {
         Ok(uname)
     }
 
+    fn timex(&self) -> io::Result<Timex> {
+        let timex = self.host.timex()?;
+        self.notes().timex = Some(timex);
+        Ok(timex)
+    }
+
     fn page_size_bytes(&self) -> Option<u64> {
         self.host.page_size_bytes()
     }
@@ -386,6 +393,9 @@ impl Notes {
     fn note_own_files(&mut self, mut facts: Map<String, Value>) {
         if let Some(uname) = &self.uname {
             facts.insert("uname".to_owned(), uname_json(uname));
+        }
+        if let Some(timex) = self.timex {
+            facts.insert("timex".to_owned(), timex.to_json());
         }
         let sizes: Map<String, Value> = std::mem::take(&mut self.sizes).into_iter().collect();
         let errors: Map<String, Value> =

@@ -21,6 +21,7 @@ mod patience;
 mod real;
 mod replay;
 mod socket;
+mod timex;
 mod tree;
 mod watch;
 
@@ -29,6 +30,7 @@ pub use capture::{CaptureError, CaptureReport, capture};
 pub use nvme::NvmePage;
 pub use real::RealHost;
 pub use replay::ReplayHost;
+pub use timex::Timex;
 pub use watch::Watch;
 
 /// Bytes read of one file. The largest kernel file we read, `/proc/interrupts` of a machine with
@@ -118,6 +120,12 @@ pub trait Host: Debug + Send + Sync {
 
     /// What the kernel calls itself and the machine.
     fn uname(&self) -> io::Result<Uname>;
+
+    /// How well the kernel keeps its clock. A host that does not know says
+    /// [`io::ErrorKind::Unsupported`].
+    fn timex(&self) -> io::Result<Timex> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Bytes of a page of memory, in which the kernel counts some sizes; absent where a capture
     /// does not say.

@@ -16,7 +16,7 @@ use super::patience::Patience;
 use super::tree::{Tree, read_all};
 use super::watch::{FileWatch, Watch};
 use super::{
-    Counts, FilesystemSize, Framing, Host, NvmePage, Output, RunError, Uname, nvme, socket,
+    Counts, FilesystemSize, Framing, Host, NvmePage, Output, RunError, Timex, Uname, nvme, socket,
 };
 
 /// How much longer than the deadline it was given an abandonable call may take before it is
@@ -129,6 +129,10 @@ impl Host for RealHost {
             nodename: text(uname.nodename()),
             domainname: text(uname.domainname()),
         })
+    }
+
+    fn timex(&self) -> io::Result<Timex> {
+        Timex::read()
     }
 
     fn page_size_bytes(&self) -> Option<u64> {

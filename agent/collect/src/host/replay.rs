@@ -13,8 +13,8 @@
 //! - `statvfs.json`: mount point to sizes, or to an error number.
 //! - `errors.json`: path to the error number that reading it gave (a file without rights, a sensor
 //!   that is off); for a socket also path, space and REQUEST.
-//! - `host.json`: the time of the capture (`now_ms`), `page_size_bytes` and the `uname`. Without it the time is the
-//!   clock's and the names are those of `proc/sys/kernel`.
+//! - `host.json`: the time of the capture (`now_ms`), `page_size_bytes`, the `uname` and what the kernel knows of
+//!   its clock (`timex`). Without it the time is the clock's and the names are those of `proc/sys/kernel`.
 //!
 //! ARGUMENTS (joined by spaces), PATH and REQUEST are file names as [`file_name`] makes them.
 
@@ -32,7 +32,9 @@ use super::begun::{self, Begun, Ended};
 use super::command::Commands;
 use super::patience::Patience;
 use super::tree::Tree;
-use super::{Counts, FilesystemSize, Framing, Host, NvmePage, Output, RunError, Uname, socket};
+use super::{
+    Counts, FilesystemSize, Framing, Host, NvmePage, Output, RunError, Timex, Uname, socket,
+};
 
 pub(super) const COMMANDS: &str = "commands";
 pub(super) const SOCKETS: &str = "sockets";
@@ -54,6 +56,7 @@ pub struct ReplayHost {
     now_ms: Option<i64>,
     page_size_bytes: Option<u64>,
     uname: Option<Uname>,
+    timex: Option<Timex>,
     patience: Patience,
     commands: Arc<Commands>,
     reads: AtomicU64,
@@ -74,6 +77,7 @@ impl ReplayHost {
             now_ms: facts.get("now_ms").and_then(Value::as_i64),
             page_size_bytes: facts.get("page_size_bytes").and_then(Value::as_u64),
             uname: facts.get("uname").map(uname_of),
+            timex: facts.get("timex").and_then(Timex::from_json),
             tree: Arc::new(tree),
             patience: Patience::default(),
             commands: Arc::default(),
@@ -221,6 +225,10 @@ impl Host for ReplayHost {
             nodename: kernel("hostname")?,
             domainname: kernel("domainname")?,
         })
+    }
+
+    fn timex(&self) -> io::Result<Timex> {
+        self.timex.ok_or_else(|| io::ErrorKind::Unsupported.into())
     }
 
     fn page_size_bytes(&self) -> Option<u64> {

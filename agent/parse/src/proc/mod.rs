@@ -5,14 +5,19 @@
 //! is not the kernel's is an error that names it.
 
 pub mod diskstats;
+pub mod interrupts;
 pub mod loadavg;
 pub mod meminfo;
 pub mod mountinfo;
 pub mod netdev;
 pub mod os_release;
 pub mod pressure;
+pub mod process;
+pub mod schedstat;
 pub mod stat;
 pub mod swaps;
+pub mod tcp;
+pub mod uevent;
 pub mod vmstat;
 
 use crate::ParseError;

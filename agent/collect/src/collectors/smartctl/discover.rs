@@ -14,6 +14,7 @@ use labstat_parse::smartctl::Report;
 
 use crate::host::Host;
 use crate::options;
+use crate::shared::is_like;
 
 use super::kinds::{AUTO, UsbId};
 
@@ -286,35 +287,6 @@ impl<'a> Wanted<'a> {
     }
 }
 
-/// Whether `text` is as `pattern` says: `*` stands for any characters, `?` for one.
-fn is_like(pattern: &str, text: &str) -> bool {
-    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
-    let (mut at, mut read) = (0, 0);
-    // Where the last star stands, and how much of the text it takes.
-    let mut star = None;
-    while read < text.len() {
-        match pattern.get(at) {
-            Some(b'*') => {
-                star = Some((at, read));
-                at += 1;
-            }
-            Some(c) if *c == b'?' || Some(c) == text.get(read) => {
-                at += 1;
-                read += 1;
-            }
-            _ => match star {
-                Some((star_at, taken)) => {
-                    star = Some((star_at, taken + 1));
-                    at = star_at + 1;
-                    read = taken + 1;
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern.get(at..).is_some_and(|rest| rest.iter().all(|c| *c == b'*'))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -352,23 +324,6 @@ mod tests {
         let sata = "/sys/devices/pci0000:00/0000:00:17.0/ata1/host0/target0:0:0/0:0:0:0/block/sda";
         assert_eq!(usb_device(sata), None);
         assert_eq!(usb_device(""), None);
-    }
-
-    #[test]
-    fn patterns() {
-        for (pattern, text, wanted) in [
-            ("/dev/sd*", "/dev/sda", true),
-            ("/dev/sd?", "/dev/sdaa", false),
-            ("*", "", true),
-            ("", "a", false),
-            ("nvme*n1", "nvme0n1n1", true),
-            ("a*b*c", "aXbYc", true),
-            ("a*b*c", "aXbY", false),
-            ("sda", "sda", true),
-            ("sda", "sdab", false),
-        ] {
-            assert_eq!(is_like(pattern, text), wanted, "{pattern} {text}");
-        }
     }
 
     #[test]
