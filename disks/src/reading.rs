@@ -64,13 +64,56 @@ impl Kind {
             }
         }
         match (spins, flash) {
-            (0, 0) => None,
             (spins, flash) if flash > spins => Some(Self::Ssd),
             (spins, _) if spins > 1 => Some(Self::Hdd),
-            _ => None,
+            _ => Self::of_model(model),
         }
     }
+
+    /// The kind by the beginning of the model, of makers whose names of disks that spin are theirs
+    /// alone.
+    fn of_model(model: &str) -> Option<Self> {
+        let model = model.to_ascii_uppercase();
+        let spins = SPINNING.iter().any(|begin| {
+            let rest = model.strip_prefix(begin.trim_end_matches('0'));
+            rest.is_some_and(|rest| {
+                !begin.ends_with('0') || rest.starts_with(|next: char| next.is_ascii_digit())
+            })
+        });
+        spins.then_some(Self::Hdd)
+    }
 }
+
+/// How models of disks that spin begin; a 0 at the end stands for any digit.
+const SPINNING: [&str; 27] = [
+    "ST0",
+    "WDC WD0",
+    "WD0",
+    "HITACHI H",
+    "HITACHI IC",
+    "HGST H",
+    "HDS0",
+    "HTS0",
+    "HUA0",
+    "HUS0",
+    "IC25N",
+    "IC35L",
+    "IBM-D",
+    "MAXTOR 0",
+    "MAXTOR STM",
+    "FUJITSU M",
+    "QUANTUM FIREBALL",
+    "SAMSUNG HD",
+    "SAMSUNG HE",
+    "SAMSUNG HM",
+    "SAMSUNG HN",
+    "SAMSUNG SP",
+    "SAMSUNG SV",
+    "TOSHIBA MK",
+    "TOSHIBA MQ",
+    "TOSHIBA MG",
+    "TOSHIBA DT",
+];
 
 /// Serial numbers that bridges and prototypes give to every one of them.
 const BOGUS: [&str; 14] = [
@@ -417,6 +460,9 @@ impl Reading {
             || !self.self_tests.is_empty()
             || self.wear_ratio.is_some()
             || self.pending_defects.is_some()
+            || self.reallocated_sectors.is_some()
+            || self.reported_uncorrectable.is_some()
+            || self.error_log_count.is_some_and(|count| count > 0)
     }
 
     /// Whether a part of the report could not be understood or relied on.
@@ -709,5 +755,26 @@ fn raw_left(value: Option<f64>, raw: f64) -> Option<f64> {
         Some(value) if value > 0.0 && value < 100.0 => Some(value),
         Some(100.0) => Some(raw).filter(|raw| *raw >= 50.0),
         _ => Some(raw),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_model_tells_what_nothing_else_does() {
+        let kind = |model| Kind::infer(None, "ATA", "", model, [(5, "Reallocated_Sector_Ct")]);
+        for model in
+            ["ST3000DM001-9YN166", "WDC WD20EARS-00MVWB0", "Hitachi HDS721010", "Maxtor 6Y1"]
+        {
+            assert_eq!(kind(model), Some(Kind::Hdd), "{model}");
+        }
+        for model in ["STEC MACH8", "WDC WDS500G2B0A-00SM50", "TOSHIBA THNSNJ128GCSU", "CF 2GB", ""]
+        {
+            assert_eq!(kind(model), None, "{model}");
+        }
+        let flash = [(177, "Wear_Leveling_Count")];
+        assert_eq!(Kind::infer(None, "ATA", "", "ST120XX", flash), Some(Kind::Ssd));
     }
 }

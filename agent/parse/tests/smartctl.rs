@@ -371,6 +371,7 @@ fn parts_of_reports_tell_the_protocol() {
             Some("NVMe"),
         ),
         ("SMART Error Log Version: 1\nNo Errors Logged\n", Some("ATA")),
+        ("Device Statistics (GP Log 0x04)\nPage  Offset Size        Value Flags\n", Some("ATA")),
         ("Temperature:                        38 Celsius\n", None),
     ] {
         let device = smartctl::parse(text.as_bytes()).device;

@@ -203,15 +203,20 @@ fn ago(case: &Case<'_>, then: u64) -> Option<u64> {
 /// Data that could not be read, by the disk's own log of errors.
 fn logged(case: &Case<'_>) -> Option<Reason> {
     let then = case.now.error_log_uncorrectable_hours?;
-    let ago = logged_ago(case)?;
+    let ago = logged_ago(case);
     let before = case.counted_before("error_log_uncorrectable_hours");
     let known = case.before.is_some() && before == Some(then);
-    let (verdict, rest) = match ago <= RECENT_HOURS && !(known && case.acknowledged) {
+    // How long ago it was cannot be told of a log alone.
+    let recent = ago.is_none_or(|ago| ago <= RECENT_HOURS);
+    let (verdict, rest) = match recent && !(known && case.acknowledged) {
         true => (Verdict::Watch, "run a long self-test and check what is stored on it"),
         false => (Verdict::Ok, "that is history, if nothing else confirms it"),
     };
-    let text =
-        format!("The disk logged {ago} hours of running ago that it could not read data: {rest}.");
+    let when = match ago {
+        Some(ago) => format!("{ago} hours of running ago"),
+        None => format!("after {then} hours of running"),
+    };
+    let text = format!("The disk logged {when} that it could not read data: {rest}.");
     Some(
         Reason::new("unreadable_logged", verdict, text).with(
             Evidence::new("error log, power-on hours of the newest UNC", then).before(before),

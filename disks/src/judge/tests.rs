@@ -358,6 +358,28 @@ fn media_errors_that_grow_and_refused_commands() {
     assert!(codes(&refused).contains(&"error_log_entries"));
 }
 
+/// As where nothing but one log was asked for.
+#[test]
+fn what_one_log_says_is_enough() {
+    let mut errors = Reading {
+        state: State::Read,
+        error_log_count: Some(1811),
+        error_log_uncorrectable_hours: Some(43_311),
+        ..Reading::default()
+    };
+    assert_eq!(verdict(&errors), Watch, "nobody knows how long ago that was");
+    errors.power_on_hours = Some(60_000);
+    assert_eq!(verdict(&errors), Fine);
+    let statistics = |count| Reading {
+        state: State::Read,
+        reallocated_sectors: Some(count),
+        ..Reading::default()
+    };
+    assert_eq!(verdict(&statistics(4511)), Act);
+    assert_eq!(verdict(&statistics(0)), Fine);
+    assert_eq!(verdict(&Reading { state: State::Read, ..Reading::default() }), Silent);
+}
+
 #[test]
 fn scsi_counters() {
     for (name, count, expected) in [

@@ -158,10 +158,20 @@ pub fn of(report: &Report) -> (State, &'static str) {
         Some((_, Some(false))) => return (State::Unsupported, "smart_disabled"),
         _ => {}
     }
-    if model.is_some() || report.serial_number.is_some() {
+    if model.is_some() || report.serial_number.is_some() || has_logs(report) {
         return (State::Read, "");
     }
     (State::Unsupported, "no_report")
+}
+
+/// Whether there is a log of a disk in it, as where nothing else was asked for.
+fn has_logs(report: &Report) -> bool {
+    report.ata_smart_self_test_log.is_some()
+        || report.ata_smart_error_log.is_some()
+        || report.ata_device_statistics.is_some()
+        || report.ata_pending_defects_log.is_some()
+        || report.ata_smart_data.is_some()
+        || report.nvme_self_test_log.is_some()
 }
 
 /// A disk that says who it is, has SMART, and fails to give it by an error of its own.
@@ -289,6 +299,21 @@ mod tests {
             ("something new", (State::Unsupported, "no_report")),
         ] {
             assert_eq!(said(words), expected, "{words}");
+        }
+    }
+
+    #[test]
+    fn a_log_alone_is_a_report() {
+        for log in [
+            "SMART Error Log Version: 1\nNo Errors Logged\n",
+            "SMART Self-test log structure revision number 1\n\
+             # 1  Short offline       Completed without error       00%     43311         -\n",
+            "Device Statistics (GP Log 0x04)\n\
+             0x03  =====  =               =  ===  == Rotating Media Statistics (rev 1) ==\n\
+             0x03  0x020  4            4511  ---  Number of Reallocated Logical Sectors\n",
+        ] {
+            let report = smartctl::parse(format!("smartctl 7.2 2020-12-30\n\n{log}\n").as_bytes());
+            assert_eq!(of(&report), (State::Read, ""), "{log}");
         }
     }
 

@@ -10,7 +10,7 @@ use super::number::{self, plain, signed};
 use crate::smartctl::{Attribute, PowerOnTime, Report};
 
 /// Beginnings of lines that only devices of one protocol have.
-const PROTOCOLS: [(&str, &str); 29] = [
+const PROTOCOLS: [(&str, &str); 34] = [
     ("Device Model:", "ATA"),
     ("Model Family:", "ATA"),
     ("LU WWN Device Id:", "ATA"),
@@ -23,6 +23,11 @@ const PROTOCOLS: [(&str, &str); 29] = [
     ("SMART Extended ", "ATA"),
     ("SMART Self-test log structure", "ATA"),
     ("SCT Status Version", "ATA"),
+    ("ATA Error Count:", "ATA"),
+    ("Device Error Count:", "ATA"),
+    ("Device Statistics (", "ATA"),
+    ("Pending Defects log (", "ATA"),
+    ("SATA Phy Event Counters", "ATA"),
     ("Model Number:", "NVMe"),
     ("PCI Vendor", "NVMe"),
     ("NVMe Version:", "NVMe"),
