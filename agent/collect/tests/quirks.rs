@@ -130,16 +130,6 @@ fn a_sensor_at_fault_has_no_reading_and_a_folder_is_no_sensor() {
 }
 
 #[test]
-fn two_chips_of_one_name_are_told_apart() {
-    let dir = tempfile::tempdir().unwrap();
-    for chip in ["hwmon0", "hwmon1"] {
-        put(dir.path(), &format!("sys/class/hwmon/{chip}/name"), "k10temp");
-        put(dir.path(), &format!("sys/class/hwmon/{chip}/temp1_input"), "40000");
-    }
-    assert_eq!(run(&mut *make("hwmon"), dir.path(), 0).len(), 4);
-}
-
-#[test]
 fn pages_of_an_unknown_size_are_not_taken_for_4096_bytes() {
     let dir = tempfile::tempdir().unwrap();
     put(dir.path(), "proc/net/sockstat", "sockets: used 3\nTCP: inuse 1 mem 2\n");

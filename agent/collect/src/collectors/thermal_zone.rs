@@ -1,10 +1,10 @@
 //! Temperatures of the board's zones, and what cools them.
 //!
 //! - Reads: `/sys/class/thermal/*`, through [`Host::read_all`], since a sensor may sit behind a
-//!   slow bus.
+//!   slow bus. Types and highest states are read once a minute and when zones come or go.
 //! - Absent when the folder is missing or has neither zones nor cooling devices.
-//! - Emits: `node_thermal_zone_temp`, `node_cooling_device_*`. A sensor that gives an error is left
-//!   out; the others stay.
+//! - Emits: `node_thermal_zone_temp`, `node_cooling_device_*`. A sensor that gives an error, or what
+//!   is no temperature, is left out; the others stay.
 //! - Not here: sensors of chips ([`super::hwmon`]).
 
 use std::time::Duration;
@@ -12,6 +12,7 @@ use std::time::Duration;
 use labstat_model::{Batch, Family};
 use labstat_parse::proc::{float, trimmed};
 
+use super::hwmon::is_temperature;
 use crate::collector::{CollectError, Collector, Status, is_absent};
 use crate::host::Host;
 
@@ -19,6 +20,12 @@ const THERMAL: &str = "/sys/class/thermal";
 
 /// How long all sensors together may take.
 const DEADLINE: Duration = Duration::from_secs(4);
+
+/// How long types and the list of zones count.
+const KEPT_MS: i64 = 60_000;
+
+/// Zones and cooling devices of one machine; each CPU may be a cooling device.
+const ENTRIES_MAX: usize = 8192;
 
 static ZONE: Family = Family::gauge("node_thermal_zone_temp", "Zone temperature in Celsius.");
 static COOLING: Family =
@@ -28,7 +35,24 @@ static COOLING_MAX: Family =
 
 /// Temperatures of the board's zones, and what cools them.
 #[derive(Debug, Default)]
-pub struct ThermalZone;
+pub struct ThermalZone {
+    /// Names in the folder when it was looked at last.
+    names: Vec<String>,
+    scanned_ms: Option<i64>,
+    /// Highest states, which do not change.
+    fixed: Batch,
+    /// What is read in every round, in the order of its files.
+    entries: Vec<Entry>,
+    paths: Vec<String>,
+}
+
+/// A zone or a cooling device.
+#[derive(Debug)]
+struct Entry {
+    number: String,
+    sort: String,
+    is_zone: bool,
+}
 
 impl Collector for ThermalZone {
     fn collect(&mut self, host: &dyn Host, out: &mut Batch) -> Result<Status, CollectError> {
@@ -36,23 +60,61 @@ impl Collector for ThermalZone {
             Err(error) if is_absent(&error) => return Ok(Status::Absent),
             result => result.map_err(CollectError::read(THERMAL))?,
         };
-        let mut paths = Vec::new();
-        for name in &names {
-            let values: &[&str] = match zone_or_device(name) {
-                Some((_, true)) => &["temp"],
-                Some((_, false)) => &["cur_state", "max_state"],
-                None => continue,
-            };
-            paths.extend(values.iter().map(|value| format!("{THERMAL}/{name}/{value}")));
+        if names.len() > ENTRIES_MAX {
+            let (what, count) = ("thermal zones and cooling devices", names.len());
+            return Err(CollectError::Limit { what, count, max: ENTRIES_MAX });
         }
-        let values = host.read_all(&paths, DEADLINE);
-        for (path, value) in paths.iter().zip(values) {
+        let now_ms = host.now_ms();
+        let is_fresh = |since: i64| (since..since.saturating_add(KEPT_MS)).contains(&now_ms);
+        if names != self.names || !self.scanned_ms.is_some_and(is_fresh) {
+            self.scan(host, names);
+            self.scanned_ms = Some(now_ms);
+        }
+        if self.entries.is_empty() {
+            return Ok(Status::Absent);
+        }
+        out.append(&self.fixed);
+        for (entry, value) in self.entries.iter().zip(host.read_all(&self.paths, DEADLINE)) {
             let Some(value) = value.ok().as_deref().and_then(|bytes| float(trimmed(bytes))) else {
                 continue;
             };
-            push_zone(host, path, value, out);
+            let celsius = value / 1000.0;
+            if !entry.is_zone {
+                out.push(&COOLING, &[("name", &entry.number), ("type", &entry.sort)], value);
+            } else if is_temperature(celsius) {
+                out.push(&ZONE, &[("type", &entry.sort), ("zone", &entry.number)], celsius);
+            }
         }
-        Ok(if paths.is_empty() { Status::Absent } else { Status::Collected })
+        Ok(Status::Collected)
+    }
+}
+
+impl ThermalZone {
+    /// Looks at all zones and cooling devices anew.
+    fn scan(&mut self, host: &dyn Host, names: Vec<String>) {
+        self.entries.clear();
+        self.paths.clear();
+        self.fixed.clear();
+        let mut highest = Vec::new();
+        for name in &names {
+            let Some((number, is_zone)) = zone_or_device(name) else { continue };
+            let link = format!("{THERMAL}/{name}");
+            let dir = host.resolved(&link).unwrap_or(link);
+            let sort = host.text(&format!("{dir}/type")).unwrap_or_default().trim().to_owned();
+            if !is_zone {
+                highest.push((number.to_owned(), sort.clone(), format!("{dir}/max_state")));
+            }
+            let file = if is_zone { "temp" } else { "cur_state" };
+            self.paths.push(format!("{dir}/{file}"));
+            self.entries.push(Entry { number: number.to_owned(), sort, is_zone });
+        }
+        let paths: Vec<String> = highest.iter().map(|(_, _, path)| path.clone()).collect();
+        for ((number, sort, _), value) in highest.iter().zip(host.read_all(&paths, DEADLINE)) {
+            if let Some(value) = value.ok().as_deref().and_then(|bytes| float(trimmed(bytes))) {
+                self.fixed.push(&COOLING_MAX, &[("name", number), ("type", sort)], value);
+            }
+        }
+        self.names = names;
     }
 }
 
@@ -60,16 +122,4 @@ impl Collector for ThermalZone {
 fn zone_or_device(name: &str) -> Option<(&str, bool)> {
     let zone = name.strip_prefix("thermal_zone").map(|number| (number, true));
     zone.or_else(|| name.strip_prefix("cooling_device").map(|number| (number, false)))
-}
-
-fn push_zone(host: &dyn Host, path: &str, value: f64, out: &mut Batch) {
-    let Some((dir, file)) = path.rsplit_once('/') else { return };
-    let Some((number, _)) = dir.rsplit('/').next().and_then(zone_or_device) else { return };
-    let kind = host.text(&format!("{dir}/type")).unwrap_or_default();
-    let kind = kind.trim();
-    match file {
-        "temp" => out.push(&ZONE, &[("type", kind), ("zone", number)], value / 1000.0),
-        "cur_state" => out.push(&COOLING, &[("name", number), ("type", kind)], value),
-        _ => out.push(&COOLING_MAX, &[("name", number), ("type", kind)], value),
-    }
 }

@@ -328,6 +328,10 @@ impl Host for Recorder<'_> {
         self.host.now_ms()
     }
 
+    fn is_live(&self) -> bool {
+        self.host.is_live()
+    }
+
     fn stop(&self) {
         self.host.stop();
     }

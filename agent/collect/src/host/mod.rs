@@ -134,6 +134,11 @@ pub trait Host: Debug + Send + Sync {
     /// The watched machine's time, in milliseconds since the Unix epoch.
     fn now_ms(&self) -> i64;
 
+    /// Whether this is the machine itself, on which a read may disturb a device, and not a capture.
+    fn is_live(&self) -> bool {
+        true
+    }
+
     /// What was asked of the machine so far.
     fn counts(&self) -> Counts;
 

@@ -239,6 +239,10 @@ impl Host for ReplayHost {
         self.now_ms.unwrap_or_else(|| self.clock.now_ms())
     }
 
+    fn is_live(&self) -> bool {
+        false
+    }
+
     fn stop(&self) {
         self.commands.stop();
     }

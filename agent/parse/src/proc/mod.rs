@@ -53,7 +53,8 @@ pub fn float(text: &[u8]) -> Option<f64> {
     if !plain {
         return None;
     }
-    std::str::from_utf8(text).ok()?.parse().ok()
+    // So many digits that it is over all bounds is none either.
+    std::str::from_utf8(text).ok()?.parse().ok().filter(|value: &f64| value.is_finite())
 }
 
 /// `bytes` without spaces and line ends around it.
@@ -90,5 +91,6 @@ pub(crate) mod tests {
         for text in [&b""[..], b"nan", b"inf", b"1e3", b"--1", b"\xff"] {
             assert_eq!(float(text), None, "{text:?}");
         }
+        assert_eq!(float(&[b'4'; 4096]), None, "no infinity");
     }
 }
