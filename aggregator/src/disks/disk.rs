@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use labstat_disks::{Baseline, Before, Judgement, Projection, Reading, State, Verdict, judge};
 use serde::{Deserialize, Serialize};
 
-use super::identity::{Identity, Place};
+use super::identity::{Identity, Marks, Place};
 
 /// Intervals between readings that are remembered; their median is the usual one, so that one
 /// long sleep does not move it.
@@ -146,6 +146,9 @@ pub(crate) struct Disk {
     pub(crate) place: Place,
     /// Since when it is there.
     pub(crate) place_since_ms: i64,
+    /// What tells it from another of the same serial number.
+    #[serde(default)]
+    pub(crate) marks: Marks,
     pub(crate) first_seen_ms: i64,
     /// When it last gave a sign of life, by its machine's clock: was read, or was seen asleep.
     pub(crate) answered_ms: i64,
@@ -327,6 +330,7 @@ impl Disk {
             identity,
             place,
             place_since_ms: now_ms,
+            marks: Marks::default(),
             first_seen_ms: now_ms,
             answered_ms: now_ms,
             alive_ms: now_ms,
@@ -361,6 +365,15 @@ impl Disk {
             wear_out: None,
             spare_out: None,
         }
+    }
+
+    /// Takes note of what tells it from another of its serial number. Whether that is news.
+    pub(crate) fn note_marks(&mut self, marks: &Marks) -> bool {
+        let is_news = self.marks != *marks && *marks != Marks::default();
+        if is_news {
+            self.marks = marks.clone();
+        }
+        is_news
     }
 
     /// Takes note of a reading at `read_ms`.

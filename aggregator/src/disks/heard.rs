@@ -5,17 +5,20 @@ use std::collections::BTreeMap;
 
 use labstat_disks::State;
 use labstat_disks::families::name;
-use labstat_model::{Series, is_stale};
+use labstat_model::{Labels, Series, is_stale};
 
-use super::identity::{Identity, Place, model_of};
+use super::identity::{Identity, Marks, Place, model_of};
 use super::registry::DISKS_MAX;
 
 /// Places that one look listens to: some devices have no serial number, some are seen twice.
 const PLACES_MAX: usize = 2 * DISKS_MAX;
 
+/// What a node tells of each disk without asking it.
+const INFO: &str = "labstat_disk_info";
+
 /// The families that tell whether there is anything new of a disk.
-pub(crate) const NEWS: [&str; 5] =
-    [name::DEVICE, name::STATE, name::LAST_SUCCESS, name::READ_SUCCESS, name::POWER_MODE];
+pub(crate) const NEWS: [&str; 6] =
+    [name::DEVICE, name::STATE, name::LAST_SUCCESS, name::READ_SUCCESS, name::POWER_MODE, INFO];
 
 /// What one look says of one place.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +32,8 @@ pub(crate) struct Heard {
     pub(crate) model: String,
     /// The time of the newest samples.
     pub(crate) at_ms: i64,
+    /// What tells it from another of the same model and serial number, where its node says.
+    pub(crate) marks: Marks,
     /// When the disk itself last answered.
     pub(crate) read_ms: Option<i64>,
     /// How the last attempt to read it ended.
@@ -56,6 +61,7 @@ impl Heard {
             job: "smartctl".to_owned(),
             identity,
             model: model.to_owned(),
+            marks: Marks::default(),
             at_ms: read_ms,
             read_ms: Some(read_ms),
             state: State::Read,
@@ -72,12 +78,20 @@ type Newest<'a> = (&'a Series, i64, f64);
 /// What the newest sample of each series says, by place. Series that have ended say nothing.
 pub(crate) fn heard(newest: &[Series]) -> Vec<Heard> {
     let mut groups: BTreeMap<(&str, &str, &str), Vec<Newest<'_>>> = BTreeMap::new();
+    let mut infos: BTreeMap<(&str, &str), (i64, &Labels)> = BTreeMap::new();
     for series in newest {
         let Some(sample) = series.samples().last().filter(|sample| !is_stale(sample.value)) else {
             continue;
         };
         let label = |name| series.labels.get(name).unwrap_or_default();
         let key = (label("instance"), label("device"), label("job"));
+        if series.labels.metric_name() == INFO {
+            let info = infos.entry((key.0, key.1)).or_insert((sample.time_ms, &series.labels));
+            if sample.time_ms > info.0 {
+                *info = (sample.time_ms, &series.labels);
+            }
+            continue;
+        }
         if !key.0.is_empty() && !key.1.is_empty() {
             groups.entry(key).or_default().push((series, sample.time_ms, sample.value));
         }
@@ -85,7 +99,10 @@ pub(crate) fn heard(newest: &[Series]) -> Vec<Heard> {
     let mut places: Vec<Heard> = Vec::new();
     for ((instance, device, job), samples) in groups {
         let place = Place { instance: instance.to_owned(), device: device.to_owned() };
-        let next = one(place, job, &samples);
+        let mut next = one(place, job, &samples);
+        if let Some((_, labels)) = infos.get(&(instance, device)) {
+            next.marks = Marks::of(labels);
+        }
         let is_full = places.len() >= PLACES_MAX;
         // Two that report the same place: an agent knows more, and else the one that came first.
         match places.last_mut().filter(|last| last.place == next.place) {
@@ -132,6 +149,7 @@ fn one(place: Place, job: &str, samples: &[Newest<'_>]) -> Heard {
         job: job.to_owned(),
         identity: device.and_then(Identity::of),
         model: device.map(model_of).unwrap_or_default(),
+        marks: Marks::default(),
         at_ms,
         read_ms,
         state,
@@ -151,7 +169,7 @@ fn state_of(word: &str) -> Option<State> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use labstat_model::{Labels, stale_marker};
+    use labstat_model::stale_marker;
 
     use super::*;
 
@@ -201,6 +219,19 @@ pub(crate) mod tests {
         let found = heard(&[newest(&device("smart"), 60_000, 1.0)]);
         assert_eq!((found[0].state, found[0].read_ms), (State::Read, Some(60_000)));
         assert_eq!(found[0].identity.as_ref().unwrap().serial, "WD-1");
+    }
+
+    #[test]
+    fn the_node_says_where_a_disk_is_plugged_in() {
+        let info = |path: &str, time_ms: i64| {
+            let more = [("job", "node"), ("path", path), ("wwn", "0x5")];
+            newest(&at("labstat_disk_info", &more), time_ms, 1.0)
+        };
+        let device = newest(&device("smartctl"), 60_000, 1.0);
+        let found = heard(&[info("new", 60_000), device, info("old", 50_000)]);
+        let [one] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!((one.marks.path.as_str(), one.marks.wwn.as_str()), ("new", "0x5"));
+        assert!(heard(&[info("alone", 60_000)]).is_empty(), "that alone is no reading");
     }
 
     #[test]

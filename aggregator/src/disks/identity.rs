@@ -48,6 +48,36 @@ fn controller(device: &str) -> &str {
     }
 }
 
+/// What tells two disks of one model and serial number apart; empty where nobody says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Marks {
+    /// World wide name.
+    pub(crate) wwn: String,
+    /// Where it is plugged in, as below `/dev/disk/by-path`.
+    pub(crate) path: String,
+}
+
+impl Marks {
+    /// What the labels of a `labstat_disk_info` tell.
+    pub(crate) fn of(labels: &Labels) -> Self {
+        let label = |name| labels.get(name).unwrap_or_default().to_owned();
+        Self { wwn: label("wwn"), path: label("path") }
+    }
+
+    /// Each of them, the surer first.
+    pub(crate) const EACH: [fn(&Self) -> &str; 2] = [|marks| &marks.wwn, |marks| &marks.path];
+}
+
+/// The namespace in the name of a device, unless it is the first: that one stands for the whole disk,
+/// which most agents and exporters report, and often is the only one.
+fn namespace(device: &str) -> &str {
+    let rest = device.strip_prefix(controller(device)).unwrap_or_default();
+    match rest.strip_prefix('n') {
+        Some(number) if number != "1" && number.bytes().all(|b| b.is_ascii_digit()) => number,
+        _ => "",
+    }
+}
+
 /// Under what a disk is kept: model and serial, whatever it is called and wherever it is. What
 /// tells no serial that can be believed is known by its place only.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -56,7 +86,7 @@ pub(crate) struct Identity {
     pub(crate) model: String,
     /// The serial number; empty when there is none to be believed.
     pub(crate) serial: String,
-    /// NVMe namespace, where a disk is reported by namespace.
+    /// NVMe namespace, where a disk is reported by namespace and this is not the first.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) namespace: String,
     /// What tells apart those that share a serial number, and those that have none.
@@ -72,7 +102,7 @@ impl Identity {
         Some(Self {
             serial: words.serial()?.to_owned(),
             model: model_of(labels),
-            namespace: label("namespace").unwrap_or_default().to_owned(),
+            namespace: namespace(label("device").unwrap_or_default()).to_owned(),
             at: None,
         })
     }
@@ -137,6 +167,22 @@ mod tests {
         assert!(place("nas:9633", "sda").is_called("nas", "/dev/sda"));
         assert!(!place("nas", "sda").is_called("nas", "sdb"));
         assert!(!place("nas", "nvme1").is_called("nas", "nvme10"));
+    }
+
+    #[test]
+    fn namespaces_of_one_controller_are_kept_apart_and_the_first_is_the_disk() {
+        let of = |device: &str| {
+            let labels = [("serial_number", "S1"), ("model_name", "M"), ("device", device)];
+            Identity::of(&Labels::new(labels)).unwrap()
+        };
+        assert_eq!(of("nvme0"), of("nvme0n1"));
+        assert_eq!(of("nvme0"), of("nvme3"), "wherever it is");
+        assert_ne!(of("nvme0n1"), of("nvme0n2"));
+        assert_ne!(of("nvme0n2"), of("nvme0n3"));
+        assert_eq!(of("nvme0n2"), of("nvme1n2"));
+        for device in ["sda", "nvme0c0n1", "nvme", "nvme0nx", "nvme0n", ""] {
+            assert_eq!(of(device).namespace, "", "{device}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use labstat_disks::{State, Verdict};
 
 use super::disk::{Acknowledged, Attempt, Disk, Judged};
 use super::heard::Heard;
-use super::identity::{Identity, Place};
+use super::identity::{Identity, Marks, Place};
 
 /// Disks kept, with some 10 KiB each. Thirty machines with sixty each fit; a sender that invents
 /// serial numbers must not take all memory.
@@ -82,6 +82,13 @@ pub(crate) enum Refused {
     NotRead(Place),
     #[error("{0} still answers: it would be back at once; `labstat disk ack` accepts what it says")]
     Present(Place),
+}
+
+/// Whether each of several has such a mark and no two of a node have the same.
+fn tells_apart(all: &[&Heard], mark: fn(&Marks) -> &str) -> bool {
+    let marks = || all.iter().map(|one| (one.place.node(), mark(&one.marks)));
+    let unique: BTreeSet<(&str, &str)> = marks().collect();
+    all.len() > 1 && unique.len() == all.len() && marks().all(|(_, mark)| !mark.is_empty())
 }
 
 impl Registry {
@@ -213,8 +220,9 @@ impl Registry {
         settled
     }
 
-    /// Takes those of the same model and serial number that are known from `rest`: those at their
-    /// places first, then those that are called otherwise now.
+    /// Takes those of the same model and serial number that are known from `rest`: those that are told
+    /// apart by more than their names first, since names move at a restart; then those at their
+    /// places, then those that are called otherwise now.
     fn where_they_were<'a>(
         &self,
         identity: &Identity,
@@ -225,6 +233,22 @@ impl Registry {
         let mut known: Vec<(&Identity, &Disk)> =
             known.take_while(|(twin, _)| twin.is_as(identity)).collect();
         let mut settled = Vec::new();
+        for mark in Marks::EACH {
+            if !tells_apart(rest, mark) {
+                continue;
+            }
+            known.retain(|(twin, disk)| {
+                let is_it = |one: &&Heard| {
+                    let same = mark(&one.marks) == mark(&disk.marks);
+                    same && one.place.node() == disk.place.node()
+                };
+                let there = rest.iter().position(is_it).filter(|_| disk.retired_ms.is_none());
+                there.is_none_or(|at| {
+                    settled.push(((*twin).clone(), rest.remove(at)));
+                    false
+                })
+            });
+        }
         for exactly in [true, false] {
             known.retain(|(twin, disk)| {
                 let node = disk.place.node();
@@ -327,6 +351,7 @@ impl Registry {
         disk.retired_ms = None;
         disk.forgotten = false;
         disk.present = one.state != State::Gone;
+        self.changed |= disk.note_marks(&one.marks);
         if disk.place != one.place {
             self.changed = true;
             disk.place = one.place.clone();

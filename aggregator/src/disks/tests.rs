@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::disk::{Disk, Finding, Judged, Reason};
 use super::heard::Heard;
-use super::identity::{Identity, Place};
+use super::identity::{Identity, Marks, Place};
 use super::registry::{DISKS_MAX, Due, Nodes, Refused, Registry};
 
 const MINUTE_MS: i64 = 60_000;
@@ -269,6 +269,35 @@ fn two_disks_of_one_node_with_one_serial_number_are_both_judged() {
     lab.pass(3, &[last.clone(), read("A", "nas", "sdb", lab.now_ms)]);
     lab.pass(3, &[last, read("A", "nas", "sdb", lab.now_ms)]);
     assert_eq!(lab.registry.disks.len(), 1);
+}
+
+/// Two disks of one serial number, whose names may swap when their machine is started again.
+#[test]
+fn two_disks_of_one_serial_number_keep_their_records_when_their_names_swap() {
+    let mark = |wwn: &str, path: &str| Marks { wwn: wwn.to_owned(), path: path.to_owned() };
+    let one = |device: &str, marks: &Marks, at_ms: i64| {
+        let mut one = read("A", "nas", device, at_ms);
+        one.marks = marks.clone();
+        one
+    };
+    // Where both are, by the path of the first record.
+    let after = |first: Marks, second: Marks| {
+        let mut lab = Lab::new();
+        for names in [["sda", "sdb"], ["sda", "sdb"], ["sda", "sdb"], ["sdb", "sda"]] {
+            for _ in 0..4 {
+                let both = [one(names[0], &first, lab.now_ms), one(names[1], &second, lab.now_ms)];
+                lab.find(&both, Verdict::Ok);
+            }
+        }
+        assert_eq!(lab.registry.disks.len(), 2);
+        lab.disk("A").place.to_string()
+    };
+    assert_eq!(after(mark("", "p1"), mark("", "p2")), "nas/sdb");
+    assert_eq!(after(mark("w1", ""), mark("w2", "p2")), "nas/sdb");
+    assert_eq!(after(mark("w", "p1"), mark("w", "p2")), "nas/sdb", "makers repeat names, too");
+    // Nothing tells them apart but their names.
+    assert_eq!(after(mark("w", ""), mark("w", "p2")), "nas/sda");
+    assert_eq!(after(Marks::default(), Marks::default()), "nas/sda");
 }
 
 #[test]
