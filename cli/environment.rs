@@ -22,6 +22,8 @@ pub(crate) enum Form {
     Bare,
     /// As a list, taken apart at its commas.
     List,
+    /// As a table, taken apart at its commas and their equals signs.
+    Table,
 }
 
 /// The keys that have a variable.
@@ -55,11 +57,13 @@ pub(crate) const AGENT: &Keys = &[
     ("ceph.run", Form::Text),
     ("filesystems.exclude", Form::List),
     ("disks.exclude", Form::List),
+    ("interfaces.include", Form::List),
     ("interfaces.exclude", Form::List),
     ("interrupts.zeros", Form::Bare),
     ("interrupts.include", Form::List),
     ("interrupts.exclude", Form::List),
     ("supplies.exclude", Form::List),
+    ("interfaces.vlan_names", Form::Table),
     ("spool.size", Form::Text),
     ("spool.age", Form::Text),
 ];
@@ -143,8 +147,21 @@ pub(crate) fn setting(key: &str, form: Form, text: &str) -> String {
             let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
             serde_json::Value::from_iter(parts).to_string()
         }
+        Form::Table => table(text),
     };
     format!("{key} = {value}\n")
+}
+
+/// `99=Ceph, 88=Mgmt` as a table on one line; braces around it change nothing.
+fn table(text: &str) -> String {
+    let quoted = |text: &str| serde_json::Value::from(text.trim()).to_string();
+    let pairs = text.trim().trim_start_matches('{').trim_end_matches('}').split(',');
+    let pairs = pairs.filter(|pair| !pair.trim().is_empty()).map(|pair| {
+        // A pair without a name is one of an empty name, which its key refuses.
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        format!("{} = {}", quoted(key), quoted(value))
+    });
+    format!("{{ {} }}", pairs.collect::<Vec<_>>().join(", "))
 }
 
 #[cfg(test)]
@@ -200,6 +217,8 @@ mod tests {
         let agent = all(AGENT, agent, Agent::default(), Agent::parse_over);
         assert_eq!(agent.node.as_deref(), Some("vertex"));
         assert_eq!(agent.collect.smartctl.exclude, ["/dev/sdx"]);
+        let names = [(88, "Mgmt".to_owned()), (99, "Ceph".to_owned())];
+        assert_eq!(agent.collect.interfaces.vlan_names, names.into());
         let aggregator = include_str!("../docs/aggregator.toml");
         let aggregator = all(AGGREGATOR, aggregator, Aggregator::default(), Aggregator::parse_over);
         assert_eq!(aggregator.size_max_bytes, Some(20 << 30));

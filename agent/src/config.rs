@@ -6,6 +6,7 @@
 //!
 //! Not here: reading the file or the environment, which is the command line's.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -153,7 +154,10 @@ impl Config {
             section.take("exclude", problems, &mut self.collect.disks.exclude, names);
         });
         root.section("interfaces", problems, |section, problems| {
-            section.take("exclude", problems, &mut self.collect.interfaces.exclude, names);
+            let interfaces = &mut self.collect.interfaces;
+            section.take("include", problems, &mut interfaces.include, names);
+            section.take("exclude", problems, &mut interfaces.exclude, names);
+            section.take("vlan_names", problems, &mut interfaces.vlan_names, vlan_names);
         });
         root.section("interrupts", problems, |section, problems| {
             let interrupts = &mut self.collect.interrupts;
@@ -233,6 +237,18 @@ pub(crate) fn duration_of(ms: i64) -> Duration {
 fn names(value: &Value<'_>) -> Result<Vec<String>, String> {
     let list = value.as_array().ok_or_else(|| wanted(value, "a list of texts"))?;
     list.iter().map(|item| name(item.get_ref())).collect()
+}
+
+/// Names of VLANs by their ids, as in `{ 99 = "Ceph" }`.
+fn vlan_names(value: &Value<'_>) -> Result<BTreeMap<u16, String>, String> {
+    const ID_MAX: u16 = 4094;
+    let table =
+        value.as_table().ok_or_else(|| wanted(value, "a table such as { 99 = \"Ceph\" }"))?;
+    let named = |(id, value): (&str, &Value<'_>)| match id.parse() {
+        Ok(number @ 1..=ID_MAX) => Ok((number, name(value)?)),
+        _ => Err(format!("expected a VLAN's id from 1 to {ID_MAX}, found {id:?}")),
+    };
+    table.iter().map(|(id, value)| named((id.get_ref(), value.get_ref()))).collect()
 }
 
 /// Disks with smartctl's type of each, as in `["/dev/sdc:sat"]`.
@@ -348,6 +364,17 @@ mod tests {
         let wanted = wanted.map(|(path, kind)| (path.to_owned(), kind.to_owned()));
         assert_eq!(config.unwrap().collect.smartctl.devices, wanted);
         for wrong in ["\"/dev/sdc\"", "\"sdc:sat\"", "\"/dev/sdc:\"", "\"/a:b/c\"", "3"] {
+            assert_eq!(parse(wrong).unwrap_err().len(), 1, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn vlans_are_named_by_their_ids() {
+        let parse = |table: &str| Config::parse(&format!("[interfaces]\nvlan_names = {table}\n"));
+        let config = parse("{ 99 = \"Ceph\", \"1337\" = \"VPN\" }").unwrap();
+        let wanted = [(99, "Ceph".to_owned()), (1337, "VPN".to_owned())];
+        assert_eq!(config.collect.interfaces.vlan_names, wanted.into());
+        for wrong in ["{ 0 = \"x\" }", "{ 4095 = \"x\" }", "{ x = \"x\" }", "{ 9 = 9 }", "[]"] {
             assert_eq!(parse(wrong).unwrap_err().len(), 1, "{wrong}");
         }
     }

@@ -15,6 +15,7 @@ mod collector;
 pub mod collectors;
 pub mod host;
 mod memory;
+mod network;
 mod options;
 mod registry;
 mod shared;

@@ -1,9 +1,11 @@
 //! What a user can say about collecting. Every default is what a lab wants.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::memory::Memory;
+use crate::network::View;
 
 /// All settings of all collectors.
 #[derive(Debug, Clone, Default)]
@@ -134,8 +136,14 @@ pub struct Disks {
 /// Settings of the network interface collectors.
 #[derive(Debug, Clone, Default)]
 pub struct Interfaces {
-    /// Interface names left out.
+    /// Patterns of names; when empty, all interfaces are told of.
+    pub include: Vec<String>,
+    /// Patterns of names left out.
     pub exclude: Vec<String>,
+    /// What the owner calls VLANs, by their ids.
+    pub vlan_names: BTreeMap<u16, String>,
+    /// The kernel's last answer, which those that are made of these settings share.
+    pub(crate) view: View,
 }
 
 /// Settings of the collector of interrupts. Patterns are of a source's number or letters, of its

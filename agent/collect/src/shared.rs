@@ -2,8 +2,7 @@
 //!
 //! Here: a file whose absence says something ([`read_if_there`], [`outcome`]), a line that makes no
 //! sense ([`not_understood`]), files of a few numbers ([`push_numbers`]), families named by a file
-//! ([`FamiliesByName`]), patterns of names ([`is_like`]), and the folders of network interfaces
-//! ([`interface_dir`]).
+//! ([`FamiliesByName`]), and patterns of names ([`is_like`]).
 //! Not here: what only one collector needs, which stands in its file.
 
 use labstat_model::{Batch, Family};
@@ -82,26 +81,6 @@ impl FamiliesByName {
         }
         self.0.get(at).map(|(_, family)| family)
     }
-}
-
-/// The folder that has one folder for each network interface.
-pub(crate) const INTERFACES: &str = "/sys/class/net";
-
-/// Interfaces of one machine; a host of containers has hundreds.
-const INTERFACES_MAX: usize = 8192;
-
-/// Refuses more interfaces than any machine has.
-pub(crate) fn check_interface_count(count: usize) -> Result<(), CollectError> {
-    if count <= INTERFACES_MAX {
-        return Ok(());
-    }
-    Err(CollectError::Limit { what: "network interfaces", count, max: INTERFACES_MAX })
-}
-
-/// The folder of an interface, without the link that leads to it.
-pub(crate) fn interface_dir(host: &dyn Host, name: &str) -> String {
-    let dir = format!("{INTERFACES}/{name}");
-    host.resolved(&dir).unwrap_or(dir)
 }
 
 /// Whether `text` is as `pattern` says: `*` stands for any characters, `?` for one.

@@ -77,14 +77,50 @@ pub struct Slave {
     pub actor_churned: Option<u64>,
     /// Times the switch churned.
     pub partner_churned: Option<u64>,
-    /// The switch on this link; zeros when none answers.
+    /// The switch on this link; zeros when none answers. The kernel tells it root only.
     pub partner_mac: Option<String>,
+    /// What we tell the switch, as [`PORT_STATES`].
+    pub actor_port_state: Option<u64>,
+    /// What the switch tells us, as [`PORT_STATES`].
+    pub partner_port_state: Option<u64>,
+}
+
+/// The words for the bits of a port's LACP state, from the lowest on (IEEE 802.1AX, 6.4.2.3).
+pub const PORT_STATES: [&str; 8] = [
+    "active",
+    "short_timeout",
+    "aggregating",
+    "in_sync",
+    "collecting",
+    "distributing",
+    "defaulted",
+    "expired",
+];
+
+/// The address of a switch that does not answer.
+pub const NO_PARTNER: &str = "00:00:00:00:00:00";
+
+/// The mode with this number, as it is configured.
+pub fn mode(number: u8) -> Option<&'static str> {
+    MODES.get(usize::from(number)).map(|&(_, mode)| mode)
+}
+
+/// The hash by which a leg is chosen that has this number.
+pub fn hash_policy(number: u8) -> Option<&'static str> {
+    const POLICIES: [&str; 6] =
+        ["layer2", "layer3+4", "layer2+3", "encap2+3", "encap3+4", "vlan+srcmac"];
+    POLICIES.get(usize::from(number)).copied()
+}
+
+/// The state of a leg's link that has this number.
+pub fn mii_status(number: u8) -> Option<&'static str> {
+    ["up", "going down", "down", "going back"].get(usize::from(number)).copied()
 }
 
 /// What this input is called in errors.
 const WHAT: &str = "bonding";
 
-/// The driver's words for its modes, and the modes. Words may follow in brackets.
+/// The driver's words for its modes, and the modes, by their numbers. Words may follow in brackets.
 const MODES: [(&str, &str); 7] = [
     ("load balancing (round-robin)", "balance-rr"),
     ("fault-tolerance (active-backup)", "active-backup"),
@@ -165,12 +201,8 @@ impl Bond {
             Part::Bond => self.take_bond(key, value),
             Part::Lacp => self.lacp.get_or_insert_default().take(key, value),
             Part::Slave => self.slaves.last_mut().map_or(Some(()), |it| it.take(key, value)),
-            Part::ActorPdu => Some(()),
-            Part::PartnerPdu => {
-                if let (Some(slave), "system mac address") = (self.slaves.last_mut(), key) {
-                    slave.partner_mac = stated(value);
-                }
-                Some(())
+            Part::ActorPdu | Part::PartnerPdu => {
+                self.slaves.last_mut().map_or(Some(()), |it| it.take_pdu(part, key, value))
             }
         }
     }
@@ -219,11 +251,24 @@ impl Slave {
             "Duplex" => self.duplex = known(value),
             "Link Failure Count" => self.link_failures = count(value)?,
             "Permanent HW addr" => self.permanent_mac = stated(value),
+            // A leg that LACP has not looked at yet is in none.
+            "Aggregator ID" if value == "N/A" => {}
             "Aggregator ID" => self.aggregator_id = count(value)?,
             "Actor Churn State" => self.actor_churn_state = stated(value),
             "Partner Churn State" => self.partner_churn_state = stated(value),
             "Actor Churned Count" => self.actor_churned = count(value)?,
             "Partner Churned Count" => self.partner_churned = count(value)?,
+            _ => {}
+        }
+        Some(())
+    }
+
+    /// Takes a line of what we and the switch told each other.
+    fn take_pdu(&mut self, part: Part, key: &str, value: &str) -> Option<()> {
+        match (part, key) {
+            (Part::ActorPdu, "port state") => self.actor_port_state = count(value)?,
+            (Part::PartnerPdu, "port state") => self.partner_port_state = count(value)?,
+            (Part::PartnerPdu, "system mac address") => self.partner_mac = stated(value),
             _ => {}
         }
         Some(())

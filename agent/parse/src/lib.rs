@@ -13,6 +13,7 @@ mod error;
 pub mod mdstat;
 pub mod nvme;
 pub mod proc;
+pub mod rtnetlink;
 pub mod smartctl;
 pub mod udev;
 pub mod vlan;

@@ -66,6 +66,27 @@ fn an_unknown_speed_is_absent_and_a_broken_one_an_error() {
 }
 
 #[test]
+fn a_leg_that_lacp_has_not_looked_at_is_in_no_aggregator() {
+    let text = "Bonding Mode: IEEE 802.3ad Dynamic link aggregation\n\nSlave Interface: eth0\n\
+                Aggregator ID: N/A\ndetails actor lacp pdu:\n    port state: 71\n\
+                details partner lacp pdu:\n    port state: 1\n";
+    let bond = bonding::parse(text).unwrap();
+    assert_eq!(bond.slaves[0].aggregator_id, None);
+    assert_eq!(bond.slaves[0].actor_port_state, Some(71));
+    assert_eq!(bond.slaves[0].partner_port_state, Some(1));
+    assert!(bonding::parse(&text.replace("N/A", "N")).is_err());
+}
+
+#[test]
+fn numbers_of_the_kernel_are_the_words_of_its_files() {
+    let modes: Vec<_> = (0..8).map(bonding::mode).collect();
+    assert_eq!((modes[0], modes[4], modes[7]), (Some("balance-rr"), Some("802.3ad"), None));
+    assert_eq!(bonding::hash_policy(1), Some("layer3+4"));
+    assert_eq!((bonding::mii_status(0), bonding::mii_status(2)), (Some("up"), Some("down")));
+    assert_eq!(bonding::mii_status(4), None);
+}
+
+#[test]
 fn bonds_of_other_projects() {
     let Ok(entries) = fs::read_dir(capture("bonding")) else {
         println!("SKIPPED: the captures are not there");

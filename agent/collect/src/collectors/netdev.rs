@@ -1,17 +1,21 @@
 //! Counters of network interfaces.
 //!
-//! - Reads: `/proc/net/dev`. Absent when that file is missing.
+//! - Reads: the kernel's answer over netlink, which it shares with the other two; where there is none,
+//!   `/proc/net/dev` and the one counter of `/sys/class/net` that is not in it.
+//! - Absent when there is neither.
 //! - Emits: `node_network_{receive,transmit}_*_total`.
 //! - Left out: interfaces the user does not want. Not here: settings ([`super::netclass`]), what
 //!   stands on what ([`super::links`]).
 
 use labstat_model::{Batch, Family};
-use labstat_parse::proc::netdev;
+use labstat_parse::proc::{netdev, number, trimmed};
+use labstat_parse::rtnetlink::link::Counters;
 
 use crate::collector::{CollectError, Collector, Status};
 use crate::host::Host;
+use crate::network::{INTERFACES, Reader, check_interface_count, links};
 use crate::options::Interfaces;
-use crate::shared::{check_interface_count, read_if_there};
+use crate::shared::read_if_there;
 
 const PATH: &str = "/proc/net/dev";
 
@@ -59,6 +63,11 @@ static COLUMNS: [Family; 16] = [
     ),
 ];
 
+static NOHANDLER: Family = Family::counter(
+    "node_network_receive_nohandler_total",
+    "Network device statistic receive_nohandler.",
+);
+
 /// Counters of interfaces.
 #[derive(Debug)]
 pub struct Netdev {
@@ -66,28 +75,77 @@ pub struct Netdev {
     bytes: Vec<u8>,
 }
 
+/// The counters of one interface.
+struct Row<'a> {
+    name: &'a str,
+    columns: [u64; 16],
+    unhandled: Option<u64>,
+}
+
 impl Netdev {
     /// One that leaves out what `options` says.
     pub fn new(options: &Interfaces) -> Self {
         Self { options: options.clone(), bytes: Vec::new() }
     }
+
+    fn collect_files(&mut self, host: &dyn Host, out: &mut Batch) -> Result<Status, CollectError> {
+        if !read_if_there(host, PATH, &mut self.bytes)? {
+            return Ok(Status::Absent);
+        }
+        let mut rows = Vec::new();
+        let mut unhandled = Vec::new();
+        for (at, interface) in netdev::parse(&self.bytes).enumerate() {
+            let interface = interface.map_err(CollectError::parse(PATH))?;
+            check_interface_count(at + 1)?;
+            if !self.options.has(interface.name) {
+                continue;
+            }
+            let path = format!("{INTERFACES}/{}/statistics/rx_nohandler", interface.name);
+            // A kernel before 4.6 has no such counter.
+            let read = host.read_into(&path, &mut unhandled);
+            rows.push(Row {
+                name: interface.name,
+                columns: interface.counters,
+                unhandled: read.ok().and_then(|()| number(trimmed(&unhandled))),
+            });
+        }
+        push(&rows, out);
+        Ok(Status::Collected)
+    }
 }
 
 impl Collector for Netdev {
     fn collect(&mut self, host: &dyn Host, out: &mut Batch) -> Result<Status, CollectError> {
-        if !read_if_there(host, PATH, &mut self.bytes)? {
-            return Ok(Status::Absent);
+        let options = &self.options;
+        let status = options.view.read(host, Reader::Netdev, |answer| {
+            let mut links = links(answer)?;
+            links.retain(|link| options.has(link.name));
+            let rows = links.iter().filter_map(|link| {
+                let Counters { columns, received_unhandled: unhandled } = link.counters?;
+                Some(Row { name: link.name, columns, unhandled })
+            });
+            push(&rows.collect::<Vec<_>>(), out);
+            Ok(Status::Collected)
+        })?;
+        match status {
+            Some(status) => Ok(status),
+            None => self.collect_files(host, out),
         }
-        for (at, interface) in netdev::parse(&self.bytes).enumerate() {
-            let interface = interface.map_err(CollectError::parse(PATH))?;
-            check_interface_count(at + 1)?;
-            if self.options.exclude.iter().any(|name| name == interface.name) {
-                continue;
-            }
-            for (family, value) in COLUMNS.iter().zip(interface.counters) {
-                out.push(family, &[("device", interface.name)], value as f64);
+    }
+}
+
+/// Adds them one family after the other, which is how they are sent.
+fn push(rows: &[Row<'_>], out: &mut Batch) {
+    for (at, family) in COLUMNS.iter().enumerate() {
+        for row in rows {
+            if let Some(&value) = row.columns.get(at) {
+                out.push(family, &[("device", row.name)], value as f64);
             }
         }
-        Ok(Status::Collected)
+    }
+    for row in rows {
+        if let Some(value) = row.unhandled {
+            out.push(&NOHANDLER, &[("device", row.name)], value as f64);
+        }
     }
 }

@@ -16,6 +16,7 @@ mod begun;
 mod capture;
 mod command;
 mod kept;
+mod netlink;
 mod nvme;
 mod patience;
 mod real;
@@ -115,6 +116,15 @@ pub trait Host: Debug + Send + Sync {
     /// ever changes says [`io::ErrorKind::Unsupported`].
     fn watch(&self, path: &str) -> io::Result<Box<dyn Watch>> {
         let _ = path;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Asks the kernel for all there is of something over a route netlink socket, and takes the
+    /// messages of its answer, which replace what is in `into`; deadline and errors as for
+    /// [`read_all`](Self::read_all). A host that has no such socket, and a kernel that does not
+    /// know the question, say [`io::ErrorKind::Unsupported`]: then files are to be read instead.
+    fn netlink(&self, request: &[u8], deadline: Duration, into: &mut Vec<u8>) -> io::Result<()> {
+        let _ = (request, deadline, into);
         Err(io::ErrorKind::Unsupported.into())
     }
 

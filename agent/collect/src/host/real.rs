@@ -2,8 +2,8 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use labstat_model::Clock;
@@ -16,7 +16,8 @@ use super::patience::Patience;
 use super::tree::{Tree, read_all};
 use super::watch::{FileWatch, Watch};
 use super::{
-    Counts, FilesystemSize, Framing, Host, NvmePage, Output, RunError, Timex, Uname, nvme, socket,
+    Counts, FilesystemSize, Framing, Host, NvmePage, Output, RunError, Timex, Uname, netlink, nvme,
+    socket,
 };
 
 /// How much longer than the deadline it was given an abandonable call may take before it is
@@ -31,6 +32,8 @@ pub struct RealHost {
     commands: Arc<Commands>,
     kept: Arc<Kept>,
     reads: AtomicU64,
+    /// Room for the next answer of the kernel, which would be given back and taken anew each time.
+    spare: Arc<Mutex<Vec<u8>>>,
 }
 
 impl RealHost {
@@ -42,6 +45,7 @@ impl RealHost {
             commands: Arc::default(),
             kept: Arc::default(),
             reads: AtomicU64::new(0),
+            spare: Arc::default(),
         }
     }
 }
@@ -116,6 +120,22 @@ impl Host for RealHost {
 
     fn watch(&self, path: &str) -> io::Result<Box<dyn Watch>> {
         Ok(Box::new(FileWatch::open(path)?))
+    }
+
+    fn netlink(&self, request: &[u8], deadline: Duration, into: &mut Vec<u8>) -> io::Result<()> {
+        // A driver that is busy holds the lock that the kernel needs for its answer.
+        let (question, spare) = (request.to_vec(), Arc::clone(&self.spare));
+        let ask = move |_: &str| {
+            let mut answer =
+                std::mem::take(&mut *spare.lock().unwrap_or_else(PoisonError::into_inner));
+            netlink::ask(&question, deadline, &mut answer).map(|()| answer)
+        };
+        let answers = self.patience.all(&["netlink".to_owned()], deadline + SOCKET_SLACK, ask);
+        let answer =
+            answers.into_iter().next().unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))?;
+        *self.spare.lock().unwrap_or_else(PoisonError::into_inner) =
+            std::mem::replace(into, answer);
+        Ok(())
     }
 
     fn uname(&self) -> io::Result<Uname> {
