@@ -76,6 +76,9 @@ fn read(input: &[u8]) -> Read<'_> {
 
 /// A report in one of the other notations that smartctl prints its JSON in.
 fn read_notation(input: &[u8]) -> Option<Box<json::Parsed<'static>>> {
+    if !notation::begins(input) {
+        return None;
+    }
     let json = notation::json(&text::decode(input))?;
     match json::parse(json.as_bytes()) {
         Ok(json::Content::Report(parsed)) => Some(Box::new(parsed.into_owned())),

@@ -12,6 +12,13 @@ const DEPTH_MAX: usize = 64;
 /// Places of a list; the longest known, the extended error log of a disk, has a few hundred.
 const LIST_LEN_MAX: usize = 4096;
 
+/// Whether an input can be one of them: a look at its first lines, which costs nothing where it
+/// is not.
+pub(super) fn begins(input: &[u8]) -> bool {
+    let mut lines = input.split(|&byte| byte == b'\n').take(LINES_BEFORE_MAX);
+    lines.any(|line| line.trim_ascii_start().starts_with(b"json"))
+}
+
 /// The JSON that `text` holds in another notation, if it holds any.
 pub(super) fn json(text: &str) -> Option<String> {
     let mut at = 0;
