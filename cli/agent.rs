@@ -5,16 +5,20 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use labstat_agent::{Agent as Service, Config, Finding, Outcome};
+use labstat_agent::{Agent as Service, Config, Finding, Outcome, Running};
 use labstat_model::{Clock, SystemClock, duration};
 
 use crate::aggregator;
 use crate::environment;
 use crate::failure::Failure;
+use crate::memory;
 use crate::output;
 use crate::places;
 use crate::runtime;
 use crate::settings;
+
+/// After so many rounds, whatever an agent does has been done once.
+const ROUNDS_OF_START: u64 = 3;
 
 /// Watches this machine and ships what it finds to an aggregator
 #[derive(Debug, clap::Args)]
@@ -182,7 +186,16 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
         text.push_str(&format!(", own metrics at http://{addr}/metrics"));
     }
     output::message(&format!("{text}\n"));
-    end.as_mut().await?;
+    tokio::select! {
+        () = running.wait_rounds(ROUNDS_OF_START) => memory::give_back_start(),
+        result = &mut end => return stop(running, result).await,
+    }
+    let result = end.as_mut().await;
+    stop(running, result).await
+}
+
+async fn stop(running: Running, asked: Result<(), Failure>) -> Result<ExitCode, Failure> {
+    asked?;
     output::message("labstat: stopping\n");
     running.shutdown().await;
     Ok(ExitCode::SUCCESS)

@@ -28,6 +28,7 @@ mod human;
 mod judge;
 mod local;
 mod log;
+mod memory;
 mod net;
 mod nodes;
 mod notify;
