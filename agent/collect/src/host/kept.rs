@@ -7,8 +7,8 @@
 //!
 //! Kept are only files that stand for one thing as long as their path does:
 //!
-//! - They lie on procfs or sysfs itself, as the open file says: below `/proc`, lxcfs and others
-//!   mount files that are none of the kernel's.
+//! - They lie on procfs, sysfs or cgroup2 itself, as the open file says: below `/proc`, lxcfs and
+//!   others mount files that are none of the kernel's.
 //! - They are not those of a process, whose number another one may have later, nor those of a
 //!   network interface, whose folder moves along when it is renamed.
 //!
@@ -34,8 +34,9 @@ const KNOWN_MAX: usize = 1024;
 /// interval between two rounds.
 const UNUSED_MAX: Duration = Duration::from_secs(300);
 
-/// The kind of filesystem that sysfs is.
+/// The kinds of filesystem that sysfs and the tree of control groups are.
 const SYSFS_MAGIC: FsWord = 0x6265_6572;
+const CGROUP2_MAGIC: FsWord = 0x6367_7270;
 
 /// Files that stay open.
 #[derive(Debug, Default)]
@@ -164,9 +165,10 @@ fn may_be_kept(path: &str) -> bool {
     path.starts_with("/sys/") && !path.contains("/net/")
 }
 
-/// Whether the file is one of procfs or sysfs.
+/// Whether the file is one of those filesystems of the kernel that make a file anew for each read.
 fn is_kernel_file(file: &OwnedFd) -> bool {
-    fstatfs(file).is_ok_and(|fs| matches!(fs.f_type, PROC_SUPER_MAGIC | SYSFS_MAGIC))
+    let is_one = |kind| matches!(kind, PROC_SUPER_MAGIC | SYSFS_MAGIC | CGROUP2_MAGIC);
+    fstatfs(file).is_ok_and(|fs| is_one(fs.f_type))
 }
 
 #[cfg(test)]

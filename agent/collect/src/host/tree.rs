@@ -18,6 +18,9 @@ const READ_LEN: usize = 4096;
 /// Where the kernel has files of one value, at most a page.
 const SYSFS: &str = "/sys/";
 
+/// What is mounted below it and has lists of any length.
+const NOT_SYSFS: [&str; 2] = ["/sys/fs/cgroup/", "/sys/kernel/"];
+
 /// Where files come from.
 #[derive(Debug)]
 pub(super) enum Tree {
@@ -143,6 +146,10 @@ impl Tree {
     }
 }
 
+fn is_sysfs(path: &str) -> bool {
+    path.starts_with(SYSFS) && !NOT_SYSFS.iter().any(|dir| path.starts_with(dir))
+}
+
 /// Reads a file from its start to its end into `into`, wherever the file stands.
 ///
 /// By its position: the kernel makes the files of proc and sysfs anew for whoever reads them from
@@ -156,7 +163,7 @@ pub(super) fn read_all(path: &str, file: &OwnedFd, into: &mut Vec<u8>) -> io::Re
         let at = into.len() as u64;
         let read = rustix::io::pread(file, rustix::buffer::spare_capacity(into), at)?;
         // Sysfs hands over a whole file in one read, unlike proc: there is no second one.
-        if read == 0 || (read < room && path.starts_with(SYSFS)) {
+        if read == 0 || (read < room && is_sysfs(path)) {
             return Ok(());
         }
         if into.len() > FILE_LEN_MAX {
@@ -172,4 +179,28 @@ pub(super) fn read_all(path: &str, file: &OwnedFd, into: &mut Vec<u8>) -> io::Re
 fn handle_path(handle: &OwnedFd) -> String {
     use std::os::fd::AsRawFd;
     format!("/proc/self/fd/{}", handle.as_fd().as_raw_fd())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kernel hands a list over by pages, each cut between two lines.
+    #[test]
+    fn a_list_of_many_pages_is_read_to_its_end() {
+        for path in ["/proc/kallsyms", "/sys/fs/cgroup/cgroup.procs", "/proc/vmstat"] {
+            let Ok(wanted) = std::fs::read(path) else { continue };
+            let mut bytes = Vec::new();
+            Tree::Machine.read_into(path, &mut bytes).unwrap_or_default();
+            if wanted.len() > FILE_LEN_MAX {
+                assert!(bytes.len() > FILE_LEN_MAX, "{path}");
+                continue;
+            }
+            let lines = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'\n').count();
+            // Processes come and go meanwhile.
+            assert!(lines(&bytes).abs_diff(lines(&wanted)) < 64, "{path}");
+        }
+        assert!(is_sysfs("/sys/class/hwmon/hwmon0/temp1_input"));
+        assert!(!is_sysfs("/sys/fs/cgroup/system.slice/cgroup.procs") && !is_sysfs("/proc/stat"));
+    }
 }
