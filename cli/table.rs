@@ -18,7 +18,7 @@ use crate::human::{self, Unit};
 pub(crate) enum Format {
     /// Columns for people.
     Table,
-    /// One JSON array of objects, numbers in base units.
+    /// JSON, numbers in base units.
     Json,
     /// Comma-separated values with a header line, numbers in base units.
     Csv,

@@ -38,7 +38,8 @@ Examples:
   labstat disk forget WD-WCC4N1234567
   sudo labstat disk selftest sda    on the machine that has it
 
-HISTORY is the course of a number as far back as there is one, CHANGE what it has grown by."
+HISTORY is the course of a number as far back as there is one, CHANGE what it has grown by.
+What to think of a disk only an aggregator knows, no other server with the Prometheus API."
 )]
 pub(crate) struct Disk {
     #[command(subcommand)]

@@ -311,6 +311,9 @@ mod tests {
             verdict("virtual", "silent"),
             status("unjudged", 0.0),
             said("smartctl_device", "unjudged", &[("serial_number", "X")]),
+            // Not judged yet, and forgotten though it is still plugged in.
+            status("new", 1.0),
+            disk("labstat_smart_read_success", "forgotten", 0.0),
             said("labstat_disk_reason", "dying", &[("code", "spare_low"), ("reason", "It ends.")]),
             said("labstat_disk_reason", "acknowledged", &[("code", "healthy"), ("reason", "-")]),
         ]);

@@ -172,6 +172,64 @@ fn a_disk_that_is_missing_is_told_and_can_be_forgotten() {
     verdict(&server, "ok");
 }
 
+/// A dead disk that stays plugged in for now.
+#[test]
+fn a_forgotten_disk_that_goes_on_failing_is_not_told_again() {
+    let clock = Arc::new(ManualClock::new(START_MS));
+    let server = server(&clock);
+    server.write(&round(START_MS, 0.0));
+    verdict(&server, "ok");
+    let fail = || {
+        clock.advance_ms(MINUTE_MS);
+        let mut round = round(clock.now_ms(), 0.0);
+        round.retain(|it| {
+            ["labstat_smart_state", "smartctl_device"].contains(&it.labels.metric_name())
+        });
+        let state = [("state", "failed"), ("reason", "timeout")];
+        for it in &mut round {
+            if it.labels.metric_name() == "labstat_smart_state" {
+                let here = [("instance", "nas"), ("job", "smartctl"), ("device", "sda")];
+                let named = [("__name__", "labstat_smart_state")].into_iter().chain(here);
+                *it = series(&named.chain(state).collect::<Vec<_>>(), &[(clock.now_ms(), 1.0)]);
+            }
+        }
+        server.write(&round);
+    };
+    eventually("it is dead", || {
+        fail();
+        let disk = disk(&server);
+        if disk["verdict"] == json!("dead") { Ok(()) } else { Err(disk.to_string()) }
+    });
+    let forgotten = server.request("DELETE", &format!("{DISKS}/nas/sda"), &[], b"");
+    assert_eq!(forgotten.status, 200, "{}", forgotten.text());
+    for _ in 0..5 {
+        fail();
+        // A look that has heard of it at the latest when another disk of the same round is judged.
+        let other = ("serial_number", format!("OTHER{}", clock.now_ms()));
+        let labels = [
+            ("__name__", "smartctl_device"),
+            ("instance", "nas"),
+            ("job", "smartctl"),
+            ("device", "sdb"),
+            ("model_name", "WDC"),
+            (other.0, &other.1),
+        ];
+        server.write(&[series(&labels, &[(clock.now_ms(), 1.0)])]);
+        eventually("the next look", || {
+            let list = server.get(DISKS).json()["data"].to_string();
+            if list.contains(&other.1) { Ok(()) } else { Err(list) }
+        });
+        let list = server.get(DISKS).json()["data"].to_string();
+        assert!(!list.contains("WD-WCC4N1234567"), "{list}");
+    }
+    clock.advance_ms(MINUTE_MS);
+    server.write(&round(clock.now_ms(), 0.0));
+    eventually("it is read and back", || {
+        let disk = disk(&server);
+        if disk["state"] == json!("read") { Ok(()) } else { Err(disk.to_string()) }
+    });
+}
+
 /// What is acknowledged is on disk when the answer is there, and otherwise the answer says so.
 #[test]
 fn what_cannot_be_put_down_is_an_error_and_is_tried_again() {
