@@ -464,11 +464,16 @@ impl Registry {
             let device = device.trim_start_matches('/');
             let device = device.strip_prefix("dev/").unwrap_or(device);
             let here = self.shown().filter(|disk| disk.place.is_called(node, device));
-            let newest = |disk: &&Disk| (disk.heard_ms, disk.answered_ms);
             // Who was there before is found by its serial number.
+            let newest =
+                |disk: &&Disk| (disk.place.device == device, disk.heard_ms, disk.answered_ms);
             here.max_by_key(newest).into_iter().collect()
         };
-        let found = if by_serial.is_empty() { by_place() } else { by_serial };
+        let mut found = if by_serial.is_empty() { by_place() } else { by_serial };
+        if found.iter().any(|disk| disk.identity.namespace.is_empty()) {
+            // Of the namespaces of one disk, the first is the disk.
+            found.retain(|disk| disk.identity.namespace.is_empty());
+        }
         match found.as_slice() {
             [] => Err(Refused::Unknown(name.to_owned())),
             [one] => Ok(one),
@@ -524,6 +529,10 @@ impl Registry {
     fn calling(&self, disk: &Disk) -> Option<Calling> {
         if !disk.identity.is_named() {
             return Some(Calling::Place);
+        }
+        if !disk.identity.namespace.is_empty() {
+            // The serial number is that of the first namespace, which is the disk.
+            return Some(Calling::PlaceAndSerial);
         }
         let twins = self.disks.range(Identity { at: None, ..disk.identity.clone() }..);
         let twins = twins.take_while(|(twin, _)| twin.is_as(&disk.identity));

@@ -301,6 +301,24 @@ fn two_disks_of_one_serial_number_keep_their_records_when_their_names_swap() {
 }
 
 #[test]
+fn namespaces_of_one_disk_are_called_by_their_place_and_the_first_by_the_serial_number() {
+    let mut lab = Lab::new();
+    let mut both = [read("A", "nas", "nvme0", START_MS), read("A", "nas", "nvme0n2", START_MS)];
+    both[1].identity.as_mut().unwrap().namespace = "2".to_owned();
+    lab.find(&both, Verdict::Watch);
+    assert_eq!(lab.registry.find("A").unwrap().place, place("nas", "nvme0"));
+    for device in ["nvme0", "nvme0n2"] {
+        let found = lab.registry.find(&format!("nas/{device}")).unwrap();
+        assert_eq!(found.place, place("nas", device));
+    }
+    let write = lab.registry.tell(lab.now_ms);
+    let told = write.series.iter().map(|it| (it.labels.get("device"), it.labels.get("disk")));
+    let told: std::collections::BTreeSet<_> = told.collect();
+    let both = [(Some("nvme0"), Some("A")), (Some("nvme0n2"), Some("nas/nvme0n2"))];
+    assert_eq!(told, both.into(), "each has alerts of its own");
+}
+
+#[test]
 fn a_device_that_only_one_node_has_names_a_disk() {
     let mut lab = Lab::new();
     let both = [read("A", "nas", "sda", START_MS), read("B", "apex", "nvme0", START_MS)];
