@@ -192,8 +192,11 @@ fn selectors(told: &Told) -> Vec<String> {
         return Vec::new();
     }
     let mut labels = vec![label("serial_number", &told.serial_number)];
+    // The name of a device tells the namespace, and the first one is the disk.
     if !told.namespace.is_empty() {
-        labels.push(label("namespace", &told.namespace));
+        labels.push(format!("device=~\"nvme[0-9]+n{}\"", told.namespace));
+    } else if told.device.starts_with("nvme") {
+        labels.push("device!~\"nvme[0-9]+n([2-9]|[1-9][0-9]+)\"".to_owned());
     }
     if told.serial_number_shared {
         labels.push(place(told));
@@ -278,13 +281,15 @@ mod tests {
             was_it(&shared).unwrap(),
             "smartctl_device{serial_number=\"WD-1\",instance=\"nas\",device=\"sda\"}"
         );
-        let space = told(&serde_json::json!({ "namespace": "1", "modelName": "" }));
+        let space = told(&serde_json::json!({ "namespace": "2", "modelName": "" }));
         assert_eq!(
             was_it(&space).unwrap(),
-            "smartctl_device{serial_number=\"WD-1\",namespace=\"1\"}"
+            "smartctl_device{serial_number=\"WD-1\",device=~\"nvme[0-9]+n2\"}"
         );
+        let first = told(&serde_json::json!({ "device": "nvme0", "modelName": "" }));
+        assert!(was_it(&first).unwrap().contains("device!~"), "{:?}", was_it(&first));
         assert_eq!(was_it(&told(&serde_json::json!({ "serialNumber": "" }))), None);
-        for told in [told(&Value::Null), shared, space] {
+        for told in [told(&Value::Null), shared, space, first] {
             labstat_promql::check(&was_it(&told).unwrap()).unwrap();
         }
     }
