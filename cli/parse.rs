@@ -19,8 +19,9 @@ Examples:
   labstat parse smartctl reports/*.txt        one JSON object a line, in the order of the files
   labstat parse mdstat /proc/mdstat
 
-Reports may be text of any version of smartctl, or its JSON. The exit status is 1 when an input
-could not be read or understood; the others are printed all the same.")]
+Reports may be text of any version of smartctl, or its JSON. Both may be copies, with prompts before
+and remarks behind the lines. The exit status is 1 when an input, or a line of /proc/mdstat, could not
+be read or understood; the others are printed all the same.")]
 pub(crate) struct Parse {
     /// What the input is
     #[arg(value_enum)]
@@ -47,6 +48,15 @@ enum Kind {
 struct Parsed {
     line: String,
     problem: Option<String>,
+}
+
+/// What was read of an mdstat, and why that may not be all of it.
+#[derive(Debug, serde::Serialize)]
+struct Arrays {
+    #[serde(flatten)]
+    found: mdstat::Mdstat,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
 }
 
 impl Parse {
@@ -77,11 +87,14 @@ impl Kind {
                 let line = smartctl::to_json(bytes);
                 Parsed { problem: not_understood(&smartctl::parse(bytes)), line }
             }
-            Self::Mdstat => match mdstat::parse(&String::from_utf8_lossy(bytes)) {
-                Ok(found) => match serde_json::to_string(&found) {
-                    Ok(line) => Parsed { line, problem: None },
-                    Err(error) => self.nothing(&error.to_string()),
-                },
+            Self::Mdstat => match mdstat::parse_copy(bytes) {
+                Ok((found, problem)) => {
+                    let object = Arrays { found, error: problem.map(|error| error.to_string()) };
+                    match serde_json::to_string(&object) {
+                        Ok(line) => Parsed { line, problem: object.error },
+                        Err(error) => self.nothing(&error.to_string()),
+                    }
+                }
                 Err(error) => self.nothing(&error.to_string()),
             },
         }

@@ -46,6 +46,26 @@ fn mdstat_from_standard_input() {
     }
 }
 
+/// A copy from a forum: what can be read is, and what cannot is told beside it.
+#[test]
+fn mdstat_of_a_forum() {
+    let quoted: String = MDSTAT.lines().map(|line| format!("> {line}\r\n")).collect();
+    let output = run(&["parse", "mdstat"], format!("$ cat /proc/mdstat\n{quoted}").as_bytes());
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let object = &objects(&output)[0];
+    assert_eq!(object["arrays"][0]["status_mask"], "_U");
+    assert_eq!(object.get("error"), None);
+
+    let broken = format!("{MDSTAT}md1 : activ raid1\n");
+    let output = run(&["parse", "mdstat"], broken.as_bytes());
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let object = &objects(&output)[0];
+    assert_eq!(object["arrays"][0]["name"], "md0");
+    let error = "failed to parse mdstat at line 6: \"md1 : activ raid1\"";
+    assert_eq!(object["error"], error);
+    assert!(String::from_utf8_lossy(&output.stderr).contains(error), "{output:?}");
+}
+
 #[test]
 fn one_object_for_each_input_and_the_bad_ones_do_not_stop_it() {
     let dir = tempfile::tempdir().unwrap();

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 /// `input` without a byte order mark, and as UTF-8 where the mark says that it is UTF-16: what
 /// Windows' PowerShell writes when output is sent to a file.
-pub(super) fn unmarked(input: &[u8]) -> Cow<'_, [u8]> {
+pub(crate) fn unmarked(input: &[u8]) -> Cow<'_, [u8]> {
     if let Some(rest) = input.strip_prefix(b"\xef\xbb\xbf") {
         Cow::Borrowed(rest)
     } else if let Some(rest) = input.strip_prefix(b"\xff\xfe") {

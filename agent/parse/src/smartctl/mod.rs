@@ -9,7 +9,7 @@
 //!
 //! Not here: judging a disk, naming metrics, running smartctl.
 
-mod encoding;
+pub(crate) mod encoding;
 mod json;
 mod loose;
 mod normalise;
