@@ -52,7 +52,7 @@ static ENTRIES: &[Entry] = &[
     node("kernel_hung", |_| Box::new(kernel_hung::KernelHung::default())),
     node("links", |o| Box::new(links::Links::new(&o.interfaces))),
     node("loadavg", |_| Box::new(loadavg::Loadavg::default())),
-    woken("mdadm", mdadm::PATH, |_| Box::new(mdadm::Mdadm)),
+    woken("mdadm", mdadm::PATH, |_| Box::new(mdadm::Mdadm::default())),
     node("meminfo", |_| Box::new(meminfo::Meminfo::default())),
     node("netclass", |o| Box::new(netclass::Netclass::new(&o.interfaces))),
     node("netdev", |o| Box::new(netdev::Netdev::new(&o.interfaces))),

@@ -1,0 +1,255 @@
+//! Arrays over time, and machines that do not say all of them.
+
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and print")]
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use labstat_collect::{CollectError, Collector, Options, ReplayHost, Status, registry};
+use labstat_model::{Batch, ManualClock};
+
+const MIRROR: &str = "Personalities : [raid1]\n\
+    md0 : active raid1 sdb1[1] sda1[0]\n      1024 blocks super 1.2 [2/2] [UU]\n\
+    \n\
+    unused devices: <none>\n";
+
+/// A machine that can be changed, and its collector.
+struct Machine {
+    dir: tempfile::TempDir,
+    collector: Box<dyn Collector>,
+}
+
+impl Machine {
+    fn new(mdstat: &str) -> Self {
+        let entry = registry().iter().find(|entry| entry.name == "mdadm").unwrap();
+        let machine = Self {
+            dir: tempfile::tempdir().unwrap(),
+            collector: (entry.make)(&Options::default()),
+        };
+        machine.put("proc/mdstat", mdstat);
+        machine
+    }
+
+    fn put(&self, path: &str, text: impl AsRef<[u8]>) {
+        let path = self.dir.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn md(&self, file: &str, text: &str) {
+        self.put(&format!("sys/block/md0/md/{file}"), format!("{text}\n"));
+    }
+
+    fn run(&mut self, now_ms: i64) -> Result<(Status, Batch), CollectError> {
+        let clock = Arc::new(ManualClock::new(now_ms));
+        let host = ReplayHost::open(self.dir.path(), clock).unwrap();
+        let mut batch = Batch::new();
+        let status = self.collector.collect(&host, &mut batch)?;
+        Ok((status, batch))
+    }
+
+    fn at(&mut self, now_ms: i64) -> Batch {
+        self.run(now_ms).unwrap().1
+    }
+}
+
+fn checking(percent: u8) -> String {
+    let line = format!("      [>...]  check = {percent}.0% (5/1024) finish=1.5min speed=7K/sec\n");
+    MIRROR.replace("[UU]\n", &format!("[UU]\n{line}"))
+}
+
+const ENDED: &str = "labstat_md_scrub_end_timestamp_seconds";
+const MISMATCH: &str = "labstat_md_mismatch_sectors";
+
+#[test]
+fn the_end_of_a_check_is_seen_and_what_it_found_counts_from_then_on() {
+    let mut machine = Machine::new(MIRROR);
+    machine.md("sync_action", "idle");
+    machine.md("last_sync_action", "none");
+    machine.md("mismatch_cnt", "0");
+    machine.md("sync_min", "0");
+    let batch = machine.at(1_000_000);
+    assert_eq!(batch.value(ENDED, &[]), None, "nobody knows");
+    assert_eq!(batch.value(MISMATCH, &[]), None, "nothing was compared");
+
+    machine.put("proc/mdstat", checking(5));
+    machine.md("sync_action", "check");
+    machine.md("last_sync_action", "check");
+    let batch = machine.at(1_010_000);
+    assert_eq!(batch.value(MISMATCH, &[]), None, "nothing was found yet");
+    assert_eq!(batch.value("labstat_md_sync_remaining_seconds", &[]), Some(90.0));
+    assert_eq!(batch.value("labstat_md_sync_speed_bytes_per_second", &[]), Some(7168.0));
+    let check = [("action", "check")];
+    assert_eq!(batch.value("labstat_md_sync_action", &check), Some(1.0));
+    assert_eq!(batch.value("node_md_disks", &[("state", "failed")]), Some(0.0), "it is no fault");
+    machine.md("mismatch_cnt", "128");
+    assert_eq!(machine.at(1_020_000).value(MISMATCH, &[]), Some(128.0), "told at once");
+
+    machine.put("proc/mdstat", MIRROR);
+    machine.md("sync_action", "idle");
+    for now_ms in [1_030_000, 1_040_000, 9_000_000] {
+        let batch = machine.at(now_ms);
+        assert_eq!(batch.value(ENDED, &[]), Some(1030.0), "{now_ms}");
+        assert_eq!(batch.value(MISMATCH, &[]), Some(128.0), "{now_ms}");
+    }
+    // A rebuild compares nothing and counts from 0.
+    machine.md("mismatch_cnt", "0");
+    machine.md("last_sync_action", "recovery");
+    let batch = machine.at(9_100_000);
+    assert_eq!(batch.value(MISMATCH, &[]), None);
+    assert_eq!(batch.value(ENDED, &[]), Some(1030.0));
+}
+
+#[test]
+fn a_check_that_was_broken_off_or_became_a_rebuild_has_not_ended() {
+    for (last, sync_min) in [("check", "4096"), ("recovery", "0")] {
+        let mut machine = Machine::new(&checking(5));
+        machine.md("sync_action", "check");
+        machine.md("last_sync_action", "check");
+        machine.at(1_000_000);
+        machine.put("proc/mdstat", MIRROR);
+        machine.md("sync_action", "idle");
+        machine.md("last_sync_action", last);
+        machine.md("sync_min", sync_min);
+        assert_eq!(machine.at(1_010_000).value(ENDED, &[]), None, "{last} {sync_min}");
+    }
+}
+
+#[test]
+fn sysfs_is_read_when_mdstat_changes_and_now_and_then() {
+    let mut machine = Machine::new(MIRROR);
+    machine.md("array_state", "clean");
+    let clean = |batch: &Batch| batch.value("labstat_md_array_state", &[("state", "clean")]);
+    assert_eq!(clean(&machine.at(1_000_000)), Some(1.0));
+    machine.md("array_state", "active");
+    assert_eq!(clean(&machine.at(1_010_000)), Some(1.0), "asked a moment ago");
+    assert_eq!(clean(&machine.at(1_030_000)), Some(0.0));
+    machine.md("array_state", "readonly");
+    machine.put("proc/mdstat", MIRROR.replace("active", "active (read-only)"));
+    let batch = machine.at(1_031_000);
+    assert_eq!(batch.value("labstat_md_array_state", &[("state", "readonly")]), Some(1.0));
+    // A clock that went back is no reason to wait for it.
+    machine.md("array_state", "clean");
+    assert_eq!(clean(&machine.at(500_000)), Some(1.0));
+}
+
+#[test]
+fn a_failed_member_is_told_though_sysfs_does_not_answer() {
+    let failed = MIRROR.replace("sdb1[1]", "sdb1[1](F)").replace("[2/2] [UU]", "[2/1] [U_]");
+    let mut machine = Machine::new(&failed);
+    for file in ["array_state", "degraded", "sync_action", "dev-sdb1/state", "dev-sdb1/slot"] {
+        machine.md(file, "x");
+    }
+    // Timed out and not permitted.
+    let errors = |code| {
+        let files = ["array_state", "degraded", "sync_action", "dev-sdb1/state", "dev-sdb1/slot"];
+        let line = |file: &str| format!("\"/sys/block/md0/md/{file}\": {code}");
+        format!("{{{}}}", files.map(line).join(","))
+    };
+    for code in [110, 13] {
+        machine.put("errors.json", errors(code));
+        let batch = machine.at(i64::from(code) * 1_000_000);
+        assert_eq!(batch.value("node_md_disks", &[("state", "failed")]), Some(1.0));
+        assert_eq!(batch.value("node_md_degraded", &[]), None, "not known");
+        assert_eq!(batch.value("labstat_md_array_state", &[("state", "clean")]), None);
+        let member = [("member", "sdb1"), ("state", "faulty")];
+        assert_eq!(batch.value("labstat_md_member_info", &member), Some(1.0));
+        let other = [("member", "sda1"), ("state", "in_use")];
+        assert_eq!(batch.value("labstat_md_member_info", &other), Some(1.0));
+    }
+}
+
+#[test]
+fn a_member_is_tied_to_its_disk() {
+    let mdstat = "md0 : active raid1 nvme0n1p2[0] sda1[1] sdb[2]\n  8 blocks [3/3] [UUU]\n";
+    let mut machine = Machine::new(mdstat);
+    let class = machine.dir.path().join("sys/class/block");
+    fs::create_dir_all(&class).unwrap();
+    for (name, target) in [
+        ("nvme0n1p2", "../../devices/pci0/nvme/nvme0/nvme0n1/nvme0n1p2"),
+        ("sda1", "../../devices/pci0/ata1/host0/block/sda/sda1"),
+        ("sdb", "../../devices/pci0/ata2/host1/block/sdb"),
+    ] {
+        std::os::unix::fs::symlink(target, class.join(name)).unwrap();
+    }
+    let batch = machine.at(0);
+    for (member, disk) in [("nvme0n1p2", "nvme0"), ("sda1", "sda"), ("sdb", "sdb")] {
+        let labels = [("member", member), ("disk", disk)];
+        assert_eq!(batch.value("labstat_md_member_info", &labels), Some(1.0), "{member}");
+    }
+}
+
+#[test]
+fn what_firmware_and_journals_add() {
+    let mut machine = Machine::new(
+        "md127 : inactive sdb[1](S) sda[0](S)\n  4514 blocks super external:imsm\n\
+         md0 : active raid5 sdc[3](J) sdd[1] sde[2] sdf[0]\n\
+         \x20 2048 blocks super 1.2 level 5, 64k chunk, algorithm 2 [3/3] [UUU]\n",
+    );
+    machine.md("journal_mode", "[write-through] write-back");
+    machine.md("consistency_policy", "journal");
+    machine.md("dev-sdc/state", "journal");
+    machine.md("dev-sdc/slot", "journal");
+    machine.md("suspend_lo", "0");
+    machine.md("suspend_hi", "4096");
+    let batch = machine.at(0);
+    let container = [("device", "md127"), ("level", "container"), ("metadata", "external:imsm")];
+    assert_eq!(batch.value("labstat_md_info", &container), Some(1.0));
+    let size = batch.value("labstat_md_size_bytes", &[("device", "md127")]);
+    assert_eq!(size, None, "it is the sum of its members");
+    let journal =
+        [("device", "md0"), ("journal_mode", "write-through"), ("consistency_policy", "journal")];
+    assert_eq!(batch.value("labstat_md_info", &journal), Some(1.0));
+    let member = [("member", "sdc"), ("role", "journal"), ("state", "journal")];
+    assert_eq!(batch.value("labstat_md_member_info", &member), Some(1.0));
+    assert_eq!(batch.value("labstat_md_suspended", &[]), Some(1.0));
+}
+
+#[test]
+fn a_broken_mdstat_is_an_error_and_a_good_one_after_it_is_read() {
+    let mut machine = Machine::new(MIRROR);
+    assert_eq!(machine.at(1_000_000).value("node_md_disks_required", &[]), Some(2.0));
+    for broken in [
+        String::new(),
+        MIRROR.replace("[2/2]", "[2/"),
+        "\0".repeat(100),
+        "md0 : inactive sda[0]\n".repeat(2000),
+        "x".repeat(5 * 1024 * 1024),
+    ] {
+        machine.put("proc/mdstat", &broken);
+        let shown: String = broken.chars().take(80).collect();
+        assert!(machine.run(1_001_000).is_err(), "{shown:?}");
+    }
+    machine.put("proc/mdstat", MIRROR);
+    assert_eq!(machine.at(1_002_000).value("node_md_disks_required", &[]), Some(2.0));
+    fs::remove_file(machine.dir.path().join("proc/mdstat")).unwrap();
+    let (status, batch) = machine.run(1_003_000).unwrap();
+    assert_eq!((status, batch.len()), (Status::Absent, 0));
+}
+
+/// Every capture of other projects gives samples, each series once.
+#[test]
+fn captures_of_other_projects() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures/mdstat");
+    let Ok(entries) = fs::read_dir(&root) else {
+        println!("SKIPPED: {} is not there", root.display());
+        return;
+    };
+    for entry in entries {
+        let path = entry.unwrap().path();
+        let mut machine = Machine::new(&fs::read_to_string(&path).unwrap());
+        let is_broken = path.ends_with("telegraf-mdStatFileInvalid.txt");
+        let result = machine.run(0);
+        assert_eq!(result.is_err(), is_broken, "{}", path.display());
+        let Ok((_, batch)) = result else { continue };
+        let mut series: Vec<String> =
+            batch.iter().map(|s| format!("{}{}", s.family.name, s.labels)).collect();
+        let count = series.len();
+        series.sort();
+        series.dedup();
+        // Two members of one name stand in one array of a made-up capture.
+        let made_up = path.ends_with("procfs-many.txt");
+        assert!(series.len() == count || made_up, "{}", path.display());
+    }
+}
