@@ -68,7 +68,7 @@ const BORROWED: [(&Questions, &[&str]); 4] = [
             "read",
         ],
     ),
-    (raid::QUESTIONS, &["state", "disks", "wanted"]),
+    (raid::QUESTIONS, &["state", "disks", "wanted", "array"]),
     (net::QUESTIONS, &["bond_members", "bond_active", "member"]),
 ];
 

@@ -15,6 +15,8 @@ mod machine;
 
 #[cfg(test)]
 mod tests {
+    mod raid;
+
     use std::collections::{BTreeMap, BTreeSet};
     use std::io::Write;
     use std::net::TcpListener;

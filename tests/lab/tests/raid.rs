@@ -1,0 +1,120 @@
+//! Arrays: a member that fails is seen within two seconds, its rebuild has progress and an end in
+//! sight, and a check is no fault.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::{Aggregator, eventually, image, set_up};
+use crate::machine::{Disk, Kind, Machine};
+
+/// How long a failed member may take from the guest's kernel to an answer of the aggregator. The
+/// interval of the agent is five seconds: only what does not wait for the next round keeps this.
+const SEEN_WITHIN: Duration = Duration::from_secs(2);
+
+const DISKS: [Disk; 6] = [
+    Disk { kind: Kind::Scsi, serial: "LABMD000" },
+    Disk { kind: Kind::Scsi, serial: "LABMD001" },
+    Disk { kind: Kind::Scsi, serial: "LABMD002" },
+    Disk { kind: Kind::Scsi, serial: "LABMD003" },
+    Disk { kind: Kind::Scsi, serial: "LABMD004" },
+    Disk { kind: Kind::Scsi, serial: "LABMD005" },
+];
+
+/// A mirror of two and a RAID 5 of three; the sixth disk is spare.
+const CREATE: &str = "modprobe -a raid1 raid456; set -- $(ls /dev/sd?); \
+    mdadm -q --create /dev/md0 --run --level=1 --raid-devices=2 --bitmap=none --assume-clean $1 $2 && \
+    mdadm -q --create /dev/md1 --run --level=5 --raid-devices=3 --bitmap=none --assume-clean $3 $4 $5 && \
+    echo $6 > /tmp/spare && echo ${4##*/} > /tmp/victim && cat /proc/mdstat";
+
+#[test]
+fn arrays_are_watched() {
+    let Some(image) = image() else { return };
+    let aggregator = Aggregator::start();
+    let mut machine = set_up(&image, &DISKS, &aggregator);
+    // One that started before there was an array, or the driver.
+    machine.must(super::START);
+    machine.must(CREATE);
+    eventually("both arrays", || {
+        let whole = aggregator.query("node_md_disks_required - ignoring(state) node_md_disks{state=\"active\"} == 0");
+        (whole.len() == 2).then_some(())
+    });
+    let arrays = rows(&aggregator);
+    assert!(arrays.iter().all(|array| array["state"] == "whole"), "{arrays:?}");
+    assert_eq!(arrays[1]["level"], "raid5", "{arrays:?}");
+    sees_a_failed_member_at_once(&aggregator, &mut machine);
+    shows_how_far_a_rebuild_is(&aggregator, &mut machine);
+    takes_a_check_for_no_fault(&aggregator, &mut machine);
+    eprintln!("done after {:.1} s", machine.age().as_secs_f64());
+}
+
+/// What `labstat raid` says, by array.
+fn rows(aggregator: &Aggregator) -> Vec<Value> {
+    serde_json::from_str(&aggregator.says(&["raid", "--format", "json"])).expect("JSON")
+}
+
+fn row(aggregator: &Aggregator, array: &str) -> Value {
+    let found = rows(aggregator).into_iter().find(|row| row["array"] == array);
+    found.unwrap_or_default()
+}
+
+fn sees_a_failed_member_at_once(aggregator: &Aggregator, machine: &mut Machine) {
+    // The moment is the guest's, and its clock is this machine's.
+    let said = machine.must(
+        "mdadm -q /dev/md1 --fail /dev/$(cat /tmp/victim) 2>&1; date +%s.%N; cat /proc/mdstat",
+    );
+    let failed_at: f64 = said.lines().find_map(|line| line.parse().ok()).expect(&said);
+    let faulty = "timestamp(labstat_md_member_info{device=\"md1\", state=\"faulty\"})";
+    let start = Instant::now();
+    let (_, seen_at) = eventually("the failed member", || aggregator.query(faulty).pop());
+    let asked = start.elapsed();
+    // The first sample that told of it; asking again and again would only add to the load.
+    eprintln!("a failed member: sample {:.2} s after it, asked for {asked:?}", seen_at - failed_at);
+    assert!(seen_at - failed_at < SEEN_WITHIN.as_secs_f64(), "{seen_at} {failed_at}");
+    assert!(asked < SEEN_WITHIN, "{asked:?}");
+    let failed = row(aggregator, "md1");
+    assert_eq!(failed["state"], "degraded", "{failed}");
+    assert_eq!(failed["disks_failed"].as_f64(), Some(1.0), "{failed}");
+    assert_eq!(row(aggregator, "md0")["state"], "whole");
+}
+
+fn shows_how_far_a_rebuild_is(aggregator: &Aggregator, machine: &mut Machine) {
+    machine.must(
+        "echo 1000 > /proc/sys/dev/raid/speed_limit_min; echo 1500 > /proc/sys/dev/raid/speed_limit_max; \
+         mdadm -q /dev/md1 --remove /dev/$(cat /tmp/victim); mdadm -q /dev/md1 --add $(cat /tmp/spare); \
+         cat /proc/mdstat",
+    );
+    let rebuild = eventually("a rebuild with its end in sight", || {
+        let row = row(aggregator, "md1");
+        let known = row["sync_ratio"].is_f64() && row["sync_remaining_seconds"].is_number();
+        (row["sync_action"] == "recover" && known).then_some(row)
+    });
+    eprintln!("a rebuild: {rebuild}");
+    assert_eq!(rebuild["state"], "degraded", "{rebuild}");
+    assert!(rebuild["members"].as_str().unwrap().contains("(rebuilding"), "{rebuild}");
+    machine.must("echo 500000 > /proc/sys/dev/raid/speed_limit_max; mdadm --wait /dev/md1 || true");
+    eventually("the end of the rebuild", || {
+        let row = row(aggregator, "md1");
+        (row["state"] == "whole" && row["sync_action"].is_null()).then_some(())
+    });
+}
+
+fn takes_a_check_for_no_fault(aggregator: &Aggregator, machine: &mut Machine) {
+    machine.must(
+        "echo 1500 > /proc/sys/dev/raid/speed_limit_max; echo check > /sys/block/md0/md/sync_action",
+    );
+    let check = eventually("a check", || {
+        let row = row(aggregator, "md0");
+        (row["sync_action"] == "check").then_some(row)
+    });
+    assert_eq!(check["state"], "whole", "{check}");
+    let status = aggregator.says(&["status"]);
+    assert!(status.contains("2 arrays, none degraded"), "{status}");
+    machine.must("echo 500000 > /proc/sys/dev/raid/speed_limit_max; mdadm --wait /dev/md0 || true");
+    let checked = eventually("its end", || {
+        let row = row(aggregator, "md0");
+        row["checked_timestamp_seconds"].is_number().then_some(row)
+    });
+    assert!(checked["sync_action"].is_null(), "{checked}");
+    assert!(checked["mismatch_sectors"].is_number(), "{checked}");
+}
