@@ -40,8 +40,12 @@ pub(crate) const QUESTIONS: &Questions = &[
     ("speed", "labstat_md_sync_speed_bytes_per_second"),
     ("remaining", "labstat_md_sync_remaining_seconds"),
     ("mismatch", "labstat_md_mismatch_sectors"),
-    // An agent that was restarted has not seen it; the history has.
-    ("checked", "max_over_time(labstat_md_scrub_end_timestamp_seconds[100d:15m])"),
+    // An agent that was restarted has not seen it; the history has, in steps of a quarter of an hour.
+    (
+        "checked",
+        "labstat_md_scrub_end_timestamp_seconds or \
+         max_over_time(labstat_md_scrub_end_timestamp_seconds[100d:15m])",
+    ),
     ("serial", "labstat_disk_info"),
     ("verdict", "labstat_disk_verdict"),
 ];
@@ -240,114 +244,62 @@ mod tests {
     use super::*;
     use crate::view::tests::{canned, plain};
 
+    /// A mirror that is rebuilt, a stripe, an array that waits for its check, and a container.
+    const LAB: &str = r#"
+        state {instance="nas",device="md0",state="recovering"} 1
+        state {instance="nas",device="md1",state="active"} 1
+        state {instance="nas",device="md2",state="check"} 1
+        state {instance="nas",device="md127",state="inactive"} 1
+        array {instance="nas",device="md127",level="container"} 1
+        array {instance="nas",device="md0",level="raid1"} 1
+        array {instance="nas",device="md2",level="raid5"} 1
+        disks {instance="nas",device="md0",state="active"} 1
+        disks {instance="nas",device="md0",state="failed"} 1
+        disks {instance="nas",device="md0",state="spare"} 0
+        disks {instance="nas",device="md1",state="active"} 2
+        disks {instance="nas",device="md1",state="failed"} 0
+        disks {instance="nas",device="md2",state="active"} 3
+        disks {instance="nas",device="md2",state="failed"} 0
+        wanted {instance="nas",device="md0"} 2
+        wanted {instance="nas",device="md1"} 0
+        wanted {instance="nas",device="md2"} 3
+        blocks {instance="nas",device="md0"} 976630464
+        action {instance="nas",device="md0",action="recover"} 1
+        action {instance="nas",device="md2",action="check",pending="delayed"} 1
+        done {instance="nas",device="md0"} 0.085
+        speed {instance="nas",device="md0"} 104857600
+        remaining {instance="nas",device="md0"} 5400
+        mismatch {instance="nas",device="md2"} 128
+        checked {instance="nas",device="md2"} 1700000000
+        members {instance="nas",device="md0",member="sdb1",state="faulty",disk="sdb"} 1
+        members {instance="nas",device="md0",member="sda1",slot="0",state="in_sync",disk="sda"} 1
+        members {instance="nas",device="md0",member="sdc1",slot="1",state="rebuilding"} 1
+        members {instance="nas",device="md2",member="sdd",slot="0",state="in_sync",flags="write_mostly",disk="sdd"} 1
+        errors {instance="nas",device="md2",member="sdd"} 3
+        verdict {instance="nas",device="sdb",verdict="dead"} 1
+        serial {instance="nas",device="sdb",serial_number="WD-1"} 1
+    "#;
+
     #[test]
     fn degraded_is_said_before_anything_else_and_a_check_is_no_fault() {
-        let answers = canned(
-            r#"
-            state {instance="nas",device="md0",state="recovering"} 1
-            state {instance="nas",device="md1",state="active"} 1
-            state {instance="nas",device="md2",state="check"} 1
-            state {instance="nas",device="md127",state="inactive"} 1
-            array {instance="nas",device="md127",level="container"} 1
-            array {instance="nas",device="md0",level="raid1"} 1
-            array {instance="nas",device="md2",level="raid5"} 1
-            disks {instance="nas",device="md0",state="active"} 1
-            disks {instance="nas",device="md0",state="failed"} 1
-            disks {instance="nas",device="md0",state="spare"} 0
-            disks {instance="nas",device="md1",state="active"} 2
-            disks {instance="nas",device="md1",state="failed"} 0
-            disks {instance="nas",device="md2",state="active"} 3
-            disks {instance="nas",device="md2",state="failed"} 0
-            wanted {instance="nas",device="md0"} 2
-            wanted {instance="nas",device="md1"} 0
-            wanted {instance="nas",device="md2"} 3
-            blocks {instance="nas",device="md0"} 976630464
-            action {instance="nas",device="md0",action="recover"} 1
-            action {instance="nas",device="md2",action="check",pending="delayed"} 1
-            done {instance="nas",device="md0"} 0.085
-            speed {instance="nas",device="md0"} 104857600
-            remaining {instance="nas",device="md0"} 5400
-            mismatch {instance="nas",device="md2"} 128
-            checked {instance="nas",device="md2"} 1700000000
-            members {instance="nas",device="md0",member="sdb1",state="faulty",disk="sdb"} 1
-            members {instance="nas",device="md0",member="sda1",slot="0",state="in_sync",disk="sda"} 1
-            members {instance="nas",device="md0",member="sdc1",slot="1",state="rebuilding"} 1
-            members {instance="nas",device="md2",member="sdd",slot="0",state="in_sync",flags="write_mostly",disk="sdd"} 1
-            errors {instance="nas",device="md2",member="sdd"} 3
-            verdict {instance="nas",device="sdb",verdict="dead"} 1
-            serial {instance="nas",device="sdb",serial_number="WD-1"} 1
-            "#,
-        );
-        let text = plain(&table(&answers));
-        let lines: Vec<Vec<&str>> = text
-            .lines()
-            .map(|line| line.split("  ").map(str::trim).filter(|it| !it.is_empty()).collect())
-            .collect();
+        let text = plain(&table(&canned(LAB)));
+        let cells = |line: &str| {
+            let cells: Vec<&str> =
+                line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+            cells.join("|")
+        };
+        let lines: Vec<String> = text.lines().map(cells).collect();
         assert_eq!(
             lines,
             [
-                vec![
-                    "NODE", "ARRAY", "LEVEL", "STATE", "ACTIVE", "OF", "FAILED", "SPARE", "SIZE",
-                    "DOING", "DONE", "SPEED", "LEFT", "MISMATCH", "CHECKED", "MEMBERS"
-                ],
-                vec![
-                    "nas",
-                    "md0",
-                    "raid1",
-                    "degraded",
-                    "1",
-                    "2",
-                    "1",
-                    "0",
-                    "931 GiB",
-                    "recover",
-                    "8.5 %",
-                    "100 MiB/s",
-                    "1h30m",
-                    "-",
-                    "-",
-                    "sda1, sdc1 (rebuilding), sdb1 (faulty, disk: dead, serial WD-1)"
-                ],
-                vec![
-                    "nas",
-                    "md2",
-                    "raid5",
-                    "whole",
-                    "3",
-                    "3",
-                    "0",
-                    "-",
-                    "-",
-                    "check (delayed)",
-                    "-",
-                    "-",
-                    "-",
-                    "128",
-                    "2023-11-14 22:13:20",
-                    "sdd (write_mostly, 3 read errors mended)"
-                ],
-                vec![
-                    "nas", "md1", "-", "active", "2", "-", "0", "-", "-", "-", "-", "-", "-", "-",
-                    "-", "-"
-                ],
-                vec![
-                    "nas",
-                    "md127",
-                    "container",
-                    "container",
-                    "-",
-                    "-",
-                    "-",
-                    "-",
-                    "-",
-                    "-",
-                    "-",
-                    "-",
-                    "-",
-                    "-",
-                    "-",
-                    "-"
-                ],
+                "NODE|ARRAY|LEVEL|STATE|ACTIVE|OF|FAILED|SPARE|SIZE|DOING|DONE|SPEED|LEFT|MISMATCH|\
+                 CHECKED|MEMBERS",
+                "nas|md0|raid1|degraded|1|2|1|0|931 GiB|recover|8.5 %|100 MiB/s|1h30m|-|-|\
+                 sda1, sdc1 (rebuilding), sdb1 (faulty, disk: dead, serial WD-1)",
+                "nas|md2|raid5|whole|3|3|0|-|-|check (delayed)|-|-|-|128|2023-11-14 22:13:20|\
+                 sdd (write_mostly, 3 read errors mended)",
+                "nas|md1|-|active|2|-|0|-|-|-|-|-|-|-|-|-",
+                "nas|md127|container|container|-|-|-|-|-|-|-|-|-|-|-|-",
             ]
         );
     }

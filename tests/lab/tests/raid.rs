@@ -8,9 +8,16 @@ use serde_json::Value;
 use super::{Aggregator, eventually, image, set_up};
 use crate::machine::{Disk, Kind, Machine};
 
-/// How long a failed member may take from the guest's kernel to an answer of the aggregator. The
-/// interval of the agent is five seconds: only what does not wait for the next round keeps this.
+/// From the failure of a member to the sample that tells of it.
 const SEEN_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long until an answer of the aggregator tells of it, at half the agent's interval: what does
+/// not wait for the next round keeps that, also where the machine is emulated by a busy one.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+
+/// Other collectors would only make the emulated processor busy.
+const START: &str = "setsid /tmp/labstat agent --aggregator http://10.0.2.100:8080 --only mdadm \
+    --interval 10s > /tmp/agent.log 2>&1 < /dev/null & sleep 1; kill -0 $!";
 
 const DISKS: [Disk; 6] = [
     Disk { kind: Kind::Scsi, serial: "LABMD000" },
@@ -33,10 +40,11 @@ fn arrays_are_watched() {
     let aggregator = Aggregator::start();
     let mut machine = set_up(&image, &DISKS, &aggregator);
     // One that started before there was an array, or the driver.
-    machine.must(super::START);
+    machine.must(START);
     machine.must(CREATE);
     eventually("both arrays", || {
-        let whole = aggregator.query("node_md_disks_required - ignoring(state) node_md_disks{state=\"active\"} == 0");
+        let whole = aggregator
+            .query("node_md_disks_required - ignoring(state) node_md_disks{state=\"active\"} == 0");
         (whole.len() == 2).then_some(())
     });
     let arrays = rows(&aggregator);
@@ -59,19 +67,22 @@ fn row(aggregator: &Aggregator, array: &str) -> Value {
 }
 
 fn sees_a_failed_member_at_once(aggregator: &Aggregator, machine: &mut Machine) {
-    // The moment is the guest's, and its clock is this machine's.
+    // The moment is the guest's, and so is that of the sample.
     let said = machine.must(
-        "mdadm -q /dev/md1 --fail /dev/$(cat /tmp/victim) 2>&1; date +%s.%N; cat /proc/mdstat",
+        "date +%s.%N; mdadm -q /dev/md1 --fail /dev/$(cat /tmp/victim) 2>&1; cat /proc/mdstat",
     );
-    let failed_at: f64 = said.lines().find_map(|line| line.parse().ok()).expect(&said);
-    let faulty = "timestamp(labstat_md_member_info{device=\"md1\", state=\"faulty\"})";
     let start = Instant::now();
+    let failed_at: f64 = said.lines().find_map(|line| line.parse().ok()).expect(&said);
+    let faulty =
+        "min_over_time(timestamp(labstat_md_member_info{device=\"md1\", state=\"faulty\"})[1m:1s])";
     let (_, seen_at) = eventually("the failed member", || aggregator.query(faulty).pop());
-    let asked = start.elapsed();
-    // The first sample that told of it; asking again and again would only add to the load.
-    eprintln!("a failed member: sample {:.2} s after it, asked for {asked:?}", seen_at - failed_at);
+    let answered = start.elapsed();
+    eprintln!(
+        "a failed member: a sample {:.2} s after it, an answer after {answered:?}",
+        seen_at - failed_at
+    );
     assert!(seen_at - failed_at < SEEN_WITHIN.as_secs_f64(), "{seen_at} {failed_at}");
-    assert!(asked < SEEN_WITHIN, "{asked:?}");
+    assert!(answered < ANSWERED_WITHIN, "{answered:?}");
     let failed = row(aggregator, "md1");
     assert_eq!(failed["state"], "degraded", "{failed}");
     assert_eq!(failed["disks_failed"].as_f64(), Some(1.0), "{failed}");
