@@ -4,6 +4,7 @@
 /// (`*.test.yml`), in promtool's format.
 pub const FILES: &[(&str, &str)] = &[
     ("labstat/filesystem.yml", include_str!("../rules/filesystem.yml")),
+    ("labstat/network.yml", include_str!("../rules/network.yml")),
     ("labstat/node.yml", include_str!("../rules/node.yml")),
     ("labstat/raid.yml", include_str!("../rules/raid.yml")),
     ("labstat/smart.yml", include_str!("../rules/smart.yml")),
