@@ -1,14 +1,16 @@
-//! `labstat net`: interfaces with their VLANs, bonds and bridges, speed, traffic and errors.
+//! `labstat net`: interfaces as a tree: a bond and its legs, a bridge and its ports, an interface and its
+//! VLANs, with speed, traffic and errors.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
+use crate::answer::Found;
 use crate::failure::Failure;
 use crate::human::Unit;
 use crate::table::{Cell, Column, Table, Tone};
 use crate::view::{self, Answers, Questions, ViewArgs, at};
 
-/// Shows network interfaces: VLAN, bond, speed, traffic, errors
+/// Shows network interfaces as a tree: bonds, bridges, VLANs, speed, traffic, errors
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -17,7 +19,9 @@ Examples:
   labstat net --node apex
   labstat net --format csv          for a spreadsheet
 
-ERRORS and DROPS are those of the last hour.")]
+An interface stands below the bond or bridge it belongs to, or the one whose VLAN it is. ERRORS and
+DROPS are those of the last hour; FAILURES are how often a leg of a bond has lost its link. Those
+VLANS are in brackets whose packets leave a port of a bridge untagged.")]
 pub(crate) struct Net {
     /// Also show loopback and the interfaces of containers and virtual machines
     #[arg(long)]
@@ -45,7 +49,12 @@ pub(crate) const QUESTIONS: &Questions = &[
         "increase(node_network_receive_drop_total[1h]) \
          + increase(node_network_transmit_drop_total[1h])",
     ),
+    ("info", "node_network_info"),
+    ("mtu", "node_network_mtu_bytes"),
     ("vlan", "labstat_network_vlan_info"),
+    ("vlans", "labstat_network_bridge_vlan_info"),
+    ("failures", "labstat_network_bond_link_failures_total"),
+    ("bond", "labstat_network_bond_info"),
     ("kind", "labstat_network_kind_info"),
     ("member", "labstat_network_bond_member_info"),
     ("port", "labstat_network_bridge_port_info"),
@@ -78,64 +87,187 @@ fn table(answers: &Answers, all: bool) -> Table {
             Column::text("device", "INTERFACE"),
             Column::text("kind", "KIND").minor(3),
             Column::text("state", "STATE"),
-            Column::text("vlan", "VLAN"),
-            Column::text("on", "ON").minor(1),
+            Column::text("vlan", "VLAN").sparse(),
+            Column::text("vlan_name", "NAME").sparse(),
+            Column::text("on", "ON").minor(4).sparse(),
             Column::new("speed_bytes_per_second", "SPEED", Unit::BitsPerSecond).minor(2),
+            Column::text("duplex", "DUPLEX").minor(7).sparse(),
+            Column::new("mtu_bytes", "MTU", Unit::Plain).minor(6),
             Column::new("received_bytes_per_second", "IN", Unit::BitsPerSecond),
             Column::new("sent_bytes_per_second", "OUT", Unit::BitsPerSecond),
             Column::new("errors_last_hour", "ERRORS", Unit::Plain),
             Column::new("drops_last_hour", "DROPS", Unit::Plain),
+            Column::new("link_failures", "FAILURES", Unit::Plain).minor(5).sparse(),
+            Column::text("lacp_partner", "LACP PARTNER").minor(5).sparse(),
+            Column::text("vlans", "VLANS").minor(5).sparse(),
         ],
         "No interfaces are known yet.",
     );
-    for interface in interfaces(answers, all) {
-        table.push(row(answers, interface));
+    let interfaces = interfaces(answers, all);
+    let nodes: BTreeSet<&str> = interfaces.iter().map(|(node, _)| *node).collect();
+    for node in nodes {
+        let devices = interfaces.iter().filter(|(at, _)| *at == node).map(|(_, device)| *device);
+        for (branch, device) in tree(answers, node, devices.collect()) {
+            table.push(row(answers, (node, device), branch));
+        }
     }
     table
 }
 
-fn row(answers: &Answers, (node, device): (&str, &str)) -> Vec<Cell> {
+/// The interfaces of a node, each behind what it stands below, with their branches.
+fn tree<'a>(
+    answers: &'a Answers,
+    node: &str,
+    mut devices: BTreeSet<&'a str>,
+) -> Vec<(String, &'a str)> {
+    let mut below: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut roots = Vec::new();
+    for &device in &devices {
+        match trunk(answers, node, device, &devices) {
+            Some(trunk) => below.entry(trunk).or_default().push(device),
+            None => roots.push(device),
+        }
+    }
+    let mut rows = Vec::new();
+    for root in roots {
+        grow(&below, root, &mut devices, (String::new(), String::new()), &mut rows);
+    }
+    // What stands on itself, by labels that nobody of ours sends, has no root.
+    while let Some(&rest) = devices.first() {
+        grow(&below, rest, &mut devices, (String::new(), String::new()), &mut rows);
+    }
+    rows
+}
+
+/// Adds an interface and all below it, each once. Of `branches`, the first is its own and the second
+/// that of what is below.
+fn grow<'a>(
+    below: &BTreeMap<&'a str, Vec<&'a str>>,
+    device: &'a str,
+    left: &mut BTreeSet<&'a str>,
+    branches: (String, String),
+    rows: &mut Vec<(String, &'a str)>,
+) {
+    if !left.remove(device) {
+        return;
+    }
+    let (branch, stem) = branches;
+    rows.push((branch, device));
+    let children = below.get(device).map_or(&[][..], Vec::as_slice);
+    for (at, child) in children.iter().enumerate() {
+        let (own, rest) =
+            if at + 1 == children.len() { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+        grow(below, child, left, (format!("{stem}{own}"), format!("{stem}{rest}")), rows);
+    }
+}
+
+/// What an interface stands below: the bond or bridge it belongs to, or what it is a VLAN of, whichever
+/// of them is shown.
+fn trunk<'a>(
+    answers: &'a Answers,
+    node: &str,
+    device: &str,
+    shown: &BTreeSet<&'a str>,
+) -> Option<&'a str> {
+    let sources = [("member", "master"), ("port", "bridge"), ("vlan", "parent")];
+    sources.into_iter().find_map(|(answer, label)| {
+        let is_it = |found: &&Found| at(found) == node && found.label("device") == device;
+        let found = answers.all(answer).iter().find(is_it)?;
+        Some(found.label(label)).filter(|trunk| shown.contains(trunk))
+    })
+}
+
+fn row(answers: &Answers, (node, device): (&str, &str), branch: String) -> Vec<Cell> {
     let here = [("instance", node), ("device", device)];
     let number = |name| answers.value(name, &here);
+    let word = |name, label| answers.with(name, &here).next().map(|found| found.label(label));
     let vlan = answers.with("vlan", &here).next();
-    let member = answers.with("member", &here).next();
-    let kind = answers.with("kind", &here).next().map(|found| found.label("kind"));
     // A VLAN stands on its parent, a member in its bond, a port in its bridge.
     let on = vlan.map(|found| found.label("parent"));
-    let on = on.or_else(|| member.map(|found| found.label("master")));
-    let on = on.or_else(|| answers.with("port", &here).next().map(|found| found.label("bridge")));
+    let on = on.or_else(|| word("member", "master")).or_else(|| word("port", "bridge"));
+    let bond = [("instance", node), ("master", device)];
+    let partner = word("member", "partner")
+        .or_else(|| answers.with("bond", &bond).next().map(|found| found.label("partner")));
     let lost = |name| Cell::number(number(name).map(f64::round)).limits(1.0, f64::INFINITY);
     vec![
         Cell::text(node),
-        Cell::text(device),
-        Cell::text_opt(kind.or(vlan.map(|_| "vlan"))),
+        Cell::text(device).branch(branch),
+        Cell::text_opt(word("kind", "kind").or(vlan.map(|_| "vlan"))),
         state(answers, (node, device)),
         Cell::text_opt(vlan.map(|found| found.label("vlan_id"))),
+        Cell::text_opt(vlan.map(|found| found.label("vlan_name"))),
         Cell::text_opt(on),
         Cell::number(number("speed")),
+        Cell::text_opt(word("info", "duplex").filter(|duplex| *duplex != "unknown")),
+        Cell::number(number("mtu")),
         Cell::number(number("received")),
         Cell::number(number("sent")),
         lost("errors"),
         lost("drops"),
+        Cell::number(number("failures")),
+        lacp_partner(partner),
+        Cell::text(vlans(answers, &here)),
     ]
 }
 
-/// Up or down; for a bond also how many of its members carry it.
+/// The switch at the other end, or that there is none that speaks LACP.
+fn lacp_partner(partner: Option<&str>) -> Cell {
+    match partner {
+        Some("00:00:00:00:00:00") => Cell::text("none").tone(Tone::Bad),
+        partner => Cell::text_opt(partner),
+    }
+}
+
+/// The VLANs that a bridge or a port of it belongs to, in the order of their numbers.
+fn vlans(answers: &Answers, here: &[(&str, &str); 2]) -> String {
+    let mut found: Vec<(u16, String)> = answers
+        .with("vlans", here)
+        .map(|found| {
+            let id = found.label("vlan_id");
+            let first = id.split('-').next().and_then(|first| first.parse().ok());
+            let untagged = found.label("untagged") == "true";
+            (first.unwrap_or(u16::MAX), if untagged { format!("({id})") } else { id.to_owned() })
+        })
+        .collect();
+    found.sort();
+    let words: Vec<String> = found.into_iter().map(|(_, word)| word).collect();
+    words.join(", ")
+}
+
+/// Up or down; for a bond also how many of its members carry it, for a member why it does not, for a
+/// port of a bridge what keeps it from passing traffic on.
 fn state(answers: &Answers, (node, device): (&str, &str)) -> Cell {
     let here = [("instance", node), ("device", device)];
     let bond = [("instance", node), ("master", device)];
     let members = answers.value("bond_members", &bond);
     let active = links(answers, &bond);
-    match (answers.value("up", &here), members, active) {
+    let up = answers.value("up", &here);
+    match (up, members, active) {
         (_, Some(members), Some(active)) if active < members => {
-            Cell::text(format!("{active} of {members} links")).tone(Tone::Bad)
+            return Cell::text(format!("{active} of {members} links")).tone(Tone::Bad);
         }
         (Some(up), Some(members), _) if up > 0.0 => {
-            Cell::text(format!("up, {}", view::count(count(members), "link"))).tone(Tone::Good)
+            let links = view::count(count(members), "link");
+            return Cell::text(format!("up, {links}")).tone(Tone::Good);
         }
-        (Some(up), ..) if up > 0.0 => Cell::text("up").tone(Tone::Good),
-        (Some(_), ..) => Cell::text("down"),
-        (None, ..) => Cell::absent(),
+        _ => {}
+    }
+    let member = answers.with("member", &here).find(|found| !found.label("mii_status").is_empty());
+    if let Some(member) = member {
+        return match (member.label("mii_status"), member.label("active"), member.label("mode")) {
+            ("up", "false", "802.3ad") => Cell::text("up, left out").tone(Tone::Bad),
+            ("up", "false", _) => Cell::text("up, stands by").tone(Tone::Good),
+            ("up", ..) => Cell::text("up").tone(Tone::Good),
+            (status, ..) => Cell::text(status).tone(Tone::Bad),
+        };
+    }
+    let port = answers.with("port", &here).next().map(|found| found.label("state"));
+    let waits = port.filter(|state| !matches!(*state, "forwarding" | "disabled" | ""));
+    match (up, waits) {
+        (Some(up), Some(state)) if up > 0.0 => Cell::text(format!("up, {state}")).tone(Tone::Warn),
+        (Some(up), None) if up > 0.0 => Cell::text("up").tone(Tone::Good),
+        (Some(_), _) => Cell::text("down"),
+        (None, _) => Cell::absent(),
     }
 }
 
@@ -182,7 +314,7 @@ mod tests {
             speed {instance="apex",device="eno1"} 312500000
             errors {instance="apex",device="eno1"} 3.01
             drops {instance="apex",device="eno1"} 0
-            vlan {instance="apex",device="bond0.99",parent="bond0",vlan_id="99",protocol="802.1Q"} 1
+            vlan {instance="apex",device="bond0.99",parent="bond0",vlan_id="99",vlan_name="Ceph",protocol="802.1Q"} 1
             member {instance="apex",device="eno1",master="bond0"} 1
             port {instance="apex",device="bond0",bridge="vmbr0",state="forwarding"} 1
             port {instance="apex",device="bond0.99",bridge="vmbr1",state="forwarding"} 1
@@ -194,14 +326,63 @@ mod tests {
         assert_eq!(
             plain(&table(&answers, false)),
             "\
-NODE  INTERFACE  KIND  STATE         VLAN  ON          SPEED        IN        OUT  ERRORS  DROPS
-apex  bond0      bond  1 of 2 links  -     vmbr0           -  1 Mbit/s  10 kbit/s       -      -
-apex  bond0.99   vlan  up            99    bond0           -         -          -       -      -
-apex  eno1       -     up            -     bond0  2.5 Gbit/s         -          -       3      0
-apex  eno2       -     down          -     -               -         -          -       -      -
+NODE  INTERFACE    KIND  STATE         VLAN  NAME  ON          SPEED  MTU        IN        OUT  ERRORS  DROPS
+apex  bond0        bond  1 of 2 links  -     -     vmbr0           -    -  1 Mbit/s  10 kbit/s       -      -
+apex  ├─ bond0.99  vlan  up            99    Ceph  bond0           -    -         -          -       -      -
+apex  └─ eno1      -     up            -     -     bond0  2.5 Gbit/s    -         -          -       3      0
+apex  eno2         -     down          -     -     -               -    -         -          -       -      -
 "
         );
         assert_eq!(table(&answers, true).len(), 6);
+    }
+
+    #[test]
+    fn legs_and_ports_say_what_keeps_them_and_where_they_end() {
+        let answers = canned(
+            r#"
+            up {instance="a",device="bond0"} 1
+            up {instance="a",device="e1"} 1
+            up {instance="a",device="e2"} 1
+            up {instance="a",device="e3"} 0
+            up {instance="a",device="e4"} 1
+            up {instance="a",device="vmbr0"} 1
+            member {instance="a",device="e1",master="bond0",active="true",mii_status="up",mode="802.3ad",partner="02:00:00:00:00:01"} 1
+            member {instance="a",device="e2",master="bond0",active="false",mii_status="up",mode="802.3ad",partner="00:00:00:00:00:00"} 1
+            member {instance="a",device="e3",master="bond0",active="false",mii_status="down",mode="802.3ad"} 1
+            bond {instance="a",master="bond0",mode="802.3ad",partner="02:00:00:00:00:01"} 1
+            failures {instance="a",device="e3",master="bond0"} 4
+            port {instance="a",device="e4",bridge="vmbr0",state="blocking"} 1
+            vlans {instance="a",device="e4",bridge="vmbr0",vlan_id="2-4094",pvid="false",untagged="false"} 1
+            vlans {instance="a",device="e4",bridge="vmbr0",vlan_id="1",pvid="true",untagged="true"} 1
+            info {instance="a",device="e4",duplex="half"} 1
+            mtu {instance="a",device="e4"} 9000
+            "#,
+        );
+        assert_eq!(
+            plain(&table(&answers, false)),
+            "\
+NODE  INTERFACE  KIND  STATE         ON     SPEED  DUPLEX   MTU  IN  OUT  ERRORS  DROPS  FAILURES  LACP PARTNER       VLANS
+a     bond0      -     up            -          -  -          -   -    -       -      -         -  02:00:00:00:00:01  -
+a     ├─ e1      -     up            bond0      -  -          -   -    -       -      -         -  02:00:00:00:00:01  -
+a     ├─ e2      -     up, left out  bond0      -  -          -   -    -       -      -         -  none               -
+a     └─ e3      -     down          bond0      -  -          -   -    -       -      -         4  -                  -
+a     vmbr0      -     up            -          -  -          -   -    -       -      -         -  -                  -
+a     └─ e4      -     up, blocking  vmbr0      -  half    9000   -    -       -      -         -  -                  (1), 2-4094
+"
+        );
+    }
+
+    #[test]
+    fn interfaces_that_stand_on_each_other_are_told_once() {
+        let answers = canned(
+            r#"
+            up {instance="a",device="x"} 1
+            up {instance="a",device="y"} 1
+            vlan {instance="a",device="x",parent="y",vlan_id="1"} 1
+            vlan {instance="a",device="y",parent="x",vlan_id="2"} 1
+            "#,
+        );
+        assert_eq!(table(&answers, false).len(), 2);
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub(crate) struct Column {
     words: bool,
     /// Whether its words are sentences, which are broken into lines before names are.
     prose: bool,
+    /// Whether people are spared it when no cell says anything.
+    sparse: bool,
 }
 
 /// What a cell says.
@@ -76,6 +78,8 @@ pub(crate) struct Cell {
     pub(crate) value: Value,
     /// How urgent it is.
     pub(crate) tone: Tone,
+    /// What people read before it: the branch of a tree.
+    pub(crate) branch: String,
 }
 
 /// Rows of cells under columns.
@@ -102,7 +106,7 @@ impl Column {
     /// A column; `key` is part of what scripts rely on, and ends in its unit.
     pub(crate) const fn new(key: &'static str, title: &'static str, unit: Unit) -> Self {
         let (key, title) = (Cow::Borrowed(key), Cow::Borrowed(title));
-        Self { key, title, unit, minor: 0, words: false, prose: false }
+        Self { key, title, unit, minor: 0, words: false, prose: false, sparse: false }
     }
 
     /// A column of words.
@@ -125,6 +129,12 @@ impl Column {
         self
     }
 
+    /// The same, of what only some have: people do not see it where nobody has.
+    pub(crate) const fn sparse(mut self) -> Self {
+        self.sparse = true;
+        self
+    }
+
     /// A column named after a label.
     pub(crate) fn label(name: &str) -> Self {
         let mut column = Self::text("", "");
@@ -139,7 +149,7 @@ impl Cell {
     pub(crate) fn text(text: impl Into<String>) -> Self {
         let text = text.into();
         let value = if text.is_empty() { Value::Absent } else { Value::Text(text) };
-        Self { value, tone: Tone::Plain }
+        Self { value, tone: Tone::Plain, branch: String::new() }
     }
 
     /// A word, when there is one.
@@ -150,17 +160,23 @@ impl Cell {
     /// A number, when it is known.
     pub(crate) fn number(number: Option<f64>) -> Self {
         let value = number.map_or(Value::Absent, Value::Number);
-        Self { value, tone: Tone::Plain }
+        Self { value, tone: Tone::Plain, branch: String::new() }
     }
 
     /// Not known.
     pub(crate) const fn absent() -> Self {
-        Self { value: Value::Absent, tone: Tone::Plain }
+        Self { value: Value::Absent, tone: Tone::Plain, branch: String::new() }
     }
 
     /// The same, as urgent as `tone`.
     pub(crate) fn tone(mut self, tone: Tone) -> Self {
         self.tone = tone;
+        self
+    }
+
+    /// The same, on a branch of a tree.
+    pub(crate) fn branch(mut self, branch: impl Into<String>) -> Self {
+        self.branch = branch.into();
         self
     }
 
@@ -223,8 +239,8 @@ impl Table {
             return format!("{}\n", self.empty);
         }
         let hidden = self.hidden(look);
-        let shown: Vec<usize> =
-            (0..self.columns.len()).filter(|column| !hidden.contains(column)).collect();
+        let mut shown = self.spoken();
+        shown.retain(|column| !hidden.contains(column));
         let mut text = String::new();
         for line in self.grid(&shown, look).lines() {
             text.push_str(line.trim_end());
@@ -243,14 +259,23 @@ impl Table {
         text
     }
 
+    /// The columns that say something, or would be missed.
+    fn spoken(&self) -> Vec<usize> {
+        let says = |at: &usize| {
+            let said = |row: &Vec<Cell>| row.get(*at).is_some_and(|c| c.value != Value::Absent);
+            self.columns.get(*at).is_some_and(|column| !column.sparse) || self.rows.iter().any(said)
+        };
+        (0..self.columns.len()).filter(says).collect()
+    }
+
     /// The minor columns that must give way for the rest to fit the terminal.
     fn hidden(&self, look: &Look) -> Vec<usize> {
         let mut hidden = Vec::new();
         let Some(width) = look.width.map(usize::from) else { return hidden };
         let widths = self.widths_min(look);
-        let gaps = GAP * self.columns.len().saturating_sub(1);
-        let mut needed = widths.iter().sum::<usize>() + gaps;
-        let mut minor: Vec<usize> = (0..self.columns.len()).collect();
+        let mut minor = self.spoken();
+        let gaps = GAP * minor.len().saturating_sub(1);
+        let mut needed = minor.iter().filter_map(|at| widths.get(*at)).sum::<usize>() + gaps;
         minor.retain(|at| self.columns.get(*at).is_some_and(|column| column.minor > 0));
         // Of columns of one rank, the rightmost goes first.
         minor.sort_by_key(|at| (self.columns.get(*at).map_or(0, |column| column.minor), *at));
@@ -363,12 +388,13 @@ impl Table {
 }
 
 fn drawn(column: &Column, cell: &Cell, look: &Look) -> comfy_table::Cell {
-    let drawn = comfy_table::Cell::new(match &cell.value {
+    let said = match &cell.value {
         Value::Absent => "-".to_owned(),
         // A name from a disk or a label must not be able to steer the terminal.
         Value::Text(text) => printable(text),
         Value::Number(number) => human::number(*number, column.unit, &look.zone),
-    });
+    };
+    let drawn = comfy_table::Cell::new(format!("{}{said}", cell.branch));
     match cell.tone {
         Tone::Plain => drawn,
         Tone::Good => drawn.fg(Color::Green),

@@ -215,6 +215,7 @@ pub(crate) mod tests {
             "labstat_md_scrub_end_timestamp_seconds",
             // No captured machine has a bridge with ports.
             "labstat_network_bridge_port_info",
+            "labstat_network_bridge_vlan_info",
             // What the aggregator makes of disks.
             "labstat_disk_verdict",
             "labstat_disk_reason",

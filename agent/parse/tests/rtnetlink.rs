@@ -5,9 +5,9 @@
 use std::fs;
 use std::path::Path;
 
-use labstat_parse::ParseError;
 use labstat_parse::rtnetlink::link::{self, Details, Link, Role, Vlan};
 use labstat_parse::rtnetlink::{DONE, INTERRUPTED, bridge, messages};
+use labstat_parse::{ParseError, bonding};
 use proptest::prelude::*;
 
 fn fixture(name: &str) -> Vec<u8> {
@@ -255,6 +255,49 @@ fn a_plain_machine_of_a_real_kernel() {
     assert_eq!(find("peer3").alias, Some("to the switch"));
     assert_eq!(find("tap0").details, Details::Tun { is_tap: true });
     assert_eq!(find("tun0").details, Details::Tun { is_tap: false });
+}
+
+/// Linux 6.1 with eight VLANs on a bond of two legs, and a bridge that tells VLANs apart.
+#[test]
+fn a_bond_its_vlans_and_an_aware_bridge_of_a_real_kernel() {
+    let answer = fixture("bond-vlans-and-an-aware-bridge.links");
+    let links: Vec<_> = link::links(&answer).map(Result::unwrap).collect();
+    let find = |name: &str| *links.iter().find(|link| link.name == name).unwrap();
+    let bond = find("bond0");
+    let Details::Bond(facts) = bond.details else { panic!("{bond:?}") };
+    assert_eq!(facts.mode.and_then(bonding::mode), Some("802.3ad"));
+    assert_eq!(facts.hash_policy.and_then(bonding::hash_policy), Some("layer3+4"));
+    assert_eq!((facts.lacp_rate, facts.mii_interval_ms), (Some(1), Some(100)));
+    let aggregator = facts.aggregator.unwrap();
+    assert_eq!((aggregator.id, aggregator.ports), (Some(1), Some(2)));
+    assert_eq!(aggregator.partner, [0x52, 0x54, 0, 0, 1, 2]);
+    for leg in ["eth1", "eth2"] {
+        let link = find(leg);
+        let Role::BondLeg(leg) = link.role else { panic!("{link:?}") };
+        assert_eq!(link.master, Some(bond.index));
+        assert_eq!(
+            (leg.mii_status, leg.link_failures, leg.aggregator),
+            (Some(0), Some(0), Some(1))
+        );
+        assert_eq!((leg.actor_state, leg.partner_state), (Some(63), Some(63)));
+        assert!(link.parent_device.is_some_and(|device| device.starts_with("virtio")));
+    }
+    for (name, id) in [("bond0.13", 13), ("bond0.1337", 1337)] {
+        let link = find(name);
+        assert_eq!(link.details, Details::Vlan(Vlan { id, protocol: Some(0x8100) }));
+        assert_eq!(link.lower, Some(bond.index));
+    }
+    let outer = Vlan { id: 42, protocol: Some(0x88a8) };
+    assert_eq!(find("eth0.42").details, Details::Vlan(outer));
+    let Details::Bridge(bridge) = find("vmbr0").details else { panic!("{:?}", find("vmbr0")) };
+    assert_eq!((bridge.vlan_filtering, bridge.vlan_protocol), (Some(true), Some(0x8100)));
+    assert!(bridge.vlan_counted && !bridge.vlan_counted_by_port);
+
+    let told = vlans(&fixture("bond-vlans-and-an-aware-bridge.vlans")).unwrap();
+    let of_bond: Vec<_> = told.iter().filter(|vlans| vlans.index == bond.index).collect();
+    let [first, rest] = of_bond.as_slice() else { panic!("{of_bond:?}") };
+    assert!((first.first, first.last) == (1, 1) && first.is_pvid && first.is_untagged);
+    assert!((rest.first, rest.last) == (2, 4094) && !rest.is_pvid && !rest.is_untagged);
 }
 
 /// Everything that is read of an answer.
