@@ -64,6 +64,9 @@ pub(crate) const AGENT: &Keys = &[
     ("interrupts.exclude", Form::List),
     ("supplies.exclude", Form::List),
     ("interfaces.vlan_names", Form::Table),
+    ("systemd.include", Form::List),
+    ("systemd.exclude", Form::List),
+    ("textfile.directories", Form::List),
     ("spool.size", Form::Text),
     ("spool.age", Form::Text),
 ];

@@ -168,6 +168,15 @@ impl Config {
         root.section("supplies", problems, |section, problems| {
             section.take("exclude", problems, &mut self.collect.supplies.exclude, names);
         });
+        root.section("systemd", problems, |section, problems| {
+            let systemd = &mut self.collect.systemd;
+            section.take("include", problems, &mut systemd.include, names);
+            section.take("exclude", problems, &mut systemd.exclude, names);
+        });
+        root.section("textfile", problems, |section, problems| {
+            let textfile = &mut self.collect.textfile;
+            section.take("directories", problems, &mut textfile.directories, names);
+        });
         root.section("spool", problems, |section, problems| {
             section.take("size", problems, &mut self.spool.bytes_max, |v| {
                 size_within(v, 4 << 20, 1 << 40)

@@ -23,10 +23,13 @@ mod shared;
 pub use collector::{CollectError, Collector, Entry, Pace, Status, Wake};
 pub use host::{
     Begun, CaptureError, CaptureReport, Counts, Ended, Host, NvmePage, Output, RealHost,
-    ReplayHost, RunError, Timex, Watch, capture,
+    ReplayHost, RunError, Stamp, Timex, Watch, capture,
 };
 /// The parsers, for those that have text and no machine.
 pub use labstat_parse as parse;
 pub use memory::{DOCUMENT_LEN_MAX, Memory};
-pub use options::{Ceph, Disks, Filesystems, Interfaces, Interrupts, Options, Smartctl, Supplies};
+pub use options::{
+    Ceph, Disks, Filesystems, Interfaces, Interrupts, Options, Smartctl, Supplies, Systemd,
+    Textfile,
+};
 pub use registry::registry;

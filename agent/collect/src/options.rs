@@ -24,6 +24,10 @@ pub struct Options {
     pub interrupts: Interrupts,
     /// Power supplies and batteries.
     pub supplies: Supplies,
+    /// Units of systemd.
+    pub systemd: Systemd,
+    /// Metrics in files.
+    pub textfile: Textfile,
     /// Where collectors keep what they must know after a restart; none where nothing is to be kept.
     pub memory: Option<Arc<dyn Memory>>,
 }
@@ -163,4 +167,34 @@ pub struct Interrupts {
 pub struct Supplies {
     /// Patterns of the supplies left out.
     pub exclude: Vec<String>,
+}
+
+/// Settings of the systemd collector.
+#[derive(Debug, Clone)]
+pub struct Systemd {
+    /// Patterns of the units to be shown; when empty, all are.
+    pub include: Vec<String>,
+    /// Patterns of units left out. They are counted all the same.
+    pub exclude: Vec<String>,
+    /// How long systemd may take to answer.
+    pub deadline: Duration,
+}
+
+impl Default for Systemd {
+    fn default() -> Self {
+        let kinds = ["*.automount", "*.device", "*.mount", "*.scope", "*.slice", "*.target"];
+        Self {
+            include: Vec::new(),
+            exclude: kinds.map(str::to_owned).to_vec(),
+            deadline: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Settings of the collector of metrics in files.
+#[derive(Debug, Clone, Default)]
+pub struct Textfile {
+    /// Folders with files named `*.prom`; when empty, those of node_exporter are looked at, if
+    /// they are there.
+    pub directories: Vec<String>,
 }

@@ -20,9 +20,6 @@ const LIST: &str = include_str!("dashboard-1860.tsv");
 /// Metrics that the dashboard asks for.
 const COUNT: usize = 229;
 
-/// Collectors that are not there yet.
-const NOT_YET: [&str; 2] = ["systemd", "textfile"];
-
 /// Names and kinds that a collector gives for all its fixtures together.
 fn given(collector: &str) -> BTreeMap<String, &'static str> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(collector);
@@ -55,10 +52,7 @@ fn every_metric_of_the_dashboard_is_given_by_the_collector_that_the_list_names()
     assert_eq!((rows.len(), names.len()), (COUNT, COUNT), "one line for each");
     let collectors: BTreeSet<&str> = rows.iter().map(|(_, collector, _)| *collector).collect();
     let mut wrong = Vec::new();
-    for collector in collectors
-        .into_iter()
-        .filter(|collector| !NOT_YET.contains(collector) && *collector != "agent")
-    {
+    for collector in collectors.into_iter().filter(|collector| *collector != "agent") {
         let given = given(collector);
         for (name, _, kind) in rows.iter().filter(|row| row.1 == collector) {
             match given.get(*name) {

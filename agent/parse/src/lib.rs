@@ -10,11 +10,13 @@
 pub mod bonding;
 pub mod ceph;
 mod error;
+pub mod exposition;
 pub mod mdstat;
 pub mod nvme;
 pub mod proc;
 pub mod rtnetlink;
 pub mod smartctl;
+pub mod systemctl;
 pub mod udev;
 pub mod vlan;
 pub mod vpd;

@@ -19,7 +19,9 @@ use super::replay::{
     COMMANDS, ERRORS, HOST, SOCKETS, STATVFS, command_dir, nvme_dir, request_name, size_json,
     socket_dir, uname_json,
 };
-use super::{Counts, FilesystemSize, Framing, Host, NvmePage, Output, RunError, Timex, Uname};
+use super::{
+    Counts, FilesystemSize, Framing, Host, NvmePage, Output, RunError, Stamp, Timex, Uname,
+};
 use crate::options::Options;
 use crate::registry::registry;
 
@@ -123,6 +125,7 @@ struct Notes {
     sizes: BTreeMap<String, Value>,
     uname: Option<Uname>,
     timex: Option<Timex>,
+    modified_ns: Map<String, Value>,
 }
 
 impl Recorder<'_> {
@@ -314,6 +317,17 @@ impl Host for Recorder<'_> {
         Ok(uname)
     }
 
+    fn stamp(&self, path: &str) -> io::Result<Stamp> {
+        let result = self.host.stamp(path);
+        match &result {
+            Ok(stamp) => {
+                self.notes().modified_ns.insert(path.to_owned(), json!(stamp.modified_ns));
+            }
+            Err(error) => self.note_error(path, error),
+        }
+        result
+    }
+
     fn timex(&self) -> io::Result<Timex> {
         let timex = self.host.timex()?;
         self.notes().timex = Some(timex);
@@ -397,6 +411,10 @@ impl Notes {
     fn note_own_files(&mut self, mut facts: Map<String, Value>) {
         if let Some(uname) = &self.uname {
             facts.insert("uname".to_owned(), uname_json(uname));
+        }
+        if !self.modified_ns.is_empty() {
+            let files = std::mem::take(&mut self.modified_ns);
+            facts.insert("modified_ns".to_owned(), Value::Object(files));
         }
         if let Some(timex) = self.timex {
             facts.insert("timex".to_owned(), timex.to_json());

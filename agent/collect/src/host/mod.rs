@@ -131,6 +131,13 @@ pub trait Host: Debug + Send + Sync {
     /// What the kernel calls itself and the machine.
     fn uname(&self) -> io::Result<Uname>;
 
+    /// When what is at `path` was written last, and how long it is. A capture that does not say
+    /// tells what its own file says. A host that cannot tell says [`io::ErrorKind::Unsupported`].
+    fn stamp(&self, path: &str) -> io::Result<Stamp> {
+        let _ = path;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// How well the kernel keeps its clock. A host that does not know says
     /// [`io::ErrorKind::Unsupported`].
     fn timex(&self) -> io::Result<Timex> {
@@ -226,6 +233,17 @@ pub enum RunError {
     /// Its output could not be read.
     #[error("its output could not be read")]
     Read(#[source] io::Error),
+}
+
+/// What tells one version of a file from another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// When it was written last, in nanoseconds since the Unix epoch.
+    pub modified_ns: i64,
+    /// Bytes it has.
+    pub len: u64,
+    /// Its number in its filesystem, which a file that was put in its place does not have.
+    pub number: u64,
 }
 
 /// The size of a mounted filesystem.

@@ -16,8 +16,8 @@ use super::patience::Patience;
 use super::tree::{Tree, read_all};
 use super::watch::{FileWatch, Watch};
 use super::{
-    Counts, FilesystemSize, Framing, Host, NvmePage, Output, RunError, Timex, Uname, netlink, nvme,
-    socket,
+    Counts, FilesystemSize, Framing, Host, NvmePage, Output, RunError, Stamp, Timex, Uname,
+    netlink, nvme, socket,
 };
 
 /// How much longer than the deadline it was given an abandonable call may take before it is
@@ -149,6 +149,10 @@ impl Host for RealHost {
             nodename: text(uname.nodename()),
             domainname: text(uname.domainname()),
         })
+    }
+
+    fn stamp(&self, path: &str) -> io::Result<Stamp> {
+        Tree::Machine.stamp(path)
     }
 
     fn timex(&self) -> io::Result<Timex> {

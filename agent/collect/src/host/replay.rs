@@ -14,7 +14,7 @@
 //! - `errors.json`: path to the error number that reading it gave (a file without rights, a sensor
 //!   that is off); for a socket also path, space and REQUEST.
 //! - `host.json`: the time of the capture (`now_ms`), `page_size_bytes`, the `uname` and what the kernel knows of
-//!   its clock (`timex`). Without it the time is the clock's and the names are those of `proc/sys/kernel`.
+//!   its clock (`timex`), and when files were written (`modified_ns`, by path). Without it the time is the clock's and the names are those of `proc/sys/kernel`.
 //!
 //! ARGUMENTS (joined by spaces), PATH and REQUEST are file names as [`file_name`] makes them.
 
@@ -33,7 +33,7 @@ use super::command::Commands;
 use super::patience::Patience;
 use super::tree::Tree;
 use super::{
-    Counts, FilesystemSize, Framing, Host, NvmePage, Output, RunError, Timex, Uname, socket,
+    Counts, FilesystemSize, Framing, Host, NvmePage, Output, RunError, Stamp, Timex, Uname, socket,
 };
 
 pub(super) const COMMANDS: &str = "commands";
@@ -57,6 +57,7 @@ pub struct ReplayHost {
     page_size_bytes: Option<u64>,
     uname: Option<Uname>,
     timex: Option<Timex>,
+    modified_ns: BTreeMap<String, i64>,
     patience: Patience,
     commands: Arc<Commands>,
     reads: AtomicU64,
@@ -78,6 +79,7 @@ impl ReplayHost {
             page_size_bytes: facts.get("page_size_bytes").and_then(Value::as_u64),
             uname: facts.get("uname").map(uname_of),
             timex: facts.get("timex").and_then(Timex::from_json),
+            modified_ns: modified_of(&facts),
             tree: Arc::new(tree),
             patience: Patience::default(),
             commands: Arc::default(),
@@ -227,6 +229,13 @@ impl Host for ReplayHost {
         })
     }
 
+    fn stamp(&self, path: &str) -> io::Result<Stamp> {
+        self.recorded_error(path)?;
+        let stamp = self.tree.stamp(path)?;
+        let modified_ns = self.modified_ns.get(path).copied().unwrap_or(stamp.modified_ns);
+        Ok(Stamp { modified_ns, ..stamp })
+    }
+
     fn timex(&self) -> io::Result<Timex> {
         self.timex.ok_or_else(|| io::ErrorKind::Unsupported.into())
     }
@@ -322,6 +331,13 @@ fn object(tree: &Tree, name: &str) -> io::Result<serde_json::Map<String, Value>>
             io::Error::new(io::ErrorKind::InvalidData, format!("{name}: {error}"))
         }),
     }
+}
+
+/// When files were written last, in nanoseconds, by their paths.
+fn modified_of(facts: &serde_json::Map<String, Value>) -> BTreeMap<String, i64> {
+    let files = facts.get("modified_ns").and_then(Value::as_object);
+    let files = files.into_iter().flatten();
+    files.filter_map(|(path, ns)| Some((path.clone(), ns.as_i64()?))).collect()
 }
 
 fn errno(value: &Value) -> Option<i32> {

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use rustix::fs::{self, AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
 
-use super::{FILE_LEN_MAX, FILE_TIME_MAX, NAMES_MAX};
+use super::{FILE_LEN_MAX, FILE_TIME_MAX, NAMES_MAX, Stamp};
 
 /// Bytes asked for in one read: a whole file of sysfs, and most of proc.
 const READ_LEN: usize = 4096;
@@ -96,6 +96,21 @@ impl Tree {
         }
         names.sort_unstable();
         Ok(names)
+    }
+
+    /// See [`Host::stamp`](super::Host::stamp).
+    pub(super) fn stamp(&self, path: &str) -> io::Result<Stamp> {
+        let stat = match self {
+            Self::Machine => fs::stat(path)?,
+            Self::Folder { .. } => fs::fstat(self.open(path, OFlags::PATH)?)?,
+        };
+        let seconds = stat.st_mtime.saturating_mul(1_000_000_000);
+        let ns = i64::try_from(stat.st_mtime_nsec).unwrap_or_default();
+        Ok(Stamp {
+            modified_ns: seconds.saturating_add(ns),
+            len: u64::try_from(stat.st_size).unwrap_or_default(),
+            number: stat.st_ino,
+        })
     }
 
     /// See [`Host::link`](super::Host::link).
