@@ -149,10 +149,9 @@ impl<'a> Reader<'a> {
         });
         let kind = match (of(name), part) {
             (Some(Kind::Summary), _) => Kind::Gauge,
-            (Some(Kind::Histogram), _) => Kind::Untyped,
+            (Some(Kind::Histogram), _) | (None, None) => Kind::Untyped,
             (Some(kind), _) => kind,
             (None, Some(_)) => Kind::Counter,
-            (None, None) => Kind::Untyped,
         };
         let help = self.helps.get(part.unwrap_or(name)).cloned();
         let help = help.unwrap_or_else(|| "From a file.".to_owned());
