@@ -63,6 +63,7 @@ pub(crate) const AGENT: &Keys = &[
     ("interrupts.include", Form::List),
     ("interrupts.exclude", Form::List),
     ("supplies.exclude", Form::List),
+    ("nut.ups", Form::List),
     ("interfaces.vlan_names", Form::Table),
     ("systemd.include", Form::List),
     ("systemd.exclude", Form::List),

@@ -47,6 +47,7 @@ mod store;
 mod table;
 mod temps;
 mod up;
+mod ups;
 mod view;
 
 use std::process::ExitCode;
@@ -93,6 +94,7 @@ enum Command {
     Raid(raid::Raid),
     Temps(temps::Temps),
     Net(net::Net),
+    Ups(ups::Ups),
     Alerts(alerts::Alerts),
     Query(query::Query),
     Judge(judge::Judge),
@@ -139,6 +141,7 @@ impl Command {
             Self::Raid(command) => command.run(),
             Self::Temps(command) => command.run(),
             Self::Net(command) => command.run(),
+            Self::Ups(command) => command.run(),
             Self::Alerts(command) => command.run(),
             Self::Query(command) => command.run(),
             Self::Judge(command) => command.run(),

@@ -246,12 +246,13 @@ pub(crate) mod tests {
 
     #[test]
     fn every_question_and_panel_asks_for_what_our_agents_give() {
-        let views: [&Questions; 6] = [
+        let views: [&Questions; 7] = [
             crate::nodes::QUESTIONS,
             crate::disks::QUESTIONS,
             crate::raid::QUESTIONS,
             crate::temps::QUESTIONS,
             crate::net::QUESTIONS,
+            crate::ups::QUESTIONS,
             crate::status::OWN_QUESTIONS,
         ];
         let asked = views.iter().flat_map(|all| all.iter().map(|(_, query)| (*query).to_owned()));

@@ -177,6 +177,9 @@ impl Config {
             let textfile = &mut self.collect.textfile;
             section.take("directories", problems, &mut textfile.directories, names);
         });
+        root.section("nut", problems, |section, problems| {
+            section.take("ups", problems, &mut self.collect.nut.ups, names);
+        });
         root.section("spool", problems, |section, problems| {
             section.take("size", problems, &mut self.spool.bytes_max, |v| {
                 size_within(v, 4 << 20, 1 << 40)

@@ -9,4 +9,5 @@ pub const FILES: &[(&str, &str)] = &[
     ("labstat/raid.yml", include_str!("../rules/raid.yml")),
     ("labstat/smart.yml", include_str!("../rules/smart.yml")),
     ("labstat/thermal.yml", include_str!("../rules/thermal.yml")),
+    ("labstat/ups.yml", include_str!("../rules/ups.yml")),
 ];

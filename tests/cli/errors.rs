@@ -145,7 +145,7 @@ fn open_to_the_network_needs_a_token() {
 #[test]
 fn a_server_that_is_not_there_is_named_with_its_cure() {
     let server = format!("http://{}", free_port());
-    for name in ["status", "nodes", "disks", "raid", "temps", "net", "alerts"] {
+    for name in ["status", "nodes", "disks", "raid", "temps", "net", "ups", "alerts"] {
         fails(&[name, "--server", &server], &[&server, "refused", "labstat up"]);
     }
     fails(&["query", "--server", &server, "up"], &[&server, "refused", "labstat up"]);

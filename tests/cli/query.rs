@@ -164,6 +164,7 @@ fn views_of_an_empty_lab_say_what_to_do() {
         ("raid", "No node has a software array"),
         ("temps", "No node tells a temperature"),
         ("net", "No interfaces are known yet"),
+        ("ups", "No UPS is known"),
         ("alerts", "No alerts"),
     ] {
         let text = stdout(&server.run(&[name]));
@@ -186,7 +187,7 @@ fn a_graph_of_one_moment_is_wrong_usage_in_words() {
 fn a_node_that_nobody_knows_is_not_a_node_without_trouble() {
     let empty = r#"{"status":"success","data":{"resultType":"vector","result":[],"alerts":[]}}"#;
     let server = Canned::start("200 OK", empty);
-    for name in ["status", "nodes", "disks", "raid", "temps", "net", "alerts"] {
+    for name in ["status", "nodes", "disks", "raid", "temps", "net", "ups", "alerts"] {
         let output = server.run(&[name, "--node", "ap\"ex"]);
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{name}: {output:?}");

@@ -29,7 +29,7 @@ pub use host::{
 pub use labstat_parse as parse;
 pub use memory::{DOCUMENT_LEN_MAX, Memory};
 pub use options::{
-    Ceph, Disks, Filesystems, Interfaces, Interrupts, Options, Smartctl, Supplies, Systemd,
+    Ceph, Disks, Filesystems, Interfaces, Interrupts, Nut, Options, Smartctl, Supplies, Systemd,
     Textfile,
 };
 pub use registry::registry;

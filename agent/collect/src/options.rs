@@ -28,8 +28,18 @@ pub struct Options {
     pub systemd: Systemd,
     /// Metrics in files.
     pub textfile: Textfile,
+    /// UPSes.
+    pub nut: Nut,
     /// Where collectors keep what they must know after a restart; none where nothing is to be kept.
     pub memory: Option<Arc<dyn Memory>>,
+}
+
+/// Settings of the nut collector.
+#[derive(Debug, Clone, Default)]
+pub struct Nut {
+    /// UPSes, `NAME@HOST:PORT`, or servers, `HOST:PORT`, of which all are wanted; the port may be left
+    /// out. When empty, the server of this machine is asked if there is one.
+    pub ups: Vec<String>,
 }
 
 /// Settings of the smartctl collector.

@@ -17,6 +17,9 @@ const UNHURRIED: Pace = Slow(Duration::from_secs(15));
 /// A busy daemon may take seconds to answer, which no round may wait for.
 const CEPH: Pace = Slow(Duration::from_secs(10));
 
+/// A server that is away may take its deadline, and power fails seldom and for minutes.
+const NUT: Pace = Slow(Duration::from_secs(15));
+
 /// All collectors, in the order their samples stand in a round.
 pub fn registry() -> &'static [Entry] {
     ENTRIES
@@ -57,6 +60,7 @@ static ENTRIES: &[Entry] = &[
     node("netclass", |o| Box::new(netclass::Netclass::new(&o.interfaces))),
     node("netdev", |o| Box::new(netdev::Netdev::new(&o.interfaces))),
     node("netstat", |_| Box::new(netstat::Netstat::default())),
+    Entry { name: "nut", job: "node", pace: NUT, wake: None, make: |o| Box::new(nut::Nut::new(&o.nut)) },
     node("os", |_| Box::new(os::Os::default())),
     slow("powersupplyclass", |o| Box::new(powersupplyclass::Powersupplyclass::new(&o.supplies))),
     node("pressure", |_| Box::new(pressure::Pressure::default())),

@@ -12,6 +12,7 @@ pub mod ceph;
 mod error;
 pub mod exposition;
 pub mod mdstat;
+pub mod nut;
 pub mod nvme;
 pub mod proc;
 pub mod rtnetlink;

@@ -21,6 +21,7 @@ pub mod meminfo;
 pub mod netclass;
 pub mod netdev;
 pub mod netstat;
+pub mod nut;
 pub mod os;
 pub mod powersupplyclass;
 pub mod pressure;

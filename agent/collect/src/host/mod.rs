@@ -94,8 +94,8 @@ pub trait Host: Debug + Send + Sync {
         deadline: Duration,
     ) -> Vec<io::Result<FilesystemSize>>;
 
-    /// Sends `request` to a Unix stream socket and takes the answer, framed as `framing` says.
-    /// The frame itself is part of what is returned.
+    /// Sends `request` to a Unix stream socket, or by TCP where `path` is `HOST:PORT`, and takes the
+    /// answer, framed as `framing` says. The frame itself is part of what is returned.
     fn socket_request(
         &self,
         path: &str,

@@ -185,6 +185,10 @@ impl Host for ReplayHost {
             Err(error) if super::super::collector::is_absent(&error) => {}
             answer => return answer,
         }
+        if !path.starts_with('/') {
+            // A captured machine has no network.
+            return Err(io::ErrorKind::NotFound.into());
+        }
         let (handle, name) = self.tree.handle(path)?;
         let request = request.to_vec();
         let ask = move |name: &str| {

@@ -1,6 +1,7 @@
-//! One question to a Unix socket.
+//! One question to a Unix socket, or to a server by TCP.
 
 use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -21,13 +22,13 @@ pub(super) fn ask(
     deadline: Duration,
 ) -> io::Result<Vec<u8>> {
     let until = Instant::now() + deadline;
-    let mut stream = UnixStream::connect(path)?;
-    stream.set_write_timeout(Some(left(until)?))?;
+    let mut stream = Stream::connect(path, until)?;
+    stream.set_timeout(left(until)?)?;
     stream.write_all(request)?;
     let mut answer = Vec::new();
     let mut chunk = vec![0; READ_LEN];
     while !is_whole(&answer, framing)? {
-        stream.set_read_timeout(Some(left(until)?))?;
+        stream.set_timeout(left(until)?)?;
         let len = match stream.read(&mut chunk) {
             Ok(0) if framing == Framing::UntilClosed => break,
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -44,6 +45,55 @@ pub(super) fn ask(
         }
     }
     Ok(answer)
+}
+
+/// A connection to what a path (`/run/x.sock`) or an address (`host:port`) names.
+enum Stream {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+impl Stream {
+    fn connect(path: &str, until: Instant) -> io::Result<Self> {
+        if path.starts_with('/') {
+            return UnixStream::connect(path).map(Self::Unix);
+        }
+        let mut last = io::Error::from(io::ErrorKind::NotFound);
+        for address in path.to_socket_addrs()? {
+            match TcpStream::connect_timeout(&address, left(until)?) {
+                Ok(stream) => return Ok(Self::Tcp(stream)),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    fn set_timeout(&self, timeout: Duration) -> io::Result<()> {
+        match self {
+            Self::Unix(stream) => {
+                stream.set_read_timeout(Some(timeout))?;
+                stream.set_write_timeout(Some(timeout))
+            }
+            Self::Tcp(stream) => {
+                stream.set_read_timeout(Some(timeout))?;
+                stream.set_write_timeout(Some(timeout))
+            }
+        }
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Unix(stream) => stream.write_all(bytes),
+            Self::Tcp(stream) => stream.write_all(bytes),
+        }
+    }
+
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Unix(stream) => stream.read(into),
+            Self::Tcp(stream) => stream.read(into),
+        }
+    }
 }
 
 fn left(until: Instant) -> io::Result<Duration> {
