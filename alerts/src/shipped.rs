@@ -4,6 +4,8 @@
 /// (`*.test.yml`), in promtool's format.
 pub const FILES: &[(&str, &str)] = &[
     ("labstat/filesystem.yml", include_str!("../rules/filesystem.yml")),
+    ("labstat/guests.yml", include_str!("../rules/guests.yml")),
+    ("labstat/lvm.yml", include_str!("../rules/lvm.yml")),
     ("labstat/network.yml", include_str!("../rules/network.yml")),
     ("labstat/node.yml", include_str!("../rules/node.yml")),
     ("labstat/raid.yml", include_str!("../rules/raid.yml")),

@@ -14,6 +14,9 @@ const SMART: Pace = Aside(Duration::from_secs(5));
 /// Often enough that no round of the longest interval shows what is older than a scrape of others.
 const UNHURRIED: Pace = Slow(Duration::from_secs(15));
 
+/// What changes within hours, or takes another program.
+const SELDOM: Pace = Slow(Duration::from_secs(60));
+
 /// A busy daemon may take seconds to answer, which no round may wait for.
 const CEPH: Pace = Slow(Duration::from_secs(10));
 
@@ -41,6 +44,11 @@ const fn slow(name: &'static str, make: Make) -> Entry {
     Entry { name, job: "node", pace: UNHURRIED, wake: None, make }
 }
 
+/// What is looked at once a minute.
+const fn seldom(name: &'static str, make: Make) -> Entry {
+    Entry { name, job: "node", pace: SELDOM, wake: None, make }
+}
+
 #[rustfmt::skip]
 static ENTRIES: &[Entry] = &[
     node("arp", |_| Box::new(arp::Arp::default())),
@@ -50,11 +58,13 @@ static ENTRIES: &[Entry] = &[
     node("entropy", |_| Box::new(entropy::Entropy::default())),
     node("filefd", |_| Box::new(filefd::Filefd::default())),
     node("filesystem", |o| Box::new(filesystem::Filesystem::new(&o.filesystems))),
+    node("guests", |_| Box::new(guests::Guests::default())),
     node("hwmon", |_| Box::new(hwmon::Hwmon::default())),
     node("interrupts", |o| Box::new(interrupts::Interrupts::new(&o.interrupts))),
     node("kernel_hung", |_| Box::new(kernel_hung::KernelHung::default())),
     node("links", |o| Box::new(links::Links::new(&o.interfaces))),
     node("loadavg", |_| Box::new(loadavg::Loadavg::default())),
+    seldom("lvm", |_| Box::new(lvm::Lvm)),
     woken("mdadm", mdadm::PATH, |_| Box::new(mdadm::Mdadm::default())),
     node("meminfo", |_| Box::new(meminfo::Meminfo::default())),
     node("netclass", |o| Box::new(netclass::Netclass::new(&o.interfaces))),
@@ -66,6 +76,7 @@ static ENTRIES: &[Entry] = &[
     node("pressure", |_| Box::new(pressure::Pressure::default())),
     slow("processes", |_| Box::new(processes::Processes::default())),
     node("rapl", |_| Box::new(rapl::Rapl::default())),
+    seldom("reboot", |_| Box::new(reboot::Reboot::default())),
     node("schedstat", |_| Box::new(schedstat::Schedstat::default())),
     node("sockstat", |_| Box::new(sockstat::Sockstat::default())),
     node("softnet", |_| Box::new(softnet::Softnet::default())),

@@ -1,15 +1,17 @@
 //! What several collectors do alike.
 //!
-//! Here: a file whose absence says something ([`read_if_there`], [`outcome`]), a line that makes no
-//! sense ([`not_understood`]), files of a few numbers ([`push_numbers`]), families named by a file
+//! Here: a file whose absence says something ([`read_if_there`], [`outcome`]), a command that must end
+//! well ([`answer_of`]), a line that makes no sense ([`not_understood`]), files of a few numbers ([`push_numbers`]), families named by a file
 //! ([`FamiliesByName`]), and patterns of names ([`is_like`]).
 //! Not here: what only one collector needs, which stands in its file.
+
+use std::time::Duration;
 
 use labstat_model::{Batch, Family};
 use labstat_parse::proc::{fields_of, number, trimmed};
 
 use crate::collector::{CollectError, Status, is_absent};
-use crate::host::Host;
+use crate::host::{Host, RunError};
 
 /// Reads a file whose absence means that the machine has no such thing, which is `false`.
 pub(crate) fn read_if_there(
@@ -22,6 +24,24 @@ pub(crate) fn read_if_there(
         Err(error) if is_absent(&error) => Ok(false),
         Err(cause) => Err(CollectError::Read { from: path.to_owned(), cause }),
     }
+}
+
+/// What a command prints that ends well; its own words when it does not.
+pub(crate) fn answer_of(
+    host: &dyn Host,
+    program: &str,
+    args: &[&str],
+    deadline: Duration,
+) -> Result<Vec<u8>, CollectError> {
+    let failed =
+        |cause| CollectError::Run { command: format!("{program} {}", args.join(" ")), cause };
+    let output = host.run(program, args, deadline).map_err(failed)?;
+    if output.status != Some(0) {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("no word");
+        return Err(failed(RunError::Earlier(said.trim().to_owned())));
+    }
+    Ok(output.stdout)
 }
 
 /// How a run ended whose sources are all absent if none gave a sample.

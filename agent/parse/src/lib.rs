@@ -9,8 +9,10 @@
 
 pub mod bonding;
 pub mod ceph;
+pub mod dmsetup;
 mod error;
 pub mod exposition;
+pub mod guest;
 pub mod mdstat;
 pub mod nut;
 pub mod nvme;

@@ -4,6 +4,7 @@
 //! allocation per value. A field the kernel leaves out is absent in the value, never 0; a line that
 //! is not the kernel's is an error that names it.
 
+pub mod cgroup;
 pub mod diskstats;
 pub mod interrupts;
 pub mod loadavg;
