@@ -139,47 +139,7 @@ impl Config {
         root.take("only", problems, &mut self.only, collectors);
         root.take("exclude", problems, &mut self.exclude, collectors);
         root.take("host_root", problems, &mut self.host_root, |v| path(v).map(Some));
-        root.section("smartctl", problems, |section, problems| {
-            read_smartctl(&mut self.collect.smartctl, section, problems);
-        });
-        root.section("ceph", problems, |section, problems| {
-            let ceph = &mut self.collect.ceph;
-            section.take("conf", problems, &mut ceph.conf, |v| name(v).map(Some));
-            section.take("run", problems, &mut ceph.run_dir, name);
-        });
-        root.section("filesystems", problems, |section, problems| {
-            section.take("exclude", problems, &mut self.collect.filesystems.exclude, names);
-        });
-        root.section("disks", problems, |section, problems| {
-            section.take("exclude", problems, &mut self.collect.disks.exclude, names);
-        });
-        root.section("interfaces", problems, |section, problems| {
-            let interfaces = &mut self.collect.interfaces;
-            section.take("include", problems, &mut interfaces.include, names);
-            section.take("exclude", problems, &mut interfaces.exclude, names);
-            section.take("vlan_names", problems, &mut interfaces.vlan_names, vlan_names);
-        });
-        root.section("interrupts", problems, |section, problems| {
-            let interrupts = &mut self.collect.interrupts;
-            section.take("zeros", problems, &mut interrupts.zeros, boolean);
-            section.take("include", problems, &mut interrupts.include, names);
-            section.take("exclude", problems, &mut interrupts.exclude, names);
-        });
-        root.section("supplies", problems, |section, problems| {
-            section.take("exclude", problems, &mut self.collect.supplies.exclude, names);
-        });
-        root.section("systemd", problems, |section, problems| {
-            let systemd = &mut self.collect.systemd;
-            section.take("include", problems, &mut systemd.include, names);
-            section.take("exclude", problems, &mut systemd.exclude, names);
-        });
-        root.section("textfile", problems, |section, problems| {
-            let textfile = &mut self.collect.textfile;
-            section.take("directories", problems, &mut textfile.directories, names);
-        });
-        root.section("nut", problems, |section, problems| {
-            section.take("ups", problems, &mut self.collect.nut.ups, names);
-        });
+        read_collectors(&mut self.collect, root, problems);
         root.section("spool", problems, |section, problems| {
             section.take("size", problems, &mut self.spool.bytes_max, |v| {
                 size_within(v, 4 << 20, 1 << 40)
@@ -189,6 +149,51 @@ impl Config {
             });
         });
     }
+}
+
+/// The sections of single collectors.
+fn read_collectors(options: &mut Options, root: &mut Section<'_>, problems: &mut Problems<'_>) {
+    root.section("smartctl", problems, |section, problems| {
+        read_smartctl(&mut options.smartctl, section, problems);
+    });
+    root.section("ceph", problems, |section, problems| {
+        let ceph = &mut options.ceph;
+        section.take("conf", problems, &mut ceph.conf, |v| name(v).map(Some));
+        section.take("run", problems, &mut ceph.run_dir, name);
+    });
+    root.section("filesystems", problems, |section, problems| {
+        section.take("exclude", problems, &mut options.filesystems.exclude, names);
+    });
+    root.section("disks", problems, |section, problems| {
+        section.take("exclude", problems, &mut options.disks.exclude, names);
+    });
+    root.section("interfaces", problems, |section, problems| {
+        let interfaces = &mut options.interfaces;
+        section.take("include", problems, &mut interfaces.include, names);
+        section.take("exclude", problems, &mut interfaces.exclude, names);
+        section.take("vlan_names", problems, &mut interfaces.vlan_names, vlan_names);
+    });
+    root.section("interrupts", problems, |section, problems| {
+        let interrupts = &mut options.interrupts;
+        section.take("zeros", problems, &mut interrupts.zeros, boolean);
+        section.take("include", problems, &mut interrupts.include, names);
+        section.take("exclude", problems, &mut interrupts.exclude, names);
+    });
+    root.section("supplies", problems, |section, problems| {
+        section.take("exclude", problems, &mut options.supplies.exclude, names);
+    });
+    root.section("systemd", problems, |section, problems| {
+        let systemd = &mut options.systemd;
+        section.take("include", problems, &mut systemd.include, names);
+        section.take("exclude", problems, &mut systemd.exclude, names);
+    });
+    root.section("textfile", problems, |section, problems| {
+        let textfile = &mut options.textfile;
+        section.take("directories", problems, &mut textfile.directories, names);
+    });
+    root.section("nut", problems, |section, problems| {
+        section.take("ups", problems, &mut options.nut.ups, names);
+    });
 }
 
 fn read_smartctl(
