@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use crate::failure::{FAILED, Failure};
 use crate::output;
 use crate::parse;
+use crate::table::printable;
 
 /// Says what to think of disks by saved reports of smartctl: ok, watch, act, dead, asleep, silent
 #[derive(Debug, clap::Args)]
@@ -87,7 +88,8 @@ impl Judge {
             output::result(&text)?;
             let (messages, failed) = said(read, judged.err());
             for message in messages {
-                output::message(&format!("labstat: {}: {message}\n", file.display()));
+                let message = format!("{}: {message}", file.display());
+                output::message(&format!("labstat: {}\n", printable(&message)));
             }
             if failed {
                 code = ExitCode::from(FAILED);
@@ -217,8 +219,11 @@ fn paragraph(
     colour: bool,
 ) -> String {
     let mut text = String::new();
-    let name =
-        if file == Path::new("-") { "standard input".into() } else { file.display().to_string() };
+    let name = if file == Path::new("-") {
+        "standard input".into()
+    } else {
+        printable(&file.display().to_string())
+    };
     // Why stands on standard error.
     let Ok(judgement) = judged else { return format!("{name}: no verdict\n") };
     let (begin, end) = colours(judgement.verdict, colour);
@@ -236,7 +241,7 @@ fn paragraph(
             "  {begin}{}{end}{:pad$}{}",
             reason.verdict.as_str(),
             "",
-            control_free(&reason.text),
+            printable(&reason.text),
         );
     }
     text
@@ -251,12 +256,7 @@ fn disk(reading: &Reading) -> String {
         identity.serial().map(|serial| format!("serial {serial}")),
         reading.power_on_hours.map(|hours| format!("on for {hours} h")),
     ];
-    control_free(&words.into_iter().flatten().collect::<Vec<_>>().join(", "))
-}
-
-/// Firmware's names may hold anything; a terminal gets nothing it would obey.
-fn control_free(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    printable(&words.into_iter().flatten().collect::<Vec<_>>().join(", "))
 }
 
 #[cfg(test)]
@@ -345,7 +345,16 @@ ID# ATTRIBUTE_NAME          FLAG     VALUE WORST THRESH TYPE      UPDATED  WHEN_
     }
 
     #[test]
-    fn names_cannot_command_a_terminal() {
-        assert_eq!(control_free("a\x1b[2Jb\nc"), "a [2Jb c");
+    fn names_can_neither_steer_a_terminal_nor_turn_a_line() {
+        let report = r#"{"smartctl":{},"device":{"protocol":"ATA"},"smart_status":{"passed":true},
+            "model_name":"ST\u202e1\u001b[2J"}"#;
+        let read = read(report);
+        let judgement = judge(&read.reading, None).map_err(|error| error.to_string());
+        let text = paragraph(Path::new("a\u{1b}[2J.txt"), &Some(read), &judgement, false);
+        let first = text.lines().next();
+        assert!(
+            first.is_some_and(|it| it.starts_with(r"a\u{1b}[2J.txt: OK  ST\u{202e}1\u{1b}[2J")),
+            "{text}"
+        );
     }
 }

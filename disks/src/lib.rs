@@ -12,6 +12,7 @@
 //!   an acknowledgement keeps.
 //! - [`attributes`] and [`decode`]: the table of ATA attributes, and their raw values as numbers.
 //! - [`sentence()`]: what the code of a reason means, in words that stay the same.
+//! - [`printable()`]: what a disk calls itself, made fit to be shown.
 //! - [`project`]: when the flash will be worn out, from a history.
 //!
 //! ```
@@ -37,6 +38,7 @@ mod baseline;
 pub mod decode;
 pub mod families;
 mod judge;
+mod printable;
 mod projection;
 mod reading;
 mod sentence;
@@ -44,6 +46,7 @@ mod verdict;
 
 pub use baseline::{Baseline, Before, DifferentDisks};
 pub use judge::judge;
+pub use printable::printable;
 pub use projection::{Confidence, Projection, project};
 pub use reading::{
     Attribute, Failing, Identity, Kind, Nvme, Protocol, Reading, SELF_TEST_UNNAMED, Scsi, SelfTest,

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::attributes::{self, About, Meaning, Row, Wear};
 use crate::decode::{self, Packed, Packing, Part};
 use crate::families::name;
+use crate::printable;
 
 /// What a disk is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -585,7 +586,8 @@ impl Gathered {
     fn identity(&mut self, labels: LabelsRef<'_>) {
         let text = |label: &str| {
             let text = labels.get(label).map(str::trim).unwrap_or_default();
-            (!text.is_empty() && text != "unknown").then(|| text.to_owned())
+            // An exporter hands on what firmware says.
+            (!text.is_empty() && text != "unknown").then(|| printable(text).into_owned())
         };
         self.protocol = text("protocol").unwrap_or_default();
         self.reading.protocol = match self.protocol.as_str() {
@@ -606,7 +608,8 @@ impl Gathered {
     fn attribute(&mut self, name: &str, labels: LabelsRef<'_>, value: f64) {
         let id = labels.get("attribute_id").and_then(|id| id.parse::<u8>().ok());
         let Some(id) = id else { return };
-        let key = (id, labels.get("attribute_name").unwrap_or_default().to_owned());
+        let attribute_name = labels.get("attribute_name").unwrap_or_default();
+        let key = (id, printable(attribute_name).into_owned());
         if self.attributes.len() >= ATTRIBUTES_MAX && !self.attributes.contains_key(&key) {
             return;
         }

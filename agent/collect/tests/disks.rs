@@ -796,6 +796,24 @@ fn a_serial_number_without_end_does_not_cost_the_round() {
 }
 
 #[test]
+fn what_firmware_calls_a_disk_can_neither_steer_nor_turn_text() {
+    let machine = Machine::new();
+    machine.disk("sda", None);
+    let attribute = r#""ata_smart_attributes":{"table":[{"id":5,"name":"R\u001b[2J","value":100,
+                       "raw":{"value":0,"string":"0"}}]}"#;
+    let disk = format!("{},{attribute}", sata(r"WDC\u202eDER", r"S1\u0007\n2"));
+    machine.answers("/dev/sda", 0, &disk);
+    let batch = run(&mut *once(), &machine);
+    let named = batch.iter().find(|it| it.family.name == "smartctl_device").unwrap();
+    assert_eq!(named.labels.get("model_name"), Some(r"WDC\u{202e}DER"));
+    assert_eq!(named.labels.get("serial_number"), Some(r"S1\u{7}\n2"));
+    let attribute = batch.iter().find(|it| it.labels.get("attribute_id") == Some("5")).unwrap();
+    assert_eq!(attribute.labels.get("attribute_name"), Some(r"R\u{1b}[2J"));
+    let mut values = batch.iter().flat_map(|sample| sample.labels.iter().map(|(_, value)| value));
+    assert!(values.all(|value| !value.contains(|c: char| c.is_control() || c == '\u{202e}')));
+}
+
+#[test]
 fn a_disk_in_deep_sleep_is_left_alone() {
     let machine = Machine::new();
     machine.disk("sda", None);

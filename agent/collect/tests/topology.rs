@@ -756,6 +756,18 @@ fn without_block_devices_there_is_no_map() {
 }
 
 #[test]
+fn names_from_firmware_and_labels_can_neither_steer_nor_turn_text() {
+    let machine = Machine::new();
+    machine.nvme(0, "S\u{202e}1", "ID_FS_USAGE=filesystem ID_FS_TYPE=ext4 ID_FS_LABEL=a\u{1b}[2J");
+    let batch = look(&mut *make(), machine.dir.path(), 0);
+    // As the collector of SMART writes it, so that both join.
+    assert_eq!(info(&batch, "nvme0", "serial_number"), r"S\u{202e}1");
+    let serials = batch.iter().map(|sample| sample.labels.get("serial_number"));
+    assert!(serials.flatten().all(|serial| serial == r"S\u{202e}1"));
+    assert_eq!(uses(&batch, "nvme0"), [r"nvme0n1 filesystem a\u{1b}[2J ext4"]);
+}
+
+#[test]
 fn damaged_and_hostile_files_are_survived() {
     let machine = Machine::new();
     machine.sata("sda", 1, "S1");

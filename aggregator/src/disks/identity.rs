@@ -1,6 +1,6 @@
 //! Who a disk is, and where it is.
 
-use labstat_disks::Identity as Words;
+use labstat_disks::{Identity as Words, printable};
 use labstat_model::Labels;
 use serde::{Deserialize, Serialize};
 
@@ -100,7 +100,7 @@ impl Identity {
         let label = |name| labels.get(name).map(str::trim).filter(|text| !text.is_empty());
         let words = Words { serial: label("serial_number").map(str::to_owned), ..Words::default() };
         Some(Self {
-            serial: words.serial()?.to_owned(),
+            serial: printable(words.serial()?).into_owned(),
             model: model_of(labels),
             namespace: namespace(label("device").unwrap_or_default()).to_owned(),
             at: None,
@@ -143,7 +143,8 @@ impl Identity {
 pub(crate) fn model_of(labels: &Labels) -> String {
     let known = |text: &&str| !text.is_empty() && *text != "unknown";
     let label = |name| labels.get(name).map(str::trim).filter(known);
-    label("model_name").or_else(|| label("scsi_product")).unwrap_or_default().to_owned()
+    let model = label("model_name").or_else(|| label("scsi_product")).unwrap_or_default();
+    printable(model).into_owned()
 }
 
 #[cfg(test)]
@@ -183,6 +184,13 @@ mod tests {
         for device in ["sda", "nvme0c0n1", "nvme", "nvme0nx", "nvme0n", ""] {
             assert_eq!(of(device).namespace, "", "{device}");
         }
+    }
+
+    #[test]
+    fn what_firmware_says_can_neither_steer_nor_turn_text() {
+        let labels = [("serial_number", "S1\u{202e}9"), ("model_name", "M\u{1b}[2J")];
+        let found = Identity::of(&Labels::new(labels)).unwrap();
+        assert_eq!((&*found.model, &*found.serial), ("M\\u{1b}[2J", "S1\\u{202e}9"));
     }
 
     #[test]

@@ -7,10 +7,13 @@ use serde_json::{Map, Value};
 
 /// Lines before the first one of a notation: a shell's prompt, a warning of sudo.
 const LINES_BEFORE_MAX: usize = 20;
-/// Levels of lists and maps; smartctl's JSON has seven.
+/// Levels of lists and maps; smartctl's JSON has seven. What is deeper ends the program, which frees
+/// each level within the one above it.
 const DEPTH_MAX: usize = 64;
 /// Places of a list; the longest known, the extended error log of a disk, has a few hundred.
 const LIST_LEN_MAX: usize = 4096;
+/// Places of lists that no line fills, as in what `grep` left; each of its lines may skip some hundred.
+const GAPS_MAX: usize = 65_536;
 
 /// Whether an input can be one of them: a look at its first lines, which costs nothing where it
 /// is not.
@@ -43,15 +46,19 @@ pub(super) fn json(text: &str) -> Option<String> {
 fn assignments(text: &str) -> Option<Value> {
     let mut root = Value::Object(Map::new());
     let mut found = false;
+    let mut gaps = GAPS_MAX;
     for line in text.lines() {
-        found |= assignment(&mut root, line.trim()).is_some();
+        found |= assignment(&mut root, line.trim(), &mut gaps).is_some();
     }
     found.then_some(root)
 }
 
-fn assignment(root: &mut Value, line: &str) -> Option<()> {
+fn assignment(root: &mut Value, line: &str, gaps: &mut usize) -> Option<()> {
     let rest = line.strip_prefix("json")?.strip_suffix(';')?;
     let (path, value) = rest.split_once('=')?;
+    if path.bytes().filter(|byte| matches!(byte, b'.' | b'[')).count() > DEPTH_MAX {
+        return None;
+    }
     let value: Value = serde_json::from_str(value.trim()).ok()?;
     let steps = path.trim().strip_prefix('.')?.split('.').map(step);
     let steps: Vec<_> = steps.collect::<Option<_>>()?;
@@ -59,7 +66,7 @@ fn assignment(root: &mut Value, line: &str) -> Option<()> {
     for (key, places) in steps {
         place = member(place, key);
         for index in places {
-            place = element(place, index)?;
+            place = element(place, index, gaps)?;
         }
     }
     *place = value;
@@ -85,13 +92,15 @@ fn member<'a>(place: &'a mut Value, key: &str) -> &'a mut Value {
     }
 }
 
-/// The value at `index`, of what is made a list if it was none.
-fn element(place: &mut Value, index: usize) -> Option<&mut Value> {
+/// The value at `index`, of what is made a list if it was none; none when too much of it would be
+/// empty.
+fn element<'a>(place: &'a mut Value, index: usize, gaps: &mut usize) -> Option<&'a mut Value> {
     if !place.is_array() {
         *place = Value::Array(Vec::new());
     }
     let list = place.as_array_mut()?;
     if list.len() <= index {
+        *gaps = gaps.checked_sub(index - list.len())?;
         list.resize(index + 1, Value::Null);
     }
     list.get_mut(index)
@@ -247,5 +256,17 @@ mod tests {
         }
         let deep = format!("json_format_version:\n{}", "- ".repeat(5000));
         assert!(json(&deep).is_some());
+    }
+
+    #[test]
+    fn paths_without_end_and_lists_of_nothing_cost_nothing() {
+        for step in [".a", "[0]", "[4095]"] {
+            let path = step.repeat(100_000);
+            assert_eq!(read(&format!("json.a{path} = 1;\njson.b = 2;")), Some(json!({"b": 2})));
+        }
+        let sparse: String = (0..10_000).map(|at| format!("json.k{at}[4095] = 1;\n")).collect();
+        let read = read(&sparse).unwrap();
+        let lists = read.as_object().unwrap().values().filter_map(Value::as_array);
+        assert!(lists.map(Vec::len).sum::<usize>() <= 2 * GAPS_MAX);
     }
 }

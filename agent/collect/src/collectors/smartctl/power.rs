@@ -201,7 +201,7 @@ impl Power {
             (true, _) => self.mode = Mode::Suspended,
             (false, Mode::Suspended) => {
                 // We do not open a disk that is suspended: whoever resumed it was another.
-                self.by_other += 1;
+                self.by_other = self.by_other.saturating_add(1);
                 self.mode = Mode::Unknown;
             }
             _ => {}
@@ -283,11 +283,11 @@ impl Power {
         // Without a counter nobody knows.
         io?;
         if io == self.last.io {
-            self.by_labstat += 1;
+            self.by_labstat = self.by_labstat.saturating_add(1);
             self.we_wake = true;
             return Some(By::Labstat);
         }
-        self.by_other += 1;
+        self.by_other = self.by_other.saturating_add(1);
         Some(By::Other)
     }
 
@@ -296,7 +296,7 @@ impl Power {
         // Not one that says so while it is used: that is no wake-up, but a wrong answer.
         if self.has_stirred() && !self.is_in_use(now_ms) {
             // It woke and fell asleep again between two looks.
-            self.by_other += 1;
+            self.by_other = self.by_other.saturating_add(1);
         }
         self.mode = Mode::Asleep { io: self.last.io };
     }
@@ -561,6 +561,20 @@ mod tests {
         assert_eq!(power.wakeups(), Some((0, 0)));
         power.answered(false);
         assert!(!power.contradicts(70_000), "believed again");
+    }
+
+    #[test]
+    fn counts_that_nobody_can_have_counted_overflow_nothing() {
+        let mut power = read();
+        power.sleeps(0);
+        let kept = Kept { by_labstat: u64::MAX, by_other: u64::MAX, ..power.kept() };
+        for io in [10, 11] {
+            power.restore(&kept);
+            power.look(at(io), MINUTE);
+            power.asked(MINUTE);
+            assert!(power.answered(false).is_some());
+            assert_eq!(power.wakeups(), Some((u64::MAX, u64::MAX)));
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use labstat_disks::attributes::About;
 use labstat_disks::decode::Packed;
-use labstat_disks::{Kind, families, part, parts};
+use labstat_disks::{Kind, families, part, parts, printable};
 use labstat_model::{Batch, Family};
 use labstat_parse::smartctl::{
     Attribute, AttributeFlags, LoggedError, NvmeHealth, Report, ScsiBackgroundScan,
@@ -156,6 +156,9 @@ fn push_identity(device: &str, report: &Report, out: &mut Batch) {
         ("scsi_version", text(&report.scsi_version)),
         ("serial_number", text(&report.serial_number)),
     ];
+    // Firmware may say anything, and labels go everywhere.
+    let shown = labels.map(|(name, value)| (name, printable(value)));
+    let labels = shown.each_ref().map(|(name, value)| (*name, value.as_ref()));
     out.push(&families::DEVICE, &labels, 1.0);
 }
 
@@ -241,7 +244,7 @@ fn push_decoded(device: &str, attribute: &Attribute, about: About<'_>, out: &mut
     for (part, number) in parts(id, name, packed, about) {
         let labels = [
             ("attribute_id", id.to_string()),
-            ("attribute_name", name.to_owned()),
+            ("attribute_name", printable(name).into_owned()),
             ("device", device.to_owned()),
             ("part", part.to_owned()),
         ];
@@ -253,6 +256,7 @@ fn push_decoded(device: &str, attribute: &Attribute, about: About<'_>, out: &mut
 fn push_attribute(device: &str, attribute: &Attribute, out: &mut Batch) {
     let Some(id) = attribute.id else { return };
     let id = id.to_string();
+    let name = printable(text(&attribute.name));
     let flags = attribute.flags.as_ref();
     let short = flags.map_or("", |flags| text(&flags.string)).trim();
     let long = flags.map(long_flags).unwrap_or_default();
@@ -269,7 +273,7 @@ fn push_attribute(device: &str, attribute: &Attribute, out: &mut Batch) {
             ("attribute_flags_long", long.as_str()),
             ("attribute_flags_short", short),
             ("attribute_id", &id),
-            ("attribute_name", text(&attribute.name)),
+            ("attribute_name", &name),
             ("attribute_value_type", kind),
             ("device", device),
         ];

@@ -6,6 +6,9 @@
 //! - Nothing here asks a device: the kernel has read all of it when it found the disk.
 //! - Not here: what stands on a disk ([`super::layers`]).
 
+use std::borrow::Cow;
+
+use labstat_disks::printable;
 use labstat_parse::{udev, vpd};
 
 use super::devices::{Block, Udev, text};
@@ -36,6 +39,27 @@ pub(super) struct Identity {
     pub(super) slot: String,
     pub(super) rotational: String,
     pub(super) removable: String,
+}
+
+impl Identity {
+    /// The same, as labels may say it: most of it is firmware's.
+    pub(super) fn printable(mut self) -> Self {
+        let texts = [
+            &mut self.serial_number,
+            &mut self.model_name,
+            &mut self.wwn,
+            &mut self.by_id,
+            &mut self.path,
+            &mut self.enclosure,
+            &mut self.slot,
+        ];
+        for text in texts {
+            if let Cow::Owned(shown) = printable(text) {
+                *text = shown;
+            }
+        }
+        self
+    }
 }
 
 /// What is known of the disk `block`.

@@ -23,6 +23,7 @@ mod stack;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hasher};
 
+use labstat_disks::printable;
 use labstat_model::{Batch, Family};
 use labstat_parse::proc::{mountinfo, swaps};
 use serde::{Deserialize, Serialize};
@@ -195,7 +196,7 @@ impl<'a> Survey<'a> {
             .iter()
             .enumerate()
             .filter(|(_, block)| block.sort == Sort::Disk)
-            .map(|(at, block)| (at, identity::read(host, block)))
+            .map(|(at, block)| (at, identity::read(host, block).printable()))
             .collect();
         let disks = same_disks(blocks, &identities);
         let stack = layers::build(host, blocks, &disks);
@@ -239,7 +240,7 @@ impl<'a> Survey<'a> {
             let labels = [
                 ("device", *device),
                 ("kind", thing.kind.word()),
-                ("name", &thing.name),
+                ("name", &printable(&thing.name)),
                 ("serial_number", serial_number),
             ];
             if let Some(spare) = spare {
@@ -255,7 +256,7 @@ impl<'a> Survey<'a> {
         for name in names.into_iter().take(CONTROLLERS_MAX) {
             let link = format!("{CONTROLLERS}/{name}");
             let dir = self.host.resolved(&link).unwrap_or(link);
-            let controller = identity::nvme_controller(self.host, &dir);
+            let controller = identity::nvme_controller(self.host, &dir).printable();
             let is_shown = |known: &Identity| {
                 known.device == controller.device
                     // A disk may have two controllers.
@@ -371,7 +372,7 @@ fn push_use(identity: &Identity, part: &str, [kind, name, role]: [&str; 3], out:
     let labels = [
         ("device", identity.device.as_str()),
         ("kind", kind),
-        ("name", name),
+        ("name", &printable(name)),
         ("part", part),
         ("role", role),
         ("serial_number", &identity.serial_number),

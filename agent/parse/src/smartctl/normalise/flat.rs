@@ -248,6 +248,9 @@ fn split(line: &str) -> Option<String> {
     Some(out)
 }
 
+/// The word after the number of an error in a log.
+const OCCURRED: &str = "occurred";
+
 /// Whether a row of the table of attributes, of a log of self-tests or of errors begins here.
 fn is_row(text: &str) -> bool {
     let mut words = text.split_whitespace();
@@ -266,7 +269,9 @@ fn is_row(text: &str) -> bool {
     let is_count = |word: &str| !word.is_empty() && word.bytes().all(|it| it.is_ascii_digit());
     match first {
         "#" => is_count(second),
-        "Error" => is_count(second) && text.contains(" occurred at disk power-on lifetime:"),
+        // `Error 5 occurred at …`, or `Error 5 [4] occurred at …`.
+        "Error" if third.starts_with('[') => is_count(second) && words.next() == Some(OCCURRED),
+        "Error" => is_count(second) && third == OCCURRED,
         _ if first.strip_prefix('#').is_some_and(is_count) => is_name,
         _ => first.parse::<u8>().is_ok() && is_name && is_flags(third),
     }
@@ -292,6 +297,20 @@ mod tests {
         );
         let lines = apart(&list).unwrap();
         assert!(lines.contains("\n\n=== START OF X\nKey: a'b\nx\n"), "{lines}");
+    }
+
+    #[test]
+    fn an_error_of_a_log_begins_a_line() {
+        for row in
+            ["Error 5 occurred at disk power-on lifetime: 3 hours", "Error 5 [4] occurred at"]
+        {
+            assert!(is_row(row), "{row}");
+        }
+        for other in ["Error 5 of 6", "Error logging capability", "Error 5 [4] at", "Error 5 "] {
+            assert!(!is_row(other), "{other}");
+        }
+        // What follows is not looked through for each of them.
+        assert_eq!(apart(&"Error 1 x ".repeat(50_000)), None);
     }
 
     #[test]
