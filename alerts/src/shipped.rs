@@ -3,6 +3,7 @@
 /// The rule files, each by the name it is shown with. Every one has its unit tests beside it
 /// (`*.test.yml`), in promtool's format.
 pub const FILES: &[(&str, &str)] = &[
+    ("labstat/btrfs.yml", include_str!("../rules/btrfs.yml")),
     ("labstat/filesystem.yml", include_str!("../rules/filesystem.yml")),
     ("labstat/guests.yml", include_str!("../rules/guests.yml")),
     ("labstat/lvm.yml", include_str!("../rules/lvm.yml")),
@@ -12,4 +13,5 @@ pub const FILES: &[(&str, &str)] = &[
     ("labstat/smart.yml", include_str!("../rules/smart.yml")),
     ("labstat/thermal.yml", include_str!("../rules/thermal.yml")),
     ("labstat/ups.yml", include_str!("../rules/ups.yml")),
+    ("labstat/zfs.yml", include_str!("../rules/zfs.yml")),
 ];

@@ -52,6 +52,7 @@ const fn seldom(name: &'static str, make: Make) -> Entry {
 #[rustfmt::skip]
 static ENTRIES: &[Entry] = &[
     node("arp", |_| Box::new(arp::Arp::default())),
+    slow("btrfs", |_| Box::new(btrfs::Btrfs::default())),
     node("conntrack", |_| Box::new(conntrack::Conntrack::default())),
     node("cpu", |_| Box::new(cpu::Cpu::default())),
     node("diskstats", |o| Box::new(diskstats::Diskstats::new(&o.disks))),
@@ -92,6 +93,8 @@ static ENTRIES: &[Entry] = &[
     node("udp_queues", |_| Box::new(udp_queues::UdpQueues::default())),
     node("uname", |_| Box::new(uname::Uname)),
     node("vmstat", |_| Box::new(vmstat::Vmstat::default())),
+    slow("zfs", |_| Box::new(zfs::Zfs::default())),
+    seldom("zpool", |_| Box::new(zpool::Zpool)),
     Entry { name: "smartctl", job: "smartctl", pace: SMART, wake: None, make: |o| Box::new(smartctl::Smartctl::new(&o.smartctl).with_memory(o.memory.clone())) },
     Entry { name: "ceph", job: "ceph", pace: CEPH, wake: None, make: |o| Box::new(ceph::Ceph::new(&o.ceph)) },
 ];

@@ -11,7 +11,7 @@ use labstat_model::{Batch, Family};
 use labstat_parse::proc::{fields_of, number, trimmed};
 
 use crate::collector::{CollectError, Status, is_absent};
-use crate::host::{Host, RunError};
+use crate::host::{Host, Output, RunError};
 
 /// Reads a file whose absence means that the machine has no such thing, which is `false`.
 pub(crate) fn read_if_there(
@@ -36,12 +36,17 @@ pub(crate) fn answer_of(
     let failed =
         |cause| CollectError::Run { command: format!("{program} {}", args.join(" ")), cause };
     let output = host.run(program, args, deadline).map_err(failed)?;
-    if output.status != Some(0) {
-        let said = String::from_utf8_lossy(&output.stderr);
-        let said = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("no word");
-        return Err(failed(RunError::Earlier(said.trim().to_owned())));
+    answer(output).map_err(failed)
+}
+
+/// What a command printed that ended well; its own words when it did not.
+pub(crate) fn answer(output: Output) -> Result<Vec<u8>, RunError> {
+    if output.status == Some(0) {
+        return Ok(output.stdout);
     }
-    Ok(output.stdout)
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("no word");
+    Err(RunError::Earlier(said.trim().to_owned()))
 }
 
 /// How a run ended whose sources are all absent if none gave a sample.

@@ -203,3 +203,260 @@ fn packages_ask_for_a_new_start() {
     put(root, "run/reboot-required.pkgs", many);
     assert_eq!(lines("reboot", root).len(), 17);
 }
+
+const KSTAT: &str = "proc/spl/kstat/zfs";
+const ZPOOL: &str = "commands/env/TZ=UTC zpool status -p";
+
+#[test]
+fn zfs_by_the_kernels_statistics() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    let heading = "13 1 0x01 3 4 5 6\nname type data\n";
+    put(
+        root,
+        &format!("{KSTAT}/arcstats"),
+        format!("{heading}hits 4 12\nmemory_available_bytes 3 -5\nbad-name 4 1\nsize 4 7\n"),
+    );
+    put(root, &format!("{KSTAT}/dbgmsg"), "whatever\n");
+    put(root, &format!("{KSTAT}/tank/state"), "DEGRADED\n");
+    put(root, &format!("{KSTAT}/tank/io"), "12 3 0x00 1 80 1 2\nnread nwritten\n10 20\n");
+    put(
+        root,
+        &format!("{KSTAT}/tank/objset-0x36"),
+        format!("{heading}dataset_name 7 tank/vm 101\nwrites 4 3\nnwritten 4 4096\n"),
+    );
+    put(root, &format!("{KSTAT}/tank/txgs"), "no table\n");
+    let state = |state: &str, value: u8| {
+        format!(r#"node_zfs_zpool_state{{state="{state}", zpool="tank"}} {value}"#)
+    };
+    let expected = [
+        "node_zfs_arc_hits{} 12".to_owned(),
+        "node_zfs_arc_memory_available_bytes{} -5".to_owned(),
+        "node_zfs_arc_size{} 7".to_owned(),
+        r#"node_zfs_zpool_dataset_nwritten{dataset="tank/vm 101", zpool="tank"} 4096"#.to_owned(),
+        r#"node_zfs_zpool_dataset_writes{dataset="tank/vm 101", zpool="tank"} 3"#.to_owned(),
+        r#"node_zfs_zpool_nread{zpool="tank"} 10"#.to_owned(),
+        r#"node_zfs_zpool_nwritten{zpool="tank"} 20"#.to_owned(),
+        state("degraded", 1),
+        state("faulted", 0),
+        state("offline", 0),
+        state("online", 0),
+        state("removed", 0),
+        state("suspended", 0),
+        state("unavail", 0),
+    ];
+    assert_eq!(lines("zfs", root), expected);
+}
+
+#[test]
+fn statistics_of_zfs_that_make_no_sense_are_errors() {
+    for (file, text, error) in [
+        ("arcstats", "a\nb\nhits 4\n", "a kstat of ZFS makes no sense"),
+        ("tank/state", "", "the state of a pool makes no sense"),
+        ("tank/state", "SINGING\n", "the state of a pool makes no sense"),
+        ("tank/io", "12 3\nnread\n", "the io kstat of a pool makes no sense"),
+        ("tank/objset-0x36", "a\nb\nwrites 4 x\n", "a kstat of a dataset makes no sense"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        put(dir.path(), &format!("{KSTAT}/{file}"), text);
+        assert_eq!(lines("zfs", dir.path())[0], error, "{file}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    put(dir.path(), &format!("{KSTAT}/arcstats"), "");
+    assert_eq!(lines("zfs", dir.path()), [] as [&str; 0], "loaded, and nothing counted");
+    put(dir.path(), "errors.json", r#"{"/proc/spl/kstat/zfs/arcstats":13}"#);
+    assert_eq!(lines("zfs", dir.path())[0], "failed to read /proc/spl/kstat/zfs/arcstats");
+    put(dir.path(), "errors.json", r#"{"/proc/spl/kstat/zfs":13}"#);
+    assert_eq!(lines("zfs", dir.path())[0], "failed to read /proc/spl/kstat/zfs");
+    let huge = tempfile::tempdir().unwrap();
+    put(huge.path(), &format!("{KSTAT}/zil"), "");
+    fs::File::create(huge.path().join(KSTAT).join("zil")).unwrap().set_len(1 << 33).unwrap();
+    assert_eq!(lines("zfs", huge.path())[0], "failed to read /proc/spl/kstat/zfs/zil");
+}
+
+const STATUS: &str = "  pool: tank\n state: DEGRADED\n  scan: scrub repaired 0 in 00:10:12 with 1 errors on Sun Nov  9 00:24:03 2025\nconfig:\n\n\tNAME      STATE     READ WRITE CKSUM\n\ttank      DEGRADED     0     0     0\n\t  sda     ONLINE       3     0    12\n\tspares\n\t  sda     INUSE     currently in use\n\nerrors: 2 data errors, use '-v' for a list\n";
+
+#[test]
+fn pools_of_zfs_tell_of_errors_and_scrubs() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    assert_eq!(lines("zpool", root), ["absent"]);
+    put(root, &format!("{KSTAT}/arcstats"), "");
+    assert_eq!(lines("zpool", root), ["absent"], "ZFS without a pool");
+    put(root, &format!("{KSTAT}/tank/state"), "DEGRADED\n");
+    put(root, &format!("{ZPOOL}/stdout"), STATUS);
+    let vdev = |role: &str, name: &str, state: &str| {
+        format!(
+            r#"labstat_zfs_vdev_info{{role="{role}", state="{state}", vdev="{name}", zpool="tank"}} 1"#
+        )
+    };
+    let errors = |role: &str, name: &str, kind: &str, count: u8| {
+        format!(
+            r#"labstat_zfs_vdev_errors_total{{role="{role}", type="{kind}", vdev="{name}", zpool="tank"}} {count}"#
+        )
+    };
+    let expected = [
+        r#"labstat_zfs_data_errors{zpool="tank"} 2"#.to_owned(),
+        r#"labstat_zfs_scan_errors{zpool="tank"} 1"#.to_owned(),
+        r#"labstat_zfs_scan_info{function="scrub", state="finished", zpool="tank"} 1"#.to_owned(),
+        r#"labstat_zfs_scrub_end_timestamp_seconds{zpool="tank"} 1762647843"#.to_owned(),
+        errors("data", "sda", "checksum", 12),
+        errors("data", "sda", "read", 3),
+        errors("data", "sda", "write", 0),
+        errors("pool", "tank", "checksum", 0),
+        errors("pool", "tank", "read", 0),
+        errors("pool", "tank", "write", 0),
+        vdev("data", "sda", "online"),
+        vdev("pool", "tank", "degraded"),
+        vdev("spares", "sda", "inuse"),
+    ];
+    assert_eq!(lines("zpool", root), expected);
+    let running = STATUS.replace(
+        "scrub repaired 0 in 00:10:12 with 1 errors on Sun Nov  9 00:24:03 2025",
+        "resilver in progress since Sun Nov  9 00:24:03 2025\n\t1T scanned, 25.00% done, 1 days to go",
+    );
+    put(root, &format!("{ZPOOL}/stdout"), running);
+    let scans: Vec<String> =
+        lines("zpool", root).into_iter().filter(|line| line.contains("_sc")).collect();
+    let expected = [
+        r#"labstat_zfs_scan_done_ratio{zpool="tank"} 0.25"#,
+        r#"labstat_zfs_scan_info{function="resilver", state="running", zpool="tank"} 1"#,
+    ];
+    assert_eq!(scans, expected, "when it was last scrubbed is not known any more");
+    let never = "  pool: tank\n  scan: none requested\n";
+    put(root, &format!("{ZPOOL}/stdout"), never);
+    let none = r#"labstat_zfs_scan_info{function="none", state="none", zpool="tank"} 1"#;
+    assert_eq!(lines("zpool", root), [none]);
+}
+
+#[test]
+fn a_zpool_that_hangs_or_fails_says_so_and_one_that_is_not_there_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    put(root, &format!("{KSTAT}/tank/state"), "ONLINE\n");
+    let command = "failed to run zpool status -p";
+    put(root, &format!("{ZPOOL}/status"), "timed-out");
+    assert_eq!(lines("zpool", root), [command, "no end after 20s, killed"]);
+    put(root, &format!("{ZPOOL}/status"), "1");
+    put(
+        root,
+        &format!("{ZPOOL}/stderr"),
+        "Permission denied the ZFS utilities must be run as root.\n",
+    );
+    let words = "Permission denied the ZFS utilities must be run as root.";
+    assert_eq!(lines("zpool", root), [command, words]);
+    put(root, &format!("{ZPOOL}/status"), "127");
+    assert_eq!(lines("zpool", root), ["absent"]);
+    put(root, &format!("{ZPOOL}/status"), "0");
+    put(root, &format!("{ZPOOL}/stdout"), "Segmentation fault\n");
+    assert_eq!(lines("zpool", root)[0], "zpool status makes no sense");
+}
+
+const BTRFS: &str = "sys/fs/btrfs/0abb";
+
+fn btrfs(root: &Path) {
+    let file = |name: &str, text: &str| put(root, &format!("{BTRFS}/{name}"), text);
+    put(root, "sys/fs/btrfs/features/skinny_metadata", "0\n");
+    file("label", "fix ture\n");
+    file("allocation/global_rsv_size", "16777216\n");
+    file("allocation/data/bytes_reserved", "4096\n");
+    file("allocation/data/flags", "1\n");
+    file("allocation/data/raid5/total_bytes", "3000\n");
+    file("allocation/data/raid5/used_bytes", "2000\n");
+    file(
+        "commit_stats",
+        "commits 258\nlast_commit_ms 1000\nmax_commit_ms 51992\ntotal_commit_ms 47836090\n",
+    );
+    for device in ["sda", "sdb", "sdc"] {
+        file(&format!("devices/{device}/size"), "20\n");
+    }
+    file("devinfo/1/missing", "0\n");
+    file(
+        "devinfo/1/error_stats",
+        "write_errs 1\nread_errs 2\nflush_errs 3\ncorruption_errs 4\ngeneration_errs 5\n",
+    );
+    file("devinfo/2/missing", "1\n");
+    file("devinfo/2/error_stats", "invalid\n");
+}
+
+#[test]
+fn filesystems_of_type_btrfs() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    put(root, "sys/fs/btrfs/features/skinny_metadata", "0\n");
+    assert_eq!(lines("btrfs", root), ["absent"], "a module without a filesystem");
+    btrfs(root);
+    let errors = |kind: &str, count: u8| {
+        format!(
+            r#"labstat_btrfs_device_errors_total{{devid="1", type="{kind}", uuid="0abb"}} {count}"#
+        )
+    };
+    let size = |device: &str| {
+        format!(r#"node_btrfs_device_size_bytes{{device="{device}", uuid="0abb"}} 10240"#)
+    };
+    let raid5 = r#"{block_group_type="data", mode="raid5", uuid="0abb"}"#;
+    let expected = [
+        errors("corruption", 4),
+        errors("flush", 3),
+        errors("generation", 5),
+        errors("read", 2),
+        errors("write", 1),
+        r#"labstat_btrfs_device_missing{devid="1", uuid="0abb"} 0"#.to_owned(),
+        r#"labstat_btrfs_device_missing{devid="2", uuid="0abb"} 1"#.to_owned(),
+        format!("node_btrfs_allocation_ratio{raid5} 1.5"),
+        r#"node_btrfs_commit_seconds_total{uuid="0abb"} 47836.09"#.to_owned(),
+        r#"node_btrfs_commits_total{uuid="0abb"} 258"#.to_owned(),
+        size("sda"),
+        size("sdb"),
+        size("sdc"),
+        r#"node_btrfs_global_rsv_size_bytes{uuid="0abb"} 16777216"#.to_owned(),
+        r#"node_btrfs_info{label="fix ture", uuid="0abb"} 1"#.to_owned(),
+        r#"node_btrfs_last_commit_seconds{uuid="0abb"} 1"#.to_owned(),
+        r#"node_btrfs_max_commit_seconds{uuid="0abb"} 51.992"#.to_owned(),
+        r#"node_btrfs_reserved_bytes{block_group_type="data", uuid="0abb"} 4096"#.to_owned(),
+        format!("node_btrfs_size_bytes{raid5} 3000"),
+        format!("node_btrfs_used_bytes{raid5} 2000"),
+    ];
+    assert_eq!(lines("btrfs", root), expected);
+}
+
+#[test]
+fn files_of_btrfs_that_make_no_sense_are_errors() {
+    for (file, text, error) in [
+        ("devinfo/1/error_stats", "write_errs\n", "error_stats makes no sense"),
+        ("devinfo/1/missing", "", "a file of btrfs makes no sense"),
+        ("commit_stats", "commits x\n", "commit_stats makes no sense"),
+        ("allocation/data/raid5/used_bytes", "-1\n", "a file of btrfs makes no sense"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        btrfs(dir.path());
+        put(dir.path(), &format!("{BTRFS}/{file}"), text);
+        assert_eq!(lines("btrfs", dir.path())[0], error, "{file}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    btrfs(dir.path());
+    put(dir.path(), "errors.json", r#"{"/sys/fs/btrfs/0abb/devices":13}"#);
+    assert_eq!(lines("btrfs", dir.path())[0], "failed to read /sys/fs/btrfs/0abb/devices");
+    for file in ["allocation", "devinfo", "commit_stats"] {
+        let path = dir.path().join(BTRFS).join(file);
+        let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
+    }
+    put(dir.path(), "errors.json", "{}");
+    assert_eq!(lines("btrfs", dir.path()).len(), 4, "an older kernel has less of it");
+}
+
+#[test]
+fn a_server_that_hangs_takes_no_time_of_the_disks() {
+    let dir = tempfile::tempdir().unwrap();
+    let mounts =
+        "22 1 0:40 / /media rw - nfs4 nas:/media rw\n23 1 254:1 / / rw - ext4 /dev/vda1 rw\n";
+    put(dir.path(), "proc/1/mountinfo", mounts);
+    let (_, batch) = {
+        let size = r#"{"size_bytes":10,"free_bytes":5,"avail_bytes":5,"files":1,"files_free":1,"readonly":false}"#;
+        put(dir.path(), "statvfs.json", format!(r#"{{"/":{size},"/media":110}}"#));
+        run("filesystem", dir.path()).unwrap()
+    };
+    let mut asked: Vec<_> = batch.iter().filter_map(|s| s.labels.get("mountpoint")).collect();
+    asked.dedup();
+    assert_eq!(asked, ["/", "/media"]);
+}

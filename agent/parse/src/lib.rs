@@ -23,5 +23,6 @@ pub mod systemctl;
 pub mod udev;
 pub mod vlan;
 pub mod vpd;
+pub mod zfs;
 
 pub use error::ParseError;

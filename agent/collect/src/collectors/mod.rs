@@ -4,6 +4,7 @@
 //! Not here: what several of them do alike ([`crate::shared`]).
 
 pub mod arp;
+pub mod btrfs;
 pub mod ceph;
 pub mod conntrack;
 pub mod cpu;
@@ -46,3 +47,5 @@ pub mod topology;
 pub mod udp_queues;
 pub mod uname;
 pub mod vmstat;
+pub mod zfs;
+pub mod zpool;
