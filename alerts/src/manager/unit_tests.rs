@@ -48,7 +48,7 @@ struct Expected {
     exp_annotations: BTreeMap<String, String>,
 }
 
-/// The values of promtool's notation as far as our tests use it: `1x3`, `200-1x3`, `stale`, `_x3`
+/// The values of promtool's notation as far as our tests use it: `1`, `1x3`, `200-1x3`, `stale`, `_x3`
 /// for none, several with a space between.
 fn values(text: &str) -> Vec<Option<f64>> {
     let mut all = Vec::new();
@@ -61,7 +61,10 @@ fn values(text: &str) -> Vec<Option<f64>> {
             all.extend((0..count.parse().unwrap()).map(|_: u32| None));
             continue;
         }
-        let (start, count) = part.rsplit_once('x').unwrap();
+        let Some((start, count)) = part.rsplit_once('x') else {
+            all.push(Some(part.parse().unwrap()));
+            continue;
+        };
         let at = start.rfind(['+', '-']).filter(|at| *at > 0);
         let (start, step) = at.map_or((start, "0"), |at| start.split_at(at));
         let (start, step): (f64, f64) = (start.parse().unwrap(), step.parse().unwrap());
