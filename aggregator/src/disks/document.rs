@@ -34,9 +34,11 @@ struct Stored {
 }
 
 /// The document of all disks that are known by their serial number, and of those that somebody
-/// forgot.
+/// forgot or has acknowledged.
 pub(crate) fn write(disks: &BTreeMap<Identity, Disk>) -> Vec<u8> {
-    let kept = disks.values().filter(|disk| disk.identity.is_named() || disk.forgotten);
+    let is_kept =
+        |disk: &&Disk| disk.identity.is_named() || disk.forgotten || disk.acknowledged.is_some();
+    let kept = disks.values().filter(is_kept);
     let disks = kept.map(|disk| {
         let urgent = disk.finding.as_ref().is_some_and(|finding| finding.verdict.is_urgent());
         Kept { disk, last: disk.last.as_deref().filter(|_| urgent) }

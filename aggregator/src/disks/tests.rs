@@ -853,6 +853,24 @@ fn what_is_known_survives_a_restart() {
     assert_eq!(lab.verdict("A"), Verdict::Silent);
 }
 
+#[test]
+fn what_was_acknowledged_of_a_disk_without_a_serial_number_survives_a_restart() {
+    let mut lab = Lab::new();
+    let one = read("", "nas", "sdq", lab.now_ms);
+    lab.find(std::slice::from_ref(&one), Verdict::Watch);
+    lab.registry.acknowledge("nas/sdq", "an old dock".to_owned(), lab.now_ms).unwrap();
+    let document = super::document::write(&lab.registry.disks);
+    lab.registry = Registry::with(super::document::read(&document), lab.now_ms);
+    lab.look(std::slice::from_ref(&one));
+    let disk = lab.registry.find("nas/sdq").unwrap();
+    assert_eq!(disk.acknowledged.as_ref().unwrap().note, "an old dock");
+    // It is kept no longer than it is there.
+    lab.pass(24, &[]);
+    lab.told();
+    lab.look(&[]);
+    assert!(lab.registry.disks.is_empty());
+}
+
 /// What an earlier release kept must be read for as long as its version is known.
 #[test]
 fn version_1_is_read_as_documented() {
