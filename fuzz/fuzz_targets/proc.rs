@@ -1,7 +1,7 @@
-//! Any bytes in the place of a file of `/proc` give values or an error.
+//! Any bytes in the place of a file of `/proc`, or of what says of guests and pools, give values or an error.
 #![no_main]
 
-use labstat_parse::proc;
+use labstat_parse::{dmsetup, guest, proc, zfs};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -26,4 +26,18 @@ fuzz_target!(|bytes: &[u8]| {
         let _ = mount;
     }
     proc::mountinfo::unescaped(bytes);
+    guests_and_pools(bytes);
 });
+
+fn guests_and_pools(bytes: &[u8]) {
+    proc::cgroup::flat(bytes).for_each(drop);
+    proc::cgroup::io(bytes).for_each(drop);
+    proc::cgroup::blkio(bytes, true).for_each(drop);
+    let _ = (proc::cgroup::value(bytes), proc::cgroup::limit(bytes));
+    let _ = (guest::docker(bytes), guest::podman(bytes), guest::proxmox(bytes, "name"));
+    let text = String::from_utf8_lossy(bytes);
+    let _ = (guest::unescaped(&text), guest::pod_folder(&text), dmsetup::volume(&text));
+    let _ = dmsetup::thin_pools(bytes);
+    zfs::named(bytes).for_each(drop);
+    let _ = (zfs::io(bytes), zfs::status(bytes));
+}
