@@ -1,6 +1,6 @@
-//! A virtual machine with disks of all kinds: qemu without hardware help, since that is there
+//! A virtual machine with disks of all kinds and network cables: qemu without hardware help, since that is there
 //! everywhere, a small Debian made of packages, a folder shared by both sides for commands and
-//! their output, and QMP to pull disks and to make them fail.
+//! their output, and QMP to pull disks and cables and to make them fail.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -74,9 +74,10 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Starts one with these disks, and waits until it takes commands. What it sends to
-    /// `10.0.2.100:8080` goes to `port` of this machine.
-    pub(crate) fn boot(image: &Image, disks: &[Disk], port: u16) -> Self {
+    /// Starts one with these disks and cables, each of which goes from one of its ports to another, and
+    /// waits until it takes commands. What it sends to `10.0.2.100:8080` goes to `port` of this
+    /// machine.
+    pub(crate) fn boot(image: &Image, disks: &[Disk], cables: usize, port: u16) -> Self {
         let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/lab");
         let dir = tempfile::Builder::new().prefix("run-").tempdir_in(base).expect("a folder");
         std::fs::create_dir(dir.path().join("host")).expect("a folder");
@@ -100,6 +101,18 @@ impl Machine {
             ))
             .args(["-device", "virtio-net-pci,netdev=n0", "-device", "virtio-scsi-pci,id=vs"])
             .args(["-device", "qemu-xhci,id=xhci"]);
+        for cable in 0..cables {
+            for end in ['a', 'b'] {
+                let mac = cable_address(cable, end);
+                qemu.arg("-netdev")
+                    .arg(format!("hubport,id=cable{cable}{end},hubid={cable}"))
+                    .arg("-device")
+                    // A bond that speaks LACP wants to know how fast its legs are.
+                    .arg(format!(
+                        "virtio-net-pci,netdev=cable{cable}{end},mac={mac},speed=10000,duplex=full"
+                    ));
+            }
+        }
         if disks.iter().any(|disk| disk.kind == Kind::MegaRaid) {
             qemu.args(["-device", "megasas-gen2,id=mr"]);
         }
@@ -198,6 +211,11 @@ impl Machine {
         self.qmp("device_add", &device);
     }
 
+    /// Plugs the first end of a cable in, or pulls it out.
+    pub(crate) fn plug_cable(&mut self, cable: usize, is_in: bool) {
+        self.qmp("set_link", &json!({"name": format!("cable{cable}a"), "up": is_in}));
+    }
+
     fn wait(&mut self, name: &str, timeout: Duration) {
         let path = self.dir.path().join(name);
         let until = Instant::now() + timeout;
@@ -220,6 +238,11 @@ impl Drop for Machine {
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();
     }
+}
+
+/// The address of the port at an end, `a` or `b`, of a cable.
+pub(crate) fn cable_address(cable: usize, end: char) -> String {
+    format!("52:54:00:00:{cable:02x}:0{end}")
 }
 
 fn empty_disk(path: &Path) {

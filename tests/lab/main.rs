@@ -1,5 +1,6 @@
 //! The real binary in a virtual machine with disks of all kinds: NVMe, SATA, SCSI, USB, behind a RAID
-//! controller, in a mirror. Disks are pulled, plugged in and made to fail while it watches.
+//! controller, in a mirror. Disks are pulled, plugged in and made to fail while it watches. So are the
+//! cables of a bond with VLANs on it.
 //!
 //! It costs minutes on a small machine, so it runs only where `LABSTAT_LAB=1` asks for it: `.ci/lab`
 //! does. Wear and failing attributes cannot be had of emulated disks: those are tested with
@@ -12,15 +13,18 @@
 // Marked as a test, so that the lints allow its helpers what tests may do.
 #[cfg(test)]
 mod machine;
+#[cfg(test)]
+mod receiver;
 
 #[cfg(test)]
 mod tests {
+    mod network;
     mod raid;
 
     use std::collections::{BTreeMap, BTreeSet};
     use std::io::Write;
     use std::net::TcpListener;
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
     use std::process::{Child, Command, Output, Stdio};
     use std::time::{Duration, Instant};
 
@@ -102,11 +106,20 @@ rescan = "1m"
 
     impl Aggregator {
         fn start() -> Self {
+            Self::with(|_| String::new())
+        }
+
+        /// One with more in its configuration, which `more` may put files beside.
+        fn with(more: impl FnOnce(&Path) -> String) -> Self {
             let dir = tempfile::tempdir().unwrap();
+            let config = dir.path().join("aggregator.toml");
+            std::fs::write(&config, more(dir.path())).unwrap();
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             let process = Command::new(env!("CARGO_BIN_EXE_labstat"))
                 .args(["aggregator", "--listen", &format!("127.0.0.1:{port}"), "--data"])
                 .arg(dir.path().join("data"))
+                .arg("--config")
+                .arg(config)
                 .env("LABSTAT_DISKS_INTERVAL", "1s")
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
@@ -195,8 +208,8 @@ rescan = "1m"
     }
 
     /// Boots the guest and starts an agent in it.
-    fn set_up(image: &Image, disks: &[Disk], aggregator: &Aggregator) -> Machine {
-        let mut machine = Machine::boot(image, disks, aggregator.port);
+    fn set_up(image: &Image, disks: &[Disk], cables: usize, aggregator: &Aggregator) -> Machine {
+        let mut machine = Machine::boot(image, disks, cables, aggregator.port);
         eprintln!("booted after {:.1} s", machine.age().as_secs_f64());
         machine.share(&binary(&aggregator.dir), "labstat");
         machine.must(&format!(
@@ -215,7 +228,7 @@ rescan = "1m"
     fn disks_of_a_machine_are_found_judged_lost_and_found_again() {
         let Some(image) = image() else { return };
         let aggregator = Aggregator::start();
-        let mut machine = set_up(&image, &DISKS, &aggregator);
+        let mut machine = set_up(&image, &DISKS, 0, &aggregator);
         machine.must(
             "modprobe raid1; for d in /sys/block/sd*; do \
                s=$(tr -d '\\0' < $d/device/vpd_pg80 | grep -ao 'LABMD...'); \
@@ -390,7 +403,7 @@ rescan = "1m"
         let shelf: Vec<Disk> = (0..24)
             .map(|n| Disk { kind: Kind::Flash, serial: format!("SHELF{n:03}").leak() })
             .collect();
-        let mut machine = set_up(&image, &shelf, &aggregator);
+        let mut machine = set_up(&image, &shelf, 0, &aggregator);
         machine.must(
             "sed -i 's/^interval = \"5s\"/interval = \"2s\"/; s/\"10s\"/\"1m\"/' \
              /etc/labstat/agent.toml",

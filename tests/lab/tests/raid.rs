@@ -1,5 +1,5 @@
-//! Arrays: a member that fails is seen within two seconds, its rebuild has progress and an end in
-//! sight, and a check is no fault.
+//! Arrays: a member that fails is seen within two seconds and told to whom it may concern, its rebuild
+//! has progress and an end in sight, and a check is no fault.
 
 use std::time::{Duration, Instant};
 
@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{Aggregator, eventually, image, set_up};
 use crate::machine::{Disk, Kind, Machine};
+use crate::receiver::Receiver;
 
 /// From the failure of a member to the sample that tells of it.
 const SEEN_WITHIN: Duration = Duration::from_secs(2);
@@ -14,6 +15,10 @@ const SEEN_WITHIN: Duration = Duration::from_secs(2);
 /// How long until an answer of the aggregator tells of it, at half the agent's interval: what does
 /// not wait for the next round keeps that, also where the machine is emulated by a busy one.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long until somebody is told: the rules look every 15 s, and what is emulated by a busy
+/// machine takes its time.
+const TOLD_WITHIN: Duration = Duration::from_secs(40);
 
 /// Other collectors would only make the emulated processor busy.
 const START: &str = "setsid /tmp/labstat agent --aggregator http://10.0.2.100:8080 --only mdadm \
@@ -37,8 +42,9 @@ const CREATE: &str = "modprobe -a raid1 raid456; set -- $(ls /dev/sd?); \
 #[test]
 fn arrays_are_watched() {
     let Some(image) = image() else { return };
-    let aggregator = Aggregator::start();
-    let mut machine = set_up(&image, &DISKS, &aggregator);
+    let receiver = Receiver::start();
+    let aggregator = Aggregator::with(|_| receiver.config());
+    let mut machine = set_up(&image, &DISKS, 0, &aggregator);
     // One that started before there was an array, or the driver.
     machine.must(START);
     machine.must(CREATE);
@@ -50,7 +56,8 @@ fn arrays_are_watched() {
     let arrays = rows(&aggregator);
     assert!(arrays.iter().all(|array| array["state"] == "whole"), "{arrays:?}");
     assert_eq!(arrays[1]["level"], "raid5", "{arrays:?}");
-    sees_a_failed_member_at_once(&aggregator, &mut machine);
+    let failed_at = sees_a_failed_member_at_once(&aggregator, &mut machine);
+    tells_of_it(&receiver, failed_at);
     shows_how_far_a_rebuild_is(&aggregator, &mut machine);
     takes_a_check_for_no_fault(&aggregator, &mut machine);
     eprintln!("done after {:.1} s", machine.age().as_secs_f64());
@@ -66,7 +73,8 @@ fn row(aggregator: &Aggregator, array: &str) -> Value {
     found.unwrap_or_default()
 }
 
-fn sees_a_failed_member_at_once(aggregator: &Aggregator, machine: &mut Machine) {
+/// When a member failed, which is seen by now.
+fn sees_a_failed_member_at_once(aggregator: &Aggregator, machine: &mut Machine) -> Instant {
     // The moment is the guest's, and so is that of the sample.
     let said = machine.must(
         "date +%s.%N; mdadm -q /dev/md1 --fail /dev/$(cat /tmp/victim) 2>&1; cat /proc/mdstat",
@@ -87,6 +95,18 @@ fn sees_a_failed_member_at_once(aggregator: &Aggregator, machine: &mut Machine) 
     assert_eq!(failed["state"], "degraded", "{failed}");
     assert_eq!(failed["disks_failed"].as_f64(), Some(1.0), "{failed}");
     assert_eq!(row(aggregator, "md0")["state"], "whole");
+    start
+}
+
+/// By the rules as they are shipped, and of the right array.
+fn tells_of_it(receiver: &Receiver, failed_at: Instant) {
+    for name in ["RaidMemberFailed", "RaidDegraded"] {
+        let (at, alert) = eventually("a message", || receiver.heard(&format!("{name} firing")));
+        eprintln!("{name} is told after {:.1} s", (at - failed_at).as_secs_f64());
+        assert!(at - failed_at < TOLD_WITHIN, "{name}: {:?}", at - failed_at);
+        assert_eq!(alert["labels"]["device"], "md1", "{alert}");
+        assert_eq!(alert["labels"]["severity"], "critical", "{alert}");
+    }
 }
 
 fn shows_how_far_a_rebuild_is(aggregator: &Aggregator, machine: &mut Machine) {
