@@ -1,8 +1,10 @@
 //! `labstat doctor`: what is missing on this machine, and the cure, one line each.
 //!
 //! Facts are gathered through `Host` ([`facts`]); what they mean is a pure function ([`advice`]).
-//! Disks are found and asked as the agent here would, each once, and none is woken ([`disks()`]).
+//! Disks are found and asked as the agent here would, each once, and none is woken ([`disks()`]). All
+//! other collectors run once as they would in the agent ([`collectors`]).
 
+mod collectors;
 mod disks;
 
 use std::borrow::Cow;
@@ -78,6 +80,10 @@ struct Facts {
     server: String,
     server_problem: Option<String>,
     temperatures: usize,
+    /// The collectors that failed, but for those of disks.
+    failures: Vec<collectors::Failed>,
+    /// Text files that were not taken: the file and why.
+    textfiles: Vec<(String, String)>,
 }
 
 /// What a process may do to disks.
@@ -155,6 +161,7 @@ fn facts() -> Facts {
         Ok(asked) => (asked, None),
         Err(failure) => (Vec::new(), Some(in_short(&failure))),
     };
+    let ran = collectors::run(&local.config);
     let state_dir = places::state_dir();
     Facts {
         root: places::is_root(),
@@ -172,6 +179,8 @@ fn facts() -> Facts {
         state_problem: state_dir.as_deref().and_then(state_problem),
         state_dir,
         temperatures: temperatures(host),
+        failures: ran.failures,
+        textfiles: ran.textfiles,
         ..Facts::default()
     }
 }
@@ -250,6 +259,7 @@ fn state_problem(dir: &Path) -> Option<String> {
 fn advice(facts: &Facts) -> Vec<Advice> {
     let mut all = vec![smartctl_advice(facts)];
     all.extend(disks::advice(facts));
+    all.extend(collectors::advice(facts));
     let areas = [
         ceph_advice(facts),
         Some(temperature_advice(facts)),

@@ -162,9 +162,14 @@ fn read_collectors(options: &mut Options, root: &mut Section<'_>, problems: &mut
         section.take("run", problems, &mut ceph.run_dir, name);
     });
     root.section("filesystems", problems, |section, problems| {
-        section.take("exclude", problems, &mut options.filesystems.exclude, names);
+        let filesystems = &mut options.filesystems;
+        section.take("include", problems, &mut filesystems.include, names);
+        section.take("exclude", problems, &mut filesystems.exclude, names);
+        section.take("types_include", problems, &mut filesystems.types_include, names);
+        section.take("types_exclude", problems, &mut filesystems.types_exclude, names);
     });
     root.section("disks", problems, |section, problems| {
+        section.take("include", problems, &mut options.disks.include, names);
         section.take("exclude", problems, &mut options.disks.exclude, names);
     });
     root.section("interfaces", problems, |section, problems| {

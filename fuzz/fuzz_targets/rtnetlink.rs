@@ -1,7 +1,8 @@
 //! Any bytes as the kernel's answer over netlink give interfaces and VLANs, or an error.
 #![no_main]
 
-use labstat_parse::rtnetlink::{bridge, link, messages};
+use labstat_parse::netlink::messages;
+use labstat_parse::rtnetlink::{bridge, link};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -13,7 +13,7 @@ use labstat_parse::rtnetlink::link::{self, Link};
 use crate::collector::CollectError;
 use crate::host::Host;
 use crate::options::Interfaces;
-use crate::shared::is_like;
+use crate::shared::is_wanted;
 
 /// How long the kernel may take to tell of its interfaces. A driver that is busy may hold it up.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
@@ -118,8 +118,7 @@ pub(crate) fn interface_dir(host: &dyn Host, name: &str) -> String {
 impl Interfaces {
     /// Whether the user wants to know of this interface.
     pub(crate) fn has(&self, name: &str) -> bool {
-        let is_named = |patterns: &[String]| patterns.iter().any(|pattern| is_like(pattern, name));
-        (self.include.is_empty() || is_named(&self.include)) && !is_named(&self.exclude)
+        is_wanted(&self.include, &self.exclude, name, || false)
     }
 }
 

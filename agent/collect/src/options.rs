@@ -130,20 +130,37 @@ pub struct Filesystems {
     /// How long all filesystems together may take to tell their sizes. One that does not answer
     /// (a server that is gone) is reported so, and not asked again until it does.
     pub deadline: Duration,
-    /// Mount points left out, besides those of the kernel and of containers.
+    /// Patterns of the mount points to be shown; when empty, all are but those of the kernel and of
+    /// containers.
+    pub include: Vec<String>,
+    /// Patterns of mount points left out.
     pub exclude: Vec<String>,
+    /// Patterns of the types of filesystems to be shown; when empty, all are but those that hold no
+    /// data of anyone's.
+    pub types_include: Vec<String>,
+    /// Patterns of types left out.
+    pub types_exclude: Vec<String>,
 }
 
 impl Default for Filesystems {
     fn default() -> Self {
-        Self { deadline: Duration::from_secs(5), exclude: Vec::new() }
+        Self {
+            deadline: Duration::from_secs(5),
+            include: Vec::new(),
+            exclude: Vec::new(),
+            types_include: Vec::new(),
+            types_exclude: Vec::new(),
+        }
     }
 }
 
 /// Settings of the block device collector.
 #[derive(Debug, Clone, Default)]
 pub struct Disks {
-    /// Device names left out, besides partitions, RAM disks and loop devices.
+    /// Patterns of the devices to be shown; when empty, all are but partitions, RAM disks, loop and
+    /// floppy devices.
+    pub include: Vec<String>,
+    /// Patterns of devices left out.
     pub exclude: Vec<String>,
 }
 

@@ -1,8 +1,9 @@
 //! What several collectors do alike.
 //!
 //! Here: a file whose absence says something ([`read_if_there`], [`outcome`]), a command that must end
-//! well ([`answer_of`]), a line that makes no sense ([`not_understood`]), files of a few numbers ([`push_numbers`]), families named by a file
-//! ([`FamiliesByName`]), and patterns of names ([`is_like`]).
+//! well ([`answer_of`]), a line that makes no sense ([`not_understood`]), files of a few numbers
+//! ([`push_numbers`]), families named by a file ([`FamiliesByName`]), and patterns of names
+//! ([`is_like`], [`is_wanted`]).
 //! Not here: what only one collector needs, which stands in its file.
 
 use std::time::Duration;
@@ -137,9 +138,40 @@ pub(crate) fn is_like(pattern: &str, text: &str) -> bool {
     pattern.get(at..).is_some_and(|rest| rest.iter().all(|c| *c == b'*'))
 }
 
+/// Whether `text` is as one of `patterns` says.
+pub(crate) fn is_like_any(patterns: &[String], text: &str) -> bool {
+    patterns.iter().any(|pattern| is_like(pattern, text))
+}
+
+/// Whether something is to be shown that is left out unless the user asks for it, or is not.
+pub(crate) fn is_wanted(
+    include: &[String],
+    exclude: &[String],
+    name: &str,
+    is_left_out: impl FnOnce() -> bool,
+) -> bool {
+    let is_in = if include.is_empty() { !is_left_out() } else { is_like_any(include, name) };
+    is_in && !is_like_any(exclude, name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_asked_for_by_name_is_shown_even_if_it_is_left_out_otherwise() {
+        let list = |patterns: &[&str]| patterns.iter().map(|&p| p.to_owned()).collect::<Vec<_>>();
+        let wanted = |include: &[&str], exclude: &[&str], name, is_left_out| {
+            is_wanted(&list(include), &list(exclude), name, || is_left_out)
+        };
+        assert!(wanted(&[], &[], "sda", false));
+        assert!(!wanted(&[], &[], "sda1", true));
+        assert!(!wanted(&[], &["sd*"], "sda", false));
+        assert!(wanted(&["sda1", "nvme*"], &[], "sda1", true));
+        assert!(!wanted(&["sda1", "nvme*"], &[], "sda", false));
+        assert!(!wanted(&["sd*"], &["sda?"], "sda1", true));
+        assert!(wanted(&["sd*"], &["sda?"], "sda", false));
+    }
 
     #[test]
     fn patterns() {

@@ -16,8 +16,9 @@ use std::time::{Duration, Instant};
 use labstat_collect::{Collector, Host, Options, RealHost, ReplayHost, capture, registry};
 use labstat_model::{Batch, ManualClock};
 
-/// What tells the test that it runs in the namespace.
-const INSIDE: &str = "LABSTAT_TEST_IN_NAMESPACE";
+mod namespace;
+
+use namespace::{is_outside, shell};
 
 /// Long enough for any answer on a busy machine.
 const LONG: Duration = Duration::from_secs(20);
@@ -45,34 +46,6 @@ ip tuntap add tap0 mode tap 2>/dev/null || true
 ip tuntap add tun0 mode tun 2>/dev/null || true
 ip link add vx0 type vxlan id 42 dstport 4789 2>/dev/null || true
 ";
-
-/// Runs the test of this name again in a namespace of its own; `false` in there.
-fn is_outside(test: &str) -> bool {
-    if std::env::var_os(INSIDE).is_some() {
-        return false;
-    }
-    let can = Command::new("unshare").args(["-nm", "ip", "link"]).output();
-    if !can.as_ref().is_ok_and(|output| output.status.success()) {
-        println!("SKIPPED: no network namespace of our own here: {can:?}");
-        return true;
-    }
-    let output = Command::new("unshare")
-        .arg("-nm")
-        .arg(std::env::current_exe().unwrap())
-        .args([test, "--exact", "--nocapture"])
-        .env(INSIDE, "1")
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    print!("{said}");
-    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
-    true
-}
-
-fn shell(script: &str) {
-    let output = Command::new("bash").args(["-ec", script]).output().unwrap();
-    assert!(output.status.success(), "{script}\n{output:?}");
-}
 
 type Samples = BTreeMap<String, f64>;
 

@@ -33,6 +33,27 @@ fn run(collector: &mut dyn Collector, root: &Path, now_ms: i64) -> Batch {
 }
 
 #[test]
+fn disks_are_shown_and_left_out_by_pattern() {
+    let dir = tempfile::tempdir().unwrap();
+    let stats = ["sda", "sda1", "sdb", "nvme0n1", "nbd0", "nbd12", "loop0"]
+        .map(|name| format!("8 0 {name} 1 0 0 0 0 0 0 0 0 0 0\n"));
+    put(dir.path(), "proc/diskstats", stats.concat());
+    let shown = |include: &[&str], exclude: &[&str]| {
+        let mut options = Options::default();
+        options.disks.include = include.iter().map(|&name| name.to_owned()).collect();
+        options.disks.exclude = exclude.iter().map(|&name| name.to_owned()).collect();
+        let entry = registry().iter().find(|entry| entry.name == "diskstats").unwrap();
+        let batch = run(&mut *(entry.make)(&options), dir.path(), 0);
+        let reads = batch.iter().filter(|s| s.family.name == "node_disk_reads_completed_total");
+        reads.map(|s| s.labels.get("device").unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(&[], &[]), ["sda", "sdb", "nvme0n1", "nbd0", "nbd12"]);
+    assert_eq!(shown(&[], &["nbd*", "sdb"]), ["sda", "nvme0n1"]);
+    assert_eq!(shown(&["sda*", "loop?"], &[]), ["sda", "sda1", "loop0"]);
+    assert_eq!(shown(&["sd*"], &["sda?"]), ["sda", "sdb"]);
+}
+
+#[test]
 fn another_disk_of_the_same_name_is_told_at_once_and_a_new_label_within_a_minute() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path();

@@ -688,6 +688,11 @@ fn what_is_left_out_is_left_out_everywhere() {
     let batch = look(&mut *(entry.make)(&options), machine.dir.path(), 0);
     assert!(batch.iter().all(|sample| sample.labels.get("device") == Some("sdb")));
     assert_eq!(redundancy(&batch, "sdb"), ["md md0 1", "mount / 1"]);
+    options.disks.exclude = Vec::new();
+    options.disks.include = vec!["sd?".to_owned()];
+    let batch = look(&mut *(entry.make)(&options), machine.dir.path(), 0);
+    assert!(batch.iter().all(|sample| sample.labels.get("device") != Some("nvme0")));
+    assert!(batch.iter().any(|sample| sample.labels.get("device") == Some("sda")));
 }
 
 #[test]

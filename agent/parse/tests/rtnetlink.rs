@@ -5,8 +5,9 @@
 use std::fs;
 use std::path::Path;
 
+use labstat_parse::netlink::{DONE, INTERRUPTED, messages};
+use labstat_parse::rtnetlink::bridge;
 use labstat_parse::rtnetlink::link::{self, Details, Link, Role, Vlan};
-use labstat_parse::rtnetlink::{DONE, INTERRUPTED, bridge, messages};
 use labstat_parse::{ParseError, bonding};
 use proptest::prelude::*;
 

@@ -4,8 +4,8 @@
 //!   one file of sysfs.
 //! - Absent when there is no `/proc/diskstats` (containers).
 //! - Emits: `node_disk_*`; columns the kernel lacks are not emitted.
-//! - Left out: partitions, RAM disks, loop and floppy devices, disks the user does not want. Not
-//!   here: health ([`super::smartctl`]).
+//! - Left out: partitions, RAM disks, loop and floppy devices, unless the user asks for them; disks
+//!   the user does not want. Not here: health ([`super::smartctl`]).
 
 use std::collections::HashMap;
 
@@ -16,7 +16,7 @@ use labstat_parse::proc::number;
 use crate::collector::{CollectError, Collector, Status};
 use crate::host::Host;
 use crate::options::Disks;
-use crate::shared::read_if_there;
+use crate::shared::{is_wanted, read_if_there};
 
 const PATH: &str = "/proc/diskstats";
 
@@ -137,7 +137,7 @@ impl Collector for Diskstats {
         let mut before = std::mem::take(&mut self.known);
         for device in diskstats::parse(&self.bytes) {
             let device = device.map_err(CollectError::parse(PATH))?;
-            if is_left_out(device.name) || self.options.exclude.iter().any(|n| n == device.name) {
+            if !self.options.has(device.name) {
                 continue;
             }
             let count = self.known.len() + 1;
@@ -158,6 +158,13 @@ impl Collector for Diskstats {
             self.known.insert(device.name.to_owned(), identity);
         }
         Ok(Status::Collected)
+    }
+}
+
+impl Disks {
+    /// Whether the user wants to know of this block device.
+    fn has(&self, name: &str) -> bool {
+        is_wanted(&self.include, &self.exclude, name, || is_left_out(name))
     }
 }
 

@@ -4,7 +4,8 @@
 //! - Absent when there is no `mountinfo`.
 //! - Emits: `node_filesystem_*`. A filesystem that cannot be asked has only
 //!   [`DEVICE_ERROR`] with the reason; one that does not answer is not asked again until it does.
-//! - Left out: filesystems of the kernel and of containers. Of several mounts on one point only the
+//! - Left out: filesystems of the kernel and of containers, unless the user asks for them, and what
+//!   the user does not want. Of several mounts on one point only the
 //!   last is seen, as it hides the others.
 
 use std::io;
@@ -15,6 +16,7 @@ use labstat_parse::proc::mountinfo::{self, Mount};
 use crate::collector::{CollectError, Collector, Status, is_absent};
 use crate::host::Host;
 use crate::options::Filesystems;
+use crate::shared::is_wanted;
 
 static SIZE: Family = Family::gauge("node_filesystem_size_bytes", "Filesystem size in bytes.");
 static FREE: Family =
@@ -100,15 +102,20 @@ impl Filesystem {
     }
 
     fn is_left_out(&self, mount: &Mount<'_>) -> bool {
-        let point = &*mount.mount_point;
-        let in_tree = |tree: &&str| {
-            point.strip_prefix(*tree).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        TYPES_LEFT_OUT.contains(&&*mount.fstype)
-            || TREES_LEFT_OUT.iter().any(in_tree)
-            || TREES_BELOW_LEFT_OUT.iter().any(|tree| point.starts_with(tree))
-            || self.options.exclude.iter().any(|excluded| excluded == point)
+        let (options, point, fstype) = (&self.options, &*mount.mount_point, &*mount.fstype);
+        let is_other_type = || TYPES_LEFT_OUT.contains(&fstype);
+        !is_wanted(&options.types_include, &options.types_exclude, fstype, is_other_type)
+            || !is_wanted(&options.include, &options.exclude, point, || is_in_other_tree(point))
     }
+}
+
+/// Whether a mount point belongs to the kernel or to a container.
+fn is_in_other_tree(point: &str) -> bool {
+    let in_tree = |tree: &&str| {
+        point.strip_prefix(*tree).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    TREES_LEFT_OUT.iter().any(in_tree)
+        || TREES_BELOW_LEFT_OUT.iter().any(|tree| point.starts_with(tree))
 }
 
 impl Collector for Filesystem {
@@ -197,10 +204,8 @@ fn reason(error: &io::Error) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn kernel_and_container_mounts_are_left_out() {
-        let all = Filesystem::new(&Filesystems::default());
-        let mount = |point: &'static str, fstype: &'static str| Mount {
+    fn mount(point: &'static str, fstype: &'static str) -> Mount<'static> {
+        Mount {
             major: 0,
             minor: 0,
             root: "/".into(),
@@ -208,7 +213,37 @@ mod tests {
             fstype: fstype.into(),
             source: "x".into(),
             readonly: false,
+        }
+    }
+
+    #[test]
+    fn mount_points_and_types_are_wanted_by_pattern() {
+        let list = |patterns: &[&str]| patterns.iter().map(|&p| p.to_owned()).collect::<Vec<_>>();
+        let options = Filesystems {
+            exclude: list(&["/mnt/*", "/srv"]),
+            types_exclude: list(&["nfs*"]),
+            ..Filesystems::default()
         };
+        let some = Filesystem::new(&options);
+        let is_shown = |some: &Filesystem, point, fstype| !some.is_left_out(&mount(point, fstype));
+        assert!(is_shown(&some, "/", "ext4") && is_shown(&some, "/srv/a", "xfs"));
+        assert!(!is_shown(&some, "/mnt/a/b", "ext4") && !is_shown(&some, "/srv", "ext4"));
+        assert!(!is_shown(&some, "/home", "nfs4"));
+        assert!(!is_shown(&some, "/x", "overlay"), "what is left out stays so");
+        let options = Filesystems {
+            include: list(&["/", "/var/lib/docker/*"]),
+            types_include: list(&["overlay", "ext?"]),
+            ..Filesystems::default()
+        };
+        let named = Filesystem::new(&options);
+        assert!(is_shown(&named, "/", "overlay"), "unless it is asked for");
+        assert!(is_shown(&named, "/var/lib/docker/x", "ext4"));
+        assert!(!is_shown(&named, "/home", "ext4") && !is_shown(&named, "/", "xfs"));
+    }
+
+    #[test]
+    fn kernel_and_container_mounts_are_left_out() {
+        let all = Filesystem::new(&Filesystems::default());
         for (point, fstype) in [
             ("/proc", "proc"),
             ("/dev/shm", "tmpfs"),

@@ -1,8 +1,13 @@
 //! TCP's sockets by state, and what waits in their queues.
 //!
-//! - Reads: `/proc/net/{tcp,tcp6}`. Absent when neither is there.
+//! - Reads: the kernel's answer over netlink (`sock_diag`); `/proc/net/{tcp,tcp6}` of captured machines and
+//!   where there is no such socket, for which the kernel walks the whole of its table, however few
+//!   sockets are in it. Absent when neither file is there.
 //! - Emits: `node_tcp_connection_states`; a state that no socket is in is not emitted.
 //! - Not here: single connections, and the counters of the protocol ([`super::netstat`]).
+
+use std::io::ErrorKind;
+use std::time::Duration;
 
 use labstat_model::{Batch, Family};
 use labstat_parse::proc::tcp::{STATES, Tcp};
@@ -10,6 +15,9 @@ use labstat_parse::proc::tcp::{STATES, Tcp};
 use crate::collector::{CollectError, Collector, Status};
 use crate::host::Host;
 use crate::shared::read_if_there;
+
+/// How long the kernel may take to tell of its sockets; some 50 ms for a hundred thousand.
+const DEADLINE: Duration = Duration::from_secs(2);
 
 const PATHS: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
 
@@ -24,6 +32,24 @@ pub struct Tcpstat(Vec<u8>);
 
 impl Collector for Tcpstat {
     fn collect(&mut self, host: &dyn Host, out: &mut Batch) -> Result<Status, CollectError> {
+        let tcp = match host.tcp_sockets(DEADLINE) {
+            Ok(tcp) => Some(tcp),
+            Err(error) if error.kind() == ErrorKind::Unsupported => self.read_files(host)?,
+            Err(error) => return Err(CollectError::read("sock_diag")(error)),
+        };
+        let Some(tcp) = tcp else { return Ok(Status::Absent) };
+        let states = STATES.into_iter().zip(tcp.states).filter(|(_, count)| *count > 0);
+        let queues = [("rx_queued_bytes", tcp.received_bytes), ("tx_queued_bytes", tcp.sent_bytes)];
+        for (state, value) in states.chain(queues) {
+            out.push(&CONNECTIONS, &[("state", state)], value as f64);
+        }
+        Ok(Status::Collected)
+    }
+}
+
+impl Tcpstat {
+    /// The same from the files; nothing when there are none.
+    fn read_files(&mut self, host: &dyn Host) -> Result<Option<Tcp>, CollectError> {
         let mut tcp = Tcp::default();
         let mut is_there = false;
         for path in PATHS {
@@ -32,14 +58,6 @@ impl Collector for Tcpstat {
                 tcp.add(&self.0).map_err(CollectError::parse(path))?;
             }
         }
-        if !is_there {
-            return Ok(Status::Absent);
-        }
-        let states = STATES.into_iter().zip(tcp.states).filter(|(_, count)| *count > 0);
-        let queues = [("rx_queued_bytes", tcp.received_bytes), ("tx_queued_bytes", tcp.sent_bytes)];
-        for (state, value) in states.chain(queues) {
-            out.push(&CONNECTIONS, &[("state", state)], value as f64);
-        }
-        Ok(Status::Collected)
+        Ok(is_there.then_some(tcp))
     }
 }

@@ -12,6 +12,8 @@ use std::fmt::Debug;
 use std::io;
 use std::time::{Duration, Instant};
 
+use labstat_parse::proc::tcp::Tcp;
+
 mod begun;
 mod capture;
 mod command;
@@ -125,6 +127,13 @@ pub trait Host: Debug + Send + Sync {
     /// know the question, say [`io::ErrorKind::Unsupported`]: then files are to be read instead.
     fn netlink(&self, request: &[u8], deadline: Duration, into: &mut Vec<u8>) -> io::Result<()> {
         let _ = (request, deadline, into);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Counts the TCP sockets that the kernel tells over a netlink socket; deadline and errors as for
+    /// [`netlink`](Self::netlink).
+    fn tcp_sockets(&self, deadline: Duration) -> io::Result<Tcp> {
+        let _ = deadline;
         Err(io::ErrorKind::Unsupported.into())
     }
 

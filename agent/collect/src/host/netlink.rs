@@ -1,15 +1,19 @@
-//! One question to the kernel over a route netlink socket.
+//! One question to the kernel over a netlink socket.
 //!
 //! The kernel works out its answer piece by piece, as it is read. When something changes meanwhile, it
-//! says so, and the question is asked again.
+//! says so, and the question is asked again. What is made of the pieces is a [`Taker`]'s: they are
+//! [kept](ask) where all of them are wanted, and looked at and forgotten where they are
+//! [counted](tcp_sockets), so that a hundred thousand sockets take no more room than one.
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use labstat_parse::rtnetlink::{self, ALIGN};
+use labstat_parse::netlink::{self, ALIGN, Message};
+use labstat_parse::proc::tcp::Tcp;
+use labstat_parse::sock_diag;
 use rustix::io::Errno;
-use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::netlink::{SOCK_DIAG, SocketAddrNetlink};
 use rustix::net::{
     AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt,
 };
@@ -17,8 +21,8 @@ use rustix::net::{
 /// Bytes asked for in one read. The kernel puts no more than 32 KiB into one piece.
 const READ_LEN: usize = 64 * 1024;
 
-/// Bytes of a whole answer: an interface has under 2 KiB, and a port with all 4,094 VLANs and
-/// their counters 500 KiB.
+/// Bytes of a whole answer that is kept: an interface has under 2 KiB, and a port with all 4,094
+/// VLANs and their counters 500 KiB.
 const ANSWER_LEN_MAX: usize = 32 * 1024 * 1024;
 
 /// How often a question is asked while things change. Where interfaces come and go all the time, the
@@ -32,6 +36,14 @@ const ROUTE: Option<Protocol> = None;
 /// The kernel's address; other programs could send to the socket as well.
 const KERNEL: u32 = 0;
 
+/// What is asked, and of whom.
+#[derive(Debug, Clone, Copy)]
+struct Question<'a> {
+    protocol: Option<Protocol>,
+    request: &'a [u8],
+    until: Instant,
+}
+
 /// Whether an answer is what was there at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
@@ -39,18 +51,79 @@ enum Answer {
     Interrupted,
 }
 
-/// Sends a request for all there is of something and takes the messages of the answer, which
-/// replace what is in `into`.
+/// What is made of an answer.
+trait Taker {
+    /// Whether its pieces stay in the buffer, one behind the other.
+    const KEEPS: bool;
+
+    /// Forgets what was taken: the question is asked (again).
+    fn begin(&mut self);
+
+    /// Takes the next message.
+    fn take(&mut self, message: &Message<'_>) -> Result<(), Errno>;
+}
+
+/// Keeps the answer as it is.
+#[derive(Debug)]
+struct Keep;
+
+impl Taker for Keep {
+    const KEEPS: bool = true;
+
+    fn begin(&mut self) {}
+
+    fn take(&mut self, _: &Message<'_>) -> Result<(), Errno> {
+        Ok(())
+    }
+}
+
+impl Taker for Tcp {
+    const KEEPS: bool = false;
+
+    fn begin(&mut self) {
+        *self = Self::default();
+    }
+
+    fn take(&mut self, message: &Message<'_>) -> Result<(), Errno> {
+        sock_diag::count(message, self).map(|_| ()).map_err(|_| Errno::BADMSG)
+    }
+}
+
+/// Sends a request for all there is of something to route netlink and takes the messages of the
+/// answer, which replace what is in `into`.
 pub(super) fn ask(request: &[u8], deadline: Duration, into: &mut Vec<u8>) -> io::Result<()> {
+    let question = Question { protocol: ROUTE, request, until: Instant::now() + deadline };
+    until_whole(|| ask_once(question, into, &mut Keep)).map_err(kind_of)
+}
+
+/// Counts all TCP sockets; `buffer` is room for the pieces of the answers.
+pub(super) fn tcp_sockets(deadline: Duration, buffer: &mut Vec<u8>) -> io::Result<Tcp> {
     let until = Instant::now() + deadline;
+    let mut all = Tcp::default();
+    for family in sock_diag::Family::ALL {
+        let request = sock_diag::request(family);
+        let question = Question { protocol: Some(SOCK_DIAG), request: &request, until };
+        let mut tcp = Tcp::default();
+        until_whole(|| ask_once(question, buffer, &mut tcp)).map_err(|error| match error {
+            // A kernel without this part for TCP, and one older than the question.
+            Errno::NOENT | Errno::INVAL => io::Error::new(io::ErrorKind::Unsupported, error),
+            error => kind_of(error),
+        })?;
+        all.join(&tcp);
+    }
+    Ok(all)
+}
+
+/// Asks until nothing changes during the answer, or often enough.
+fn until_whole(mut once: impl FnMut() -> Result<Answer, Errno>) -> Result<(), Errno> {
     for rest in (0..TRIES).rev() {
-        match ask_once(request, until, into) {
+        match once() {
             Ok(Answer::Whole) => return Ok(()),
             Ok(Answer::Interrupted) if rest == 0 => return Ok(()),
             Ok(Answer::Interrupted) => {}
             // The kernel had no room for a piece of its answer, which is lost.
             Err(Errno::NOBUFS) if rest > 0 => {}
-            Err(error) => return Err(kind_of(error)),
+            Err(error) => return Err(error),
         }
     }
     Ok(())
@@ -70,8 +143,14 @@ fn kind_of(error: Errno) -> io::Error {
     }
 }
 
-fn ask_once(request: &[u8], until: Instant, into: &mut Vec<u8>) -> Result<Answer, Errno> {
+fn ask_once<T: Taker>(
+    question: Question<'_>,
+    into: &mut Vec<u8>,
+    taker: &mut T,
+) -> Result<Answer, Errno> {
     into.clear();
+    taker.begin();
+    let Question { protocol, request, until } = question;
     let left = until.saturating_duration_since(Instant::now());
     if left.is_zero() {
         return Err(Errno::AGAIN);
@@ -80,7 +159,7 @@ fn ask_once(request: &[u8], until: Instant, into: &mut Vec<u8>) -> Result<Answer
         AddressFamily::NETLINK,
         SocketType::RAW,
         SocketFlags::CLOEXEC,
-        ROUTE,
+        protocol,
     )?;
     sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(left))?;
     rustix::net::sendto(&socket, request, SendFlags::empty(), &SocketAddrNetlink::new(KERNEL, 0))?;
@@ -90,17 +169,11 @@ fn ask_once(request: &[u8], until: Instant, into: &mut Vec<u8>) -> Result<Answer
         if !receive(&socket, into)? {
             continue;
         }
-        for message in rtnetlink::messages(into.get(start..).unwrap_or_default()) {
-            let message = message.map_err(|_| Errno::BADMSG)?;
-            if message.flags & rtnetlink::INTERRUPTED != 0 {
-                answer = Answer::Interrupted;
-            }
-            if matches!(message.kind, rtnetlink::DONE | rtnetlink::ERROR) {
-                return match message.error_number() {
-                    0 => Ok(answer),
-                    number => Err(Errno::from_raw_os_error(number)),
-                };
-            }
+        if hear(into.get(start..).unwrap_or_default(), taker, &mut answer)? {
+            return Ok(answer);
+        }
+        if !T::KEEPS {
+            into.clear();
         }
         if into.len() > ANSWER_LEN_MAX {
             return Err(Errno::FBIG);
@@ -109,6 +182,24 @@ fn ask_once(request: &[u8], until: Instant, into: &mut Vec<u8>) -> Result<Answer
             return Err(Errno::AGAIN);
         }
     }
+}
+
+/// Takes the messages of a piece; whether the last of the answer was among them.
+fn hear(piece: &[u8], taker: &mut impl Taker, answer: &mut Answer) -> Result<bool, Errno> {
+    for message in netlink::messages(piece) {
+        let message = message.map_err(|_| Errno::BADMSG)?;
+        if message.flags & netlink::INTERRUPTED != 0 {
+            *answer = Answer::Interrupted;
+        }
+        if matches!(message.kind, netlink::DONE | netlink::ERROR) {
+            return match message.error_number() {
+                0 => Ok(true),
+                number => Err(Errno::from_raw_os_error(number)),
+            };
+        }
+        taker.take(&message)?;
+    }
+    Ok(false)
 }
 
 /// Adds the next piece to `into`; not one that somebody else sent.
@@ -138,6 +229,11 @@ fn receive(socket: &OwnedFd, into: &mut Vec<u8>) -> Result<bool, Errno> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
+
+    use labstat_parse::proc::tcp::STATES;
+    use labstat_parse::rtnetlink;
+
     use super::*;
 
     const LONG: Duration = Duration::from_secs(20);
@@ -186,5 +282,92 @@ mod tests {
             assert_eq!(receive(&ours, &mut into), Ok(false));
             assert!(into.is_empty());
         }
+    }
+
+    #[test]
+    fn an_answer_during_which_something_changed_is_asked_for_again_from_the_start() {
+        let asked = |answers: &[Result<Answer, Errno>]| {
+            let (mut rest, mut count) = (answers.iter(), 0);
+            let ended = until_whole(|| {
+                count += 1;
+                *rest.next().unwrap()
+            });
+            (ended, count)
+        };
+        let (whole, torn, lost) = (Ok(Answer::Whole), Ok(Answer::Interrupted), Err(Errno::NOBUFS));
+        assert_eq!(asked(&[whole]), (Ok(()), 1));
+        assert_eq!(asked(&[torn, lost, whole]), (Ok(()), 3));
+        assert_eq!(asked(&[torn, torn, torn]), (Ok(()), TRIES));
+        assert_eq!(asked(&[lost, lost, lost]), (Err(Errno::NOBUFS), TRIES));
+        assert_eq!(asked(&[torn, Err(Errno::NOENT)]), (Err(Errno::NOENT), 2));
+    }
+
+    /// A message of a socket that is established and has a byte in each queue.
+    fn socket_message(flags: u16) -> Vec<u8> {
+        let mut message = sock_diag::request(sock_diag::Family::V4);
+        message.resize(16 + 72, 0);
+        message[..4].copy_from_slice(&88_u32.to_ne_bytes());
+        message[6..8].copy_from_slice(&flags.to_ne_bytes());
+        message[17] = 1;
+        message[72] = 1;
+        message[76] = 1;
+        message
+    }
+
+    #[test]
+    fn a_piece_says_that_it_is_torn_that_it_is_the_last_and_what_went_wrong() {
+        let done = |number: i32| {
+            let mut message = vec![20, 0, 0, 0];
+            message.extend(netlink::DONE.to_ne_bytes());
+            message.resize(16, 0);
+            message.extend((-number).to_ne_bytes());
+            message
+        };
+        let heard = |piece: &[u8]| {
+            let (mut tcp, mut answer) = (Tcp::default(), Answer::Whole);
+            hear(piece, &mut tcp, &mut answer).map(|is_last| (is_last, answer, tcp.states[0]))
+        };
+        let one = socket_message(2);
+        assert_eq!(heard(&[one.clone(), one.clone()].concat()), Ok((false, Answer::Whole, 2)));
+        let torn = [socket_message(netlink::INTERRUPTED), done(0)].concat();
+        assert_eq!(heard(&torn), Ok((true, Answer::Interrupted, 1)));
+        assert_eq!(heard(&done(2)), Err(Errno::NOENT));
+        assert_eq!(heard(&one[..60]), Err(Errno::BADMSG));
+        let mut foreign = one;
+        foreign[17] = 77;
+        assert_eq!(heard(&foreign), Err(Errno::BADMSG));
+    }
+
+    #[test]
+    fn thousands_of_sockets_are_counted_in_the_room_of_one_piece() {
+        const COUNT: u64 = 2_000;
+        let listeners = [
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(),
+            TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).unwrap(),
+        ];
+        for at in 0..COUNT {
+            let listener = &listeners[usize::from(at % 2 == 1)];
+            // The one who closes first has the socket that waits.
+            drop(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+            drop(listener.accept().unwrap());
+        }
+        let mut buffer = Vec::new();
+        let tcp = match tcp_sockets(LONG, &mut buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                println!("SKIPPED: no sock_diag here: {error}");
+                return;
+            }
+            tcp => tcp.unwrap(),
+        };
+        let time_wait = STATES.iter().position(|state| *state == "time_wait").unwrap();
+        assert!(tcp.states[time_wait] >= COUNT, "{tcp:?}");
+        assert!(tcp.states[9] >= 2, "{tcp:?}");
+        assert!(buffer.capacity() <= 2 * READ_LEN, "{}", buffer.capacity());
+    }
+
+    #[test]
+    fn sockets_that_are_not_told_in_time_are_an_error() {
+        let error = tcp_sockets(Duration::ZERO, &mut Vec::new()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use labstat_model::Clock;
+use labstat_parse::proc::tcp::Tcp;
 use rustix::fs::{OFlags, StatVfsMountFlags};
 
 use super::begun::{self, Begun};
@@ -136,6 +137,20 @@ impl Host for RealHost {
         *self.spare.lock().unwrap_or_else(PoisonError::into_inner) =
             std::mem::replace(into, answer);
         Ok(())
+    }
+
+    fn tcp_sockets(&self, deadline: Duration) -> io::Result<Tcp> {
+        // The kernel may have to load its part for this first.
+        let spare = Arc::clone(&self.spare);
+        let ask = move |_: &str| {
+            let mut buffer =
+                std::mem::take(&mut *spare.lock().unwrap_or_else(PoisonError::into_inner));
+            let counted = netlink::tcp_sockets(deadline, &mut buffer);
+            *spare.lock().unwrap_or_else(PoisonError::into_inner) = buffer;
+            counted
+        };
+        let answers = self.patience.all(&["sock_diag".to_owned()], deadline + SOCKET_SLACK, ask);
+        answers.into_iter().next().unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
     }
 
     fn uname(&self) -> io::Result<Uname> {

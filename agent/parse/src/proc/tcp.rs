@@ -1,4 +1,4 @@
-//! `/proc/net/{tcp,tcp6}`: TCP's sockets, counted.
+//! `/proc/net/{tcp,tcp6}`: TCP's sockets, counted. [`crate::sock_diag`] counts the same without files.
 
 use super::{bad, fields, lines};
 use crate::ParseError;
@@ -52,15 +52,27 @@ impl Tcp {
         Ok(())
     }
 
+    /// Adds what was counted elsewhere.
+    pub fn join(&mut self, other: &Self) {
+        for (count, more) in self.states.iter_mut().zip(other.states) {
+            *count += more;
+        }
+        self.received_bytes = self.received_bytes.saturating_add(other.received_bytes);
+        self.sent_bytes = self.sent_bytes.saturating_add(other.sent_bytes);
+    }
+
     fn add_line(&mut self, text: &[u8]) -> Option<()> {
         let mut fields = fields(text).skip(3);
-        let state = match usize::try_from(hex(fields.next()?)?).ok()? {
-            NEW_SYN_RECV => SYN_RECV,
-            state => state,
-        };
+        let state = usize::try_from(hex(fields.next()?)?).ok()?;
         let queues = fields.next()?;
         let colon = queues.iter().position(|byte| *byte == b':')?;
         let (sent, received) = (hex(queues.get(..colon)?)?, hex(queues.get(colon + 1..)?)?);
+        self.add_socket(state, received, sent)
+    }
+
+    /// Adds a socket in the state of this number; nothing when no state has it.
+    pub(crate) fn add_socket(&mut self, state: usize, received: u64, sent: u64) -> Option<()> {
+        let state = if state == NEW_SYN_RECV { SYN_RECV } else { state };
         let count = self.states.get_mut(state.checked_sub(1)?)?;
         *count += 1;
         if state != LISTEN {

@@ -34,7 +34,7 @@ use self::stack::{Kind, Stack, Thing, Upward};
 use crate::collector::{CollectError, Collector, Status};
 use crate::host::Host;
 use crate::options::Disks;
-use crate::shared::outcome;
+use crate::shared::{is_like_any, outcome};
 
 /// What a disk calls itself and where it is.
 pub static INFO: Family =
@@ -183,11 +183,21 @@ struct Survey<'a> {
     blocks: &'a [Block],
     /// Identity of each disk, by its number among the devices.
     identities: BTreeMap<usize, Identity>,
-    /// Names of devices that nobody wants to see.
-    excluded: &'a [String],
+    /// Which disks the user wants to see.
+    options: &'a Disks,
     /// The disk that each device is, where several are paths to one.
     disks: Vec<usize>,
     stack: Stack,
+}
+
+impl Disks {
+    /// Whether the user wants to know of a disk that has these names.
+    fn has_disk(&self, names: [&str; 2]) -> bool {
+        let is_named = |patterns: &[String]| {
+            names.iter().any(|name| !name.is_empty() && is_like_any(patterns, name))
+        };
+        (self.include.is_empty() || is_named(&self.include)) && !is_named(&self.exclude)
+    }
 }
 
 impl<'a> Survey<'a> {
@@ -200,17 +210,13 @@ impl<'a> Survey<'a> {
             .collect();
         let disks = same_disks(blocks, &identities);
         let stack = layers::build(host, blocks, &disks);
-        Self { host, blocks, identities, excluded: &options.exclude, disks, stack }
+        Self { host, blocks, identities, options, disks, stack }
     }
 
     /// The disks that are to be shown.
     fn shown(&self) -> impl Iterator<Item = (usize, &Identity)> {
-        let is_excluded = |identity: &Identity| {
-            let names = [&identity.device, &identity.namespace];
-            self.excluded.iter().any(|name| names.contains(&name) && !name.is_empty())
-        };
         let all = self.identities.iter().map(|(at, identity)| (*at, identity));
-        all.filter(move |(_, identity)| !is_excluded(identity))
+        all.filter(|(_, identity)| self.options.has_disk([&identity.device, &identity.namespace]))
     }
 
     fn push(&self, out: &mut Batch) -> Result<(), CollectError> {
@@ -265,7 +271,7 @@ impl<'a> Survey<'a> {
             };
             let is_here = matches!(controller.transport.as_str(), "" | "pcie");
             if is_here
-                && !self.excluded.contains(&controller.device)
+                && self.options.has_disk([&controller.device, ""])
                 && !controller.serial_number.is_empty()
                 && !self.identities.values().any(is_shown)
             {
