@@ -38,11 +38,18 @@ static BOND_ACTIVE: Family =
 /// The mode in which members and a switch agree on who carries traffic.
 const LACP_MODE: &str = "802.3ad";
 
-/// Adds the bonds among `links`.
-pub(super) fn push_links(host: &dyn Host, links: &[Link<'_>], names: &Names<'_>, out: &mut Batch) {
+/// Adds the bonds among `links`. Their legs are among `all`: a leg that is not shown as an interface
+/// still is one of its bond.
+pub(super) fn push_links(
+    host: &dyn Host,
+    links: &[Link<'_>],
+    all: &[Link<'_>],
+    names: &Names<'_>,
+    out: &mut Batch,
+) {
     for link in links {
         if let Details::Bond(_) = link.details {
-            let mut bond = of_link(link, links, names);
+            let mut bond = of_link(link, all, names);
             if bond.mode == Some(LACP_MODE) {
                 add_partners(host, link.name, &mut bond);
             }
@@ -174,4 +181,31 @@ fn carries(slave: &Slave, bond: &Bond) -> bool {
             (None, Some(id)) => slave.aggregator_id == Some(id),
             (None, None) => true,
         }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use labstat_model::ManualClock;
+
+    use super::*;
+    use crate::host::ReplayHost;
+    use crate::network::links;
+
+    /// Linux 6.1 with a bond of eth1 and eth2.
+    const ANSWER: &[u8] =
+        include_bytes!("../../../../parse/fixtures/rtnetlink/bond-vlans-and-an-aware-bridge.links");
+
+    #[test]
+    fn legs_that_are_not_shown_as_interfaces_still_are_legs() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = ReplayHost::open(dir.path(), Arc::new(ManualClock::new(0))).unwrap();
+        let all = links(ANSWER).unwrap();
+        let shown: Vec<Link<'_>> = all.iter().filter(|l| l.name == "bond0").copied().collect();
+        let mut out = Batch::new();
+        push_links(&host, &shown, &all, &Names::of(&all), &mut out);
+        assert_eq!(out.value("node_bonding_slaves", &[("master", "bond0")]), Some(2.0));
+        assert_eq!(out.value("node_bonding_active", &[("master", "bond0")]), Some(2.0));
+    }
 }

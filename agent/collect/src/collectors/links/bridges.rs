@@ -82,7 +82,7 @@ impl Vlans {
         }
         self.ask(host, links)?;
         push_members(&self.members, links, names, options, out);
-        for (link, bridge) in aware {
+        for (link, bridge) in aware.into_iter().filter(|(link, _)| options.has(link.name)) {
             if bridge.vlan_counted {
                 self.push_counters(host, link, bridge.vlan_counted_by_port, links, out)?;
             }
@@ -210,7 +210,8 @@ fn push_members(
 ) {
     let mut id = String::new();
     for vlans in members {
-        let Some(link) = links.iter().find(|link| link.index == vlans.index) else { continue };
+        let is_shown = |link: &&Link<'_>| link.index == vlans.index && options.has(link.name);
+        let Some(link) = links.iter().find(is_shown) else { continue };
         let bridge = match link.details {
             Details::Bridge(_) => Some(link.name),
             _ => link.master.and_then(|master| names.get(master)),

@@ -76,18 +76,19 @@ impl Links {
         answer: &[u8],
         out: &mut Batch,
     ) -> Result<Status, CollectError> {
-        let mut links = links(answer)?;
-        if links.is_empty() {
+        let all = links(answer)?;
+        if all.is_empty() {
             return Ok(Status::Absent);
         }
-        let names = Names::of(&links);
-        links.retain(|link| self.options.has(link.name));
+        let names = Names::of(&all);
+        let links: Vec<Link<'_>> =
+            all.iter().filter(|link| self.options.has(link.name)).copied().collect();
         self.push_kinds(host, &links, out);
         push_vlans(&links, &names, &self.options, out);
         push_vlan_names(&self.options, out);
-        bonds::push_links(host, &links, &names, out);
+        bonds::push_links(host, &links, &all, &names, out);
         push_bridges(&links, &names, out);
-        self.vlans.push(host, &links, &names, &self.options, out)?;
+        self.vlans.push(host, &all, &names, &self.options, out)?;
         Ok(Status::Collected)
     }
 
