@@ -152,7 +152,10 @@ impl Textfile {
             return known;
         }
         match exposition::parse(&self.bytes) {
-            Ok(found) => Some(File { stamp, found: check(found) }),
+            Ok(mut found) => {
+                found.samples.iter_mut().for_each(|sample| set_apart(&mut sample.labels));
+                Some(File { stamp, found: check(found) })
+            }
             Err(error) => Some(bad(path, stamp, words(&error), known)),
         }
     }
@@ -164,6 +167,23 @@ fn bad(path: &str, stamp: Stamp, reason: String, known: Option<File>) -> File {
         tracing::warn!(path, reason, "text file not taken");
     }
     File { stamp, found: Err(reason) }
+}
+
+/// Labels that every series of a node gets: a file's own of these names are told beside them, named
+/// as Prometheus does with those of a scrape.
+const OURS: [&str; 2] = ["instance", "job"];
+
+fn set_apart(labels: &mut [(String, String)]) {
+    for ours in OURS {
+        let Some(at) = labels.iter().position(|(name, _)| name == ours) else { continue };
+        let mut name = format!("exported_{ours}");
+        while labels.iter().any(|(taken, _)| *taken == name) {
+            name.insert_str(0, "exported_");
+        }
+        if let Some(label) = labels.get_mut(at) {
+            label.0 = name;
+        }
+    }
 }
 
 /// Names that are ours to give.
@@ -288,6 +308,19 @@ mod tests {
         let out = collect(&mut textfile, dir.path(), LATER_MS);
         assert_eq!(out.value("node_textfile_scrape_error", &[]), Some(0.0));
         assert_eq!(out.value("backup_age", &[]), Some(3.0));
+    }
+
+    #[test]
+    fn labels_that_every_series_gets_are_told_beside_them() {
+        let dir = folder();
+        let text = "ok{job=\"db\"} 1\nok{job=\"files\",exported_job=\"x\",instance=\"i\"} 0\n";
+        fs::write(dir.path().join("t/a.prom"), text).unwrap();
+        let out = collect(&mut collector(), dir.path(), LATER_MS);
+        assert_eq!(out.value("ok", &[("exported_job", "db")]), Some(1.0));
+        let second =
+            [("exported_exported_job", "files"), ("exported_instance", "i"), ("exported_job", "x")];
+        assert_eq!(out.value("ok", &second), Some(0.0));
+        assert!(out.iter().all(|s| OURS.iter().all(|name| s.labels.get(name).is_none())));
     }
 
     #[test]
