@@ -112,17 +112,26 @@ fn a_dmsetup_that_fails_says_so() {
     let root = dir.path();
     thin_pool(root);
     let command = "failed to run dmsetup status --target thin-pool --noflush";
-    for (status, cause) in [
-        ("timed-out", "no end after 10s, killed"),
-        ("not-found", "not installed"),
-        ("signal", "no word"),
-    ] {
+    for (status, cause) in [("timed-out", "no end after 10s, killed"), ("signal", "no word")] {
         put(root, &format!("{DMSETUP}/status"), status);
         assert_eq!(lines("lvm", root), [command, cause]);
     }
     put(root, &format!("{DMSETUP}/status"), "1");
     put(root, &format!("{DMSETUP}/stderr"), "\nPermission denied\nmore\n");
     assert_eq!(lines("lvm", root), [command, "Permission denied"]);
+}
+
+#[test]
+fn the_pools_of_a_containers_host_are_not_here() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    thin_pool(root);
+    put(root, &format!("{DMSETUP}/status"), "not-found");
+    assert_eq!(lines("lvm", root), ["absent"]);
+    put(root, &format!("{DMSETUP}/status"), "1");
+    let said = "/dev/mapper/control: open failed: Operation not permitted\nFailure\n";
+    put(root, &format!("{DMSETUP}/stderr"), said);
+    assert_eq!(lines("lvm", root), ["absent"]);
 }
 
 const REQUIRED: &str = "labstat_node_reboot_required{}";

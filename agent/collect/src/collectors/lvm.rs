@@ -2,7 +2,8 @@
 //!
 //! - Reads: which devices are thin pools, out of `/sys/block/dm-*/dm/uuid`; then `dmsetup status`. That
 //!   asks the kernel alone: `lvs` takes LVM's locks and reads of every disk, which wakes those that sleep.
-//! - Absent when there is no thin pool of LVM. Needs root where there is one.
+//! - Absent when there is no thin pool of LVM, or only the host of this container can ask for it. Needs
+//!   root where there is one.
 //! - Emits: `labstat_lvm_thin_pool_*`, whose ratios are what `lvs` calls `data_percent` and
 //!   `metadata_percent`.
 //! - Not here: volumes and groups, and thin pools of others.
@@ -13,7 +14,7 @@ use labstat_model::{Batch, Family};
 use labstat_parse::dmsetup::{self, Mode, ThinPool};
 
 use crate::collector::{CollectError, Collector, Status, is_absent};
-use crate::host::Host;
+use crate::host::{Host, RunError};
 use crate::shared::answer_of;
 
 const BLOCK: &str = "/sys/block";
@@ -23,6 +24,9 @@ const ARGUMENTS: [&str; 4] = ["status", "--target", "thin-pool", "--noflush"];
 
 /// The kernel answers at once, unless another program holds the device mapper.
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// What `dmsetup` asks the kernel through.
+const CONTROL: &str = "/dev/mapper/control:";
 
 /// What stands around the id of a thin pool that LVM made.
 const UUID_START: &str = "LVM-";
@@ -55,12 +59,27 @@ impl Collector for Lvm {
         if devices.is_empty() {
             return Ok(Status::Absent);
         }
-        let answer = answer_of(host, PROGRAM, &ARGUMENTS, DEADLINE)?;
+        let answer = match answer_of(host, PROGRAM, &ARGUMENTS, DEADLINE) {
+            Err(CollectError::Run { cause, .. }) if is_out_of_reach(&cause) => {
+                return Ok(Status::Absent);
+            }
+            answer => answer?,
+        };
         let pools = dmsetup::thin_pools(&answer).map_err(CollectError::parse("dmsetup status"))?;
         for pool in pools.iter().filter(|pool| devices.contains(&pool.device)) {
             push(pool, out);
         }
         Ok(Status::Collected)
+    }
+}
+
+/// Whether the pools are somebody else's: a container sees the devices of its host, and has neither
+/// the program nor the way to the kernel. Without the right to ask it is a failure.
+fn is_out_of_reach(cause: &RunError) -> bool {
+    match cause {
+        RunError::NotFound => true,
+        RunError::Earlier(said) => said.starts_with(CONTROL) && !said.contains("Permission denied"),
+        _ => false,
     }
 }
 
@@ -98,5 +117,20 @@ fn push(pool: &ThinPool, out: &mut Batch) {
     for mode in Mode::ALL {
         let labels = [("pool", name.as_str()), ("state", mode.as_str()), ("vg", &group)];
         out.push(&STATE, &labels, f64::from(u8::from(mode == pool.mode)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pools_of_a_containers_host_are_absent_and_a_missing_right_is_a_failure() {
+        let said = |text: &str| is_out_of_reach(&RunError::Earlier(text.to_owned()));
+        assert!(is_out_of_reach(&RunError::NotFound));
+        assert!(said("/dev/mapper/control: open failed: Operation not permitted"));
+        assert!(said("/dev/mapper/control: mknod failed: No such file or directory"));
+        assert!(!said("/dev/mapper/control: open failed: Permission denied"));
+        assert!(!said("Command failed."));
     }
 }
