@@ -4,11 +4,13 @@
 
 use labstat_parse::smartctl;
 use libfuzzer_sys::fuzz_target;
+use serde::de::IgnoredAny;
 
 fuzz_target!(|input: &[u8]| {
     let line = smartctl::to_json(input);
     assert!(!line.contains('\n'));
-    serde_json::from_str::<serde_json::Value>(&line).expect("BUG: what is printed is JSON");
+    // What is passed on may hold numbers that no float does, which are JSON all the same.
+    serde_json::from_str::<IgnoredAny>(&line).expect("BUG: what is printed is JSON");
     let report = smartctl::parse(input);
     // JSON is known by the program that made it or by the device it is about.
     if report.smartctl.is_some() || report.device.is_some() {
