@@ -1,4 +1,4 @@
-//! Pure parsers: what disks, arrays, bonds, VLANs, Ceph daemons and the kernel print, as values.
+//! Pure parsers: what disks, arrays, bonds, VLANs, Ceph and the kernel print, as values.
 //!
 //! Everything here takes bytes or text and gives values or an error; nothing here opens a file,
 //! runs a command, reads a clock or panics, whatever the input. Input is hostile until parsed:
@@ -9,10 +9,12 @@
 
 pub mod bonding;
 pub mod ceph;
+pub mod ceph_cluster;
 pub mod dmsetup;
 mod error;
 pub mod exposition;
 pub mod guest;
+mod loose;
 pub mod mdstat;
 pub mod netlink;
 pub mod nut;

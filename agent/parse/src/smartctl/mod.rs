@@ -11,7 +11,6 @@
 
 pub(crate) mod encoding;
 mod json;
-mod loose;
 mod normalise;
 mod notation;
 mod report;

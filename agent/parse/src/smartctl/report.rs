@@ -10,8 +10,8 @@ use std::marker::PhantomData;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Serialize, Serializer};
 
-pub use super::loose::Places;
-use super::loose::{self, Loose};
+pub use crate::loose::Places;
+use crate::loose::{self, Loose};
 
 /// Declares a struct of optional facts that reads itself loosely and leaves out what is absent.
 macro_rules! facts {

@@ -1,8 +1,8 @@
 //! Reading JSON without believing it.
 //!
 //! `smartctl --json` of seven versions and of a few imitations writes numbers as text, text as
-//! numbers, and now and then an object where a number belongs. A fact of the wrong kind is
-//! absent; it never costs the rest of the report.
+//! numbers, and now and then an object where a number belongs; Ceph's releases differ as much. A fact
+//! of the wrong kind is absent; it never costs the rest of the report.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -132,6 +132,18 @@ impl Loose for i64 {
     }
     fn from_text(text: &str) -> Option<Self> {
         text.trim().parse().ok()
+    }
+}
+
+impl Loose for f64 {
+    fn from_u64(value: u64) -> Option<Self> {
+        Some(value as Self)
+    }
+    fn from_i64(value: i64) -> Option<Self> {
+        Some(value as Self)
+    }
+    fn from_f64(value: f64) -> Option<Self> {
+        Some(value)
     }
 }
 
