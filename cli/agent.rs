@@ -69,6 +69,10 @@ pub(crate) struct Agent {
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     only: Vec<String>,
 
+    /// Run these too, which are off otherwise: mountstats, softirqs
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    also: Vec<String>,
+
     /// Do not run these collectors
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     exclude: Vec<String>,
@@ -132,6 +136,9 @@ impl Agent {
         config.state_dir = self.state.or(config.state_dir).or_else(default_state_dir);
         if !self.only.is_empty() {
             config.only = self.only;
+        }
+        if !self.also.is_empty() {
+            config.also = self.also;
         }
         if !self.exclude.is_empty() {
             config.exclude = self.exclude;

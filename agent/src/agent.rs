@@ -53,7 +53,7 @@ pub struct Agent;
 /// Why an agent did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// `only` or `exclude` names a collector that does not exist.
+    /// `only`, `also` or `exclude` names a collector that does not exist.
     #[error(transparent)]
     UnknownCollector(#[from] UnknownCollector),
     /// `only` and `exclude` leave nothing to run.
@@ -442,7 +442,7 @@ fn tell_pause(because: Option<Pause>, told: &mut Option<Pause>) {
 
 /// The entries of `registry` that `config` asks for.
 pub(crate) fn entries(config: &Config, registry: &[Entry]) -> Result<Vec<Entry>, StartError> {
-    for names in [&config.only, &config.exclude] {
+    for names in [&config.only, &config.also, &config.exclude] {
         if let Some(unknown) = unknown_collector(names) {
             return Err(StartError::UnknownCollector(unknown));
         }
@@ -450,7 +450,10 @@ pub(crate) fn entries(config: &Config, registry: &[Entry]) -> Result<Vec<Entry>,
     let has = |names: &[String], entry: &Entry| names.iter().any(|name| name == entry.name);
     let entries: Vec<Entry> = registry
         .iter()
-        .filter(|entry| config.only.is_empty() || has(&config.only, entry))
+        .filter(|entry| match config.only.as_slice() {
+            [] => entry.is_on || has(&config.also, entry),
+            only => has(only, entry) || has(&config.also, entry),
+        })
         .filter(|entry| !has(&config.exclude, entry))
         .copied()
         .collect();

@@ -49,8 +49,10 @@ pub struct Config {
     pub listen_token_file: Option<PathBuf>,
     /// The node's name (`instance`); `None` takes the host's.
     pub node: Option<String>,
-    /// The collectors to run; empty runs all.
+    /// The collectors to run; empty runs all but those that are off unless they are asked for.
     pub only: Vec<String>,
+    /// The collectors to run beside those that are on.
+    pub also: Vec<String>,
     /// The collectors not to run.
     pub exclude: Vec<String>,
     /// A captured machine to read in place of this one.
@@ -83,6 +85,7 @@ impl Default for Config {
             listen_token_file: None,
             node: None,
             only: Vec::new(),
+            also: Vec::new(),
             exclude: Vec::new(),
             host_root: None,
             collect: Options::default(),
@@ -137,6 +140,7 @@ impl Config {
         });
         root.take("node", problems, &mut self.node, |v| name(v).map(Some));
         root.take("only", problems, &mut self.only, collectors);
+        root.take("also", problems, &mut self.also, collectors);
         root.take("exclude", problems, &mut self.exclude, collectors);
         root.take("host_root", problems, &mut self.host_root, |v| path(v).map(Some));
         read_collectors(&mut self.collect, root, problems);
@@ -160,6 +164,11 @@ fn read_collectors(options: &mut Options, root: &mut Section<'_>, problems: &mut
         let ceph = &mut options.ceph;
         section.take("conf", problems, &mut ceph.conf, |v| name(v).map(Some));
         section.take("run", problems, &mut ceph.run_dir, name);
+    });
+    root.section("cpu", problems, |section, problems| {
+        section.take("info", problems, &mut options.cpu.info, boolean);
+        section.take("flags", problems, &mut options.cpu.flags, names);
+        section.take("bugs", problems, &mut options.cpu.bugs, names);
     });
     root.section("filesystems", problems, |section, problems| {
         let filesystems = &mut options.filesystems;

@@ -444,8 +444,14 @@ mod tests {
     }
 
     async fn check_outcomes(pace: Pace) {
-        let entry =
-            Entry { name: "moody", job: "node", pace, wake: None, make: |_| Box::new(Moody) };
+        let entry = Entry {
+            name: "moody",
+            job: "node",
+            pace,
+            is_on: true,
+            wake: None,
+            make: |_| Box::new(Moody),
+        };
         let host = Arc::new(RealHost::new(Arc::new(SystemClock)));
         let mut crew = Crew::new(&[entry], Options::default(), None, host);
         let failed = |reason: &str| Outcome::Failed { reason: reason.to_owned() };
@@ -475,8 +481,14 @@ mod tests {
     #[tokio::test]
     async fn what_keeps_its_own_schedule_is_not_slowed_down() {
         let second = Duration::from_secs(1);
-        let run =
-            |pace| Entry { name: "slow", job: "node", pace, wake: None, make: |_| Box::new(Slow) };
+        let run = |pace| Entry {
+            name: "slow",
+            job: "node",
+            pace,
+            is_on: true,
+            wake: None,
+            make: |_| Box::new(Slow),
+        };
         let entries = [run(Pace::Aside(5 * second)), run(Pace::Slow(5 * second))];
         let host = Arc::new(RealHost::new(Arc::new(SystemClock)));
         let mut crew = Crew::new(&entries, Options::default(), Some(EVERY), host);
@@ -493,6 +505,7 @@ mod tests {
             name: "slow",
             job: "node",
             pace: Pace::Slow(EVERY),
+            is_on: true,
             wake: None,
             make: |_| Box::new(Slow),
         };

@@ -134,6 +134,7 @@ async fn eight_hours_leave_memory_as_it_was() {
         name: "hand",
         job: "node",
         pace: Pace::Fast,
+        is_on: true,
         wake: None,
         make: |_| Box::new(Hand),
     });

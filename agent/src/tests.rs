@@ -144,7 +144,7 @@ impl Collector for Good {
 }
 
 fn entry(name: &'static str, pace: Pace, make: fn(&Options) -> Box<dyn Collector>) -> Entry {
-    Entry { name, job: "node", pace, wake: None, make }
+    Entry { name, job: "node", pace, is_on: true, wake: None, make }
 }
 
 fn good() -> Entry {
@@ -853,4 +853,26 @@ async fn a_change_is_shipped_at_once_and_ends_no_series_but_its_own() {
     assert_eq!(history(&receiver, "whole").len(), 3);
     running.shutdown().await;
     assert!(history(&receiver, "degraded").last().unwrap().1);
+}
+
+#[test]
+fn what_is_off_runs_when_it_is_asked_for() {
+    let names = |only: &[&str], also: &[&str], exclude: &[&str]| {
+        let list = |list: &[&str]| list.iter().map(|&name| name.to_owned()).collect();
+        let config = Config {
+            only: list(only),
+            also: list(also),
+            exclude: list(exclude),
+            ..Config::default()
+        };
+        let entries = crate::agent::entries(&config, labstat_collect::registry()).unwrap();
+        entries.iter().map(|entry| entry.name).collect::<Vec<_>>()
+    };
+    let plain = names(&[], &[], &[]);
+    assert!(plain.contains(&"nfs") && !plain.contains(&"mountstats"), "{plain:?}");
+    assert_eq!(names(&[], &["mountstats"], &[]).len(), plain.len() + 1);
+    assert_eq!(names(&[], &["nfs"], &[]), plain, "one that is on anyway");
+    assert_eq!(names(&["mountstats"], &[], &[]), ["mountstats"]);
+    assert_eq!(names(&["nfs"], &["mountstats"], &[]), ["mountstats", "nfs"]);
+    assert_eq!(names(&["nfs"], &["mountstats"], &["mountstats"]), ["nfs"]);
 }

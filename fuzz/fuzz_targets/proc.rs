@@ -26,6 +26,11 @@ fuzz_target!(|bytes: &[u8]| {
         let _ = mount;
     }
     proc::mountinfo::unescaped(bytes);
+    let _ = proc::mountstats::parse(bytes, |_| {});
+    let _ = proc::cpuinfo::parse(&String::from_utf8_lossy(bytes));
+    for line in proc::counts::parse("counts", bytes) {
+        let _ = (line.counts(9, &mut Vec::new()), line.counted(&mut Vec::new()));
+    }
     guests_and_pools(bytes);
 });
 

@@ -23,16 +23,17 @@ use labstat_parse::exposition;
 
 const PROGRAM: &str = "prometheus-node-exporter";
 
-/// Collectors that node_exporter has off, and dashboards ask for.
-const OFF: [&str; 4] = ["systemd", "processes", "tcpstat", "interrupts"];
+/// Collectors that node_exporter has off, and that are compared all the same.
+const OFF: [&str; 5] = ["systemd", "processes", "tcpstat", "interrupts", "mountstats"];
 
 /// Collectors of it that read nothing but files, so that they can be shown a captured machine.
-const OF_FILES: [&str; 21] = [
+const OF_FILES: [&str; 27] = [
     "bonding",
     "conntrack",
     "cpu",
     "cpufreq",
     "diskstats",
+    "dmi",
     "edac",
     "entropy",
     "filefd",
@@ -41,7 +42,11 @@ const OF_FILES: [&str; 21] = [
     "loadavg",
     "mdadm",
     "meminfo",
+    "mountstats",
     "netstat",
+    "nfs",
+    "nfsd",
+    "nvme",
     "powersupplyclass",
     "pressure",
     "schedstat",
@@ -49,6 +54,14 @@ const OF_FILES: [&str; 21] = [
     "stat",
     "thermal_zone",
     "vmstat",
+    "xfs",
+];
+
+/// What of collectors it leaves out unless it is asked for; the agent is asked the same.
+const MORE: [&str; 3] = [
+    "--collector.cpu.info",
+    "--collector.cpu.info.flags-include=^(aes|fpu)$",
+    "--collector.cpu.info.bugs-include=^spectre",
 ];
 
 /// How long the exporter may take to come up, or to answer.
@@ -144,6 +157,10 @@ fn agent(args: &[&str], folder: &Path) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_labstat"))
         .args(["agent", "--once", "--exclude", "smartctl,topology"])
         .args(args)
+        .env("LABSTAT_ALSO", "mountstats,softirqs")
+        .env("LABSTAT_CPU_INFO", "true")
+        .env("LABSTAT_CPU_FLAGS", "aes,fpu")
+        .env("LABSTAT_CPU_BUGS", "spectre*")
         .env("LABSTAT_INTERRUPTS_ZEROS", "true")
         .env("LABSTAT_TEXTFILE_DIRECTORIES", folder)
         .output()
@@ -246,6 +263,8 @@ fn this_machine_is_as_node_exporter_says() {
     let long_ago = std::time::SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_250);
     fs::File::options().write(true).open(&file).unwrap().set_modified(long_ago).unwrap();
     let mut args: Vec<String> = OFF.iter().map(|name| format!("--collector.{name}")).collect();
+    args.extend(MORE.map(str::to_owned));
+    args.push("--collector.stat.softirq".to_owned());
     args.push(format!("--collector.textfile.directory={}", folder.path().display()));
     // Debian leaves out more than node_exporter by itself.
     args.push("--collector.filesystem.mount-points-exclude=^/(dev|proc|run/credentials/.+|sys|var/lib/docker/.+|var/lib/containers/storage/.+)($|/)".to_owned());
@@ -329,9 +348,22 @@ fn compare_captured(machine: &Path, what: &str) {
         fs::create_dir_all(machine.join(dir)).unwrap();
     }
     let mut args = vec!["--collector.disable-defaults".to_owned()];
+    // It says nothing of CPUs at all where one of their files is missing.
+    if machine.join("proc/cpuinfo").is_file() {
+        args.extend(MORE.map(str::to_owned));
+    }
     // We read of bonds what /proc says, and node_exporter what /sys says: it takes both to compare.
     let has_bonds = machine.join("proc/net/bonding").is_dir();
-    let names = OF_FILES.iter().filter(|name| has_bonds || **name != "bonding");
+    // It looks for the mounts of its own process, and does not start where it has none.
+    let has_mounts = machine.join("proc/1/mountstats").is_file();
+    if has_mounts {
+        std::os::unix::fs::symlink("1", machine.join("proc/self")).unwrap();
+    }
+    let names = OF_FILES.iter().filter(|name| match **name {
+        "bonding" => has_bonds,
+        "mountstats" => has_mounts,
+        _ => true,
+    });
     args.extend(names.map(|name| format!("--collector.{name}")));
     args.extend([
         format!("--path.procfs={}", at("proc")),
@@ -357,8 +389,12 @@ fn captured_machines_are_as_node_exporter_says() {
             "an idle virtual machine",
             &[
                 "conntrack/a-few",
+                "conntrack/two-cpus",
                 "cpu/with-frequencies",
+                "cpuinfo/three-isolated",
                 "diskstats/deb12-idle",
+                "dmi/server",
+                "edac/errors-in-one-row",
                 "entropy/k6",
                 "filefd/idle",
                 "hwmon/nvme-lm75-adt7475",
@@ -366,12 +402,17 @@ fn captured_machines_are_as_node_exporter_says() {
                 "loadavg/deb12-idle",
                 "mdadm/healthy-raid1-raid5",
                 "meminfo/deb12-idle",
+                "mountstats/two-exports-one-mounted-twice",
                 "netstat/deb12-idle",
+                "nfs/busy-client",
+                "nfsd/busy-server",
+                "nvme/one-live",
                 "powersupplyclass/adapter-and-battery",
                 "pressure/deb12-idle",
                 "schedstat/two-cpus",
                 "thermal_zone/one-zone-off",
                 "vmstat/deb12-idle",
+                "xfs/one-filesystem",
             ],
         ),
         (
@@ -383,6 +424,7 @@ fn captured_machines_are_as_node_exporter_says() {
                 "mdadm/raid1-member-failed-raid5-member-pulled",
                 "meminfo/newer-and-older-lines",
                 "netclass/bond-one-slave-down",
+                "nfs/older-kernel-counts-fewer-calls",
                 "pressure/interrupts-too",
             ],
         ),

@@ -58,6 +58,8 @@ pub struct Entry {
     pub job: &'static str,
     /// How often it runs, unless the user says otherwise.
     pub pace: Pace,
+    /// Whether it runs unless the user says otherwise.
+    pub is_on: bool,
     /// What it is also run for, when there is such a thing.
     pub wake: Option<Wake>,
     /// Makes one. Never fails: what cannot be read is found out when it runs.

@@ -13,6 +13,7 @@
 
 mod collector;
 pub mod collectors;
+mod counts;
 pub mod host;
 mod memory;
 mod network;
@@ -29,7 +30,7 @@ pub use host::{
 pub use labstat_parse as parse;
 pub use memory::{DOCUMENT_LEN_MAX, Memory};
 pub use options::{
-    Ceph, Disks, Filesystems, Interfaces, Interrupts, Nut, Options, Smartctl, Supplies, Systemd,
-    Textfile,
+    Ceph, Cpu, Disks, Filesystems, Interfaces, Interrupts, Nut, Options, Smartctl, Supplies,
+    Systemd, Textfile,
 };
 pub use registry::registry;

@@ -14,6 +14,8 @@ pub struct Options {
     pub smartctl: Smartctl,
     /// Ceph daemons on this node.
     pub ceph: Ceph,
+    /// What the CPUs are.
+    pub cpu: Cpu,
     /// Mounted filesystems.
     pub filesystems: Filesystems,
     /// Block devices.
@@ -122,6 +124,17 @@ impl Default for Ceph {
     fn default() -> Self {
         Self { conf: None, run_dir: "/var/run/ceph".to_owned(), deadline: Duration::from_secs(5) }
     }
+}
+
+/// Settings of the collector that says what the CPUs are.
+#[derive(Debug, Clone, Default)]
+pub struct Cpu {
+    /// Whether model, microcode and caches of each are shown.
+    pub info: bool,
+    /// Patterns of what a CPU can do (`vmx`, `aes`) that is to be shown; when empty, none is.
+    pub flags: Vec<String>,
+    /// Patterns of its bugs that are to be shown; when empty, none is.
+    pub bugs: Vec<String>,
 }
 
 /// Settings of the filesystem collector.

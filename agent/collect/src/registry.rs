@@ -31,31 +31,40 @@ pub fn registry() -> &'static [Entry] {
 type Make = fn(&Options) -> Box<dyn Collector>;
 
 const fn node(name: &'static str, make: Make) -> Entry {
-    Entry { name, job: "node", pace: Fast, wake: None, make }
+    Entry { name, job: "node", pace: Fast, is_on: true, wake: None, make }
 }
 
 /// One that is run at once, too, when the kernel says that this file has changed.
 const fn woken(name: &'static str, file: &'static str, make: Make) -> Entry {
-    Entry { name, job: "node", pace: Fast, wake: Some(Wake::Poll(file)), make }
+    Entry { name, job: "node", pace: Fast, is_on: true, wake: Some(Wake::Poll(file)), make }
 }
 
 /// What takes hundreds of files, or asks a device or another program.
 const fn slow(name: &'static str, make: Make) -> Entry {
-    Entry { name, job: "node", pace: UNHURRIED, wake: None, make }
+    Entry { name, job: "node", pace: UNHURRIED, is_on: true, wake: None, make }
+}
+
+/// What few ask for, and has many series: off unless the user wants it.
+const fn off(name: &'static str, make: Make) -> Entry {
+    Entry { name, job: "node", pace: Fast, is_on: false, wake: None, make }
 }
 
 /// What is looked at once a minute.
 const fn seldom(name: &'static str, make: Make) -> Entry {
-    Entry { name, job: "node", pace: SELDOM, wake: None, make }
+    Entry { name, job: "node", pace: SELDOM, is_on: true, wake: None, make }
 }
 
 #[rustfmt::skip]
 static ENTRIES: &[Entry] = &[
     node("arp", |_| Box::new(arp::Arp::default())),
     slow("btrfs", |_| Box::new(btrfs::Btrfs::default())),
+    seldom("clocksource", |_| Box::new(clocksource::Clocksource::default())),
     node("conntrack", |_| Box::new(conntrack::Conntrack::default())),
     node("cpu", |_| Box::new(cpu::Cpu::default())),
+    seldom("cpuinfo", |o| Box::new(cpuinfo::Cpuinfo::new(&o.cpu))),
     node("diskstats", |o| Box::new(diskstats::Diskstats::new(&o.disks))),
+    seldom("dmi", |_| Box::new(dmi::Dmi::default())),
+    slow("edac", |_| Box::new(edac::Edac::default())),
     node("entropy", |_| Box::new(entropy::Entropy::default())),
     node("filefd", |_| Box::new(filefd::Filefd::default())),
     node("filesystem", |o| Box::new(filesystem::Filesystem::new(&o.filesystems))),
@@ -68,10 +77,14 @@ static ENTRIES: &[Entry] = &[
     seldom("lvm", |_| Box::new(lvm::Lvm)),
     woken("mdadm", mdadm::PATH, |_| Box::new(mdadm::Mdadm::default())),
     node("meminfo", |_| Box::new(meminfo::Meminfo::default())),
+    off("mountstats", |_| Box::new(mountstats::Mountstats::default())),
     node("netclass", |o| Box::new(netclass::Netclass::new(&o.interfaces))),
     node("netdev", |o| Box::new(netdev::Netdev::new(&o.interfaces))),
     node("netstat", |_| Box::new(netstat::Netstat::default())),
-    Entry { name: "nut", job: "node", pace: NUT, wake: None, make: |o| Box::new(nut::Nut::new(&o.nut)) },
+    node("nfs", |_| Box::new(nfs::Nfs::default())),
+    node("nfsd", |_| Box::new(nfsd::Nfsd::default())),
+    Entry { name: "nut", job: "node", pace: NUT, is_on: true, wake: None, make: |o| Box::new(nut::Nut::new(&o.nut)) },
+    slow("nvme", |_| Box::new(nvme::Nvme::default())),
     node("os", |_| Box::new(os::Os::default())),
     slow("powersupplyclass", |o| Box::new(powersupplyclass::Powersupplyclass::new(&o.supplies))),
     node("pressure", |_| Box::new(pressure::Pressure::default())),
@@ -80,6 +93,7 @@ static ENTRIES: &[Entry] = &[
     seldom("reboot", |_| Box::new(reboot::Reboot::default())),
     node("schedstat", |_| Box::new(schedstat::Schedstat::default())),
     node("sockstat", |_| Box::new(sockstat::Sockstat::default())),
+    off("softirqs", |_| Box::new(softirqs::Softirqs::default())),
     node("softnet", |_| Box::new(softnet::Softnet::default())),
     node("stat", |_| Box::new(stat::Stat::default())),
     slow("systemd", |o| Box::new(systemd::Systemd::new(&o.systemd))),
@@ -93,10 +107,11 @@ static ENTRIES: &[Entry] = &[
     node("udp_queues", |_| Box::new(udp_queues::UdpQueues::default())),
     node("uname", |_| Box::new(uname::Uname)),
     node("vmstat", |_| Box::new(vmstat::Vmstat::default())),
+    node("xfs", |_| Box::new(xfs::Xfs::default())),
     slow("zfs", |_| Box::new(zfs::Zfs::default())),
     seldom("zpool", |_| Box::new(zpool::Zpool)),
-    Entry { name: "smartctl", job: "smartctl", pace: SMART, wake: None, make: |o| Box::new(smartctl::Smartctl::new(&o.smartctl).with_memory(o.memory.clone())) },
-    Entry { name: "ceph", job: "ceph", pace: CEPH, wake: None, make: |o| Box::new(ceph::Ceph::new(&o.ceph)) },
+    Entry { name: "smartctl", job: "smartctl", pace: SMART, is_on: true, wake: None, make: |o| Box::new(smartctl::Smartctl::new(&o.smartctl).with_memory(o.memory.clone())) },
+    Entry { name: "ceph", job: "ceph", pace: CEPH, is_on: true, wake: None, make: |o| Box::new(ceph::Ceph::new(&o.ceph)) },
 ];
 
 #[cfg(test)]

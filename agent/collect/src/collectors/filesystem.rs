@@ -213,6 +213,7 @@ mod tests {
             fstype: fstype.into(),
             source: "x".into(),
             readonly: false,
+            super_options: b"",
         }
     }
 
@@ -269,6 +270,7 @@ mod tests {
             fstype: fstype.into(),
             source: "x".into(),
             readonly: false,
+            super_options: b"",
         };
         let remote = ["nfs4", "fuse.sshfs", "cifs", "smb3", "ceph", "9p"];
         assert!(remote.iter().all(|kind| is_remote(&mount(kind))));

@@ -5,11 +5,14 @@
 //! is not the kernel's is an error that names it.
 
 pub mod cgroup;
+pub mod counts;
+pub mod cpuinfo;
 pub mod diskstats;
 pub mod interrupts;
 pub mod loadavg;
 pub mod meminfo;
 pub mod mountinfo;
+pub mod mountstats;
 pub mod netdev;
 pub mod os_release;
 pub mod pressure;

@@ -22,6 +22,17 @@ pub struct Mount<'a> {
     pub source: Cow<'a, str>,
     /// Whether the mount or its filesystem is read-only.
     pub readonly: bool,
+    /// The filesystem's own options, such as `rw,addr=10.0.0.1`.
+    pub super_options: &'a [u8],
+}
+
+impl<'a> Mount<'a> {
+    /// The value of one of the filesystem's own options.
+    pub fn super_option(&self, name: &str) -> Option<Cow<'a, str>> {
+        let mut options = self.super_options.split(|byte| *byte == b',');
+        let value = |option: &'a [u8]| option.strip_prefix(name.as_bytes())?.strip_prefix(b"=");
+        options.find_map(value).map(unescaped)
+    }
 }
 
 /// The mounts in the order of the file, which is that of mounting.
@@ -50,6 +61,7 @@ fn mount(text: &[u8]) -> Option<Mount<'_>> {
         fstype: unescaped(fstype),
         source: unescaped(source),
         readonly: is_readonly(options) || is_readonly(super_options),
+        super_options,
     })
 }
 
@@ -92,6 +104,8 @@ mod tests {
         assert_eq!((&*mount.root, &*mount.mount_point), ("/mnt1", "/mnt/my disk\\x"));
         assert_eq!((&*mount.fstype, &*mount.source), ("ext3", "/dev/root"));
         assert!(mount.readonly);
+        assert_eq!(mount.super_option("errors").as_deref(), Some("continue"));
+        assert_eq!(mount.super_option("error"), None);
     }
 
     #[test]
