@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use labstat_collect::{Entry, Host, Memory, RealHost, ReplayHost};
+use labstat_collect::{Entry, Host, Memory, Patience, RealHost, ReplayHost};
 use labstat_model::Clock;
 use labstat_wire::remote_write::EncodeError;
 use tokio::net::TcpListener;
@@ -35,10 +35,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How often the receiver is told about the families: help texts cost more than samples.
 const METADATA_EVERY: Duration = Duration::from_secs(600);
-
-/// How long a collector that sizes filesystems or asks sockets may wait for them, as a part of
-/// the interval: so that it ends by itself, with what it has, before it is given up.
-const WAIT_PART: u32 = 4;
 
 /// How long a stop may take in all: what shipping gets, and a moment for the disk.
 const STOP_SLACK: Duration = Duration::from_secs(5);
@@ -471,7 +467,10 @@ pub(crate) fn host(config: &Config, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Ho
 
 fn crew(config: &Config, entries: &[Entry], host: &Arc<dyn Host>) -> Crew {
     let mut options = config.collect.clone();
-    let wait_max = duration_of(config.interval_ms) / WAIT_PART;
+    let interval = duration_of(config.interval_ms);
+    options.patience = Patience::of(interval);
+    // What the user is ready to wait for, as far as a round has time for it.
+    let wait_max = Patience::part_of(interval);
     options.filesystems.deadline = options.filesystems.deadline.min(wait_max);
     options.ceph.deadline = options.ceph.deadline.min(wait_max);
     // Each disk has its own schedule, and no round waits for one.

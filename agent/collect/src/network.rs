@@ -15,9 +15,6 @@ use crate::host::Host;
 use crate::options::Interfaces;
 use crate::shared::is_wanted;
 
-/// How long the kernel may take to tell of its interfaces. A driver that is busy may hold it up.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
-
 /// What an answer over netlink is called in errors.
 pub(crate) const NETLINK: &str = "rtnetlink";
 
@@ -38,6 +35,7 @@ pub(crate) enum Reader {
     Links = 1,
     Netclass = 2,
     Netdev = 4,
+    BridgeVlans = 8,
 }
 
 /// The kernel's last answer, for all who have not read it yet: so one question serves a whole round,
@@ -47,7 +45,8 @@ pub(crate) struct View(Arc<Mutex<Shared>>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    answer: Vec<u8>,
+    /// Whoever reads it has a share of its own: what it does with it may take its time.
+    answer: Arc<Vec<u8>>,
     asked_ms: i64,
     /// The host that answered, by its place in memory.
     host: usize,
@@ -56,13 +55,14 @@ struct Shared {
 }
 
 impl View {
-    /// What `read` makes of the kernel's answer; nothing when there is no netlink here.
-    pub(crate) fn read<T>(
+    /// The kernel's answer, for which it may take `patience`, since a driver that is busy may hold it
+    /// up; nothing when there is no netlink here.
+    pub(crate) fn read(
         &self,
         host: &dyn Host,
         reader: Reader,
-        read: impl FnOnce(&[u8]) -> Result<T, CollectError>,
-    ) -> Result<Option<T>, CollectError> {
+        patience: Duration,
+    ) -> Result<Option<Arc<Vec<u8>>>, CollectError> {
         let mut shared = match self.0.try_lock() {
             Ok(shared) => shared,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
@@ -77,14 +77,18 @@ impl View {
         if shared.seen == 0 || shared.seen & reader as u8 != 0 || shared.host != here || !is_young {
             // Should it fail, the next one asks again.
             shared.seen = 0;
-            match host.netlink(&link::request(), DEADLINE, &mut shared.answer) {
+            // A buffer that somebody still reads is left to them.
+            let mut answer =
+                Arc::try_unwrap(std::mem::take(&mut shared.answer)).unwrap_or_default();
+            match host.netlink(&link::request(), patience, &mut answer) {
                 Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(None),
                 result => result.map_err(CollectError::read(NETLINK))?,
             }
+            shared.answer = Arc::new(answer);
             (shared.asked_ms, shared.host) = (now_ms, here);
         }
         shared.seen |= reader as u8;
-        read(&shared.answer).map(Some)
+        Ok(Some(Arc::clone(&shared.answer)))
     }
 }
 
@@ -99,6 +103,22 @@ pub(crate) fn links(answer: &[u8]) -> Result<Vec<Link<'_>>, CollectError> {
     links.sort_unstable_by(|one, other| one.name.cmp(other.name));
     links.dedup_by(|one, other| one.name == other.name);
     Ok(links)
+}
+
+/// The names of all interfaces by their numbers.
+pub(crate) struct Names<'a>(Vec<(u32, &'a str)>);
+
+impl<'a> Names<'a> {
+    pub(crate) fn of(links: &[Link<'a>]) -> Self {
+        let mut names: Vec<_> = links.iter().map(|link| (link.index, link.name)).collect();
+        names.sort_unstable();
+        Self(names)
+    }
+
+    pub(crate) fn get(&self, index: u32) -> Option<&'a str> {
+        let at = self.0.binary_search_by_key(&index, |(index, _)| *index).ok()?;
+        self.0.get(at).map(|(_, name)| *name)
+    }
 }
 
 /// Refuses more interfaces than any machine has.
@@ -123,27 +143,42 @@ impl Interfaces {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::io;
-    use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 
     use super::*;
     use crate::host::{Counts, FilesystemSize, Framing, Output, RunError, Uname};
 
-    /// A host whose netlink counts how often it is asked, and answers with that.
+    const LONG: Duration = Duration::from_secs(20);
+
+    /// What a kernel answers to a request.
+    pub(crate) type Told = fn(&[u8]) -> io::Result<Vec<u8>>;
+
+    /// A host that has nothing but netlink, which answers as `told` says, or with how often it was asked.
     #[derive(Debug, Default)]
-    struct Counting {
-        asked: AtomicU32,
-        now_ms: AtomicI64,
-        fails: std::sync::atomic::AtomicBool,
+    pub(crate) struct Kernel {
+        pub(crate) asked: AtomicU32,
+        pub(crate) now_ms: AtomicI64,
+        pub(crate) fails: AtomicBool,
+        pub(crate) told: Option<Told>,
     }
 
-    impl Host for Counting {
-        fn netlink(&self, _: &[u8], _: Duration, into: &mut Vec<u8>) -> io::Result<()> {
+    fn nothing<T>() -> io::Result<T> {
+        Err(ErrorKind::NotFound.into())
+    }
+
+    impl Host for Kernel {
+        fn netlink(&self, request: &[u8], _: Duration, into: &mut Vec<u8>) -> io::Result<()> {
             if self.fails.load(Ordering::Relaxed) {
                 return Err(ErrorKind::TimedOut.into());
             }
-            *into = vec![u8::try_from(self.asked.fetch_add(1, Ordering::Relaxed)).unwrap() + 1];
+            *into = match self.told {
+                Some(told) => told(request)?,
+                None => {
+                    vec![u8::try_from(self.asked.fetch_add(1, Ordering::Relaxed)).unwrap() + 1]
+                }
+            };
             Ok(())
         }
 
@@ -152,19 +187,19 @@ mod tests {
         }
 
         fn read_into(&self, _: &str, _: &mut Vec<u8>) -> io::Result<()> {
-            unreachable!()
+            nothing()
         }
-        fn read_all(&self, _: &[String], _: Duration) -> Vec<io::Result<Vec<u8>>> {
-            unreachable!()
+        fn read_all(&self, paths: &[String], _: Duration) -> Vec<io::Result<Vec<u8>>> {
+            paths.iter().map(|_| nothing()).collect()
         }
         fn list(&self, _: &str) -> io::Result<Vec<String>> {
-            unreachable!()
+            nothing()
         }
         fn link(&self, _: &str) -> io::Result<String> {
-            unreachable!()
+            nothing()
         }
         fn canonical(&self, _: &str) -> io::Result<String> {
-            unreachable!()
+            nothing()
         }
         fn run(&self, _: &str, _: &[&str], _: Duration) -> Result<Output, RunError> {
             unreachable!()
@@ -195,10 +230,9 @@ mod tests {
 
     #[test]
     fn one_question_serves_a_round_and_no_answer_serves_two() {
-        let host = Counting::default();
+        let host = Kernel::default();
         let view = View::default();
-        let read =
-            |reader| view.clone().read(&host, reader, |answer| Ok(answer[0])).unwrap().unwrap();
+        let read = |reader| view.clone().read(&host, reader, LONG).unwrap().unwrap()[0];
         assert_eq!([read(Reader::Links), read(Reader::Netclass), read(Reader::Netdev)], [1, 1, 1]);
         assert_eq!([read(Reader::Links), read(Reader::Netclass), read(Reader::Netdev)], [2, 2, 2]);
         assert_eq!([read(Reader::Netdev), read(Reader::Netdev)], [3, 4], "one of them alone");
@@ -211,21 +245,19 @@ mod tests {
 
     #[test]
     fn an_answer_of_one_host_is_not_shown_for_another() {
-        let (one, other) = (Counting::default(), Counting::default());
+        let (one, other) = (Kernel::default(), Kernel::default());
         other.asked.store(9, Ordering::Relaxed);
         let view = View::default();
-        let read = |host: &Counting, reader| {
-            view.read(host, reader, |answer| Ok(answer[0])).unwrap().unwrap()
-        };
+        let read = |host: &Kernel, reader| view.read(host, reader, LONG).unwrap().unwrap()[0];
         assert_eq!([read(&one, Reader::Links), read(&other, Reader::Netdev)], [1, 10]);
     }
 
     #[test]
     fn who_comes_while_another_waits_or_after_it_failed_gets_no_old_answer() {
-        let host = Counting::default();
+        let host = Kernel::default();
         let view = View::default();
-        let read = |reader| view.read(&host, reader, |answer| Ok(answer[0]));
-        assert_eq!(read(Reader::Links).unwrap(), Some(1));
+        let read = |reader| view.read(&host, reader, LONG).map(|answer| answer.unwrap()[0]);
+        assert_eq!(read(Reader::Links).unwrap(), 1);
         let held = view.0.lock().unwrap();
         assert!(read(Reader::Netdev).is_err());
         drop(held);
@@ -233,7 +265,19 @@ mod tests {
         assert!(read(Reader::Links).is_err());
         assert!(read(Reader::Netdev).is_err(), "not what was true a round ago");
         host.fails.store(false, Ordering::Relaxed);
-        assert_eq!(read(Reader::Netdev).unwrap(), Some(2));
+        assert_eq!(read(Reader::Netdev).unwrap(), 2);
+    }
+
+    /// One of them reads files of every interface, which may take seconds.
+    #[test]
+    fn who_takes_long_over_an_answer_holds_up_nobody_and_keeps_what_it_read() {
+        let host = Kernel::default();
+        let view = View::default();
+        let read = |reader| view.read(&host, reader, LONG).unwrap().unwrap();
+        let held = read(Reader::Netclass);
+        assert_eq!(*read(Reader::Netdev), [1]);
+        assert_eq!(*read(Reader::Netdev), [2], "the next round");
+        assert_eq!(*held, [1]);
     }
 
     #[test]

@@ -34,6 +34,37 @@ pub struct Options {
     pub nut: Nut,
     /// Where collectors keep what they must know after a restart; none where nothing is to be kept.
     pub memory: Option<Arc<dyn Memory>>,
+    /// How long those that run in every round may wait.
+    pub patience: Patience,
+}
+
+/// How long a collector that runs in every round waits for one answer: of the files of a device, of
+/// the network, of a folder that a program serves. What is later than that is left out.
+///
+/// A round grants a collector half of the interval, and gives up what it has when it takes longer. So
+/// this is a quarter: a collector that asks twice still ends by itself, with what was in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience(pub Duration);
+
+impl Patience {
+    /// A kernel that takes longer for an answer is at a fault, however long the interval is.
+    pub const MAX: Duration = Duration::from_secs(2);
+
+    /// That of rounds which are `interval` apart.
+    pub fn of(interval: Duration) -> Self {
+        Self(Self::part_of(interval).min(Self::MAX))
+    }
+
+    /// The part of an interval that one answer may take.
+    pub fn part_of(interval: Duration) -> Duration {
+        interval / 4
+    }
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self(Self::MAX)
+    }
 }
 
 /// Settings of the nut collector.
@@ -237,4 +268,18 @@ pub struct Textfile {
     /// Folders with files named `*.prom`; when empty, those of node_exporter are looked at, if
     /// they are there.
     pub directories: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_answers_fit_into_what_a_round_grants_a_collector() {
+        let second = Duration::from_secs(1);
+        for interval in [second, 10 * second, 120 * second] {
+            assert!(2 * Patience::of(interval).0 <= interval / 2, "{interval:?}");
+        }
+        assert_eq!(Patience::of(120 * second), Patience::default());
+    }
 }

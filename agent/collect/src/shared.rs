@@ -2,8 +2,8 @@
 //!
 //! Here: a file whose absence says something ([`read_if_there`], [`outcome`]), a command that must end
 //! well ([`answer_of`]), a line that makes no sense ([`not_understood`]), files of a few numbers
-//! ([`push_numbers`]), families named by a file ([`FamiliesByName`]), and patterns of names
-//! ([`is_like`], [`is_wanted`]).
+//! ([`push_numbers`]), families named by a file ([`FamiliesByName`]), what is read less often than each
+//! round ([`Freshness`]), and patterns of names ([`is_like`], [`is_wanted`]).
 //! Not here: what only one collector needs, which stands in its file.
 
 use std::time::Duration;
@@ -53,6 +53,32 @@ pub(crate) fn answer(output: Output) -> Result<Vec<u8>, RunError> {
 /// How a run ended whose sources are all absent if none gave a sample.
 pub(crate) fn outcome(out: &Batch) -> Status {
     if out.is_empty() { Status::Absent } else { Status::Collected }
+}
+
+/// How long counts what does not change by itself while the machine runs, such as which sensors a
+/// chip has.
+pub(crate) const KEPT_MS: i64 = 60_000;
+
+/// When something was read that is not read in every round.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Freshness(Option<i64>);
+
+impl Freshness {
+    /// Whether what was read still counts, which it does for `kept_ms`; not when it is from a time
+    /// that is yet to come, since then the clock was set.
+    pub(crate) fn lasts(self, kept_ms: i64, now_ms: i64) -> bool {
+        self.0.is_some_and(|read| (read..read.saturating_add(kept_ms)).contains(&now_ms))
+    }
+
+    /// It was read now.
+    pub(crate) fn renew(&mut self, now_ms: i64) {
+        self.0 = Some(now_ms);
+    }
+
+    /// It is to be read again.
+    pub(crate) fn end(&mut self) {
+        self.0 = None;
+    }
 }
 
 /// A line of a file that is not as the kernel writes it.
@@ -171,6 +197,19 @@ mod tests {
         assert!(!wanted(&["sda1", "nvme*"], &[], "sda", false));
         assert!(!wanted(&["sd*"], &["sda?"], "sda1", true));
         assert!(wanted(&["sd*"], &["sda?"], "sda", false));
+    }
+
+    #[test]
+    fn what_was_read_counts_for_its_time_and_not_ahead_of_it() {
+        let mut read = Freshness::default();
+        assert!(!read.lasts(60, 0), "never read");
+        read.renew(1_000);
+        assert_eq!([1_000, 1_059, 1_060].map(|now| read.lasts(60, now)), [true, true, false]);
+        assert!(!read.lasts(60, 999), "the clock went back");
+        read.renew(i64::MAX - 1);
+        assert!(read.lasts(60, i64::MAX - 1));
+        read.end();
+        assert!(!read.lasts(60, i64::MAX - 1));
     }
 
     #[test]

@@ -353,3 +353,35 @@ fn guests_of_this_machine_are_read() {
         assert!(later.is_none_or(|later| later >= sample.value), "{guest}");
     }
 }
+
+/// A disk that hangs is no reason to forget a name, nor to wait five minutes once it answers.
+#[test]
+fn a_guest_keeps_its_name_while_nobody_answers_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, (web, db)) = (dir.path(), (id('a'), id('b')));
+    root_of_v2(root);
+    group(root, &format!("system.slice/docker-{web}.scope"));
+    let config = |id: &str| format!("/var/lib/docker/containers/{id}/config.v2.json");
+    let name = |id: &str, name: &str| {
+        put(root, config(id).trim_start_matches('/'), format!(r#"{{"Name":"/{name}"}}"#));
+    };
+    name(&web, "web");
+    name(&db, "db");
+    let mut collector = guests();
+    let mut names = |now_ms| -> Vec<bool> {
+        let told = infos(&run(&mut *collector, root, now_ms).unwrap().1).concat();
+        ["web", "db", "shop"].map(|n| told.contains(&format!("name=\"{n}\""))).to_vec()
+    };
+    assert_eq!(names(0), [true, false, false]);
+
+    const TIMED_OUT: i32 = 110;
+    let hang = |id: &str| put(root, "errors.json", format!(r#"{{"{}":{TIMED_OUT}}}"#, config(id)));
+    name(&web, "shop");
+    group(root, &format!("system.slice/docker-{db}.scope"));
+    hang(&web);
+    assert_eq!(names(300_000), [true, true, false]);
+    hang(&db);
+    assert_eq!(names(315_000), [false, true, true], "asked again at the next look");
+    fs::remove_file(root.join(config(&web).trim_start_matches('/'))).unwrap();
+    assert_eq!(names(330_000), [false, true, false], "a file that is gone says nothing any more");
+}

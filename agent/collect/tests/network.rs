@@ -50,7 +50,7 @@ ip link add vx0 type vxlan id 42 dstport 4789 2>/dev/null || true
 type Samples = BTreeMap<String, f64>;
 
 fn collectors(options: &Options) -> Vec<Box<dyn Collector>> {
-    let named = ["links", "netclass", "netdev"];
+    let named = ["bridge_vlans", "links", "netclass", "netdev"];
     let entries = registry().iter().filter(|entry| named.contains(&entry.name));
     entries.map(|entry| (entry.make)(options)).collect()
 }

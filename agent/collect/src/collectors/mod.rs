@@ -4,6 +4,7 @@
 //! Not here: what several of them do alike ([`crate::shared`]).
 
 pub mod arp;
+pub mod bridge_vlans;
 pub mod btrfs;
 pub mod ceph;
 pub mod clocksource;

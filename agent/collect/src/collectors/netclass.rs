@@ -1,6 +1,6 @@
 //! Settings of network interfaces.
 //!
-//! - Reads: the kernel's answer over netlink, which it shares with the other two; of
+//! - Reads: the kernel's answer over netlink, which it shares with others; of
 //!   `/sys/class/net/*` what is not in it: what never changes, once for each interface, and what asks
 //!   its driver (speed, duplex) when some link changed, and each minute. Where there is no netlink,
 //!   all of it from sysfs. Through [`Host::read_all`], since some wait for the lock of the network.
@@ -10,7 +10,6 @@
 //!   stands on what ([`super::links`]), IP addresses.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use labstat_model::{Batch, Family};
 use labstat_parse::proc::{number, trimmed};
@@ -21,14 +20,8 @@ use labstat_parse::rtnetlink::link::{
 use crate::collector::{CollectError, Collector, Status, is_absent};
 use crate::host::Host;
 use crate::network::{INTERFACES, Reader, check_interface_count, interface_dir, links};
-use crate::options::Interfaces;
-
-/// How long all settings together may take: some wait for the lock of the network.
-const DEADLINE: Duration = Duration::from_secs(4);
-
-/// Time between two looks at what drivers are asked for, when no link changed: the speed of an
-/// interface that was set anew without losing its link is seen then.
-const ASK_EVERY_MS: i64 = 60_000;
+use crate::options::{Interfaces, Patience};
+use crate::shared::{Freshness, KEPT_MS};
 
 static UP: Family =
     Family::gauge("node_network_up", "Value is 1 if operstate is 'up', 0 otherwise.");
@@ -122,9 +115,11 @@ const MEGABIT: f64 = 1e6 / 8.0;
 #[derive(Debug)]
 pub struct Netclass {
     options: Interfaces,
+    patience: Patience,
     /// What only sysfs tells, by name.
     known: HashMap<String, Known>,
-    asked_ms: i64,
+    /// The speed of an interface that was set anew without losing its link is seen when this ends.
+    asked: Freshness,
 }
 
 /// What is kept of one interface.
@@ -177,8 +172,9 @@ impl Mark {
 
 impl Netclass {
     /// One that leaves out what `options` says.
-    pub fn new(options: &Interfaces) -> Self {
-        Self { options: options.clone(), known: HashMap::new(), asked_ms: 0 }
+    pub fn new(options: &Interfaces, patience: Patience) -> Self {
+        let asked = Freshness::default();
+        Self { options: options.clone(), patience, known: HashMap::new(), asked }
     }
 
     /// Reads what netlink does not tell, if it is time.
@@ -190,11 +186,10 @@ impl Netclass {
         // was, all are asked.
         let changed = self.known.len() != links.len() || !links.iter().all(is_known);
         let now_ms = host.now_ms();
-        let is_time = now_ms.abs_diff(self.asked_ms) >= ASK_EVERY_MS.unsigned_abs();
-        if !changed && !is_time {
+        if !changed && self.asked.lasts(KEPT_MS, now_ms) {
             return;
         }
-        self.asked_ms = now_ms;
+        self.asked.renew(now_ms);
         self.known.retain(|name, _| links.iter().any(|link| link.name == name));
         let mut paths = Vec::with_capacity(links.len() * ASKED.len());
         for link in links {
@@ -204,7 +199,7 @@ impl Netclass {
             }
             paths.extend(ASKED.iter().map(|file| format!("{}/{file}", known.dir)));
         }
-        let files = host.read_all(&paths, DEADLINE);
+        let files = host.read_all(&paths, self.patience.0);
         for (link, files) in links.iter().zip(files.chunks(ASKED.len())) {
             if let Some(known) = self.known.get_mut(link.name) {
                 known.take(link, &texts(files));
@@ -226,7 +221,7 @@ impl Netclass {
             let dir = interface_dir(host, name);
             paths.extend(files.iter().map(|file| format!("{dir}/{file}")));
         }
-        let values = host.read_all(&paths, DEADLINE);
+        let values = host.read_all(&paths, self.patience.0);
         let values: Vec<Vec<Option<String>>> = values.chunks(files.len()).map(texts).collect();
         let rows: Vec<Row<'_>> =
             names.iter().zip(&values).map(|(name, values)| Row::of_files(name, values)).collect();
@@ -237,19 +232,16 @@ impl Netclass {
 
 impl Collector for Netclass {
     fn collect(&mut self, host: &dyn Host, out: &mut Batch) -> Result<Status, CollectError> {
-        let view = self.options.view.clone();
-        let status = view.read(host, Reader::Netclass, |answer| {
-            let mut links = links(answer)?;
-            links.retain(|link| self.options.has(link.name));
-            self.ask(host, &links);
-            let row = |link| Row::of_link(link, self.known.get(link.name)?);
-            push(&links.iter().filter_map(row).collect::<Vec<_>>(), out);
-            Ok(Status::Collected)
-        })?;
-        match status {
-            Some(status) => Ok(status),
-            None => self.collect_files(host, out),
-        }
+        let view = &self.options.view;
+        let Some(answer) = view.read(host, Reader::Netclass, self.patience.0)? else {
+            return self.collect_files(host, out);
+        };
+        let mut links = links(&answer)?;
+        links.retain(|link| self.options.has(link.name));
+        self.ask(host, &links);
+        let row = |link| Row::of_link(link, self.known.get(link.name)?);
+        push(&links.iter().filter_map(row).collect::<Vec<_>>(), out);
+        Ok(Status::Collected)
     }
 }
 

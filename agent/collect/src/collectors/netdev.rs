@@ -1,6 +1,6 @@
 //! Counters of network interfaces.
 //!
-//! - Reads: the kernel's answer over netlink, which it shares with the other two; where there is none,
+//! - Reads: the kernel's answer over netlink, which it shares with others; where there is none,
 //!   `/proc/net/dev` and the one counter of `/sys/class/net` that is not in it.
 //! - Absent when there is neither.
 //! - Emits: `node_network_{receive,transmit}_*_total`.
@@ -14,7 +14,7 @@ use labstat_parse::rtnetlink::link::Counters;
 use crate::collector::{CollectError, Collector, Status};
 use crate::host::Host;
 use crate::network::{INTERFACES, Reader, check_interface_count, links};
-use crate::options::Interfaces;
+use crate::options::{Interfaces, Patience};
 use crate::shared::read_if_there;
 
 const PATH: &str = "/proc/net/dev";
@@ -72,6 +72,7 @@ static NOHANDLER: Family = Family::counter(
 #[derive(Debug)]
 pub struct Netdev {
     options: Interfaces,
+    patience: Patience,
     bytes: Vec<u8>,
 }
 
@@ -84,8 +85,8 @@ struct Row<'a> {
 
 impl Netdev {
     /// One that leaves out what `options` says.
-    pub fn new(options: &Interfaces) -> Self {
-        Self { options: options.clone(), bytes: Vec::new() }
+    pub fn new(options: &Interfaces, patience: Patience) -> Self {
+        Self { options: options.clone(), patience, bytes: Vec::new() }
     }
 
     fn collect_files(&mut self, host: &dyn Host, out: &mut Batch) -> Result<Status, CollectError> {
@@ -116,21 +117,18 @@ impl Netdev {
 
 impl Collector for Netdev {
     fn collect(&mut self, host: &dyn Host, out: &mut Batch) -> Result<Status, CollectError> {
-        let options = &self.options;
-        let status = options.view.read(host, Reader::Netdev, |answer| {
-            let mut links = links(answer)?;
-            links.retain(|link| options.has(link.name));
-            let rows = links.iter().filter_map(|link| {
-                let Counters { columns, received_unhandled: unhandled } = link.counters?;
-                Some(Row { name: link.name, columns, unhandled })
-            });
-            push(&rows.collect::<Vec<_>>(), out);
-            Ok(Status::Collected)
-        })?;
-        match status {
-            Some(status) => Ok(status),
-            None => self.collect_files(host, out),
-        }
+        let view = &self.options.view;
+        let Some(answer) = view.read(host, Reader::Netdev, self.patience.0)? else {
+            return self.collect_files(host, out);
+        };
+        let mut links = links(&answer)?;
+        links.retain(|link| self.options.has(link.name));
+        let rows = links.iter().filter_map(|link| {
+            let Counters { columns, received_unhandled: unhandled } = link.counters?;
+            Some(Row { name: link.name, columns, unhandled })
+        });
+        push(&rows.collect::<Vec<_>>(), out);
+        Ok(Status::Collected)
     }
 }
 

@@ -16,21 +16,18 @@ use labstat_parse::proc::{number, trimmed};
 
 use crate::collector::{CollectError, Collector, Status, is_absent};
 use crate::host::Host;
-use crate::shared::outcome;
+use crate::shared::{Freshness, KEPT_MS, outcome};
 
 const POWERCAP: &str = "/sys/class/powercap";
 
 /// Zones of one machine; a server with eight processors has about fifty.
 const ZONES_MAX: usize = 1024;
 
-/// How long the list of zones counts.
-const KEPT_MS: i64 = 60_000;
-
 /// Energy of the processors.
 #[derive(Debug, Default)]
 pub struct Rapl {
     names: Vec<String>,
-    scanned_ms: Option<i64>,
+    scanned: Freshness,
     zones: Vec<Zone>,
     bytes: Vec<u8>,
 }
@@ -55,11 +52,10 @@ impl Collector for Rapl {
             return Err(CollectError::Limit { what: "powercap zones", count, max: ZONES_MAX });
         }
         let now_ms = host.now_ms();
-        let is_fresh = |since: i64| (since..since.saturating_add(KEPT_MS)).contains(&now_ms);
-        if names != self.names || !self.scanned_ms.is_some_and(is_fresh) {
+        if names != self.names || !self.scanned.lasts(KEPT_MS, now_ms) {
             self.zones = zones(host, &names);
             self.names = names;
-            self.scanned_ms = Some(now_ms);
+            self.scanned.renew(now_ms);
         }
         for zone in &self.zones {
             if host.read_into(&zone.counter, &mut self.bytes).is_err() {

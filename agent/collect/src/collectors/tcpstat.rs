@@ -7,17 +7,14 @@
 //! - Not here: single connections, and the counters of the protocol ([`super::netstat`]).
 
 use std::io::ErrorKind;
-use std::time::Duration;
 
 use labstat_model::{Batch, Family};
 use labstat_parse::proc::tcp::{STATES, Tcp};
 
 use crate::collector::{CollectError, Collector, Status};
 use crate::host::Host;
+use crate::options::Patience;
 use crate::shared::read_if_there;
-
-/// How long the kernel may take to tell of its sockets; some 50 ms for a hundred thousand.
-const DEADLINE: Duration = Duration::from_secs(2);
 
 const PATHS: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
 
@@ -28,11 +25,15 @@ static CONNECTIONS: Family = Family::gauge(
 
 /// TCP's sockets by state.
 #[derive(Debug, Default)]
-pub struct Tcpstat(Vec<u8>);
+pub struct Tcpstat {
+    /// A hundred thousand sockets take the kernel some 50 ms.
+    patience: Patience,
+    bytes: Vec<u8>,
+}
 
 impl Collector for Tcpstat {
     fn collect(&mut self, host: &dyn Host, out: &mut Batch) -> Result<Status, CollectError> {
-        let tcp = match host.tcp_sockets(DEADLINE) {
+        let tcp = match host.tcp_sockets(self.patience.0) {
             Ok(tcp) => Some(tcp),
             Err(error) if error.kind() == ErrorKind::Unsupported => self.read_files(host)?,
             Err(error) => return Err(CollectError::read("sock_diag")(error)),
@@ -48,14 +49,19 @@ impl Collector for Tcpstat {
 }
 
 impl Tcpstat {
+    /// One that waits for the kernel no longer than this.
+    pub fn new(patience: Patience) -> Self {
+        Self { patience, ..Self::default() }
+    }
+
     /// The same from the files; nothing when there are none.
     fn read_files(&mut self, host: &dyn Host) -> Result<Option<Tcp>, CollectError> {
         let mut tcp = Tcp::default();
         let mut is_there = false;
         for path in PATHS {
-            if read_if_there(host, path, &mut self.0)? {
+            if read_if_there(host, path, &mut self.bytes)? {
                 is_there = true;
-                tcp.add(&self.0).map_err(CollectError::parse(path))?;
+                tcp.add(&self.bytes).map_err(CollectError::parse(path))?;
             }
         }
         Ok(is_there.then_some(tcp))

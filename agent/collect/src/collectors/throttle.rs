@@ -15,7 +15,7 @@ use labstat_parse::proc::{number, trimmed};
 
 use crate::collector::{CollectError, Collector, Status, is_absent};
 use crate::host::Host;
-use crate::shared::outcome;
+use crate::shared::{Freshness, KEPT_MS, outcome};
 
 /// Throttling of a core.
 pub static CORE: Family = Family::counter(
@@ -30,16 +30,13 @@ pub static PACKAGE: Family = Family::counter(
 
 const CPUS: &str = "/sys/devices/system/cpu";
 
-/// How long the list of counters counts.
-const KEPT_MS: i64 = 60_000;
-
 /// CPUs of one machine: as many as the kernel can be built for.
 const CPUS_MAX: usize = 8192;
 
 /// Throttling of processors.
 #[derive(Debug, Default)]
 pub struct Throttle {
-    scanned_ms: Option<i64>,
+    scanned: Freshness,
     counters: Vec<Counter>,
     bytes: Vec<u8>,
 }
@@ -58,8 +55,7 @@ struct Counter {
 impl Collector for Throttle {
     fn collect(&mut self, host: &dyn Host, out: &mut Batch) -> Result<Status, CollectError> {
         let now_ms = host.now_ms();
-        let is_fresh = |since: i64| (since..since.saturating_add(KEPT_MS)).contains(&now_ms);
-        if !self.scanned_ms.is_some_and(is_fresh) {
+        if !self.scanned.lasts(KEPT_MS, now_ms) {
             let names = match host.list(CPUS) {
                 Err(error) if is_absent(&error) => return Ok(Status::Absent),
                 result => result.map_err(CollectError::read(CPUS))?,
@@ -69,7 +65,7 @@ impl Collector for Throttle {
                 return Err(CollectError::Limit { what: "CPUs", count, max: CPUS_MAX });
             }
             self.counters = counters(host, &names);
-            self.scanned_ms = Some(now_ms);
+            self.scanned.renew(now_ms);
         }
         for counter in &self.counters {
             // A CPU that was switched off since the last look has none.

@@ -12,6 +12,9 @@
 //! - They are not those of a process, whose number another one may have later, nor those of a
 //!   network interface, whose folder moves along when it is renamed.
 //!
+//! What a path was found out to be is remembered, so that a file which stays closed costs no more than
+//! opening it does.
+//!
 //! A device that goes takes its files along: reading one then fails, and its path is looked up
 //! again, where the device that came in its place may be.
 
@@ -52,9 +55,18 @@ struct Files {
 /// A path that was read before.
 #[derive(Debug)]
 struct Known {
-    /// Absent until it is read for the second time, and where it may not be kept.
-    file: Option<Arc<OwnedFd>>,
+    state: State,
     used: Instant,
+}
+
+/// What is known of a path.
+#[derive(Debug)]
+enum State {
+    /// It was read, or it was closed: the next read may keep it.
+    Closed,
+    Open(Arc<OwnedFd>),
+    /// It is none of the kernel's files.
+    Foreign,
 }
 
 impl Default for Files {
@@ -97,7 +109,7 @@ impl Kept {
         };
         let file = open(path)?;
         read(&file, into)?;
-        if keep && is_kernel_file(&file) {
+        if keep {
             self.keep(path, file);
         }
         Ok(())
@@ -111,34 +123,42 @@ impl Kept {
         if now.saturating_duration_since(files.swept) > UNUSED_MAX {
             files.sweep(now);
         }
+        let is_full = files.open >= OPEN_MAX;
         if let Some(known) = files.known.get_mut(path) {
             known.used = now;
-            return known.file.clone().map_or(Plan::Keep, Plan::Read);
+            return match &known.state {
+                State::Open(file) => Plan::Read(Arc::clone(file)),
+                State::Closed if !is_full => Plan::Keep,
+                State::Closed | State::Foreign => Plan::Pass,
+            };
         }
         if files.known.len() < KNOWN_MAX {
-            files.known.insert(path.into(), Known { file: None, used: now });
+            files.known.insert(path.into(), Known { state: State::Closed, used: now });
         }
         Plan::Pass
     }
 
     fn keep(&self, path: &str, file: OwnedFd) {
+        let is_ours = is_kernel_file(&file);
         let mut files = self.lock();
-        if files.open >= OPEN_MAX {
+        let is_full = files.open >= OPEN_MAX;
+        let Some(known) = files.known.get_mut(path) else { return };
+        // Another thread may have kept it meanwhile.
+        if !matches!(known.state, State::Closed) || (is_ours && is_full) {
             return;
         }
-        // Another thread may have kept it meanwhile.
-        if let Some(known) = files.known.get_mut(path).filter(|known| known.file.is_none()) {
-            known.file = Some(Arc::new(file));
-            files.open += 1;
-        }
+        known.state = if is_ours { State::Open(Arc::new(file)) } else { State::Foreign };
+        files.open += usize::from(is_ours);
     }
 
     /// Closes `file`, unless `path` has another one by now.
     fn close(&self, path: &str, file: &Arc<OwnedFd>) {
         let mut files = self.lock();
-        let is_it = |kept: &mut Arc<OwnedFd>| Arc::ptr_eq(kept, file);
-        let closed = files.known.get_mut(path).and_then(|known| known.file.take_if(is_it));
-        files.open -= usize::from(closed.is_some());
+        let is_it = |state: &State| matches!(state, State::Open(kept) if Arc::ptr_eq(kept, file));
+        if let Some(known) = files.known.get_mut(path).filter(|known| is_it(&known.state)) {
+            known.state = State::Closed;
+            files.open -= 1;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Files> {
@@ -150,7 +170,8 @@ impl Files {
     /// Forgets what nobody has read for long.
     fn sweep(&mut self, now: Instant) {
         self.known.retain(|_, known| now.saturating_duration_since(known.used) <= UNUSED_MAX);
-        self.open = self.known.values().filter(|known| known.file.is_some()).count();
+        let is_open = |known: &&Known| matches!(known.state, State::Open(_));
+        self.open = self.known.values().filter(is_open).count();
         self.swept = now;
     }
 }
@@ -213,6 +234,31 @@ mod tests {
             assert!(bytes.ends_with(b"\n"), "{bytes:?}");
         }
         assert_eq!((opened.get(), kept.lock().open), (2, 1));
+    }
+
+    /// What cannot be kept is not looked at each time whether it could be.
+    #[test]
+    fn what_stays_closed_is_opened_and_read_and_no_more() {
+        let plan = |kept: &Kept, path: &str| match kept.plan(path, Instant::now()) {
+            Plan::Read(_) => "read",
+            Plan::Keep => "keep",
+            Plan::Pass => "pass",
+        };
+        let kept = Kept::default();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("value");
+        std::fs::write(&path, "1").unwrap();
+        let foreign = |_: &str| open(path.to_str().unwrap());
+        let mut bytes = Vec::new();
+        for _ in 0..3 {
+            kept.read("/proc/mounted", &mut bytes, foreign, read).unwrap();
+        }
+        assert_eq!(plan(&kept, "/proc/mounted"), "pass", "it is known to be none of the kernel's");
+        text(&kept, LOADAVG).unwrap();
+        kept.lock().open = OPEN_MAX;
+        assert_eq!(plan(&kept, LOADAVG), "pass", "there is no room");
+        kept.lock().open = 0;
+        assert_eq!(plan(&kept, LOADAVG), "keep", "there is again");
     }
 
     /// The way of a device that is pulled, and of another that comes in its place.

@@ -68,6 +68,13 @@ pub trait Host: Debug + Send + Sync {
     /// The names in a folder, sorted.
     fn list(&self, dir: &str) -> io::Result<Vec<String>>;
 
+    /// The names in a folder that may lie on a disk that hangs; deadline and errors as for
+    /// [`read_all`](Self::read_all).
+    fn list_in_time(&self, dir: &str, deadline: Duration) -> io::Result<Vec<String>> {
+        let _ = deadline;
+        self.list(dir)
+    }
+
     /// Where a symbolic link points, as it is written.
     fn link(&self, path: &str) -> io::Result<String>;
 

@@ -21,9 +21,8 @@ use super::{
     netlink, nvme, socket,
 };
 
-/// How much longer than the deadline it was given an abandonable call may take before it is
-/// abandoned; it should end by itself at its deadline.
-const SOCKET_SLACK: Duration = Duration::from_millis(500);
+/// How much longer than the deadline it was given a call may take at most before it is abandoned.
+const SLACK_MAX: Duration = Duration::from_millis(500);
 
 /// The machine this runs on.
 #[derive(Debug)]
@@ -49,6 +48,17 @@ impl RealHost {
             spare: Arc::default(),
         }
     }
+
+    /// One call that may hang.
+    fn one<T: Send + 'static>(
+        &self,
+        key: &str,
+        deadline: Duration,
+        call: impl Fn(&str) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let answers = self.patience.all(&[key.to_owned()], deadline, call);
+        answers.into_iter().next().unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
+    }
 }
 
 impl Host for RealHost {
@@ -70,6 +80,10 @@ impl Host for RealHost {
 
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {
         Tree::Machine.list(dir)
+    }
+
+    fn list_in_time(&self, dir: &str, deadline: Duration) -> io::Result<Vec<String>> {
+        self.one(dir, deadline, |dir| Tree::Machine.list(dir))
     }
 
     fn link(&self, path: &str) -> io::Result<String> {
@@ -105,8 +119,7 @@ impl Host for RealHost {
     ) -> io::Result<Vec<u8>> {
         let request = request.to_vec();
         let ask = move |path: &str| socket::ask(path, &request, framing, deadline);
-        let answers = self.patience.all(&[path.to_owned()], deadline + SOCKET_SLACK, ask);
-        answers.into_iter().next().unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
+        self.one(path, slack(deadline), ask)
     }
 
     fn nvme_page(&self, device: &str, page: NvmePage, deadline: Duration) -> io::Result<Vec<u8>> {
@@ -115,8 +128,7 @@ impl Host for RealHost {
         let read = move |_: &str| {
             nvme::read(&Tree::Machine.open(&path, rustix::fs::OFlags::RDONLY)?, page)
         };
-        let answers = self.patience.all(&[key], deadline, read);
-        answers.into_iter().next().unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
+        self.one(&key, deadline, read)
     }
 
     fn watch(&self, path: &str) -> io::Result<Box<dyn Watch>> {
@@ -131,9 +143,7 @@ impl Host for RealHost {
                 std::mem::take(&mut *spare.lock().unwrap_or_else(PoisonError::into_inner));
             netlink::ask(&question, deadline, &mut answer).map(|()| answer)
         };
-        let answers = self.patience.all(&["netlink".to_owned()], deadline + SOCKET_SLACK, ask);
-        let answer =
-            answers.into_iter().next().unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))?;
+        let answer = self.one("netlink", slack(deadline), ask)?;
         *self.spare.lock().unwrap_or_else(PoisonError::into_inner) =
             std::mem::replace(into, answer);
         Ok(())
@@ -149,8 +159,7 @@ impl Host for RealHost {
             *spare.lock().unwrap_or_else(PoisonError::into_inner) = buffer;
             counted
         };
-        let answers = self.patience.all(&["sock_diag".to_owned()], deadline + SOCKET_SLACK, ask);
-        answers.into_iter().next().unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
+        self.one("sock_diag", slack(deadline), ask)
     }
 
     fn uname(&self) -> io::Result<Uname> {
@@ -196,6 +205,12 @@ impl Host for RealHost {
             hung: hung as u64,
         }
     }
+}
+
+/// When a call is abandoned that should end by itself at `deadline`: a little later, and in proportion,
+/// since whoever waits has to be done at some time as well.
+fn slack(deadline: Duration) -> Duration {
+    deadline + (deadline / 4).min(SLACK_MAX)
 }
 
 fn read_kept(kept: &Kept, path: &str, into: &mut Vec<u8>) -> io::Result<()> {

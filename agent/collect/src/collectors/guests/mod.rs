@@ -20,7 +20,8 @@ use self::content::{Content, Devices};
 use self::find::{Found, Tree};
 use crate::collector::{CollectError, Collector, Status, is_absent};
 use crate::host::Host;
-use crate::shared::outcome;
+use crate::options::Patience;
+use crate::shared::{Freshness, outcome};
 
 /// Guests of one machine. A node of Kubernetes has 110 pods at most unless it is told otherwise.
 const GUESTS_MAX: usize = 512;
@@ -44,8 +45,9 @@ const NOT_SUPPORTED: i32 = rustix::io::Errno::OPNOTSUPP.raw_os_error();
 pub struct Guests {
     guests: Vec<Guest>,
     devices: Devices,
-    scanned_ms: Option<i64>,
-    named_ms: Option<i64>,
+    scanned: Freshness,
+    named: Freshness,
+    patience: Patience,
     bytes: Vec<u8>,
 }
 
@@ -62,7 +64,7 @@ struct Guest {
 impl Collector for Guests {
     fn collect(&mut self, host: &dyn Host, out: &mut Batch) -> Result<Status, CollectError> {
         let now_ms = host.now_ms();
-        if !is_fresh(self.scanned_ms, SCAN_MS, now_ms) {
+        if !self.scanned.lasts(SCAN_MS, now_ms) {
             self.scan(host, now_ms)?;
         }
         let mut is_one_gone = false;
@@ -85,34 +87,47 @@ impl Collector for Guests {
             }
         }
         if is_one_gone {
-            self.scanned_ms = None;
+            self.scanned.end();
         }
         Ok(outcome(out))
     }
 }
 
 impl Guests {
+    /// One that waits for the names of guests no longer than this.
+    pub fn new(patience: Patience) -> Self {
+        Self { patience, ..Self::default() }
+    }
+
     /// Looks which guests there are. What is known of one that is still there is kept.
     fn scan(&mut self, host: &dyn Host, now_ms: i64) -> Result<(), CollectError> {
-        let keeps_names = is_fresh(self.named_ms, NAMES_MS, now_ms);
+        let keeps_names = self.named.lasts(NAMES_MS, now_ms);
         let mut known = std::mem::take(&mut self.guests);
         if !keeps_names {
-            known.clear();
-            self.named_ms = Some(now_ms);
+            self.named.renew(now_ms);
             self.devices.forget();
         }
         let tree = Tree::of(host);
         let mut fresh = Vec::new();
         for found in tree.guests(host)? {
-            if let Some(at) = known.iter().position(|guest| guest.found == found) {
-                self.guests.push(known.swap_remove(at));
-                continue;
+            let at = known.iter().position(|guest| guest.found == found);
+            let mut names = Names::default();
+            if let Some(guest) = at.map(|at| known.swap_remove(at)) {
+                if keeps_names {
+                    self.guests.push(guest);
+                    continue;
+                }
+                // What it was called until now counts where nobody answers.
+                names = guest.names;
             }
             let label = found.label();
             let files = tree.files(host, &found);
-            fresh.push(Guest { found, label, names: Names::default(), files });
+            fresh.push(Guest { found, label, names, files });
         }
-        names::look_up(host, &mut fresh);
+        if !names::look_up(host, self.patience, &mut fresh) {
+            // What hangs is known by then, so that it holds up nothing else.
+            self.named.end();
+        }
         self.guests.append(&mut fresh);
         self.guests.sort_by(|a, b| a.label.cmp(&b.label));
         // A pod of a cgroup that is being replaced may be there twice for a moment.
@@ -121,7 +136,7 @@ impl Guests {
             let count = self.guests.len();
             return Err(CollectError::Limit { what: "guests", count, max: GUESTS_MAX });
         }
-        self.scanned_ms = Some(now_ms);
+        self.scanned.renew(now_ms);
         Ok(())
     }
 }
@@ -140,8 +155,4 @@ impl Guest {
         ];
         out.push(&INFO, &labels, 1.0);
     }
-}
-
-fn is_fresh(since_ms: Option<i64>, kept_ms: i64, now_ms: i64) -> bool {
-    since_ms.is_some_and(|since| (since..since.saturating_add(kept_ms)).contains(&now_ms))
 }

@@ -1,66 +1,124 @@
 //! What guests are called by their owners, out of the files of what runs them.
 //!
 //! Only root may read those of Docker and Podman. A file that cannot be had or makes no sense leaves the
-//! guest with its id alone: what it uses is known all the same.
+//! guest with its id alone: what it uses is known all the same. The files may lie on a disk that
+//! hangs, and those of Proxmox are served by a program, so all of them are waited for with patience;
+//! when it is over, guests keep the names that they had.
 
-use std::time::Duration;
+use std::io::{self, ErrorKind};
+use std::time::{Duration, Instant};
 
 use labstat_parse::guest::{self, Names};
 
 use super::Guest;
 use super::find::Kind;
 use crate::host::Host;
-
-/// The folder of Proxmox is served by a program, which may not answer.
-const PROXMOX_DEADLINE: Duration = Duration::from_secs(2);
+use crate::options::Patience;
 
 const DOCKER: &str = "/var/lib/docker/containers";
 const PODMAN: &str = "/var/lib/containers/storage/overlay-containers/containers.json";
 const PODS: &str = "/var/log/pods";
 
-/// Gives `guests` the names that can be found.
-pub(super) fn look_up(host: &dyn Host, guests: &mut [Guest]) {
-    docker(host, guests);
-    podman(host, guests);
-    pods(host, guests);
-    proxmox(host, guests);
+/// Files read at once: what Docker says of one container has some ten thousand bytes.
+const FILES_MAX: usize = 16;
+
+/// Gives `guests` the names that can be found; whether all were, which is `false` when something did
+/// not answer.
+pub(super) fn look_up(host: &dyn Host, patience: Patience, guests: &mut [Guest]) -> bool {
+    let mut reader = Reader { host, until: Instant::now() + patience.0, all_answered: true };
+    docker(&mut reader, guests);
+    podman(&mut reader, guests);
+    pods(&mut reader, guests);
+    proxmox(&mut reader, guests);
+    reader.all_answered
 }
 
-fn docker(host: &dyn Host, guests: &mut [Guest]) {
-    for guest in guests.iter_mut().filter(|guest| guest.found.kind == Kind::Docker) {
-        let path = format!("{DOCKER}/{}/config.v2.json", guest.found.id);
-        let names = host.read(&path).ok().and_then(|bytes| guest::docker(&bytes).ok());
-        guest.names = names.unwrap_or_default();
+/// Reads while there is patience: a round cannot wait for each of them.
+struct Reader<'a> {
+    host: &'a dyn Host,
+    until: Instant,
+    all_answered: bool,
+}
+
+impl Reader<'_> {
+    /// What is in files, in their order; nothing for one that does not answer, and an empty one for one
+    /// that is not there or cannot be read.
+    fn files(&mut self, paths: &[String]) -> Vec<Option<Vec<u8>>> {
+        let files = self.host.read_all(paths, self.left());
+        files.into_iter().map(|file| self.known(file)).collect()
     }
-}
 
-fn podman(host: &dyn Host, guests: &mut [Guest]) {
-    let mut found = None;
-    for guest in guests.iter_mut().filter(|guest| guest.found.kind == Kind::Podman) {
-        let all = found.get_or_insert_with(|| {
-            let bytes = host.read(PODMAN).unwrap_or_default();
-            guest::podman(&bytes).unwrap_or_default()
-        });
-        if let Some((_, names)) = all.iter().find(|(id, _)| *id == guest.found.id) {
-            guest.names = names.clone();
+    /// The names in a folder, in the same way.
+    fn names(&mut self, dir: &str) -> Option<Vec<String>> {
+        let names = self.host.list_in_time(dir, self.left());
+        self.known(names)
+    }
+
+    fn left(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
+
+    fn known<T: Default>(&mut self, answer: io::Result<T>) -> Option<T> {
+        match answer {
+            Err(error) if error.kind() == ErrorKind::TimedOut => {
+                self.all_answered = false;
+                None
+            }
+            answer => Some(answer.unwrap_or_default()),
         }
     }
 }
 
-fn pods(host: &dyn Host, guests: &mut [Guest]) {
-    let mut found = None;
-    for guest in guests.iter_mut().filter(|guest| guest.found.kind == Kind::Pod) {
-        let folders = found.get_or_insert_with(|| host.list(PODS).unwrap_or_default());
+/// The guests of a kind.
+fn of_kind(guests: &mut [Guest], kind: Kind) -> impl Iterator<Item = &mut Guest> {
+    guests.iter_mut().filter(move |guest| guest.found.kind == kind)
+}
+
+fn docker(reader: &mut Reader<'_>, guests: &mut [Guest]) {
+    let mut all: Vec<&mut Guest> = of_kind(guests, Kind::Docker).collect();
+    for some in all.chunks_mut(FILES_MAX) {
+        let path = |guest: &&mut Guest| format!("{DOCKER}/{}/config.v2.json", guest.found.id);
+        let paths: Vec<String> = some.iter().map(path).collect();
+        for (guest, bytes) in some.iter_mut().zip(reader.files(&paths)) {
+            if let Some(bytes) = bytes {
+                guest.names = guest::docker(&bytes).unwrap_or_default();
+            }
+        }
+    }
+}
+
+fn podman(reader: &mut Reader<'_>, guests: &mut [Guest]) {
+    let mut mine = of_kind(guests, Kind::Podman).peekable();
+    if mine.peek().is_none() {
+        return;
+    }
+    let Some(Some(bytes)) = reader.files(&[PODMAN.to_owned()]).pop() else { return };
+    let all = guest::podman(&bytes).unwrap_or_default();
+    for guest in mine {
+        let names = all.iter().find(|(id, _)| *id == guest.found.id).map(|(_, names)| names);
+        guest.names = names.cloned().unwrap_or_default();
+    }
+}
+
+fn pods(reader: &mut Reader<'_>, guests: &mut [Guest]) {
+    let mut mine = of_kind(guests, Kind::Pod).peekable();
+    if mine.peek().is_none() {
+        return;
+    }
+    let Some(folders) = reader.names(PODS) else { return };
+    for guest in mine {
         let mut known = folders.iter().filter_map(|folder| guest::pod_folder(folder));
-        if let Some((namespace, name, _)) = known.find(|(_, _, id)| *id == guest.found.id) {
-            let (name, project) = (Some(name.to_owned()), Some(namespace.to_owned()));
-            guest.names = Names { name, image: None, project };
-        }
+        let found = known.find(|(_, _, id)| *id == guest.found.id);
+        guest.names = found.map_or_else(Names::default, |(namespace, name, _)| Names {
+            name: Some(name.to_owned()),
+            image: None,
+            project: Some(namespace.to_owned()),
+        });
     }
 }
 
 /// Virtual machines and containers that have a number instead of a name.
-fn proxmox(host: &dyn Host, guests: &mut [Guest]) {
+fn proxmox(reader: &mut Reader<'_>, guests: &mut [Guest]) {
     let folder = |guest: &Guest| match guest.found.kind {
         Kind::Qemu => Some(("qemu-server", "name")),
         Kind::Lxc => Some(("lxc", "hostname")),
@@ -75,7 +133,7 @@ fn proxmox(host: &dyn Host, guests: &mut [Guest]) {
     let mut node = None;
     for guest in guests {
         let (Some((folder, key)), Some(number)) = (folder(guest), number(guest)) else { continue };
-        let node = node.get_or_insert_with(|| host.uname().unwrap_or_default().nodename);
+        let node = node.get_or_insert_with(|| reader.host.uname().unwrap_or_default().nodename);
         let paths = [
             format!("/etc/pve/{folder}/{number}.conf"),
             format!("/etc/pve/nodes/{node}/{folder}/{number}.conf"),
@@ -86,10 +144,13 @@ fn proxmox(host: &dyn Host, guests: &mut [Guest]) {
     if paths.is_empty() {
         return;
     }
-    let mut files = host.read_all(&paths, PROXMOX_DEADLINE).into_iter();
+    let mut files = reader.files(&paths).into_iter();
     for (guest, key, _) in numbered {
-        let (first, second) = (files.next(), files.next());
-        let bytes = [first, second].into_iter().flatten().find_map(Result::ok);
-        guest.names.name = bytes.and_then(|bytes| guest::proxmox(&bytes, key));
+        let bytes = match (files.next().flatten(), files.next().flatten()) {
+            (Some(first), _) if !first.is_empty() => first,
+            (Some(_), Some(second)) => second,
+            _ => continue,
+        };
+        guest.names.name = guest::proxmox(&bytes, key);
     }
 }

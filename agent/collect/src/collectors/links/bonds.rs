@@ -4,8 +4,8 @@ use labstat_model::{Batch, Family};
 use labstat_parse::bonding::{self, Bond, Lacp, Slave};
 use labstat_parse::rtnetlink::link::{self, BondLeg, Details, Link, Role};
 
-use super::Names;
 use crate::host::Host;
+use crate::network::Names;
 
 /// The folder that has one file for each bond.
 pub(super) const BONDING: &str = "/proc/net/bonding";

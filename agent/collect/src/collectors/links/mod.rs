@@ -1,20 +1,18 @@
 //! VLANs, bonds and bridges: what stands on what, and how it is.
 //!
-//! - Reads: the kernel's answer over netlink, which it shares with the other two; the VLANs of
-//!   bridges by a question of its own, each minute and when ports change, and what they carried, where
-//!   the bridge counts it; `/proc/net/bonding/*` for the switch at each leg of a bond that speaks
-//!   LACP, and `/sys/class/net/*/{uevent,type,…}` once for each interface whose kind netlink does not
-//!   tell. Where there is no netlink, `/proc/net/vlan/config`, `/proc/net/bonding/*` and
-//!   `/sys/class/net/*`, which know neither the protocol of a VLAN nor the VLANs of bridges.
+//! - Reads: the kernel's answer over netlink, which it shares with others; `/proc/net/bonding/*` for
+//!   the switch at each leg of a bond that speaks LACP, and `/sys/class/net/*/{uevent,type,…}` once for
+//!   each interface whose kind netlink does not tell. Where there is no netlink,
+//!   `/proc/net/vlan/config`, `/proc/net/bonding/*` and `/sys/class/net/*`, which do not know the
+//!   protocol of a VLAN.
 //! - Absent when there is no interface, VLAN or bond.
 //! - Emits: `node_bonding_*`, [`KIND`], [`VLAN_INFO`], [`VLAN_NAME`], [`BOND_INFO`],
-//!   [`BOND_MEMBER`], [`LINK_FAILURES`], [`PORT_STATE`], [`BRIDGE_INFO`], [`BRIDGE_PORT`],
-//!   [`BRIDGE_VLAN`] and the counters of those.
+//!   [`BOND_MEMBER`], [`LINK_FAILURES`], [`PORT_STATE`], [`BRIDGE_INFO`], [`BRIDGE_PORT`].
 //! - Left out: interfaces the user does not want. Not here: counters ([`super::netdev`]), settings
-//!   ([`super::netclass`]).
+//!   ([`super::netclass`]), the VLANs of bridges ([`super::bridge_vlans`]), which are questions of
+//!   their own that may fail by themselves.
 
 mod bonds;
-mod bridges;
 mod files;
 
 use std::collections::HashMap;
@@ -24,11 +22,10 @@ use labstat_parse::rtnetlink::link::{self, Details, Link, Role};
 
 use crate::collector::{CollectError, Collector, Status};
 use crate::host::Host;
-use crate::network::{Reader, links};
-use crate::options::Interfaces;
+use crate::network::{Names, Reader, links};
+use crate::options::{Interfaces, Patience};
 
 pub use bonds::{BOND_INFO, BOND_MEMBER, LINK_FAILURES, PORT_STATE};
-pub use bridges::BRIDGE_VLAN;
 
 /// A VLAN interface and what it stands on.
 pub static VLAN_INFO: Family = Family::gauge(
@@ -58,16 +55,15 @@ pub static KIND: Family =
 #[derive(Debug)]
 pub struct Links {
     options: Interfaces,
+    patience: Patience,
     /// What kind an interface is that netlink does not tell: its number and what its files say.
     kinds: HashMap<String, (u32, Option<String>)>,
-    vlans: bridges::Vlans,
 }
 
 impl Links {
     /// One that leaves out what `options` says.
-    pub fn new(options: &Interfaces) -> Self {
-        let vlans = bridges::Vlans::default();
-        Self { options: options.clone(), kinds: HashMap::new(), vlans }
+    pub fn new(options: &Interfaces, patience: Patience) -> Self {
+        Self { options: options.clone(), patience, kinds: HashMap::new() }
     }
 
     fn collect_answer(
@@ -88,7 +84,6 @@ impl Links {
         push_vlan_names(&self.options, out);
         bonds::push_links(host, &links, &all, &names, out);
         push_bridges(&links, &names, out);
-        self.vlans.push(host, &all, &names, &self.options, out)?;
         Ok(Status::Collected)
     }
 
@@ -122,27 +117,10 @@ impl Links {
 
 impl Collector for Links {
     fn collect(&mut self, host: &dyn Host, out: &mut Batch) -> Result<Status, CollectError> {
-        let view = self.options.view.clone();
-        match view.read(host, Reader::Links, |answer| self.collect_answer(host, answer, out))? {
-            Some(status) => Ok(status),
+        match self.options.view.read(host, Reader::Links, self.patience.0)? {
+            Some(answer) => self.collect_answer(host, &answer, out),
             None => files::push(host, &self.options, out),
         }
-    }
-}
-
-/// The names of all interfaces by their numbers.
-struct Names<'a>(Vec<(u32, &'a str)>);
-
-impl<'a> Names<'a> {
-    fn of(links: &[Link<'a>]) -> Self {
-        let mut names: Vec<_> = links.iter().map(|link| (link.index, link.name)).collect();
-        names.sort_unstable();
-        Self(names)
-    }
-
-    fn get(&self, index: u32) -> Option<&'a str> {
-        let at = self.0.binary_search_by_key(&index, |(index, _)| *index).ok()?;
-        self.0.get(at).map(|(_, name)| *name)
     }
 }
 

@@ -21,6 +21,7 @@ use labstat_parse::mdstat::{self, Array, State};
 
 use crate::collector::{CollectError, Collector, Status, is_absent};
 use crate::host::Host;
+use crate::options::Patience;
 use sysfs::Sysfs;
 
 pub(crate) const PATH: &str = "/proc/mdstat";
@@ -32,6 +33,7 @@ const KEPT_MS: i64 = 30_000;
 /// Software RAID.
 #[derive(Debug, Default)]
 pub struct Mdadm {
+    patience: Patience,
     text: Vec<u8>,
     /// What was read last, and what was made of it.
     last: Vec<u8>,
@@ -53,7 +55,7 @@ impl Collector for Mdadm {
     fn collect(&mut self, host: &dyn Host, out: &mut Batch) -> Result<Status, CollectError> {
         match host.read_into(PATH, &mut self.text) {
             Err(error) if is_absent(&error) => {
-                *self = Self::default();
+                *self = Self::new(self.patience);
                 return Ok(Status::Absent);
             }
             result => result.map_err(CollectError::read(PATH))?,
@@ -73,10 +75,15 @@ impl Collector for Mdadm {
 }
 
 impl Mdadm {
+    /// One that waits for what sysfs says no longer than this.
+    pub fn new(patience: Patience) -> Self {
+        Self { patience, ..Self::default() }
+    }
+
     fn read(&mut self, host: &dyn Host, now_ms: i64) -> Result<(), CollectError> {
         let text = String::from_utf8_lossy(&self.text);
         let arrays = mdstat::parse(&text).map_err(CollectError::parse(PATH))?.arrays;
-        let mut all = sysfs::read(host, &arrays);
+        let mut all = sysfs::read(host, &arrays, self.patience);
         self.scrubs.retain(|name, _| arrays.iter().any(|array| array.name == *name));
         self.busy = false;
         for (array, sysfs) in arrays.iter().zip(&mut all) {

@@ -1,14 +1,10 @@
 //! What sysfs says of arrays and their members.
 
-use std::time::Duration;
-
 use labstat_parse::mdstat::{Array, Member};
 use labstat_parse::proc::{fields_of, float, trimmed};
 
 use crate::host::Host;
-
-/// How long all files together may take.
-const DEADLINE: Duration = Duration::from_secs(2);
+use crate::options::Patience;
 
 /// Files of an array.
 const OF_ARRAY: [&str; 15] = [
@@ -72,7 +68,7 @@ impl Files {
 }
 
 /// What sysfs says of each array, in their order. What cannot be read in time is missing.
-pub(super) fn read(host: &dyn Host, arrays: &[Array]) -> Vec<Sysfs> {
+pub(super) fn read(host: &dyn Host, arrays: &[Array], patience: Patience) -> Vec<Sysfs> {
     let mut paths = Vec::new();
     for array in arrays {
         let dir = dir(array);
@@ -82,7 +78,7 @@ pub(super) fn read(host: &dyn Host, arrays: &[Array]) -> Vec<Sysfs> {
             paths.extend(OF_MEMBER.iter().map(|file| format!("{dir}/{file}")));
         }
     }
-    let mut found = host.read_all(&paths, DEADLINE).into_iter();
+    let mut found = host.read_all(&paths, patience.0).into_iter();
     let mut next = |names: &[&'static str]| {
         let files = names.iter().zip(found.by_ref()).filter_map(|(name, bytes)| {
             Some((*name, String::from_utf8_lossy(&bytes.ok()?).into_owned()))

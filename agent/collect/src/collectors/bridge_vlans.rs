@@ -1,8 +1,15 @@
-//! The VLANs of bridges that tell them apart, as Proxmox' do: which port belongs to which, and what
-//! each carried, where the bridge counts it (`ip link set vmbr0 type bridge vlan_stats_enabled 1`).
+//! The VLANs of bridges that tell them apart, as Proxmox' do.
 //!
-//! A port may have all 4,094 VLANs, as the one of a router does: ports are told by ranges, what was
-//! carried only for VLANs that ever carried something, and no VLAN is asked for twice.
+//! - Reads: the kernel's answer over netlink about interfaces, which it shares with others; by a
+//!   question of its own, each minute and when ports change, which port belongs to which VLAN; and in
+//!   each round what they carried, where the bridge counts it
+//!   (`ip link set vmbr0 type bridge vlan_stats_enabled 1`).
+//! - Absent when there is no such bridge, and without netlink: no file tells of these VLANs.
+//! - Emits: [`BRIDGE_VLAN`] and `labstat_network_bridge_vlan_*_total`. A port may have all 4,094 VLANs,
+//!   as the one of a router does: ports are told by ranges, what was carried only for VLANs that ever
+//!   carried something, and no VLAN is asked for twice.
+//! - Left out: bridges and ports the user does not want. Not here: bridges and ports themselves, VLAN
+//!   interfaces ([`super::links`]).
 
 use std::fmt::Write;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -10,13 +17,13 @@ use std::io::ErrorKind;
 
 use labstat_model::{Batch, Family};
 use labstat_parse::rtnetlink::bridge::{self, Counters};
-use labstat_parse::rtnetlink::link::{Bridge, Details, Link, Role};
+use labstat_parse::rtnetlink::link::{self, Bridge, Details, Link, Role};
 
-use super::Names;
-use crate::collector::CollectError;
+use crate::collector::{CollectError, Collector, Status};
 use crate::host::Host;
-use crate::network::{DEADLINE, NETLINK};
-use crate::options::Interfaces;
+use crate::network::{NETLINK, Names, Reader, links};
+use crate::options::{Interfaces, Patience};
+use crate::shared::{Freshness, KEPT_MS};
 
 /// VLANs that a bridge or one of its ports belongs to.
 pub static BRIDGE_VLAN: Family = Family::gauge(
@@ -41,9 +48,6 @@ static SENT_PACKETS: Family = Family::counter(
     "Packets that a bridge (or, where it counts by port, a port of it) gave out for a VLAN.",
 );
 
-/// Time between two questions for the VLANs of ports, when no port came or went.
-const ASK_EVERY_MS: i64 = 60_000;
-
 /// VLANs in a row that are told one by one; more are told as a range.
 const ROW_MAX: u16 = 16;
 
@@ -54,40 +58,53 @@ const VLANS_MAX: usize = 16_384;
 /// Numbers that a VLAN can have, and more.
 const IDS: usize = 4096;
 
-/// What is known of the VLANs of bridges.
-#[derive(Debug, Default)]
-pub(super) struct Vlans {
+/// The VLANs of bridges.
+#[derive(Debug)]
+pub struct BridgeVlans {
+    options: Interfaces,
+    patience: Patience,
     members: Vec<bridge::Vlans>,
     /// What the ports were when their VLANs were asked for.
     mark: Option<u64>,
-    asked_ms: i64,
+    asked: Freshness,
     answer: Vec<u8>,
 }
 
-impl Vlans {
-    /// Adds the VLANs of the bridges among `links`.
-    pub(super) fn push(
-        &mut self,
-        host: &dyn Host,
-        links: &[Link<'_>],
-        names: &Names<'_>,
-        options: &Interfaces,
-        out: &mut Batch,
-    ) -> Result<(), CollectError> {
-        let aware: Vec<(&Link<'_>, Bridge<'_>)> =
-            links.iter().filter_map(|link| Some((link, aware(link)?))).collect();
-        if aware.is_empty() {
-            *self = Self::default();
-            return Ok(());
+impl Collector for BridgeVlans {
+    fn collect(&mut self, host: &dyn Host, out: &mut Batch) -> Result<Status, CollectError> {
+        let view = &self.options.view;
+        let Some(answer) = view.read(host, Reader::BridgeVlans, self.patience.0)? else {
+            return Ok(Status::Absent);
+        };
+        // Most machines have no such bridge, and are not to pay for a list of all links.
+        if !link::links(&answer).flatten().any(|link| aware(&link).is_some()) {
+            (self.mark, self.members, self.answer) = Default::default();
+            return Ok(Status::Absent);
         }
-        self.ask(host, links)?;
-        push_members(&self.members, links, names, options, out);
-        for (link, bridge) in aware.into_iter().filter(|(link, _)| options.has(link.name)) {
-            if bridge.vlan_counted {
-                self.push_counters(host, link, bridge.vlan_counted_by_port, links, out)?;
+        let links = links(&answer)?;
+        self.ask(host, &links)?;
+        push_members(&self.members, &links, &self.options, out);
+        for link in &links {
+            let counted = aware(link).filter(|bridge| bridge.vlan_counted);
+            if let Some(bridge) = counted.filter(|_| self.options.has(link.name)) {
+                self.push_counters(host, link, bridge.vlan_counted_by_port, &links, out)?;
             }
         }
-        Ok(())
+        Ok(Status::Collected)
+    }
+}
+
+impl BridgeVlans {
+    /// One that leaves out what `options` says.
+    pub fn new(options: &Interfaces, patience: Patience) -> Self {
+        Self {
+            options: options.clone(),
+            patience,
+            members: Vec::new(),
+            mark: None,
+            asked: Freshness::default(),
+            answer: Vec::new(),
+        }
     }
 
     /// Asks for the VLANs of all ports, if it is time.
@@ -97,22 +114,22 @@ impl Vlans {
             (link.index, link.master, aware(link).is_some()).hash(&mut hasher);
         }
         let (mark, now_ms) = (Some(hasher.finish()), host.now_ms());
-        let is_time = now_ms.abs_diff(self.asked_ms) >= ASK_EVERY_MS.unsigned_abs();
-        if self.mark == mark && !is_time {
+        if self.mark == mark && self.asked.lasts(KEPT_MS, now_ms) {
             return Ok(());
         }
         self.mark = None;
         self.members.clear();
         let mut count = 0;
         let members = &mut self.members;
-        ask(host, &bridge::request(), &mut self.answer, |vlans| {
+        ask(host, &bridge::request(), self.patience, &mut self.answer, |vlans| {
             count += 1;
             if count <= VLANS_MAX {
                 members.push(vlans);
             }
         })?;
         check_count(count)?;
-        (self.mark, self.asked_ms) = (mark, now_ms);
+        self.mark = mark;
+        self.asked.renew(now_ms);
         Ok(())
     }
 
@@ -144,7 +161,8 @@ impl Vlans {
             if !by_port && !self.members.iter().any(has_news) {
                 continue;
             }
-            ask(host, &bridge::counters_request(link.index), &mut self.answer, |vlans| {
+            let request = bridge::counters_request(link.index);
+            ask(host, &request, self.patience, &mut self.answer, |vlans| {
                 let seen = told.get_mut(usize::from(vlans.first));
                 let is_new = seen.is_some_and(|seen| !std::mem::replace(seen, true));
                 let counters = vlans.counters.filter(|counters| !counters.is_zero());
@@ -188,12 +206,13 @@ fn check_count(count: usize) -> Result<(), CollectError> {
 fn ask(
     host: &dyn Host,
     request: &[u8],
+    patience: Patience,
     answer: &mut Vec<u8>,
     each: impl FnMut(bridge::Vlans),
 ) -> Result<(), CollectError> {
     /// `ENODEV`.
     const NO_DEVICE: i32 = 19;
-    match host.netlink(request, DEADLINE, answer) {
+    match host.netlink(request, patience.0, answer) {
         Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(()),
         Err(error) if error.raw_os_error() == Some(NO_DEVICE) => return Ok(()),
         result => result.map_err(CollectError::read(NETLINK))?,
@@ -204,10 +223,10 @@ fn ask(
 fn push_members(
     members: &[bridge::Vlans],
     links: &[Link<'_>],
-    names: &Names<'_>,
     options: &Interfaces,
     out: &mut Batch,
 ) {
+    let names = Names::of(links);
     let mut id = String::new();
     for vlans in members {
         let is_shown = |link: &&Link<'_>| link.index == vlans.index && options.has(link.name);
@@ -264,4 +283,60 @@ fn push_rows(bridge: &str, rows: &[(&str, u16, Counters)], out: &mut Batch) {
 fn number(text: &mut String, id: u16) {
     text.clear();
     let _ = write!(text, "{id}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collectors::links::{BOND_INFO, Links};
+    use crate::network::tests::{Kernel, Told};
+
+    /// Linux 6.1 with a bond, and with a bridge that tells VLANs apart and counts them.
+    const LINKS: &[u8] =
+        include_bytes!("../../../parse/fixtures/rtnetlink/bond-vlans-and-an-aware-bridge.links");
+    const VLANS: &[u8] =
+        include_bytes!("../../../parse/fixtures/rtnetlink/bond-vlans-and-an-aware-bridge.vlans");
+
+    fn run(collector: &mut dyn Collector, host: &Kernel) -> (Result<Status, CollectError>, Batch) {
+        let mut out = Batch::new();
+        (collector.collect(host, &mut out), out)
+    }
+
+    #[test]
+    fn a_question_for_vlans_that_fails_takes_nothing_else_along() {
+        let hangs = |request: &[u8]| match request == link::request() {
+            true => Ok(LINKS.to_vec()),
+            false => Err(ErrorKind::TimedOut.into()),
+        };
+        let host = Kernel { told: Some(hangs), ..Kernel::default() };
+        let options = Interfaces::default();
+        let mut vlans = BridgeVlans::new(&options, Patience::default());
+        let mut links = Links::new(&options, Patience::default());
+        assert!(run(&mut vlans, &host).0.is_err());
+        let (status, out) = run(&mut links, &host);
+        assert_eq!(status.unwrap(), Status::Collected);
+        assert!(out.iter().any(|sample| sample.family.name == BOND_INFO.name));
+
+        let told = |request: &[u8]| match request == link::request() {
+            true => Ok(LINKS.to_vec()),
+            false if request == bridge::request() => Ok(VLANS.to_vec()),
+            false => Ok(Vec::new()),
+        };
+        let host = Kernel { told: Some(told), ..Kernel::default() };
+        let (status, out) = run(&mut vlans, &host);
+        assert_eq!(status.unwrap(), Status::Collected, "asked again in the next round");
+        assert!(out.iter().any(|sample| sample.family.name == BRIDGE_VLAN.name));
+    }
+
+    #[test]
+    fn without_such_a_bridge_and_without_netlink_there_is_nothing() {
+        let mut vlans = BridgeVlans::new(&Interfaces::default(), Patience::default());
+        let answers: [Told; 2] = [|_| Ok(Vec::new()), |_| Err(ErrorKind::Unsupported.into())];
+        for told in answers {
+            let host = Kernel { told: Some(told), ..Kernel::default() };
+            let (status, out) = run(&mut vlans, &host);
+            assert_eq!(status.unwrap(), Status::Absent);
+            assert!(out.is_empty());
+        }
+    }
 }
