@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::config::{
     Config, INTERVAL_MAX_MS, INTERVAL_MIN_MS, UnknownCollector, duration_of, unknown_collector,
 };
-use crate::crew::{Crew, Limits};
+use crate::crew::{Crew, Event, Limits};
 use crate::findings::{Finding, chain};
 use crate::http::{self, Latest};
 use crate::memory::Folder;
@@ -170,8 +170,8 @@ pub(crate) async fn start_with(
     };
     let addr = listener.as_ref().and_then(|listener| listener.local_addr().ok());
     let node = config.node.clone().unwrap_or_else(|| node_name(&*host));
+    let crew = crew(&config, entries, &host);
     let rounds_loop = Rounds {
-        crew: crew(&config, entries, &host),
         host,
         clock,
         interval: duration_of(config.interval_ms),
@@ -193,7 +193,7 @@ pub(crate) async fn start_with(
         rounds,
         stop,
         stop_shipping,
-        rounds_task: tokio::spawn(rounds_loop.run(stopped)),
+        rounds_task: tokio::spawn(rounds_loop.run(crew, stopped)),
         ship_task: shipper.map(|shipper| tokio::spawn(shipper.run())),
         http_task: listener
             .map(|listener| tokio::spawn(http::serve(listener, Arc::clone(&shared.latest), token))),
@@ -260,7 +260,6 @@ impl Drop for Running {
 
 /// The loop that runs the rounds.
 struct Rounds {
-    crew: Crew,
     host: Arc<dyn Host>,
     clock: Arc<dyn Clock>,
     interval: Duration,
@@ -280,14 +279,14 @@ struct Rounds {
 }
 
 impl Rounds {
-    async fn run(mut self, mut stop: watch::Receiver<bool>) {
+    async fn run(mut self, mut crew: Crew, mut stop: watch::Receiver<bool>) {
         let start_ms = self.clock.now_ms();
         let interval_ms = i64::try_from(self.interval.as_millis()).unwrap_or(i64::MAX);
         let mut timeline = Timeline::new(interval_ms, start_ms);
         let mut told: Option<Pause> = None;
         let limits = Limits::of(self.interval);
-        self.crew.start_slow(Instant::now());
-        self.crew.start_watches();
+        crew.start_slow(Instant::now());
+        crew.start_watches();
         let mut woken = None;
         while !*stop.borrow() && stop.has_changed().is_ok() {
             let now_ms = self.clock.now_ms();
@@ -296,7 +295,9 @@ impl Rounds {
                     tell_pause(because, &mut told);
                     if let Some(slot) = woken.take().filter(|_| because.is_none()) {
                         tokio::select! {
-                            () = self.run_woken(slot, now_ms, limits) => {}
+                            event = crew.run_woken(slot, limits) => {
+                                self.tell(event.as_ref(), now_ms);
+                            }
                             _ = stop.changed() => {}
                         }
                         continue;
@@ -304,23 +305,25 @@ impl Rounds {
                     let wait = duration_of(wait_ms).min(LOOK_EVERY);
                     tokio::select! {
                         () = tokio::time::sleep(wait) => {}
-                        slot = self.crew.woken() => woken = Some(slot),
+                        slot = crew.woken() => woken = Some(slot),
                         _ = stop.changed() => {}
                     }
                 }
                 Next::Round { tick_ms, missed } => {
                     tell_pause(None, &mut told);
-                    // It tells of that change, too.
-                    woken = None;
                     let telemetry = &self.shared.telemetry;
                     add(&telemetry.rounds, 1);
                     add(&telemetry.missed, u64::try_from(missed).unwrap_or(0));
                     let late_ms = self.clock.now_ms() - tick_ms;
                     add(&telemetry.late, u64::from(late_ms > interval_ms / 10));
-                    self.crew.start_watches();
-                    tokio::select! {
-                        () = self.crew.run_round(limits) => self.emit(tick_ms, start_ms),
-                        _ = stop.changed() => {}
+                    crew.start_watches();
+                    let ahead = |event| self.tell(Some(&event), tick_ms);
+                    let is_done = tokio::select! {
+                        () = crew.run_round(limits, woken.take(), ahead) => true,
+                        _ = stop.changed() => false,
+                    };
+                    if is_done {
+                        self.emit(&crew, tick_ms, start_ms);
                     }
                 }
             }
@@ -328,17 +331,17 @@ impl Rounds {
         self.end();
     }
 
-    /// Ships what one collector says after its source has changed, with the time it was asked. The
-    /// series of the others go on.
-    async fn run_woken(&mut self, slot: usize, now_ms: i64, limits: Limits) {
-        let Some(event) = self.crew.run_woken(slot, limits).await else { return };
+    /// Ships what one collector says after its source has changed, as of `at_ms`: the time it was
+    /// asked, or the tick of the round that is under way. The series of the others go on.
+    fn tell(&mut self, event: Option<&Event>, at_ms: i64) {
+        let Some(event) = event else { return };
         let last_ms = self.between.as_ref().map_or(self.before.tick_ms, |part| part.tick_ms);
         // Two samples of one moment would be two truths about it; the next round tells of this.
-        if !self.ships || now_ms <= last_ms {
+        if !self.ships || at_ms <= last_ms {
             return;
         }
-        let before = Round::part(now_ms, event.job, &event.before);
-        let mut now = Round::part(now_ms, event.job, &event.now);
+        let before = Round::part(at_ms, event.job, &event.before);
+        let mut now = Round::part(at_ms, event.job, &event.now);
         self.send(now.parcel(&before, &self.node, &mut Template::default()));
         if let Some(earlier) = &self.between {
             now.append(earlier);
@@ -347,12 +350,12 @@ impl Rounds {
     }
 
     /// Makes a round of what the collectors gave, and hands it on.
-    fn emit(&mut self, tick_ms: i64, start_ms: i64) {
+    fn emit(&mut self, crew: &Crew, tick_ms: i64, start_ms: i64) {
         // Nobody else holds the round before last, unless it is being shown right now.
         let mut round = self.spare.take().and_then(Arc::into_inner).unwrap_or_default();
         round.reset(tick_ms);
         let mut findings = Vec::new();
-        for (samples, finding) in self.crew.results() {
+        for (samples, finding) in crew.results() {
             round.add(samples, &finding);
             findings.push(finding);
         }

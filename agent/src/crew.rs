@@ -11,10 +11,11 @@
 //! One that keeps a schedule of its own ([`Pace::Aside`]) is run in the same way, only more often.
 //!
 //! A fast collector whose source tells of its changes ([`Wake`]) has a thread beside it that waits
-//! for them, from the first round on which that source is there.
+//! for them, from the first round on which that source is there. From then on it runs apart from the
+//! others, on a thread of its own, so that a round that takes its time does not hold up what cannot
+//! wait: what has changed during a round is told at once, as far ahead of the rest as that takes.
 
 use std::collections::VecDeque;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
@@ -88,6 +89,9 @@ struct Slot {
     started: Instant,
     /// Whether a thread waits for changes of the source.
     watched: Arc<AtomicBool>,
+    /// The thread of its own, for one that runs apart.
+    worker: Option<Sender<Job>>,
+    apart: Apart,
     /// Whether the run that is under way was given up.
     hung: bool,
     outcome: Outcome,
@@ -96,11 +100,29 @@ struct Slot {
     good: Batch,
 }
 
-/// What a collector gave between two rounds.
+/// How a collector stands that runs apart from the others, since its source tells of its changes.
+#[derive(Default)]
+struct Apart {
+    /// Whether it does in the present round, or does now between two.
+    is_so: bool,
+    /// Whether what it gives next is to be told.
+    changed: bool,
+    /// Whether the source has changed since the run that is under way began.
+    again: bool,
+    /// Whether it has run, and whether what it gave was told: a moment has one truth.
+    ran: bool,
+    told: bool,
+    /// Whether there is a change that is to be told after the round.
+    later: bool,
+    /// What was sent of it last.
+    sent: Batch,
+}
+
+/// What a collector gave ahead of a round, or between two.
 pub(crate) struct Event {
     /// The job its samples belong to.
     pub(crate) job: &'static str,
-    /// Its samples of the run before.
+    /// Its samples as they were sent last.
     pub(crate) before: Batch,
     /// Its samples now.
     pub(crate) now: Batch,
@@ -131,6 +153,8 @@ impl Crew {
             idle: Some(((entry.make)(&options), Batch::new())),
             started: Instant::now(),
             watched: Arc::default(),
+            worker: None,
+            apart: Apart::default(),
             hung: false,
             outcome: Outcome::Pending,
             took: None,
@@ -153,17 +177,30 @@ impl Crew {
             if slot.outcome != Outcome::Pending && now < slot.started + every {
                 continue;
             }
-            if let Some((collector, batch)) = slot.idle.take() {
-                slot.started = now;
-                let (host, done) = (Arc::clone(&self.host), self.done_sender.clone());
-                let work = move |job| done.send(lap::run(&*host, job, Instant::now())).is_ok();
-                let worker = lap::spawn(slot.entry.name, work);
-                if let Some(job) = send(worker.as_ref(), Job { slot: at, collector, batch }) {
-                    self.give_back(job, NO_THREAD.to_owned());
+            if slot.idle.is_some() {
+                self.start_apart(at, now);
+                // The thread ends with the run.
+                if let Some(slot) = self.slots.get_mut(at) {
+                    slot.worker = None;
                 }
             } else if now > slot.started + SLOW_TIME_MAX {
                 slot.hang(now);
             }
+        }
+    }
+
+    /// Starts a collector on its own thread, unless it runs.
+    fn start_apart(&mut self, at: usize, now: Instant) {
+        let Some(slot) = self.slots.get_mut(at) else { return };
+        let Some((collector, batch)) = slot.idle.take() else { return };
+        slot.started = now;
+        let job = Job { slot: at, collector, batch };
+        let Some(job) = send(slot.worker.as_ref(), job) else { return };
+        let (host, done) = (Arc::clone(&self.host), self.done_sender.clone());
+        let work = move |job| done.send(lap::run(&*host, job, Instant::now())).is_ok();
+        slot.worker = lap::spawn(slot.entry.name, work);
+        if let Some(job) = send(slot.worker.as_ref(), job) {
+            self.give_back(job, NO_THREAD.to_owned());
         }
     }
 
@@ -193,6 +230,10 @@ impl Crew {
 
     /// Waits until a source has changed: the slot whose it is.
     pub(crate) async fn woken(&mut self) -> usize {
+        let mut slots = self.slots.iter_mut();
+        if let Some(at) = slots.position(|slot| std::mem::take(&mut slot.apart.later)) {
+            return at;
+        }
         match self.woken.recv().await {
             Some(slot) => slot,
             // There is a sender in `self`.
@@ -203,33 +244,131 @@ impl Crew {
     /// Runs the fast collector of a slot between two rounds. Gives nothing when it gave nothing:
     /// the next round tells of that.
     pub(crate) async fn run_woken(&mut self, at: usize, limits: Limits) -> Option<Event> {
-        let before = self.slots.get(at)?.good.clone();
-        self.run_fast(at..=at, Instant::now() + limits.round, limits.collector).await;
-        let slot = self.slots.get(at)?;
-        matches!(slot.outcome, Outcome::Collected { .. }).then(|| Event {
-            job: slot.entry.job,
-            before,
-            now: slot.good.clone(),
-        })
+        self.begin_apart(at, true);
+        let mut event = None;
+        let deadline = Instant::now() + limits.round;
+        self.join_apart(limits.collector, deadline, &mut |told| event = Some(told)).await;
+        event
     }
 
-    /// Runs all fast collectors once and takes in what slow ones have finished.
-    pub(crate) async fn run_round(&mut self, limits: Limits) {
+    /// Runs all fast collectors once and takes in what slow ones have finished. What a source says
+    /// that has changed meanwhile, or just before in the slot `woken`, is given to `tell` at once; the
+    /// round has the same samples.
+    pub(crate) async fn run_round(
+        &mut self,
+        limits: Limits,
+        woken: Option<usize>,
+        mut tell: impl FnMut(Event),
+    ) {
         while let Ok(done) = self.done.try_recv() {
             self.take_in(done);
         }
-        self.start_slow(Instant::now());
-        let deadline = Instant::now() + limits.round;
-        self.run_fast(0..=self.slots.len(), deadline, limits.collector).await;
+        let now = Instant::now();
+        self.start_slow(now);
+        let deadline = now + limits.round;
+        for at in 0..self.slots.len() {
+            let is_apart = |slot: &Slot| slot.watched.load(Ordering::Relaxed);
+            match self.slots.get_mut(at) {
+                Some(slot) if is_apart(slot) => self.begin_apart(at, woken == Some(at)),
+                Some(slot) => slot.apart.is_so = false,
+                None => {}
+            }
+        }
+        self.run_fast(deadline, limits.collector, &mut tell).await;
+        self.join_apart(limits.collector, deadline, &mut tell).await;
         while let Ok(done) = self.done.try_recv() {
             self.take_in(done);
+        }
+    }
+
+    /// Begins a run apart for a round, or for what has changed between two. One that is still under
+    /// way will do, unless something has changed since.
+    fn begin_apart(&mut self, at: usize, changed: bool) {
+        let Some(slot) = self.slots.get_mut(at) else { return };
+        let Apart { mut sent, later, .. } = std::mem::take(&mut slot.apart);
+        sent.clear();
+        sent.append(&slot.good);
+        let changed = changed || later;
+        let again = changed && slot.idle.is_none();
+        slot.apart = Apart { is_so: true, changed, again, sent, ..Apart::default() };
+        if slot.hung {
+            slot.hang(Instant::now());
+        }
+        self.start_apart(at, Instant::now());
+    }
+
+    /// Waits for those that run apart. One that takes too long is given up, unless it has run before in
+    /// this round: then it may go on, and what it gives is told later.
+    async fn join_apart(
+        &mut self,
+        limit: Duration,
+        deadline: Instant,
+        tell: &mut impl FnMut(Event),
+    ) {
+        loop {
+            let running = self.slots.iter().filter(|slot| slot.runs_apart());
+            let until = running.map(|slot| (slot.started + limit).min(deadline)).min();
+            let Some(until) = until else { return };
+            if timeout_at(until, self.attend(tell)).await.is_ok() {
+                continue;
+            }
+            let now = Instant::now();
+            for slot in self.slots.iter_mut().filter(|slot| slot.runs_apart()) {
+                if slot.apart.ran {
+                    (slot.apart.is_so, slot.apart.later) = (false, true);
+                } else if now >= deadline || now >= slot.started + limit {
+                    slot.hang(now);
+                }
+            }
+        }
+    }
+
+    /// Sees to the next thing that happens to those that run apart, and takes in what slow ones give.
+    async fn attend(&mut self, tell: &mut impl FnMut(Event)) {
+        tokio::select! {
+            Some(at) = self.woken.recv() => self.note_change(at),
+            Some(done) = self.done.recv() => {
+                let at = done.slot;
+                self.take_in(done);
+                self.go_on(at, tell);
+            }
+            // There are senders of both in `self`.
+            else => std::future::pending().await,
+        }
+    }
+
+    /// A source has changed during a round.
+    fn note_change(&mut self, at: usize) {
+        let Some(slot) = self.slots.get_mut(at) else { return };
+        if !slot.apart.is_so || slot.apart.told {
+            slot.apart.later = true;
+            return;
+        }
+        slot.apart.changed = true;
+        // Whether the run that is under way saw it, nobody knows.
+        slot.apart.again = slot.idle.is_none();
+        self.start_apart(at, Instant::now());
+    }
+
+    /// What comes after a run apart: another one, or that what it gave is told.
+    fn go_on(&mut self, at: usize, tell: &mut impl FnMut(Event)) {
+        let Some(slot) = self.slots.get_mut(at).filter(|slot| slot.apart.is_so) else { return };
+        slot.apart.ran = true;
+        if std::mem::take(&mut slot.apart.again) {
+            self.start_apart(at, Instant::now());
+        } else if std::mem::take(&mut slot.apart.changed)
+            && matches!(slot.outcome, Outcome::Collected { .. })
+        {
+            slot.apart.told = true;
+            let (before, now) = (slot.apart.sent.clone(), slot.good.clone());
+            tell(Event { job: slot.entry.job, before, now });
         }
     }
 
     /// Runs every collector once, the slow ones too, waiting up to `limits.round` for all.
     pub(crate) async fn run_once(&mut self, limits: Limits) {
         let deadline = Instant::now() + limits.round;
-        self.run_round(limits).await;
+        self.run_round(limits, None, drop).await;
         while self.slots.iter().any(|slot| slot.outcome == Outcome::Pending) {
             match timeout_at(deadline, self.done.recv()).await {
                 Ok(Some(done)) => self.take_in(done),
@@ -242,9 +381,9 @@ impl Crew {
         }
     }
 
-    /// Runs the fast collectors among `slots`.
-    async fn run_fast(&mut self, slots: RangeInclusive<usize>, deadline: Instant, limit: Duration) {
-        let mut todo = self.begin(slots);
+    /// Runs the fast collectors but for those that run apart.
+    async fn run_fast(&mut self, deadline: Instant, limit: Duration, tell: &mut impl FnMut(Event)) {
+        let mut todo = self.begin();
         while !todo.is_empty() {
             if Instant::now() >= deadline {
                 for job in todo {
@@ -260,7 +399,14 @@ impl Crew {
                 }
                 return;
             }
-            let Lapped { done, hung, todo: rest } = lap.wait(limit, deadline).await;
+            let wait = lap.wait(limit, deadline);
+            tokio::pin!(wait);
+            let Lapped { done, hung, todo: rest } = loop {
+                tokio::select! {
+                    lapped = &mut wait => break lapped,
+                    () = self.attend(tell) => {}
+                }
+            };
             for done in done {
                 self.take_in(done);
             }
@@ -276,12 +422,12 @@ impl Crew {
         }
     }
 
-    /// The jobs of the fast collectors among `slots`. One that still runs has none.
-    fn begin(&mut self, slots: RangeInclusive<usize>) -> VecDeque<Job> {
+    /// The jobs of the fast collectors but for those that run apart. One that still runs has none.
+    fn begin(&mut self) -> VecDeque<Job> {
         let now = Instant::now();
         let mut todo = VecDeque::new();
         for (at, slot) in self.slots.iter_mut().enumerate() {
-            if slot.every.is_some() || !slots.contains(&at) {
+            if slot.every.is_some() || slot.apart.is_so {
                 continue;
             }
             match slot.idle.take() {
@@ -344,6 +490,11 @@ impl Crew {
 }
 
 impl Slot {
+    /// Whether it runs apart at this moment, and was not given up.
+    fn runs_apart(&self) -> bool {
+        self.apart.is_so && self.idle.is_none() && !self.hung
+    }
+
     fn finding(&self) -> Finding {
         Finding {
             collector: self.entry.name,
@@ -463,7 +614,7 @@ mod tests {
             (1, Outcome::Collected { samples: 1 }),
         ] {
             if pace == Pace::Fast {
-                crew.run_round(Limits { collector: EVERY, round: EVERY }).await;
+                crew.run_round(Limits { collector: EVERY, round: EVERY }, None, drop).await;
             } else {
                 crew.start_slow(Instant::now());
                 let done = crew.done.recv().await.unwrap();

@@ -714,14 +714,36 @@ struct Bell {
     rings: Mutex<Option<std::sync::mpsc::Receiver<()>>>,
     /// Watches that were asked for before one was given.
     refused: AtomicUsize,
+    /// Rings that were waited for.
+    heard: Arc<AtomicUsize>,
+    /// What `/proc/bell` says.
+    says: Mutex<&'static str>,
 }
 
-struct Rings(std::sync::mpsc::Receiver<()>);
+impl Bell {
+    fn new(rings: std::sync::mpsc::Receiver<()>) -> Arc<Self> {
+        Arc::new(Self {
+            host: RealHost::new(Arc::new(SystemClock)),
+            rings: Mutex::new(Some(rings)),
+            refused: AtomicUsize::new(0),
+            heard: Arc::default(),
+            says: Mutex::new("whole"),
+        })
+    }
+}
+
+struct Rings {
+    rings: std::sync::mpsc::Receiver<()>,
+    heard: Arc<AtomicUsize>,
+}
 
 impl Watch for Rings {
     fn wait(&mut self, patience: Duration) -> io::Result<bool> {
-        match self.0.recv_timeout(patience) {
-            Ok(()) => Ok(true),
+        match self.rings.recv_timeout(patience) {
+            Ok(()) => {
+                self.heard.fetch_add(1, Ordering::SeqCst);
+                Ok(true)
+            }
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) => Ok(false),
             Err(_) => Err(io::ErrorKind::NotFound.into()),
         }
@@ -735,9 +757,13 @@ impl Host for Bell {
             return Err(io::ErrorKind::NotFound.into());
         }
         let rings = self.rings.lock().unwrap().take().ok_or(io::ErrorKind::NotFound)?;
-        Ok(Box::new(Rings(rings)))
+        Ok(Box::new(Rings { rings, heard: Arc::clone(&self.heard) }))
     }
     fn read_into(&self, path: &str, into: &mut Vec<u8>) -> io::Result<()> {
+        if path == "/proc/bell" {
+            *into = self.says.lock().unwrap().as_bytes().to_vec();
+            return Ok(());
+        }
         self.host.read_into(path, into)
     }
     fn read_all(&self, paths: &[String], deadline: Duration) -> Vec<io::Result<Vec<u8>>> {
@@ -784,17 +810,34 @@ impl Host for Bell {
     }
 }
 
-/// A mirror: its first run finds it whole, the later ones degraded.
-#[derive(Default)]
-struct Mirror {
-    runs: u64,
-}
+/// A mirror, in the state that the bell says.
+struct Mirror;
 
 impl Collector for Mirror {
-    fn collect(&mut self, _: &dyn Host, out: &mut Batch) -> Result<Status, CollectError> {
-        self.runs += 1;
-        let state = if self.runs == 1 { "whole" } else { "degraded" };
-        out.push(&VALUE, &[("state", state)], 1.0);
+    fn collect(&mut self, host: &dyn Host, out: &mut Batch) -> Result<Status, CollectError> {
+        out.push(&VALUE, &[("state", &host.text("/proc/bell").unwrap())], 1.0);
+        Ok(Status::Collected)
+    }
+}
+
+fn mirror() -> Entry {
+    let mirror = entry("mirror", Pace::Fast, |_| Box::new(Mirror));
+    Entry { wake: Some(Wake::Poll("/proc/bell")), ..mirror }
+}
+
+/// Shut by a test, it makes rounds take as long as that.
+static GATE_IS_SHUT: AtomicBool = AtomicBool::new(false);
+static AT_THE_GATE: AtomicUsize = AtomicUsize::new(0);
+
+struct Gated;
+
+impl Collector for Gated {
+    fn collect(&mut self, _: &dyn Host, _: &mut Batch) -> Result<Status, CollectError> {
+        AT_THE_GATE.fetch_add(1, Ordering::SeqCst);
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while GATE_IS_SHUT.load(Ordering::SeqCst) && std::time::Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         Ok(Status::Collected)
     }
 }
@@ -813,26 +856,21 @@ async fn a_change_is_shipped_at_once_and_ends_no_series_but_its_own() {
     let receiver = Receiver::default();
     let addr = receiver.start(local()).await;
     let (ring, rings) = std::sync::mpsc::channel();
-    let bell = Arc::new(Bell {
-        host: RealHost::new(Arc::new(SystemClock)),
-        rings: Mutex::new(Some(rings)),
-        refused: AtomicUsize::new(0),
-    });
-    let mut mirror = entry("mirror", Pace::Fast, |_| Box::new(Mirror::default()));
-    mirror.wake = Some(Wake::Poll("/proc/bell"));
+    let bell = Bell::new(rings);
     // The next round but one is so far away that nothing in it can be what came at once.
     let clock = Arc::new(ManualClock::new(1_700_000_001_000));
     let config = Config { interval_ms: 60_000, ..config(addr) };
     let host: Arc<dyn Host> = bell.clone();
     let now: Arc<dyn labstat_model::Clock> = clock.clone();
     let backoff = Backoff::default();
-    let running = start_with(config, now, &[mirror, good()], host, backoff).await.unwrap();
+    let running = start_with(config, now, &[mirror(), good()], host, backoff).await.unwrap();
     until("the start", || bell.refused.load(Ordering::SeqCst) == 1).await;
     clock.set_ms(1_700_000_040_000);
     until("the first round", || history(&receiver, "whole").len() == 1).await;
     assert!(bell.rings.lock().unwrap().is_none(), "a source that came later is watched");
 
     clock.set_ms(1_700_000_041_234);
+    *bell.says.lock().unwrap() = "degraded";
     ring.send(()).unwrap();
     until("the event", || !history(&receiver, "degraded").is_empty()).await;
     assert_eq!(history(&receiver, "degraded"), [(1_700_000_041_234, false)]);
@@ -846,8 +884,11 @@ async fn a_change_is_shipped_at_once_and_ends_no_series_but_its_own() {
     ring.send(()).unwrap();
     ring.send(()).unwrap();
     clock.set_ms(1_700_000_100_000);
-    until("the second round", || history(&receiver, "degraded").len() >= 2).await;
-    let times: Vec<i64> = history(&receiver, "degraded").into_iter().map(|(at, _)| at).collect();
+    until("the second round", || receiver.times("up").len() == 2).await;
+    let mut times: Vec<i64> =
+        history(&receiver, "degraded").into_iter().map(|(at, _)| at).collect();
+    // What was told ahead of the round is in the round, too.
+    times.dedup();
     assert!(is_ascending(&times), "{times:?}");
     // That a series which ended at the event is gone is said again, once.
     assert_eq!(history(&receiver, "whole").len(), 3);
@@ -875,4 +916,48 @@ fn what_is_off_runs_when_it_is_asked_for() {
     assert_eq!(names(&["mountstats"], &[], &[]), ["mountstats"]);
     assert_eq!(names(&["nfs"], &["mountstats"], &[]), ["mountstats", "nfs"]);
     assert_eq!(names(&["nfs"], &["mountstats"], &["mountstats"]), ["nfs"]);
+}
+
+#[tokio::test]
+async fn a_change_during_a_round_that_takes_its_time_is_shipped_ahead_of_it() {
+    let receiver = Receiver::default();
+    let addr = receiver.start(local()).await;
+    let (ring, rings) = std::sync::mpsc::channel();
+    let bell = Bell::new(rings);
+    // The first question for a watch is refused, the one ahead of the first round is not.
+    let clock = Arc::new(ManualClock::new(1_700_000_001_000));
+    let config = Config { interval_ms: 60_000, ..config(addr) };
+    let host: Arc<dyn Host> = bell.clone();
+    let now: Arc<dyn labstat_model::Clock> = clock.clone();
+    let gated = entry("gated", Pace::Fast, |_| Box::new(Gated));
+    let entries = [gated, mirror(), good()];
+    let running = start_with(config, now, &entries, host, Backoff::default()).await.unwrap();
+    until("the start", || bell.refused.load(Ordering::SeqCst) == 1).await;
+    clock.set_ms(1_700_000_040_000);
+    until("the first round", || receiver.times("up").len() == 1).await;
+
+    GATE_IS_SHUT.store(true, Ordering::SeqCst);
+    clock.set_ms(1_700_000_100_000);
+    until("a round under way", || AT_THE_GATE.load(Ordering::SeqCst) == 2).await;
+    *bell.says.lock().unwrap() = "degraded";
+    ring.send(()).unwrap();
+    until("the event", || !history(&receiver, "degraded").is_empty()).await;
+    assert_eq!(history(&receiver, "degraded"), [(1_700_000_100_000, false)]);
+    let whole = [(1_700_000_040_000, false), (1_700_000_100_000, true)];
+    assert_eq!(history(&receiver, "whole"), whole);
+    assert_eq!(receiver.times("up").len(), 1, "the round is still under way");
+
+    // That moment has its truth. What changes now is told of the next one, after the round.
+    *bell.says.lock().unwrap() = "rebuilding";
+    ring.send(()).unwrap();
+    until("it is heard", || bell.heard.load(Ordering::SeqCst) == 2).await;
+    clock.set_ms(1_700_000_101_234);
+    GATE_IS_SHUT.store(false, Ordering::SeqCst);
+    until("the second event", || !history(&receiver, "rebuilding").is_empty()).await;
+    assert_eq!(receiver.times("up"), [1_700_000_040_000, 1_700_000_100_000]);
+    assert_eq!(history(&receiver, "rebuilding"), [(1_700_000_101_234, false)]);
+    let degraded = history(&receiver, "degraded");
+    let (told, ended) = ((1_700_000_100_000, false), (1_700_000_101_234, true));
+    assert_eq!(degraded, [told, told, ended], "in the round it is the same as ahead of it");
+    running.shutdown().await;
 }

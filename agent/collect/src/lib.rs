@@ -30,7 +30,7 @@ pub use host::{
 pub use labstat_parse as parse;
 pub use memory::{DOCUMENT_LEN_MAX, Memory};
 pub use options::{
-    Ceph, Cpu, Disks, Filesystems, Interfaces, Interrupts, Nut, Options, Patience, Smartctl, Supplies,
-    Systemd, Textfile,
+    Ceph, Cpu, Disks, Filesystems, Interfaces, Interrupts, Nut, Options, Patience, Smartctl,
+    Supplies, Systemd, Textfile,
 };
 pub use registry::registry;
