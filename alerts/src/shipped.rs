@@ -4,6 +4,7 @@
 /// (`*.test.yml`), in promtool's format.
 pub const FILES: &[(&str, &str)] = &[
     ("labstat/btrfs.yml", include_str!("../rules/btrfs.yml")),
+    ("labstat/ceph.yml", include_str!("../rules/ceph.yml")),
     ("labstat/filesystem.yml", include_str!("../rules/filesystem.yml")),
     ("labstat/guests.yml", include_str!("../rules/guests.yml")),
     ("labstat/lvm.yml", include_str!("../rules/lvm.yml")),
