@@ -61,6 +61,7 @@ static ENTRIES: &[Entry] = &[
     slow("btrfs", |_| Box::new(btrfs::Btrfs::default())),
     seldom("clocksource", |_| Box::new(clocksource::Clocksource::default())),
     node("conntrack", |_| Box::new(conntrack::Conntrack::default())),
+    seldom("container", |_| Box::new(container::Container::default())),
     node("cpu", |_| Box::new(cpu::Cpu::default())),
     seldom("cpuinfo", |o| Box::new(cpuinfo::Cpuinfo::new(&o.cpu))),
     node("diskstats", |o| Box::new(diskstats::Diskstats::new(&o.disks))),

@@ -333,7 +333,10 @@ fn sensors_are_tied_to_the_part_they_measure() {
 #[test]
 fn readings_that_are_none_are_left_out_and_others_stay() {
     let dir = tempfile::tempdir().unwrap();
-    let inputs = ["0", "127000", "127937", "-128000", "255000", "65261850", "", "x", "-5000"];
+    let inputs = [
+        "0", "127000", "127937", "-128000", "255000", "65261850", "-40000", "-62000", "", "x",
+        "-5000",
+    ];
     let names: Vec<String> = (1..).take(inputs.len()).map(|n| format!("temp{n}_input")).collect();
     let files: Vec<(&str, &str)> =
         names.iter().map(String::as_str).zip(inputs).chain([("fan1_input", "0")]).collect();
@@ -341,7 +344,7 @@ fn readings_that_are_none_are_left_out_and_others_stay() {
     put(
         dir.path(),
         "errors.json",
-        r#"{"/sys/devices/platform/nct6775.656/hwmon/hwmon0/temp9_input":11}"#,
+        r#"{"/sys/devices/platform/nct6775.656/hwmon/hwmon0/temp11_input":11}"#,
     );
     let batch = once("hwmon", dir.path());
     assert_eq!(batch.value("node_hwmon_fan_rpm", &[]), Some(0.0), "a fan may stand still");
@@ -668,6 +671,8 @@ fn captured_chips_and_zones_are_as_node_exporter_has_them() {
         for (series, value) in &theirs {
             match ours.get(series) {
                 Some(own) if (own - value).abs() <= value.abs() * 1e-12 => {}
+                // One of the captures has a zone at -44 °C, which is none.
+                None if series.contains("_temp") && *value <= -40.0 => {}
                 own => differences.push(format!("{series}: {value}, and ours {own:?}")),
             }
         }

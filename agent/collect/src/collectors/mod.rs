@@ -9,6 +9,7 @@ pub mod btrfs;
 pub mod ceph;
 pub mod clocksource;
 pub mod conntrack;
+pub mod container;
 pub mod cpu;
 pub mod cpuinfo;
 pub mod diskstats;

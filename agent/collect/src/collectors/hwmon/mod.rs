@@ -297,11 +297,11 @@ fn read(host: &dyn Host, paths: &[String]) -> Vec<io::Result<Vec<u8>>> {
 }
 
 /// Whether a sensor that reads this measures anything. What is not connected reads 0 or an end of
-/// its chip's range: 127 and a bit or -128 with eight bits, 255 without a sign, more with more bits; and
-/// nothing in a computer is below -60 °C or above 200 °C.
+/// its chip's range: 127 and a bit or -128 with eight bits, 255 without a sign, more with more bits, -40
+/// to -62 where a thermistor should be; and nothing in a computer is colder than -40 °C or hotter than 200 °C.
 pub(super) fn is_temperature(celsius: f64) -> bool {
     let is_end = (127.0..=128.0).contains(&celsius);
-    celsius != 0.0 && !is_end && (-60.0..=200.0).contains(&celsius)
+    celsius != 0.0 && !is_end && celsius > -40.0 && celsius <= 200.0
 }
 
 /// A limit, setting or other value that is read seldom.
@@ -373,12 +373,13 @@ mod tests {
 
     #[test]
     fn what_is_not_connected_is_no_temperature() {
-        for celsius in [0.0, 127.0, 127.5, 127.9375, 128.0, -128.0, -127.0, -61.0, 255.0, 65_261.85]
+        for celsius in
+            [0.0, 127.0, 127.9375, 128.0, -128.0, -127.0, -62.0, -55.0, -40.0, 255.0, 65_261.85]
         {
             assert!(!is_temperature(celsius), "{celsius}");
         }
         assert!(!is_temperature(-273.15) && !is_temperature(f64::NAN));
-        for celsius in [0.5, -0.5, -20.0, 49.85, 105.0, 126.0, 150.0] {
+        for celsius in [0.5, -0.5, -20.0, -39.5, 49.85, 105.0, 126.0, 150.0] {
             assert!(is_temperature(celsius), "{celsius}");
         }
     }

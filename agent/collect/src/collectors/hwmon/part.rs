@@ -125,8 +125,13 @@ const DRIVERS: [(&str, Kind); 58] = [
     ("chipcap2", Kind::Ambient),
 ];
 
+/// Beginnings of names of chips whose only sensor is the chip itself, which lies on the board. All others
+/// of a board have inputs that its maker wires to something, most often to the processor: what those
+/// measure is known by their labels alone.
+const ON_BOARD: [&str; 7] = ["adt7410", "adt7420", "lm73", "lm75", "lm77", "tmp10", "tmp75"];
+
 /// Words in labels of sensors of a board, and what they are there.
-const WORDS: [(&str, Kind); 24] = [
+const WORDS: [(&str, Kind); 26] = [
     ("ambient", Kind::Ambient),
     ("inlet", Kind::Ambient),
     ("intake", Kind::Ambient),
@@ -149,6 +154,8 @@ const WORDS: [(&str, Kind); 24] = [
     ("battery", Kind::Battery),
     ("sys", Kind::Board),
     ("motherboard", Kind::Board),
+    ("mainboard", Kind::Board),
+    ("local", Kind::Board),
     // Inputs for what a maker may add; mostly nothing is connected and they read anything.
     ("aux", Kind::Other),
     ("t_sensor", Kind::Other),
@@ -220,7 +227,12 @@ impl Part {
         }
         let label = clean(label);
         let found = WORDS.iter().find(|(word, _)| label.contains(word));
-        found.map_or(self.kind, |(_, kind)| *kind)
+        let is_itself = || label.is_empty() && ON_BOARD.iter().any(|it| driver.starts_with(it));
+        match found {
+            Some((_, kind)) => *kind,
+            None if is_itself() => Kind::Board,
+            None => Kind::Other,
+        }
     }
 }
 
@@ -309,6 +321,13 @@ mod tests {
             ("applesmc", "TH0P", Kind::Disk),
             ("applesmc", "", Kind::Board),
             ("lm75", "", Kind::Board),
+            ("asusec", "Motherboard", Kind::Board),
+            ("it8688", "", Kind::Other),
+            ("gigabyte_wmi", "", Kind::Other),
+            ("acpitz", "", Kind::Other),
+            ("nct6683", "Thermistor 14", Kind::Other),
+            ("nct6683", "Local", Kind::Board),
+            ("adt7475", "", Kind::Other),
         ] {
             assert_eq!(board.of_sensor(driver, label), kind, "{driver} {label}");
         }
