@@ -60,6 +60,7 @@ fn checking(percent: u8) -> String {
 }
 
 const ENDED: &str = "labstat_md_scrub_end_timestamp_seconds";
+const LAST: &str = "labstat_md_last_sync_action";
 const MISMATCH: &str = "labstat_md_mismatch_sectors";
 
 #[test]
@@ -72,6 +73,7 @@ fn the_end_of_a_check_is_seen_and_what_it_found_counts_from_then_on() {
     let batch = machine.at(1_000_000);
     assert_eq!(batch.value(ENDED, &[]), None, "nobody knows");
     assert_eq!(batch.value(MISMATCH, &[]), None, "nothing was compared");
+    assert_eq!(batch.value(LAST, &[]), None, "nothing was done");
 
     machine.put("proc/mdstat", checking(5));
     machine.md("sync_action", "check");
@@ -93,6 +95,13 @@ fn the_end_of_a_check_is_seen_and_what_it_found_counts_from_then_on() {
         assert_eq!(batch.value(ENDED, &[]), Some(1030.0), "{now_ms}");
         assert_eq!(batch.value(MISMATCH, &[]), Some(128.0), "{now_ms}");
     }
+    // What was found is mended, which does not make the number smaller.
+    assert_eq!(machine.at(9_010_000).value(LAST, &[("action", "check")]), Some(1.0));
+    machine.md("last_sync_action", "repair");
+    let batch = machine.at(9_050_000);
+    assert_eq!(batch.value(MISMATCH, &[]), Some(128.0));
+    assert_eq!(batch.value(LAST, &[("action", "repair")]), Some(1.0));
+    assert_eq!(batch.value(LAST, &[("action", "check")]), None);
     // A rebuild compares nothing and counts from 0.
     machine.md("mismatch_cnt", "0");
     machine.md("last_sync_action", "recovery");

@@ -49,6 +49,12 @@ static ETA: Family = Family::gauge(
     "labstat_md_sync_remaining_seconds",
     "Time until what an array is doing is done, as the kernel estimates.",
 );
+/// What it was busy with last.
+static LAST: Family = Family::gauge(
+    "labstat_md_last_sync_action",
+    "What an array does, or did last since it was started (resync, recovery, check, repair, reshape); \
+     always 1.",
+);
 /// Sectors that differed.
 static MISMATCH: Family = Family::gauge(
     "labstat_md_mismatch_sectors",
@@ -153,6 +159,9 @@ fn push_sync(array: &Array, files: &Files, scrubbed_ms: Option<i64>, out: &mut B
         let pending = sync.and_then(|sync| sync.pending.as_deref()).unwrap_or_default();
         let pending = pending.to_ascii_lowercase();
         out.push(&ACTION, &[device, ("action", action), ("pending", &pending)], 1.0);
+    }
+    if let Some(last) = files.word("last_sync_action").filter(|word| *word != "none") {
+        out.push(&LAST, &[device, ("action", last)], 1.0);
     }
     if let Some(sync) = sync {
         let kib = |value: Option<u64>| value.map(|value| value as f64 * KIB);
