@@ -61,6 +61,8 @@ pub(crate) const QUESTIONS: &Questions = &[
     ("model", "smartctl_device"),
     ("fan", "node_hwmon_fan_rpm"),
     ("fan_turned", "max_over_time(node_hwmon_fan_rpm[1h])"),
+    // The rule knows a fan that has failed from one that stands still because it is cool.
+    ("fan_stopped", "ALERTS{alertname=\"FanStopped\"}"),
 ];
 
 impl Temps {
@@ -94,7 +96,7 @@ enum What {
     },
     Fan {
         rpm: f64,
-        /// It turned within the last hour and does not now.
+        /// It should turn and does not.
         stopped: bool,
     },
 }
@@ -145,8 +147,11 @@ impl Reading {
                 ]
             }
             What::Fan { rpm, stopped } => {
-                let (word, tone) =
-                    if stopped { (Some("stopped"), Tone::Bad) } else { (None, Tone::Plain) };
+                let (word, tone) = match stopped {
+                    true => (Some("stopped"), Tone::Bad),
+                    false if rpm == 0.0 => (Some("at rest"), Tone::Plain),
+                    false => (None, Tone::Plain),
+                };
                 let [a, b, c, d, e] = [none(), none(), none(), none(), none()];
                 [a, b, c, d, e, Cell::text_opt(word).tone(tone), Cell::number(Some(rpm)).tone(tone)]
             }
@@ -330,8 +335,9 @@ fn fan(answers: &Answers, found: &Found, rpm: f64) -> Option<Reading> {
     let here =
         [("instance", at(found)), ("chip", found.label("chip")), ("sensor", found.label("sensor"))];
     let turned = answers.value("fan_turned", &here).is_some_and(|most| most > 0.0);
+    let stopped = rpm == 0.0 && answers.with("fan_stopped", &here).next().is_some();
     // Boards have places for more fans than there are.
-    if rpm == 0.0 && !turned {
+    if rpm == 0.0 && !turned && !stopped {
         return None;
     }
     let (source, sensor) = names(answers, found);
@@ -342,7 +348,7 @@ fn fan(answers: &Answers, found: &Found, rpm: f64) -> Option<Reading> {
         sensor,
         device: String::new(),
         serial: String::new(),
-        what: What::Fan { rpm, stopped: rpm == 0.0 },
+        what: What::Fan { rpm, stopped },
     })
 }
 
@@ -384,7 +390,9 @@ mod tests {
         fan {instance="apex",chip="nct",sensor="fan2"} 0
         fan_turned {instance="apex",chip="nct",sensor="fan2"} 0
         fan {instance="nas",chip="nct",sensor="fan1"} 0
-        fan_turned {instance="nas",chip="nct",sensor="fan1"} 900
+        fan_stopped {instance="nas",chip="nct",sensor="fan1",alertstate="firing"} 1
+        fan {instance="nas",chip="gpu",sensor="fan1"} 0
+        fan_turned {instance="nas",chip="gpu",sensor="fan1"} 1500
     "#;
 
     #[test]
@@ -401,6 +409,7 @@ apex  fan   nct                      fan1          -       -             -      
 nas   -     nvme nvme_nvme0          temp1         -       -         50 °C        -         -        -      -  -             -
 nas   disk  Samsung SSD 870 EVO 1TB  SMART         sda     S5Y1      34 °C        -     70 °C    36 °C      -  -             -
 nas   zone  thermal zone             acpitz 0      -       -       27.8 °C        -         -        -  -4 °C  ▼ falling     -
+nas   fan   gpu                      fan1          -       -             -        -         -        -      -  at rest       0
 "
         );
     }

@@ -12,11 +12,10 @@ use super::tests::Memory;
 use super::{Due, Manager, ManagerOptions, State};
 use crate::rules::RuleSet;
 
-const MINUTE: i64 = 60_000;
-
 #[derive(Deserialize)]
 struct File {
     rule_files: Vec<String>,
+    evaluation_interval: String,
     tests: Vec<Case>,
 }
 
@@ -89,7 +88,7 @@ fn source(case: &Case) -> Memory {
     memory
 }
 
-fn run(case: &Case, rules: &RuleSet) {
+fn run(case: &Case, rules: &RuleSet, step_ms: i64) {
     let manager = Manager::new(rules.clone(), ManagerOptions::default(), -1);
     let memory = source(case);
     let engine = Engine::default();
@@ -98,8 +97,11 @@ fn run(case: &Case, rules: &RuleSet) {
         .iter()
         .map(|check| duration::parse_ms(&check.eval_time).unwrap())
         .collect();
-    for minute in 0..=times.iter().max().unwrap() / MINUTE {
-        let time_ms = minute * MINUTE;
+    for time in &times {
+        assert_eq!(time % step_ms, 0, "{}: nothing is evaluated at {time}", case.name);
+    }
+    for step in 0..=times.iter().max().unwrap() / step_ms {
+        let time_ms = step * step_ms;
         for group in manager.read() {
             let out = manager.evaluate(&Due { time_ms, group }, &engine, &memory);
             for series in out.write.series {
@@ -148,8 +150,9 @@ fn our_verdicts_on_the_shipped_rules_are_promtools() {
         let file: File = serde_saphyr::from_str(&text).unwrap();
         let paths: Vec<_> = file.rule_files.iter().map(|name| folder.join(name)).collect();
         let rules = RuleSet::load(&paths).unwrap();
+        let step_ms = duration::parse_ms(&file.evaluation_interval).unwrap();
         for case in &file.tests {
-            run(case, &rules);
+            run(case, &rules, step_ms);
             cases += 1;
         }
     }
