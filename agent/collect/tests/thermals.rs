@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use labstat_collect::host::{Counts, FilesystemSize, Framing, Output, RunError, Uname};
-use labstat_collect::{Collector, Host, Options, ReplayHost, Status, registry};
+use labstat_collect::{Collector, Host, Options, Patience, ReplayHost, Status, registry};
 use labstat_model::{Batch, ManualClock};
 
 const CHIPS: &str = "sys/class/hwmon";
@@ -90,6 +90,8 @@ struct Live {
     /// The end of the path of a file that hangs.
     hangs: Mutex<Option<String>>,
     hung_once: AtomicBool,
+    /// What all questions together may have taken.
+    waited: Mutex<Duration>,
 }
 
 impl Live {
@@ -100,6 +102,7 @@ impl Live {
             reads: Mutex::default(),
             hangs: Mutex::default(),
             hung_once: AtomicBool::new(false),
+            waited: Mutex::default(),
         }
     }
 
@@ -122,7 +125,8 @@ impl Host for Live {
 
     /// As the machine does it: what comes after a file that hangs is late too, and the next time
     /// only that file is.
-    fn read_all(&self, paths: &[String], _: Duration) -> Vec<io::Result<Vec<u8>>> {
+    fn read_all(&self, paths: &[String], deadline: Duration) -> Vec<io::Result<Vec<u8>>> {
+        *self.waited.lock().unwrap() += deadline;
         let hangs = self.hangs.lock().unwrap().clone();
         let is_hung =
             |path: &String| hangs.as_ref().is_some_and(|end| path.ends_with(end.as_str()));
@@ -384,6 +388,35 @@ fn a_sensor_that_hangs_takes_no_other_with_it() {
         [Some(40.0), None, Some(42.0)]
     );
     assert_eq!(batch.value("node_hwmon_temp_max_celsius", &[]), Some(80.0));
+}
+
+/// Half of an interval, or it is given up with all that it has.
+#[test]
+fn a_sensor_that_hangs_takes_no_longer_than_a_round_grants() {
+    let second = Duration::from_secs(1);
+    let options = Options { patience: Patience::of(second), ..Options::default() };
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    let device = "sys/devices/i2c-0/0-0048";
+    chip(root, "hwmon0", "lm75", device, &[("temp1_input", "40000"), ("temp2_input", "41000")]);
+    let zone = "sys/class/thermal/thermal_zone0";
+    put(root, &format!("{zone}/type"), "x86_pkg_temp\n");
+    put(root, &format!("{zone}/temp"), "50000\n");
+    for (name, file, rest) in [("hwmon", "temp1_input", 1), ("thermal_zone", "temp", 0)] {
+        let host = Live::new(root);
+        let entry = registry().iter().find(|entry| entry.name == name).unwrap();
+        let mut collector = (entry.make)(&options);
+        collect(&mut *collector, &host);
+        *host.waited.lock().unwrap() = Duration::ZERO;
+        *host.hangs.lock().unwrap() = Some(format!("/{file}"));
+        let batch = collect(&mut *collector, &host).1;
+        let is_reading = |s: &labstat_model::BatchSample<'_>| s.family.name.ends_with("_celsius");
+        let is_sensor = |s: &labstat_model::BatchSample<'_>| !s.family.name.starts_with("labstat_");
+        let readings = batch.iter().filter(is_reading).filter(is_sensor).count();
+        assert_eq!(readings, rest, "{name}: {:?}", lines(&batch));
+        let waited = *host.waited.lock().unwrap();
+        assert!(!waited.is_zero() && waited < second / 2, "{name}: {waited:?}");
+    }
 }
 
 #[test]

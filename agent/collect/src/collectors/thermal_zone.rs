@@ -7,22 +7,16 @@
 //!   is no temperature, is left out; the others stay.
 //! - Not here: sensors of chips ([`super::hwmon`]).
 
-use std::time::Duration;
-
 use labstat_model::{Batch, Family};
 use labstat_parse::proc::{float, trimmed};
 
 use super::hwmon::is_temperature;
 use crate::collector::{CollectError, Collector, Status, is_absent};
 use crate::host::Host;
+use crate::options::Patience;
+use crate::shared::{Freshness, KEPT_MS};
 
 const THERMAL: &str = "/sys/class/thermal";
-
-/// How long all sensors together may take.
-const DEADLINE: Duration = Duration::from_secs(4);
-
-/// How long types and the list of zones count.
-const KEPT_MS: i64 = 60_000;
 
 /// Zones and cooling devices of one machine; each CPU may be a cooling device.
 const ENTRIES_MAX: usize = 8192;
@@ -38,7 +32,8 @@ static COOLING_MAX: Family =
 pub struct ThermalZone {
     /// Names in the folder when it was looked at last.
     names: Vec<String>,
-    scanned_ms: Option<i64>,
+    scanned: Freshness,
+    patience: Patience,
     /// Highest states, which do not change.
     fixed: Batch,
     /// What is read in every round, in the order of its files.
@@ -65,16 +60,15 @@ impl Collector for ThermalZone {
             return Err(CollectError::Limit { what, count, max: ENTRIES_MAX });
         }
         let now_ms = host.now_ms();
-        let is_fresh = |since: i64| (since..since.saturating_add(KEPT_MS)).contains(&now_ms);
-        if names != self.names || !self.scanned_ms.is_some_and(is_fresh) {
+        if names != self.names || !self.scanned.lasts(KEPT_MS, now_ms) {
             self.scan(host, names);
-            self.scanned_ms = Some(now_ms);
+            self.scanned.renew(now_ms);
         }
         if self.entries.is_empty() {
             return Ok(Status::Absent);
         }
         out.append(&self.fixed);
-        for (entry, value) in self.entries.iter().zip(host.read_all(&self.paths, DEADLINE)) {
+        for (entry, value) in self.entries.iter().zip(host.read_all(&self.paths, self.patience.0)) {
             let Some(value) = value.ok().as_deref().and_then(|bytes| float(trimmed(bytes))) else {
                 continue;
             };
@@ -90,6 +84,11 @@ impl Collector for ThermalZone {
 }
 
 impl ThermalZone {
+    /// One that waits for sensors no longer than this.
+    pub fn new(patience: Patience) -> Self {
+        Self { patience, ..Self::default() }
+    }
+
     /// Looks at all zones and cooling devices anew.
     fn scan(&mut self, host: &dyn Host, names: Vec<String>) {
         self.entries.clear();
@@ -109,7 +108,8 @@ impl ThermalZone {
             self.entries.push(Entry { number: number.to_owned(), sort, is_zone });
         }
         let paths: Vec<String> = highest.iter().map(|(_, _, path)| path.clone()).collect();
-        for ((number, sort, _), value) in highest.iter().zip(host.read_all(&paths, DEADLINE)) {
+        for ((number, sort, _), value) in highest.iter().zip(host.read_all(&paths, self.patience.0))
+        {
             if let Some(value) = value.ok().as_deref().and_then(|bytes| float(trimmed(bytes))) {
                 self.fixed.push(&COOLING_MAX, &[("name", number), ("type", sort)], value);
             }

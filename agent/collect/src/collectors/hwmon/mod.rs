@@ -17,7 +17,6 @@ mod rest;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use labstat_model::{Batch, Family};
 use labstat_parse::proc::{float, trimmed};
@@ -27,17 +26,13 @@ use self::part::{Kind, Part};
 use self::rest::Rest;
 use crate::collector::{CollectError, Collector, Status, is_absent};
 use crate::host::Host;
+use crate::options::Patience;
+use crate::shared::{Freshness, KEPT_MS};
 
 const HWMON: &str = "/sys/class/hwmon";
 
 /// Chips of one machine.
 const CHIPS_MAX: usize = 1024;
-
-/// How long the sensors may take, and again those after one that hangs.
-const DEADLINE: Duration = Duration::from_secs(2);
-
-/// How long limits, labels and the list of a chip's files count.
-const KEPT_MS: i64 = 60_000;
 
 static CHIP_NAMES: Family =
     Family::gauge("node_hwmon_chip_names", "Annotation metric for human-readable chip names.");
@@ -59,7 +54,8 @@ pub static HIGHEST: Family = Family::gauge(
 pub struct Hwmon {
     /// Names of the chips' folders when they were looked at last.
     entries: Vec<String>,
-    scanned_ms: Option<i64>,
+    scanned: Freshness,
+    patience: Patience,
     /// What does not change by itself: names, labels, limits.
     fixed: Batch,
     /// What is read in every round: path and sensor, in one order.
@@ -95,10 +91,9 @@ impl Collector for Hwmon {
             return Err(CollectError::Limit { what: "hwmon chips", count, max: CHIPS_MAX });
         }
         let now_ms = host.now_ms();
-        let is_fresh = |since: i64| (since..since.saturating_add(KEPT_MS)).contains(&now_ms);
-        if entries != self.entries || !self.scanned_ms.is_some_and(is_fresh) {
+        if entries != self.entries || !self.scanned.lasts(KEPT_MS, now_ms) {
             self.scan(host, entries);
-            self.scanned_ms = Some(now_ms);
+            self.scanned.renew(now_ms);
         }
         if self.entries.is_empty() {
             return Ok(Status::Absent);
@@ -110,6 +105,11 @@ impl Collector for Hwmon {
 }
 
 impl Hwmon {
+    /// One that waits for sensors no longer than this.
+    pub fn new(patience: Patience) -> Self {
+        Self { patience, ..Self::default() }
+    }
+
     /// Looks at all chips anew.
     fn scan(&mut self, host: &dyn Host, entries: Vec<String>) {
         let before = std::mem::take(&mut self.disks);
@@ -159,7 +159,7 @@ impl Hwmon {
             chip.files().filter(|(_, f)| !f.is_reading()).collect();
         let paths: Vec<String> = fixed.iter().map(|(path, _)| (*path).clone()).collect();
         let mut labels = BTreeMap::new();
-        for ((_, file), bytes) in fixed.iter().zip(read(host, &paths)) {
+        for ((_, file), bytes) in fixed.iter().zip(read(host, self.patience, &paths)) {
             let Ok(bytes) = bytes else { continue };
             if file.element == "label" {
                 let label = String::from_utf8_lossy(&bytes).trim_matches('\n').to_owned();
@@ -223,12 +223,12 @@ impl Hwmon {
             sensor.disk.is_none_or(|disk| in_use.get(disk).copied().unwrap_or(false))
         };
         let values: Vec<Option<io::Result<Vec<u8>>>> = if in_use.iter().all(|in_use| *in_use) {
-            read(host, &self.paths).into_iter().map(Some).collect()
+            read(host, self.patience, &self.paths).into_iter().map(Some).collect()
         } else {
             let both = || self.paths.iter().zip(&self.sensors);
             let wanted = both().filter(|(_, sensor)| may_read(sensor));
             let paths: Vec<String> = wanted.map(|(path, _)| path.clone()).collect();
-            let mut found = read(host, &paths).into_iter();
+            let mut found = read(host, self.patience, &paths).into_iter();
             both().map(|(_, sensor)| if may_read(sensor) { found.next() } else { None }).collect()
         };
         let number = |value: &Option<io::Result<Vec<u8>>>| match value {
@@ -260,7 +260,7 @@ impl Hwmon {
         // A chip that went and came back under its old number has other files.
         let is_gone = |value: &Option<io::Result<_>>| matches!(value, Some(Err(e)) if is_absent(e));
         if values.iter().any(is_gone) {
-            self.scanned_ms = None;
+            self.scanned.end();
         }
     }
 }
@@ -277,9 +277,10 @@ fn push_info(chip: &Chip, part: &Part, kind: Kind, sensor: &str, label: &str, ou
     out.push(&INFO, &labels, 1.0);
 }
 
-/// Reads files; those that come after one that hangs get another chance, so that it alone is left out.
-fn read(host: &dyn Host, paths: &[String]) -> Vec<io::Result<Vec<u8>>> {
-    let mut values = host.read_all(paths, DEADLINE);
+/// Reads files; those that come after one that hangs get another chance, so that it alone is left out:
+/// half the time, since both must fit into what a round grants.
+fn read(host: &dyn Host, patience: Patience, paths: &[String]) -> Vec<io::Result<Vec<u8>>> {
+    let mut values = host.read_all(paths, patience.0);
     let is_late =
         |value: &io::Result<_>| matches!(value, Err(e) if e.kind() == io::ErrorKind::TimedOut);
     if !values.iter().any(is_late) {
@@ -288,7 +289,7 @@ fn read(host: &dyn Host, paths: &[String]) -> Vec<io::Result<Vec<u8>>> {
     let late: Vec<usize> =
         (0..values.len()).filter(|at| values.get(*at).is_some_and(is_late)).collect();
     let again: Vec<String> = late.iter().filter_map(|at| paths.get(*at).cloned()).collect();
-    for (at, value) in late.into_iter().zip(host.read_all(&again, DEADLINE)) {
+    for (at, value) in late.into_iter().zip(host.read_all(&again, patience.0 / 2)) {
         if let Some(old) = values.get_mut(at) {
             *old = value;
         }
