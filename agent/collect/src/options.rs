@@ -147,13 +147,13 @@ pub struct Ceph {
     pub conf: Option<String>,
     /// The folder of the admin sockets.
     pub run_dir: String,
-    /// How long one daemon may take to answer.
+    /// How long the daemons, all asked at the same time, may take to answer.
     pub deadline: Duration,
 }
 
 impl Default for Ceph {
     fn default() -> Self {
-        Self { conf: None, run_dir: "/var/run/ceph".to_owned(), deadline: Duration::from_secs(5) }
+        Self { conf: None, run_dir: "/var/run/ceph".to_owned(), deadline: Duration::from_secs(2) }
     }
 }
 

@@ -18,6 +18,7 @@ mod begun;
 mod capture;
 mod command;
 mod kept;
+mod lines;
 mod netlink;
 mod nvme;
 mod patience;
@@ -112,6 +113,21 @@ pub trait Host: Debug + Send + Sync {
         framing: Framing,
         deadline: Duration,
     ) -> io::Result<Vec<u8>>;
+
+    /// Asks Unix stream sockets, each pair a socket's path and a request, and takes an answer to each,
+    /// framed as for [`socket_request`](Self::socket_request). Different sockets are asked at the same
+    /// time, so that one that falls silent holds up no other; requests to one follow each other. All
+    /// together get `deadline`. One result per pair, in their order.
+    fn ask_all(
+        &self,
+        asks: &[(&str, &[u8])],
+        framing: Framing,
+        deadline: Duration,
+    ) -> Vec<io::Result<Vec<u8>>> {
+        let ask =
+            |(path, request): &(&str, &[u8])| self.socket_request(path, request, framing, deadline);
+        asks.iter().map(ask).collect()
+    }
 
     /// Reads a page of an NVMe controller, such as `/dev/nvme0`; deadline and errors as for
     /// [`read_all`](Self::read_all). A host that has no such device says

@@ -17,7 +17,7 @@ use super::patience::Patience;
 use super::tree::{Tree, read_all};
 use super::watch::{FileWatch, Watch};
 use super::{
-    Counts, FilesystemSize, Framing, Host, NvmePage, Output, RunError, Stamp, Timex, Uname,
+    Counts, FilesystemSize, Framing, Host, NvmePage, Output, RunError, Stamp, Timex, Uname, lines,
     netlink, nvme, socket,
 };
 
@@ -120,6 +120,16 @@ impl Host for RealHost {
         let request = request.to_vec();
         let ask = move |path: &str| socket::ask(path, &request, framing, deadline);
         self.one(path, slack(deadline), ask)
+    }
+
+    fn ask_all(
+        &self,
+        asks: &[(&str, &[u8])],
+        framing: Framing,
+        deadline: Duration,
+    ) -> Vec<io::Result<Vec<u8>>> {
+        // Nothing of this blocks, so it needs no thread that can be left behind.
+        lines::ask_all(asks, framing, deadline)
     }
 
     fn nvme_page(&self, device: &str, page: NvmePage, deadline: Duration) -> io::Result<Vec<u8>> {

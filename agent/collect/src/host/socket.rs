@@ -102,7 +102,7 @@ fn left(until: Instant) -> io::Result<Duration> {
 }
 
 /// Whether the answer is all there; refuses one that announces too much.
-fn is_whole(answer: &[u8], framing: Framing) -> io::Result<bool> {
+pub(super) fn is_whole(answer: &[u8], framing: Framing) -> io::Result<bool> {
     match (framing, answer.first_chunk::<PREFIX_LEN>()) {
         (Framing::UntilClosed, _) | (Framing::LengthPrefix, None) => Ok(false),
         (Framing::LengthPrefix, Some(prefix)) => {
