@@ -2,10 +2,12 @@
 //!
 //! Facts are gathered through `Host` ([`facts`]); what they mean is a pure function ([`advice`]).
 //! Disks are found and asked as the agent here would, each once, and none is woken ([`disks()`]). All
-//! other collectors run once as they would in the agent ([`collectors`]).
+//! other collectors run once as they would in the agent ([`collectors`]); what they say of
+//! temperatures is told too ([`sensors`]).
 
 mod collectors;
 mod disks;
+mod sensors;
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -80,6 +82,8 @@ struct Facts {
     server: String,
     server_problem: Option<String>,
     temperatures: usize,
+    /// The sensors of temperatures that the agent here tells of.
+    sensors: Vec<sensors::Sensor>,
     /// The collectors that failed, but for those of disks.
     failures: Vec<collectors::Failed>,
     /// Text files that were not taken: the file and why.
@@ -181,6 +185,7 @@ fn facts() -> Facts {
         temperatures: temperatures(host),
         failures: ran.failures,
         textfiles: ran.textfiles,
+        sensors: ran.sensors,
         ..Facts::default()
     }
 }
@@ -260,13 +265,10 @@ fn advice(facts: &Facts) -> Vec<Advice> {
     let mut all = vec![smartctl_advice(facts)];
     all.extend(disks::advice(facts));
     all.extend(collectors::advice(facts));
-    let areas = [
-        ceph_advice(facts),
-        Some(temperature_advice(facts)),
-        Some(state_advice(facts)),
-        Some(server_advice(facts)),
-    ];
+    let areas = [ceph_advice(facts), Some(temperature_advice(facts))];
     all.extend(areas.into_iter().flatten());
+    all.extend(sensors::advice(facts));
+    all.extend([state_advice(facts), server_advice(facts)]);
     all
 }
 

@@ -31,8 +31,12 @@ pub(crate) struct Net {
     view: ViewArgs,
 }
 
-/// Interfaces that come and go with guests; their numbers are their guests'.
+/// What interfaces that come and go with guests are called, for nodes that do not tell of kinds.
 const GUEST_PREFIXES: [&str; 6] = ["veth", "tap", "fwbr", "fwpr", "fwln", "vnet"];
+
+/// The bridge that Proxmox sets between a guest and its firewall. It is a bridge like others, and only
+/// its name tells.
+const FIREWALL_BRIDGE: &str = "fwbr";
 
 pub(crate) const QUESTIONS: &Questions = &[
     ("up", "node_network_up"),
@@ -73,11 +77,27 @@ fn interfaces(answers: &Answers, all: bool) -> BTreeSet<(&str, &str)> {
     let found = answers.all("received").iter().chain(answers.all("up"));
     found
         .map(|found| (at(found), found.label("device")))
-        .filter(|(_, device)| {
-            let guest = GUEST_PREFIXES.iter().any(|prefix| device.starts_with(prefix));
-            all || !(guest || *device == "lo")
-        })
+        .filter(|(node, device)| all || !(*device == "lo" || is_of_guest(answers, node, device)))
         .collect()
+}
+
+/// Whether an interface is the host's end of a guest's, whose numbers are those of the guest.
+fn is_of_guest(answers: &Answers, node: &str, device: &str) -> bool {
+    let here = [("instance", node), ("device", device)];
+    let Some(kind) = answers.with("kind", &here).next().map(|found| found.label("kind")) else {
+        return GUEST_PREFIXES.iter().any(|prefix| device.starts_with(prefix));
+    };
+    match kind {
+        "loopback" | "macvtap" => true,
+        // In a container its own interfaces are such, and there are no others.
+        "veth" => {
+            answers.with("kind", &[("instance", node), ("kind", "physical")]).next().is_some()
+        }
+        // One that no bridge has is a tunnel.
+        "tun" => answers.with("port", &here).next().is_some(),
+        "bridge" => device.starts_with(FIREWALL_BRIDGE),
+        _ => false,
+    }
 }
 
 fn table(answers: &Answers, all: bool) -> Table {
@@ -370,6 +390,48 @@ a     vmbr0      -     up            -          -  -          -   -    -       -
 a     └─ e4      -     up, blocking  vmbr0      -  half    9000   -    -       -      -         -  -                  (1), 2-4094
 "
         );
+    }
+
+    #[test]
+    fn ends_of_guests_interfaces_are_known_by_their_kind() {
+        let answers = canned(
+            r#"
+            up {instance="host",device="eno1"} 1
+            up {instance="host",device="lo"} 1
+            up {instance="host",device="tapestry"} 1
+            up {instance="host",device="tap100i0"} 1
+            up {instance="host",device="tun0"} 1
+            up {instance="host",device="cali12"} 1
+            up {instance="host",device="fwbr100i0"} 1
+            up {instance="host",device="vmbr0"} 1
+            up {instance="host",device="macvtap0"} 1
+            kind {instance="host",device="lo",kind="loopback"} 1
+            kind {instance="host",device="eno1",kind="physical"} 1
+            kind {instance="host",device="tapestry",kind="physical"} 1
+            kind {instance="host",device="tap100i0",kind="tun"} 1
+            kind {instance="host",device="tun0",kind="tun"} 1
+            kind {instance="host",device="cali12",kind="veth"} 1
+            kind {instance="host",device="fwbr100i0",kind="bridge"} 1
+            kind {instance="host",device="vmbr0",kind="bridge"} 1
+            kind {instance="host",device="macvtap0",kind="macvtap"} 1
+            port {instance="host",device="tap100i0",bridge="fwbr100i0"} 1
+            up {instance="box",device="eth0"} 1
+            kind {instance="box",device="eth0",kind="veth"} 1
+            up {instance="other",device="veth1"} 1
+            up {instance="other",device="eth0"} 1
+            "#,
+        );
+        let shown: Vec<_> = interfaces(&answers, false).into_iter().collect();
+        let wanted = [
+            ("box", "eth0"),
+            ("host", "eno1"),
+            ("host", "tapestry"),
+            ("host", "tun0"),
+            ("host", "vmbr0"),
+            ("other", "eth0"),
+        ];
+        assert_eq!(shown, wanted);
+        assert_eq!(interfaces(&answers, true).len(), 12);
     }
 
     #[test]

@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
-use labstat_agent::collect::parse::exposition;
+use labstat_agent::collect::parse::exposition::{self, Exposition};
 use labstat_agent::{Config, Outcome, StartError};
 use labstat_model::SystemClock;
 
+use super::sensors::{self, Sensor};
 use super::{Advice, Facts, Tone, in_short, line};
 use crate::failure::Failure;
 use crate::runtime;
@@ -26,6 +27,8 @@ pub(super) struct Ran {
     pub(super) failures: Vec<Failed>,
     /// Text files that were not taken: the file and why.
     pub(super) textfiles: Vec<(String, String)>,
+    /// The sensors of temperatures.
+    pub(super) sensors: Vec<Sensor>,
 }
 
 /// A collector that failed.
@@ -52,7 +55,7 @@ pub(super) fn run(config: &Config) -> Ran {
         Ok(None) => return Ran::default(),
         Err(failure) => {
             let failed = Failed { collector: ANY.to_owned(), reason: in_short(&failure) };
-            return Ran { failures: vec![failed], textfiles: Vec::new() };
+            return Ran { failures: vec![failed], ..Ran::default() };
         }
     };
     let failures = once.findings.into_iter().filter_map(|finding| match finding.outcome {
@@ -61,12 +64,15 @@ pub(super) fn run(config: &Config) -> Ran {
         }
         _ => None,
     });
-    Ran { failures: failures.collect(), textfiles: textfiles(&once.text) }
+    let failures = failures.collect();
+    let Ok(found) = exposition::parse(once.text.as_bytes()) else {
+        return Ran { failures, ..Ran::default() };
+    };
+    Ran { failures, textfiles: textfiles(&found), sensors: sensors::found(&found) }
 }
 
 /// The files that an exposition says were not taken, and why.
-fn textfiles(text: &str) -> Vec<(String, String)> {
-    let Ok(found) = exposition::parse(text.as_bytes()) else { return Vec::new() };
+fn textfiles(found: &Exposition) -> Vec<(String, String)> {
     let is_error = |family: usize| {
         found.families.get(family).is_some_and(|family| family.name == TEXTFILE_ERROR)
     };

@@ -353,6 +353,13 @@ fn readings_that_are_none_are_left_out_and_others_stay() {
     let batch = once("hwmon", dir.path());
     assert_eq!(batch.value("node_hwmon_fan_rpm", &[]), Some(0.0), "a fan may stand still");
     assert_eq!(batch.iter().filter(|s| s.family.name.ends_with("_celsius")).count(), 0);
+    for number in 1..=inputs.len() {
+        let sensor = format!("temp{number}");
+        let reason = if number <= 8 { "nonsense" } else { "error" };
+        let labels = [("reason", reason), ("sensor", sensor.as_str())];
+        let name = "labstat_thermal_sensor_left_out_info";
+        assert_eq!(batch.value(name, &labels), Some(1.0), "{labels:?}");
+    }
     for code in [11, 61, 5, 13, 6] {
         let errors =
             format!(r#"{{"/sys/devices/platform/nct6775.656/hwmon/hwmon0/fan1_input":{code}}}"#);

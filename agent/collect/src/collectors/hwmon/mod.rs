@@ -4,8 +4,8 @@
 //!   bus or ask a device. Limits, settings and labels are read once a minute and when chips come or
 //!   go, the readings in every round.
 //! - Absent when the folder is missing or empty (most virtual machines).
-//! - Emits: `node_hwmon_*` as named in [`name`], [`INFO`] for each sensor of a temperature, and
-//!   [`HIGHEST`]. A sensor that gives an error is left out, and so is a temperature that says of
+//! - Emits: `node_hwmon_*` as named in [`name`], [`INFO`] for each sensor of a temperature,
+//!   [`LEFT_OUT`] for each whose reading is none, and [`HIGHEST`]. A sensor that gives an error is left out, and so is a temperature that says of
 //!   itself that it is at fault or that is none ([`is_temperature`]); the others stay.
 //! - A disk that turns is asked for its temperature only while others use it ([`rest`]).
 //! - Not here: thermal zones ([`super::thermal_zone`]), what smartctl says of a disk.
@@ -42,6 +42,12 @@ static LABEL: Family = Family::gauge("node_hwmon_sensor_label", "Label for given
 pub static INFO: Family = Family::gauge(
     "labstat_thermal_sensor_info",
     "The part of the machine that a sensor measures: what kind it is, its name, and the serial number of a disk; always 1.",
+);
+/// Which sensors are left out, and why: `fault` (it says so itself), `nonsense`
+/// ([`is_temperature`]), or `error` (it could not be read).
+pub static LEFT_OUT: Family = Family::gauge(
+    "labstat_thermal_sensor_left_out_info",
+    "A sensor of a temperature whose reading is none, and why; always 1.",
 );
 /// The hottest sensor of each kind.
 pub static HIGHEST: Family = Family::gauge(
@@ -236,13 +242,22 @@ impl Hwmon {
             _ => None,
         };
         let mut highest = [None::<f64>; Kind::COUNT];
-        for (sensor, value) in self.sensors.iter().zip(&values) {
-            let Some(value) = number(value) else { continue };
+        let mut left_out = Vec::new();
+        for (sensor, read) in self.sensors.iter().zip(&values) {
+            let Some(value) = number(read) else {
+                // A disk that rests is not asked, and nothing is wrong with it.
+                if sensor.kind.is_some() && read.is_some() {
+                    left_out.push((sensor, "error"));
+                }
+                continue;
+            };
             let value = value / sensor.divisor;
             if let Some(kind) = sensor.kind {
                 // What a sensor reads that says of itself that it is broken is no reading.
                 let fault = sensor.fault.and_then(|at| number(values.get(at)?));
                 if fault == Some(1.0) || !is_temperature(value) {
+                    let reason = if fault == Some(1.0) { "fault" } else { "nonsense" };
+                    left_out.push((sensor, reason));
                     continue;
                 }
                 if let Some(most) = highest.get_mut(kind as usize) {
@@ -251,6 +266,10 @@ impl Hwmon {
             }
             let labels = [("chip", &*sensor.chip), ("sensor", &*sensor.sensor)];
             out.push(&sensor.family, &labels, value);
+        }
+        for (sensor, reason) in left_out {
+            let labels = [("chip", &*sensor.chip), ("reason", reason), ("sensor", &*sensor.sensor)];
+            out.push(&LEFT_OUT, &labels, 1.0);
         }
         for (kind, most) in Kind::ALL.into_iter().zip(highest) {
             if let Some(most) = most {
