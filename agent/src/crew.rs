@@ -22,7 +22,7 @@ use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::Duration;
 
-use labstat_collect::{Collector, Entry, Host, Options, Pace, Status, Wake, Watch};
+use labstat_collect::{Collector, Entry, Host, Options, Pace, Status, Told, Wake, Watch};
 use labstat_model::Batch;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
@@ -43,6 +43,9 @@ const WATCH_STACK_SIZE_BYTES: usize = 64 * 1024;
 /// How long a run of a slow collector may take before it counts as hung. Its own deadlines, one
 /// per device, are what should end it.
 const SLOW_TIME_MAX: Duration = Duration::from_secs(600);
+
+/// The collector of what others wrote, which may not tell what a collector of this job tells.
+const TEXTFILE: (&str, &str) = ("textfile", "node");
 
 /// Why a collector has nothing when the system gave no thread for it.
 const NO_THREAD: &str = "no thread could be started for it";
@@ -139,10 +142,11 @@ impl Crew {
     /// The collectors of `entries`; a slow one runs every `slow`, when given.
     pub(crate) fn new(
         entries: &[Entry],
-        options: Options,
+        mut options: Options,
         slow: Option<Duration>,
         host: Arc<dyn Host>,
     ) -> Self {
+        options.textfile.told = Told::default();
         let slot = |entry: &Entry| Slot {
             entry: *entry,
             every: match entry.pace {
@@ -379,6 +383,25 @@ impl Crew {
         for slot in self.slots.iter_mut().filter(|slot| slot.outcome == Outcome::Pending) {
             slot.hang(now);
         }
+        self.run_textfile_again(now + limits.collector).await;
+    }
+
+    /// Runs the collector of what others wrote once more, so that it sees what those that ran after it
+    /// told of, as it would in the next round.
+    async fn run_textfile_again(&mut self, deadline: Instant) {
+        let Some(at) = self.slots.iter().position(|slot| slot.entry.name == TEXTFILE.0) else {
+            return;
+        };
+        self.start_apart(at, Instant::now());
+        while self.slots.get(at).is_some_and(|slot| slot.idle.is_none()) {
+            match timeout_at(deadline, self.done.recv()).await {
+                Ok(Some(done)) => self.take_in(done),
+                Ok(None) | Err(_) => return,
+            }
+        }
+        if let Some(slot) = self.slots.get_mut(at) {
+            slot.worker = None;
+        }
     }
 
     /// Runs the fast collectors but for those that run apart.
@@ -472,6 +495,9 @@ impl Crew {
                     Status::Absent => Outcome::Absent,
                 };
                 std::mem::swap(&mut slot.good, &mut batch);
+                if (slot.entry.name != TEXTFILE.0) && slot.entry.job == TEXTFILE.1 {
+                    self.options.textfile.told.set(slot.entry.name, slot.good.families());
+                }
             }
             Err(failure) => {
                 slot.took = Some(took);

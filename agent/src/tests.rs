@@ -961,3 +961,25 @@ async fn a_change_during_a_round_that_takes_its_time_is_shipped_ahead_of_it() {
     assert_eq!(degraded, [told, told, ended], "in the round it is the same as ahead of it");
     running.shutdown().await;
 }
+
+/// The file is read ahead of `vmstat`, and yet it is the file that gives way.
+#[tokio::test]
+async fn a_text_file_tells_nothing_that_a_collector_tells() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(dir.path().join("proc")).unwrap();
+    std::fs::write(dir.path().join("proc/vmstat"), "oom_kill 3\n").unwrap();
+    std::fs::create_dir(dir.path().join("t")).unwrap();
+    std::fs::write(dir.path().join("t/a.prom"), "node_vmstat_oom_kill 9\n").unwrap();
+    std::fs::write(dir.path().join("t/b.prom"), "backup_age 1\n").unwrap();
+    let mut config = Config {
+        only: vec!["textfile".to_owned(), "vmstat".to_owned()],
+        host_root: Some(dir.path().to_owned()),
+        ..Config::default()
+    };
+    config.collect.textfile.directories = vec!["/t".to_owned()];
+    let later = Arc::new(ManualClock::new(4_000_000_000_000));
+    let text = crate::once(&config, later).await.unwrap().text;
+    assert!(text.contains("\nnode_vmstat_oom_kill 3\n"), "{text}");
+    assert!(!text.contains("node_vmstat_oom_kill 9") && text.contains("\nbackup_age 1\n"));
+    assert!(text.contains("node_vmstat_oom_kill is what the collector vmstat tells"), "{text}");
+}

@@ -20,6 +20,7 @@ mod network;
 mod options;
 mod registry;
 mod shared;
+mod told;
 
 pub use collector::{CollectError, Collector, Entry, Pace, Status, Wake};
 pub use host::{
@@ -34,3 +35,4 @@ pub use options::{
     Supplies, Systemd, Textfile,
 };
 pub use registry::registry;
+pub use told::Told;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::memory::Memory;
 use crate::network::View;
+use crate::told::Told;
 
 /// All settings of all collectors.
 #[derive(Debug, Clone, Default)]
@@ -268,6 +269,8 @@ pub struct Textfile {
     /// Folders with files named `*.prom`; when empty, those of node_exporter are looked at, if
     /// they are there.
     pub directories: Vec<String>,
+    /// What other collectors tell of, which no file may.
+    pub told: Told,
 }
 
 #[cfg(test)]

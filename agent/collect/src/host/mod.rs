@@ -144,6 +144,14 @@ pub trait Host: Debug + Send + Sync {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    /// Watches a folder for changes of it and of the files in it. A host of which nothing ever
+    /// changes, and a kernel that tells of none, say [`io::ErrorKind::Unsupported`] or another error:
+    /// then it is to be looked at instead.
+    fn watch_folder(&self, dir: &str) -> io::Result<Box<dyn Watch>> {
+        let _ = dir;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Asks the kernel for all there is of something over a route netlink socket, and takes the
     /// messages of its answer, which replace what is in `into`; deadline and errors as for
     /// [`read_all`](Self::read_all). A host that has no such socket, and a kernel that does not

@@ -15,7 +15,7 @@ use super::command::Commands;
 use super::kept::Kept;
 use super::patience::Patience;
 use super::tree::{Tree, read_all};
-use super::watch::{FileWatch, Watch};
+use super::watch::{FileWatch, FolderWatch, Watch};
 use super::{
     Counts, FilesystemSize, Framing, Host, NvmePage, Output, RunError, Stamp, Timex, Uname, lines,
     netlink, nvme, socket,
@@ -143,6 +143,10 @@ impl Host for RealHost {
 
     fn watch(&self, path: &str) -> io::Result<Box<dyn Watch>> {
         Ok(Box::new(FileWatch::open(path)?))
+    }
+
+    fn watch_folder(&self, dir: &str) -> io::Result<Box<dyn Watch>> {
+        Ok(Box::new(FolderWatch::open(dir)?))
     }
 
     fn netlink(&self, request: &[u8], deadline: Duration, into: &mut Vec<u8>) -> io::Result<()> {

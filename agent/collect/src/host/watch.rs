@@ -1,15 +1,18 @@
-//! Files whose change the kernel tells of by itself.
+//! Files and folders whose change the kernel tells of by itself.
 //!
-//! `/proc/mdstat`, `/proc/mounts`, `/proc/swaps` and some attributes of sysfs answer `poll` with an
+//! Of files that lie on a disk it tells through their folder ([`FolderWatch`], inotify). `/proc/mdstat`, `/proc/mounts`, `/proc/swaps` and some attributes of sysfs answer `poll` with an
 //! error and urgent data once what they say has changed since it was last read through the same
 //! open file.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+use rustix::io::Errno;
 
 use super::tree::Tree;
 
@@ -53,6 +56,61 @@ impl Watch for FileWatch {
     }
 }
 
+/// A folder and the files in it, on a filesystem of this machine.
+#[derive(Debug)]
+pub(super) struct FolderWatch(OwnedFd);
+
+/// Bytes for events at a time; one has 16 and the name of a file.
+const EVENTS_LEN: usize = 4096;
+
+/// Events that one call looks at. The kernel keeps 16,384 by default and then says that there were more;
+/// a program that writes all the time must not keep the one who asks.
+const EVENTS_MAX: usize = 16_384;
+
+impl FolderWatch {
+    pub(super) fn open(path: &str) -> io::Result<Self> {
+        let queue = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        let changes = WatchFlags::ATTRIB
+            | WatchFlags::CLOSE_WRITE
+            | WatchFlags::CREATE
+            | WatchFlags::DELETE
+            | WatchFlags::DELETE_SELF
+            | WatchFlags::MODIFY
+            | WatchFlags::MOVE
+            | WatchFlags::MOVE_SELF
+            | WatchFlags::ONLYDIR;
+        inotify::add_watch(&queue, path, changes)?;
+        Ok(Self(queue))
+    }
+}
+
+impl Watch for FolderWatch {
+    fn wait(&mut self, patience: Duration) -> io::Result<bool> {
+        let timeout = Timespec::try_from(patience).unwrap_or_default();
+        match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&timeout)) {
+            Ok(0) | Err(Errno::INTR) => return Ok(false),
+            Ok(_) => {}
+            Err(error) => return Err(error.into()),
+        }
+        // What the folder itself went through ends the watch: another may stand at its path.
+        let end =
+            ReadFlags::DELETE_SELF | ReadFlags::IGNORED | ReadFlags::MOVE_SELF | ReadFlags::UNMOUNT;
+        let mut buffer = [MaybeUninit::uninit(); EVENTS_LEN];
+        let mut events = inotify::Reader::new(&self.0, &mut buffer);
+        for _ in 0..EVENTS_MAX {
+            match events.next() {
+                Ok(event) if event.events().intersects(end) => {
+                    return Err(io::ErrorKind::NotFound.into());
+                }
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(true)
+    }
+}
+
 fn read_start(file: &OwnedFd) -> io::Result<()> {
     let mut bytes = [0; READ_LEN];
     rustix::fs::seek(file, rustix::fs::SeekFrom::Start(0))?;
@@ -65,7 +123,7 @@ fn has_changed(file: &OwnedFd, patience: Duration) -> io::Result<bool> {
     let mut files = [PollFd::new(file, PollFlags::PRI | PollFlags::ERR)];
     match poll(&mut files, Some(&timeout)) {
         Ok(count) => Ok(count > 0),
-        Err(rustix::io::Errno::INTR) => Ok(false),
+        Err(Errno::INTR) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
@@ -117,6 +175,40 @@ mod tests {
         drop(child.stdin.take());
         let _ = child.wait();
         assert!(watch.wait(Duration::ZERO).is_err(), "what is gone cannot be watched");
+    }
+
+    #[test]
+    fn a_folder_tells_of_what_happens_in_it_once_and_of_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("t");
+        std::fs::create_dir(&folder).unwrap();
+        let path = folder.to_str().unwrap();
+        let file = folder.join("a");
+        let mut watch = FolderWatch::open(path).unwrap();
+        assert!(!watch.wait(Duration::ZERO).unwrap(), "nothing has happened");
+        let steps: [&dyn Fn(); 5] = [
+            &|| std::fs::write(&file, "1").unwrap(),
+            &|| std::fs::write(&file, "2").unwrap(),
+            &|| drop(std::fs::File::options().write(true).open(&file).unwrap()),
+            &|| std::fs::rename(&file, dir.path().join("b")).unwrap(),
+            &|| std::fs::rename(dir.path().join("b"), &file).unwrap(),
+        ];
+        for (at, step) in steps.iter().enumerate() {
+            step();
+            assert!(watch.wait(LONG).unwrap(), "{at}");
+            assert!(!watch.wait(Duration::ZERO).unwrap(), "{at}: told once");
+        }
+        std::fs::read(&file).unwrap();
+        assert!(!watch.wait(Duration::ZERO).unwrap(), "to read is no change");
+        std::fs::rename(&folder, dir.path().join("moved")).unwrap();
+        assert!(watch.wait(LONG).is_err(), "what is elsewhere is not watched");
+        assert_eq!(FolderWatch::open(path).unwrap_err().kind(), io::ErrorKind::NotFound);
+        let mut watch = FolderWatch::open(dir.path().join("moved").to_str().unwrap()).unwrap();
+        std::fs::remove_dir_all(dir.path().join("moved")).unwrap();
+        assert!(watch.wait(LONG).is_err());
+        let plain = dir.path().join("plain");
+        std::fs::write(&plain, "").unwrap();
+        assert!(FolderWatch::open(plain.to_str().unwrap()).is_err(), "no folder");
     }
 
     #[test]
