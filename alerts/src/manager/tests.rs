@@ -1,8 +1,9 @@
 //! The state machine over the real engine and a source in memory.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use labstat_model::{Labels, Matcher, Series, is_stale};
+use labstat_model::{Labels, METRIC_NAME, MatchOp, Matcher, Series, SeriesRef, is_stale};
 use labstat_promql::{Engine, Source, SourceError};
 
 use super::{Evaluation, Manager, ManagerOptions};
@@ -10,9 +11,10 @@ use crate::notification::Status;
 use crate::rules::RuleSet;
 use crate::views::RulesFilter;
 
-/// Series that the test sets; what rules write is put in too.
+/// Series that the test sets; what rules write is put in too. Those of a metric are together, sorted by
+/// labels, since nearly all selectors name one.
 #[derive(Default)]
-pub(super) struct Memory(Mutex<Vec<Series>>);
+pub(super) struct Memory(Mutex<BTreeMap<String, Vec<Series>>>);
 
 impl Memory {
     fn set(&self, labels: &[(&str, &str)], time_ms: i64, value: f64) {
@@ -21,16 +23,26 @@ impl Memory {
 
     pub(super) fn push(&self, labels: Labels, time_ms: i64, value: f64) {
         let mut all = self.0.lock().unwrap();
-        match all.iter_mut().find(|series| series.labels == labels) {
-            Some(series) => series.push(time_ms, value),
-            None => {
-                let mut series = Series::new(labels);
-                series.push(time_ms, value);
-                all.push(series);
-                all.sort_by(|a, b| a.labels.cmp(&b.labels));
-            }
+        let name = labels.get(METRIC_NAME).unwrap_or_default();
+        if !all.contains_key(name) {
+            all.insert(name.to_owned(), Vec::new());
         }
+        let named = all.get_mut(name).unwrap();
+        let at = named.binary_search_by(|series| series.labels.cmp(&labels));
+        let at = at.unwrap_or_else(|at| {
+            named.insert(at, Series::new(labels));
+            at
+        });
+        named[at].push(time_ms, value);
     }
+}
+
+/// The part of a series that has these times, both included.
+fn cut(series: &Series, start_ms: i64, end_ms: i64) -> Series {
+    let start = series.times.partition_point(|time_ms| *time_ms < start_ms);
+    let end = series.times.partition_point(|time_ms| *time_ms <= end_ms);
+    let (labels, times) = (&series.labels, &series.times[start..end]);
+    SeriesRef { labels, times, values: &series.values[start..end] }.to_series()
 }
 
 impl Source for Memory {
@@ -41,16 +53,18 @@ impl Source for Memory {
         end: i64,
     ) -> Result<Vec<Series>, SourceError> {
         let all = self.0.lock().unwrap();
-        let wanted = all.iter().filter(|s| matchers.iter().all(|m| m.matches_labels(&s.labels)));
-        Ok(wanted
-            .map(|series| {
-                let mut cut = Series::new(series.labels.clone());
-                for sample in series.samples().filter(|s| (start..=end).contains(&s.time_ms)) {
-                    cut.push(sample.time_ms, sample.value);
-                }
-                cut
-            })
-            .collect())
+        let by_name = |m: &&Matcher| m.name() == METRIC_NAME && m.op() == MatchOp::Equal;
+        let name = matchers.iter().find(by_name).map(Matcher::value);
+        let groups = all.iter().filter(|(group, _)| name.is_none_or(|name| name == *group));
+        let mut found: Vec<Series> = groups
+            .flat_map(|(_, named)| named)
+            .filter(|series| matchers.iter().all(|m| m.matches_labels(&series.labels)))
+            .map(|series| cut(series, start, end))
+            .collect();
+        if name.is_none() {
+            found.sort_by(|a, b| a.labels.cmp(&b.labels));
+        }
+        Ok(found)
     }
 }
 
