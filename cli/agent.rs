@@ -9,6 +9,7 @@ use labstat_agent::{Agent as Service, Config, Finding, Outcome, Running};
 use labstat_model::{Clock, SystemClock, duration};
 
 use crate::aggregator;
+use crate::ceph_read;
 use crate::environment;
 use crate::failure::Failure;
 use crate::memory;
@@ -143,6 +144,7 @@ impl Agent {
         if !self.exclude.is_empty() {
             config.exclude = self.exclude;
         }
+        config.collect.ceph.reader = ceph_read::reader();
         config.collect.ceph.conf = self.ceph_conf.or(config.collect.ceph.conf);
         if let Some(dir) = self.ceph_run {
             config.collect.ceph.run_dir = dir;

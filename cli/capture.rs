@@ -7,6 +7,7 @@ use std::sync::Arc;
 use labstat_agent::collect::{Options, RealHost, capture};
 use labstat_model::SystemClock;
 
+use crate::ceph_read;
 use crate::failure::Failure;
 use crate::human::{self, Unit};
 use crate::output;
@@ -32,7 +33,9 @@ impl Capture {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let host = RealHost::new(Arc::new(SystemClock));
         output::message("labstat: reading everything once, a few seconds\n");
-        let report = capture(&host, &Options::default(), &self.dir)
+        let mut options = Options::default();
+        options.ceph.reader = ceph_read::reader();
+        let report = capture(&host, &options, &self.dir)
             .map_err(|error| Failure::new("failed to capture this machine").because(&error))?;
         for (collector, reason) in &report.failed {
             output::message(&format!("labstat: {collector}: {reason}\n"));

@@ -5,6 +5,7 @@
 //! other collectors run once as they would in the agent ([`collectors`]); what they say of
 //! temperatures is told too ([`sensors`]).
 
+mod cluster;
 mod collectors;
 mod disks;
 mod sensors;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use labstat_agent::collect::collectors::ceph_cluster;
 use labstat_agent::collect::{Host, RunError};
 
 use crate::client::{Client, ServerArgs};
@@ -85,6 +87,8 @@ struct Facts {
     /// The sensors of temperatures that the agent here tells of.
     sensors: Vec<sensors::Sensor>,
     /// The collectors that failed, but for those of disks.
+    /// Whether this node could read its cluster.
+    cluster: Option<ceph_cluster::Reach>,
     failures: Vec<collectors::Failed>,
     /// Text files that were not taken: the file and why.
     textfiles: Vec<(String, String)>,
@@ -183,6 +187,7 @@ fn facts() -> Facts {
         state_problem: state_dir.as_deref().and_then(state_problem),
         state_dir,
         temperatures: temperatures(host),
+        cluster: ceph_cluster::reach(host, &options.ceph),
         failures: ran.failures,
         textfiles: ran.textfiles,
         sensors: ran.sensors,
@@ -265,7 +270,8 @@ fn advice(facts: &Facts) -> Vec<Advice> {
     let mut all = vec![smartctl_advice(facts)];
     all.extend(disks::advice(facts));
     all.extend(collectors::advice(facts));
-    let areas = [ceph_advice(facts), Some(temperature_advice(facts))];
+    let ceph = [ceph_advice(facts), cluster::advice(facts.cluster.as_ref())];
+    let areas = ceph.into_iter().chain([Some(temperature_advice(facts))]);
     all.extend(areas.into_iter().flatten());
     all.extend(sensors::advice(facts));
     all.extend([state_advice(facts), server_advice(facts)]);

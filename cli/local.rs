@@ -13,6 +13,7 @@ use labstat_agent::collect::parse::smartctl::Report;
 use labstat_agent::collect::{self, Collector, Host, RealHost, Status};
 use labstat_model::{Batch, SystemClock};
 
+use crate::ceph_read;
 use crate::environment;
 use crate::failure::Failure;
 use crate::places;
@@ -50,7 +51,9 @@ pub(crate) struct Disk {
 impl Local {
     /// With the settings of the agent here; fails when they are wrong.
     pub(crate) fn new() -> Result<Self, Failure> {
-        Ok(Self { host: RealHost::new(Arc::new(SystemClock)), config: config()? })
+        let mut config = config()?;
+        config.collect.ceph.reader = ceph_read::reader();
+        Ok(Self { host: RealHost::new(Arc::new(SystemClock)), config })
     }
 
     /// With the settings that an agent has that is told nothing.

@@ -13,6 +13,7 @@ mod alerts;
 mod answer;
 mod backup;
 mod capture;
+mod ceph_read;
 mod client;
 mod completions;
 mod config;
@@ -108,6 +109,8 @@ enum Command {
     Notify(notify::Notify),
     Dashboards(dashboards::Dashboards),
     Completions(completions::Completions),
+    #[command(hide = true)]
+    CephRead(ceph_read::CephRead),
 }
 
 fn main() -> ExitCode {
@@ -155,6 +158,7 @@ impl Command {
             Self::Notify(command) => command.run(),
             Self::Dashboards(command) => command.run(),
             Self::Completions(command) => command.run(Cli::command()),
+            Self::CephRead(command) => command.run(),
         }
     }
 }

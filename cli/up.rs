@@ -11,6 +11,7 @@ use labstat_agent::{Agent, Config, Finding, Outcome, Running};
 use labstat_model::{SystemClock, duration};
 
 use crate::aggregator;
+use crate::ceph_read;
 use crate::client::DEFAULT_SERVER;
 use crate::failure::Failure;
 use crate::output;
@@ -97,12 +98,13 @@ fn already_up(failure: Failure, listen: Option<SocketAddr>) -> Failure {
 }
 
 async fn start_agent(url: &str, data_dir: &Path, interval_ms: i64) -> Result<Running, Failure> {
-    let config = Config {
+    let mut config = Config {
         aggregator: Some(url.to_owned()),
         interval_ms,
         state_dir: Some(data_dir.join("agent")),
         ..Config::default()
     };
+    config.collect.ceph.reader = ceph_read::reader();
     Agent::start(config, Arc::new(SystemClock))
         .await
         .map_err(|error| Failure::new("the agent did not start").because(&error))
@@ -196,6 +198,7 @@ mod tests {
         let finding = |collector, outcome| Finding {
             collector,
             job: "node",
+            instance: None,
             outcome,
             took: Some(Duration::from_millis(1)),
         };

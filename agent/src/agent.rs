@@ -446,7 +446,10 @@ pub(crate) fn entries(config: &Config, registry: &[Entry]) -> Result<Vec<Entry>,
             return Err(StartError::UnknownCollector(unknown));
         }
     }
-    let has = |names: &[String], entry: &Entry| names.iter().any(|name| name == entry.name);
+    // A job's name stands for those of its collectors that are on by themselves.
+    let is_named =
+        |name: &str, entry: &Entry| name == entry.name || (entry.is_on && name == entry.job);
+    let has = |names: &[String], entry: &Entry| names.iter().any(|name| is_named(name, entry));
     let entries: Vec<Entry> = registry
         .iter()
         .filter(|entry| match config.only.as_slice() {

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hyper::Uri;
-use labstat_collect::Options;
+use labstat_collect::{Options, Reads};
 use labstat_model::settings::{
     self, Problem, Problems, Section, Value, boolean, duration_within, name, path, text, wanted,
 };
@@ -164,6 +164,13 @@ fn read_collectors(options: &mut Options, root: &mut Section<'_>, problems: &mut
         let ceph = &mut options.ceph;
         section.take("conf", problems, &mut ceph.conf, |v| name(v).map(Some));
         section.take("run", problems, &mut ceph.run_dir, name);
+        section.take("cluster", problems, &mut ceph.cluster, reads);
+        section.take("name", problems, &mut ceph.name, |v| name(v).map(Some));
+        section.take("user", problems, &mut ceph.user, |v| name(v).map(Some));
+        section.take("keyring", problems, &mut ceph.keyring, |v| name(v).map(Some));
+        section.take("interval", problems, &mut ceph.interval, |v| {
+            Ok(duration_of(duration_within(v, 10_000, 600_000)?))
+        });
     });
     root.section("cpu", problems, |section, problems| {
         section.take("info", problems, &mut options.cpu.info, boolean);
@@ -270,6 +277,16 @@ fn names(value: &Value<'_>) -> Result<Vec<String>, String> {
     list.iter().map(|item| name(item.get_ref())).collect()
 }
 
+/// Whether this node reads a cluster.
+fn reads(value: &Value<'_>) -> Result<Reads, String> {
+    match text(value)? {
+        "auto" => Ok(Reads::Auto),
+        "always" => Ok(Reads::Always),
+        "never" => Ok(Reads::Never),
+        _ => Err(wanted(value, "\"auto\", \"always\" or \"never\"")),
+    }
+}
+
 /// Names of VLANs by their ids, as in `{ 99 = "Ceph" }`.
 fn vlan_names(value: &Value<'_>) -> Result<BTreeMap<u16, String>, String> {
     const ID_MAX: u16 = 4094;
@@ -313,7 +330,9 @@ pub struct UnknownCollector {
 /// The first of `names` that is no collector's.
 pub(crate) fn unknown_collector(names: &[String]) -> Option<UnknownCollector> {
     let known: Vec<&str> = labstat_collect::registry().iter().map(|entry| entry.name).collect();
-    let name = names.iter().find(|name| !known.contains(&name.as_str()))?;
+    // A job's name stands for all its collectors.
+    let is_job = |name: &str| labstat_collect::registry().iter().any(|entry| entry.job == name);
+    let name = names.iter().find(|name| !known.contains(&name.as_str()) && !is_job(name))?;
     Some(UnknownCollector { name: name.clone(), known: known.join(", ") })
 }
 

@@ -101,6 +101,8 @@ struct Slot {
     took: Option<Duration>,
     /// The samples of the last run, when it was good.
     good: Batch,
+    /// Whom they are about, if not the node.
+    instance: Option<String>,
 }
 
 /// How a collector stands that runs apart from the others, since its source tells of its changes.
@@ -163,6 +165,7 @@ impl Crew {
             outcome: Outcome::Pending,
             took: None,
             good: Batch::new(),
+            instance: None,
         };
         let slots = entries.iter().map(slot).collect();
         let (done_sender, done) = mpsc::unbounded_channel();
@@ -483,7 +486,7 @@ impl Crew {
 
     fn take_in(&mut self, done: Done) {
         let Some(slot) = self.slots.get_mut(done.slot) else { return };
-        let Done { collector, mut batch, result, took, .. } = done;
+        let Done { collector, mut batch, instance, result, took, .. } = done;
         let late = std::mem::take(&mut slot.hung) && slot.every.is_none();
         match result {
             // What a fast collector read for an earlier tick is not true at this one.
@@ -495,6 +498,7 @@ impl Crew {
                     Status::Absent => Outcome::Absent,
                 };
                 std::mem::swap(&mut slot.good, &mut batch);
+                slot.instance = instance;
                 if (slot.entry.name != TEXTFILE.0) && slot.entry.job == TEXTFILE.1 {
                     self.options.textfile.told.set(slot.entry.name, slot.good.families());
                 }
@@ -525,6 +529,7 @@ impl Slot {
         Finding {
             collector: self.entry.name,
             job: self.entry.job,
+            instance: self.instance.clone(),
             outcome: self.outcome.clone(),
             took: self.took,
         }

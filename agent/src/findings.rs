@@ -10,6 +10,8 @@ pub struct Finding {
     pub collector: &'static str,
     /// The job that its samples belong to.
     pub job: &'static str,
+    /// Whom its samples are about, if not the node: a cluster.
+    pub instance: Option<String>,
     /// How the run ended.
     pub outcome: Outcome,
     /// How long it took, or has taken so far when it hangs; absent before the first run.

@@ -35,6 +35,8 @@ pub(crate) struct Done {
     /// Absent when it panicked: what is left of it is not to be trusted.
     pub(crate) collector: Option<Box<dyn Collector>>,
     pub(crate) batch: Batch,
+    /// Whom the samples are about, if not the node.
+    pub(crate) instance: Option<String>,
     pub(crate) result: Result<Status, Failure>,
     pub(crate) took: Duration,
 }
@@ -170,7 +172,8 @@ pub(crate) fn run(host: &dyn Host, job: Job, start: Instant) -> Done {
         Ok(result) => (Some(collector), result.map_err(Failure::Collect)),
         Err(panic) => (None, Err(Failure::Panic(panic_text(&*panic)))),
     };
-    Done { slot, collector, batch, result, took }
+    let instance = collector.as_ref().and_then(|collector| collector.instance());
+    Done { slot, collector, batch, instance, result, took }
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

@@ -3,6 +3,9 @@
 //! Two kinds of samples stand apart. Those a scrape of the agent would see, and those that the
 //! scraping side adds ([`JobSamples::edge`]: `up`, `scrape_*`), which are sent and not exposed.
 //!
+//! Samples of a cluster stand apart, too: they are about no node, and are sent with the cluster's name in
+//! its place.
+//!
 //! A series of the last round that is not in this one has ended: it gets a stale marker at this
 //! tick, so that queries do not see it for five more minutes.
 
@@ -50,10 +53,12 @@ pub(crate) struct Round {
     jobs: Vec<JobSamples>,
 }
 
-/// The samples of one job.
+/// The samples of one job about the node, or about another.
 #[derive(Debug)]
 struct JobSamples {
     job: &'static str,
+    /// Whom they are about, if not the node.
+    instance: Option<String>,
     samples: Batch,
     edge: Batch,
     /// What the collectors of the job did, for `edge`.
@@ -95,8 +100,8 @@ impl Round {
 
     /// Adds what a collector gave, and how it fared.
     pub(crate) fn add(&mut self, samples: &Batch, finding: &Finding) {
+        self.about(finding.job, finding.instance.as_deref()).samples.append(samples);
         let job = self.job(finding.job);
-        job.samples.append(samples);
         job.took += finding.took.unwrap_or_default();
         match finding.outcome {
             Outcome::Pending | Outcome::Absent => {}
@@ -127,7 +132,7 @@ impl Round {
     /// Adds the series of another round, for what ended since both.
     pub(crate) fn append(&mut self, other: &Self) {
         for job in &other.jobs {
-            let own = self.job(job.job);
+            let own = self.about(job.job, job.instance.as_deref());
             own.samples.append(&job.samples);
             own.edge.append(&job.edge);
         }
@@ -141,6 +146,10 @@ impl Round {
     /// Adds what a scraping side knows of each job. Called last.
     pub(crate) fn finish(&mut self) {
         for job in &mut self.jobs {
+            // A cluster is up or not by what its own figures say.
+            if job.instance.is_some() {
+                continue;
+            }
             // A job of which this machine has nothing is not down: it is not there.
             if job.present + job.failed == 0 && job.samples.is_empty() {
                 continue;
@@ -176,7 +185,7 @@ impl Round {
         if !(can_refresh && message.refresh(self.values(), self.tick_ms)) {
             message.clear();
             for job in &self.jobs {
-                message.samples(job.all(), &[("instance", node), ("job", job.job)], self.tick_ms);
+                job.send(job.all(), node, self.tick_ms, message);
             }
             if !is_alike {
                 self.end_missing(before, node, message);
@@ -194,7 +203,10 @@ impl Round {
     /// Whether both have the same series in the same order, as most rounds do.
     fn is_alike(&self, other: &Self) -> bool {
         let is_same = |(a, b): (&JobSamples, &JobSamples)| {
-            a.job == b.job && a.samples.is_alike(&b.samples) && a.edge.is_alike(&b.edge)
+            a.job == b.job
+                && a.instance == b.instance
+                && a.samples.is_alike(&b.samples)
+                && a.edge.is_alike(&b.edge)
         };
         self.jobs.len() == other.jobs.len() && self.jobs.iter().zip(&other.jobs).all(is_same)
     }
@@ -207,12 +219,12 @@ impl Round {
     /// Adds markers for the series of `before` that are not in this round.
     fn end_missing(&self, before: &Self, node: &str, message: &mut Message) {
         let mut known: HashSet<u64> =
-            self.jobs.iter().flat_map(|job| job.all().map(|s| key(job.job, &s))).collect();
+            self.jobs.iter().flat_map(|job| job.all().map(|s| key(job, &s))).collect();
         for job in &before.jobs {
             // Each once, also where `before` is two rounds.
-            let ended = job.all().filter(|sample| known.insert(key(job.job, sample)));
+            let ended = job.all().filter(|sample| known.insert(key(job, sample)));
             let markers = ended.map(|sample| BatchSample { value: stale_marker(), ..sample });
-            message.samples(markers, &[("instance", node), ("job", job.job)], self.tick_ms);
+            job.send(markers, node, self.tick_ms, message);
         }
     }
 
@@ -237,9 +249,16 @@ impl Round {
     }
 
     fn job(&mut self, name: &'static str) -> &mut JobSamples {
-        let at = self.jobs.iter().position(|job| job.job == name).unwrap_or_else(|| {
+        self.about(name, None)
+    }
+
+    /// The samples of a job about somebody.
+    fn about(&mut self, name: &'static str, instance: Option<&str>) -> &mut JobSamples {
+        let is_it = |job: &JobSamples| job.job == name && job.instance.as_deref() == instance;
+        let at = self.jobs.iter().position(is_it).unwrap_or_else(|| {
             self.jobs.push(JobSamples {
                 job: name,
+                instance: instance.map(str::to_owned),
                 samples: Batch::new(),
                 edge: Batch::new(),
                 took: Duration::ZERO,
@@ -256,13 +275,33 @@ impl JobSamples {
     fn all(&self) -> impl Iterator<Item = BatchSample<'_>> {
         self.samples.iter().chain(self.edge.iter())
     }
+
+    /// Adds samples of this job to a message.
+    fn send<'a>(
+        &self,
+        samples: impl Iterator<Item = BatchSample<'a>>,
+        node: &str,
+        tick_ms: i64,
+        message: &mut Message,
+    ) {
+        let Some(instance) = &self.instance else {
+            return message.samples(samples, &[("instance", node), ("job", self.job)], tick_ms);
+        };
+        for sample in samples {
+            // Which disk of which host an OSD has is said with the host's name.
+            let has_own = sample.labels.iter().any(|(name, _)| name == "instance");
+            let all = [("job", self.job), ("instance", instance)];
+            let extra = if has_own { all.get(..1).unwrap_or_default() } else { &all };
+            message.samples([sample], extra, tick_ms);
+        }
+    }
 }
 
 /// What tells one series of a round from another. Two of a few thousand series share a key of 64
 /// bits once in some 10^12 rounds; then one marker would be missed.
-fn key(job: &str, sample: &BatchSample<'_>) -> u64 {
+fn key(job: &JobSamples, sample: &BatchSample<'_>) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (job, &*sample.family.name, sample.labels).hash(&mut hasher);
+    (job.job, &job.instance, &*sample.family.name, sample.labels).hash(&mut hasher);
     hasher.finish()
 }
 
@@ -280,7 +319,8 @@ mod tests {
     static LOAD: Family = Family::gauge("node_load1", "Load.");
 
     fn finding(job: &'static str, outcome: Outcome) -> Finding {
-        Finding { collector: "x", job, outcome, took: Some(Duration::from_millis(500)) }
+        let took = Some(Duration::from_millis(500));
+        Finding { collector: "x", job, instance: None, outcome, took }
     }
 
     fn round(tick_ms: i64, devices: &[&str]) -> Round {
@@ -355,6 +395,46 @@ mod tests {
         let next = round(1_700_000_070_000, &["b", "c"]);
         let parcel = next.parcel(&before, "apex", &mut template).unwrap();
         assert_eq!(parcel, next.parcel(&before, "apex", &mut Template::default()).unwrap());
+    }
+
+    #[test]
+    fn samples_of_a_cluster_are_of_no_node_and_go_on_with_another_reader() {
+        let mut batch = Batch::new();
+        batch.push(&LOAD, &[], 1.0);
+        batch.push(&LOAD, &[("instance", "vertex")], 2.0);
+        let about = |instance: Option<&str>| {
+            let mut round = Round::default();
+            round.reset(1_000);
+            let instance = instance.map(str::to_owned);
+            let collected = Outcome::Collected { samples: 2 };
+            round.add(&batch, &Finding { instance, ..finding("ceph", collected) });
+            round.finish();
+            round
+        };
+        let lab = about(Some("ceph-lab"));
+        let from = |node: &str| {
+            let parcel = lab.parcel(&Round::default(), node, &mut Template::default()).unwrap();
+            let mut sent: Vec<_> = sent(&parcel).into_iter().map(|(series, ..)| series).collect();
+            sent.retain(|series| !series.contains("collector"));
+            sent
+        };
+        let of_cluster = r#"node_load1{instance="ceph-lab", job="ceph"}"#.to_owned();
+        for node in ["apex", "zenith"] {
+            let sent = from(node);
+            assert!(sent.contains(&of_cluster), "{sent:?}");
+            assert!(sent.contains(&r#"node_load1{instance="vertex", job="ceph"}"#.to_owned()));
+            let up = format!(r#"up{{instance="{node}", job="ceph"}}"#);
+            assert!(sent.contains(&up), "the job on the node is up: {sent:?}");
+            let ups =
+                sent.iter().filter(|series| series.starts_with("up{") && series.contains("ceph"));
+            assert_eq!(ups.count(), 1);
+        }
+        let renamed = about(Some("ceph-new"));
+        let parcel = renamed.parcel(&lab, "apex", &mut Template::default()).unwrap();
+        let ended: Vec<_> = sent(&parcel).into_iter().filter(|(.., stale)| *stale).collect();
+        assert!(ended.contains(&(of_cluster, 1_000, true)), "{ended:?}");
+        let text = lab.exposition();
+        assert!(text.contains("node_load1 1") && !text.contains("ceph-lab"), "{text}");
     }
 
     #[test]

@@ -18,6 +18,9 @@
 //! odd millisecond. What was delivered late then stands between the zeros: the node ran, and was
 //! not heard at the time; both are true.
 //!
+//! A cluster is no node, though it has an `instance`: the nodes that read it come and go, and whether
+//! any does is told by its own figures.
+//!
 //! When the last sample of an `up` is a stale marker, its sender has ended the series on purpose.
 //! From a scraper that means that the target was taken out of its configuration, so the job is
 //! forgotten, and with its last job the node. A labstat agent ends all its series when it stops,
@@ -100,6 +103,13 @@ const SERIES_KNOWN_MAX: u32 = 512 * 1024;
 /// Instances and jobs remembered with those series; beyond any lab, as [`NODES_MAX`].
 const SPEAKERS_KNOWN_MAX: usize = 10 * NODES_MAX;
 
+/// The series by which a cluster is known, which is no node: whichever node reads it, it has a name of its
+/// own. It comes with every round that has anything of the cluster.
+const CLUSTER_METRIC: &str = "labstat_ceph_reading_success";
+
+/// What a cluster says of hosts, by their names: which disk an OSD of theirs has. They did not say it.
+const OF_HOSTS: &str = "ceph_disk_occupation";
+
 /// The series by which a labstat agent is known.
 const AGENT_METRIC: &str = "labstat_collector_outcome";
 
@@ -169,6 +179,7 @@ struct Heard {
     live: bool,
     up: Option<Up>,
     agent: bool,
+    cluster: bool,
 }
 
 impl Heard {
@@ -223,7 +234,7 @@ impl Presence {
             .filter(|(_, heard)| heard.live)
             .map(|(speaker, _)| &*speaker.instance)
             .collect();
-        for (speaker, heard) in &all {
+        for (speaker, heard) in all.iter().filter(|(_, heard)| !heard.cluster) {
             let (instance, job) = (&*speaker.instance, &*speaker.job);
             if heard.up == Some(Up::Ended) {
                 let agent = self.nodes.get(instance).is_some_and(|node| node.agent);
@@ -414,6 +425,8 @@ enum Word {
     Own,
     /// Its own word, and only a labstat agent says it.
     Agent,
+    /// Its own word, and only a cluster has it.
+    Cluster,
     /// What others say of it, or nothing, as there is no instance.
     Others,
 }
@@ -495,6 +508,8 @@ impl Word {
         match metric {
             "up" => Self::Up,
             AGENT_METRIC => Self::Agent,
+            CLUSTER_METRIC => Self::Cluster,
+            name if name.starts_with(OF_HOSTS) => Self::Others,
             // What we think of its disks comes back from whoever scrapes us.
             name if is_own_word(name) && !is_ours(name) => Self::Own,
             _ => Self::Others,
@@ -505,6 +520,7 @@ impl Word {
 impl Heard {
     fn note(&mut self, word: Word, newest: Sample) {
         let ended = is_stale(newest.value);
+        self.cluster |= word == Word::Cluster;
         if word == Word::Up {
             self.up = Some(if ended { Up::Ended } else { Up::Live });
         }
@@ -773,6 +789,30 @@ mod tests {
             let ups: Vec<Option<Up>> = found.iter().map(|(_, heard)| heard.up).collect();
             assert_eq!(ups, [None, Some(Up::Live)]);
         }
+    }
+
+    #[test]
+    fn a_cluster_is_no_node_and_speaks_for_none() {
+        let mut presence = Presence::restore(None, 0);
+        let of = |name: &str, instance: &str, value: f64| {
+            let labels =
+                Labels::new([(METRIC_NAME, name), ("instance", instance), ("job", "ceph")]);
+            TimeSeries { labels, samples: vec![Sample { time_ms: 1_000, value }] }
+        };
+        let all = [
+            of("ceph_health_status", "ceph-398224ec", 0.0),
+            of("labstat_ceph_reading_success", "ceph-398224ec", 1.0),
+            of("ceph_disk_occupation", "zenith", 1.0),
+            of("ceph_disk_occupation_human", "zenith", 1.0),
+            of("ceph_osd_numpg", "vertex", 1.0),
+        ];
+        presence.observe(&write(all.to_vec()), 1_000);
+        let names: Vec<_> = presence.nodes().into_iter().map(|node| node.name).collect();
+        assert_eq!(names, ["vertex"]);
+        let end = ["ceph_health_status", "labstat_ceph_reading_success"];
+        let end = end.map(|name| of(name, "ceph-398224ec", stale_marker()));
+        presence.observe(&write(end.to_vec()), 11_000);
+        assert_eq!(presence.nodes().len(), 1);
     }
 
     #[test]

@@ -9,3 +9,5 @@
 mod cluster;
 #[cfg(test)]
 mod harness;
+#[cfg(test)]
+mod reader;

@@ -18,6 +18,12 @@ pub trait Collector: Send {
     ///
     /// On an error `out` may hold some of the samples: the caller drops all of them.
     fn collect(&mut self, host: &dyn Host, out: &mut Batch) -> Result<Status, CollectError>;
+
+    /// Whom the samples of the last run are about, if not the node: what is shipped has it as
+    /// `instance`.
+    fn instance(&self) -> Option<String> {
+        None
+    }
 }
 
 /// How a run ended that did not fail.

@@ -13,7 +13,7 @@ use crate::told::Told;
 pub struct Options {
     /// Disks by smartctl.
     pub smartctl: Smartctl,
-    /// Ceph daemons on this node.
+    /// Ceph: daemons of this node, and the cluster.
     pub ceph: Ceph,
     /// What the CPUs are.
     pub cpu: Cpu,
@@ -141,7 +141,18 @@ impl Default for Smartctl {
     }
 }
 
-/// Settings of the Ceph collector.
+/// Whether this node reads a cluster as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reads {
+    /// When a monitor of this node leads the quorum: so one node does, whichever it is.
+    Auto,
+    /// Always: for a node that has a key and no monitor. Then no other should.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Settings of the Ceph collectors.
 #[derive(Debug, Clone)]
 pub struct Ceph {
     /// The configuration file, when it is not `/etc/ceph/ceph.conf`.
@@ -150,11 +161,35 @@ pub struct Ceph {
     pub run_dir: String,
     /// How long the daemons, all asked at the same time, may take to answer.
     pub deadline: Duration,
+    /// Whether this node reads the cluster as a whole.
+    pub cluster: Reads,
+    /// What the cluster is called: the label `cluster` of all its series, and what stands in place of a
+    /// node in those of the whole cluster.
+    pub name: Option<String>,
+    /// The user that reads the cluster; `None` takes `client.labstat` if it has a key in `/etc/ceph`, and
+    /// else `client.admin`.
+    pub user: Option<String>,
+    /// The file of the user's key, when the configuration file does not say it.
+    pub keyring: Option<String>,
+    /// Time between two readings of the cluster.
+    pub interval: Duration,
+    /// The program that does a reading, which is labstat itself; without one the cluster is not read.
+    pub reader: Option<String>,
 }
 
 impl Default for Ceph {
     fn default() -> Self {
-        Self { conf: None, run_dir: "/var/run/ceph".to_owned(), deadline: Duration::from_secs(2) }
+        Self {
+            conf: None,
+            run_dir: "/var/run/ceph".to_owned(),
+            deadline: Duration::from_secs(2),
+            cluster: Reads::Auto,
+            name: None,
+            user: None,
+            keyring: None,
+            interval: Duration::from_secs(30),
+            reader: None,
+        }
     }
 }
 

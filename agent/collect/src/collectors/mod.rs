@@ -7,6 +7,7 @@ pub mod arp;
 pub mod bridge_vlans;
 pub mod btrfs;
 pub mod ceph;
+pub mod ceph_cluster;
 pub mod clocksource;
 pub mod conntrack;
 pub mod container;

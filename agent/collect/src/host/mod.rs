@@ -16,12 +16,15 @@ use labstat_parse::proc::tcp::Tcp;
 
 mod begun;
 mod capture;
+mod claim;
+mod cluster;
 mod command;
 mod kept;
 mod lines;
 mod netlink;
 mod nvme;
 mod patience;
+mod rados;
 mod real;
 mod replay;
 mod socket;
@@ -31,6 +34,9 @@ mod watch;
 
 pub use begun::{Begun, Ended};
 pub use capture::{CaptureError, CaptureReport, capture};
+pub use claim::Claim;
+pub(crate) use cluster::{COMMANDS, CONNECT, END, Of, SCRUBS};
+pub use cluster::{ClusterQuestion, read_cluster};
 pub use nvme::NvmePage;
 pub use real::RealHost;
 pub use replay::ReplayHost;
@@ -166,6 +172,13 @@ pub trait Host: Debug + Send + Sync {
     fn tcp_sockets(&self, deadline: Duration) -> io::Result<Tcp> {
         let _ = deadline;
         Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Takes a name that one process of the machine holds at a time, until the claim is dropped; one
+    /// that another has says [`io::ErrorKind::AddrInUse`]. On a host where nothing runs, anybody may.
+    fn claim(&self, name: &str) -> io::Result<Claim> {
+        let _ = name;
+        Ok(Claim::default())
     }
 
     /// What the kernel calls itself and the machine.

@@ -11,6 +11,7 @@ use labstat_parse::proc::tcp::Tcp;
 use rustix::fs::{OFlags, StatVfsMountFlags};
 
 use super::begun::{self, Begun};
+use super::claim::Claim;
 use super::command::Commands;
 use super::kept::Kept;
 use super::patience::Patience;
@@ -174,6 +175,10 @@ impl Host for RealHost {
             counted
         };
         self.one("sock_diag", slack(deadline), ask)
+    }
+
+    fn claim(&self, name: &str) -> io::Result<Claim> {
+        Claim::take(name)
     }
 
     fn uname(&self) -> io::Result<Uname> {

@@ -94,7 +94,7 @@ impl Message {
     pub fn samples<'a>(
         &mut self,
         samples: impl IntoIterator<Item = BatchSample<'a>>,
-        extra: &'a [(&'a str, &'a str)],
+        extra: &[(&str, &str)],
         time_ms: i64,
     ) {
         let mut labels: Vec<(&str, &str)> = Vec::new();

@@ -39,7 +39,6 @@ const DAEMONS_MAX: usize = 256;
 ///
 /// # Errors
 /// That of a folder that is there and cannot be read.
-#[expect(dead_code, reason = "whoever looks for the leader of a cluster asks for them")]
 pub(super) fn monitors(host: &dyn Host, options: &options::Ceph) -> io::Result<Vec<String>> {
     match find::daemons(host, options) {
         Err(error) if is_absent(&error) => Ok(Vec::new()),

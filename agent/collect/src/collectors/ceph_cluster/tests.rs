@@ -1,0 +1,261 @@
+//! What we make of a live cluster's replies, beside what its manager's prometheus module said in the same
+//! state. What is meant to differ is in the table of `docs/ceph.md`, or a test fails.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use labstat_model::{Batch, number};
+
+use super::*;
+
+const STATES: &str = "/../../../shared/fixtures/ceph-live";
+
+/// Figures that move by themselves. The module's are up to five seconds older than the replies, so they
+/// need only be equal in some states.
+const MOVING: [&str; 6] = [
+    "ceph_pool_",
+    "ceph_cluster_",
+    "ceph_num_objects",
+    "ceph_osd_apply",
+    "ceph_osd_commit",
+    "ceph_pg_",
+];
+
+/// A reply that was not recorded: see the test with a live cluster.
+const NOT_RECORDED: &str = "ceph_pool_objects_repaired";
+
+/// Names of the module that are no perf counters of daemons.
+const OF_CLUSTER: [&str; 12] = [
+    "ceph_health",
+    "ceph_daemon_health",
+    "ceph_mon_quorum",
+    "ceph_mon_metadata",
+    "ceph_mgr_metadata",
+    "ceph_mgr_status",
+    "ceph_mgr_module",
+    "ceph_pool_",
+    "ceph_pg_",
+    "ceph_cluster_",
+    "ceph_num_objects",
+    "ceph_prometheus",
+];
+
+/// And those of OSDs among them.
+const OF_OSDS: [&str; 9] = [
+    "up",
+    "in",
+    "weight",
+    "metadata",
+    "flag_",
+    "apply_",
+    "commit_",
+    "nearfull_ratio",
+    "full_ratio",
+];
+
+fn is_of_cluster(name: &str) -> bool {
+    let of_osds = name.strip_prefix("ceph_osd_");
+    OF_CLUSTER.iter().any(|start| name.starts_with(start))
+        || of_osds.is_some_and(|rest| OF_OSDS.iter().any(|start| rest.starts_with(start)))
+}
+
+fn states() -> Vec<PathBuf> {
+    let dir = PathBuf::from(format!("{}{STATES}", env!("CARGO_MANIFEST_DIR")));
+    let Ok(entries) = fs::read_dir(dir) else {
+        println!("SKIPPED: no ../shared/fixtures/ceph-live");
+        return Vec::new();
+    };
+    let mut all: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    all.retain(|path| path.is_dir());
+    all.sort();
+    all
+}
+
+/// The lines of a reading, put together from the files of a state.
+fn reading(state: &Path) -> Reading {
+    let mut text = String::new();
+    let file = |name: &str| fs::read_to_string(state.join(name)).ok();
+    for (command, name) in [
+        ("status", "status.json"),
+        ("quorum_status", "quorum-status.json"),
+        ("osd dump", "osd-dump.json"),
+        ("osd tree", "osd-tree.json"),
+        ("mgr dump", "mgr-dump.json"),
+        ("osd metadata", "osd-metadata.json"),
+        ("df detail", "df-detail.json"),
+        ("osd df", "osd-df.json"),
+        ("osd perf", "osd-perf.json"),
+        ("osd pool stats", "pool-stats.json"),
+        ("pg dump pgs_brief", "pg-dump-brief.json"),
+        ("crash ls-new", "crash-ls.json"),
+    ] {
+        let reply = file(name).map(|reply| reply.replace('\n', " "));
+        text.extend(reply.map(|reply| format!("{command}\t0\t{reply}\n")));
+    }
+    // These two were not recorded; what they tell stands in the module's own text.
+    let about = |name| {
+        format!(
+            r#"[{{"name":"{name}","hostname":"vm","ceph_version_short":"16.2.15","ceph_version":"ceph version 16.2.15 (618f440892089921c3e944a991122ddc44e60516) pacific (stable)"}}]"#
+        )
+    };
+    text.push_str(&format!("mon metadata\t0\t{}\n", about("a")));
+    text.push_str(&format!("mgr metadata\t0\t{}\n", about("x")));
+    text.push_str("end\t0\t\n");
+    Reading::of(text.as_bytes())
+}
+
+type Series = BTreeMap<String, BTreeMap<String, f64>>;
+
+/// Our samples, by family and labels.
+fn ours(reading: &Reading) -> (Series, BTreeMap<String, &'static str>) {
+    let mut batch = Batch::new();
+    let mut out = Out { batch: &mut batch, cluster: None };
+    samples::of_monitors(reading, "vm", &mut Remembered::new(), &mut out);
+    samples::of_manager(reading, &mut out);
+    let (mut series, mut kinds) = (Series::new(), BTreeMap::new());
+    for sample in batch.iter() {
+        let name = sample.family.name.to_string();
+        kinds.insert(name.clone(), sample.family.kind.as_str());
+        let labels = sample.labels.to_string();
+        let before = series.entry(name).or_default().insert(labels, sample.value);
+        assert_eq!(before, None, "a series twice: {} {}", sample.family.name, sample.labels);
+    }
+    (series, kinds)
+}
+
+/// The module's samples, in the same way.
+fn theirs(text: &str) -> (Series, BTreeMap<String, String>) {
+    let (mut series, mut kinds) = (Series::new(), BTreeMap::new());
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').unwrap();
+            kinds.insert(name.to_owned(), kind.to_owned());
+            continue;
+        }
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let (name, rest) = line.split_at(line.find(['{', ' ']).unwrap());
+        if !is_of_cluster(name) || name == NOT_RECORDED {
+            continue;
+        }
+        let (labels, value) = rest.rsplit_once(' ').unwrap();
+        let labels = labels.trim_matches(['{', '}']);
+        let mut pairs: Vec<(&str, &str)> = Vec::new();
+        for pair in labels.split("\",").filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap();
+            let value = value.trim_matches('"');
+            if !value.is_empty() {
+                pairs.push((key, value));
+            }
+        }
+        let labels = labstat_model::Labels::new(pairs).to_string();
+        series.entry(name.to_owned()).or_default().insert(labels, value.parse().unwrap());
+    }
+    (series, kinds)
+}
+
+/// The rows of the table: the metric (a star for the rest), and how it differs.
+fn table() -> Vec<(String, BTreeSet<String>)> {
+    let page = include_str!("../../../../../docs/ceph.md");
+    let (_, part) = page.split_once("<!-- differences -->").unwrap();
+    let rows = part.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+    rows.take_while(|line| line.starts_with('|'))
+        .map(|line| {
+            let mut cells = line.trim_matches('|').split('|').map(str::trim);
+            let name = cells.next().unwrap().trim_matches('`').to_owned();
+            let how = cells.next().unwrap().split(", ").map(str::to_owned).collect();
+            (name, how)
+        })
+        .collect()
+}
+
+fn is_meant(table: &[(String, BTreeSet<String>)], name: &str, how: &str) -> bool {
+    table.iter().any(|(pattern, hows)| crate::shared::is_like(pattern, name) && hows.contains(how))
+}
+
+#[test]
+fn every_state_is_told_as_the_managers_module_tells_it() {
+    let table = table();
+    assert!(table.len() > 5, "the table is in docs/ceph.md");
+    let mut wrong = Vec::new();
+    // By metric: states in which all its values are equal, and others.
+    let mut moved: BTreeMap<String, (u32, u32)> = BTreeMap::new();
+    for path in states() {
+        let state = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let Ok(text) = fs::read_to_string(path.join("mgr-prometheus-metrics.txt")) else {
+            continue;
+        };
+        let (theirs, their_kinds) = theirs(&text);
+        let (ours, our_kinds) = ours(&reading(&path));
+        for (name, their_series) in &theirs {
+            let mut differs = |how: &str, what: String| {
+                if !is_meant(&table, name, how) {
+                    wrong.push(format!("{state}: {name}: {how}: {what}"));
+                }
+            };
+            let Some(our_series) = ours.get(name) else {
+                differs("not ours", format!("{} series", their_series.len()));
+                continue;
+            };
+            if our_kinds[name] != their_kinds[name] {
+                differs("kind", format!("{} and not {}", our_kinds[name], their_kinds[name]));
+            }
+            let is_moving = MOVING.iter().any(|start| name.starts_with(start));
+            let mut others = 0;
+            for (labels, value) in their_series {
+                match our_series.get(labels) {
+                    None => differs("fewer series", labels.clone()),
+                    Some(our) if number::format_g(*our) == number::format_g(*value) => {}
+                    Some(_) if is_moving => others += 1,
+                    Some(our) => differs("value", format!("{labels} {our} and not {value}")),
+                }
+            }
+            let (equal, unequal) = moved.entry(name.clone()).or_default();
+            *(if others == 0 { equal } else { unequal }) += 1;
+            for labels in our_series.keys().filter(|labels| !their_series.contains_key(*labels)) {
+                differs("more series", labels.clone());
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "not in docs/ceph.md:\n{}", wrong.join("\n"));
+    assert!(moved.len() > 80 || states().is_empty(), "{}", moved.len());
+    let never: Vec<_> = moved.iter().filter(|(_, (equal, _))| *equal < 3).collect();
+    assert!(never.is_empty(), "equal in no three states: {never:?}");
+}
+
+/// What each state is about is in our own samples.
+#[test]
+fn states_tell_what_was_provoked() {
+    let told = |state: &str| {
+        let path = states().into_iter().find(|path| path.ends_with(state));
+        path.map(|path| ours(&reading(&path)).0)
+    };
+    let Some(down) = told("osd-down-out") else { return };
+    let value = |series: &Series, name: &str, labels: &[(&str, &str)]| {
+        let labels = labstat_model::Labels::new(labels.iter().copied()).to_string();
+        series.get(name).and_then(|series| series.get(&labels)).copied()
+    };
+    let osd = [("ceph_daemon", "osd.2")];
+    assert_eq!(value(&down, "ceph_osd_up", &osd), Some(0.0));
+    assert_eq!(value(&down, "ceph_osd_in", &osd), Some(0.0));
+    let loss = [("domain", "osd"), ("until", "loss")];
+    assert_eq!(value(&down, "labstat_ceph_failures_tolerated", &loss), Some(0.0));
+    let healthy = told("healthy").unwrap();
+    assert_eq!(value(&healthy, "labstat_ceph_failures_tolerated", &loss), Some(1.0), "2+1 shards");
+    let host = [("domain", "host"), ("until", "loss")];
+    assert_eq!(value(&healthy, "labstat_ceph_failures_tolerated", &host), Some(0.0), "one host");
+    assert_eq!(value(&healthy, "labstat_ceph_osd_only_copies", &osd), Some(0.0));
+    let muted = told("muted").unwrap();
+    let check = [("name", "OSDMAP_FLAGS"), ("severity", "HEALTH_WARN"), ("muted", "true")];
+    assert_eq!(value(&muted, "labstat_ceph_health_check", &check), Some(1.0));
+    assert_eq!(value(&muted, "ceph_health_status", &[]), Some(0.0));
+    let crashed = told("recent-crash").unwrap();
+    assert_eq!(value(&crashed, "labstat_ceph_crashes", &[("ceph_daemon", "osd.1")]), Some(1.0));
+    let gone = told("mgr-down").unwrap();
+    assert_eq!(value(&gone, "ceph_osd_up", &osd), Some(1.0));
+    assert!(!gone.contains_key("ceph_pool_stored") && !gone.contains_key("ceph_pg_total"));
+    let two = told("two-osds-down").unwrap();
+    assert!(value(&two, "labstat_ceph_osd_only_copies", &[("ceph_daemon", "osd.0")]) > Some(0.0));
+}

@@ -1,0 +1,197 @@
+//! The cluster as a whole, read by the agent beside its leading monitor.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use crate::cluster::{self, Cluster, eventually};
+
+/// How soon after Ceph knows of something it must be shown.
+const SHOWN_WITHIN_SECONDS: f64 = 10.0;
+
+/// An agent beside the cluster, with a page of its own.
+struct Agent {
+    child: Child,
+    url: String,
+}
+
+impl Agent {
+    fn start(cluster: &Cluster) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_labstat"))
+            .args(["agent", "--listen", "127.0.0.1:0", "--interval", "1s"])
+            .args(["--only", "ceph,loadavg", "--state"])
+            .arg(cluster.run_dir().join(format!("agent-{}", uuid())))
+            .arg("--ceph-conf")
+            .arg(cluster.conf())
+            .arg("--ceph-run")
+            .arg(cluster.run_dir())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let url = loop {
+            let line = lines.next().unwrap().unwrap();
+            if let Some((_, url)) = line.split_once("own metrics at ") {
+                break url.to_owned();
+            }
+        };
+        // What it says later must not fill the pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, url }
+    }
+
+    /// Its page, by series.
+    fn page(&self) -> Result<BTreeMap<String, f64>, String> {
+        let mut answer = ureq::get(&self.url).call().map_err(|error| error.to_string())?;
+        let text = answer.body_mut().read_to_string().map_err(|error| error.to_string())?;
+        Ok(series(&text))
+    }
+
+    /// Waits for a value of a series on its page; `None` is its absence.
+    fn wait(&self, wanted: &str, value: Option<f64>) {
+        eventually(wanted, || match self.page()?.get(wanted).copied() {
+            found if found == value => Ok(()),
+            found => Err(format!("{found:?}")),
+        });
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn uuid() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap().trim().to_owned()
+}
+
+/// The samples of a page. Labels without a value are left out, as Prometheus does; sorted.
+fn series(text: &str) -> BTreeMap<String, f64> {
+    let sample = |line: &str| {
+        let (series, value) = line.rsplit_once(' ')?;
+        let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
+        let labels = labels.strip_suffix('}')?;
+        let mut pairs: Vec<String> = labels
+            .split("\",")
+            .map(|pair| pair.trim_end_matches('"').to_owned() + "\"")
+            .filter(|pair| pair != "\"" && !pair.ends_with("=\""))
+            .collect();
+        pairs.sort();
+        Some((format!("{name}{{{}}}", pairs.join(",")), value.parse().ok()?))
+    };
+    text.lines().filter(|line| !line.starts_with('#')).filter_map(sample).collect()
+}
+
+/// Figures that move between the module's reading and ours.
+const MOVING: [&str; 5] =
+    ["ceph_osd_apply", "ceph_osd_commit", "ceph_cluster_", "ceph_pool_", "ceph_prometheus"];
+
+#[test]
+fn the_cluster_is_told_as_the_managers_module_tells_it() {
+    let Some(cluster) = cluster::shared() else { return };
+    let agent = Agent::start(&cluster);
+    agent.wait(r#"labstat_ceph_reading_success{source="mgr"}"#, Some(1.0));
+    eventually("all is told", || {
+        let theirs = series(&cluster.mgr_metrics()?);
+        let ours = agent.page()?;
+        let daemons = ["ceph_osd_up", "ceph_pg_", "ceph_mon_quorum", "ceph_osd_metadata"];
+        let families = ["ceph_mgr_", "ceph_pool_", "ceph_cluster_", "ceph_mon_metadata"];
+        let rest = ["ceph_health_status", "ceph_num_objects", "ceph_osd_flag", "ceph_osd_weight"];
+        let starts = [daemons, families, rest].concat();
+        let mut wrong = Vec::new();
+        let mut compared = 0;
+        for (series, value) in &theirs {
+            if !starts.iter().any(|start| series.starts_with(start)) {
+                continue;
+            }
+            compared += 1;
+            let is_moving = MOVING.iter().any(|start| series.starts_with(start));
+            match ours.get(series) {
+                Some(our) if our == value || is_moving => {}
+                our => wrong.push(format!("{series} {our:?} {value}")),
+            }
+        }
+        match wrong.is_empty() && compared > 100 {
+            true => Ok(()),
+            false => Err(format!("{compared} compared: {wrong:#?}")),
+        }
+    });
+}
+
+#[test]
+fn an_osd_that_dies_is_shown_in_time() {
+    let Some(mut cluster) = cluster::shared() else { return };
+    let agent = Agent::start(&cluster);
+    agent.wait(r#"ceph_osd_up{ceph_daemon="osd.2"}"#, Some(1.0));
+    agent.wait(r#"labstat_ceph_failures_tolerated{domain="osd",until="loss"}"#, Some(2.0));
+    cluster.kill("osd.2");
+    cluster.wait_check("OSD_DOWN");
+    let known = Instant::now();
+    agent.wait(r#"ceph_osd_up{ceph_daemon="osd.2"}"#, Some(0.0));
+    let seconds = known.elapsed().as_secs_f64();
+    assert!(seconds < SHOWN_WITHIN_SECONDS, "shown after {seconds} s");
+    let check =
+        r#"labstat_ceph_health_check{muted="false",name="OSD_DOWN",severity="HEALTH_WARN"}"#;
+    agent.wait(check, Some(1.0));
+    cluster.out(2);
+    agent.wait(r#"ceph_osd_in{ceph_daemon="osd.2"}"#, Some(0.0));
+}
+
+#[test]
+fn one_of_two_agents_reads_and_the_other_takes_over() {
+    let Some(cluster) = cluster::shared() else { return };
+    let first = Agent::start(&cluster);
+    first.wait("ceph_health_status{}", Some(0.0));
+    let second = Agent::start(&cluster);
+    second
+        .wait(r#"labstat_collector_outcome{collector="ceph_cluster",outcome="absent"}"#, Some(1.0));
+    assert!(!second.page().unwrap().contains_key("ceph_health_status{}"));
+    drop(first);
+    second.wait("ceph_health_status{}", Some(0.0));
+}
+
+#[test]
+fn without_a_manager_nothing_old_is_told_and_nothing_else_suffers() {
+    let Some(mut cluster) = cluster::shared() else { return };
+    let agent = Agent::start(&cluster);
+    agent.wait(r#"labstat_ceph_reading_success{source="mgr"}"#, Some(1.0));
+    let pgs = r#"ceph_pg_total{pool_id="1"}"#;
+    assert!(agent.page().unwrap().contains_key(pgs));
+    cluster.stop("mgr.x");
+    agent.wait(r#"labstat_ceph_reading_success{source="mgr"}"#, Some(0.0));
+    let page = agent.page().unwrap();
+    let read = r#"labstat_ceph_reading_timestamp_seconds{source="mgr"}"#;
+    assert!(page.contains_key(read) && page.contains_key("ceph_health_status{}"), "{page:#?}");
+    for gone in [pgs, "ceph_cluster_total_bytes{}", "labstat_ceph_objects{}"] {
+        assert!(!page.contains_key(gone), "{gone} is old");
+    }
+    let of_load = r#"node_scrape_collector_success{collector="loadavg"}"#;
+    assert_eq!(page.get(of_load), Some(&1.0));
+    agent.wait(r#"labstat_ceph_reading_success{source="mon"}"#, Some(1.0));
+    cluster.cont("mgr.x");
+    agent.wait(r#"labstat_ceph_reading_success{source="mgr"}"#, Some(1.0));
+    agent.wait(pgs, Some(8.0));
+}
+
+#[test]
+fn without_a_monitor_nobody_reads_and_the_rounds_go_on() {
+    let Some(mut cluster) = cluster::shared() else { return };
+    let agent = Agent::start(&cluster);
+    agent.wait("ceph_health_status{}", Some(0.0));
+    cluster.stop("mon.a");
+    agent.wait("ceph_health_status{}", None);
+    let rounds = "labstat_agent_rounds_total{}";
+    let before = agent.page().unwrap()[rounds];
+    eventually("rounds go on", || {
+        let page = agent.page()?;
+        let is_loaded = page.contains_key("node_load1{}");
+        if page[rounds] > before + 2.0 && is_loaded { Ok(()) } else { Err(format!("{page:?}")) }
+    });
+    cluster.cont("mon.a");
+    agent.wait("ceph_health_status{}", Some(0.0));
+}
