@@ -1,10 +1,12 @@
 //! What a collector is, and how one run of it can end.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::io;
 use std::time::Duration;
 
 use labstat_model::Batch;
+use labstat_parse::shown;
 
 use crate::host::{Host, RunError};
 use crate::options::Options;
@@ -99,7 +101,7 @@ pub enum CollectError {
     #[error("{what} makes no sense")]
     Parse {
         /// The file or the command it came from.
-        what: &'static str,
+        what: Cow<'static, str>,
         /// Where and what.
         #[source]
         cause: Box<dyn Error + Send + Sync>,
@@ -123,11 +125,17 @@ impl CollectError {
     }
 
     /// A [`Parse`](Self::Parse) error, shaped for `map_err`.
-    pub(crate) fn parse<E>(what: &'static str) -> impl FnOnce(E) -> Self
+    pub(crate) fn parse<E>(what: impl Into<Cow<'static, str>>) -> impl FnOnce(E) -> Self
     where
         E: Into<Box<dyn Error + Send + Sync>>,
     {
-        move |cause| Self::Parse { what, cause: cause.into() }
+        move |cause| Self::Parse { what: what.into(), cause: cause.into() }
+    }
+
+    /// The same, of something that is not a number.
+    pub(crate) fn no_number(what: impl Into<Cow<'static, str>>, found: &[u8]) -> Self {
+        let found = String::from_utf8_lossy(found);
+        Self::parse(what)(format!("not a number: {:?}", shown(&found)))
     }
 }
 

@@ -6,10 +6,12 @@
 //! round ([`Freshness`]), and patterns of names ([`is_like`], [`is_wanted`]).
 //! Not here: what only one collector needs, which stands in its file.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use labstat_model::{Batch, Family};
 use labstat_parse::proc::{fields_of, number, trimmed};
+use labstat_parse::shown;
 
 use crate::collector::{CollectError, Status, is_absent};
 use crate::host::{Host, Output, RunError};
@@ -47,7 +49,7 @@ pub(crate) fn answer(output: Output) -> Result<Vec<u8>, RunError> {
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let said = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("no word");
-    Err(RunError::Earlier(said.trim().to_owned()))
+    Err(RunError::Earlier(shown(said.trim())))
 }
 
 /// How a run ended whose sources are all absent if none gave a sample.
@@ -82,8 +84,8 @@ impl Freshness {
 }
 
 /// A line of a file that is not as the kernel writes it.
-pub(crate) fn not_understood(path: &'static str, line: &str) -> CollectError {
-    CollectError::parse(path)(format!("not understood: {line:?}"))
+pub(crate) fn not_understood(path: impl Into<Cow<'static, str>>, line: &str) -> CollectError {
+    CollectError::parse(path)(format!("not understood: {:?}", shown(line)))
 }
 
 /// A file and the families of the numbers in it; those without one are left out.
@@ -103,10 +105,7 @@ pub(crate) fn push_numbers(
         let mut fields = fields_of(trimmed(bytes));
         for family in *families {
             let field = fields.next().unwrap_or_default();
-            let value = number(field).ok_or_else(|| {
-                let found = String::from_utf8_lossy(field);
-                CollectError::parse(path)(format!("not a number: {found:?}"))
-            })?;
+            let value = number(field).ok_or_else(|| CollectError::no_number(*path, field))?;
             if let Some(family) = family {
                 out.push(family, &[], value as f64);
             }
@@ -115,23 +114,25 @@ pub(crate) fn push_numbers(
     Ok(outcome(out))
 }
 
-/// Families whose names come from a file: made once and found again by their place in it.
+/// Families whose names come from a file: made once and found again by their place in it, as long as the
+/// same stands there.
 #[derive(Debug, Default)]
-pub(crate) struct FamiliesByName(Vec<(String, Family)>);
+pub(crate) struct FamiliesByName(Vec<(String, &'static str, Family)>);
 
 impl FamiliesByName {
-    /// The family for the line at `at` that has the name `key`.
+    /// The family for the line at `at` that has the name `key`, and a number in this `unit`.
     pub(crate) fn get(
         &mut self,
         at: usize,
         key: &str,
+        unit: &'static str,
         make: impl FnOnce() -> Family,
     ) -> Option<&Family> {
-        if self.0.get(at).is_none_or(|(known, _)| known != key) {
+        if self.0.get(at).is_none_or(|known| known.0 != key || known.1 != unit) {
             self.0.truncate(at);
-            self.0.push((key.to_owned(), make()));
+            self.0.push((key.to_owned(), unit, make()));
         }
-        self.0.get(at).map(|(_, family)| family)
+        self.0.get(at).map(|(.., family)| family)
     }
 }
 

@@ -309,3 +309,56 @@ fn an_interface_that_is_left_out_is_left_out_everywhere() {
         assert!(all_eth0, "{}", entry.name);
     }
 }
+
+/// The kernel's files have headings: without them, no line of a socket is no sign that there is none.
+#[test]
+fn an_empty_list_of_sockets_is_no_list() {
+    for (collector, path) in [("udp_queues", "proc/net/udp"), ("tcpstat", "proc/net/tcp")] {
+        let dir = tempfile::tempdir().unwrap();
+        let host = || ReplayHost::open(dir.path(), Arc::new(ManualClock::new(0))).unwrap();
+        put(dir.path(), path, "");
+        let error = make(collector).collect(&host(), &mut Batch::new()).unwrap_err();
+        assert_eq!(error.to_string(), format!("/{path} makes no sense"));
+        put(dir.path(), path, "  sl  local_address rem_address   st tx_queue rx_queue\n");
+        let batch = run(&mut *make(collector), dir.path(), 0);
+        assert!(batch.values().all(|value| value == 0.0) && !batch.is_empty(), "{collector}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    put(dir.path(), "proc/net/tcp6", "  sl  local_address\n");
+    assert!(run(&mut *make("tcpstat"), dir.path(), 0).is_empty(), "half of them is not all");
+}
+
+#[test]
+fn a_word_that_is_not_known_is_no_sign_of_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    put(root, "sys/class/net/eth0/mtu", "1500\n");
+    for (word, up) in [("", None), ("noise", None), ("up\n", Some(1.0)), ("dormant\n", Some(0.0))] {
+        put(root, "sys/class/net/eth0/operstate", word);
+        let batch = run(&mut *make("netclass"), root, 0);
+        assert_eq!(batch.value("node_network_up", &[("device", "eth0")]), up, "{word:?}");
+    }
+    put(
+        root,
+        "proc/mdstat",
+        "Personalities : [raid1]\nmd0 : active raid1 sdb[1] sda[0]\n      64 blocks [2/2] [UU]\n",
+    );
+    let clean = [("device", "md0"), ("state", "clean")];
+    for (word, value) in [("noise\n", None), ("active\n", Some(0.0)), ("clean\n", Some(1.0))] {
+        put(root, "sys/block/md0/md/array_state", word);
+        let batch = run(&mut *make("mdadm"), root, 0);
+        assert_eq!(batch.value("labstat_md_array_state", &clean), value, "{word:?}");
+    }
+}
+
+#[test]
+fn a_line_that_was_cut_once_does_not_name_those_to_come() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut meminfo = make("meminfo");
+    put(dir.path(), "proc/meminfo", "MemTotal: 7");
+    run(&mut *meminfo, dir.path(), 0);
+    put(dir.path(), "proc/meminfo", "MemTotal: 7 kB\n");
+    let batch = run(&mut *meminfo, dir.path(), 1);
+    assert_eq!(batch.value("node_memory_MemTotal_bytes", &[]), Some(7168.0));
+    assert_eq!(batch.len(), 1);
+}

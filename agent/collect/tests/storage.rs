@@ -259,16 +259,16 @@ fn zfs_by_the_kernels_statistics() {
 
 #[test]
 fn statistics_of_zfs_that_make_no_sense_are_errors() {
-    for (file, text, error) in [
-        ("arcstats", "a\nb\nhits 4\n", "a kstat of ZFS makes no sense"),
-        ("tank/state", "", "the state of a pool makes no sense"),
-        ("tank/state", "SINGING\n", "the state of a pool makes no sense"),
-        ("tank/io", "12 3\nnread\n", "the io kstat of a pool makes no sense"),
-        ("tank/objset-0x36", "a\nb\nwrites 4 x\n", "a kstat of a dataset makes no sense"),
+    for (file, text) in [
+        ("arcstats", "a\nb\nhits 4\n"),
+        ("tank/state", ""),
+        ("tank/state", "SINGING\n"),
+        ("tank/io", "12 3\nnread\n"),
+        ("tank/objset-0x36", "a\nb\nwrites 4 x\n"),
     ] {
         let dir = tempfile::tempdir().unwrap();
         put(dir.path(), &format!("{KSTAT}/{file}"), text);
-        assert_eq!(lines("zfs", dir.path())[0], error, "{file}");
+        assert_eq!(lines("zfs", dir.path())[0], format!("/{KSTAT}/{file} makes no sense"));
     }
     let dir = tempfile::tempdir().unwrap();
     put(dir.path(), &format!("{KSTAT}/arcstats"), "");
@@ -431,21 +431,25 @@ fn filesystems_of_type_btrfs() {
 
 #[test]
 fn files_of_btrfs_that_make_no_sense_are_errors() {
-    for (file, text, error) in [
-        ("devinfo/1/error_stats", "write_errs\n", "error_stats makes no sense"),
-        ("devinfo/1/missing", "", "a file of btrfs makes no sense"),
-        ("commit_stats", "commits x\n", "commit_stats makes no sense"),
-        ("allocation/data/raid5/used_bytes", "-1\n", "a file of btrfs makes no sense"),
+    for (file, text) in [
+        ("devinfo/1/error_stats", "write_errs\n"),
+        ("devinfo/1/missing", ""),
+        ("commit_stats", "commits x\n"),
+        ("allocation/data/raid5/used_bytes", "-1\n"),
     ] {
         let dir = tempfile::tempdir().unwrap();
         btrfs(dir.path());
         put(dir.path(), &format!("{BTRFS}/{file}"), text);
-        assert_eq!(lines("btrfs", dir.path())[0], error, "{file}");
+        let error = format!("/{BTRFS}/{file} makes no sense");
+        assert_eq!(lines("btrfs", dir.path())[0], error);
     }
     let dir = tempfile::tempdir().unwrap();
     btrfs(dir.path());
-    put(dir.path(), "errors.json", r#"{"/sys/fs/btrfs/0abb/devices":13}"#);
-    assert_eq!(lines("btrfs", dir.path())[0], "failed to read /sys/fs/btrfs/0abb/devices");
+    for file in ["devices", "label"] {
+        let path = format!("/{BTRFS}/{file}");
+        put(dir.path(), "errors.json", format!(r#"{{"{path}":13}}"#));
+        assert_eq!(lines("btrfs", dir.path())[0], format!("failed to read {path}"));
+    }
     for file in ["allocation", "devinfo", "commit_stats"] {
         let path = dir.path().join(BTRFS).join(file);
         let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
@@ -468,4 +472,24 @@ fn a_server_that_hangs_takes_no_time_of_the_disks() {
     let mut asked: Vec<_> = batch.iter().filter_map(|s| s.labels.get("mountpoint")).collect();
     asked.dedup();
     assert_eq!(asked, ["/", "/media"]);
+}
+
+/// No right is a failure that doctor tells of, and never the same as nothing there.
+#[test]
+fn what_may_not_be_read_is_not_taken_for_absent() {
+    for (collector, path) in [
+        ("lvm", "/sys/block/dm-3/dm/uuid"),
+        ("lvm", "/sys/block/dm-3/dm/name"),
+        ("zpool", "/proc/spl/kstat/zfs/tank"),
+        ("filesystem", "/proc/1/mountinfo"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        thin_pool(root);
+        put(root, &format!("{KSTAT}/tank/state"), "ONLINE\n");
+        put(root, "errors.json", format!(r#"{{"{path}":13}}"#));
+        let said = lines(collector, root);
+        assert_eq!(said[0], format!("failed to read {path}"), "{collector}");
+        assert!(said[1].starts_with("Permission denied"), "{said:?}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Why an input was not understood.
 
-/// Characters of an offending line that an error shows. Enough to recognise the line in its
-/// file, and no way to fill a log.
+/// Characters of an offending line that an error shows, as they are printed: noise takes several for
+/// each byte. Enough to recognise the line in its file, and no way to fill a log.
 const FOUND_LEN_MAX: usize = 160;
 
 /// Why a parser gave nothing.
@@ -64,10 +64,15 @@ impl ParseError {
     }
 }
 
-/// `text`, cut at [`FOUND_LEN_MAX`] characters.
-pub(crate) fn shown(text: &str) -> String {
-    match text.char_indices().nth(FOUND_LEN_MAX) {
-        Some((at, _)) => {
+/// What an error shows of `text`: all of it, or its beginning where it is long.
+pub fn shown(text: &str) -> String {
+    let mut len = 0;
+    let is_beyond = |c: char| {
+        len += c.escape_debug().len();
+        len > FOUND_LEN_MAX
+    };
+    match text.find(is_beyond) {
+        Some(at) => {
             let mut cut = text.get(..at).unwrap_or_default().to_owned();
             cut.push('…');
             cut
@@ -86,5 +91,8 @@ mod tests {
         let text = error.to_string();
         assert!(text.starts_with("failed to parse mdstat at line 7: \"é"), "{text}");
         assert!(text.chars().count() < 250, "{text}");
+        let noise = ParseError::line("mdstat", 7, &"\0\u{1}".repeat(1000)).to_string();
+        assert!(noise.chars().count() < 250, "{noise}");
+        assert_eq!(shown("a line\n"), "a line\n");
     }
 }

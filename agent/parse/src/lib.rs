@@ -29,4 +29,4 @@ pub mod vlan;
 pub mod vpd;
 pub mod zfs;
 
-pub use error::ParseError;
+pub use error::{ParseError, shown};

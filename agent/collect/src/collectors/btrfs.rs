@@ -91,7 +91,8 @@ impl Collector for Btrfs {
         for uuid in &names {
             // Beside filesystems there is what the kernel's module can do.
             let folder = format!("{ROOT}/{uuid}");
-            if let Ok(label) = host.text(&format!("{folder}/label")) {
+            if self.read(host, &format!("{folder}/label"))? {
+                let label = String::from_utf8_lossy(&self.0);
                 out.push(&INFO, &[("label", label.trim_end_matches('\n')), ("uuid", uuid)], 1.0);
                 self.push(host, &folder, uuid, out)?;
             }
@@ -125,9 +126,11 @@ impl Btrfs {
         for kind in ["data", "metadata", "system"] {
             self.push_allocation(host, folder, (kind, devices.len()), uuid, out)?;
         }
-        if self.read(host, &format!("{folder}/commit_stats"))? {
+        let path = format!("{folder}/commit_stats");
+        if self.read(host, &path)? {
             for line in cgroup::flat(&self.0) {
-                let (word, value) = line.map_err(CollectError::parse("commit_stats"))?;
+                let (word, value) =
+                    line.map_err(|cause| CollectError::parse(path.clone())(cause))?;
                 let known = COMMIT_STATS.iter().find(|(key, ..)| key.as_bytes() == word);
                 if let Some((_, family, parts)) = known {
                     out.push(family, &[("uuid", uuid)], value as f64 / parts);
@@ -178,11 +181,12 @@ impl Btrfs {
             out.push(&MISSING, &[("devid", id), ("uuid", uuid)], missing as f64);
         }
         // A device whose errors were not read at mount says `invalid`.
-        if !self.read(host, &format!("{folder}/error_stats"))? || trimmed(&self.0) == b"invalid" {
+        let path = format!("{folder}/error_stats");
+        if !self.read(host, &path)? || trimmed(&self.0) == b"invalid" {
             return Ok(());
         }
         for line in cgroup::flat(&self.0) {
-            let (word, value) = line.map_err(CollectError::parse("error_stats"))?;
+            let (word, value) = line.map_err(|cause| CollectError::parse(path.clone())(cause))?;
             let known = ERROR_STATS.iter().find(|(key, _)| key.as_bytes() == word);
             if let Some((_, kind)) = known {
                 let labels = [("devid", id), ("type", kind), ("uuid", uuid)];
@@ -202,10 +206,7 @@ impl Btrfs {
             return Ok(None);
         }
         let text = trimmed(&self.0);
-        number(text).map(Some).ok_or_else(|| {
-            let found = String::from_utf8_lossy(text);
-            CollectError::parse("a file of btrfs")(format!("not a number: {found:?}"))
-        })
+        number(text).map(Some).ok_or_else(|| CollectError::no_number(path.to_owned(), text))
     }
 }
 

@@ -91,12 +91,14 @@ impl Filesystem {
 
     fn read(&mut self, host: &dyn Host) -> Result<Status, CollectError> {
         let [first, second] = PATHS;
-        if host.read_into(first, &mut self.bytes).is_ok() {
+        let Err(cause) = host.read_into(first, &mut self.bytes) else {
             return Ok(Status::Collected);
-        }
+        };
+        let (is_first_absent, first_error) = (is_absent(&cause), CollectError::read(first)(cause));
         match host.read_into(second, &mut self.bytes) {
             Ok(()) => Ok(Status::Collected),
-            Err(error) if is_absent(&error) => Ok(Status::Absent),
+            Err(error) if is_absent(&error) && is_first_absent => Ok(Status::Absent),
+            Err(error) if is_absent(&error) => Err(first_error),
             Err(cause) => Err(CollectError::Read { from: second.to_owned(), cause }),
         }
     }

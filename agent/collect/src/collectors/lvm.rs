@@ -91,11 +91,17 @@ fn devices(host: &dyn Host) -> Result<Vec<String>, CollectError> {
     };
     let mut devices = Vec::new();
     for name in names.iter().filter(|name| name.starts_with("dm-")) {
-        // A device may go while it is looked at.
-        let file = |file: &str| host.text(&format!("{BLOCK}/{name}/dm/{file}")).unwrap_or_default();
-        let uuid = file("uuid");
+        let file = |file: &str| {
+            let path = format!("{BLOCK}/{name}/dm/{file}");
+            match host.text(&path) {
+                // A device may go while it is looked at.
+                Err(error) if is_absent(&error) => Ok(String::new()),
+                result => result.map_err(CollectError::read(&path)),
+            }
+        };
+        let uuid = file("uuid")?;
         if uuid.starts_with(UUID_START) && uuid.trim_end().ends_with(UUID_END) {
-            devices.push(file("name").trim_end().to_owned());
+            devices.push(file("name")?.trim_end().to_owned());
         }
     }
     Ok(devices)

@@ -31,7 +31,8 @@ impl Collector for Meminfo {
                 let (what, count) = ("lines of meminfo", at + 1);
                 return Err(CollectError::Limit { what, count, max: LINES_MAX });
             }
-            if let Some(family) = self.1.get(at, line.name, || memory_family(line)) {
+            let unit = if line.is_size { "bytes" } else { "" };
+            if let Some(family) = self.1.get(at, line.name, unit, || memory_family(line)) {
                 out.push(family, &[], line.value as f64);
             }
         }

@@ -339,7 +339,7 @@ impl<'a> Row<'a> {
             broadcast: broadcast.unwrap_or_default(),
             duplex: duplex.unwrap_or_default(),
             alias: alias.unwrap_or_default(),
-            operstate,
+            operstate: operstate.filter(|word| link::OPERSTATES.contains(word)),
             // The kernel says -1 where it does not know.
             speed: speed.and_then(decimal_or_hex),
         }

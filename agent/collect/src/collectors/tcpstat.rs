@@ -2,7 +2,7 @@
 //!
 //! - Reads: the kernel's answer over netlink (`sock_diag`); `/proc/net/{tcp,tcp6}` of captured machines and
 //!   where there is no such socket, for which the kernel walks the whole of its table, however few
-//!   sockets are in it. Absent when neither file is there.
+//!   sockets are in it. Absent when the first is not there.
 //! - Emits: `node_tcp_connection_states`; a state that no socket is in is not emitted.
 //! - Not here: single connections, and the counters of the protocol ([`super::netstat`]).
 
@@ -57,13 +57,14 @@ impl Tcpstat {
     /// The same from the files; nothing when there are none.
     fn read_files(&mut self, host: &dyn Host) -> Result<Option<Tcp>, CollectError> {
         let mut tcp = Tcp::default();
-        let mut is_there = false;
         for path in PATHS {
             if read_if_there(host, path, &mut self.bytes)? {
-                is_there = true;
                 tcp.add(&self.bytes).map_err(CollectError::parse(path))?;
+            } else if path == PATHS[0] {
+                // Where there is no TCP, the other one would be a part of what is not known.
+                return Ok(None);
             }
         }
-        Ok(is_there.then_some(tcp))
+        Ok(Some(tcp))
     }
 }

@@ -299,9 +299,9 @@ fn look(host: &dyn Host, path: &str, known: Option<File>, bytes: &mut Vec<u8>) -
     }
     let is_restless = host.link(path).is_ok();
     if let Err(error) = host.read_into(path, bytes) {
-        // Rights change without its stamp.
-        let is_forbidden = error.kind() == ErrorKind::PermissionDenied;
-        let stamp = if is_forbidden { Stamp::default() } else { stamp };
+        // Rights and faults of a disk change without its stamp.
+        let is_of_file = error.kind() == ErrorKind::FileTooLarge;
+        let stamp = if is_of_file { stamp } else { Stamp::default() };
         return bad(path, stamp, words(&error), known.as_ref());
     }
     if host.stamp(path).ok() != Some(stamp) {

@@ -26,10 +26,13 @@ impl Collector for UdpQueues {
             if !read_if_there(host, path, &mut self.0)? {
                 continue;
             }
+            let mut lines = self.0.split(|byte| *byte == b'\n');
+            let headings = lines.next().unwrap_or_default();
+            if !headings.trim_ascii_start().starts_with(HEADINGS_START) {
+                return Err(not_understood(path, &String::from_utf8_lossy(headings)));
+            }
             let (mut sent, mut received) = (0_u64, 0_u64);
-            // The first line has the headings.
-            for line in self.0.split(|byte| *byte == b'\n').skip(1).filter(|line| !line.is_empty())
-            {
+            for line in lines.filter(|line| !line.is_empty()) {
                 let bytes = waiting(line)
                     .ok_or_else(|| not_understood(path, &String::from_utf8_lossy(line)))?;
                 sent = sent.saturating_add(bytes.0);
@@ -42,6 +45,9 @@ impl Collector for UdpQueues {
         Ok(outcome(out))
     }
 }
+
+/// How the first line begins. Without it, no line of a socket is no sign that there is no socket.
+const HEADINGS_START: &[u8] = b"sl ";
 
 /// The bytes to be sent and those received of a socket, `00000000:00000A40` in its fifth column.
 fn waiting(line: &[u8]) -> Option<(u64, u64)> {

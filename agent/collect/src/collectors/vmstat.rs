@@ -39,7 +39,7 @@ impl Collector for Vmstat {
                 let help = format!("/proc/vmstat information field {name}.");
                 Family::dynamic(format!("node_vmstat_{name}"), Kind::Untyped, help)
             };
-            if let Some(family) = self.1.get(at, name, make) {
+            if let Some(family) = self.1.get(at, name, "", make) {
                 out.push(family, &[], value as f64);
             }
             at += 1;

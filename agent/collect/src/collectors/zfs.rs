@@ -11,7 +11,7 @@ use labstat_parse::zfs::{self, Value};
 
 use crate::collector::{CollectError, Collector, Status, is_absent};
 use crate::host::Host;
-use crate::shared::{FamiliesByName, read_if_there};
+use crate::shared::{FamiliesByName, not_understood, read_if_there};
 
 /// Where the statistics are.
 pub(super) const KSTAT: &str = "/proc/spl/kstat/zfs";
@@ -57,12 +57,14 @@ impl Collector for Zfs {
             result => result.map_err(CollectError::read(KSTAT))?,
         };
         for ((file, prefix), families) in SECTIONS.iter().zip(&mut self.sections) {
-            if !read_if_there(host, &format!("{KSTAT}/{file}"), &mut self.bytes)? {
+            let path = format!("{KSTAT}/{file}");
+            if !read_if_there(host, &path, &mut self.bytes)? {
                 continue;
             }
             let mut at = 0;
             for line in zfs::named(&self.bytes) {
-                let (key, found) = line.map_err(CollectError::parse("a kstat of ZFS"))?;
+                let (key, found) =
+                    line.map_err(|cause| CollectError::parse(path.clone())(cause))?;
                 let Value::Number(number) = found else { continue };
                 if push(families, at, "zfs", prefix, (file, key), &[], number, out) {
                     at += 1;
@@ -79,9 +81,16 @@ impl Collector for Zfs {
 /// The pools: folders among the files.
 pub(super) fn pools(host: &dyn Host, names: &[String]) -> Result<Vec<String>, CollectError> {
     let is_section = |name: &&String| SECTIONS.iter().any(|(file, _)| file == name);
-    let is_pool = |name: &&String| host.list(&format!("{KSTAT}/{name}")).is_ok();
-    let pools: Vec<String> =
-        names.iter().filter(|name| !is_section(name)).filter(is_pool).cloned().collect();
+    let mut pools = Vec::new();
+    for name in names.iter().filter(|name| !is_section(name)) {
+        let path = format!("{KSTAT}/{name}");
+        match host.list(&path) {
+            // A file, or a pool that went since the folder was listed.
+            Err(error) if is_absent(&error) => {}
+            Err(cause) => return Err(CollectError::Read { from: path, cause }),
+            Ok(_) => pools.push(name.clone()),
+        }
+    }
     if pools.len() > POOLS_MAX {
         return Err(CollectError::Limit { what: "pools", count: pools.len(), max: POOLS_MAX });
     }
@@ -99,17 +108,16 @@ impl Zfs {
         if read_if_there(host, &format!("{folder}/state"), &mut self.bytes)? {
             let text = String::from_utf8_lossy(trimmed(&self.bytes)).to_ascii_lowercase();
             if !STATES.contains(&text.as_str()) {
-                let wrong = CollectError::parse("the state of a pool");
-                return Err(wrong(format!("not understood: {text:?}")));
+                return Err(not_understood(format!("{folder}/state"), &text));
             }
             for state in STATES {
                 let labels = [("state", state), ("zpool", pool)];
                 out.push(&STATE, &labels, f64::from(u8::from(state == text)));
             }
         }
-        if read_if_there(host, &format!("{folder}/io"), &mut self.bytes)? {
-            let all =
-                zfs::io(&self.bytes).map_err(CollectError::parse("the io kstat of a pool"))?;
+        let path = format!("{folder}/io");
+        if read_if_there(host, &path, &mut self.bytes)? {
+            let all = zfs::io(&self.bytes).map_err(CollectError::parse(path))?;
             for (at, (key, number)) in all.into_iter().enumerate() {
                 let labels = [("zpool", pool)];
                 push(&mut self.io, at, "zfs", "zpool", ("io", key), &labels, number as f64, out);
@@ -123,18 +131,24 @@ impl Zfs {
             return Err(CollectError::Limit { what: "datasets", count, max: DATASETS_MAX });
         }
         for name in datasets {
-            if read_if_there(host, &format!("{folder}/{name}"), &mut self.bytes)? {
-                self.push_dataset(pool, out)?;
+            let path = format!("{folder}/{name}");
+            if read_if_there(host, &path, &mut self.bytes)? {
+                self.push_dataset(&path, pool, out)?;
             }
         }
         Ok(())
     }
 
-    fn push_dataset(&mut self, pool: &str, out: &mut Batch) -> Result<(), CollectError> {
+    fn push_dataset(
+        &mut self,
+        path: &str,
+        pool: &str,
+        out: &mut Batch,
+    ) -> Result<(), CollectError> {
         let mut dataset = None;
         let mut at = 0;
         for line in zfs::named(&self.bytes) {
-            match line.map_err(CollectError::parse("a kstat of a dataset"))? {
+            match line.map_err(|cause| CollectError::parse(path.to_owned())(cause))? {
                 ("dataset_name", Value::Text(name)) => dataset = Some(name),
                 (key, Value::Number(number)) => {
                     // Its name comes first; without one nothing can be told of it.
@@ -172,7 +186,7 @@ fn push(
         let name = format!("node_{namespace}_{prefix}_{key}");
         Family::dynamic(name, Kind::Untyped, format!("kstat.zfs.misc.{file}.{key}"))
     };
-    families.get(at, key, make).is_some_and(|family| {
+    families.get(at, key, "", make).is_some_and(|family| {
         out.push(family, labels, value);
         true
     })

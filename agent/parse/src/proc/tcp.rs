@@ -43,9 +43,13 @@ impl Tcp {
     /// Queues of sockets that listen are left out: they are of connections and not of bytes.
     ///
     /// # Errors
-    /// A line that is no socket's, or a state that is not known.
+    /// A line that is no socket's, or a state that is not known. A file without headings: that there is
+    /// no socket in it does not say that there is none.
     pub fn add(&mut self, bytes: &[u8]) -> Result<(), ParseError> {
-        // The first line has the headings.
+        if !bytes.trim_ascii_start().starts_with(b"sl ") {
+            let found = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+            return Err(bad("net/tcp", 1, found));
+        }
         for (at, text) in lines(bytes).skip(1) {
             self.add_line(text).ok_or_else(|| bad("net/tcp", at, text))?;
         }
@@ -112,7 +116,6 @@ mod tests {
         assert_eq!((tcp.sent_bytes, tcp.received_bytes), (0xa40, 15), "none of the listening one");
         assert_eq!(tcp.states, [1, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0]);
         tcp.add(HEAD.as_bytes()).unwrap();
-        tcp.add(b"").unwrap();
         assert_eq!(tcp.states.iter().sum::<u64>(), 3);
     }
 

@@ -453,11 +453,13 @@ fn bond_leg(data: Attributes<'_>) -> Result<BondLeg<'_>, ParseError> {
     Ok(leg)
 }
 
+/// The words that sysfs has for operational states, by their numbers.
+pub const OPERSTATES: [&str; 7] =
+    ["unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant", "up"];
+
 /// The word that sysfs has for an operational state.
 pub fn operstate(number: u8) -> Option<&'static str> {
-    const WORDS: [&str; 7] =
-        ["unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant", "up"];
-    WORDS.get(usize::from(number)).copied()
+    OPERSTATES.get(usize::from(number)).copied()
 }
 
 /// The word for the spanning tree state of a bridge's port.

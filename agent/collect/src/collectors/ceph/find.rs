@@ -79,8 +79,12 @@ pub(super) fn daemons(host: &dyn Host, options: &options::Ceph) -> io::Result<Ve
         add(host, &dir, &names, &mut found);
         for cluster in names.iter().filter(|name| is_cluster_id(name)) {
             let dir = format!("{dir}/{cluster}");
-            let names = host.list(&dir).unwrap_or_default();
-            add(host, &dir, &names, &mut found);
+            match host.list(&dir) {
+                Ok(names) => add(host, &dir, &names, &mut found),
+                // A cluster that was taken away since.
+                Err(error) if is_absent(&error) => {}
+                Err(error) => failure = failure.or(Some(error)),
+            }
         }
     }
     match failure {

@@ -169,13 +169,13 @@ impl Content {
     /// Adds what `bytes` say of `guest`.
     pub(super) fn push(
         &self,
-        bytes: &[u8],
+        (path, bytes): (&str, &[u8]),
         guest: &str,
         host: &dyn Host,
         devices: &mut Devices,
         out: &mut Batch,
     ) -> Result<(), CollectError> {
-        let wrong = CollectError::parse("a file of a guest's control group");
+        let wrong = CollectError::parse(path.to_owned());
         let labels = [("guest", guest)];
         match self {
             Self::Flat(keys) => {

@@ -98,7 +98,11 @@ pub(super) enum Tree {
 
 impl Tree {
     pub(super) fn of(host: &dyn Host) -> Self {
-        if host.read(V2_ROOT_FILE).is_ok() { Self::V2 } else { Self::V1 }
+        match host.read(V2_ROOT_FILE) {
+            Err(error) if is_absent(&error) => Self::V1,
+            // It is there, whether it can be read or not.
+            _ => Self::V2,
+        }
     }
 
     /// All guests of the machine.

@@ -80,7 +80,8 @@ impl Collector for Guests {
                     }
                     Err(cause) => return Err(CollectError::Read { from: path.clone(), cause }),
                 }
-                content.push(&self.bytes, &guest.label, host, &mut self.devices, out)?;
+                let file = (path.as_str(), self.bytes.as_slice());
+                content.push(file, &guest.label, host, &mut self.devices, out)?;
             }
             if is_there {
                 guest.push_info(out);

@@ -107,7 +107,9 @@ const ARRAY_STATES: [&str; 10] = [
 pub(super) fn push(array: &Array, sysfs: &Sysfs, scrubbed_ms: Option<i64>, out: &mut Batch) {
     let device = ("device", array.name.as_str());
     push_info(array, &sysfs.array, out);
-    if let Some(now) = sysfs.array.word("array_state") {
+    let state = sysfs.array.word("array_state");
+    // A word that is not known says nothing about those that are.
+    if let Some(now) = state.filter(|word| ARRAY_STATES.contains(word)) {
         for state in ARRAY_STATES {
             out.push(&ARRAY_STATE, &[device, ("state", state)], f64::from(u8::from(state == now)));
         }
