@@ -5,6 +5,7 @@
 //! other collectors run once as they would in the agent ([`collectors`]); what they say of
 //! temperatures is told too ([`sensors`]).
 
+mod ceph;
 mod cluster;
 mod collectors;
 mod disks;
@@ -74,10 +75,7 @@ struct Facts {
     rights: Option<Rights>,
     /// Whether the kernel tells temperatures of SATA disks.
     drivetemp: bool,
-    /// Sockets of Ceph daemons here; none when Ceph's folder may not be read.
-    ceph_sockets: Option<usize>,
-    /// Whether Ceph has a configuration here.
-    ceph_configured: bool,
+    ceph: ceph::Found,
     state_dir: Option<PathBuf>,
     state_problem: Option<String>,
     /// The server asked, and why it did not answer.
@@ -182,8 +180,7 @@ fn facts() -> Facts {
         idle_seconds: options.smartctl.idle_interval.as_secs_f64(),
         rights: rights(host),
         drivetemp: has_drivetemp(host),
-        ceph_sockets: ceph_sockets(host, &options.ceph.run_dir),
-        ceph_configured: host.read("/etc/ceph/ceph.conf").is_ok(),
+        ceph: ceph::look(host, options),
         state_problem: state_dir.as_deref().and_then(state_problem),
         state_dir,
         temperatures: temperatures(host),
@@ -241,14 +238,6 @@ fn version(text: &str) -> Option<(u32, u32)> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-fn ceph_sockets(host: &dyn Host, run_dir: &str) -> Option<usize> {
-    match host.list(run_dir) {
-        Ok(names) => Some(names.iter().filter(|name| name.ends_with(".asok")).count()),
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => None,
-        Err(_) => Some(0),
-    }
-}
-
 fn temperatures(host: &dyn Host) -> usize {
     let chips = host.list("/sys/class/hwmon").unwrap_or_default();
     let inputs = |chip: &String| {
@@ -270,7 +259,7 @@ fn advice(facts: &Facts) -> Vec<Advice> {
     let mut all = vec![smartctl_advice(facts)];
     all.extend(disks::advice(facts));
     all.extend(collectors::advice(facts));
-    let ceph = [ceph_advice(facts), cluster::advice(facts.cluster.as_ref())];
+    let ceph = [ceph::advice(&facts.ceph), cluster::advice(facts.cluster.as_ref())];
     let areas = ceph.into_iter().chain([Some(temperature_advice(facts))]);
     all.extend(areas.into_iter().flatten());
     all.extend(sensors::advice(facts));
@@ -310,23 +299,6 @@ fn smartctl_advice(facts: &Facts) -> Advice {
 /// Disks that a hypervisor makes up have no SMART data.
 fn is_virtual(disk: &str) -> bool {
     disk.starts_with("vd") || disk.starts_with("xvd")
-}
-
-fn ceph_advice(facts: &Facts) -> Option<Advice> {
-    let what = "Ceph";
-    match (facts.ceph_sockets, facts.ceph_configured) {
-        (None, _) => Some(line(
-            what,
-            Tone::Warn,
-            "no right to read the admin sockets",
-            "run the agent as root or in the group ceph",
-        )),
-        (Some(0), false) => None,
-        (Some(0), true) => Some(line(what, Tone::Plain, "configured, no daemon runs here", "")),
-        (Some(daemons), _) => {
-            Some(line(what, Tone::Good, view::count(daemons, "admin socket"), ""))
-        }
-    }
 }
 
 fn temperature_advice(facts: &Facts) -> Advice {
@@ -370,7 +342,6 @@ mod tests {
         Facts {
             smartctl: Some(Some((7, 3))),
             disks: vec!["sda".into()],
-            ceph_sockets: Some(0),
             state_dir: Some("/var/lib/labstat".into()),
             temperatures: 4,
             ..Facts::default()
@@ -394,8 +365,6 @@ mod tests {
         assert_eq!(about(&facts, "smartctl").tone, Tone::Warn);
         let facts = Facts { smartctl: None, disks: vec!["vda".into()], ..well() };
         assert_eq!(about(&facts, "smartctl").tone, Tone::Plain, "a virtual disk has none");
-        let facts = Facts { ceph_sockets: None, ..well() };
-        assert!(about(&facts, "Ceph").cure.contains("root"));
         let facts = Facts { state_problem: Some("/: read-only".into()), ..well() };
         assert_eq!(about(&facts, "state folder").tone, Tone::Bad);
     }

@@ -221,7 +221,7 @@ impl Cluster {
              osd pool default pg autoscale mode = off\nosd crush chooseleaf type = 0\n\
              mon allow pool delete = true\nmon allow pool size one = true\n\
              mon warn on pool no redundancy = false\nmon pg warn min per osd = 0\n\
-             mon data avail warn = 2\nmon data avail crit = 1\nmon clock drift allowed = 10\n\
+             mon data avail warn = 0\nmon data avail crit = 0\nmon clock drift allowed = 10\n\
              [mon]\nadmin socket = {dir}/run/$name.asok\nmon data = {dir}/mon/$id\n\
              mon osd down out interval = 600\nmon osd reporter subtree level = osd\n\
              mgr initial modules = prometheus\n\

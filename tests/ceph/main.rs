@@ -11,3 +11,5 @@ mod cluster;
 mod harness;
 #[cfg(test)]
 mod reader;
+#[cfg(test)]
+mod sockets;

@@ -50,6 +50,26 @@ pub(super) fn monitors(host: &dyn Host, options: &options::Ceph) -> io::Result<V
     }
 }
 
+/// The daemons of this node that have a socket, by name, and how each takes a question.
+///
+/// # Errors
+/// That of the folder of the sockets, when it is there and cannot be read.
+pub fn daemons(
+    host: &dyn Host,
+    options: &options::Ceph,
+) -> io::Result<Vec<(String, io::Result<()>)>> {
+    let daemons = match find::daemons(host, options) {
+        Err(error) if is_absent(&error) => return Ok(Vec::new()),
+        result => result?,
+    };
+    let request = ceph::request("version");
+    let asks: Vec<(&str, &[u8])> =
+        daemons.iter().map(|daemon| (daemon.socket.as_str(), request.as_slice())).collect();
+    let answers = host.ask_all(&asks, Framing::LengthPrefix, options.deadline);
+    let names = daemons.into_iter().map(|daemon| daemon.name);
+    Ok(names.zip(answers.into_iter().map(|answer| answer.map(drop))).collect())
+}
+
 /// Daemons of this node.
 #[derive(Debug)]
 pub struct Ceph {
@@ -134,7 +154,8 @@ impl Collector for Ceph {
                     continue;
                 }
             };
-            out.push(&UP, &[("ceph_daemon", &daemon.name)], up);
+            let cluster = self.options.name.as_deref().unwrap_or_default();
+            out.push(&UP, &[("ceph_daemon", &daemon.name), ("cluster", cluster)], up);
         }
         match refusal {
             Some((socket, cause)) if out.is_empty() => Err(CollectError::read(socket)(cause)),
@@ -226,12 +247,14 @@ impl Ceph {
                 Err(error) if matches!(reached, Reached::Unknown) => *reached = Reached::of(error),
                 Err(_) => {}
             }
-            let labels = own_labels(daemon);
             match answer {
                 Ok(dump) if question.ends_with(" dump") => {
-                    self.push_counters(daemon, &labels, &dump, &mut plans, out);
+                    self.push_counters(daemon, &dump, &mut plans, out);
                 }
-                answer => push_answer(daemon, &labels, question, &answer, out),
+                answer => {
+                    let labels = own_labels(daemon, self.options.name.as_deref());
+                    push_answer(daemon, &labels, question, &answer, out);
+                }
             }
         }
     }
@@ -239,7 +262,6 @@ impl Ceph {
     fn push_counters(
         &mut self,
         daemon: &Daemon,
-        own: &[(&str, &str)],
         dump: &[u8],
         plans: &mut Vec<Arc<Plan>>,
         out: &mut Batch,
@@ -254,12 +276,13 @@ impl Ceph {
                 return;
             }
         };
-        let mut labels = own.to_vec();
+        let mut labels = own_labels(daemon, self.options.name.as_deref());
+        let own_len = labels.len();
         for (series, value) in plan.series().iter().zip(&self.values) {
             if value.is_nan() {
                 continue;
             }
-            labels.truncate(own.len());
+            labels.truncate(own_len);
             labels
                 .extend(series.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())));
             out.push(&series.family, &labels, *value);
@@ -293,9 +316,10 @@ impl Ceph {
     }
 }
 
-/// Whose a sample is.
-fn own_labels(daemon: &Daemon) -> Vec<(&str, &str)> {
+/// Whose a sample is: the daemon's, and that of the cluster that somebody gave a name.
+fn own_labels<'a>(daemon: &'a Daemon, cluster: Option<&'a str>) -> Vec<(&'a str, &'a str)> {
     let mut labels = vec![("ceph_daemon", daemon.name.as_str())];
+    labels.extend(cluster.map(|name| ("cluster", name)));
     labels.extend(daemon.instance_id().map(|id| ("instance_id", id)));
     labels
 }
