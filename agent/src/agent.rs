@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::config::{
     Config, INTERVAL_MAX_MS, INTERVAL_MIN_MS, UnknownCollector, duration_of, unknown_collector,
 };
-use crate::crew::{Crew, Event, Limits};
+use crate::crew::{Crew, Event, Limits, Woken};
 use crate::findings::{Finding, chain};
 use crate::http::{self, Latest};
 use crate::memory::Folder;
@@ -302,10 +302,17 @@ impl Rounds {
                         }
                         continue;
                     }
+                    crew.start_lookouts(Instant::now());
                     let wait = duration_of(wait_ms).min(LOOK_EVERY);
                     tokio::select! {
                         () = tokio::time::sleep(wait) => {}
-                        slot = crew.woken() => woken = Some(slot),
+                        what = crew.woken() => match what {
+                            Woken::ToRun(slot) => woken = Some(slot),
+                            Woken::Told(event) if because.is_none() => {
+                                self.tell(Some(&event), self.clock.now_ms());
+                            }
+                            Woken::Told(_) => {}
+                        },
                         _ = stop.changed() => {}
                     }
                 }
@@ -340,8 +347,8 @@ impl Rounds {
         if !self.ships || at_ms <= last_ms {
             return;
         }
-        let before = Round::part(at_ms, event.job, &event.before);
-        let mut now = Round::part(at_ms, event.job, &event.now);
+        let part = |samples| Round::part(at_ms, event.job, event.instance.as_deref(), samples);
+        let (before, mut now) = (part(&event.before), part(&event.now));
         self.send(now.parcel(&before, &self.node, &mut Template::default()));
         if let Some(earlier) = &self.between {
             now.append(earlier);

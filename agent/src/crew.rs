@@ -10,6 +10,9 @@
 //! minutes, never lose them between two runs. A run that fails ends them, as a failed scrape does.
 //! One that keeps a schedule of its own ([`Pace::Aside`]) is run in the same way, only more often.
 //!
+//! One of these that looks for changes itself ([`Wake::Own`]) is run between rounds, too, and what it
+//! finds goes out at once.
+//!
 //! A fast collector whose source tells of its changes ([`Wake`]) has a thread beside it that waits
 //! for them, from the first round on which that source is there. From then on it runs apart from the
 //! others, on a thread of its own, so that a round that takes its time does not hold up what cannot
@@ -127,10 +130,20 @@ struct Apart {
 pub(crate) struct Event {
     /// The job its samples belong to.
     pub(crate) job: &'static str,
+    /// Whom they are about, if not the node.
+    pub(crate) instance: Option<String>,
     /// Its samples as they were sent last.
     pub(crate) before: Batch,
     /// Its samples now.
     pub(crate) now: Batch,
+}
+
+/// What happens between two rounds.
+pub(crate) enum Woken {
+    /// The source of this slot has changed.
+    ToRun(usize),
+    /// One that looks for changes itself has found one.
+    Told(Box<Event>),
 }
 
 impl Drop for Crew {
@@ -177,8 +190,18 @@ impl Crew {
     /// Starts the slow collectors that are due. Called ahead of the first round, so that what they
     /// find is not a round later than it must be.
     pub(crate) fn start_slow(&mut self, now: Instant) {
+        self.start_due(now, |_| true);
+    }
+
+    /// Starts those that are due and look for changes themselves. Called between rounds.
+    pub(crate) fn start_lookouts(&mut self, now: Instant) {
+        self.start_due(now, |entry| entry.wake == Some(Wake::Own));
+    }
+
+    fn start_due(&mut self, now: Instant, is_meant: impl Fn(&Entry) -> bool) {
         for at in 0..self.slots.len() {
-            let Some(slot) = self.slots.get_mut(at) else { continue };
+            let meant = self.slots.get_mut(at).filter(|slot| is_meant(&slot.entry));
+            let Some(slot) = meant else { continue };
             let Some(every) = slot.every else { continue };
             // An outcome that is pending means that it never ran: it is due at once.
             if slot.outcome != Outcome::Pending && now < slot.started + every {
@@ -235,17 +258,36 @@ impl Crew {
         }
     }
 
-    /// Waits until a source has changed: the slot whose it is.
-    pub(crate) async fn woken(&mut self) -> usize {
+    /// Waits until a source has changed, or one that looks for changes itself has found one.
+    pub(crate) async fn woken(&mut self) -> Woken {
         let mut slots = self.slots.iter_mut();
         if let Some(at) = slots.position(|slot| std::mem::take(&mut slot.apart.later)) {
-            return at;
+            return Woken::ToRun(at);
         }
-        match self.woken.recv().await {
-            Some(slot) => slot,
-            // There is a sender in `self`.
-            None => std::future::pending().await,
+        loop {
+            tokio::select! {
+                Some(slot) = self.woken.recv() => return Woken::ToRun(slot),
+                Some(done) = self.done.recv() => {
+                    if let Some(event) = self.take_news(done) {
+                        return Woken::Told(Box::new(event));
+                    }
+                }
+                // There are senders of both in `self`.
+                else => std::future::pending().await,
+            }
         }
+    }
+
+    /// Takes in what one gave between two rounds; an event when it is not to wait for the next.
+    fn take_news(&mut self, done: Done) -> Option<Event> {
+        let (at, is_good) = (done.slot, done.result.is_ok());
+        let slot = self.slots.get(at)?;
+        let is_news = done.has_news && is_good && slot.entry.wake == Some(Wake::Own);
+        let before = is_news.then(|| slot.good.clone());
+        self.take_in(done);
+        let slot = self.slots.get(at)?;
+        let (job, instance) = (slot.entry.job, slot.instance.clone());
+        Some(Event { job, instance, before: before?, now: slot.good.clone() })
     }
 
     /// Runs the fast collector of a slot between two rounds. Gives nothing when it gave nothing:
@@ -368,7 +410,7 @@ impl Crew {
         {
             slot.apart.told = true;
             let (before, now) = (slot.apart.sent.clone(), slot.good.clone());
-            tell(Event { job: slot.entry.job, before, now });
+            tell(Event { job: slot.entry.job, instance: slot.instance.clone(), before, now });
         }
     }
 
@@ -679,6 +721,47 @@ mod tests {
         crew.start_slow(start + 6 * second);
         let running: Vec<bool> = crew.slots.iter().map(|slot| slot.idle.is_none()).collect();
         assert_eq!(running, [true, false]);
+    }
+
+    /// Has something to tell in each run but the first.
+    struct Lookout(f64);
+
+    impl Collector for Lookout {
+        fn collect(&mut self, _: &dyn Host, out: &mut Batch) -> Result<Status, CollectError> {
+            self.0 += 1.0;
+            out.push(&VALUE, &[], self.0);
+            Ok(Status::Collected)
+        }
+
+        fn instance(&self) -> Option<String> {
+            Some("cluster".to_owned())
+        }
+
+        fn has_news(&self) -> bool {
+            self.0 > 1.0
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_looks_for_changes_itself_tells_of_them_between_rounds() {
+        let run = |wake| Entry {
+            name: "lookout",
+            job: "ceph",
+            pace: Pace::Aside(Duration::ZERO),
+            is_on: true,
+            wake,
+            make: |_| Box::new(Lookout(0.0)),
+        };
+        let host = Arc::new(RealHost::new(Arc::new(SystemClock)));
+        let entries = [run(None), run(Some(Wake::Own))];
+        let mut crew = Crew::new(&entries, Options::default(), None, host);
+        crew.run_once(Limits { collector: EVERY, round: EVERY }).await;
+        crew.start_lookouts(Instant::now());
+        assert!(crew.slots[0].idle.is_some(), "it waits for the next round");
+        let Woken::Told(event) = crew.woken().await else { panic!("nothing was told") };
+        assert_eq!((event.job, event.instance.as_deref()), ("ceph", Some("cluster")));
+        assert_eq!(event.before.values().collect::<Vec<_>>(), [1.0]);
+        assert_eq!(event.now.values().collect::<Vec<_>>(), [2.0]);
     }
 
     #[tokio::test]

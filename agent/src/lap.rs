@@ -37,6 +37,8 @@ pub(crate) struct Done {
     pub(crate) batch: Batch,
     /// Whom the samples are about, if not the node.
     pub(crate) instance: Option<String>,
+    /// Whether it found what is not to wait for a round.
+    pub(crate) has_news: bool,
     pub(crate) result: Result<Status, Failure>,
     pub(crate) took: Duration,
 }
@@ -173,7 +175,8 @@ pub(crate) fn run(host: &dyn Host, job: Job, start: Instant) -> Done {
         Err(panic) => (None, Err(Failure::Panic(panic_text(&*panic)))),
     };
     let instance = collector.as_ref().and_then(|collector| collector.instance());
-    Done { slot, collector, batch, instance, result, took }
+    let has_news = collector.as_ref().is_some_and(|collector| collector.has_news());
+    Done { slot, collector, batch, instance, has_news, result, took }
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

@@ -123,9 +123,14 @@ impl Round {
 
     /// Samples of one job by themselves, of between two rounds. No other series is said to be
     /// there or to have ended.
-    pub(crate) fn part(tick_ms: i64, job: &'static str, samples: &Batch) -> Self {
+    pub(crate) fn part(
+        tick_ms: i64,
+        job: &'static str,
+        instance: Option<&str>,
+        samples: &Batch,
+    ) -> Self {
         let mut part = Self { tick_ms, jobs: Vec::new() };
-        part.job(job).samples.append(samples);
+        part.about(job, instance).samples.append(samples);
         part
     }
 

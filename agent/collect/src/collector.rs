@@ -26,6 +26,11 @@ pub trait Collector: Send {
     fn instance(&self) -> Option<String> {
         None
     }
+
+    /// Whether the last run found what is not to wait for the next round ([`Wake::Own`]).
+    fn has_news(&self) -> bool {
+        false
+    }
 }
 
 /// How a run ended that did not fail.
@@ -50,11 +55,14 @@ pub enum Pace {
     Aside(Duration),
 }
 
-/// What makes a fast collector run between two rounds: its samples are shipped at once.
+/// What makes a collector run between two rounds: its samples are shipped at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wake {
     /// This file has changed, as [`Host::watch`] tells.
     Poll(&'static str),
+    /// It looks for changes itself, between rounds too, as often as its [`Pace`] says, and tells of them
+    /// with [`Collector::has_news`]. For one that is not fast.
+    Own,
 }
 
 /// One line of the [`registry`](crate::registry()).

@@ -21,7 +21,7 @@ const SELDOM: Pace = Slow(Duration::from_secs(60));
 const CEPH: Pace = Slow(Duration::from_secs(10));
 
 /// How soon a change of the map of OSDs is seen; a reading itself has a schedule of its own.
-const CEPH_CLUSTER: Pace = Slow(Duration::from_secs(5));
+const CEPH_CLUSTER: Pace = Aside(Duration::from_secs(5));
 
 /// A server that is away may take its deadline, and power fails seldom and for minutes.
 const NUT: Pace = Slow(Duration::from_secs(15));
@@ -117,7 +117,7 @@ static ENTRIES: &[Entry] = &[
     seldom("zpool", |_| Box::new(zpool::Zpool)),
     Entry { name: "smartctl", job: "smartctl", pace: SMART, is_on: true, wake: None, make: |o| Box::new(smartctl::Smartctl::new(&o.smartctl).with_memory(o.memory.clone())) },
     Entry { name: "ceph", job: "ceph", pace: CEPH, is_on: true, wake: None, make: |o| Box::new(ceph::Ceph::new(&o.ceph)) },
-    Entry { name: "ceph_cluster", job: "ceph", pace: CEPH_CLUSTER, is_on: true, wake: None, make: |o| Box::new(ceph_cluster::CephCluster::new(&o.ceph)) },
+    Entry { name: "ceph_cluster", job: "ceph", pace: CEPH_CLUSTER, is_on: true, wake: Some(Wake::Own), make: |o| Box::new(ceph_cluster::CephCluster::new(&o.ceph)) },
 ];
 
 #[cfg(test)]

@@ -71,6 +71,8 @@ pub struct CephCluster {
     claim: Option<(String, Claim)>,
     held: Option<Held>,
     remembered: Remembered,
+    /// Whether the last run saw another map of OSDs, or a source that came or went.
+    has_news: bool,
 }
 
 /// What was last read.
@@ -102,7 +104,8 @@ impl CephCluster {
     /// One with these settings.
     pub fn new(options: &options::Ceph) -> Self {
         let options = options.clone();
-        Self { options, claim: None, held: None, remembered: Remembered::new() }
+        let remembered = Remembered::new();
+        Self { options, claim: None, held: None, remembered, has_news: false }
     }
 
     /// Whether this node is the one to read: then what its monitor says of the cluster, if it has one.
@@ -163,9 +166,13 @@ impl CephCluster {
             );
             reading = Reading::failed(&reason);
         }
+        let epoch = leader.and_then(|leader| leader.epoch);
+        let fares = (reading.mon_is_good(), reading.mgr_is_good());
+        self.has_news = held.read_at_ms != 0
+            && (epoch != held.epoch || fares != (held.mon_is_good, held.mgr_is_good));
         held.fsid = leader.map(|leader| leader.fsid.clone()).or(said).or(held.fsid);
-        (held.read_at_ms, held.epoch) = (now_ms, leader.and_then(|leader| leader.epoch));
-        (held.mon_is_good, held.mgr_is_good) = (reading.mon_is_good(), reading.mgr_is_good());
+        (held.read_at_ms, held.epoch) = (now_ms, epoch);
+        (held.mon_is_good, held.mgr_is_good) = fares;
         held.mon_good_ms = if held.mon_is_good { Some(now_ms) } else { held.mon_good_ms };
         held.mgr_good_ms = if held.mgr_is_good { Some(now_ms) } else { held.mgr_good_ms };
         let reader = host.uname().map(|uname| uname.nodename).unwrap_or_default();
@@ -195,6 +202,7 @@ impl CephCluster {
 
 impl Collector for CephCluster {
     fn collect(&mut self, host: &dyn Host, out: &mut Batch) -> Result<Status, CollectError> {
+        self.has_news = false;
         let Some(leader) = self.leader(host)? else {
             (self.held, self.claim) = (None, None);
             return Ok(Status::Absent);
@@ -224,6 +232,10 @@ impl Collector for CephCluster {
             }
         }
         Ok(Status::Collected)
+    }
+
+    fn has_news(&self) -> bool {
+        self.has_news
     }
 
     fn instance(&self) -> Option<String> {
