@@ -247,9 +247,13 @@ fn counters_that_ceph_itself_leaves_out_are_left_out() {
     let counters = r#"{"osd":{"op_r":7,"op_prepare":3},"objecter-0x7fe9b40073f0":{"op_r":1}}"#;
     put(dir.path(), "var/run/ceph/ceph-osd.1.asok", "");
     let sockets = "sockets/%2fvar%2frun%2fceph%2fceph-osd.1.asok";
-    put(dir.path(), &format!(r#"{sockets}/{{"prefix":"perf dump"}}"#), framed(counters));
+    put(
+        dir.path(),
+        &format!(r#"{sockets}/{{"format":"json","prefix":"perf dump"}}"#),
+        framed(counters),
+    );
     let schema = r#"{"osd":{"op_r":{"type":10,"priority":10},"op_prepare":{"type":10,"priority":0}},"objecter-0x7fe9b40073f0":{"op_r":{"type":10,"priority":5}}}"#;
-    let asked = format!(r#"{sockets}/{{"prefix":"perf schema"}}"#);
+    let asked = format!(r#"{sockets}/{{"format":"json","prefix":"perf schema"}}"#);
     put(dir.path(), &asked, framed(schema));
     let mut ceph = make("ceph");
     let reads = |batch: &Batch| batch.value("ceph_osd_op_r", &[("ceph_daemon", "osd.1")]);

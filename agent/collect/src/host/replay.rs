@@ -8,7 +8,7 @@
 //!   exit status, or `not-found`, `timed-out`, `signal`; without one it is 0. A command that is not
 //!   there is looked up on PATH and run.
 //! - `sockets/PATH/REQUEST`: what a socket answered. A socket that is not there is asked where it
-//!   lies in the tree, if it is a real one.
+//!   lies in the tree, if it is a real one; one that is there knows no other requests.
 //! - `nvme/PATH/{identity,health,self-tests}`: pages of an NVMe controller, as they are.
 //! - `statvfs.json`: mount point to sizes, or to an error number.
 //! - `errors.json`: path to the error number that reading it gave (a file without rights, a sensor
@@ -185,6 +185,9 @@ impl Host for ReplayHost {
             Err(error) if super::super::collector::is_absent(&error) => {}
             answer => return answer,
         }
+        if framing == Framing::LengthPrefix && self.tree.list(&socket_dir(path)).is_ok() {
+            return Ok(unrecorded());
+        }
         if !path.starts_with('/') {
             // A captured machine has no network.
             return Err(io::ErrorKind::NotFound.into());
@@ -276,6 +279,14 @@ pub(super) fn command_dir(program: &str, args: &[&str]) -> String {
 /// The folder of a recorded socket.
 pub(super) fn socket_dir(path: &str) -> String {
     format!("{SOCKETS}/{}", file_name(path))
+}
+
+/// What a recorded socket answers to a request that was not recorded: it does not know it, in the
+/// words of those sockets that answer in frames.
+fn unrecorded() -> Vec<u8> {
+    let text = b"ERROR: (22) Invalid argument\nnot in the capture";
+    let len = u32::try_from(text.len()).unwrap_or(0).to_be_bytes();
+    [&len, text.as_slice()].concat()
 }
 
 /// The folder of a recorded NVMe controller.
