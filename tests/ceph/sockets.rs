@@ -11,7 +11,7 @@ use labstat_agent::collect::{
 };
 use labstat_model::{Batch, SystemClock};
 
-use crate::cluster::{self, Cluster, eventually};
+use crate::cluster::{self, Cluster, Plan, eventually};
 
 /// What the page of the manager has of daemons besides what they count themselves.
 const OF_THE_CLUSTER: [&str; 13] = [
@@ -156,6 +156,28 @@ fn the_state_of_each_daemon() {
         let slow = format!("labstat_ceph_daemon_slow_ops{{ceph_daemon=\"{daemon}\"}}");
         assert_eq!(samples.get(&slow), Some(&0.0));
     }
+}
+
+/// While an OSD is stopped, writes wait for it at the others, which say so.
+#[test]
+fn operations_that_wait_for_a_stopped_osd_are_slow() {
+    let more = "osd op complaint time = 1\nosd heartbeat grace = 600".to_owned();
+    let Some(mut cluster) = Cluster::start(Plan { osd_conf: more, ..Plan::default() }) else {
+        return;
+    };
+    let mut node = Node::of(&cluster);
+    cluster.stop("osd.2");
+    let _load = cluster.write_load(120);
+    eventually("an operation is slow", || {
+        let samples = node.read();
+        let sum = |name: &str| -> f64 {
+            let of = samples.iter().filter(|(series, _)| series.starts_with(name));
+            of.map(|(_, value)| value).sum()
+        };
+        let slow = sum("labstat_ceph_daemon_slow_ops{ceph_daemon=\"osd");
+        let all = sum("labstat_ceph_daemon_ops_in_flight{ceph_daemon=\"osd");
+        if slow > 0.0 && all >= slow { Ok(()) } else { Err(format!("{slow} of {all}")) }
+    });
 }
 
 /// A cluster that has a name has it in all its samples.

@@ -3,7 +3,7 @@
 //! Every collector runs once on a host that notes what is asked and answered; what collectors read
 //! is what the folder holds, no more and no less, so a replay gives the same samples. Nothing is
 //! left out of what is written: it has serial numbers, addresses and names in it, and Ceph's
-//! configuration file where one was named. A folder that is made here is its owner's alone.
+//! configuration file (which holds no keys). A folder that is made here is its owner's alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

@@ -164,3 +164,46 @@ pub(super) fn push_answer(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT_MS: i64 = 1_700_000_000_000;
+
+    /// A daemon that dumps other names than before may be another version: what it said of them is
+    /// believed no longer, and it is not asked in each run for that.
+    #[test]
+    fn other_counters_are_described_anew() {
+        let schema = |name: &str| {
+            let json = format!("{{\"osd\":{{\"{name}\":{{\"type\":2,\"priority\":5}}}}}}");
+            Some(Arc::new(Schema::parse(&json).unwrap()))
+        };
+        let mut known = Known::new(Dialect::Perf, schema("old"), AT_MS);
+        let mut values = Vec::new();
+        let plan = known.read("{\"osd\":{\"old\":1}}", &[], &mut values).unwrap();
+        assert_eq!((plan.series().len(), values.as_slice()), (1, [1.0].as_slice()));
+        let minute = AT_MS + SCHEMA_PAUSE_MS;
+        assert!(known.is_good(minute) && !known.is_good(AT_MS + SCHEMA_KEPT_MS));
+        assert!(!known.is_good(AT_MS - 1), "a clock that was set back says nothing");
+
+        let plan = known.read("{\"osd\":{\"new\":2}}", &[], &mut values).unwrap();
+        assert!(plan.series().is_empty(), "nothing is said of what is not described");
+        assert!(known.is_good(minute - 1) && !known.is_good(minute));
+    }
+
+    /// Daemons that are alike have one plan between them.
+    #[test]
+    fn plans_are_shared() {
+        let dump = "{\"osd\":{\"op\":1}}";
+        let mut values = Vec::new();
+        let known = || Known::new(Dialect::Perf, None, AT_MS);
+        let first = known().read(dump, &[], &mut values).unwrap();
+        let second =
+            known().read("{\"osd\":{\"op\":7}}", &[Arc::clone(&first)], &mut values).unwrap();
+        assert!(Arc::ptr_eq(&first, &second));
+        assert_eq!(values, [7.0]);
+        let other = known().read("{\"osd\":{\"op_w\":7}}", &[first], &mut values).unwrap();
+        assert!(!Arc::ptr_eq(&other, &second));
+    }
+}
