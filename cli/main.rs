@@ -13,6 +13,7 @@ mod alerts;
 mod answer;
 mod backup;
 mod capture;
+mod ceph;
 mod ceph_read;
 mod client;
 mod completions;
@@ -93,6 +94,7 @@ enum Command {
     Disks(disks::Disks),
     Disk(disk::Disk),
     Raid(raid::Raid),
+    Ceph(ceph::Ceph),
     Temps(temps::Temps),
     Net(net::Net),
     Ups(ups::Ups),
@@ -142,6 +144,7 @@ impl Command {
             Self::Disks(command) => command.run(),
             Self::Disk(command) => command.run(),
             Self::Raid(command) => command.run(),
+            Self::Ceph(command) => command.run(),
             Self::Temps(command) => command.run(),
             Self::Net(command) => command.run(),
             Self::Ups(command) => command.run(),

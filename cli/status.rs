@@ -7,6 +7,7 @@ use labstat_disks::Verdict;
 
 use crate::alerts::{self, Alert};
 use crate::answer::Found;
+use crate::ceph;
 use crate::client::Client;
 use crate::disks::{self, Condition};
 use crate::failure::Failure;
@@ -23,7 +24,7 @@ use crate::view::{self, Answers, Questions, ViewArgs, at, count};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  labstat status                    nodes, alerts, disks, arrays, bonds, heat, space
+  labstat status                    nodes, alerts, disks, arrays, bonds, Ceph, heat, space
   labstat status --node nas         of one node
   labstat status --check            one line, for Nagios, Icinga, cron …
 
@@ -59,7 +60,7 @@ pub(crate) const OWN_QUESTIONS: &Questions = &[
 ];
 
 /// Questions of other views whose answers make part of the glance.
-const BORROWED: [(&Questions, &[&str]); 4] = [
+const BORROWED: [(&Questions, &[&str]); 5] = [
     (nodes::QUESTIONS, &["seen", "up"]),
     (
         disks::QUESTIONS,
@@ -70,6 +71,7 @@ const BORROWED: [(&Questions, &[&str]); 4] = [
     ),
     (raid::QUESTIONS, &["state", "disks", "wanted", "array"]),
     (net::QUESTIONS, &["bond_members", "bond_active", "member"]),
+    (ceph::QUESTIONS, &["health", "check", "reading", "read_at"]),
 ];
 
 /// One area of the lab and how it is.
@@ -139,6 +141,7 @@ fn lines(answers: &Answers, alerts: &[Alert], failing_rules: &[String]) -> Vec<L
         disks_line(answers),
         arrays_line(answers),
         bonds_line(answers),
+        ceph_line(answers),
         hottest_line(answers),
         hottest_disk_line(answers),
         fullest_line(answers),
@@ -279,6 +282,12 @@ fn bonds_line(answers: &Answers) -> Option<Line> {
         some => (Tone::Bad, format!("{} SHORT OF LINKS ({})", some.len(), listed(some))),
     };
     Some(Line { area: "bonds", tone, text, figure: Some(("bonds_short", number(short.len()))) })
+}
+
+/// Clusters of Ceph and why they are not well.
+fn ceph_line(answers: &Answers) -> Option<Line> {
+    let (tone, text) = ceph::in_short(answers)?;
+    Some(Line { area: "ceph", tone, text, figure: None })
 }
 
 /// What could not be read, so that an area without bad news is not taken for one that is well.

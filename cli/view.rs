@@ -202,6 +202,52 @@ pub(crate) mod tests {
         table.render(Format::Table, &look)
     }
 
+    /// What the one node says that reads a cluster of Ceph; no captured machine has a cluster.
+    const OF_CEPH_CLUSTERS: [&str; 42] = [
+        "ceph_health_status",
+        "ceph_mgr_status",
+        "ceph_mon_metadata",
+        "ceph_mon_quorum_status",
+        "ceph_num_objects_degraded",
+        "ceph_num_objects_misplaced",
+        "ceph_num_objects_unfound",
+        "ceph_osd_apply_latency_ms",
+        "ceph_osd_commit_latency_ms",
+        "ceph_osd_in",
+        "ceph_osd_nearfull_ratio",
+        "ceph_osd_op_w_latency_count",
+        "ceph_osd_op_w_latency_sum",
+        "ceph_osd_up",
+        "ceph_pool_max_avail",
+        "ceph_pool_metadata",
+        "ceph_pool_objects",
+        "ceph_pool_percent_used",
+        "ceph_pool_quota_bytes",
+        "ceph_pool_quota_objects",
+        "ceph_pool_rd",
+        "ceph_pool_rd_bytes",
+        "ceph_pool_stored",
+        "ceph_pool_wr",
+        "ceph_pool_wr_bytes",
+        "labstat_ceph_cluster_info",
+        "labstat_ceph_failures_tolerated",
+        "labstat_ceph_health_check",
+        "labstat_ceph_health_check_count",
+        "labstat_ceph_osd_backfillfull_ratio",
+        "labstat_ceph_osd_blocking_pgs",
+        "labstat_ceph_osd_destroyed",
+        "labstat_ceph_osd_info",
+        "labstat_ceph_osd_only_copies",
+        "labstat_ceph_osd_pgs",
+        "labstat_ceph_osd_size_bytes",
+        "labstat_ceph_osd_used_bytes",
+        "labstat_ceph_reading_success",
+        "labstat_ceph_reading_timestamp_seconds",
+        "labstat_ceph_recovery_bytes_per_second",
+        "labstat_ceph_recovery_objects_per_second",
+        "labstat_ceph_recovery_remaining_seconds",
+    ];
+
     /// Every metric that agents and aggregators of ours are known to give: those of the golden
     /// expositions of captured machines, the clock, and those that agent and aggregator make.
     fn catalogue() -> std::collections::BTreeSet<String> {
@@ -224,6 +270,7 @@ pub(crate) mod tests {
             "labstat_disk_wear_out_timestamp_seconds",
         ];
         let mut names: std::collections::BTreeSet<String> = others.map(str::to_owned).into();
+        names.extend(OF_CEPH_CLUSTERS.map(str::to_owned));
         // What an agent can say of disks that no captured machine has.
         names.extend(labstat_disks::families::all().map(|family| family.name.to_string()));
         let mut folders = vec![root.join("agent/collect/fixtures")];
@@ -246,12 +293,13 @@ pub(crate) mod tests {
 
     #[test]
     fn every_question_and_panel_asks_for_what_our_agents_give() {
-        let views: [&Questions; 7] = [
+        let views: [&Questions; 8] = [
             crate::nodes::QUESTIONS,
             crate::disks::QUESTIONS,
             crate::raid::QUESTIONS,
             crate::temps::QUESTIONS,
             crate::net::QUESTIONS,
+            crate::ceph::QUESTIONS,
             crate::ups::QUESTIONS,
             crate::status::OWN_QUESTIONS,
         ];

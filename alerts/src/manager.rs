@@ -9,6 +9,8 @@
 //! - [`snapshot`]: the alerts as they are kept across a restart.
 
 mod evaluate;
+#[cfg(test)]
+mod peer_rules;
 mod snapshot;
 mod state;
 #[cfg(test)]

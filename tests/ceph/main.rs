@@ -12,4 +12,6 @@ mod harness;
 #[cfg(test)]
 mod reader;
 #[cfg(test)]
+mod seen;
+#[cfg(test)]
 mod sockets;

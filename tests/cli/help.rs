@@ -19,6 +19,7 @@ const COMMANDS: &[&[&str]] = &[
     &["disk", "forget"],
     &["disk", "selftest"],
     &["raid"],
+    &["ceph"],
     &["ups"],
     &["temps"],
     &["net"],

@@ -165,6 +165,7 @@ fn views_of_an_empty_lab_say_what_to_do() {
         ("temps", "No node tells a temperature"),
         ("net", "No interfaces are known yet"),
         ("ups", "No UPS is known"),
+        ("ceph", "No node has a daemon of Ceph"),
         ("alerts", "No alerts"),
     ] {
         let text = stdout(&server.run(&[name]));

@@ -1,0 +1,147 @@
+//! What Ceph's health checks mean, in plain sentences. How many things one is about stands beside it.
+//!
+//! Not here: checks that came after these. They are shown by their names.
+
+/// The checks from Luminous to Squid that a small cluster can meet.
+const WORDS: &[(&str, &str)] = &[
+    ("AUTH_BAD_CAPS", "keys have rights that nobody understands"),
+    ("AUTH_INSECURE_GLOBAL_ID_RECLAIM", "old clients take back their number in an unsafe way"),
+    ("AUTH_INSECURE_GLOBAL_ID_RECLAIM_ALLOWED", "an unsafe way to take back a number is allowed"),
+    ("BLUEFS_AVAILABLE_SPACE", "OSDs have little room for their database"),
+    ("BLUEFS_LOW_SPACE", "OSDs have little room for their database"),
+    ("BLUEFS_SPILLOVER", "databases of OSDs no longer fit on their fast disk"),
+    ("BLUESTORE_DISK_SIZE_MISMATCH", "OSDs believe their disk to be of another size"),
+    ("BLUESTORE_FRAGMENTATION", "the free space of OSDs is in small pieces"),
+    ("BLUESTORE_LEGACY_STATFS", "OSDs count usage in an old way until they are repaired"),
+    ("BLUESTORE_NO_COMPRESSION", "OSDs cannot compress as they are told to"),
+    ("BLUESTORE_NO_PER_PG_OMAP", "OSDs keep an old layout until they are repaired"),
+    ("BLUESTORE_NO_PER_POOL_OMAP", "OSDs keep an old layout until they are repaired"),
+    ("BLUESTORE_SLOW_OP_ALERT", "disks answered OSDs too slowly"),
+    ("BLUESTORE_SPURIOUS_READ_ERRORS", "disks gave wrong data that was right at the second try"),
+    ("CACHE_POOL_NEAR_FULL", "cache pools are nearly full"),
+    ("CACHE_POOL_NO_HIT_SET", "cache pools do not know what is used"),
+    ("CEPHADM_DAEMON_PLACE_FAIL", "cephadm could not place daemons"),
+    ("CEPHADM_FAILED_DAEMON", "daemons that cephadm watches have failed"),
+    ("CEPHADM_HOST_CHECK_FAILED", "hosts do not pass cephadm's check"),
+    ("CEPHADM_PAUSED", "cephadm is paused"),
+    ("CEPHADM_REFRESH_FAILED", "cephadm could not look at hosts"),
+    ("CEPHADM_STRAY_DAEMON", "daemons run that cephadm does not manage"),
+    ("CEPHADM_STRAY_HOST", "hosts run daemons and are not cephadm's"),
+    ("DAEMON_OLD_VERSION", "daemons of several versions have run beside each other for long"),
+    ("DB_DEVICE_STALLED_READ_ALERT", "disks with databases of OSDs have stalled"),
+    ("BLOCK_DEVICE_STALLED_READ_ALERT", "disks of OSDs have stalled"),
+    ("DEVICE_HEALTH", "Ceph expects disks to fail soon"),
+    ("DEVICE_HEALTH_IN_USE", "disks that Ceph expects to fail still hold data"),
+    ("DEVICE_HEALTH_TOOMANY", "too many disks are expected to fail to move all their data"),
+    ("FS_DEGRADED", "filesystems wait for a metadata server"),
+    ("FS_INLINE_DATA_DEPRECATED", "filesystems use inline data, which is going away"),
+    ("FS_WITH_FAILED_MDS", "filesystems have lost a metadata server"),
+    ("LARGE_OMAP_OBJECTS", "objects have too many keys"),
+    ("MANY_OBJECTS_PER_PG", "pools have too few placement groups for their objects"),
+    ("MDS_ALL_DOWN", "filesystems have no metadata server at all"),
+    ("MDS_CACHE_OVERSIZED", "metadata servers use more memory than they should"),
+    ("MDS_CLIENTS_LAGGY", "clients do not answer their metadata server"),
+    ("MDS_CLIENT_LATE_RELEASE", "clients keep what metadata servers want back"),
+    ("MDS_CLIENT_OLDEST_TID", "clients do not let old requests go"),
+    ("MDS_CLIENT_RECALL", "clients do not give back what metadata servers ask for"),
+    ("MDS_DAMAGE", "metadata of filesystems is damaged"),
+    ("MDS_HEALTH_READ_ONLY", "filesystems have become read-only"),
+    ("MDS_INSUFFICIENT_STANDBY", "too few metadata servers stand by"),
+    ("MDS_SLOW_METADATA_IO", "metadata servers wait long for OSDs"),
+    ("MDS_SLOW_REQUEST", "metadata servers keep requests waiting"),
+    ("MDS_TRIM", "metadata servers do not trim their journal"),
+    ("MDS_UP_LESS_THAN_MAX", "fewer metadata servers work than should"),
+    ("MGR_DOWN", "no manager works"),
+    ("MGR_MODULE_DEPENDENCY", "modules of the manager lack something that they need"),
+    ("MGR_MODULE_ERROR", "modules of the manager have failed"),
+    ("MON_CLOCK_SKEW", "clocks of monitors differ"),
+    ("MON_DISK_BIG", "databases of monitors have become large"),
+    ("MON_DISK_CRIT", "disks of monitors are nearly full: they will stop"),
+    ("MON_DISK_LOW", "disks of monitors have little room left"),
+    ("MON_DOWN", "monitors are out of quorum"),
+    ("MON_MSGR2_NOT_ENABLED", "monitors do not speak the newer protocol"),
+    ("MON_NETSPLIT", "monitors cannot all reach each other"),
+    ("NO_STANDBY_MGR", "no manager stands by"),
+    ("NVMEOF_GATEWAY_DOWN", "NVMe-oF gateways are down"),
+    ("OBJECT_MISPLACED", "copies of objects lie where they should not, and are being moved"),
+    ("OBJECT_UNFOUND", "of objects no copy can be found"),
+    ("OLD_CRUSH_TUNABLES", "data is placed by old settings"),
+    ("OLD_CRUSH_STRAW_CALC_VERSION", "data is placed by old settings"),
+    ("OSDMAP_FLAGS", "flags hold back what Ceph would do by itself"),
+    ("OSD_BACKFILLFULL", "OSDs are too full to take copies of others"),
+    ("OSD_DOWN", "OSDs are down"),
+    ("OSD_CHASSIS_DOWN", "all OSDs of a chassis are down"),
+    ("OSD_DATACENTER_DOWN", "all OSDs of a data centre are down"),
+    ("OSD_RACK_DOWN", "all OSDs of a rack are down"),
+    ("OSD_ROOT_DOWN", "all OSDs of the cluster are down"),
+    ("OSD_ROW_DOWN", "all OSDs of a row are down"),
+    ("OSD_FILESTORE", "OSDs use filestore, which is going away"),
+    ("OSD_FLAGS", "flags are set on single OSDs or hosts"),
+    ("OSD_FULL", "OSDs are full: nothing can be written to their pools"),
+    ("OSD_HOST_DOWN", "all OSDs of a host are down"),
+    ("OSD_NEARFULL", "OSDs are nearly full"),
+    ("OSD_NO_DOWN_OUT_INTERVAL", "OSDs that fail are never taken out by themselves"),
+    ("OSD_NO_SORTBITWISE", "an old order of objects is in use"),
+    ("OSD_ORPHAN", "OSDs stand in the tree that do not exist"),
+    ("OSD_OUT_OF_ORDER_FULL", "the limits of full, backfillfull and nearfull are in a wrong order"),
+    ("OSD_SCRUB_ERRORS", "scrubs found copies that differ"),
+    ("OSD_SLOW_PING_TIME_BACK", "OSDs reach each other slowly over the cluster's network"),
+    ("OSD_SLOW_PING_TIME_FRONT", "OSDs reach each other slowly over the public network"),
+    ("OSD_TOO_MANY_REPAIRS", "OSDs had to mend many reads: look at their disks"),
+    ("OSD_UNREACHABLE", "OSDs have addresses outside of the public network"),
+    ("OSD_UPGRADE_FINISHED", "all OSDs are new, and the cluster does not know it yet"),
+    ("PG_AVAILABILITY", "placement groups cannot be read or written"),
+    ("PG_BACKFILL_FULL", "placement groups cannot be moved, since OSDs are too full"),
+    ("PG_DAMAGED", "placement groups are damaged"),
+    ("PG_DEGRADED", "placement groups have fewer copies than they should"),
+    ("PG_DEGRADED_FULL", "placement groups lack copies, since OSDs are too full"),
+    ("PG_NOT_DEEP_SCRUBBED", "placement groups were not read as a whole in time"),
+    ("PG_NOT_SCRUBBED", "placement groups were not compared in time"),
+    ("PG_RECOVERY_FULL", "placement groups cannot be recovered, since OSDs are full"),
+    ("PG_SLOW_SNAP_TRIMMING", "snapshots are removed too slowly"),
+    ("POOL_APP_NOT_ENABLED", "pools are not marked with what uses them"),
+    ("POOL_BACKFILLFULL", "pools have OSDs that are too full to take copies"),
+    ("POOL_FULL", "pools are full: nothing can be written to them"),
+    ("POOL_NEARFULL", "pools have OSDs that are nearly full"),
+    ("POOL_NEAR_FULL", "pools have nearly used up their quota"),
+    ("POOL_NO_REDUNDANCY", "pools keep one copy only"),
+    ("POOL_PG_NUM_NOT_POWER_OF_TWO", "pools have an odd number of placement groups"),
+    ("POOL_TARGET_SIZE_BYTES_OVERCOMMITTED", "pools expect more than there is room for"),
+    ("POOL_TARGET_SIZE_RATIO_OVERCOMMITTED", "pools expect more than there is room for"),
+    ("POOL_HAS_TARGET_SIZE_BYTES_AND_RATIO", "pools have two targets for their size"),
+    ("POOL_TOO_FEW_PGS", "pools have too few placement groups"),
+    ("POOL_TOO_MANY_PGS", "pools have too many placement groups"),
+    ("RECENT_CRASH", "daemons have crashed"),
+    ("RECENT_MGR_MODULE_CRASH", "modules of the manager have crashed"),
+    ("REQUEST_SLOW", "requests wait too long"),
+    ("REQUEST_STUCK", "requests have waited very long"),
+    ("SLOW_OPS", "operations wait too long"),
+    ("SMALLER_PGP_NUM", "pools place their groups by an old number"),
+    ("TELEMETRY_CHANGED", "telemetry has changed and wants to be confirmed"),
+    ("TELEMETRY_FAILURE", "telemetry could not be sent"),
+    ("TOO_FEW_OSDS", "there are fewer OSDs than copies to keep"),
+    ("TOO_FEW_PGS", "OSDs have few placement groups"),
+    ("TOO_MANY_PGS", "OSDs have too many placement groups"),
+    ("UPGRADE_EXCEPTION", "an upgrade has stopped"),
+];
+
+/// What a check says, if it is known.
+pub(super) fn meaning(check: &str) -> Option<&'static str> {
+    WORDS.iter().find(|(name, _)| *name == check).map(|(_, words)| *words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_check_once_and_unknown_ones_not_at_all() {
+        let mut names: Vec<&str> = WORDS.iter().map(|(name, _)| *name).collect();
+        names.sort_unstable();
+        let all = names.len();
+        names.dedup();
+        assert_eq!(names.len(), all, "a check stands twice");
+        assert_eq!(meaning("OSD_DOWN"), Some("OSDs are down"));
+        assert_eq!(meaning("OSD_ON_FIRE"), None);
+    }
+}
