@@ -94,7 +94,8 @@ impl Reading {
     /// words otherwise, and nobody knows how old.
     pub(super) fn mgr_answers(&self) -> bool {
         let available = self.status.as_ref().is_some_and(|s| s.mgr_available != Some(false));
-        available && self.mgr.answered > 0 && !self.mgr.hung
+        // A refusal is an answer, too.
+        available && self.mgr.answered + self.mgr.failed > 0 && !self.mgr.hung
     }
 
     /// The first thing that went wrong.
@@ -212,6 +213,11 @@ mod tests {
             of(&format!("{STATUS}osd df\t-13\taccess denied\ncrash ls-new\t0\t[]\nend\t0\t\n"));
         assert!(reading.mon_is_good() && !reading.mgr_is_good());
         assert!(reading.mgr_answers(), "it is there, and speaks");
+        let refused = of(&format!("{STATUS}osd df\t-13\taccess denied\nend\t0\t\n"));
+        assert!(
+            refused.mgr_answers() && !refused.mgr_is_good(),
+            "what it counts is no older for that"
+        );
     }
 
     #[test]

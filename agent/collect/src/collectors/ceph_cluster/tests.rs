@@ -4,10 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use labstat_model::{Batch, number};
+use labstat_model::{Batch, ManualClock, number};
 
 use super::*;
+use crate::host::ReplayHost;
 
 const STATES: &str = "/../../../shared/fixtures/ceph-live";
 
@@ -258,4 +260,79 @@ fn states_tell_what_was_provoked() {
     assert!(!gone.contains_key("ceph_pool_stored") && !gone.contains_key("ceph_pg_total"));
     let two = told("two-osds-down").unwrap();
     assert!(value(&two, "labstat_ceph_osd_only_copies", &[("ceph_daemon", "osd.0")]) > Some(0.0));
+}
+
+fn replayed(dir: &Path) -> ReplayHost {
+    ReplayHost::open(dir, Arc::new(ManualClock::new(1_000_000))).unwrap()
+}
+
+#[test]
+fn labstats_own_key_is_taken_where_there_is_one_and_what_is_said_wins() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = |user: Option<&str>, keyring: Option<&str>| options::Ceph {
+        user: user.map(str::to_owned),
+        keyring: keyring.map(str::to_owned),
+        ..options::Ceph::default()
+    };
+    let of = |user, keyring| {
+        let (user, keyring) = key(&replayed(dir.path()), &options(user, keyring));
+        (user, keyring.unwrap_or_default())
+    };
+    let pair = |user: &str, keyring: &str| (user.to_owned(), keyring.to_owned());
+    assert_eq!(of(None, None), pair("client.admin", ""));
+    assert_eq!(of(None, Some("/k")), pair("client.labstat", "/k"));
+    assert_eq!(of(Some("lab"), Some("/k")), pair("client.lab", "/k"));
+    let keys = dir.path().join("etc/ceph");
+    fs::create_dir_all(&keys).unwrap();
+    fs::write(keys.join(OWN_KEY), "").unwrap();
+    let own = "/etc/ceph/ceph.client.labstat.keyring";
+    assert_eq!(of(None, None), pair("client.labstat", own));
+    assert_eq!(of(Some("client.labstat"), None), pair("client.labstat", own));
+    assert_eq!(of(Some("client.admin"), None), pair("client.admin", ""));
+}
+
+#[test]
+fn a_reading_is_due_when_it_is_time_or_the_map_is_another() {
+    let mut cluster = CephCluster::new(&options::Ceph::default());
+    assert!(cluster.is_due(5, Some(7)), "the first");
+    let good = Held {
+        read_at_ms: 100_000,
+        epoch: Some(7),
+        mon_is_good: true,
+        mgr_is_good: true,
+        ..Held::default()
+    };
+    cluster.held = Some(good);
+    for (now_ms, epoch, wanted) in [
+        (105_000, Some(7), false),
+        (130_000, Some(7), true),
+        (101_000, Some(8), false),
+        (102_000, Some(8), true),
+        // A follower's monitor does not tell.
+        (105_000, None, false),
+        // The clock was set back.
+        (99_000, Some(7), true),
+    ] {
+        assert_eq!(cluster.is_due(now_ms, epoch), wanted, "{now_ms} {epoch:?}");
+    }
+    if let Some(held) = &mut cluster.held {
+        held.mgr_is_good = false;
+    }
+    assert!(!cluster.is_due(109_000, Some(7)) && cluster.is_due(110_000, Some(7)));
+}
+
+/// A node that always reads and cannot says so, of both sources, and has no other samples.
+#[test]
+fn a_cluster_that_cannot_be_read_is_told_as_such() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options::Ceph { cluster: Reads::Always, ..options::Ceph::default() };
+    let mut cluster = CephCluster::new(&options);
+    let mut out = Batch::new();
+    let status = cluster.collect(&replayed(dir.path()), &mut out).unwrap();
+    assert_eq!((status, out.len()), (Status::Collected, 2));
+    assert!(out.iter().all(|s| *s.family == READING_SUCCESS && s.value == 0.0));
+    assert_eq!(cluster.instance(), None, "nobody has told which cluster it is");
+    let idle = options::Ceph::default();
+    let status = CephCluster::new(&idle).collect(&replayed(dir.path()), &mut Batch::new());
+    assert_eq!(status.unwrap(), Status::Absent, "no monitor is here");
 }
