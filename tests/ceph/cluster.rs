@@ -31,7 +31,8 @@ const PROGRAMS: [&str; 6] = ["ceph", "ceph-authtool", "ceph-mgr", "ceph-mon", "c
 /// The pool that every cluster has: a copy on each of up to three OSDs, in eight placement groups.
 pub(crate) const POOL: &str = "labpool";
 
-/// What kills the daemons when the test process is gone. A pid that was taken up by another process
+/// What kills the daemons and removes their folder when the test process is gone: a value that all tests
+/// share is never dropped. A pid that was taken up by another process
 /// is not ours: ours name the cluster's folder on their command line.
 const KEEPER: &str = r#"
 echo ready
@@ -39,6 +40,7 @@ while read -r pid; do pids="$pids $pid"; done
 for pid in $pids; do
     grep -qF "$1" "/proc/$pid/cmdline" 2>/dev/null && kill -9 "$pid"
 done
+rm -rf "$1"
 "#;
 
 /// What is to be started.
