@@ -261,12 +261,13 @@ fn state(answers: &Answers, (node, device): (&str, &str)) -> Cell {
     let bond = [("instance", node), ("master", device)];
     let members = answers.value("bond_members", &bond);
     let active = links(answers, &bond);
-    let up = answers.value("up", &here);
+    let up =
+        answers.value("up", &here).map(|up| up > 0.0 || is_silent_about_itself(answers, &here));
     match (up, members, active) {
         (_, Some(members), Some(active)) if active < members => {
             return Cell::text(format!("{active} of {members} links")).tone(Tone::Bad);
         }
-        (Some(up), Some(members), _) if up > 0.0 => {
+        (Some(true), Some(members), _) => {
             let links = view::count(count(members), "link");
             return Cell::text(format!("up, {links}")).tone(Tone::Good);
         }
@@ -284,11 +285,19 @@ fn state(answers: &Answers, (node, device): (&str, &str)) -> Cell {
     let port = answers.with("port", &here).next().map(|found| found.label("state"));
     let waits = port.filter(|state| !matches!(*state, "forwarding" | "disabled" | ""));
     match (up, waits) {
-        (Some(up), Some(state)) if up > 0.0 => Cell::text(format!("up, {state}")).tone(Tone::Warn),
-        (Some(up), None) if up > 0.0 => Cell::text("up").tone(Tone::Good),
-        (Some(_), _) => Cell::text("down"),
+        (Some(true), Some(state)) => Cell::text(format!("up, {state}")).tone(Tone::Warn),
+        (Some(true), None) => Cell::text("up").tone(Tone::Good),
+        (Some(false), _) => Cell::text("down"),
         (None, _) => Cell::absent(),
     }
+}
+
+/// Whether an interface is switched on whose driver tells nothing of its state, as those of tunnels
+/// (WireGuard, `tun`) and the loopback: then it is to be used, and `node_network_up`, which is as
+/// node_exporter has it, says 0 all the same.
+fn is_silent_about_itself(answers: &Answers, here: &[(&str, &str); 2]) -> bool {
+    let info = answers.with("info", here).next();
+    info.is_some_and(|it| it.label("operstate") == "unknown" && it.label("adminstate") == "up")
 }
 
 /// How many members carry a bond, or stand by to: those whose link is up, but for those that LACP
@@ -388,6 +397,32 @@ a     ├─ e2      -     up, left out  bond0      -  -          -   -    -    
 a     └─ e3      -     down          bond0      -  -          -   -    -       -      -         4  -                  -
 a     vmbr0      -     up            -          -  -          -   -    -       -      -         -  -                  -
 a     └─ e4      -     up, blocking  vmbr0      -  half    9000   -    -       -      -         -  -                  (1), 2-4094
+"
+        );
+    }
+
+    /// A tunnel that carries all day is not down, and one that was switched off is.
+    #[test]
+    fn what_tells_nothing_of_its_state_is_up_while_it_is_on() {
+        let answers = canned(
+            r#"
+            up {instance="a",device="eth0"} 0
+            up {instance="a",device="tun0"} 0
+            up {instance="a",device="wg0"} 0
+            up {instance="a",device="wg1"} 0
+            info {instance="a",device="eth0",adminstate="up",operstate="down"} 1
+            info {instance="a",device="wg0",adminstate="up",operstate="unknown"} 1
+            info {instance="a",device="wg1",adminstate="down",operstate="unknown"} 1
+            "#,
+        );
+        assert_eq!(
+            plain(&table(&answers, false)),
+            "\
+NODE  INTERFACE  KIND  STATE  SPEED  MTU  IN  OUT  ERRORS  DROPS
+a     eth0       -     down       -    -   -    -       -      -
+a     tun0       -     down       -    -   -    -       -      -
+a     wg0        -     up         -    -   -    -       -      -
+a     wg1        -     down       -    -   -    -       -      -
 "
         );
     }

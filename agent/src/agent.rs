@@ -295,7 +295,7 @@ impl Rounds {
                     tell_pause(because, &mut told);
                     if let Some(slot) = woken.take().filter(|_| because.is_none()) {
                         tokio::select! {
-                            event = crew.run_woken(slot, limits) => {
+                            event = crew.run_woken(slot, limits, duration_of(wait_ms)) => {
                                 self.tell(event.as_ref(), now_ms);
                             }
                             _ = stop.changed() => {}

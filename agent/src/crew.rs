@@ -290,13 +290,25 @@ impl Crew {
         Some(Event { job, instance, before: before?, now: slot.good.clone() })
     }
 
-    /// Runs the fast collector of a slot between two rounds. Gives nothing when it gave nothing:
-    /// the next round tells of that.
-    pub(crate) async fn run_woken(&mut self, at: usize, limits: Limits) -> Option<Event> {
+    /// Runs the fast collector of a slot between two rounds, of which the next is due in `room`. Gives
+    /// nothing when it gave nothing: the next round tells of that. And when it is not done by then: a
+    /// round does not begin late for it, and tells of it ahead of the rest.
+    pub(crate) async fn run_woken(
+        &mut self,
+        at: usize,
+        limits: Limits,
+        room: Duration,
+    ) -> Option<Event> {
         self.begin_apart(at, true);
         let mut event = None;
-        let deadline = Instant::now() + limits.round;
-        self.join_apart(limits.collector, deadline, &mut |told| event = Some(told)).await;
+        let now = Instant::now();
+        let mut tell = |told| event = Some(told);
+        let join = self.join_apart(limits.collector, now + limits.round, &mut tell);
+        if timeout_at(now + room, join).await.is_err() {
+            for slot in self.slots.iter_mut().filter(|slot| slot.runs_apart()) {
+                (slot.apart.is_so, slot.apart.later) = (false, true);
+            }
+        }
         event
     }
 
@@ -762,6 +774,43 @@ mod tests {
         assert_eq!((event.job, event.instance.as_deref()), ("ceph", Some("cluster")));
         assert_eq!(event.before.values().collect::<Vec<_>>(), [1.0]);
         assert_eq!(event.now.values().collect::<Vec<_>>(), [2.0]);
+    }
+
+    /// A test has it wait here.
+    static WAITS: AtomicBool = AtomicBool::new(true);
+
+    struct Waiting;
+
+    impl Collector for Waiting {
+        fn collect(&mut self, _: &dyn Host, out: &mut Batch) -> Result<Status, CollectError> {
+            while WAITS.load(Ordering::SeqCst) {
+                thread::yield_now();
+            }
+            out.push(&VALUE, &[], 1.0);
+            Ok(Status::Collected)
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_woken_and_takes_long_does_not_hold_up_the_round_which_tells_of_it() {
+        let entry = Entry {
+            name: "waiting",
+            job: "node",
+            pace: Pace::Fast,
+            is_on: true,
+            wake: None,
+            make: |_| Box::new(Waiting),
+        };
+        let host = Arc::new(RealHost::new(Arc::new(SystemClock)));
+        let mut crew = Crew::new(&[entry], Options::default(), None, host);
+        let limits = Limits { collector: EVERY, round: EVERY };
+        assert!(crew.run_woken(0, limits, Duration::ZERO).await.is_none());
+        assert_eq!(result(&crew), (0, Outcome::Pending), "it is not given up");
+        WAITS.store(false, Ordering::SeqCst);
+        crew.slots[0].watched.store(true, Ordering::Relaxed);
+        let mut told = 0;
+        crew.run_round(limits, None, |_| told += 1).await;
+        assert_eq!((told, result(&crew)), (1, (1, Outcome::Collected { samples: 1 })));
     }
 
     #[tokio::test]

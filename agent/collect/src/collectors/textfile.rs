@@ -283,9 +283,9 @@ fn is_within(ms: i64, now_ms: i64) -> bool {
 fn look(host: &dyn Host, path: &str, known: Option<File>, bytes: &mut Vec<u8>) -> Looked {
     let stamp = match host.stamp(path) {
         Ok(stamp) => stamp,
-        // Taken away since the folder was listed.
-        Err(error) if is_absent(&error) => return Looked::Gone,
-        Err(error) => return bad(path, Stamp::default(), words(&error), known.as_ref()),
+        // Taken away since the folder was listed; a link that leads nowhere is there.
+        Err(error) if is_absent(&error) && host.link(path).is_err() => return Looked::Gone,
+        Err(error) => return bad(path, Stamp::default(), true, words(&error), known.as_ref()),
     };
     let known = match known {
         Some(file) if file.stamp == stamp => return Looked::Same(file),
@@ -302,7 +302,7 @@ fn look(host: &dyn Host, path: &str, known: Option<File>, bytes: &mut Vec<u8>) -
         // Rights and faults of a disk change without its stamp.
         let is_of_file = error.kind() == ErrorKind::FileTooLarge;
         let stamp = if is_of_file { stamp } else { Stamp::default() };
-        return bad(path, stamp, words(&error), known.as_ref());
+        return bad(path, stamp, is_restless || !is_of_file, words(&error), known.as_ref());
     }
     if host.stamp(path).ok() != Some(stamp) {
         return Looked::Later(known);
@@ -312,17 +312,21 @@ fn look(host: &dyn Host, path: &str, known: Option<File>, bytes: &mut Vec<u8>) -
             found.samples.iter_mut().for_each(|sample| set_apart(&mut sample.labels));
             Looked::New(File { stamp, is_restless, found: check(found), clash: None })
         }
-        Err(error) => bad(path, stamp, words(&error), known.as_ref()),
+        Err(error) => bad(path, stamp, is_restless, words(&error), known.as_ref()),
     }
 }
 
-/// A file that gives nothing. It is logged once, not in every round. One that has no stamp is looked
-/// at again in every round.
-fn bad(path: &str, stamp: Stamp, reason: String, known: Option<&File>) -> Looked {
+/// A file that gives nothing. It is logged once, not in every round.
+fn bad(
+    path: &str,
+    stamp: Stamp,
+    is_restless: bool,
+    reason: String,
+    known: Option<&File>,
+) -> Looked {
     if known.is_none_or(|file| file.found != Err(reason.clone())) {
         tracing::warn!(path, reason, "text file not taken");
     }
-    let is_restless = stamp == Stamp::default();
     Looked::New(File { stamp, is_restless, found: Err(reason), clash: None })
 }
 
@@ -698,6 +702,14 @@ mod tests {
         assert_eq!(value(&mut textfile, &host, "x"), Some(1.0));
         fs::write(&target, "x 22\n").unwrap();
         assert_eq!(value(&mut textfile, &host, "x"), Some(22.0), "behind a link");
+        fs::write(&target, "x 3").unwrap();
+        assert_eq!(value(&mut textfile, &host, "x"), None, "half a file");
+        fs::write(&target, "x 333\n").unwrap();
+        assert_eq!(value(&mut textfile, &host, "x"), Some(333.0), "whole again");
+        fs::remove_file(&target).unwrap();
+        assert_eq!(value(&mut textfile, &host, "node_textfile_scrape_error"), Some(1.0));
+        fs::write(&target, "x 4\n").unwrap();
+        assert_eq!(value(&mut textfile, &host, "x"), Some(4.0), "it leads somewhere again");
         fs::remove_file(dir.path().join("a.prom")).unwrap();
         fs::write(dir.path().join("a.prom"), "x 1\n").unwrap();
         let (host, mut textfile) = (Counted::new(&clock, false), of(dir.path()));
