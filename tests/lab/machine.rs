@@ -21,6 +21,9 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(310);
 /// Time between two looks at the shared folder.
 const POLL: Duration = Duration::from_millis(50);
 
+/// What the kernel is told.
+const KERNEL: &str = "console=ttyS0 panic=-1 quiet loglevel=4 mitigations=off nowatchdog";
+
 /// Bytes of a disk: there is nothing on it but the halves of a small mirror.
 const DISK_LEN: u64 = 64 << 20;
 
@@ -64,6 +67,15 @@ impl Image {
     }
 }
 
+/// The guest's first process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum First {
+    /// What runs the scripts of the tests, and nothing else.
+    Scripts,
+    /// systemd, of which the same is a service.
+    Systemd,
+}
+
 /// A running machine; it ends with this value.
 pub(crate) struct Machine {
     qemu: Child,
@@ -77,7 +89,13 @@ impl Machine {
     /// Starts one with these disks and cables, each of which goes from one of its ports to another, and
     /// waits until it takes commands. What it sends to `10.0.2.100:8080` goes to `port` of this
     /// machine.
-    pub(crate) fn boot(image: &Image, disks: &[Disk], cables: usize, port: u16) -> Self {
+    pub(crate) fn boot(
+        first: First,
+        image: &Image,
+        disks: &[Disk],
+        cables: usize,
+        port: u16,
+    ) -> Self {
         let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/lab");
         let dir = tempfile::Builder::new().prefix("run-").tempdir_in(base).expect("a folder");
         std::fs::create_dir(dir.path().join("host")).expect("a folder");
@@ -89,7 +107,10 @@ impl Machine {
             .args(["-serial", &format!("file:{}", at("serial.log"))])
             .args(["-qmp", &format!("unix:{},server=on,wait=off", at("qmp"))])
             .args(["-kernel", &file("vmlinuz"), "-initrd", &file("initrd.gz"), "-append"])
-            .arg("console=ttyS0 panic=-1 quiet loglevel=4 mitigations=off nowatchdog")
+            .arg(match first {
+                First::Scripts => KERNEL.to_owned(),
+                First::Systemd => format!("{KERNEL} lab=systemd"),
+            })
             .arg("-drive")
             .arg(format!("if=none,id=root,file={},format=raw,snapshot=on", file("root.img")))
             .args(["-device", "virtio-blk-pci,drive=root"])

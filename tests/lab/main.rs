@@ -1,6 +1,6 @@
 //! The real binary in a virtual machine with disks of all kinds: NVMe, SATA, SCSI, USB, behind a RAID
 //! controller, in a mirror. Disks are pulled, plugged in and made to fail while it watches. So are the
-//! cables of a bond with VLANs on it.
+//! cables of a bond with VLANs on it, units of systemd, guests, pools of LVM and btrfs, and a server of NFS.
 //!
 //! It costs minutes on a small machine, so it runs only where `LABSTAT_LAB=1` asks for it: `.ci/lab`
 //! does. Wear and failing attributes cannot be had of emulated disks: those are tested with
@@ -20,6 +20,8 @@ mod receiver;
 mod tests {
     mod network;
     mod raid;
+    mod storage;
+    mod units;
 
     use std::collections::{BTreeMap, BTreeSet};
     use std::io::Write;
@@ -31,7 +33,7 @@ mod tests {
     use serde_json::{Value, json};
     use tempfile::TempDir;
 
-    use crate::machine::{Disk, Image, Kind, Machine};
+    use crate::machine::{Disk, First, Image, Kind, Machine};
 
     /// How long to wait for something to be seen: readings are taken every ten seconds, and each
     /// takes a second or two in a machine without hardware help, more beside other work.
@@ -207,9 +209,42 @@ rescan = "1m"
         disk[key].as_str().unwrap_or_default()
     }
 
-    /// Boots the guest and starts an agent in it.
+    /// The settings for an aggregator with the rules of one file as they are shipped, but that they look
+    /// every two seconds and do not wait for minutes.
+    fn impatient_rules(dir: &Path, file: &str) -> String {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let shipped = std::fs::read_to_string(root.join(format!("alerts/rules/{file}.yml")));
+        let hurry = |line: &str| {
+            let (key, _) = line.split_once(':')?;
+            let value = match key.trim() {
+                "interval" => "2s",
+                "for" => "5s",
+                "keep_firing_for" => "10s",
+                _ => return None,
+            };
+            Some(format!("{key}: {value}"))
+        };
+        let shipped = shipped.expect("a part of the project");
+        let lines = shipped.lines().map(|line| hurry(line).unwrap_or_else(|| line.to_owned()));
+        let path = dir.join("impatient.yml");
+        std::fs::write(&path, lines.collect::<Vec<_>>().join("\n")).expect("room");
+        format!("[rules]\nshipped = false\npaths = ['{}']\n", path.display())
+    }
+
+    /// Boots the guest and puts in it what an agent needs.
     fn set_up(image: &Image, disks: &[Disk], cables: usize, aggregator: &Aggregator) -> Machine {
-        let mut machine = Machine::boot(image, disks, cables, aggregator.port);
+        set_up_under(First::Scripts, image, disks, cables, aggregator)
+    }
+
+    /// The same with a first process of its own.
+    fn set_up_under(
+        first: First,
+        image: &Image,
+        disks: &[Disk],
+        cables: usize,
+        aggregator: &Aggregator,
+    ) -> Machine {
+        let mut machine = Machine::boot(first, image, disks, cables, aggregator.port);
         eprintln!("booted after {:.1} s", machine.age().as_secs_f64());
         machine.share(&binary(&aggregator.dir), "labstat");
         machine.must(&format!(

@@ -2,12 +2,11 @@
 //! that tells VLANs apart, and a leg that loses its cable.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::time::Instant;
 
 use serde_json::Value;
 
-use super::{Aggregator, eventually, eventually_or, image, set_up, text};
+use super::{Aggregator, eventually, eventually_or, image, impatient_rules, set_up, text};
 use crate::machine::{Image, Machine, cable_address};
 use crate::receiver::Receiver;
 
@@ -75,11 +74,8 @@ const TALK: &str = "for n in $(seq 8); do busybox ping -q -c 5 -i 0.2 -s 1000 10
 fn vlans_bonds_and_bridges_are_watched() {
     let Some(image) = image() else { return };
     let receiver = Receiver::start();
-    let aggregator = Aggregator::with(|dir| {
-        std::fs::write(dir.join("network.yml"), impatient_rules()).expect("room");
-        let path = dir.join("network.yml").display().to_string();
-        format!("[rules]\nshipped = false\npaths = ['{path}']\n{}", receiver.config())
-    });
+    let aggregator =
+        Aggregator::with(|dir| format!("{}{}", impatient_rules(dir, "network"), receiver.config()));
     let mut machine = plug_in(&image, &aggregator);
     names_each_vlan(&aggregator, &mut machine);
     counts_what_each_vlan_carries(&aggregator, &mut machine);
@@ -89,24 +85,6 @@ fn vlans_bonds_and_bridges_are_watched() {
     assert!(early.is_empty(), "nothing is wrong yet: {early:?}");
     tells_of_a_leg_that_is_pulled(&aggregator, &mut machine, &receiver);
     eprintln!("done after {:.1} s", machine.age().as_secs_f64());
-}
-
-/// The rules as they are shipped, but that they look every two seconds and do not wait for minutes.
-fn impatient_rules() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("alerts/rules/network.yml");
-    let shipped = std::fs::read_to_string(path).expect("a part of the project");
-    let hurry = |line: &str| {
-        let (key, _) = line.split_once(':')?;
-        let value = match key.trim() {
-            "interval" => "2s",
-            "for" => "5s",
-            "keep_firing_for" => "10s",
-            _ => return None,
-        };
-        Some(format!("{key}: {value}"))
-    };
-    let lines = shipped.lines().map(|line| hurry(line).unwrap_or_else(|| line.to_owned()));
-    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Makes the guest's network and starts an agent in it.
