@@ -15,7 +15,7 @@ const VLANS: [(u16, &str); 8] =
     [(13, ""), (37, ""), (55, ""), (66, ""), (77, ""), (88, "Mgmt"), (99, "Ceph"), (1337, "")];
 
 /// Other collectors would only make the emulated processor busy.
-const ONLY: &str = "--config /etc/labstat/network.toml --only netdev,netclass,links";
+const ONLY: &str = "--config /etc/labstat/network.toml --only netdev,netclass,links,bridge_vlans";
 
 const CONFIG: &str = "aggregator = 'http://10.0.2.100:8080'\ninterval = '2s'\n[interfaces]\n\
                       vlan_names = { 99 = 'Ceph', 88 = 'Mgmt' }\n";
