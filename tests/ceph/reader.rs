@@ -123,6 +123,32 @@ fn the_cluster_is_told_as_the_managers_module_tells_it() {
     });
 }
 
+/// Where librados is missing, the program `ceph` gives the same replies.
+#[test]
+fn the_program_tells_all_that_the_library_tells() {
+    let Some(cluster) = cluster::shared() else { return };
+    let replies = |extra: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_labstat"));
+        command.arg("ceph-read").arg("--conf").arg(cluster.conf());
+        let read = command.args(["--user", "client.admin"]).args(extra).output().unwrap();
+        let text = String::from_utf8(read.stdout).unwrap();
+        let reply = |line: &str| {
+            let (command, rest) = line.split_once('\t').unwrap();
+            let (code, body) = rest.split_once('\t').unwrap();
+            let is_json = serde_json::from_str::<serde_json::Value>(body).is_ok();
+            (command.to_owned(), code.to_owned(), is_json)
+        };
+        text.lines().map(reply).collect::<Vec<_>>()
+    };
+    let by_library = replies(&[]);
+    assert!(by_library.len() > 12, "{by_library:?}");
+    let is_good = |(command, code, is_json): &(String, String, bool)| {
+        code == "0" && (*is_json || command == "end")
+    };
+    assert!(by_library.iter().all(is_good), "{by_library:?}");
+    assert_eq!(replies(&["--no-library"]), by_library);
+}
+
 #[test]
 fn an_osd_that_dies_is_shown_in_time() {
     let Some(mut cluster) = cluster::shared() else { return };

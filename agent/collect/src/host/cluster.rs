@@ -35,7 +35,7 @@ const COMMAND_SECONDS: &str = "5";
 /// Bytes that all lines together may have: what is taken of a command's output, less room for the last.
 const LINES_LEN_MAX: usize = OUTPUT_LEN_MAX - 64 * 1024;
 
-/// Bytes of one line of the program `ceph`.
+/// Bytes of one reply of the program `ceph`.
 const REPLY_LEN_MAX: u64 = 64 * 1024 * 1024;
 
 /// What stands between the replies of the program `ceph`: the reply to a command that never fails.
@@ -194,7 +194,7 @@ fn ask_all(line: &mut dyn Line, scrubs: bool, out: &mut Lines<'_>) -> io::Result
         if !is_wanted || (command.of == Of::Mgr && !has_manager) {
             continue;
         }
-        match line.ask(command).and_then(|reply| shortened(command, reply)) {
+        match line.ask(command).and_then(in_time).and_then(|reply| shortened(command, reply)) {
             Ok(reply) => {
                 if command.name == "status"
                     && let Some(status) = parsed_status(&reply)
@@ -216,6 +216,15 @@ fn ask_all(line: &mut dyn Line, scrubs: bool, out: &mut Lines<'_>) -> io::Result
         }
     }
     Ok(())
+}
+
+/// The reply. One without anything in it is none: the librados of Ceph 16 gives that, and no error, when
+/// a manager has not answered in its time.
+fn in_time(reply: Vec<u8>) -> Result<Vec<u8>, (i32, String)> {
+    match reply.is_empty() {
+        false => Ok(reply),
+        true => Err((-Errno::TIMEDOUT.raw_os_error(), "no reply came in time".to_owned())),
+    }
 }
 
 fn parsed_status(reply: &[u8]) -> Option<status::Status> {
@@ -242,10 +251,13 @@ struct Lines<'a> {
 impl Lines<'_> {
     /// Writes one line, at once. A reply that would be too much is told as an error.
     fn write(&mut self, command: &str, code: i32, body: &[u8]) -> io::Result<()> {
-        if self.len + body.len() > LINES_LEN_MAX {
-            let words = format!("the reply has {} bytes", body.len());
-            return self.write(command, -Errno::FBIG.raw_os_error(), words.as_bytes());
-        }
+        let words = format!("the reply has {} bytes", body.len());
+        // The room that is left beyond takes all such words.
+        let is_too_long = !body.is_empty() && self.len + body.len() > LINES_LEN_MAX;
+        let (code, body) = match is_too_long {
+            true => (-Errno::FBIG.raw_os_error(), words.as_bytes()),
+            false => (code, body),
+        };
         let mut line = format!("{command}\t{code}\t").into_bytes();
         // JSON has no line ends but between values.
         line.extend(body.iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }));
@@ -301,21 +313,23 @@ impl ByProgram {
     fn reply(&mut self, command: &str) -> io::Result<Option<Vec<u8>>> {
         self.commands.write_all(format!("{command}\n{SEPARATOR}\n").as_bytes())?;
         self.commands.flush()?;
-        let mut reply = None;
-        loop {
-            let mut line = Vec::new();
-            let mut limited = self.replies.by_ref().take(REPLY_LEN_MAX);
-            if limited.read_until(b'\n', &mut line)? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            let text = line.trim_ascii();
-            if is_separator(text) {
-                return Ok(reply);
-            }
-            if !text.is_empty() {
-                reply = Some(text.to_vec());
-            }
+        reply_of(&mut self.replies)
+    }
+}
+
+/// All lines up to the separator, as one: some replies have line ends in them. Nothing when there is none.
+fn reply_of(replies: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
+    let mut reply = Vec::new();
+    loop {
+        let mut line = Vec::new();
+        let mut limited = replies.take(REPLY_LEN_MAX.saturating_sub(reply.len() as u64));
+        if limited.read_until(b'\n', &mut line)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        if is_separator(line.trim_ascii()) {
+            return Ok((!reply.trim_ascii().is_empty()).then_some(reply));
+        }
+        reply.append(&mut line);
     }
 }
 
@@ -401,6 +415,13 @@ mod tests {
     }
 
     #[test]
+    fn a_manager_that_says_nothing_has_not_answered() {
+        let (asked, lines) = told(&[HERE, ("osd df", Ok(""))], true);
+        assert_eq!(asked.last(), Some(&"osd df"), "once in vain is enough");
+        assert!(lines.ends_with("osd df\t-110\tno reply came in time\n"), "{lines}");
+    }
+
+    #[test]
     fn nobody_waits_for_monitors_that_do_not_answer() {
         let (asked, lines) = told(&[("status", Err(-110))], true);
         assert_eq!(asked, ["status"]);
@@ -420,6 +441,17 @@ mod tests {
     }
 
     #[test]
+    fn also_when_there_is_no_room_left_at_all() {
+        let mut out = Vec::new();
+        let mut lines = Lines { out: &mut out, len: 0 };
+        lines.write("osd dump", 0, &vec![b'x'; LINES_LEN_MAX]).unwrap();
+        lines.write("osd tree", 0, b"{}").unwrap();
+        lines.write(END, 0, b"").unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.ends_with("\nosd tree\t-27\tthe reply has 2 bytes\nend\t0\t\n"));
+    }
+
+    #[test]
     fn of_a_long_dump_the_oldest_scrubs_are_told() {
         let dump =
             "{\"pg_stats\":[{\"pgid\":\"2.0\",\"last_scrub_stamp\":\"2026-11-21T03:06:11Z\"}]}";
@@ -436,6 +468,16 @@ mod tests {
         for line in ["{\"fsid\":\"94eb\",\"health\":{}}", "{}", "", "{\"fsid\":\"x\"}x"] {
             assert!(!is_separator(line.as_bytes()), "{line}");
         }
+    }
+
+    #[test]
+    fn a_reply_has_as_many_lines_as_it_has() {
+        let mut printed: &[u8] =
+            b"\n{\"a\":\n[1]\n}\n{\"fsid\":\"94eb\"}\n\n{\"fsid\":\"94eb\"}\n{\"b\"";
+        let reply = reply_of(&mut printed).unwrap().unwrap();
+        assert_eq!(reply.trim_ascii(), b"{\"a\":\n[1]\n}");
+        assert_eq!(reply_of(&mut printed).unwrap(), None, "refused");
+        assert!(reply_of(&mut printed).is_err(), "it ended");
     }
 
     #[test]

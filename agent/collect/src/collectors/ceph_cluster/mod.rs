@@ -48,6 +48,9 @@ const ADMIN: &str = "client.admin";
 /// known to be, five.
 const READING_TIME_MAX: Duration = Duration::from_secs(15);
 
+/// What is wrong when all that was asked was answered, and not all could be asked.
+const NO_MANAGER: &str = "no manager is at work";
+
 /// How much later than that the reading is ended from outside, if it did not end itself.
 const READING_SLACK: Duration = Duration::from_secs(2);
 
@@ -194,8 +197,9 @@ impl CephCluster {
             }
             None => {}
         }
-        tell(held.failure.as_deref(), reading.failure());
-        held.failure = reading.failure().map(str::to_owned);
+        let failure = reading.failure().or((!held.mgr_is_good).then_some(NO_MANAGER));
+        tell(held.failure.as_deref(), failure);
+        held.failure = failure.map(str::to_owned);
         self.held = Some(held);
     }
 }

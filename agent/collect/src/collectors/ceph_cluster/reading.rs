@@ -82,7 +82,14 @@ impl Reading {
 
     /// Whether the monitors answered all that was asked of them.
     pub(super) fn mon_is_good(&self) -> bool {
-        self.mon.is_good() && (self.is_whole || self.mgr.answered + self.mgr.failed > 0)
+        let is_through = self.mgr.answered + self.mgr.failed > 0 || self.has_last_of_mon();
+        self.mon.is_good() && (self.is_whole || is_through)
+    }
+
+    /// Whether the last of what monitors are asked was answered: what hangs then is the manager.
+    fn has_last_of_mon(&self) -> bool {
+        let has_filesystems = self.status.as_ref().is_none_or(|status| status.has_filesystems);
+        self.df.is_some() && (!has_filesystems || self.mds_about.is_some())
     }
 
     /// Whether the manager answered all that was asked of it.
@@ -205,6 +212,8 @@ mod tests {
         assert!(cut.mon_is_good() && cut.mgr_answers() && !cut.mgr_is_good());
         let early = of(STATUS);
         assert!(!early.mon_is_good(), "who knows what else would have been asked");
+        let all = of(&format!("{STATUS}df detail\t0\t{{\"pools\":[]}}\n"));
+        assert!(all.mon_is_good() && !all.mgr_is_good() && !all.mgr_answers());
     }
 
     #[test]

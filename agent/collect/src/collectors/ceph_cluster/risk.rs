@@ -1,11 +1,12 @@
 //! What may fail next, and what would be lost: worst cases, out of where each placement group lies.
 //!
 //! A group that is being recovered counts as having one copy less than OSDs answer for it: one of them
-//! lacks objects, and Ceph's short list does not say which. Pure.
+//! lacks objects, and Ceph's short list does not say which. An OSD that is down counts for none, though
+//! the manager still lists it: the map of OSDs is newer than its list. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use labstat_parse::ceph_cluster::osds::{Leaf, OsdMap, PoolKind};
+use labstat_parse::ceph_cluster::osds::{Leaf, Osd, OsdMap, PoolKind};
 use labstat_parse::ceph_cluster::pgs::Pg;
 
 /// How many may fail at once in the worst case.
@@ -47,6 +48,8 @@ pub(super) fn risk(pgs: &[Pg], map: &OsdMap, tree: &[Leaf]) -> Option<Risk> {
     let needs = needs(map);
     let hosts: BTreeMap<i64, &str> =
         tree.iter().filter_map(|leaf| Some((leaf.id, leaf.host.as_deref()?))).collect();
+    let is_down = |osd: &&Osd| osd.up == Some(false);
+    let down: BTreeSet<i64> = map.osds.iter().filter(is_down).map(|osd| osd.id).collect();
     let mut risk = Risk::default();
     let mut all_have_hosts = true;
     for osd in &map.osds {
@@ -56,9 +59,11 @@ pub(super) fn risk(pgs: &[Pg], map: &OsdMap, tree: &[Leaf]) -> Option<Risk> {
     for pg in pgs {
         // A pool that has come or gone between two replies.
         let Some(need) = needs.get(&pg.pool) else { continue };
-        let there = pg.acting.len();
+        let acting: Vec<i64> =
+            pg.acting.iter().copied().filter(|osd| !down.contains(osd)).collect();
+        let there = acting.len();
         let copies = there.saturating_sub(usize::from(is_recovering(pg)));
-        for osd in &pg.acting {
+        for osd in &acting {
             count(&mut risk.only_copies, *osd, copies <= need.enough);
             count(&mut risk.blocking, *osd, there == need.min_size);
         }
@@ -67,7 +72,7 @@ pub(super) fn risk(pgs: &[Pg], map: &OsdMap, tree: &[Leaf]) -> Option<Risk> {
             loss: copies.saturating_sub(need.enough),
         };
         risk.osds = Some(worse(risk.osds, osds));
-        match by_host(&pg.acting, &hosts) {
+        match by_host(&acting, &hosts) {
             Some(sizes) => {
                 let spare = there.saturating_sub(need.min_size);
                 let hosts = Tolerated {
@@ -195,6 +200,23 @@ mod tests {
             (1, 1),
             "what stands still blocks no more"
         );
+    }
+
+    /// The manager lists for seconds what was, and for good the OSDs of a group of which none is left.
+    #[test]
+    fn an_osd_that_is_down_has_nothing_whatever_the_list_says() {
+        let group = |osds: &str| {
+            let map = MAP.replace(r#"{"osd": 0}, {"osd": 1}"#, osds);
+            let list = r#"[{"pgid": "1.0", "state": "active+clean", "acting": [0, 1, 2]}]"#;
+            let pgs = pgs::brief(list).unwrap();
+            risk(&pgs, &osds::dump(&map).unwrap(), &osds::tree(TREE).unwrap()).unwrap()
+        };
+        let one = group(r#"{"osd": 0, "up": 0}, {"osd": 1, "up": 1}"#);
+        assert_eq!((one.osds, one.hosts), (tolerated(0, 1), tolerated(0, 1)));
+        assert_eq!((one.blocking[&0], one.blocking[&1]), (0, 1));
+        let two = group(r#"{"osd": 0, "up": 0}, {"osd": 1, "up": 0}"#);
+        assert_eq!(two.osds, tolerated(0, 0));
+        assert_eq!((two.only_copies[&0], two.only_copies[&2]), (0, 1));
     }
 
     #[test]
