@@ -262,3 +262,158 @@ fn captures_of_other_projects() {
         assert!(series.len() == count || made_up, "{}", path.display());
     }
 }
+
+/// A member, as the table at the end of `mdadm --detail` has it.
+struct Row<'a> {
+    device: &'a str,
+    slot: Option<u32>,
+    /// In the kernel's words.
+    state: String,
+}
+
+/// What stands behind a name in what mdadm prints.
+fn told<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines()
+        .find_map(|line| Some(line.trim().strip_prefix(name)?.trim().strip_prefix(": ")?.trim()))
+}
+
+fn number(text: &str, name: &str) -> Option<usize> {
+    told(text, name)?.split_whitespace().next()?.parse().ok()
+}
+
+/// The kernel's word for one of mdadm's; the second word of `active sync` and `spare rebuilding` says
+/// what the slot says.
+fn of_kernel(word: &str) -> Option<&str> {
+    match word {
+        "active" => Some("in_sync"),
+        "writemostly" | "write-mostly" => Some("write_mostly"),
+        "sync" | "rebuilding" => None,
+        "spare" | "faulty" | "failfast" => Some(word),
+        unknown => {
+            assert_eq!(unknown, "", "a word of mdadm's that is not known");
+            None
+        }
+    }
+}
+
+fn rows(detail: &str) -> Vec<Row<'_>> {
+    let lines = detail.lines().skip_while(|line| !line.contains("RaidDevice")).skip(1);
+    let row = |line| {
+        let words: Vec<&str> = str::split_whitespace(line).collect();
+        let (device, words) = words.split_last()?;
+        let device = device.strip_prefix("/dev/")?;
+        let state: Vec<&str> = words[4..].iter().filter_map(|word| of_kernel(word)).collect();
+        Some(Row { device, slot: words[3].parse().ok(), state: state.join(",") })
+    };
+    lines.filter_map(row).collect()
+}
+
+/// The machine on which mdadm would print this.
+fn machine_of(level: &str, disks: usize, rows: &[Row<'_>]) -> Machine {
+    let is_container = level == "container";
+    let in_sync = |slot: usize| {
+        let mut rows = rows.iter();
+        rows.any(|row| row.slot == u32::try_from(slot).ok() && row.state.contains("in_sync"))
+    };
+    let letters: String = (0..disks).map(|slot| if in_sync(slot) { 'U' } else { '_' }).collect();
+    let members = rows.iter().enumerate().map(|(at, row)| {
+        let has_no_place = row.slot.is_none();
+        let flag = match () {
+            () if row.state.contains("faulty") => "(F)",
+            () if has_no_place => "(S)",
+            () if row.state.contains("replacement") => "(R)",
+            () => "",
+        };
+        format!(" {}[{at}]{flag}", row.device)
+    });
+    let members: String = members.collect();
+    let working = letters.matches('U').count();
+    let mdstat = match (is_container, level) {
+        (true, _) => format!("md0 : inactive{members}\n      1024 blocks super external:ddf\n"),
+        (_, "raid0") => {
+            format!("md0 : active {level}{members}\n      1024 blocks super 1.2 512k chunks\n")
+        }
+        _ => format!(
+            "md0 : active {level}{members}\n      1024 blocks super 1.2 [{disks}/{working}] [{letters}]\n"
+        ),
+    };
+    let machine = Machine::new(&format!("Personalities :\n{mdstat}\nunused devices: <none>\n"));
+    for row in rows.iter().filter(|_| !is_container) {
+        let slot = row.slot.map_or("none".to_owned(), |slot| slot.to_string());
+        machine.md(&format!("dev-{}/slot", row.device), &slot);
+        machine.md(&format!("dev-{}/state", row.device), &row.state);
+    }
+    machine
+}
+
+/// How many members have these labels.
+fn members(batch: &Batch, wanted: &[(&str, &str)]) -> usize {
+    let all = batch.iter().filter(|sample| sample.family.name == "labstat_md_member_info");
+    all.filter(|sample| {
+        wanted.iter().all(|(name, value)| sample.labels.get(name).unwrap_or("") == *value)
+    })
+    .count()
+}
+
+/// Our counts of members are those of mdadm, for what others recorded of theirs.
+#[test]
+fn members_are_counted_as_mdadm_counts_them() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures/mdadm");
+    let Ok(entries) = fs::read_dir(&root) else {
+        println!("SKIPPED: {} is not there", root.display());
+        return;
+    };
+    let mut arrays = 0;
+    for entry in entries {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        let shown = path.display();
+        if path.to_str().unwrap().contains("-examine-") {
+            examined(&text, &shown.to_string());
+            continue;
+        }
+        for detail in format!("\n{text}").split("\n/dev/md") {
+            let Some(level) = told(detail, "Raid Level") else { continue };
+            let rows = rows(detail);
+            let disks = number(detail, "Raid Devices").unwrap_or_default();
+            let batch = machine_of(level, disks, &rows).at(0);
+            arrays += 1;
+            assert_eq!(Some(members(&batch, &[])), number(detail, "Total Devices"), "{shown}");
+            assert_eq!(batch.value("labstat_md_info", &[("level", level)]), Some(1.0), "{shown}");
+            if level == "container" {
+                continue;
+            }
+            let state = |state| members(&batch, &[("state", state)]);
+            let counted = |name| number(detail, name).unwrap_or_default();
+            assert_eq!(state("in_sync"), counted("Active Devices"), "{shown}");
+            assert_eq!(state("faulty"), counted("Failed Devices"), "{shown}");
+            assert_eq!(state("rebuilding") + state("spare"), counted("Spare Devices"), "{shown}");
+            let stock = |state| batch.value("node_md_disks", &[("state", state)]).unwrap();
+            assert_eq!(stock("failed"), counted("Failed Devices") as f64, "{shown}");
+            let is_degraded = told(detail, "State").unwrap().contains("degraded");
+            assert_eq!(stock("active") < disks as f64, is_degraded, "{shown}");
+        }
+    }
+    assert!(arrays > 20, "{arrays}");
+}
+
+/// The part that a member has by its own superblock is the one that it is given.
+fn examined(text: &str, shown: &str) {
+    let (Some(role), Some(level)) = (told(text, "Device Role"), told(text, "Raid Level")) else {
+        return; // The superblock of a container has no roles.
+    };
+    let slot = role.rsplit(' ').next().and_then(|word| word.parse().ok());
+    let (wanted, mut state) = match role.split(' ').next() {
+        Some("Active") => ("data", vec!["in_sync"]),
+        Some("Replacement") => ("replacement", vec!["replacement"]),
+        _ => ("spare", vec!["spare"]),
+    };
+    let flags = told(text, "Flags").unwrap_or_default();
+    state.extend(flags.split_whitespace().filter_map(of_kernel));
+    let row = Row { device: "vda1", slot, state: state.join(",") };
+    let disks = number(text, "Raid Devices").unwrap();
+    let batch = machine_of(level, disks, &[row]).at(0);
+    assert_eq!(members(&batch, &[("role", wanted)]), 1, "{shown}");
+    let flags: Vec<&str> = flags.split_whitespace().filter_map(of_kernel).collect();
+    assert_eq!(members(&batch, &[("flags", &flags.join(","))]), 1, "{shown}");
+}
