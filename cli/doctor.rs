@@ -84,9 +84,9 @@ struct Facts {
     temperatures: usize,
     /// The sensors of temperatures that the agent here tells of.
     sensors: Vec<sensors::Sensor>,
-    /// The collectors that failed, but for those of disks.
     /// Whether this node could read its cluster.
     cluster: Option<ceph_cluster::Reach>,
+    /// The collectors that failed, but for those of disks.
     failures: Vec<collectors::Failed>,
     /// Text files that were not taken: the file and why.
     textfiles: Vec<(String, String)>,
