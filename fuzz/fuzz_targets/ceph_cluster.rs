@@ -1,7 +1,7 @@
 //! Any text is a reply of every command, or an error of its parser.
 #![no_main]
 
-use labstat_parse::ceph_cluster::{daemons, osds, pgs, pools, seconds, status};
+use labstat_parse::ceph_cluster::{daemons, osds, page, pgs, pools, seconds, status};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -27,4 +27,7 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = pools::objects(text);
     let _ = pgs::brief(text);
     let _ = pgs::oldest_scrubs(text);
+    if let Ok(page) = page::read(&page::kept(text)) {
+        page.tells_of(&[1]);
+    }
 });

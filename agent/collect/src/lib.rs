@@ -25,14 +25,15 @@ mod told;
 pub use collector::{CollectError, Collector, Entry, Pace, Status, Wake};
 pub use host::{
     Begun, CaptureError, CaptureReport, Claim, ClusterQuestion, Counts, Ended, Host, NvmePage,
-    Output, RealHost, ReplayHost, RunError, Stamp, Timex, Watch, capture, read_cluster,
+    Output, PageUse, RealHost, ReplayHost, RunError, Stamp, Timex, Watch, capture, confine_reader,
+    read_cluster,
 };
 /// The parsers, for those that have text and no machine.
 pub use labstat_parse as parse;
 pub use memory::{DOCUMENT_LEN_MAX, Memory};
 pub use options::{
     Ceph, Cpu, Disks, Filesystems, Interfaces, Interrupts, Nut, Options, Patience, Reads, Smartctl,
-    Supplies, Systemd, Textfile,
+    Source, Supplies, Systemd, Textfile,
 };
 pub use registry::registry;
 pub use told::Told;

@@ -152,6 +152,17 @@ pub enum Reads {
     Never,
 }
 
+/// Where what the manager of a cluster counts is taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The page of its prometheus module, where that is on and renewed; else commands.
+    Auto,
+    /// Commands, always.
+    Commands,
+    /// The page, and no commands in its place where that is not to be had.
+    Module,
+}
+
 /// Settings of the Ceph collectors.
 #[derive(Debug, Clone)]
 pub struct Ceph {
@@ -171,6 +182,8 @@ pub struct Ceph {
     pub user: Option<String>,
     /// The file of the user's key, when the configuration file does not say it.
     pub keyring: Option<String>,
+    /// Where what the manager counts is taken from.
+    pub source: Source,
     /// Time between two readings of the cluster.
     pub interval: Duration,
     /// The program that does a reading, which is labstat itself; without one the cluster is not read.
@@ -187,6 +200,7 @@ impl Default for Ceph {
             name: None,
             user: None,
             keyring: None,
+            source: Source::Auto,
             interval: Duration::from_secs(30),
             reader: None,
         }

@@ -5,6 +5,9 @@
 //! answer, then what needs the manager. Each reply is a line of its own that goes out at once, so that
 //! what came before a hang is kept; a hang ends the process itself, at its deadline.
 //!
+//! Where the manager's prometheus module is on, its page ([`super::page`]) may take the place of some
+//! commands, unless it is not to be had, old, or of a manager that has just been started.
+//!
 //! It is for a process of its own: librados starts threads and keeps memory, and a reply of a large
 //! cluster has megabytes. Not here: what replies mean (`labstat_parse::ceph_cluster`).
 
@@ -12,15 +15,23 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command as Program, Stdio};
 use std::time::Duration;
 
-use labstat_parse::ceph_cluster::{pgs, status};
+use labstat_parse::ceph_cluster::{osds, page, pgs, status};
 use rustix::io::Errno;
-use rustix::process::{Signal, getpid, kill_process};
+use rustix::process::{Resource, Rlimit, Signal, getpid, kill_process, setrlimit};
 
 use super::OUTPUT_LEN_MAX;
+use super::command::end_with_us;
 use super::rados::{NoRados, Rados, To};
 
 /// The line that says why there was no connection.
 pub(crate) const CONNECT: &str = "connect";
+
+/// The line with what the manager's page says, as a text of JSON; or why there is none though it was wanted.
+pub(crate) const PAGE: &str = "page";
+
+/// The line of a page that is passed over: how often the manager had collected when it made it, so that the
+/// next can be known for another; or what is wrong with it.
+pub(crate) const PAGE_LEFT: &str = "page left";
 
 /// The line that says that all was asked.
 pub(crate) const END: &str = "end";
@@ -37,6 +48,11 @@ const LINES_LEN_MAX: usize = OUTPUT_LEN_MAX - 64 * 1024;
 
 /// Bytes of one reply of the program `ceph`.
 const REPLY_LEN_MAX: u64 = 64 * 1024 * 1024;
+
+/// Memory that a process may ask for which reads a cluster: librados puts a reply together before anybody can
+/// see how long it is. Most of what it asks for is never used: stacks and heaps of its threads take 0.9 GB of
+/// addresses, and 45 MB of memory.
+const MEMORY_MAX_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 
 /// What stands between the replies of the program `ceph`: the reply to a command that never fails.
 const SEPARATOR: &str = "fsid";
@@ -58,6 +74,8 @@ enum When {
     Filesystems,
     /// When scrubs are asked for.
     Scrubs,
+    /// When the manager's page does not tell the same.
+    NoPage,
 }
 
 /// One command.
@@ -80,6 +98,10 @@ const fn mgr(name: &'static str, json: &'static str) -> Command {
     Command { name, of: Of::Mgr, json, when: When::Always }
 }
 
+const fn no_page(name: &'static str, json: &'static str) -> Command {
+    Command { name, of: Of::Mgr, json, when: When::NoPage }
+}
+
 /// All commands, in the order they are asked.
 pub(crate) const COMMANDS: &[Command] = &[
     mon("status", r#""prefix":"status""#),
@@ -94,13 +116,25 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command { when: When::Filesystems, ..mon("fs dump", r#""prefix":"fs dump""#) },
     Command { when: When::Filesystems, ..mon("mds metadata", r#""prefix":"mds metadata""#) },
     mgr("osd df", r#""prefix":"osd df""#),
-    mgr("osd perf", r#""prefix":"osd perf""#),
-    mgr("osd pool stats", r#""prefix":"osd pool stats""#),
-    mgr("pg dump pools", r#""prefix":"pg dump","dumpcontents":["pools"]"#),
+    no_page("osd perf", r#""prefix":"osd perf""#),
+    no_page("osd pool stats", r#""prefix":"osd pool stats""#),
+    no_page("pg dump pools", r#""prefix":"pg dump","dumpcontents":["pools"]"#),
     mgr("pg dump pgs_brief", r#""prefix":"pg dump","dumpcontents":["pgs_brief"]"#),
     mgr("crash ls-new", r#""prefix":"crash ls-new""#),
     Command { when: When::Scrubs, ..mgr(SCRUBS, r#""prefix":"pg dump","dumpcontents":["pgs"]"#) },
 ];
+
+/// What the page of the manager's prometheus module is good for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum PageUse {
+    /// Nothing: it is not fetched.
+    Never,
+    /// It takes the place of commands, if the manager has collected anew since it had so many times; where
+    /// that is not known yet, it is only looked at.
+    Renewed(Option<f64>),
+    /// It always does.
+    Always,
+}
 
 /// How a cluster is to be asked.
 #[derive(Debug, Clone)]
@@ -113,6 +147,8 @@ pub struct ClusterQuestion {
     pub keyring: Option<String>,
     /// Whether the age of scrubs is wanted.
     pub scrubs: bool,
+    /// What the manager's page is good for.
+    pub page: PageUse,
     /// Whether the library may be used, and not only the program.
     pub library: bool,
     /// When the process is ended, if it has not ended by itself.
@@ -123,6 +159,17 @@ pub struct ClusterQuestion {
 trait Line {
     /// The reply, or a negative error number and words.
     fn ask(&mut self, command: &Command) -> Result<Vec<u8>, (i32, String)>;
+}
+
+/// Bounds what this process, which is to read a cluster and end, may take of the machine: one that wants more
+/// is ended, and leaves no dump of its memory behind.
+///
+/// # Errors
+/// The kernel's.
+pub fn confine_reader() -> io::Result<()> {
+    let to = |max: u64| Rlimit { current: Some(max), maximum: Some(max) };
+    setrlimit(Resource::As, to(MEMORY_MAX_BYTES))?;
+    Ok(setrlimit(Resource::Core, to(0))?)
 }
 
 /// Asks a cluster everything and writes the replies to `out`.
@@ -140,7 +187,7 @@ pub fn read_cluster(question: &ClusterQuestion, out: &mut dyn Write) -> io::Resu
     std::thread::Builder::new().name("labstat-deadline".to_owned()).spawn(watch)?;
     let mut out = Lines { out, len: 0 };
     match connect(question) {
-        Ok(mut line) => ask_all(&mut *line, question.scrubs, &mut out)?,
+        Ok(mut line) => ask_all(&mut *line, question, &super::page::fetch, &mut out)?,
         Err((code, words)) => out.write(CONNECT, code, words.as_bytes())?,
     }
     out.write(END, 0, b"")
@@ -182,26 +229,69 @@ fn connect(question: &ClusterQuestion) -> Result<Box<dyn Line>, (i32, String)> {
     }
 }
 
-fn ask_all(line: &mut dyn Line, scrubs: bool, out: &mut Lines<'_>) -> io::Result<()> {
+/// What is learned of the cluster while it is asked, by which more is asked or less.
+#[derive(Debug)]
+struct Learned {
+    has_manager: bool,
+    has_filesystems: bool,
+    page_url: Option<String>,
+    pools: Vec<i64>,
+    /// Whether the page tells what commands would; absent before it was looked at.
+    page_tells: Option<bool>,
+}
+
+impl Learned {
+    fn from(&mut self, command: &str, reply: &[u8]) {
+        let Ok(text) = std::str::from_utf8(reply) else { return };
+        match command {
+            "status" => {
+                let Ok(status) = status::status(text) else { return };
+                self.has_manager = status.mgr_available != Some(false);
+                self.has_filesystems = status.has_filesystems;
+                self.page_url = status.prometheus_url;
+            }
+            "osd dump" => {
+                let pools = osds::dump(text).map(|map| map.pools).unwrap_or_default();
+                self.pools = pools.iter().map(|pool| pool.id).collect();
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Fetches the page of the module that is at an address; words when that fails.
+type Fetch = dyn Fn(&str) -> Result<String, String>;
+
+fn ask_all(
+    line: &mut dyn Line,
+    question: &ClusterQuestion,
+    fetch: &Fetch,
+    out: &mut Lines<'_>,
+) -> io::Result<()> {
     const TIMED_OUT: i32 = -(Errno::TIMEDOUT.raw_os_error());
-    let (mut has_manager, mut has_filesystems) = (true, false);
+    let mut learned = Learned {
+        has_manager: true,
+        has_filesystems: false,
+        page_url: None,
+        pools: Vec::new(),
+        page_tells: None,
+    };
     for command in COMMANDS {
+        if command.of == Of::Mgr && learned.has_manager && learned.page_tells.is_none() {
+            learned.page_tells = Some(take_page(&learned, question.page, fetch, out)?);
+        }
         let is_wanted = match command.when {
             When::Always => true,
-            When::Filesystems => has_filesystems,
-            When::Scrubs => scrubs,
+            When::Filesystems => learned.has_filesystems,
+            When::Scrubs => question.scrubs,
+            When::NoPage => learned.page_tells != Some(true),
         };
-        if !is_wanted || (command.of == Of::Mgr && !has_manager) {
+        if !is_wanted || (command.of == Of::Mgr && !learned.has_manager) {
             continue;
         }
         match line.ask(command).and_then(in_time).and_then(|reply| shortened(command, reply)) {
             Ok(reply) => {
-                if command.name == "status"
-                    && let Some(status) = parsed_status(&reply)
-                {
-                    has_manager = status.mgr_available != Some(false);
-                    has_filesystems = status.has_filesystems;
-                }
+                learned.from(command.name, &reply);
                 out.write(command.name, 0, &reply)?;
             }
             Err((code, words)) => {
@@ -209,13 +299,56 @@ fn ask_all(line: &mut dyn Line, scrubs: bool, out: &mut Lines<'_>) -> io::Result
                 // Those that would wait for the same in vain.
                 match command.of {
                     Of::Mon if code == TIMED_OUT => return Ok(()),
-                    Of::Mgr if code == TIMED_OUT => has_manager = false,
+                    Of::Mgr if code == TIMED_OUT => learned.has_manager = false,
                     _ => {}
                 }
             }
         }
     }
     Ok(())
+}
+
+/// Looks at the manager's page, and says whether it takes the place of commands.
+fn take_page(
+    learned: &Learned,
+    usage: PageUse,
+    fetch: &Fetch,
+    out: &mut Lines<'_>,
+) -> io::Result<bool> {
+    let is_needed = usage == PageUse::Always;
+    let url = match (usage, &learned.page_url) {
+        (PageUse::Never, _) | (PageUse::Renewed(_), None) => return Ok(false),
+        (PageUse::Always, None) => Err("the manager's prometheus module is off"),
+        (_, Some(url)) => Ok(url),
+    };
+    let fetched = url.map_err(str::to_owned).and_then(|url| fetch(url)).and_then(|text| {
+        let kept = page::kept(&text);
+        let page = page::read(&kept).map_err(|error| format!("the manager's page: {error}"))?;
+        match page.tells_of(&learned.pools) {
+            true => Ok((kept, page.collected)),
+            false => Err("the manager's page does not tell of all pools yet".to_owned()),
+        }
+    });
+    let (name, code, body) = match (fetched, usage) {
+        (Ok((_, Some(collected))), PageUse::Renewed(known))
+            if known.is_none_or(|n| n == collected) =>
+        {
+            (PAGE_LEFT, 0, collected.to_string())
+        }
+        (Ok((_, None)), PageUse::Renewed(_)) => {
+            let words = "the manager's page does not say how often it was made".to_owned();
+            (PAGE_LEFT, -Errno::NODATA.raw_os_error(), words)
+        }
+        (Ok((kept, _)), _) => match serde_json::to_string(&kept) {
+            Ok(text) => (PAGE, 0, text),
+            Err(error) => (PAGE_LEFT, -Errno::INVAL.raw_os_error(), error.to_string()),
+        },
+        (Err(words), _) => {
+            (if is_needed { PAGE } else { PAGE_LEFT }, -Errno::IO.raw_os_error(), words)
+        }
+    };
+    out.write(name, code, body.as_bytes())?;
+    Ok(name == PAGE)
 }
 
 /// The reply. One without anything in it is none: the librados of Ceph 16 gives that, and no error, when
@@ -225,10 +358,6 @@ fn in_time(reply: Vec<u8>) -> Result<Vec<u8>, (i32, String)> {
         false => Ok(reply),
         true => Err((-Errno::TIMEDOUT.raw_os_error(), "no reply came in time".to_owned())),
     }
-}
-
-fn parsed_status(reply: &[u8]) -> Option<status::Status> {
-    status::status(std::str::from_utf8(reply).ok()?).ok()
 }
 
 /// What is told of a reply: all but of the longest, of which only the oldest times matter.
@@ -296,6 +425,8 @@ impl ByProgram {
         if let Some(path) = &question.keyring {
             program.args(["--keyring", path]);
         }
+        // However this process ends, nobody would end that one.
+        end_with_us(&mut program);
         let mut child = program
             .args(["--connect-timeout", COMMAND_SECONDS, "--format", "json"])
             // It would keep replies back until it has many.
@@ -381,13 +512,34 @@ mod tests {
         }
     }
 
+    fn question(scrubs: bool, page: PageUse) -> ClusterQuestion {
+        ClusterQuestion {
+            conf: "/nonexistent/ceph.conf".to_owned(),
+            user: "client.nobody".to_owned(),
+            keyring: None,
+            scrubs,
+            page,
+            library: true,
+            deadline: Duration::from_secs(86_400),
+        }
+    }
+
     fn told(
         replies: &[(&'static str, Result<&'static str, i32>)],
         scrubs: bool,
     ) -> (Vec<&'static str>, String) {
+        let none = |url: &str| panic!("nobody wants {url}");
+        told_with(replies, &question(scrubs, PageUse::Never), &none)
+    }
+
+    fn told_with(
+        replies: &[(&'static str, Result<&'static str, i32>)],
+        question: &ClusterQuestion,
+        fetch: &Fetch,
+    ) -> (Vec<&'static str>, String) {
         let mut line = Told(replies.iter().copied().collect(), Vec::new());
         let mut out = Vec::new();
-        ask_all(&mut line, scrubs, &mut Lines { out: &mut out, len: 0 }).unwrap();
+        ask_all(&mut line, question, fetch, &mut Lines { out: &mut out, len: 0 }).unwrap();
         (line.1, String::from_utf8(out).unwrap())
     }
 
@@ -462,6 +614,83 @@ mod tests {
         assert!(lines.contains("pg dump pgs\t-22\t"), "{lines}");
     }
 
+    const WITH_PAGE: [(&str, Result<&str, i32>); 2] = [
+        (
+            "status",
+            Ok(
+                "{\"mgrmap\":{\"available\":true,\"services\":{\"prometheus\":\"http://apex:9283/\"}}}",
+            ),
+        ),
+        ("osd dump", Ok("{\"pools\":[{\"pool\":1,\"pool_name\":\"x\"}]}")),
+    ];
+
+    fn page_of(collected: &str, pool: &str) -> String {
+        let count = "ceph_prometheus_collect_duration_seconds_count{method=\"get_df\"}";
+        format!(
+            "\nceph_pg_total{{pool_id=\"{pool}\"}} 8\n{count} {collected}\nceph_health_status 0\n"
+        )
+    }
+
+    #[test]
+    fn a_page_that_was_made_anew_takes_the_place_of_commands() {
+        let fetch = |url: &str| {
+            assert_eq!(url, "http://apex:9283/");
+            Ok(page_of("19", "1"))
+        };
+        let of = |page| told_with(&WITH_PAGE, &question(false, page), &fetch);
+        for page in [PageUse::Renewed(Some(18.0)), PageUse::Renewed(Some(300.0)), PageUse::Always] {
+            let (asked, lines) = of(page);
+            let line = lines.lines().find(|line| line.starts_with("page\t0\t\"")).unwrap();
+            assert!(
+                line.contains("ceph_pg_total") && !line.contains("ceph_health_status"),
+                "{line}"
+            );
+            assert!(!asked.contains(&"osd perf") && !asked.contains(&"pg dump pools"), "{asked:?}");
+            assert!(asked.contains(&"osd df") && asked.contains(&"pg dump pgs_brief"), "{asked:?}");
+        }
+        // The first is only remembered, and one that is the same as before is old.
+        for page in [PageUse::Renewed(None), PageUse::Renewed(Some(19.0))] {
+            let (asked, lines) = of(page);
+            assert!(lines.contains("page left\t0\t19\n"), "{lines}");
+            assert!(asked.contains(&"osd perf"), "{asked:?}");
+        }
+    }
+
+    #[test]
+    fn a_page_that_is_not_to_be_had_or_says_too_little_is_passed_over() {
+        for (page, why) in [
+            (Err("the manager's page at x: refused"), "the manager's page at x: refused"),
+            (Ok(page_of("19", "2")), "the manager's page does not tell of all pools yet"),
+            (Ok(page_of("", "1")), "the manager's page: failed to parse metrics"),
+            (
+                Ok("ceph_pg_total{pool_id=\"1\"} 8\n".to_owned()),
+                "the manager's page does not say how often it was made",
+            ),
+        ] {
+            let fetch = move |_: &str| page.clone().map_err(str::to_owned);
+            let renewed = question(false, PageUse::Renewed(Some(18.0)));
+            let (asked, lines) = told_with(&WITH_PAGE, &renewed, &fetch);
+            assert!(lines.contains("page left\t-") && lines.contains(why), "{lines}");
+            assert!(asked.contains(&"osd perf"), "{asked:?}");
+        }
+        let fetch = |_: &str| Err("refused".to_owned());
+        let (asked, lines) = told_with(&WITH_PAGE, &question(false, PageUse::Always), &fetch);
+        assert!(lines.contains("page\t-5\trefused\n"), "{lines}");
+        assert!(!asked.contains(&"osd perf"), "what is not wanted is not asked: {asked:?}");
+        let (_, lines) = told_with(&[HERE], &question(false, PageUse::Always), &fetch);
+        assert!(lines.contains("page\t-5\tthe manager's prometheus module is off\n"), "{lines}");
+    }
+
+    #[test]
+    fn nobody_fetches_a_page_of_a_manager_that_is_gone() {
+        let gone = (
+            "status",
+            Ok("{\"mgrmap\":{\"available\":false,\"services\":{\"prometheus\":\"http://x/\"}}}"),
+        );
+        let fetch = |url: &str| panic!("{url}");
+        told_with(&[gone], &question(false, PageUse::Always), &fetch);
+    }
+
     #[test]
     fn separators() {
         assert!(is_separator(b"{\"fsid\":\"94eb40f1-c2a4-4bb7-ac8b-19ab984662ac\"}"));
@@ -482,14 +711,7 @@ mod tests {
 
     #[test]
     fn a_configuration_that_is_not_there_is_told() {
-        let question = ClusterQuestion {
-            conf: "/nonexistent/ceph.conf".to_owned(),
-            user: "client.nobody".to_owned(),
-            keyring: None,
-            scrubs: false,
-            library: true,
-            deadline: Duration::from_secs(86_400),
-        };
+        let question = question(false, PageUse::Never);
         let mut out = Vec::new();
         read_cluster(&question, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();

@@ -254,7 +254,7 @@ impl Running {
 /// "we" are the thread that starts it, which is the one that follows it to its end. What it starts
 /// in turn is not killed so, nor is a program that changes its user.
 #[expect(unsafe_code, reason = "the standard library has no other way into the child")]
-fn end_with_us(command: &mut Command) {
+pub(super) fn end_with_us(command: &mut Command) {
     let us = getpid();
     let in_child = move || {
         set_parent_process_death_signal(Some(Signal::KILL))?;

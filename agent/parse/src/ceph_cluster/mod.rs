@@ -3,7 +3,7 @@
 //! One function for each command, each in the file of its part: [`status`](mod@status) (health, placement
 //! groups in sum), [`daemons`] (monitors, managers, MDS, crashes), [`osds`] (map, tree, usage, latency,
 //! devices), [`pools`] (usage, recovery) and [`pgs`] (where each placement group lies, when it was
-//! scrubbed).
+//! scrubbed). And the [`page`] of the manager's prometheus module, which says some of that as text.
 //!
 //! Versions differ in what they say: what is not there, or is of another kind than it should be, is
 //! absent and never 0; a reply as a whole that has another shape is an error.
@@ -18,6 +18,7 @@ use crate::loose::{self, Loose};
 
 pub mod daemons;
 pub mod osds;
+pub mod page;
 pub mod pgs;
 pub mod pools;
 pub mod status;

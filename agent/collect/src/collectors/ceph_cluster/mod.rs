@@ -5,12 +5,14 @@
 //!   every [`options::Ceph::interval`], and at once when the map of OSDs has changed.
 //! - Needs: librados2 or ceph-common, and a key that may `mon 'allow r' mgr 'allow r'`.
 //! - Absent where no monitor of this node leads, and where another process of this node reads already.
+//!   A monitor that is busy for a moment ends nothing: what was read is told for [`SILENCE_MAX_MS`] more.
 //! - Emits: `ceph_*` as Ceph's manager names them, `labstat_ceph_*`, all without a node: what is said of
 //!   the cluster belongs to none ([`Collector::instance`]).
 //! - What could not be read is gone with the reading that failed; [`names::READING_SUCCESS`] says that,
 //!   and [`names::READING_TIME`] since when.
 //! - Not here: single daemons ([`super::ceph`]).
 
+use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
@@ -20,7 +22,7 @@ use labstat_parse::ceph_cluster::daemons;
 
 use crate::collector::{CollectError, Collector, Status};
 use crate::host::{Claim, Framing, Host, RunError};
-use crate::options::{self, Reads};
+use crate::options::{self, Reads, Source};
 
 mod names;
 mod reading;
@@ -63,6 +65,23 @@ const RETRY_MS: i64 = 10_000;
 /// How often scrubs are looked at: what that takes is long, and they are days apart.
 const SCRUBS_EVERY_MS: i64 = 600_000;
 
+/// How often a run looks whether it is time, as the registry has it.
+const LOOK_EVERY_MS: i64 = 5_000;
+
+/// How long what was read is told while the monitor that led does not answer: two looks. Where it is silent
+/// for longer, the others have elected another by then, and its node reads.
+const SILENCE_MAX_MS: i64 = 10_000;
+
+/// How old what stands on the manager's page may be where there is nothing else to go by. Pages are made each
+/// 15 s, unless the manager is told otherwise or has a cluster of thousands.
+const PAGE_AGE_MAX_MS: i64 = 60_000;
+
+/// What is said of a page that is older.
+const PAGE_IS_OLD: &str = "the manager makes its page no more";
+
+/// Things said of what is wrong here; there are a handful.
+const COMPLAINTS_MAX: usize = 16;
+
 /// Letters of a cluster's id that tell it from others of a lab.
 const ID_LEN: usize = 8;
 
@@ -74,6 +93,8 @@ pub struct CephCluster {
     claim: Option<(String, Claim)>,
     held: Option<Held>,
     remembered: Remembered,
+    /// What was said of what is wrong here, so that it is said once.
+    complaints: BTreeSet<String>,
     /// Whether the last run saw another map of OSDs, or a source that came or went.
     has_news: bool,
 }
@@ -84,6 +105,10 @@ struct Held {
     /// Once it is known.
     fsid: Option<String>,
     read_at_ms: i64,
+    /// When the next reading is due, if nothing happens.
+    due_ms: i64,
+    /// When a monitor of this node last said that it leads, or this node was to read without one.
+    led_ms: i64,
     scrubs_at_ms: Option<i64>,
     /// The number of the map of OSDs just before that.
     epoch: Option<u64>,
@@ -94,40 +119,96 @@ struct Held {
     mgr_is_good: bool,
     mon_good_ms: Option<i64>,
     mgr_good_ms: Option<i64>,
+    /// How often the manager had made its page then.
+    page_collected: Option<f64>,
     failure: Option<String>,
 }
 
 /// A monitor of this node that leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Leader {
     fsid: String,
     epoch: Option<u64>,
+}
+
+/// What one monitor says of itself.
+enum Monitor {
+    Leads(Leader),
+    /// It follows, or it is gone.
+    Follows,
+    /// It is there and did not answer in its time.
+    Silent,
+}
+
+/// What this node is to do.
+#[derive(Debug, PartialEq, Eq)]
+enum Part {
+    /// Leave it to others.
+    None,
+    /// Wait for a monitor that may lead, and did not answer.
+    Wait,
+    /// Read, as the node of this monitor, or as it is told to.
+    Read(Option<Leader>),
 }
 
 impl CephCluster {
     /// One with these settings.
     pub fn new(options: &options::Ceph) -> Self {
         let options = options.clone();
-        let remembered = Remembered::new();
-        Self { options, claim: None, held: None, remembered, has_news: false }
+        let (remembered, complaints) = (Remembered::new(), BTreeSet::new());
+        Self { options, claim: None, held: None, remembered, complaints, has_news: false }
     }
 
-    /// Whether this node is the one to read: then what its monitor says of the cluster, if it has one.
-    fn leader(&self, host: &dyn Host) -> Result<Option<Option<Leader>>, CollectError> {
+    /// What this node is to do, as its monitors are and as it is told.
+    fn part(&mut self, host: &dyn Host) -> Result<Part, CollectError> {
         if self.options.cluster == Reads::Never {
-            return Ok(None);
+            return Ok(Part::None);
         }
         let sockets = super::ceph::monitors(host, &self.options);
         let sockets = sockets.map_err(CollectError::read(&self.options.run_dir))?;
-        let leader = sockets.iter().find_map(|socket| leader(host, socket, self.options.deadline));
-        Ok(match (leader, self.options.cluster) {
-            (None, Reads::Auto) => None,
-            (leader, _) => Some(leader),
+        let (mut leaders, mut is_silent) = (Vec::new(), false);
+        for socket in &sockets {
+            match monitor(host, socket, self.options.deadline) {
+                Monitor::Leads(leader) => leaders.push(leader),
+                Monitor::Silent => is_silent = true,
+                Monitor::Follows => {}
+            }
+        }
+        Ok(match (self.chosen(leaders), self.options.cluster) {
+            (None, Reads::Auto) if is_silent => Part::Wait,
+            (None, Reads::Auto) => Part::None,
+            (leader, _) => Part::Read(leader),
         })
+    }
+
+    /// Of the leaders of several clusters that of the cluster which is read already, or else the first.
+    fn chosen(&mut self, mut leaders: Vec<Leader>) -> Option<Leader> {
+        let known = self.held.as_ref().and_then(|held| held.fsid.as_deref());
+        let at = leaders.iter().position(|leader| Some(&*leader.fsid) == known).unwrap_or(0);
+        let chosen = (!leaders.is_empty()).then(|| leaders.remove(at))?;
+        if let Some(other) = leaders.iter().find(|leader| leader.fsid != chosen.fsid) {
+            self.complain(format!(
+                "this node has monitors of two clusters, and only {} is read: {} is not",
+                chosen.fsid, other.fsid
+            ));
+        }
+        Some(chosen)
+    }
+
+    /// Says what is wrong here, once.
+    fn complain(&mut self, reason: String) {
+        if self.complaints.len() < COMPLAINTS_MAX && !self.complaints.contains(&reason) {
+            tracing::warn!(reason, "the reading of Ceph clusters is not as it should be");
+            self.complaints.insert(reason);
+        }
     }
 
     /// Whether no other process of this node reads the cluster.
     fn has_claim(&mut self, host: &dyn Host, of: &str) -> bool {
-        if self.claim.as_ref().is_some_and(|(claimed, _)| claimed == of) {
+        if let Some((claimed, claim)) = &self.claim
+            && claimed == of
+        {
+            claim.attend();
             return true;
         }
         // The old one is given back first.
@@ -136,29 +217,41 @@ impl CephCluster {
             Ok(claim) => self.claim = Some((of.to_owned(), claim)),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => return false,
             // Two who read do no harm, and nobody who reads does.
-            Err(error) => tracing::debug!(%error, "no claim on the cluster could be had"),
+            Err(error) => self.complain(format!("{error}; the cluster is read all the same")),
         }
         true
+    }
+
+    /// When the next reading is due. It goes by when this one was due, so that looks which come late do not
+    /// add up; after one that came too early or much too late, by the clock.
+    fn due_after(&self, before: Option<i64>, now_ms: i64, is_good: bool) -> i64 {
+        let interval_ms = i64::try_from(self.options.interval.as_millis()).unwrap_or(i64::MAX);
+        let wait_ms = if is_good { interval_ms } else { interval_ms.min(RETRY_MS) };
+        let was_in_time = |due_ms: &i64| now_ms.abs_diff(*due_ms) <= LOOK_EVERY_MS.unsigned_abs();
+        before.filter(was_in_time).unwrap_or(now_ms).saturating_add(wait_ms)
     }
 
     fn is_due(&self, now_ms: i64, epoch: Option<u64>) -> bool {
         let Some(held) = &self.held else { return true };
         let since_ms = now_ms.saturating_sub(held.read_at_ms);
-        let interval_ms = i64::try_from(self.options.interval.as_millis()).unwrap_or(i64::MAX);
-        let is_good = held.mon_is_good && held.mgr_is_good;
-        let wait_ms = if is_good { interval_ms } else { interval_ms.min(RETRY_MS) };
         let is_new = epoch.is_some() && epoch != held.epoch;
-        // A clock that was set back says nothing of how long ago it was.
-        since_ms < 0 || since_ms >= wait_ms || (is_new && since_ms >= READING_PAUSE_MS)
+        // Of all looks the nearest. A clock that was set back says nothing of how long ago it was.
+        let is_time = now_ms.saturating_add(LOOK_EVERY_MS / 2) >= held.due_ms;
+        since_ms < 0 || is_time || (is_new && since_ms >= READING_PAUSE_MS)
     }
 
     /// Reads the cluster, and holds what it said.
     fn read(&mut self, host: &dyn Host, leader: Option<&Leader>) {
         let now_ms = host.now_ms();
+        let due_ms = self.held.as_ref().map(|held| held.due_ms);
         let mut held = self.held.take().unwrap_or_default();
         let scrubs =
             held.scrubs_at_ms.is_none_or(|at| now_ms.abs_diff(at) >= SCRUBS_EVERY_MS as u64);
-        let mut reading = ask(host, &self.options, scrubs);
+        let mut reading = ask(host, &self.options, scrubs, held.page_collected);
+        let counted_ms = held.take_page(&mut reading, now_ms);
+        if let Some(fault) = &reading.page_fault {
+            self.complain(format!("{fault}; commands are asked in place of it"));
+        }
         let said = reading.status.as_ref().and_then(|status| status.fsid.clone());
         if let (Some(leader), Some(fsid)) = (leader, &said)
             && leader.fsid != *fsid
@@ -173,11 +266,13 @@ impl CephCluster {
         let fares = (reading.mon_is_good(), reading.mgr_is_good());
         self.has_news = held.read_at_ms != 0
             && (epoch != held.epoch || fares != (held.mon_is_good, held.mgr_is_good));
-        held.fsid = leader.map(|leader| leader.fsid.clone()).or(said).or(held.fsid);
+        let told = || conf_fsid(&host.text(self.options.conf.as_deref().unwrap_or(CONF)).ok()?);
+        held.fsid = leader.map(|leader| leader.fsid.clone()).or(said).or(held.fsid).or_else(told);
+        held.due_ms = self.due_after(due_ms, now_ms, fares == (true, true));
         (held.read_at_ms, held.epoch) = (now_ms, epoch);
         (held.mon_is_good, held.mgr_is_good) = fares;
         held.mon_good_ms = if held.mon_is_good { Some(now_ms) } else { held.mon_good_ms };
-        held.mgr_good_ms = if held.mgr_is_good { Some(now_ms) } else { held.mgr_good_ms };
+        held.mgr_good_ms = if held.mgr_is_good { Some(counted_ms) } else { held.mgr_good_ms };
         let reader = host.uname().map(|uname| uname.nodename).unwrap_or_default();
         let cluster = self.options.name.as_deref();
         held.mon.clear();
@@ -207,9 +302,16 @@ impl CephCluster {
 impl Collector for CephCluster {
     fn collect(&mut self, host: &dyn Host, out: &mut Batch) -> Result<Status, CollectError> {
         self.has_news = false;
-        let Some(leader) = self.leader(host)? else {
-            (self.held, self.claim) = (None, None);
-            return Ok(Status::Absent);
+        let now_ms = host.now_ms();
+        let leader = match self.part(host)? {
+            Part::Read(leader) => leader,
+            Part::Wait if self.held.as_ref().is_some_and(|held| held.is_believed(now_ms)) => {
+                return Ok(self.tell(out));
+            }
+            Part::Wait | Part::None => {
+                (self.held, self.claim) = (None, None);
+                return Ok(Status::Absent);
+            }
         };
         let known = self.held.as_ref().and_then(|held| held.fsid.clone());
         let of = leader.as_ref().map(|leader| leader.fsid.clone()).or(known);
@@ -219,23 +321,19 @@ impl Collector for CephCluster {
             self.held = None;
             return Ok(Status::Absent);
         }
-        if self.is_due(host.now_ms(), leader.as_ref().and_then(|leader| leader.epoch)) {
+        if self.is_due(now_ms, leader.as_ref().and_then(|leader| leader.epoch)) {
             self.read(host, leader.as_ref());
         }
-        let Some(held) = &self.held else { return Ok(Status::Absent) };
-        out.append(&held.mon);
-        out.append(&held.mgr);
-        out.append(&held.scrubs);
-        let mut out = Out { batch: out, cluster: self.options.name.as_deref() };
-        for (source, is_good) in [("mon", held.mon_is_good), ("mgr", held.mgr_is_good)] {
-            out.push(&READING_SUCCESS, &[("source", source)], truth(is_good));
+        if let Some(held) = &mut self.held {
+            held.led_ms = now_ms;
         }
-        for (source, at_ms) in [("mon", held.mon_good_ms), ("mgr", held.mgr_good_ms)] {
-            if let Some(at_ms) = at_ms {
-                out.push(&READING_TIME, &[("source", source)], at_ms as f64 / 1000.0);
-            }
+        if self.instance().is_none() {
+            // What a cluster says must not pass for what this node says.
+            let why = self.held.as_ref().and_then(|held| held.failure.clone());
+            let why = io::Error::other(why.unwrap_or_else(|| "nobody tells it".to_owned()));
+            return Err(CollectError::read("the id of the Ceph cluster")(why));
         }
-        Ok(Status::Collected)
+        Ok(self.tell(out))
     }
 
     fn has_news(&self) -> bool {
@@ -252,24 +350,98 @@ impl Collector for CephCluster {
     }
 }
 
-/// Asks a monitor whether it leads, and which map of OSDs it has.
-fn leader(host: &dyn Host, socket: &str, deadline: Duration) -> Option<Leader> {
-    let ask = |request: &[u8]| {
-        let answer = host.socket_request(socket, request, Framing::LengthPrefix, deadline).ok()?;
-        ceph::reply(&answer).ok().map(str::to_owned)
-    };
-    let state = daemons::mon_status(&ask(&ceph::request("mon_status"))?).ok()?;
-    if !state.is_leader() {
-        return None;
+impl CephCluster {
+    /// Adds what was last read.
+    fn tell(&self, out: &mut Batch) -> Status {
+        let Some(held) = &self.held else { return Status::Absent };
+        out.append(&held.mon);
+        out.append(&held.mgr);
+        out.append(&held.scrubs);
+        let mut out = Out { batch: out, cluster: self.options.name.as_deref() };
+        for (source, is_good) in [("mon", held.mon_is_good), ("mgr", held.mgr_is_good)] {
+            out.push(&READING_SUCCESS, &[("source", source)], truth(is_good));
+        }
+        for (source, at_ms) in [("mon", held.mon_good_ms), ("mgr", held.mgr_good_ms)] {
+            if let Some(at_ms) = at_ms {
+                out.push(&READING_TIME, &[("source", source)], at_ms as f64 / 1000.0);
+            }
+        }
+        Status::Collected
     }
+}
+
+impl Held {
+    /// Looks at the manager's page: when what it says was counted, at the latest; the present when there is none.
+    /// One that was not made anew for long is refused.
+    fn take_page(&mut self, reading: &mut Reading, now_ms: i64) -> i64 {
+        let collected = reading.page.as_ref().map(|page| page.collected);
+        let before = self.page_collected;
+        self.page_collected = collected.unwrap_or(reading.page_collected).or(before);
+        let (Some(Some(collected)), Some(before)) = (collected, before) else { return now_ms };
+        let since_ms = now_ms.saturating_sub(self.read_at_ms).max(0);
+        let times = collected - before;
+        if times >= 1.0 {
+            // It is made in even steps, so the last is no longer ago than one of them.
+            let step = Duration::from_millis(since_ms.unsigned_abs()).div_f64(times);
+            return now_ms.saturating_sub(i64::try_from(step.as_millis()).unwrap_or(since_ms));
+        }
+        if times != 0.0 {
+            // It began anew with another manager, since the last reading.
+            return now_ms - since_ms;
+        }
+        let counted_ms = self.mgr_good_ms.unwrap_or(self.read_at_ms);
+        if now_ms.saturating_sub(counted_ms) > PAGE_AGE_MAX_MS {
+            reading.refuse_page(PAGE_IS_OLD);
+        }
+        counted_ms
+    }
+
+    /// Whether what was read may still be told, though the monitor does not say whether it still leads.
+    fn is_believed(&self, now_ms: i64) -> bool {
+        (0..=SILENCE_MAX_MS).contains(&(now_ms - self.led_ms))
+    }
+}
+
+/// Asks a monitor whether it leads, and which map of OSDs it has.
+fn monitor(host: &dyn Host, socket: &str, deadline: Duration) -> Monitor {
+    let ask =
+        |request: &[u8]| host.socket_request(socket, request, Framing::LengthPrefix, deadline);
+    let answer = match ask(&ceph::request("mon_status")) {
+        Ok(answer) => answer,
+        // It was killed, is being started, or is none that this user may ask.
+        Err(error) if is_no_monitor(&error) => return Monitor::Follows,
+        Err(_) => return Monitor::Silent,
+    };
+    let state = ceph::reply(&answer).ok().and_then(|text| daemons::mon_status(text).ok());
+    let Some(state) = state.filter(daemons::MonState::is_leader) else { return Monitor::Follows };
     // The rest of its counters is of no interest here, and forty times as long.
-    let counters = ask(b"{\"prefix\":\"perf dump\",\"logger\":\"cluster\"}\0");
-    let epoch = counters.and_then(|text| daemons::osdmap_epoch(&text).ok().flatten());
-    Some(Leader { fsid: state.fsid, epoch })
+    let counters = ask(b"{\"prefix\":\"perf dump\",\"logger\":\"cluster\"}\0").ok();
+    let counters = counters.as_deref().and_then(|answer| ceph::reply(answer).ok());
+    let epoch = counters.and_then(|text| daemons::osdmap_epoch(text).ok().flatten());
+    Monitor::Leads(Leader { fsid: state.fsid, epoch })
+}
+
+fn is_no_monitor(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, NotFound, PermissionDenied};
+    matches!(error.kind(), ConnectionRefused | NotFound | PermissionDenied)
+}
+
+/// The id of the cluster, as a configuration file has it.
+fn conf_fsid(conf: &str) -> Option<String> {
+    let settings = conf.lines().filter_map(|line| line.split_once('='));
+    let mut ids = settings.filter(|(key, _)| key.trim() == "fsid").map(|(_, value)| value);
+    let id = ids.next()?.split(['#', ';']).next()?.trim().trim_matches('"');
+    let is_id = id.len() > ID_LEN && id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+    is_id.then(|| id.to_owned())
 }
 
 /// Has the cluster read by a process of its own.
-fn ask(host: &dyn Host, options: &options::Ceph, scrubs: bool) -> Reading {
+fn ask(
+    host: &dyn Host,
+    options: &options::Ceph,
+    scrubs: bool,
+    page_collected: Option<f64>,
+) -> Reading {
     let Some(program) = &options.reader else {
         return Reading::failed("there is no program that reads the cluster");
     };
@@ -282,6 +454,15 @@ fn ask(host: &dyn Host, options: &options::Ceph, scrubs: bool) -> Reading {
     }
     if scrubs {
         args.push("--scrubs");
+    }
+    let collected = page_collected.map(|collected| collected.to_string());
+    match options.source {
+        Source::Commands => {}
+        Source::Auto => args.extend(["--page", "renewed"]),
+        Source::Module => args.extend(["--page", "always"]),
+    }
+    if let Some(collected) = &collected {
+        args.extend(["--collected", collected]);
     }
     match host.run(program, &args, READING_TIME_MAX + READING_SLACK) {
         Ok(output) if output.stdout.is_empty() => {
@@ -354,7 +535,7 @@ pub fn reach(host: &dyn Host, options: &options::Ceph) -> Option<Reach> {
         return None;
     }
     let (user, _) = key(host, options);
-    let reading = ask(host, options, false);
+    let reading = ask(host, options, false, None);
     Some(Reach {
         is_admin: user == ADMIN,
         user,

@@ -9,11 +9,12 @@ use std::collections::BTreeMap;
 use labstat_parse::ParseError;
 use labstat_parse::ceph_cluster::daemons::{self, About, Filesystems, Mgrs, Quorum};
 use labstat_parse::ceph_cluster::osds::{self, Latency, Leaf, OsdMap, Usage};
+use labstat_parse::ceph_cluster::page::{self, Page};
 use labstat_parse::ceph_cluster::pgs::{self, Oldest, Pg};
 use labstat_parse::ceph_cluster::pools::{self, Df, Figures, Objects};
 use labstat_parse::ceph_cluster::status::{self, Status};
 
-use crate::host::{COMMANDS, CONNECT, END, Of, SCRUBS};
+use crate::host::{COMMANDS, CONNECT, END, Of, PAGE, PAGE_LEFT, SCRUBS};
 
 /// Characters kept of one failure: enough for a sentence, too little to fill a log.
 const REASON_LEN_MAX: usize = 200;
@@ -39,6 +40,12 @@ pub(super) struct Reading {
     pub(super) pgs: Option<Vec<Pg>>,
     pub(super) crashes: Option<BTreeMap<String, u64>>,
     pub(super) scrubs: Option<BTreeMap<i64, Oldest>>,
+    /// What takes the place of commands to the manager.
+    pub(super) page: Option<Page>,
+    /// How often the manager had made its page, where that was passed over.
+    pub(super) page_collected: Option<f64>,
+    /// What was wrong with it then.
+    pub(super) page_fault: Option<String>,
     mon: Asked,
     mgr: Asked,
     is_whole: bool,
@@ -105,6 +112,13 @@ impl Reading {
         available && self.mgr.answered + self.mgr.failed > 0 && !self.mgr.hung
     }
 
+    /// Takes a page for a failure of the manager's.
+    pub(super) fn refuse_page(&mut self, why: &str) {
+        self.page = None;
+        self.mgr.failed += 1;
+        self.note_failure(why);
+    }
+
     /// The first thing that went wrong.
     pub(super) fn failure(&self) -> Option<&str> {
         self.failure.as_deref()
@@ -123,6 +137,13 @@ impl Reading {
         match command {
             END => self.is_whole = true,
             CONNECT => self.note_failure(body),
+            PAGE if code != 0 => self.refuse_page(body),
+            PAGE => match read_page(body) {
+                Ok(page) => self.page = Some(page),
+                Err(error) => self.refuse_page(&chain(&error)),
+            },
+            PAGE_LEFT if code != 0 => self.page_fault = Some(shortened(body)),
+            PAGE_LEFT => self.page_collected = body.parse().ok(),
             _ => {
                 let Some(known) = COMMANDS.iter().find(|known| known.name == command) else {
                     return;
@@ -170,8 +191,20 @@ impl Reading {
     }
 
     fn note_failure(&mut self, reason: &str) {
-        self.failure.get_or_insert_with(|| reason.chars().take(REASON_LEN_MAX).collect());
+        self.failure.get_or_insert_with(|| shortened(reason));
     }
+}
+
+fn shortened(reason: &str) -> String {
+    reason.chars().take(REASON_LEN_MAX).collect()
+}
+
+/// Reads the line of a page.
+fn read_page(body: &str) -> Result<Page, ParseError> {
+    let what = "the manager's page";
+    let kept: String =
+        serde_json::from_str(body).map_err(|cause| ParseError::Json { what, cause })?;
+    page::read(&kept)
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
@@ -233,6 +266,25 @@ mod tests {
     fn without_a_manager_its_last_words_are_not_news() {
         let reading = of("status\t0\t{\"mgrmap\":{\"available\":false}}\nend\t0\t\n");
         assert!(reading.mon_is_good() && !reading.mgr_answers() && !reading.mgr_is_good());
+    }
+
+    #[test]
+    fn a_page_in_place_of_commands() {
+        let page = r#""ceph_pg_total{pool_id=\"1\"} 8\n""#;
+        let with = |line: &str| of(&format!("{STATUS}{line}\ncrash ls-new\t0\t[]\nend\t0\t\n"));
+        let reading = with(&format!("page\t0\t{page}"));
+        assert_eq!(reading.page.as_ref().map(|page| page.samples().count()), Some(1));
+        assert!(reading.mgr_is_good() && reading.failure().is_none());
+        for line in ["page\t-5\tno page", "page\t0\tno JSON", "page\t0\t\"x\""] {
+            let reading = with(line);
+            assert!(reading.page.is_none() && !reading.mgr_is_good(), "{line}");
+            assert!(reading.mgr_answers() && reading.failure().is_some(), "{line}");
+        }
+        let left = with("page left\t0\t19");
+        assert_eq!((left.page_collected, left.mgr_is_good()), (Some(19.0), true));
+        let fault = with("page left\t-5\trefused");
+        assert_eq!(fault.page_fault.as_deref(), Some("refused"));
+        assert!(fault.mgr_is_good() && fault.failure().is_none());
     }
 
     #[test]

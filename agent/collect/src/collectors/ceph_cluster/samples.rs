@@ -4,7 +4,7 @@
 //! What the monitors tell of usage and placement groups is the manager's word, too, and stands with
 //! that: without a manager it would be old, and nobody knows how old.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use labstat_model::{Batch, Family, Kind};
 use labstat_parse::ceph_cluster::daemons::{About, Mds, without_port};
@@ -359,11 +359,29 @@ fn occupation(all: &[osds::About], out: &mut Out<'_>) {
     }
 }
 
-/// What the manager counts; nothing without one.
+/// What the manager counts; nothing without one. What stands on its page is told as it stands there.
 pub(super) fn of_manager(reading: &Reading, out: &mut Out<'_>) {
     if !reading.mgr_answers() {
         return;
     }
+    let Some(page) = &reading.page else { return by_commands(reading, out) };
+    let mut commanded = Batch::new();
+    by_commands(reading, &mut Out { batch: &mut commanded, cluster: out.cluster });
+    let mut paged = HashSet::new();
+    for (family, sample) in page.samples() {
+        let labels = sample.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        out.push(family, &labels.collect::<Vec<_>>(), sample.value);
+        paged.insert(&*family.name);
+    }
+    for sample in commanded.iter().filter(|it| !paged.contains(&*it.family.name)) {
+        let labels: Vec<(&str, &str)> = sample.labels.iter().collect();
+        // These have the name of the cluster already.
+        out.batch.push(sample.family, &labels, sample.value);
+    }
+}
+
+/// What the manager answers to commands.
+fn by_commands(reading: &Reading, out: &mut Out<'_>) {
     if let Some(status) = &reading.status {
         recovery(status, out);
         daemon_health(status, reading, out);
@@ -623,6 +641,26 @@ mod tests {
         let (_, mgr) = of(&lines, None);
         let remaining = "labstat_ceph_recovery_remaining_seconds{} 1".to_owned();
         assert!(mgr.contains(&remaining), "{mgr:?}");
+    }
+
+    #[test]
+    fn what_the_page_tells_is_told_once_and_as_it_stands_there() {
+        let status = r#"{"mgrmap": {"available": true}, "pgmap": {"degraded_objects": 3}}"#;
+        let page = "ceph_num_objects_degraded 4.0\\nceph_rbd_read_ops{pool=\\\"p\\\",image=\\\"i\\\"} 7.0\\n";
+        let lines =
+            format!("status\t0\t{status}\npage\t0\t\"{page}\"\ncrash ls-new\t0\t[]\nend\t0\t\n");
+        let (_, mgr) = of(&lines, Some("lab"));
+        let wanted = r#"ceph_num_objects_degraded{cluster="lab"} 4"#.to_owned();
+        assert!(mgr.contains(&wanted), "{mgr:?}");
+        assert_eq!(
+            mgr.iter().filter(|line| line.starts_with("ceph_num_objects_degraded")).count(),
+            1
+        );
+        let image = r#"ceph_rbd_read_ops{cluster="lab", image="i", pool="p"} 7"#.to_owned();
+        assert!(mgr.contains(&image), "{mgr:?}");
+        assert!(mgr.iter().any(|line| line.starts_with("ceph_num_objects_unfound")), "{mgr:?}");
+        let gone = lines.replace("true", "false");
+        assert_eq!(of(&gone, None).1, [""; 0]);
     }
 
     #[test]

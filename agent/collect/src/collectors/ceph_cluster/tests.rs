@@ -295,16 +295,13 @@ fn labstats_own_key_is_taken_where_there_is_one_and_what_is_said_wins() {
 fn a_reading_is_due_when_it_is_time_or_the_map_is_another() {
     let mut cluster = CephCluster::new(&options::Ceph::default());
     assert!(cluster.is_due(5, Some(7)), "the first");
-    let good = Held {
-        read_at_ms: 100_000,
-        epoch: Some(7),
-        mon_is_good: true,
-        mgr_is_good: true,
-        ..Held::default()
-    };
-    cluster.held = Some(good);
+    cluster.held =
+        Some(Held { read_at_ms: 100_000, due_ms: 130_000, epoch: Some(7), ..Held::default() });
     for (now_ms, epoch, wanted) in [
         (105_000, Some(7), false),
+        (127_000, Some(7), false),
+        // The next look would be later than this one is early.
+        (128_000, Some(7), true),
         (130_000, Some(7), true),
         (101_000, Some(8), false),
         (102_000, Some(8), true),
@@ -315,24 +312,177 @@ fn a_reading_is_due_when_it_is_time_or_the_map_is_another() {
     ] {
         assert_eq!(cluster.is_due(now_ms, epoch), wanted, "{now_ms} {epoch:?}");
     }
-    if let Some(held) = &mut cluster.held {
-        held.mgr_is_good = false;
+}
+
+/// A look each five seconds and a bit gives a reading each thirty all the same.
+#[test]
+fn readings_keep_to_their_interval_and_are_tried_again_soon() {
+    let cluster = CephCluster::new(&options::Ceph::default());
+    assert_eq!(cluster.due_after(None, 100_000, true), 130_000);
+    assert_eq!(cluster.due_after(Some(130_000), 132_100, true), 160_000);
+    assert_eq!(cluster.due_after(Some(130_000), 128_000, true), 160_000);
+    // The map was another one, or the machine slept.
+    assert_eq!(cluster.due_after(Some(130_000), 110_000, true), 140_000);
+    assert_eq!(cluster.due_after(Some(130_000), 900_000, true), 930_000);
+    assert_eq!(cluster.due_after(Some(130_000), 130_000, false), 140_000);
+
+    let mut cluster = CephCluster::new(&options::Ceph::default());
+    let (mut readings, mut due_ms) = (Vec::new(), None);
+    for look in 0..200 {
+        let now_ms = 1_000_000 + look * 5_300;
+        if cluster.is_due(now_ms, None) {
+            readings.push(now_ms);
+            due_ms = Some(cluster.due_after(due_ms, now_ms, true));
+            let held = Held { read_at_ms: now_ms, ..Held::default() };
+            cluster.held = Some(Held { due_ms: due_ms.unwrap(), ..held });
+        }
     }
-    assert!(!cluster.is_due(109_000, Some(7)) && cluster.is_due(110_000, Some(7)));
+    let took_ms = readings.last().unwrap() - readings[0];
+    let mean_ms = took_ms / i64::try_from(readings.len() - 1).unwrap();
+    assert!((29_800..=30_200).contains(&mean_ms), "{mean_ms}: {readings:?}");
 }
 
 /// A node that always reads and cannot says so, of both sources, and has no other samples.
 #[test]
-fn a_cluster_that_cannot_be_read_is_told_as_such() {
+fn a_cluster_that_cannot_be_read_is_told_as_such_by_its_own_name() {
     let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("etc/ceph")).unwrap();
+    let conf = "[global]\n\tfsid = 398224ec-c2a4-4bb7-ac8b-19ab984662ac  # ours\nmon host = x\n";
+    fs::write(dir.path().join("etc/ceph/ceph.conf"), conf).unwrap();
     let options = options::Ceph { cluster: Reads::Always, ..options::Ceph::default() };
     let mut cluster = CephCluster::new(&options);
     let mut out = Batch::new();
     let status = cluster.collect(&replayed(dir.path()), &mut out).unwrap();
     assert_eq!((status, out.len()), (Status::Collected, 2));
     assert!(out.iter().all(|s| *s.family == READING_SUCCESS && s.value == 0.0));
-    assert_eq!(cluster.instance(), None, "nobody has told which cluster it is");
+    assert_eq!(cluster.instance().as_deref(), Some("ceph-398224ec"));
     let idle = options::Ceph::default();
     let status = CephCluster::new(&idle).collect(&replayed(dir.path()), &mut Batch::new());
     assert_eq!(status.unwrap(), Status::Absent, "no monitor is here");
+}
+
+/// Else its samples would be taken for the node's, and the node for a cluster.
+#[test]
+fn a_cluster_that_nobody_knows_is_a_failure_and_has_no_samples() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options::Ceph { cluster: Reads::Always, ..options::Ceph::default() };
+    let mut out = Batch::new();
+    let error = CephCluster::new(&options).collect(&replayed(dir.path()), &mut out).unwrap_err();
+    assert_eq!(error.to_string(), "failed to read the id of the Ceph cluster");
+    assert!(out.is_empty());
+    options.name = Some("lab".to_owned());
+    let mut named = CephCluster::new(&options);
+    assert_eq!(named.collect(&replayed(dir.path()), &mut out).unwrap(), Status::Collected);
+    assert_eq!((named.instance().as_deref(), out.len()), (Some("lab"), 2));
+}
+
+#[test]
+fn ids_of_clusters_in_configurations() {
+    for (conf, wanted) in [
+        ("[global]\nfsid=398224ec-c2a4\n", Some("398224ec-c2a4")),
+        ("  fsid = \"398224ec-c2a4\" ; x", Some("398224ec-c2a4")),
+        ("# fsid = 398224ec-c2a4\n", None),
+        ("fsid = \n", None),
+        ("fsid = ../../../etc\n", None),
+        ("fsid", None),
+    ] {
+        assert_eq!(conf_fsid(conf).as_deref(), wanted, "{conf}");
+    }
+}
+
+/// A monitor that answers by the socket of a node, or takes questions and is silent.
+fn monitor_of(dir: &Path, says: &Arc<std::sync::Mutex<Option<&'static str>>>) {
+    use std::io::{Read, Write};
+    let run = dir.join("var/run/ceph");
+    fs::create_dir_all(&run).unwrap();
+    let listener = std::os::unix::net::UnixListener::bind(run.join("ceph-mon.a.asok")).unwrap();
+    let says = Arc::clone(says);
+    std::thread::spawn(move || {
+        let mut unanswered = Vec::new();
+        for peer in listener.incoming() {
+            let mut peer = peer.unwrap();
+            let Some(state) = *says.lock().unwrap() else {
+                unanswered.push(peer);
+                continue;
+            };
+            let _ = peer.read(&mut [0; 256]);
+            let reply = format!(
+                r#"{{"name":"a","state":"{state}","monmap":{{"fsid":"398224ec-c2a4"}},"cluster":{{}}}}"#
+            );
+            let len = u32::try_from(reply.len()).unwrap().to_be_bytes();
+            let _ = peer.write_all(&[&len, reply.as_bytes()].concat());
+        }
+    });
+}
+
+/// One that is busy for a moment still leads, and one that was stopped does not for long.
+#[test]
+fn a_monitor_that_misses_an_answer_ends_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let says = Arc::new(std::sync::Mutex::new(Some("leader")));
+    monitor_of(dir.path(), &says);
+    let options =
+        options::Ceph { deadline: Duration::from_millis(200), ..options::Ceph::default() };
+    let mut cluster = CephCluster::new(&options);
+    let mut look = |now_ms: i64, state: Option<&'static str>| {
+        *says.lock().unwrap() = state;
+        let host = ReplayHost::open(dir.path(), Arc::new(ManualClock::new(now_ms))).unwrap();
+        let mut out = Batch::new();
+        (cluster.collect(&host, &mut out).unwrap(), out.len())
+    };
+    let told = (Status::Collected, 2);
+    let gone = (Status::Absent, 0);
+    assert_eq!(look(100_000, None), gone, "it may be a follower");
+    assert_eq!(look(105_000, Some("leader")), told);
+    assert_eq!(look(115_000, None), told);
+    assert_eq!(look(115_001, None), gone, "others have elected another");
+    assert_eq!(look(120_000, Some("leader")), told);
+    assert_eq!(look(125_000, Some("peon")), gone, "it leads no longer, and says so");
+}
+
+#[test]
+fn of_two_clusters_the_one_that_is_read_goes_on_being_read() {
+    let leader = |fsid: &str| Leader { fsid: fsid.to_owned(), epoch: None };
+    let mut cluster = CephCluster::new(&options::Ceph::default());
+    assert_eq!(cluster.chosen(Vec::new()), None);
+    assert_eq!(cluster.chosen(vec![leader("b")]), Some(leader("b")));
+    assert_eq!(cluster.complaints.first(), None);
+    let both = || vec![leader("b"), leader("a")];
+    assert_eq!(cluster.chosen(both()), Some(leader("b")));
+    let said = "this node has monitors of two clusters, and only b is read: a is not";
+    assert_eq!(cluster.complaints.first().map(String::as_str), Some(said));
+    cluster.held = Some(Held { fsid: Some("a".to_owned()), ..Held::default() });
+    assert_eq!(cluster.chosen(both()), Some(leader("a")));
+}
+
+/// What the page says is never told as newer than it can be.
+#[test]
+fn the_age_of_a_page_is_told_and_has_an_end() {
+    let reading = |collected: f64| {
+        let count = r#"ceph_prometheus_collect_duration_seconds_count{method=\"get_df\"}"#;
+        Reading::of(format!("page\t0\t\"{count} {collected}\\n\"\nend\t0\t\n").as_bytes())
+    };
+    let held = |collected| Held {
+        read_at_ms: 100_000,
+        mgr_good_ms: Some(90_000),
+        page_collected: collected,
+        ..Held::default()
+    };
+    let look = |before, collected, now_ms| {
+        let (mut held, mut reading) = (held(before), reading(collected));
+        let at_ms = held.take_page(&mut reading, now_ms);
+        assert_eq!(held.page_collected, Some(collected));
+        (at_ms, reading.page.is_some())
+    };
+    assert_eq!(look(None, 5.0, 130_000), (130_000, true), "nobody knows");
+    assert_eq!(look(Some(3.0), 5.0, 130_000), (115_000, true), "made each 15 s");
+    assert_eq!(look(Some(30.0), 5.0, 130_000), (100_000, true), "another manager");
+    assert_eq!(look(Some(5.0), 5.0, 130_000), (90_000, true), "the same as before");
+    assert_eq!(look(Some(5.0), 5.0, 151_000), (90_000, false), "made no more");
+
+    let (mut held, mut left) = (held(None), Reading::of(b"page left\t0\t19\nend\t0\t\n"));
+    assert_eq!(held.take_page(&mut left, 130_000), 130_000, "by commands");
+    assert_eq!(held.page_collected, Some(19.0));
+    assert_eq!(held.take_page(&mut Reading::of(b"end\t0\t\n"), 160_000), 160_000);
+    assert_eq!(held.page_collected, Some(19.0), "remembered");
 }
