@@ -1,7 +1,8 @@
 //! PromQL, as Prometheus 3.5 defines it, over anything that can hand out series.
 //!
 //! [`Engine`] evaluates a text over a [`Source`] at one time or over a range of times; a [`Query`] is
-//! a text that has been read; [`check`] says what a text is without evaluating it; [`selector`] reads the `match[]` of an API call;
+//! a text that has been read; [`check`] says what a text is without evaluating it, [`conditions`] what it compares;
+//! [`selector`] reads the `match[]` of an API call;
 //! [`format()`] writes a query tidily, [`tree_json`] its tree.
 //!
 //! The crate is pure: no files, no network, no runtime. Times are milliseconds since the epoch.
@@ -21,8 +22,10 @@
 //! a query over numbers does nothing for them; `histogram` calculates with them.
 
 mod answer;
+mod beyond;
 mod budget;
 mod column;
+mod condition;
 mod engine;
 mod error;
 mod eval;
@@ -40,6 +43,7 @@ mod sums;
 mod syntax;
 
 pub use answer::{Answer, MixedSample, MixedSeries, MixedValue, Value, ValueType, VectorSample};
+pub use condition::{Condition, Limit, Unit, conditions, unit};
 pub use engine::{Engine, Options, QueryOptions, steps_len};
 pub use error::{ErrorKind, Position, QueryError, SourceError};
 pub use histogram::{Boundaries, Bucket, buckets as histogram_buckets};

@@ -5,7 +5,7 @@ use labstat_model::{METRIC_NAME, MatchOp, Matcher, PatternRoom};
 use crate::expr::{Expr, Node};
 use crate::lower::{self, Bounds};
 use crate::syntax::{self, ast};
-use crate::{QueryError, ValueType};
+use crate::{QueryError, ValueType, beyond};
 
 /// A text that has been read, its patterns compiled, so that it can be looked at and evaluated as
 /// often as one likes.
@@ -36,6 +36,9 @@ pub struct Checked {
     /// How long a time before its own one evaluation reads, in milliseconds, by what is written in
     /// the query: the look-back of an instant selector is not in it, nor is the way to an `@`.
     pub reach_ms: i64,
+    /// What it asks for that Prometheus 3.5 does not take, or not unless a feature is switched on
+    /// there, in words; empty for most queries.
+    pub beyond: Vec<String>,
 }
 
 impl Query {
@@ -83,7 +86,8 @@ impl Query {
         metric_names.sort_unstable();
         metric_names.dedup();
         let reach_ms = reach_ms(&expr);
-        Ok(Checked { value_type: expr.value_type, metric_names, selectors, reach_ms })
+        let beyond = beyond::of(&self.tree);
+        Ok(Checked { value_type: expr.value_type, metric_names, selectors, reach_ms, beyond })
     }
 }
 

@@ -18,6 +18,7 @@ use crate::catalog::{self, ShelfRow, ShelfSeries, Span};
 use crate::error::AppendError;
 use crate::index::{Index, live_since};
 use crate::log::{self, Entry};
+use crate::report::Documents;
 use crate::varint::{checksum, seal, unseal};
 
 /// The database file in the data directory.
@@ -279,6 +280,22 @@ impl Db {
         self.transaction(|tx| insert_document(tx, key, document))
     }
 
+    /// Keeps documents, and takes those away that are to be none: all of it or nothing.
+    pub(crate) fn documents_put(
+        &mut self,
+        changes: &[(&str, Option<&[u8]>)],
+    ) -> Result<(), AppendError> {
+        self.transaction(|tx| {
+            changes.iter().try_for_each(|(key, document)| match document {
+                Some(document) => insert_document(tx, key, document),
+                None => tx
+                    .prepare_cached("DELETE FROM documents WHERE key = ?1")?
+                    .execute([key])
+                    .map(drop),
+            })
+        })
+    }
+
     /// A document; an error when it is damaged.
     pub(crate) fn document(&self, key: &str) -> rusqlite::Result<Option<Vec<u8>>> {
         document(&self.conn, key)
@@ -455,6 +472,25 @@ pub(crate) fn document(conn: &Connection, key: &str) -> rusqlite::Result<Option<
         .query_row([key], |row| row.get(0))
         .optional()?;
     row.map(|row| open_document(key, &row)).transpose()
+}
+
+/// The documents whose keys begin with `prefix`, ascending by key.
+pub(crate) fn documents(conn: &Connection, prefix: &str) -> rusqlite::Result<Documents> {
+    let sql = "SELECT key, document FROM documents WHERE key >= ?1 ORDER BY key";
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query([prefix])?;
+    let mut found = Documents::default();
+    while let Some(row) = rows.next()? {
+        let key: String = row.get(0)?;
+        if !key.starts_with(prefix) {
+            break;
+        }
+        match row.get_ref(1)?.as_blob().ok().and_then(|row| open_document(&key, row).ok()) {
+            Some(document) => found.whole.push((key, document)),
+            None => found.damaged.push(key),
+        }
+    }
+    Ok(found)
 }
 
 /// Checks a document row. The key is in the checksum, so that no document passes for another.

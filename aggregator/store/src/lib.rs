@@ -80,7 +80,7 @@ pub use options::Options;
 pub use patience::{NEVER, Stop};
 pub use policy::Keep;
 pub use queue::{PeekError, PushError, Queue, QueueStats, Queued};
-pub use report::{Appended, BadLabels, Maintained, Notice, Refusal, Refused, Stats};
+pub use report::{Appended, BadLabels, Documents, Maintained, Notice, Refusal, Refused, Stats};
 pub use rolled::{BucketScan, EachRolled};
 pub use scan::{Each, Scan};
 pub use snapshot::{CopyError, Draft, Progress, Snapshot, SnapshotError, Watch};

@@ -127,6 +127,16 @@ pub struct Maintained {
     pub dropped_series: usize,
 }
 
+/// Small documents, as [`Store::documents`](crate::Store::documents) finds them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Documents {
+    /// Keys with what was kept under them, ascending by key.
+    pub whole: Vec<(String, Vec<u8>)>,
+    /// Keys of those whose checksum does not fit. They stay where they are until they are written
+    /// or taken away; `labstat store check` names them too.
+    pub damaged: Vec<String>,
+}
+
 /// How much there is.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Stats {

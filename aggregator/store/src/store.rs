@@ -24,8 +24,8 @@ use crate::state::State;
 use crate::varint::Malformed;
 use crate::write::Writer;
 use crate::{
-    AppendError, Appended, MaintainError, Maintained, Notice, OpenError, Options, ReadError, Stats,
-    salvage,
+    AppendError, Appended, Documents, MaintainError, Maintained, Notice, OpenError, Options,
+    ReadError, Stats, salvage,
 };
 
 /// Names of the highest cardinalities that [`Stats`] has when nothing is said.
@@ -293,6 +293,18 @@ impl Store {
     /// Keeps a small document under `key`, in place of what was there; on return it is on disk.
     pub fn document_put(&self, key: &str, document: &[u8]) -> Result<(), AppendError> {
         self.db().document_put(key, document)
+    }
+
+    /// The documents whose keys begin with `prefix`, ascending by key, and which of them are damaged.
+    pub fn documents(&self, prefix: &str) -> Result<Documents, ReadError> {
+        self.with_reader(|conn| db::documents(conn, prefix))
+            .map_err(|cause| self.read_error("read documents", cause))
+    }
+
+    /// Keeps each document under its key, or takes it away where there is none any more, which one
+    /// that is not there allows. All of it happens or nothing; on return it is on disk.
+    pub fn documents_put(&self, changes: &[(&str, Option<&[u8]>)]) -> Result<(), AppendError> {
+        self.db().documents_put(changes)
     }
 
     /// Puts all series in the order of their labels, which the first read of many would wait for

@@ -157,6 +157,44 @@ fn labels_are_answered_for_a_range() {
     assert_eq!(store.select(&[missing], 0, 5_000).unwrap().len(), 1, "a missing label is empty");
 }
 
+/// What the state of the alerts is kept as: rows that are found by the beginning of their keys.
+#[test]
+fn documents_are_changed_together_and_found_by_their_prefix() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = |store: &Store, prefix: &str| {
+        let found = store.documents(prefix).unwrap();
+        assert!(found.damaged.is_empty());
+        found
+            .whole
+            .into_iter()
+            .map(|(key, text)| (key, String::from_utf8(text).unwrap()))
+            .collect::<Vec<_>>()
+    };
+    let pair = |key: &str, text: &str| (key.to_owned(), text.to_owned());
+    {
+        let store = open(dir.path());
+        let put = |text: &'static str| Some(text.as_bytes());
+        store
+            .documents_put(&[
+                ("queue/2", put("two")),
+                ("queue/1", put("one")),
+                ("queue", put("none of them")),
+                ("queue0", put("nor this")),
+                ("queue/ü", put("umlaut")),
+                ("rule/1", put("rule")),
+            ])
+            .unwrap();
+        store.documents_put(&[("queue/2", None), ("never", None), ("rule/1", put("new"))]).unwrap();
+        store.documents_put(&[("queue/1", None), ("queue/1", put("again"))]).unwrap();
+        store.documents_put(&[]).unwrap();
+    }
+    let store = open(dir.path());
+    assert_eq!(keys(&store, "queue/"), [pair("queue/1", "again"), pair("queue/ü", "umlaut")]);
+    assert_eq!(keys(&store, "rule/"), [pair("rule/1", "new")]);
+    assert_eq!(keys(&store, "zzz"), []);
+    assert_eq!(keys(&store, "").len(), 5);
+}
+
 #[test]
 fn documents_and_metadata_outlive_a_restart() {
     let dir = tempfile::tempdir().unwrap();

@@ -213,6 +213,35 @@ fn a_flipped_bit_in_a_blob_is_left_out() {
     assert_eq!(store.document_get("alerts").unwrap().as_deref(), Some(&b"state"[..]));
 }
 
+/// One rotten document costs itself, and its key is told; a new one in its place is whole.
+#[test]
+fn a_damaged_document_is_named_among_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(FILE);
+    let store = open(dir.path());
+    let rows: Vec<(String, Vec<u8>)> = (0..5)
+        .map(|at| (format!("row/{at}"), format!("content of row {at}").into_bytes()))
+        .collect();
+    let changes: Vec<(&str, Option<&[u8]>)> =
+        rows.iter().map(|(key, row)| (key.as_str(), Some(row.as_slice()))).collect();
+    store.documents_put(&changes).unwrap();
+    store.close().unwrap();
+    drop(store);
+    let file = fs::read(&path).unwrap();
+    let places = file.windows(16).enumerate().filter(|(_, piece)| piece == b"content of row 3");
+    let places: Vec<usize> = places.map(|(at, _)| at).collect();
+    let [at] = places[..] else { panic!("{places:?}") };
+    overwrite(&path, at, b"C");
+
+    let store = open(dir.path());
+    let found = store.documents("row/").unwrap();
+    assert_eq!(found.damaged, ["row/3"]);
+    assert_eq!(found.whole.len(), 4);
+    store.documents_put(&[("row/3", Some(b"new"))]).unwrap();
+    let found = store.documents("row/").unwrap();
+    assert_eq!((found.whole.len(), found.damaged.len()), (5, 0));
+}
+
 /// Part of the write-ahead log is lost when it is damaged, but not without a word.
 #[test]
 fn a_damaged_write_ahead_log_is_noticed() {

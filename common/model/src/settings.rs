@@ -6,6 +6,7 @@
 //!
 //! Not here: which keys there are, which every room says for itself.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -67,6 +68,50 @@ impl Problems<'_> {
         let before = self.text.as_bytes().get(..offset).unwrap_or_default();
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
         self.found.push(Problem { line, message });
+    }
+
+    /// How many there are so far.
+    pub fn count(&self) -> usize {
+        self.found.len()
+    }
+}
+
+/// Where the tables and lists of a text begin, and the values in them: for problems that are found
+/// when all of it has been read, and that name a place such as `route.routes[1].receiver`.
+#[derive(Debug, Clone, Default)]
+pub struct Outline(BTreeMap<String, usize>);
+
+impl Outline {
+    /// Where `place` begins, or the nearest around it that is there.
+    pub fn offset(&self, place: &str) -> usize {
+        let mut place = place;
+        loop {
+            if let Some(offset) = self.0.get(place) {
+                return *offset;
+            }
+            let Some(end) = place.rfind(['.', '[']) else { return 0 };
+            place = place.get(..end).unwrap_or("");
+        }
+    }
+
+    fn add(&mut self, place: &str, value: &Spanned<DeValue<'_>>) {
+        self.0.insert(place.to_owned(), value.span().start);
+        match value.get_ref() {
+            DeValue::Table(table) => self.add_table(&format!("{place}."), table),
+            DeValue::Array(items) => {
+                for (at, item) in items.iter().enumerate() {
+                    self.add(&format!("{place}[{at}]"), item);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn add_table(&mut self, prefix: &str, table: &DeTable<'_>) {
+        for (key, value) in table {
+            let place = format!("{prefix}{}", key.get_ref());
+            self.add(&place, value);
+        }
     }
 }
 
@@ -178,6 +223,27 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// Reads the table `key`, when it is there, as a type that knows serde, with tables of its own
+    /// kind below it in lists that are called `below`; `attach` puts those into it. Of each table,
+    /// serde tells the first problem.
+    pub fn tree<T: DeserializeOwned + Default>(
+        &mut self,
+        key: &'static str,
+        below: &'static str,
+        problems: &mut Problems<'_>,
+        attach: fn(&mut T, Vec<T>),
+    ) -> Option<T> {
+        let value = self.remove(key)?;
+        Some(tree(&format!("{}{key}", self.prefix), below, value, problems, attach))
+    }
+
+    /// Where everything in the section begins that has not been taken yet.
+    pub fn outline(&self) -> Outline {
+        let mut outline = Outline::default();
+        outline.add_table(&self.prefix, &self.table);
+        outline
+    }
+
     /// Where the section begins, for a problem that is about the whole of it.
     pub fn start(&self) -> usize {
         self.start
@@ -195,6 +261,44 @@ impl<'a> Section<'a> {
             problems.at(key.span().start, message);
         }
     }
+}
+
+fn tree<T: DeserializeOwned + Default>(
+    place: &str,
+    below: &'static str,
+    value: Spanned<DeValue<'_>>,
+    problems: &mut Problems<'_>,
+    attach: fn(&mut T, Vec<T>),
+) -> T {
+    let span = value.span();
+    let DeValue::Table(mut table) = value.into_inner() else {
+        problems.at(span.start, format!("{place}: expected a table"));
+        return T::default();
+    };
+    let mut children = Vec::new();
+    if let Some(items) = table.remove(below) {
+        let start = items.span().start;
+        match items.into_inner() {
+            DeValue::Array(items) => {
+                for (at, item) in items.into_iter().enumerate() {
+                    let place = format!("{place}.{below}[{at}]");
+                    children.push(tree(&place, below, item, problems, attach));
+                }
+            }
+            other => {
+                let wanted = wanted(&other, &format!("a list of {below}"));
+                problems.at(start, format!("{place}.{below}: {wanted}"));
+            }
+        }
+    }
+    let rest = Spanned::new(span.clone(), DeValue::Table(table));
+    let mut read = T::deserialize(ValueDeserializer::from(rest)).unwrap_or_else(|error| {
+        let start = error.span().map_or(span.start, |span| span.start);
+        problems.at(start, format!("{place}: {}", error.message()));
+        T::default()
+    });
+    attach(&mut read, children);
+    read
 }
 
 /// `expected WHAT, found a KIND`, for a value of the wrong kind.
@@ -370,6 +474,49 @@ mod tests {
         let lines: Vec<usize> = problems.unwrap_err().iter().map(|problem| problem.line).collect();
         assert_eq!(lines, [4, 7]);
         assert_eq!(sizes, [1]);
+    }
+
+    #[derive(Debug, Default, PartialEq, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Branch {
+        #[serde(default)]
+        name: String,
+        #[serde(skip)]
+        below: Vec<Branch>,
+    }
+
+    fn branch(text: &str) -> (Option<Branch>, Vec<String>, Outline) {
+        let (mut found, mut outline) = (None, Outline::default());
+        let done = read(text, |root, problems| {
+            outline = root.outline();
+            found = root.tree("branch", "twigs", problems, |branch: &mut Branch, below| {
+                branch.below = below;
+            });
+        });
+        let problems = done.err().unwrap_or_default();
+        (found, problems.iter().map(Problem::to_string).collect(), outline)
+    }
+
+    #[test]
+    fn trees_are_read_and_each_branch_tells_its_problem() {
+        let text = "[branch]\nname = \"a\"\n[[branch.twigs]]\nname = \"b\"\n\
+                    [[branch.twigs.twigs]]\nname = \"c\"\n[[branch.twigs]]\n";
+        let (found, problems, outline) = branch(text);
+        assert!(problems.is_empty(), "{problems:?}");
+        let found = found.unwrap();
+        assert_eq!((found.name.as_str(), found.below.len()), ("a", 2));
+        assert_eq!(found.below[0].below[0].name, "c");
+        let line = |place: &str| 1 + text[..outline.offset(place)].matches('\n').count();
+        assert_eq!(line("branch.twigs[0].twigs[0].name"), 6);
+        assert_eq!(line("branch.twigs[0].twigs[0].wait"), 5);
+        assert_eq!(line("branch.twigs[1]"), 7);
+        assert_eq!(line("elsewhere.at[7]"), 1);
+
+        let (_, problems, _) =
+            branch("[branch]\nnam = 1\n[[branch.twigs]]\nname = 2\n[[branch.twigs]]\ntwigs = 3\n");
+        let lines: Vec<&str> = problems.iter().filter_map(|problem| problem.get(..7)).collect();
+        assert_eq!(lines, ["line 2:", "line 4:", "line 6:"], "{problems:#?}");
+        assert!(branch("branch = 1\n").1[0].contains("expected a table"));
     }
 
     #[test]

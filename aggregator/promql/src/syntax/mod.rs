@@ -25,6 +25,7 @@ use labstat_model::PatternRoom;
 use crate::error::{Position, QueryError};
 use ast::Expr;
 pub(crate) use number::{expression_ms, literal_ms};
+pub(crate) use printer::one_line;
 
 /// Bytes of a query. Dashboards that join hundreds of host names in a pattern stay far below.
 const QUERY_LEN_MAX: usize = 256 * 1024;

@@ -18,7 +18,7 @@ const LINE_LEN_MAX: usize = 100;
 const INDENT: &str = "  ";
 
 /// The query on one line.
-pub(super) fn one_line(expr: &Expr) -> String {
+pub(crate) fn one_line(expr: &Expr) -> String {
     let mut out = String::new();
     push_expr(&mut out, expr);
     out
