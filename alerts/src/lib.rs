@@ -4,29 +4,45 @@
 //! From the inside out:
 //!
 //! - [`rules`]: rule files to a [`RuleSet`], all problems at once; [`shipped`] embeds ours.
+//! - [`testing`]: unit tests of rules, in promtool's format.
 //! - [`template`]: the Go templates of labels and annotations.
 //! - [`Manager`]: the state machine (inactive, pending, firing, resolved). Time and data come in,
 //!   samples and [`Notification`]s go out; it does no I/O.
+//! - [`manners`]: who hears what, when, and once: routes, groups, silences, incidents. Pure.
+//! - `evaluator`: which groups are evaluated when, on threads of its own; [`events`] says which
+//!   samples have that done at once.
 //! - [`views`]: what `/api/v1/rules` and `/api/v1/alerts` answer.
-//! - [`notify`]: receivers (ntfy, email, webhook) and the [`notify::Dispatcher`] with its queues.
+//! - [`notify`]: receivers: ntfy, email, webhook.
+//! - [`delivery`]: queues, retries and rates in front of them; nothing lost, nothing told twice.
+//! - [`Ledger`]: what must outlive a crash, as rows.
 //! - [`Service`]: the loop around all of it (tokio): evaluates what is due, hands samples to the
-//!   store and changes to the dispatcher, and keeps both across a restart.
+//!   store and messages to delivery, and keeps what they come from in one commit.
 //!
 //! Not here: how samples are kept and queried (`labstat-store`, `labstat-promql`), HTTP routes
-//! (`labstat-aggregator`), grouping, silences and routing trees.
+//! (`labstat-aggregator`).
 
+pub mod delivery;
+mod evaluator;
+pub mod events;
 mod hash;
+pub mod history;
+mod ledger;
 pub mod manager;
+pub mod manners;
+mod message;
 mod notification;
 pub mod notify;
 pub mod rules;
 mod service;
 pub mod shipped;
 pub mod template;
+pub mod testing;
 pub mod views;
+mod yaml;
 
+pub use ledger::{Entry, FileLedger, Keeper, Ledger, LedgerError, MemoryLedger};
 pub use manager::{Evaluation, Manager, ManagerOptions, Snapshot};
+pub use message::{Event, Message, Reason};
 pub use notification::{Notification, Status};
-pub use notify::{Journal, JournalError};
 pub use rules::{Group, Problem, Problems, Rule, RuleSet};
 pub use service::{Alerting, Database, Service, ServiceOptions, StartError};

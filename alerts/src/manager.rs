@@ -5,12 +5,24 @@
 //! a lock held, so that the views answer while a slow rule is evaluated.
 //!
 //! - [`state`]: one alerting rule's alerts, a pure step from one evaluation to the next.
+//! - [`prepare`]: what is worked out of a rule once.
 //! - [`evaluate`]: one rule's query, labels and samples.
-//! - [`snapshot`]: the alerts as they are kept across a restart.
+//! - [`round`]: one evaluation of a group, rule by rule; [`overlay`] lets a rule see what those
+//!   before it said.
+//! - [`group`]: a group with the state of its rules, and whose turn it is.
+//! - [`rows`]: the alerts as they are kept across a restart.
+//!
+//! Who evaluates what, and when, is the [`crate::evaluator::Evaluator`]'s to say.
 
+mod absence;
 mod evaluate;
+mod group;
+mod overlay;
 #[cfg(test)]
 mod peer_rules;
+mod prepare;
+mod round;
+mod rows;
 mod snapshot;
 mod state;
 #[cfg(test)]
@@ -18,19 +30,25 @@ mod tests;
 #[cfg(test)]
 mod unit_tests;
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Instant;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use labstat_model::{Labels, Sample, TimeSeries, WriteRequest, stale_marker};
-use labstat_promql::{Engine, Source, SourceError};
+use labstat_promql::{Source, SourceError};
 
-use crate::hash::fnv;
+use crate::ledger::Entry;
 use crate::notification::Notification;
 use crate::rules::{Group, Rule, RuleKind, RuleSet};
 use crate::views::{self, AlertView, AlertsView, GroupView, RuleView, RulesFilter, RulesView};
 
+pub use evaluate::ALERTS_MAX;
 pub(crate) use evaluate::{chain as error_chain, push_escaped};
+pub use group::Figures;
+use group::{RuleState, Running};
+pub use prepare::KEEP_WHILE;
+pub use round::Round;
+pub use rows::PREFIX as ROW_PREFIX;
 pub use snapshot::{SNAPSHOT_VERSION, Snapshot};
 pub use state::{Alert, State};
 
@@ -51,12 +69,23 @@ pub struct Evaluation {
     pub write: WriteRequest,
     /// Alerts that began or ceased to fire.
     pub notifications: Vec<Notification>,
+    /// Rows that say how far alerts have come, to be kept together with what follows from
+    /// `notifications`; their keys begin with [`ROW_PREFIX`].
+    pub entries: Vec<Entry>,
 }
 
 impl Evaluation {
-    /// Whether there is nothing to write and nobody to tell.
+    /// Whether there is nothing to write, nobody to tell and nothing to keep.
     pub fn is_empty(&self) -> bool {
-        self.write.series.is_empty() && self.notifications.is_empty()
+        self.write.series.is_empty() && self.notifications.is_empty() && self.entries.is_empty()
+    }
+
+    /// Adds what another asks for after this one.
+    pub fn append(&mut self, other: Self) {
+        self.write.series.extend(other.write.series);
+        self.write.metadata.extend(other.write.metadata);
+        self.notifications.extend(other.notifications);
+        self.entries.extend(other.entries);
     }
 
     fn push(&mut self, labels: Labels, time_ms: i64, value: f64) {
@@ -71,12 +100,19 @@ pub struct Due {
     /// The group's slot: the time to evaluate it at.
     pub time_ms: i64,
     group: Arc<Running>,
+    /// The metrics that woke it out of turn.
+    woken: Option<Arc<BTreeSet<String>>>,
 }
 
 impl Due {
     /// The group.
     pub fn group(&self) -> &Group {
         &self.group.group
+    }
+
+    /// The metrics that woke it out of turn.
+    pub fn metrics(&self) -> impl Iterator<Item = &String> {
+        self.woken.iter().flat_map(|metrics| metrics.iter())
     }
 }
 
@@ -85,190 +121,206 @@ impl Due {
 pub struct Manager {
     options: ManagerOptions,
     groups: RwLock<Vec<Arc<Running>>>,
+    /// Held while rules are put in place of others.
+    reloading: Mutex<()>,
+    /// How many alerts there are, pending and firing; about, while rules are put in place of others.
+    alerts: AtomicI64,
+    /// Until then no alert is over: whoever would say that it goes on may not have been heard yet.
+    hold_until_ms: AtomicI64,
+    /// Instances whose samples are of the past, though they come now, each with the time until which
+    /// that is to be believed.
+    late: RwLock<Arc<BTreeMap<String, i64>>>,
 }
 
-/// A group and what became of it.
-#[derive(Debug)]
-struct Running {
-    group: Arc<Group>,
-    state: Mutex<GroupState>,
-}
-
-/// What is known of a group; `rules` runs beside the group's rules.
-#[derive(Debug, Default)]
-struct GroupState {
-    rules: Vec<RuleState>,
-    /// Slots up to this one are done.
-    done_ms: i64,
-    evaluated_ms: Option<i64>,
-    duration_s: f64,
-}
-
-/// What is known of a rule.
-#[derive(Debug, Default, Clone)]
-struct RuleState {
-    evaluated_ms: Option<i64>,
-    duration_s: f64,
-    error: Option<String>,
-    alerts: BTreeMap<Labels, Alert>,
-    /// The series of the last evaluation, so that those that end get a marker.
-    series: HashSet<Labels>,
-}
-
-impl Running {
-    fn lock(&self) -> MutexGuard<'_, GroupState> {
-        // A state is written only in whole steps, so one that a panic left behind is usable.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The slot up to which all is done. One that lies ahead is from a clock that has been set back
-    /// since, and must not keep the rules from being evaluated until it comes round again.
-    fn done_ms(&self, now_ms: i64) -> i64 {
-        let done_ms = self.lock().done_ms;
-        if done_ms > now_ms.saturating_add(self.group.interval_ms) { i64::MIN } else { done_ms }
-    }
+/// What a group of the past leaves behind.
+struct Left {
+    running: Arc<Running>,
+    /// The states of its rules that no rule of the same group has taken over.
+    rules: BTreeMap<usize, RuleState>,
 }
 
 impl Manager {
     /// The rules, all inactive. Groups are due from their first slot after `now_ms` on.
     pub fn new(rules: RuleSet, options: ManagerOptions, now_ms: i64) -> Self {
-        let manager = Self { options, groups: RwLock::default() };
+        let manager = Self { options, ..Self::default() };
+        manager.hold_until_ms.store(i64::MIN, Ordering::Relaxed);
         manager.reload(rules, now_ms);
         manager
     }
 
-    /// Puts `rules` in place of the present ones. A rule of the same file, group, name and labels
-    /// keeps its alerts; alerts of rules that are gone are resolved.
+    /// Puts `rules` in place of the present ones. Groups that are the same go on undisturbed; of the
+    /// others, a round that goes on is ended and waited for. A rule of the same file, group, name
+    /// and labels keeps its alerts, and so does one that was moved elsewhere as it was; alerts of
+    /// rules that are gone are resolved.
     pub fn reload(&self, rules: RuleSet, now_ms: i64) -> Evaluation {
-        let mut groups = self.groups.write().unwrap_or_else(PoisonError::into_inner);
-        let mut out = Evaluation::default();
-        let mut old = std::mem::take(&mut *groups);
-        for group in rules.groups {
-            let at =
-                old.iter().position(|r| r.group.file == group.file && r.group.name == group.name);
-            let previous = at.map(|at| old.swap_remove(at));
-            groups.push(Arc::new(self.adopt(group, previous.as_deref(), now_ms, &mut out)));
-        }
-        for running in old {
-            let state = std::mem::take(&mut *running.lock());
-            for (rule, state) in running.group.rules.iter().zip(state.rules) {
-                self.end(rule, state, now_ms, &mut out);
-            }
-        }
-        out
+        let mut kept = Evaluation::default();
+        self.reload_and(rules, now_ms, |out| kept = out);
+        kept
     }
 
-    /// A group with the state of its predecessor, rule by rule.
-    fn adopt(
+    /// As [`Manager::reload`]; what it comes to is given to `keep` before any of the new groups is
+    /// evaluated, so that what these come to is kept after it.
+    pub fn reload_and(&self, rules: RuleSet, now_ms: i64, keep: impl FnOnce(Evaluation)) {
+        let _one = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut old: HashMap<(String, String), Arc<Running>> = HashMap::new();
+        for running in self.read() {
+            old.insert((running.group.file.clone(), running.group.name.clone()), running);
+        }
+        let mut out = Evaluation::default();
+        let (mut groups, mut left) = (Vec::new(), Vec::new());
+        for group in rules.groups {
+            let previous = old.remove(&(group.file.clone(), group.name.clone()));
+            match previous {
+                Some(same) if same.shape == group::shape(&group) => groups.push(same),
+                previous => {
+                    let next = Running::new(group, &self.options, now_ms);
+                    left.extend(previous.map(|previous| adopt(&next, previous, &mut out)));
+                    groups.push(Arc::new(next));
+                }
+            }
+        }
+        left.extend(old.into_values().map(|gone| {
+            gone.retire();
+            let rules = std::mem::take(&mut gone.lock().rules);
+            Left { running: gone, rules: (0..).zip(rules).collect() }
+        }));
+        for mut left in left {
+            self.settle_left(&groups, &mut left, now_ms, &mut out);
+        }
+        // A row that moved may have the key of another that did.
+        out.entries.sort_by_key(|entry| entry.value.is_some());
+        keep(out);
+        *self.groups.write().unwrap_or_else(PoisonError::into_inner) = groups;
+        self.count_alerts();
+    }
+
+    /// What is left to say of rules that are gone from their group: they were moved, or have ended.
+    fn settle_left(
         &self,
-        group: Arc<Group>,
-        previous: Option<&Running>,
+        groups: &[Arc<Running>],
+        left: &mut Left,
         now_ms: i64,
         out: &mut Evaluation,
-    ) -> Running {
-        let mut state = GroupState { done_ms: now_ms, ..GroupState::default() };
-        let mut left: Vec<(&Rule, RuleState)> = Vec::new();
-        if let Some(previous) = previous {
-            let taken = std::mem::take(&mut *previous.lock());
-            state.done_ms = taken.done_ms;
-            state.evaluated_ms = taken.evaluated_ms;
-            state.duration_s = taken.duration_s;
-            left = previous.group.rules.iter().zip(taken.rules).collect();
-        }
-        for rule in &group.rules {
-            let same = left.iter().position(|(old, _)| rule_key(old) == rule_key(rule));
-            state.rules.push(same.map_or_else(RuleState::default, |at| left.remove(at).1));
-        }
-        for (rule, gone) in left {
-            self.end(rule, gone, now_ms, out);
-        }
-        Running { group, state: Mutex::new(state) }
-    }
-
-    /// What is left to say of a rule that is gone.
-    fn end(&self, rule: &Rule, state: RuleState, now_ms: i64, out: &mut Evaluation) {
-        for (_, alert) in state.alerts {
-            if alert.state == State::Firing {
-                let url = evaluate::generator_url(&self.options, &rule.expr);
-                out.notifications.push(alert.resolved(now_ms, url));
+    ) {
+        for (at, state) in std::mem::take(&mut left.rules) {
+            let (Some(rule), Some(prepared)) =
+                (left.running.group.rules.get(at), left.running.prepared.get(at))
+            else {
+                continue;
+            };
+            out.entries.extend(
+                state.alerts.values().map(|alert| Entry::delete(rows::key(prepared, alert))),
+            );
+            if let Some((running, at)) = new_home(groups, &left.running, rule, &prepared.key) {
+                hand_over(running, at, state, true, out);
+                continue;
             }
-        }
-        for labels in state.series {
-            out.push(labels, now_ms, stale_marker());
+            for alert in state.alerts.into_values().filter(|alert| alert.state == State::Firing) {
+                out.notifications.push(alert.resolved(now_ms, prepared.url.clone()));
+            }
+            for labels in state.series {
+                out.push(labels, now_ms, stale_marker());
+            }
         }
     }
 
     /// The groups whose slot has come by `now_ms`, each with its latest slot: slots that were
     /// missed are not made up for.
     pub fn due(&self, now_ms: i64) -> Vec<Due> {
-        let due = |running: &Arc<Running>| {
-            let time_ms = slot(&running.group, now_ms);
-            let done_ms = running.done_ms(now_ms);
-            (time_ms > done_ms).then(|| Due { time_ms, group: running.clone() })
+        let due = |group: Arc<Running>| {
+            group.due(now_ms).map(|time_ms| Due { time_ms, group, woken: None })
         };
-        self.read().iter().filter_map(due).collect()
+        self.read().into_iter().filter_map(due).collect()
+    }
+
+    /// Every group, to be evaluated at `time_ms` whatever its slots are: for tests of rules.
+    pub fn all_at(&self, time_ms: i64) -> Vec<Due> {
+        let due = |group| Due { time_ms, group, woken: None };
+        self.read().into_iter().map(due).collect()
+    }
+
+    /// The groups with alerts whose expressions name one of `metrics`, to be evaluated at `time_ms`.
+    pub fn woken(&self, metrics: &Arc<BTreeSet<String>>, time_ms: i64) -> Vec<Due> {
+        let names = |running: &Arc<Running>| {
+            let mut rules = running.group.rules.iter().zip(&running.prepared);
+            rules.any(|(rule, prepared)| {
+                matches!(rule.kind, RuleKind::Alert(_)) && !metrics.is_disjoint(&prepared.metrics)
+            })
+        };
+        let due = |group| Due { time_ms, group, woken: Some(metrics.clone()) };
+        self.read().into_iter().filter(names).map(due).collect()
     }
 
     /// When the next group is due, seen from `now_ms`; `None` without groups.
     pub fn next_due_ms(&self, now_ms: i64) -> Option<i64> {
-        let next = |running: &Arc<Running>| {
-            let from_ms = now_ms.max(running.done_ms(now_ms));
-            slot(&running.group, from_ms).saturating_add(running.group.interval_ms)
-        };
-        self.read().iter().map(next).min()
+        self.read().iter().map(|running| running.next_due_ms(now_ms)).min()
     }
 
-    /// Evaluates the rules of a group in order. A rule that fails keeps its state and says so in
-    /// the views; the others go on.
-    pub fn evaluate(&self, due: &Due, engine: &Engine, source: &dyn Source) -> Evaluation {
-        let started = Instant::now();
-        let mut out = Evaluation::default();
-        let group = &due.group.group;
-        for (at, rule) in group.rules.iter().enumerate() {
-            let started = Instant::now();
-            let context = evaluate::Context {
-                engine,
-                source,
-                options: &self.options,
-                time_ms: due.time_ms,
-                query_ms: due.time_ms - group.query_offset_ms,
-                limit: group.limit,
-            };
-            let found = context.query(rule);
-            let mut state = due.group.lock();
-            let Some(state) = state.rules.get_mut(at) else { break };
-            let outcome = found.and_then(|found| context.apply(rule, found, state, &mut out));
-            state.error = outcome.err();
-            state.evaluated_ms = Some(due.time_ms);
-            state.duration_s = started.elapsed().as_secs_f64();
-            if let Some(error) = &state.error {
-                tracing::warn!(group = group.name, rule = rule.name, error, "rule failed");
-            }
-        }
-        let mut state = due.group.lock();
-        state.done_ms = due.time_ms;
-        state.evaluated_ms = Some(due.time_ms);
-        state.duration_s = started.elapsed().as_secs_f64();
-        out
+    /// Puts kept rows back, right after [`Manager::new`]. Alerts whose rule is gone are resolved:
+    /// what to write, whom to tell and what to keep of that is returned.
+    pub fn restore(&self, rows: Vec<(String, Vec<u8>)>, now_ms: i64) -> Evaluation {
+        rows::restore(self, rows, now_ms)
     }
 
-    /// The alerts as they are to be kept.
-    pub fn snapshot(&self) -> Snapshot {
-        snapshot::take(&self.read())
+    /// Until `until_ms` no alert that is pending or fires is over, right after
+    /// [`Manager::restore`]: after an absence, whoever would say that it goes on must be heard first.
+    pub fn hold(&self, until_ms: i64) {
+        self.hold_until_ms.store(until_ms, Ordering::Relaxed);
     }
 
-    /// Puts a kept state back, right after [`Manager::new`]. Alerts whose rule is gone are
-    /// resolved: what to write and whom to tell of that is returned.
-    pub fn restore(&self, snapshot: Snapshot, now_ms: i64) -> Evaluation {
-        snapshot::put(&self.read(), snapshot, &self.options, now_ms)
+    /// Instances that deliver samples of the past just now, each with the time until which that is to
+    /// be believed: no alert of theirs begins.
+    pub fn set_late(&self, instances: BTreeMap<String, i64>) {
+        *self.late.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(instances);
+    }
+
+    fn late(&self) -> Arc<BTreeMap<String, i64>> {
+        self.late.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Counts that a rule has `after` alerts in place of `before`.
+    fn recount(&self, before: usize, after: usize) {
+        let len = |len: usize| i64::try_from(len).unwrap_or(i64::MAX);
+        self.alerts.fetch_add(len(after) - len(before), Ordering::Relaxed);
+    }
+
+    fn count_alerts(&self) {
+        let (pending, firing) = self.alerts_len();
+        let len = i64::try_from(pending + firing).unwrap_or(i64::MAX);
+        self.alerts.store(len, Ordering::Relaxed);
     }
 
     /// Takes the time in which nobody looked off what pending alerts have waited, right after
     /// [`Manager::restore`]: whether their condition held then, nobody knows. `source` has the
     /// samples that say when they were last seen; those not seen for an hour begin anew, and so do
-    /// all when it cannot be asked.
-    pub fn discount_absence(&self, source: &dyn Source, now_ms: i64) -> Result<(), SourceError> {
-        snapshot::discount(&self.read(), source, now_ms)
+    /// all when it cannot be asked, which is returned beside the rows that have changed. After an
+    /// absence of more than five minutes, alerts that wait for ten minutes or longer fire no sooner
+    /// than in ten minutes.
+    pub fn discount_absence(
+        &self,
+        source: &dyn Source,
+        now_ms: i64,
+    ) -> (Vec<Entry>, Option<SourceError>) {
+        let (entries, failed) = absence::discount(&self.read(), source, now_ms);
+        self.count_alerts();
+        (entries, failed)
+    }
+
+    /// What the rounds of each group came to, by file and name.
+    pub fn figures(&self) -> Vec<GroupFigures> {
+        let of = |running: Arc<Running>| {
+            let state = running.lock();
+            GroupFigures {
+                file: running.group.file.clone(),
+                name: running.group.name.clone(),
+                interval_ms: running.group.interval_ms,
+                rules: running.group.rules.len(),
+                evaluated_ms: state.evaluated_ms,
+                duration_s: state.duration_s,
+                rounds: state.figures,
+            }
+        };
+        self.read().into_iter().map(of).collect()
     }
 
     /// What `/api/v1/rules` answers.
@@ -319,32 +371,99 @@ impl Manager {
     }
 }
 
-/// The latest slot of a group at or before `now_ms`. Groups of one interval are spread over it, so
-/// that they are not all evaluated at once; the place in it depends on nothing but the name.
-fn slot(group: &Group, now_ms: i64) -> i64 {
-    let interval = group.interval_ms.max(1);
-    let hash = fnv([group.file.as_str(), group.name.as_str()]);
-    let offset = i64::try_from(hash % interval.unsigned_abs()).unwrap_or(0);
-    now_ms - (now_ms - offset).rem_euclid(interval)
+/// What the rounds of a group came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GroupFigures {
+    /// The file it stands in.
+    pub file: String,
+    /// Its name.
+    pub name: String,
+    /// Time between rounds.
+    pub interval_ms: i64,
+    /// How many rules it has.
+    pub rules: usize,
+    /// The time of its last round.
+    pub evaluated_ms: Option<i64>,
+    /// Seconds its last round took.
+    pub duration_s: f64,
+    /// All its rounds.
+    pub rounds: Figures,
 }
 
-/// What makes two rules of a group the same one, across reloads and restarts.
-fn rule_key(rule: &Rule) -> String {
-    use std::fmt::Write;
-
-    let mut key = rule.name.clone();
-    match &rule.kind {
-        RuleKind::Record { labels } => {
-            let _ = write!(key, " record {labels}");
-        }
-        RuleKind::Alert(alert) => {
-            key.push_str(" alert");
-            for (name, template) in &alert.labels {
-                let _ = write!(key, " {name}={:?}", template.source());
-            }
-        }
+/// Gives `next` the state of its predecessor, rule by rule; what no rule takes over is left.
+fn adopt(next: &Running, previous: Arc<Running>, out: &mut Evaluation) -> Left {
+    previous.retire();
+    let mut state = next.lock();
+    let mut taken = previous.lock();
+    state.done_ms = taken.done_ms;
+    state.evaluated_ms = taken.evaluated_ms;
+    state.duration_s = taken.duration_s;
+    state.figures = taken.figures;
+    let mut rules: BTreeMap<usize, RuleState> =
+        (0..).zip(std::mem::take(&mut taken.rules)).collect();
+    drop((taken, state));
+    let mut by_key: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (at, prepared) in previous.prepared.iter().enumerate() {
+        by_key.entry(&prepared.key).or_default().push(at);
     }
-    key
+    let mut takers: BTreeSet<usize> = (0..next.group.rules.len()).collect();
+    // Of rules that share name and labels, first those whose expression is the same, too.
+    for wants_expr in [true, false] {
+        takers.retain(|&at| {
+            let Some((rule, prepared)) = next.group.rules.get(at).zip(next.prepared.get(at)) else {
+                return false;
+            };
+            let fits = |from: &&usize| {
+                let old = previous.group.rules.get(**from);
+                rules.contains_key(*from)
+                    && (!wants_expr || old.is_some_and(|old| old.expr == rule.expr))
+            };
+            let found = by_key.get(&*prepared.key).and_then(|all| all.iter().find(fits)).copied();
+            let Some((from, state)) = found.and_then(|from| Some((from, rules.remove(&from)?)))
+            else {
+                return true;
+            };
+            let old = previous.prepared.get(from);
+            let moved = old.filter(|old| old.row_prefix != prepared.row_prefix);
+            if let Some(old) = moved {
+                let gone = state.alerts.values().map(|alert| Entry::delete(rows::key(old, alert)));
+                out.entries.extend(gone);
+            }
+            hand_over(next, at, state, moved.is_some(), out);
+            false
+        });
+    }
+    drop(by_key);
+    Left { running: previous, rules }
+}
+
+/// A rule to which one that is gone was moved, as it was.
+fn new_home<'g>(
+    groups: &'g [Arc<Running>],
+    old: &Arc<Running>,
+    rule: &Rule,
+    key: &str,
+) -> Option<(&'g Running, usize)> {
+    let others = groups.iter().filter(|running| !Arc::ptr_eq(running, old));
+    others.into_iter().find_map(|running| {
+        let mut rules = running.group.rules.iter().zip(&running.prepared);
+        let at = rules.position(|(r, p)| p.key == key && r.expr == rule.expr)?;
+        let state = running.lock();
+        let is_new = |own: &RuleState| own.evaluated_ms.is_none() && own.alerts.is_empty();
+        state.rules.get(at).is_some_and(is_new).then_some((&**running, at))
+    })
+}
+
+/// Gives a rule the state of another; with rows at their new place, where that is another.
+fn hand_over(running: &Running, at: usize, state: RuleState, is_moved: bool, out: &mut Evaluation) {
+    let rule = running.group.rules.get(at).zip(running.prepared.get(at));
+    if let (true, Some((rule, prepared))) = (is_moved, rule) {
+        let rows = state.alerts.values();
+        out.entries.extend(rows.map(|alert| rows::put(&running.group, rule, prepared, alert)));
+    }
+    if let Some(own) = running.lock().rules.get_mut(at) {
+        *own = RuleState { has_old_texts: true, ..state };
+    }
 }
 
 fn group_view(running: &Running, filter: &RulesFilter) -> Option<GroupView> {
@@ -407,13 +526,13 @@ impl RuleState {
                 }))
             }
             (RuleKind::Record { labels }, None | Some(views::KindFilter::Recording)) => {
-                if !filter.takes(labels.iter()) {
+                if !filter.takes(labels.iter().map(|(n, v)| (n.as_str(), v.as_str()))) {
                     return None;
                 }
                 Some(RuleView::Recording(views::RecordingRuleView {
                     name: rule.name.clone(),
                     query: rule.expr.clone(),
-                    labels: labels.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect(),
+                    labels: labels.iter().cloned().collect(),
                     health,
                     last_error: self.error.clone(),
                     evaluation_time: self.duration_s,

@@ -1,31 +1,42 @@
-//! Receivers, and the dispatcher that carries changes to them.
+//! Receivers: what puts a message into words and sends it.
 //!
 //! A receiver only sends: it says that it did, that it is worth another try, or that it is not
-//! ([`SendError`]). Queues, retries and what survives a restart are the [`Dispatcher`]'s.
+//! ([`SendError`]). Queues, retries and what survives a restart are [`crate::delivery`]'s.
 //!
 //! - [`config`]: receivers as the configuration has them; secrets come from files.
-//! - [`ntfy`], [`email`], [`webhook`]: the three kinds.
-//! - [`text`]: a notification in words.
-//! - [`http`]: one client for all that speak HTTP.
+//! - [`ntfy`], [`email`], [`webhook`], [`alertmanager`], [`generic`]: the kinds.
+//! - [`story`]: a message in words; [`text`] and [`html`] give it a shape, [`units`] write numbers
+//!   and [`sparkline`] draws.
+//! - [`http`]: one client for all that speak HTTP; [`secret`]: files that must not be told.
 
+mod alertmanager;
 pub mod config;
-mod dispatcher;
+mod context;
 mod email;
+mod generic;
+mod html;
 mod http;
 mod ntfy;
+mod secret;
+mod sparkline;
+mod story;
 mod text;
+mod units;
 mod webhook;
 
 use std::time::Duration;
 
 use labstat_model::Matcher;
 
+use crate::message::{Message, Reason};
 use crate::notification::{Notification, Status};
 
-pub use config::{EmailConfig, NtfyConfig, ReceiverConfig, Severity, SmtpTls, WebhookConfig};
-pub use dispatcher::{
-    Dispatcher, DispatcherOptions, Journal, JournalError, QUEUE_LEN_MAX, ReceiverMetrics, TestError,
+pub use config::{
+    AlertmanagerConfig, EmailConfig, HttpConfig, NtfyConfig, ReceiverConfig, Severity, SmtpTls,
+    WebhookConfig,
 };
+pub use context::{Context, Links, SILENCE_MS};
+pub use text::test_alert;
 
 /// How long one attempt to deliver may take, connecting included. Long enough for a slow mail
 /// server's greeting, short enough that a stalled one does not hold the queue for minutes.
@@ -41,6 +52,13 @@ pub enum SendError {
         why: String,
         /// How long the receiver asked to be left alone.
         after: Option<Duration>,
+    },
+    /// It may have worked: the connection was lost, or nobody answered, after the message went out.
+    /// A receiver that can be asked is asked ([`Receiver::was_delivered`]) before it gets it again.
+    #[error("{why}")]
+    Doubt {
+        /// What went wrong.
+        why: String,
     },
     /// It will not work, however often it is tried.
     #[error("{0}")]
@@ -86,6 +104,8 @@ enum Kind {
     Ntfy(ntfy::Ntfy),
     Email(Box<email::Email>),
     Webhook(webhook::Webhook),
+    Alertmanager(alertmanager::Forward),
+    Http(Box<generic::Generic>),
 }
 
 impl Receiver {
@@ -101,6 +121,10 @@ impl Receiver {
             Kind::Email(Box::new(email::Email::build(name, email, external_url)?))
         } else if let Some(webhook) = &config.webhook {
             Kind::Webhook(webhook::Webhook::build(name, webhook, external_url)?)
+        } else if let Some(alertmanager) = &config.alertmanager {
+            Kind::Alertmanager(alertmanager::Forward::build(name, alertmanager)?)
+        } else if let Some(http) = &config.http {
+            Kind::Http(Box::new(generic::Generic::build(name, http, external_url)?))
         } else {
             let problem = "no kind is given".to_owned();
             return Err(BuildError::Config { name: name.clone(), problem });
@@ -131,26 +155,78 @@ impl Receiver {
             && self.matchers.iter().all(|matcher| matcher.matches(value(matcher.name())))
     }
 
-    /// Sends a real test message, past any queue; for callers without a [`Dispatcher`].
+    /// Sends a real test message, past any queue; for callers without a
+    /// [`Delivery`](crate::delivery::Delivery).
     pub async fn test(&self, now_ms: i64) -> Result<(), SendError> {
-        self.send(&text::test_message(now_ms)).await
+        self.send(&self.test_message(now_ms), &Context::default()).await
+    }
+
+    /// The message with which this receiver is tried out.
+    pub fn test_message(&self, now_ms: i64) -> Message {
+        let mut message = Message::about(text::test_alert(now_ms), &self.name);
+        message.reason = Reason::Test;
+        message
     }
 
     /// Delivers once, within [`SEND_TIMEOUT`].
-    pub async fn send(&self, notification: &Notification) -> Result<(), SendError> {
+    pub async fn send(&self, message: &Message, context: &Context) -> Result<(), SendError> {
         let attempt = async {
             match &self.kind {
-                Kind::Ntfy(ntfy) => ntfy.send(notification).await,
-                Kind::Email(email) => email.send(notification).await,
-                Kind::Webhook(webhook) => webhook.send(&self.name, notification).await,
+                Kind::Ntfy(ntfy) => ntfy.send(message, context).await,
+                Kind::Email(email) => email.send(message, context).await,
+                Kind::Webhook(webhook) => webhook.send(message).await,
+                Kind::Alertmanager(forward) => forward.send(message).await,
+                Kind::Http(generic) => generic.send(message, context).await,
             }
         };
         match tokio::time::timeout(SEND_TIMEOUT, attempt).await {
             Ok(outcome) => outcome,
             Err(_) => {
                 let why = format!("no answer within {} s", SEND_TIMEOUT.as_secs());
-                Err(SendError::Retry { why, after: None })
+                Err(SendError::Doubt { why })
             }
         }
+    }
+
+    /// The word by which Alertmanager's metrics name this kind.
+    pub fn integration(&self) -> &'static str {
+        match &self.kind {
+            Kind::Ntfy(_) => "ntfy",
+            Kind::Email(_) => "email",
+            Kind::Webhook(_) => "webhook",
+            Kind::Alertmanager(_) => "alertmanager",
+            Kind::Http(_) => "http",
+        }
+    }
+
+    /// Whether this kind of receiver can say what it has; see [`Receiver::was_delivered`].
+    pub fn can_be_asked(&self) -> bool {
+        match &self.kind {
+            Kind::Ntfy(_) => true,
+            Kind::Email(_) | Kind::Webhook(_) | Kind::Alertmanager(_) | Kind::Http(_) => false,
+        }
+    }
+
+    /// Says what fires now, for a receiver that tells of it again and again: an Alertmanager. `mine`
+    /// of it is for this receiver. Only what it [wants](Self::wants) is taken. Within a tokio runtime.
+    pub fn repeat(&self, mine: &[Notification], all: &[Notification], now_ms: i64) {
+        if let Kind::Alertmanager(forward) = &self.kind {
+            let wanted = |alerts: &[Notification]| -> Vec<Notification> {
+                alerts.iter().filter(|alert| self.wants(alert)).cloned().collect()
+            };
+            forward.repeat(&wanted(mine), &wanted(all), now_ms);
+        }
+    }
+
+    /// Whether `message` has arrived, for an attempt whose outcome is not known; `None` where this
+    /// kind of receiver cannot be asked, or does not answer.
+    pub async fn was_delivered(&self, message: &Message) -> Option<bool> {
+        let asking = async {
+            match &self.kind {
+                Kind::Ntfy(ntfy) => ntfy.was_delivered(message).await,
+                _ => None,
+            }
+        };
+        tokio::time::timeout(SEND_TIMEOUT, asking).await.ok().flatten()
     }
 }

@@ -2,18 +2,15 @@
 //!
 //! Loading is all or nothing: a set of files either gives a whole rule set or the list of
 //! everything that is wrong with them, each with its file and line, and the caller keeps the set
-//! it had. What a rule may say is what Prometheus 3 accepts, with label names of the classic form.
+//! it had. What a rule may say is what Prometheus 3 accepts, no more and no less.
 //!
-//! [`mod@file`] reads the YAML, [`check`] turns it into rules; neither evaluates anything.
+//! `crate::yaml` reads the YAML, [`check`] turns it into rules; neither evaluates anything.
 
 mod check;
-mod file;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use labstat_model::Labels;
 
 use crate::template::Template;
 
@@ -27,7 +24,8 @@ pub const FILES_MAX: usize = 1_000;
 /// samples every 10 s wants to know sooner.
 pub const INTERVAL_DEFAULT_MS: i64 = 15_000;
 
-/// The shortest interval a group may ask for; below it evaluation would be all the machine does.
+/// The shortest interval of a group, whatever it asks for; below it evaluation would be all the machine
+/// does.
 pub const INTERVAL_MIN_MS: i64 = 1_000;
 
 /// All groups of all rule files.
@@ -35,6 +33,16 @@ pub const INTERVAL_MIN_MS: i64 = 1_000;
 pub struct RuleSet {
     /// The groups: files in the order they were given (folders by file name), groups as they stand.
     pub groups: Vec<Arc<Group>>,
+}
+
+/// How strictly rule files are read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Pass over keys that no rule file has.
+    pub ignore_unknown: bool,
+    /// Refuse expressions that our engine takes and Prometheus 3.5 does not, or not unless a feature
+    /// is switched on there.
+    pub strict: bool,
 }
 
 /// Rules that are evaluated together, in order.
@@ -74,8 +82,9 @@ pub enum RuleKind {
     Alert(AlertRule),
     /// A series per result; the labels are put on each.
     Record {
-        /// The labels, those of the group included.
-        labels: Labels,
+        /// The labels, those of the group included; ascending by name. One with an empty value takes
+        /// the label of that name away.
+        labels: Vec<(String, String)>,
     },
 }
 
@@ -101,6 +110,13 @@ pub struct Problem {
     pub line: Option<usize>,
     /// What is wrong, without file and line.
     pub message: String,
+}
+
+impl Rule {
+    /// The matchers of each selector of its expression, the metric name as `__name__`.
+    pub fn selectors(&self) -> Vec<Vec<labstat_model::Matcher>> {
+        labstat_promql::check(&self.expr).map_or_else(|_| Vec::new(), |checked| checked.selectors)
+    }
 }
 
 impl fmt::Display for Problem {
@@ -133,6 +149,11 @@ impl RuleSet {
     /// The rules of files and folders. Of a folder, the files `*.yml` and `*.yaml` are taken,
     /// ascending by name, but not unit tests (`*.test.yml`), and not those of its subfolders.
     pub fn load(paths: &[PathBuf]) -> Result<Self, Problems> {
+        Self::load_as(paths, Reading::default())
+    }
+
+    /// The same, read as `reading` says.
+    pub fn load_as(paths: &[PathBuf], reading: Reading) -> Result<Self, Problems> {
         let mut problems = Vec::new();
         let mut files = Vec::new();
         for path in paths {
@@ -155,7 +176,7 @@ impl RuleSet {
         }
         let texts: Vec<_> =
             texts.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-        match Self::parse(&texts) {
+        match Self::read(&texts, reading) {
             Ok(set) if problems.is_empty() => Ok(set),
             Ok(_) => Err(Problems(problems)),
             Err(Problems(more)) => {
@@ -167,13 +188,15 @@ impl RuleSet {
 
     /// The rules of texts, each with the name it is to have as a file.
     pub fn parse(files: &[(&str, &str)]) -> Result<Self, Problems> {
+        Self::read(files, Reading::default())
+    }
+
+    /// The same, read as `reading` says.
+    pub fn read(files: &[(&str, &str)], reading: Reading) -> Result<Self, Problems> {
         let mut groups = Vec::new();
         let mut problems = Vec::new();
         for (name, text) in files {
-            match file::parse(name, text) {
-                Ok(raw) => groups.extend(check::groups(name, &raw, &mut problems)),
-                Err(problem) => problems.push(problem),
-            }
+            groups.extend(check::groups(name, text, reading, &mut problems));
         }
         if problems.is_empty() {
             Ok(Self { groups: groups.into_iter().map(Arc::new).collect() })
@@ -225,7 +248,8 @@ fn list(path: &Path) -> Result<Vec<PathBuf>, Problem> {
     Ok(files)
 }
 
-fn read(path: &Path) -> Result<String, Problem> {
+/// The text of a rule file, or of one of tests.
+pub(crate) fn read(path: &Path) -> Result<String, Problem> {
     let problem =
         |message: String| Problem { file: path.display().to_string(), line: None, message };
     let size = std::fs::metadata(path).map_err(|e| problem(format!("cannot be read: {e}")))?.len();

@@ -4,22 +4,27 @@
 //! [`parse`] turns a text into a tree ([`ast`]) and refuses what Go refuses: unknown functions,
 //! undefined variables, unclosed blocks. [`render`] walks the tree over [`Data`] within bounds on
 //! steps and output; [`functions`] are Go's and Prometheus' functions, [`mod@format`] is `printf`.
+//! [`message`] is what templates of messages have beside these.
 //!
-//! Left out: methods of Go's types (`.Format` of a time), complex numbers, `call`.
+//! Left out: most methods of Go's types ([`times`] has those of times), calculating with complex numbers.
 
 mod ast;
 mod format;
 mod functions;
 mod lexer;
+mod message;
 mod parse;
 mod render;
 #[cfg(test)]
 mod tests;
+mod times;
 mod value;
 
 use std::collections::BTreeMap;
 
 use labstat_model::Labels;
+
+pub(crate) use message::{MessageTemplate, Object};
 
 /// Why a text is not a template.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,7 +43,8 @@ pub struct TemplateError {
 pub struct Template {
     name: String,
     source: String,
-    tree: ast::Tree,
+    /// The tree, or why the text has none.
+    tree: Result<ast::Tree, TemplateError>,
 }
 
 /// Runs a PromQL expression for the function `query`.
@@ -65,9 +71,34 @@ impl Template {
     /// Takes a text apart. `name` is for messages.
     pub fn parse(name: &str, source: &str) -> Result<Self, TemplateError> {
         match parse::parse(source) {
-            Ok(tree) => Ok(Self { name: name.to_owned(), source: source.to_owned(), tree }),
+            Ok(tree) => {
+                Ok(Self { name: name.to_owned(), source: source.to_owned(), tree: Ok(tree) })
+            }
             Err((line, message)) => Err(TemplateError { name: name.to_owned(), line, message }),
         }
+    }
+
+    /// The same of a text that may be no template: that is told when it is expanded.
+    pub(crate) fn lenient(name: &str, source: &str) -> Self {
+        Self::parse(name, source).unwrap_or_else(|error| Self {
+            name: name.to_owned(),
+            source: source.to_owned(),
+            tree: Err(error),
+        })
+    }
+
+    /// A function it calls that Prometheus 3.5 does not have, though ours and later ones do.
+    pub(crate) fn beyond(&self) -> Option<&'static str> {
+        const LATER: [&str; 3] = ["now", "toDuration", "urlQueryEscape"];
+        let pieces = lexer::pieces(&self.source).unwrap_or_default();
+        let mut words = pieces.iter().flat_map(|piece| match piece {
+            lexer::Piece::Action { tokens, .. } => tokens.as_slice(),
+            lexer::Piece::Text(_) => &[],
+        });
+        words.find_map(|token| match token {
+            lexer::Token::Word(word) => LATER.into_iter().find(|later| later == word),
+            _ => None,
+        })
     }
 
     /// The text as written.
@@ -77,15 +108,17 @@ impl Template {
 
     /// The text over `data`; the error is what went wrong.
     pub fn render(&self, data: &Data<'_>) -> Result<String, String> {
-        render::render(&self.tree, data)
+        let name = &self.name;
+        match &self.tree {
+            Ok(tree) => render::render(tree, data)
+                .map_err(|error| format!("error executing template {name}: {error}")),
+            Err(error) => Err(format!("error parsing template {name}: {error}")),
+        }
     }
 
     /// The text over `data`; an error becomes text, as in Prometheus, so that an alert with a
     /// broken annotation is still told.
     pub fn expand(&self, data: &Data<'_>) -> String {
-        self.render(data).unwrap_or_else(|error| {
-            let name = &self.name;
-            format!("<error expanding template: error executing template {name}: {error}>")
-        })
+        self.render(data).unwrap_or_else(|error| format!("<error expanding template: {error}>"))
     }
 }

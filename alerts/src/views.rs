@@ -202,6 +202,9 @@ pub struct AlertView {
 /// The time Go prints for "never".
 pub(crate) const NEVER: &str = "0001-01-01T00:00:00Z";
 
+/// The same in milliseconds since the epoch.
+pub(crate) const NEVER_MS: i64 = -62_135_596_800_000;
+
 /// A time in milliseconds as RFC 3339 in UTC; one outside of the years 1 to 9999 as "never".
 pub(crate) fn rfc3339(time_ms: i64) -> String {
     Timestamp::from_millisecond(time_ms).map_or_else(|_| NEVER.to_owned(), |time| time.to_string())
@@ -259,6 +262,7 @@ mod tests {
     fn times_values_and_durations_are_gos() {
         assert_eq!(rfc3339(1_500), "1970-01-01T00:00:01.5Z");
         assert_eq!(rfc3339(i64::MAX), NEVER);
+        assert_eq!(rfc3339(NEVER_MS), NEVER);
         assert!((seconds(1_500) - 1.5).abs() < 1e-9);
         assert_eq!(alert_value(1.0), "1e+00");
     }

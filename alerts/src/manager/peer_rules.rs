@@ -12,7 +12,7 @@ use labstat_model::Labels;
 use labstat_promql::Engine;
 
 use super::tests::Memory;
-use super::{Due, Manager, ManagerOptions, State};
+use super::{Manager, ManagerOptions, State};
 use crate::rules::RuleSet;
 
 const MINUTE: i64 = 60_000;
@@ -63,8 +63,8 @@ fn evaluate(rules: &RuleSet, series: &BTreeMap<String, f64>) -> Vec<Fired> {
     let engine = Engine::default();
     for minute in 0..=MINUTES {
         let time_ms = minute * MINUTE;
-        for group in manager.read() {
-            let out = manager.evaluate(&Due { time_ms, group }, &engine, &memory);
+        for due in manager.all_at(time_ms) {
+            let out = manager.evaluate(&due, &engine, &memory);
             for series in out.write.series {
                 for sample in series.samples {
                     memory.push(series.labels.clone(), sample.time_ms, sample.value);

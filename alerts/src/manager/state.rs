@@ -55,7 +55,8 @@ pub struct Alert {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Found {
     pub(super) labels: Labels,
-    pub(super) annotations: BTreeMap<String, String>,
+    /// `None` when they are what they were.
+    pub(super) annotations: Option<BTreeMap<String, String>>,
     pub(super) value: f64,
 }
 
@@ -123,22 +124,36 @@ impl Alert {
     }
 }
 
+/// What else decides on the next state.
+pub(super) struct Circumstances<'a> {
+    /// The time of the evaluation.
+    pub(super) now_ms: i64,
+    /// Whether something other than the rule's expression lets an alert go on as it is.
+    pub(super) goes_on: &'a dyn Fn(&Alert) -> bool,
+    /// Whether an alert with these labels may not begin now.
+    pub(super) must_wait: &'a dyn Fn(&Labels) -> bool,
+}
+
 /// The next state of a rule's alerts, and what changed.
 pub(super) fn step(
     rule: &AlertRule,
     alerts: &BTreeMap<Labels, Alert>,
     found: Vec<Found>,
-    now_ms: i64,
+    around: &Circumstances<'_>,
 ) -> (BTreeMap<Labels, Alert>, Vec<Change>) {
+    let now_ms = around.now_ms;
     let mut next = BTreeMap::new();
     let mut changes = Vec::new();
     for found in found {
         let mut alert = match alerts.get(&found.labels) {
             Some(known) => known.clone(),
+            None if (around.must_wait)(&found.labels) => continue,
             None => begin(&found.labels, now_ms),
         };
         alert.value = found.value;
-        alert.annotations = found.annotations;
+        if let Some(annotations) = found.annotations {
+            alert.annotations = annotations;
+        }
         alert.keep_firing_since_ms = None;
         if alert.state == State::Pending && now_ms - alert.active_at_ms >= rule.for_ms {
             alert.state = State::Firing;
@@ -148,8 +163,15 @@ pub(super) fn step(
         next.insert(found.labels, alert);
     }
     for (labels, alert) in alerts {
+        if next.contains_key(labels) {
+            continue;
+        }
+        if (around.goes_on)(alert) {
+            next.insert(labels.clone(), Alert { keep_firing_since_ms: None, ..alert.clone() });
+            continue;
+        }
         // A pending alert that is not found again is forgotten without a word.
-        if next.contains_key(labels) || alert.state == State::Pending {
+        if alert.state == State::Pending {
             continue;
         }
         let mut alert = alert.clone();

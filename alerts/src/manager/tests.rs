@@ -7,6 +7,7 @@ use labstat_model::{Labels, METRIC_NAME, MatchOp, Matcher, Series, SeriesRef, is
 use labstat_promql::{Engine, Source, SourceError};
 
 use super::{Evaluation, Manager, ManagerOptions};
+use crate::ledger::Entry;
 use crate::notification::Status;
 use crate::rules::RuleSet;
 use crate::views::RulesFilter;
@@ -74,6 +75,8 @@ struct Lab {
     manager: Manager,
     source: Memory,
     engine: Engine,
+    /// The rows as a ledger would have them.
+    kept: Mutex<BTreeMap<String, Vec<u8>>>,
 }
 
 fn rules(text: &str) -> RuleSet {
@@ -82,7 +85,8 @@ fn rules(text: &str) -> RuleSet {
 
 fn lab(text: &str) -> Lab {
     let manager = Manager::new(rules(text), ManagerOptions::default(), 0);
-    Lab { manager, source: Memory::default(), engine: Engine::default() }
+    let (source, kept) = (Memory::default(), Mutex::default());
+    Lab { manager, source, engine: Engine::default(), kept }
 }
 
 impl Lab {
@@ -96,10 +100,26 @@ impl Lab {
                     self.source.push(series.labels.clone(), sample.time_ms, sample.value);
                 }
             }
+            self.keep(&out);
             all.write.series.extend(out.write.series);
             all.notifications.extend(out.notifications);
+            all.entries.extend(out.entries);
         }
         all
+    }
+
+    fn keep(&self, out: &Evaluation) {
+        let mut kept = self.kept.lock().unwrap();
+        for Entry { key, value } in out.entries.clone() {
+            match value {
+                Some(value) => kept.insert(key, value),
+                None => kept.remove(&key),
+            };
+        }
+    }
+
+    fn rows(&self) -> Vec<(String, Vec<u8>)> {
+        self.kept.lock().unwrap().clone().into_iter().collect()
     }
 
     /// Sets `up` of one node just before minute `minute` begins.
@@ -257,26 +277,181 @@ fn a_limit_that_is_broken_fails_the_rule_and_tells_nobody() {
     assert_eq!(lab.manager.failing_len(), 1);
 }
 
+/// As in Prometheus, a rule that has too many alerts has none.
+#[test]
+fn a_limit_that_comes_to_be_broken_ends_the_alerts_there_were() {
+    let lab = lab(&DOWN.replace("interval: 1m", "interval: 1m\n  limit: 1").replace("for: 2m", ""));
+    assert_eq!(lab.minute(3, 0.0), [Status::Firing]);
+    lab.source.set(&[("__name__", "up"), ("instance", "apex")], 3 * MINUTE, 0.0);
+    assert_eq!(lab.minute(4, 0.0), [Status::Resolved]);
+    assert!(lab.manager.alerts_view().alerts.is_empty() && lab.rows().is_empty());
+    let view = serde_json::to_value(lab.manager.rules_view(&RulesFilter::default())).unwrap();
+    let error = &view["groups"][0]["rules"][0]["lastError"];
+    assert_eq!(error, "exceeded limit of 1 with 2 alerts");
+}
+
+/// Rules are evaluated in order, and each sees what those before it have said.
+#[test]
+fn a_rule_sees_what_those_before_it_recorded_in_the_same_round() {
+    let lab = lab("
+groups:
+- name: g
+  interval: 1m
+  rules:
+  - {record: early, expr: count(later) or vector(-1)}
+  - {record: one, expr: up + 1}
+  - {record: later, expr: one * 10}
+  - {alert: High, expr: later > 10}
+  - {record: alerts, expr: 'count(ALERTS{alertstate=\"firing\"})'}
+");
+    lab.up(3, 1.0);
+    let out = lab.round(3);
+    let value = |out: &Evaluation, name: &str| {
+        let found = out.write.series.iter().find(|s| s.labels.metric_name() == name);
+        found.map(|series| series.samples[0].value)
+    };
+    assert_eq!(value(&out, "later"), Some(20.0));
+    assert_eq!(value(&out, "alerts"), Some(1.0));
+    assert_eq!(value(&out, "early"), Some(-1.0), "what comes later is of the round before");
+    assert_eq!(out.notifications.len(), 1);
+    lab.up(4, 0.0);
+    let out = lab.round(4);
+    assert_eq!(value(&out, "early"), Some(1.0));
+    assert_eq!(value(&out, "alerts").map(is_stale), Some(true), "the marker is seen at once");
+}
+
+const KEPT: &str = "
+groups:
+- name: g
+  interval: 1m
+  rules:
+  - alert: Hot
+    expr: up > 80
+    labels: {severity: warning}
+    annotations: {labstat_keep_while: up > 75}
+";
+
+#[test]
+fn a_second_expression_keeps_an_alert_firing_and_begins_none() {
+    let lab = lab(KEPT);
+    assert_eq!(lab.minute(3, 78.0), [], "it begins none");
+    assert_eq!(lab.minute(4, 81.0), [Status::Firing]);
+    assert_eq!(lab.minute(5, 78.0), []);
+    assert_eq!(lab.state(), "firing");
+    // Another's value keeps only its own.
+    lab.source.set(&[("__name__", "up"), ("instance", "apex")], 5 * MINUTE, 79.0);
+    assert_eq!(lab.minute(6, 74.0), [Status::Resolved]);
+    assert_eq!(lab.minute(7, 78.0), []);
+}
+
+/// As [`lab`], where a lab has its name.
+fn lab_with(text: &str) -> Lab {
+    lab(text)
+}
+
+#[test]
+fn a_rule_that_is_moved_as_it_is_keeps_its_alerts() {
+    let lab = lab(&DOWN.replace("for: 2m", ""));
+    assert_eq!(lab.minute(3, 0.0), [Status::Firing]);
+    let moved = DOWN.replace("for: 2m", "").replace("name: g", "name: other");
+    let out = lab.manager.reload(rules(&moved), 3 * MINUTE);
+    assert_eq!((out.notifications.len(), out.write.series.len()), (0, 0));
+    lab.keep(&out);
+    assert_eq!(lab.rows().len(), 1);
+    assert_eq!(lab.minute(5, 0.0), []);
+    let again = lab_with(&moved);
+    again.manager.restore(lab.rows(), 5 * MINUTE);
+    assert_eq!(again.minute(7, 1.0), [Status::Resolved]);
+    // Changed in what makes it what it is, it is another.
+    let other = moved.replace("critical", "warning");
+    assert_eq!(lab.manager.reload(rules(&other), 6 * MINUTE).notifications.len(), 1);
+}
+
+#[test]
+fn a_group_that_is_the_same_is_left_alone_by_a_reload() {
+    let lab = lab(DOWN);
+    lab.minute(3, 0.0);
+    let due = lab.manager.due(5 * MINUTE).remove(0);
+    let mut round = lab.manager.begin(&due).unwrap();
+    assert!(lab.manager.begin(&due).is_none(), "one round at a time");
+    assert!(lab.manager.due(5 * MINUTE).is_empty());
+    let more = format!("{DOWN}- {{name: h, rules: [{{record: x, expr: up}}]}}\n");
+    assert!(lab.manager.reload(rules(&more), 5 * MINUTE).is_empty(), "it does not wait for it");
+    lab.manager.finish(&mut round);
+    lab.manager.release(&round);
+    assert_eq!(lab.state(), "pending");
+}
+
+/// After an absence nobody has said yet that an alert goes on.
+#[test]
+fn for_a_while_after_an_absence_no_alert_is_over() {
+    let lab = lab(&DOWN.replace("for: 2m", ""));
+    assert_eq!(lab.minute(3, 0.0), [Status::Firing]);
+    lab.manager.hold(6 * MINUTE);
+    assert_eq!(lab.minute(4, 1.0), []);
+    assert_eq!(lab.minute(5, 1.0), []);
+    assert_eq!(lab.minute(8, 1.0), [Status::Resolved]);
+}
+
+#[test]
+fn no_alert_begins_on_samples_of_the_past() {
+    let lab = lab(&DOWN.replace("for: 2m", ""));
+    let late = |until_ms: i64| BTreeMap::from([("vertex".to_owned(), until_ms)]);
+    lab.manager.set_late(late(4 * MINUTE));
+    assert_eq!(lab.minute(3, 0.0), []);
+    assert_eq!(lab.state(), "inactive");
+    lab.source.set(&[("__name__", "up"), ("instance", "apex")], 3 * MINUTE, 0.0);
+    assert_eq!(lab.minute(4, 0.0), [Status::Firing], "another's does");
+    assert_eq!(lab.minute(6, 0.0), [Status::Firing], "and this one's, when that is over");
+    lab.manager.set_late(late(9 * MINUTE));
+    assert_eq!(lab.minute(7, 0.0), [], "what fires goes on");
+    assert_eq!(lab.minute(8, 1.0), [Status::Resolved], "and is over when it is over");
+}
+
+#[test]
+fn texts_are_made_anew_when_the_value_or_the_rule_changes() {
+    let text = |lab: &Lab| lab.manager.alerts_view().alerts[0].annotations["summary"].clone();
+    let lab = lab(&DOWN.replace("up == 0", "up < 5"));
+    lab.minute(3, 0.0);
+    assert_eq!(text(&lab), "vertex 0");
+    lab.minute(4, 2.0);
+    assert_eq!(text(&lab), "vertex 2");
+    let other = DOWN.replace("up == 0", "up < 5").replace("{{ $value }}", "has {{ $value }}");
+    lab.manager.reload(rules(&other), 4 * MINUTE);
+    lab.minute(5, 2.0);
+    assert_eq!(text(&lab), "vertex has 2");
+}
+
+#[test]
+fn a_row_that_cannot_be_read_is_left_out() {
+    let lab = lab(DOWN);
+    let rows = vec![("rule/a".to_owned(), b"{".to_vec()), ("rule/b".to_owned(), b"null".to_vec())];
+    let out = lab.manager.restore(rows, 0);
+    assert!(out.notifications.is_empty());
+    assert_eq!(out.entries, [Entry::delete("rule/a"), Entry::delete("rule/b")]);
+}
+
 /// Through JSON, as it is kept: the pending alert goes on where it was, the firing one is not told
 /// again, and what ended meanwhile is told.
 #[test]
 fn state_survives_a_restart() {
     let before = lab(DOWN);
     before.minute(3, 0.0);
-    let kept = serde_json::to_string(&before.manager.snapshot()).unwrap();
+    let kept = before.rows();
     let after = lab(DOWN);
-    assert!(after.manager.restore(serde_json::from_str(&kept).unwrap(), 0).is_empty());
+    assert!(after.manager.restore(kept.clone(), 0).is_empty());
+    after.kept.lock().unwrap().extend(kept);
     assert_eq!(after.state(), "pending");
     assert_eq!(after.minute(5, 0.0), [Status::Firing], "`for` counts from before the restart");
 
-    let kept = serde_json::to_string(&after.manager.snapshot()).unwrap();
+    let kept = after.rows();
     let again = lab(DOWN);
-    again.manager.restore(serde_json::from_str(&kept).unwrap(), 0);
+    again.manager.restore(kept.clone(), 0);
     assert_eq!(again.minute(6, 0.0), [], "not told again");
     assert_eq!(again.minute(7, 1.0), [Status::Resolved]);
 
     let ended = lab(DOWN);
-    ended.manager.restore(serde_json::from_str(&kept).unwrap(), 0);
+    ended.manager.restore(kept, 0);
     ended.up(9, 1.0);
     let out = ended.round(9);
     assert_eq!(out.notifications[0].status, Status::Resolved, "it ended while nobody looked");
@@ -289,15 +464,21 @@ fn the_time_nobody_looked_does_not_count_for_a_pending_alert() {
         let before = lab(DOWN);
         before.minute(3, 0.0);
         before.minute(4, 0.0);
+        let kept = before.rows();
         let after = Lab { manager: lab(DOWN).manager, ..before };
-        let kept = before.manager.snapshot();
         let now_ms = (4 + minutes) * MINUTE;
         after.manager.restore(kept, now_ms);
-        after.manager.discount_absence(&after.source, now_ms).unwrap();
+        let (entries, failed) = after.manager.discount_absence(&after.source, now_ms);
+        assert!(failed.is_none());
+        after.keep(&Evaluation { entries, ..Evaluation::default() });
         after
     };
     let lab = restart(30);
     assert_eq!(lab.state(), "pending");
+    // The row says so as well: a second restart does not count the time again.
+    let again = lab_with(DOWN);
+    again.manager.restore(lab.rows(), 34 * MINUTE);
+    assert_eq!(again.manager.alerts_view(), lab.manager.alerts_view());
     assert_eq!(lab.minute(35, 0.0), [], "one minute of two was seen before");
     assert_eq!(lab.minute(37, 0.0), [Status::Firing]);
     let lab = restart(90);
@@ -305,6 +486,22 @@ fn the_time_nobody_looked_does_not_count_for_a_pending_alert() {
     assert_eq!(lab.minute(95, 0.0), []);
     assert_eq!(lab.minute(96, 0.0), []);
     assert_eq!(lab.minute(97, 0.0), [Status::Firing]);
+}
+
+#[test]
+fn an_alert_that_waits_for_long_fires_no_sooner_than_ten_minutes_after_a_long_absence() {
+    let text = DOWN.replace("for: 2m", "for: 12m");
+    let restart = |minutes: i64| {
+        let before = lab(&text);
+        (3..=14).for_each(|minute| assert_eq!(before.minute(minute, 0.0), []));
+        let (now_ms, kept) = ((14 + minutes) * MINUTE, before.rows());
+        let after = Lab { manager: lab(&text).manager, ..before };
+        after.manager.restore(kept, now_ms);
+        after.manager.discount_absence(&after.source, now_ms);
+        (1..).find(|more| !after.minute(14 + minutes + more, 0.0).is_empty()).unwrap()
+    };
+    assert!((1..=3).contains(&restart(1)), "a short one: {}", restart(1));
+    assert!((10..=12).contains(&restart(20)), "a long one: {}", restart(20));
 }
 
 /// A source that cannot be asked.
@@ -322,9 +519,11 @@ fn pending_alerts_wait_anew_when_nobody_can_say_how_long_they_did() {
     before.minute(3, 0.0);
     before.minute(4, 0.0);
     let after = lab(DOWN);
-    after.manager.restore(before.manager.snapshot(), 30 * MINUTE);
+    after.manager.restore(before.rows(), 30 * MINUTE);
     assert_eq!(after.state(), "pending");
-    after.manager.discount_absence(&Away, 30 * MINUTE).unwrap_err();
+    let (entries, failed) = after.manager.discount_absence(&Away, 30 * MINUTE);
+    assert!(failed.is_some());
+    assert!(matches!(&entries[..], [Entry { value: None, .. }]), "{entries:?}");
     assert_eq!(after.state(), "inactive");
     assert_eq!(after.minute(35, 0.0), []);
     assert_eq!(after.minute(36, 0.0), []);
@@ -344,7 +543,7 @@ groups:
     let before = lab(text);
     assert_eq!(before.minute(3, 0.0), [Status::Firing]);
     let after = lab(text);
-    after.manager.restore(before.manager.snapshot(), 0);
+    after.manager.restore(before.rows(), 0);
     assert_eq!(after.minute(4, 0.0), [], "neither its end nor its beginning is told");
 }
 
@@ -361,16 +560,16 @@ fn reload_keeps_what_is_unchanged_and_resolves_what_is_gone() {
     assert_eq!(gone.write.series.len(), 3, "ALERTS, ALERTS_FOR_STATE and x end");
     assert!(lab.manager.alerts_view().alerts.is_empty());
 
-    let kept = lab_snapshot_of_firing();
+    let kept = rows_of_firing();
     let other = Manager::new(rules("groups: []"), ManagerOptions::default(), 0);
     let out = other.restore(kept, 1);
     assert_eq!(out.notifications.len(), 1, "a rule that was removed while it was down");
 }
 
-fn lab_snapshot_of_firing() -> super::Snapshot {
+fn rows_of_firing() -> Vec<(String, Vec<u8>)> {
     let lab = lab(&DOWN.replace("for: 2m", ""));
     lab.minute(3, 0.0);
-    lab.manager.snapshot()
+    lab.rows()
 }
 
 #[test]
@@ -421,4 +620,63 @@ fn views_are_prometheus_json() {
     let alerts = serde_json::to_value(lab.manager.alerts_view()).unwrap();
     assert_eq!(alerts["alerts"][0]["labels"]["alertname"], "Down");
     assert_eq!(alerts["alerts"][0]["state"], "pending");
+}
+
+/// As Prometheus: a label that is set to nothing is gone, whether the rule or its group says so.
+#[test]
+fn a_label_that_is_set_to_nothing_is_gone_from_the_results() {
+    let lab = lab("
+groups:
+- name: g
+  interval: 1m
+  labels: {job: ''}
+  rules:
+  - record: lab:up
+    expr: up
+    labels: {instance: '', site: home}
+  - record: lab:up:job
+    expr: up
+    labels: {job: own}
+  - alert: Down
+    expr: up == 0
+    labels: {instance: ''}
+");
+    let up = [("__name__", "up"), ("instance", "vertex"), ("job", "node"), ("rack", "1")];
+    lab.source.set(&up, 2 * MINUTE, 0.0);
+    let out = lab.round(3);
+    let series: Vec<String> = out.write.series.iter().map(|s| s.labels.to_string()).collect();
+    assert_eq!(series[0], r#"lab:up{rack="1", site="home"}"#);
+    assert_eq!(series[1], r#"lab:up:job{instance="vertex", job="own", rack="1"}"#);
+    assert_eq!(series[2], r#"ALERTS{alertname="Down", alertstate="firing", rack="1"}"#);
+    let told: Vec<&str> = out.notifications[0].labels.keys().map(String::as_str).collect();
+    assert_eq!(told, ["alertname", "rack"]);
+}
+
+/// Samples of after a slot wake a group before the round of the slot has begun.
+#[test]
+fn a_round_does_not_undo_what_was_seen_out_of_turn_after_its_slot() {
+    for wait in ["0s", "2m"] {
+        let lab = lab(&DOWN.replace("for: 2m", &format!("for: {wait}")));
+        lab.minute(2, 1.0);
+        let due = lab.manager.due(3 * MINUTE);
+        let slot_ms = due[0].time_ms;
+        lab.source.set(&[("__name__", "up"), ("instance", "vertex")], slot_ms + 200, 0.0);
+        let metrics = std::sync::Arc::new(std::collections::BTreeSet::from(["up".to_owned()]));
+        let woken = lab.manager.woken(&metrics, slot_ms + 300);
+        lab.manager.evaluate(&woken[0], &lab.engine, &lab.source);
+        let begun = lab.manager.alerts_len();
+        assert_eq!(begun.0 + begun.1, 1);
+        let out = lab.manager.evaluate(&due[0], &lab.engine, &lab.source);
+        assert_eq!(lab.manager.alerts_len(), begun, "it goes on");
+        assert!(out.notifications.is_empty() && out.entries.is_empty(), "{out:?}");
+        let samples = out.write.series.iter().flat_map(|series| &series.samples);
+        for sample in samples {
+            assert!(sample.time_ms > slot_ms + 300 && !is_stale(sample.value), "{sample:?}");
+        }
+        // What was seen under a clock that was set back since is no reason to look there.
+        let early = lab.manager.woken(&metrics, slot_ms - 10 * MINUTE);
+        let out = lab.manager.evaluate(&early[0], &lab.engine, &lab.source);
+        let samples = out.write.series.iter().flat_map(|series| &series.samples);
+        assert!(samples.into_iter().all(|sample| sample.time_ms < slot_ms));
+    }
 }

@@ -8,17 +8,20 @@
 //! ntfy = { url = "https://ntfy.sh", topic = "my-lab", token_file = "/etc/labstat/ntfy.token" }
 //! ```
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use labstat_model::{METRIC_NAME, Matcher};
 use serde::Deserialize;
 
 use super::BuildError;
+use crate::delivery::Rate;
+use crate::template::MessageTemplate;
 
 /// Bytes of a file with a secret; a longer one is not what was meant.
 const SECRET_LEN_MAX: usize = 64 * 1024;
 
-/// One receiver: exactly one of `ntfy`, `email` and `webhook`.
+/// One receiver: exactly one of `ntfy`, `email`, `webhook`, `alertmanager` and `http`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReceiverConfig {
@@ -43,6 +46,15 @@ pub struct ReceiverConfig {
     /// A URL that takes Alertmanager's webhook.
     #[serde(default)]
     pub webhook: Option<WebhookConfig>,
+    /// Alertmanagers to forward to.
+    #[serde(default)]
+    pub alertmanager: Option<AlertmanagerConfig>,
+    /// Any HTTP interface, by templates.
+    #[serde(default)]
+    pub http: Option<HttpConfig>,
+    /// The most messages within a time, such as `20/10m`; what is beyond comes as one summary.
+    #[serde(default)]
+    pub rate: Option<Rate>,
 }
 
 /// How urgent an alert is, by the label `severity`.
@@ -89,9 +101,12 @@ pub struct NtfyConfig {
     /// Tags (or names of emoji) put on every message, beside those labstat sets.
     #[serde(default)]
     pub tags: Vec<String>,
-    /// Where a tap leads; without it, to the alert's expression.
+    /// Where a tap leads; without it, to the alert's dashboard, its page of advice or its expression.
     #[serde(default)]
     pub click: Option<String>,
+    /// Whether messages are marked up, which ntfy's pages and Android show; other phones show the marks.
+    #[serde(default = "yes")]
+    pub markdown: bool,
     /// A file with certificates to trust beside the system's, as PEM.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
@@ -157,6 +172,62 @@ pub struct WebhookConfig {
     pub ca_file: Option<PathBuf>,
 }
 
+/// Alertmanagers to forward to.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AlertmanagerConfig {
+    /// Where they are, such as `http://alertmanager:9093`: all of a cluster.
+    pub urls: Vec<String>,
+    /// A file with a bearer token.
+    #[serde(default)]
+    pub token_file: Option<PathBuf>,
+    /// The user, with `password_file`, in place of a token.
+    #[serde(default)]
+    pub username: Option<String>,
+    /// A file with the user's password.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+    /// A file with certificates to trust beside the system's, as PEM.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Any HTTP interface. URL, headers and body are templates over the message.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpConfig {
+    /// Where to.
+    pub url: String,
+    /// How: `POST` unless said otherwise.
+    #[serde(default = "post")]
+    pub method: String,
+    /// Headers by their names.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// The body.
+    #[serde(default)]
+    pub body: String,
+    /// Files with secrets, by the names that templates know them by: `.Secrets.NAME`.
+    #[serde(default)]
+    pub secrets: BTreeMap<String, PathBuf>,
+    /// Statuses that say that it was taken; without them all of 200 to 299.
+    #[serde(default)]
+    pub success: Vec<u16>,
+    /// Statuses after which it is tried again, beside those that always mean so (429, 5xx …).
+    #[serde(default)]
+    pub retry: Vec<u16>,
+    /// Statuses after which it is not tried again, beside those that always mean so (400, 413 …).
+    #[serde(default)]
+    pub give_up: Vec<u16>,
+    /// A file with certificates to trust beside the system's, as PEM.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+}
+
+fn post() -> String {
+    "POST".to_owned()
+}
+
 fn yes() -> bool {
     true
 }
@@ -171,9 +242,16 @@ impl ReceiverConfig {
         if let Err(problem) = self.parsed_matchers() {
             problems.push(problem);
         }
-        let kinds = [self.ntfy.is_some(), self.email.is_some(), self.webhook.is_some()];
+        let kinds = [
+            self.ntfy.is_some(),
+            self.email.is_some(),
+            self.webhook.is_some(),
+            self.alertmanager.is_some(),
+            self.http.is_some(),
+        ];
         if kinds.iter().filter(|given| **given).count() != 1 {
-            problems.push("exactly one of ntfy, email and webhook must be given".to_owned());
+            let kinds = "ntfy, email, webhook, alertmanager and http";
+            problems.push(format!("exactly one of {kinds} must be given"));
         }
         if let Some(ntfy) = &self.ntfy {
             problems.extend(ntfy.problems());
@@ -183,16 +261,31 @@ impl ReceiverConfig {
         }
         if let Some(webhook) = &self.webhook {
             problems.extend(check_url(&webhook.url));
-            problems.extend(check_login(&webhook.username, &webhook.password_file));
-            if webhook.token_file.is_some() && webhook.username.is_some() {
-                problems.push("token_file and username exclude each other".to_owned());
+            let login = (&webhook.token_file, &webhook.username, &webhook.password_file);
+            problems.extend(check_logins(login));
+        }
+        if let Some(alertmanager) = &self.alertmanager {
+            problems.extend(alertmanager.problems());
+            if !self.send_resolved {
+                let why = "an Alertmanager must hear of ends, else what is over goes on there";
+                problems.push(format!("send_resolved = false is not for alertmanager: {why}"));
             }
+        }
+        if let Some(http) = &self.http {
+            problems.extend(http.problems());
         }
         problems
     }
 
+    /// The most messages within a time: what is `usual` where none is given, and as many as there are
+    /// for an Alertmanager, which sums up by itself.
+    pub fn rate(&self, usual: Rate) -> Rate {
+        let usual = if self.alertmanager.is_some() { Rate::OFF } else { usual };
+        self.rate.unwrap_or(usual)
+    }
+
     /// The matchers; the error says which is not one.
-    pub(super) fn parsed_matchers(&self) -> Result<Vec<Matcher>, String> {
+    pub fn parsed_matchers(&self) -> Result<Vec<Matcher>, String> {
         // PromQL refuses a selector that could match everything, such as `{a!="b"}`; with a metric
         // name before it, which is dropped again, it cannot.
         const NAME: &str = "alert";
@@ -226,10 +319,55 @@ impl NtfyConfig {
         if self.click.as_ref().is_some_and(|click| !is_header_text(click)) {
             problems.push("click is not a URL".to_owned());
         }
-        if self.token_file.is_some() && self.username.is_some() {
-            problems.push("token_file and username exclude each other".to_owned());
+        problems.extend(check_logins((&self.token_file, &self.username, &self.password_file)));
+        problems
+    }
+}
+
+impl AlertmanagerConfig {
+    fn problems(&self) -> Vec<String> {
+        let mut problems: Vec<String> = self.urls.iter().flat_map(|url| check_url(url)).collect();
+        if self.urls.is_empty() {
+            problems.push("urls needs at least one URL".to_owned());
         }
-        problems.extend(check_login(&self.username, &self.password_file));
+        problems.extend(check_logins((&self.token_file, &self.username, &self.password_file)));
+        problems
+    }
+}
+
+impl HttpConfig {
+    fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        // A URL that is a template all through cannot be looked at before it is filled in.
+        if !self.url.starts_with("{{") {
+            let start = self.url.split("{{").next().unwrap_or_default();
+            let start =
+                if start.len() < self.url.len() { format!("{start}x") } else { start.to_owned() };
+            problems.extend(check_url(&start));
+        }
+        let is_method =
+            |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_uppercase());
+        if !is_method(&self.method) {
+            problems.push(format!("method {:?} is none, such as \"POST\"", self.method));
+        }
+        let headers = self.headers.iter().map(|(name, text)| ("headers", name.as_str(), text));
+        let both = [("url", "", &self.url), ("body", "", &self.body)];
+        for (what, name, text) in both.into_iter().chain(headers) {
+            if let Err(error) = MessageTemplate::parse(what, text) {
+                problems.push(error.to_string());
+            }
+            if what == "headers" && hyper::header::HeaderName::try_from(name).is_err() {
+                problems.push(format!("{name:?} is no name of a header"));
+            }
+        }
+        for status in self.success.iter().chain(&self.retry).chain(&self.give_up) {
+            if !(100..=999).contains(status) {
+                problems.push(format!("{status} is no status"));
+            }
+        }
+        if self.retry.iter().any(|status| self.give_up.contains(status)) {
+            problems.push("a status cannot be in both retry and give_up".to_owned());
+        }
         problems
     }
 }
@@ -279,6 +417,16 @@ fn check_login(username: &Option<String>, password_file: &Option<PathBuf>) -> Ve
     } else {
         vec!["username and password_file belong together".to_owned()]
     }
+}
+
+type LoginConfig<'a> = (&'a Option<PathBuf>, &'a Option<String>, &'a Option<PathBuf>);
+
+fn check_logins((token_file, username, password_file): LoginConfig<'_>) -> Vec<String> {
+    let mut problems = check_login(username, password_file);
+    if token_file.is_some() && username.is_some() {
+        problems.push("token_file and username exclude each other".to_owned());
+    }
+    problems
 }
 
 fn is_header_text(text: &str) -> bool {

@@ -1,4 +1,7 @@
-//! One HTTP client for the receivers: posts a body, gives the answer's status and what it says.
+//! One HTTP client for the receivers: sends a request, gives the answer's status and what it says.
+//!
+//! What is told of a failure never holds a secret: neither the path of a URL, which often is one,
+//! nor a token that the server repeats in its answer.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,8 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::header::{HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
-use hyper::{Request, StatusCode, Uri};
+use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper::{Method, Request, StatusCode, Uri};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -15,7 +18,8 @@ use hyper_util::rt::TokioExecutor;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::config::{read_file, read_secret};
+use super::config::read_file;
+use super::secret::{Secret, hide};
 use super::{BuildError, SendError};
 
 /// How long a connection may take to come about; the whole attempt has
@@ -28,6 +32,12 @@ const ANSWER_LEN_MAX: usize = 16 * 1024;
 /// Characters of an answer that are quoted in an error.
 const QUOTE_LEN_MAX: usize = 200;
 
+/// Characters of the shortest part of a path that is taken for a secret when it comes back.
+const PATH_SECRET_LEN_MIN: usize = 12;
+
+/// Bytes of text in one encoded word, so that with its frame it stays below RFC 2047's 75.
+const WORD_LEN_MAX: usize = 45;
+
 /// How long to wait after an answer that only people can put right: a login that is refused, a
 /// path that is not there. Servers shut out those who knock too often.
 pub(super) const PEOPLE_PAUSE: Duration = Duration::from_secs(5 * 60);
@@ -35,99 +45,203 @@ pub(super) const PEOPLE_PAUSE: Duration = Duration::from_secs(5 * 60);
 /// Names of headers and their values.
 pub(super) type Headers = Vec<(&'static str, String)>;
 
-/// Posts to one place.
-#[derive(Debug, Clone)]
-pub(super) struct Post {
+/// Asks servers, and knows one of them: its URL and the login there.
+#[derive(Debug)]
+pub(super) struct Http {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     uri: Uri,
-    authorization: Option<HeaderValue>,
+    login: Login,
 }
 
-/// How a receiver proves who it is.
-pub(super) struct Login<'a> {
+/// How a receiver proves who it is, as it is configured.
+pub(super) struct LoginFiles<'a> {
     pub(super) token_file: Option<&'a Path>,
     pub(super) username: Option<&'a str>,
     pub(super) password_file: Option<&'a Path>,
 }
 
-impl Post {
+#[derive(Debug)]
+enum Login {
+    None,
+    Token(Secret),
+    Password(String, Secret),
+}
+
+/// What a server said.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    /// How long it asks to be left alone.
+    pub(super) retry_after: Option<Duration>,
+    /// What was read of it: nothing when the answer broke off or is too long.
+    pub(super) body: Bytes,
+    pub(super) is_whole: bool,
+}
+
+/// One request.
+#[derive(Debug)]
+pub(super) struct Ask<'a> {
+    pub(super) method: Method,
+    pub(super) uri: &'a Uri,
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(super) body: String,
+    /// Bytes of the answer that are wanted.
+    pub(super) answer_len_max: usize,
+}
+
+impl Http {
     pub(super) fn build(
         name: &str,
         url: &str,
-        login: &Login<'_>,
+        login: &LoginFiles<'_>,
         ca_file: Option<&Path>,
     ) -> Result<Self, BuildError> {
         let problem = |problem: String| BuildError::Config { name: name.to_owned(), problem };
         let uri = url.parse().map_err(|error| problem(format!("the URL is none: {error}")))?;
-        let authorization = match authorization(name, login)? {
-            Some(text) => {
-                let value = HeaderValue::try_from(text);
-                let mut value =
-                    value.map_err(|_| problem("the secret is not fit for a header".to_owned()))?;
-                // Keeps it out of any debug output.
-                value.set_sensitive(true);
-                Some(value)
-            }
-            None => None,
-        };
+        let login = Login::read(name, login)?;
+        let fits = login.header().is_none_or(|text| HeaderValue::try_from(text).is_ok());
+        if !fits {
+            return Err(problem("the secret is not fit for a header".to_owned()));
+        }
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         connector.enforce_http(false);
-        let tls = tls(name, ca_file)?;
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
+            .with_tls_config(tls(name, ca_file)?)
             .https_or_http()
             .enable_http1()
             .wrap_connector(connector);
         let client =
             Client::builder(TokioExecutor::new()).pool_max_idle_per_host(1).build(connector);
-        Ok(Self { client, uri, authorization })
+        Ok(Self { client, uri, login })
     }
 
-    /// Posts once. What is not a success is an error that says whether to try again.
-    pub(super) async fn send(&self, headers: Headers, body: String) -> Result<(), SendError> {
-        let mut request = Request::post(self.uri.clone());
+    pub(super) fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    /// Posts once, and leaves it to the caller to judge the answer.
+    pub(super) async fn post(&self, headers: Headers, body: String) -> Result<Answer, SendError> {
+        let value = |text: String| HeaderValue::try_from(text);
+        let headers: Result<Vec<_>, _> = headers
+            .into_iter()
+            .map(|(name, text)| Ok((HeaderName::from_static(name), value(text)?)))
+            .collect();
+        let headers = headers.map_err(|error: hyper::header::InvalidHeaderValue| {
+            SendError::GiveUp(error.to_string())
+        })?;
+        let uri = &self.uri;
+        let ask = Ask { method: Method::POST, uri, headers, body, answer_len_max: ANSWER_LEN_MAX };
+        self.ask(ask).await
+    }
+
+    /// Sends one request and reads the start of the answer.
+    pub(super) async fn ask(&self, ask: Ask<'_>) -> Result<Answer, SendError> {
         let agent = concat!("labstat/", env!("CARGO_PKG_VERSION"));
-        request = request.header(USER_AGENT, agent);
-        if let Some(value) = &self.authorization {
-            request = request.header(hyper::header::AUTHORIZATION, value);
+        let mut request =
+            Request::builder().method(ask.method).uri(ask.uri.clone()).header(USER_AGENT, agent);
+        if let Some(text) = self.login.header()
+            && let Ok(mut value) = HeaderValue::try_from(text)
+        {
+            // Keeps it out of any debug output.
+            value.set_sensitive(true);
+            request = request.header(AUTHORIZATION, value);
         }
-        for (name, value) in headers {
-            request = request.header(HeaderName::from_static(name), value);
+        for (name, value) in ask.headers {
+            request = request.header(name, value);
         }
-        let request = request.body(Full::new(Bytes::from(body)));
+        let request = request.body(Full::new(Bytes::from(ask.body)));
         let request = request.map_err(|error| SendError::GiveUp(error.to_string()))?;
         let answer = self.client.request(request).await.map_err(|error| {
             let why = crate::manager::error_chain(&error);
-            SendError::Retry { why: format!("{}: {why}", self.place()), after: None }
+            let why = self.hidden(&format!("{}: {why}", place(ask.uri)), ask.uri);
+            // Without a connection nothing went out.
+            if error.is_connect() {
+                SendError::Retry { why, after: None }
+            } else {
+                SendError::Doubt { why }
+            }
         })?;
         let status = answer.status();
-        if status.is_success() {
-            return Ok(());
-        }
         let after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let after = after.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
-        let body = Limited::new(answer.into_body(), ANSWER_LEN_MAX).collect().await;
+        let retry_after = after.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
+        let body = Limited::new(answer.into_body(), ask.answer_len_max).collect().await;
+        let is_whole = body.is_ok();
         let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-        let why = format!("{} answered {status}{}", self.place(), quote(&body));
-        Err(if is_about_message(status) {
+        Ok(Answer { status, retry_after, body, is_whole })
+    }
+
+    /// `text` without this receiver's secrets.
+    fn hidden(&self, text: &str, uri: &Uri) -> String {
+        let login = self.login.secret();
+        let parts = uri.path().split('/').chain(uri.query().unwrap_or_default().split(['&', '=']));
+        let parts = parts.filter(|part| part.len() >= PATH_SECRET_LEN_MIN);
+        hide(text, login.as_deref().into_iter().chain(parts))
+    }
+}
+
+/// The place without its path, which may hold a secret.
+pub(super) fn place(uri: &Uri) -> String {
+    let scheme = uri.scheme_str().unwrap_or_default();
+    // What stands before an @ is a login.
+    let host = |authority: &str| authority.rsplit('@').next().unwrap_or_default().to_owned();
+    format!("{scheme}://{}", uri.authority().map_or_else(String::new, |a| host(a.as_str())))
+}
+
+impl Answer {
+    /// Whether it was taken; else an error that says whether to try again.
+    pub(super) fn outcome(&self, http: &Http) -> Result<(), SendError> {
+        if self.status.is_success() { Ok(()) } else { Err(self.refusal(http, http.uri(), &[])) }
+    }
+
+    /// What the answer means, for one that is no success; `secrets` beside the login are not told.
+    pub(super) fn refusal(&self, http: &Http, uri: &Uri, secrets: &[String]) -> SendError {
+        let status = self.status;
+        let told = format!("{} answered {status}{}", place(uri), quote(&self.body));
+        let why = hide(&http.hidden(&told, uri), secrets.iter().map(String::as_str));
+        let why = match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                format!(
+                    "{why} (the login is refused: look at the receiver's token, user and password)"
+                )
+            }
+            _ => why,
+        };
+        if is_about_message(status) {
             SendError::GiveUp(why)
         } else {
             let pause = (!is_passing(status)).then_some(PEOPLE_PAUSE);
-            SendError::Retry { why, after: after.or(pause) }
+            SendError::Retry { why, after: self.retry_after.or(pause) }
+        }
+    }
+}
+
+impl Login {
+    fn read(name: &str, files: &LoginFiles<'_>) -> Result<Self, BuildError> {
+        Ok(match (files.token_file, files.username, files.password_file) {
+            (Some(file), _, _) => Self::Token(Secret::read(name, file)?),
+            (None, Some(user), Some(file)) => {
+                Self::Password(user.to_owned(), Secret::read(name, file)?)
+            }
+            _ => Self::None,
         })
     }
 
-    /// The place without its path, which may hold a secret.
-    fn place(&self) -> String {
-        let scheme = self.uri.scheme_str().unwrap_or_default();
-        format!(
-            "{scheme}://{}",
-            self.uri.authority().map_or("", |authority| {
-                // What stands before an @ is a login.
-                authority.as_str().rsplit('@').next().unwrap_or_default()
-            })
-        )
+    fn secret(&self) -> Option<String> {
+        match self {
+            Self::None => None,
+            Self::Token(secret) | Self::Password(_, secret) => Some(secret.current()),
+        }
+    }
+
+    fn header(&self) -> Option<String> {
+        let secret = self.secret()?;
+        Some(match self {
+            Self::Password(user, _) => {
+                format!("Basic {}", base64(format!("{user}:{secret}").as_bytes()))
+            }
+            _ => format!("Bearer {secret}"),
+        })
     }
 }
 
@@ -162,15 +276,6 @@ fn quote(body: &[u8]) -> String {
     if line.is_empty() { line } else { format!(": {line}") }
 }
 
-fn authorization(name: &str, login: &Login<'_>) -> Result<Option<String>, BuildError> {
-    if let Some(file) = login.token_file {
-        return Ok(Some(format!("Bearer {}", read_secret(name, file)?)));
-    }
-    let (Some(user), Some(file)) = (login.username, login.password_file) else { return Ok(None) };
-    let pair = format!("{user}:{}", read_secret(name, file)?);
-    Ok(Some(format!("Basic {}", base64(pair.as_bytes()))))
-}
-
 fn tls(name: &str, ca_file: Option<&Path>) -> Result<rustls::ClientConfig, BuildError> {
     let problem = |problem: String| BuildError::Config { name: name.to_owned(), problem };
     let mut roots = rustls::RootCertStore::empty();
@@ -194,6 +299,26 @@ fn tls(name: &str, ca_file: Option<&Path>) -> Result<rustls::ClientConfig, Build
         .with_safe_default_protocol_versions()
         .map_err(|error| problem(error.to_string()))?;
     Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// `text` as a header can carry it: itself when it is plain ASCII, else encoded words.
+pub(super) fn header_text(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+    if text.bytes().all(plain) && !text.contains("=?") {
+        return text.to_owned();
+    }
+    let mut words = Vec::new();
+    let mut word = String::new();
+    for c in text.chars() {
+        if word.len() + c.len_utf8() > WORD_LEN_MAX {
+            words.push(std::mem::take(&mut word));
+        }
+        word.push(c);
+    }
+    words.push(word);
+    let words: Vec<String> =
+        words.iter().map(|word| format!("=?UTF-8?B?{}?=", base64(word.as_bytes()))).collect();
+    words.join(" ")
 }
 
 /// Base64 with padding.
@@ -224,6 +349,15 @@ mod tests {
         {
             assert_eq!(base64(plain.as_bytes()), coded);
         }
+    }
+
+    #[test]
+    fn titles_are_plain_or_encoded_words() {
+        assert_eq!(header_text("sda is failing"), "sda is failing");
+        assert_eq!(header_text("45 °C"), "=?UTF-8?B?NDUgwrBD?=");
+        let long = header_text(&"ü".repeat(60));
+        assert!(long.split(' ').all(|word| word.len() <= 75), "{long}");
+        assert!(header_text("=?UTF-8?Q?x?=").starts_with("=?UTF-8?B?"), "no double meaning");
     }
 
     #[test]

@@ -1,21 +1,21 @@
-//! The webhook of Alertmanager, version 4: a group of one alert per call, as Alertmanager sends it
-//! where a route has `group_by: ['...']`. So the group is named by all labels: to a taker that goes
-//! by groups, the end of one alert is not the end of others of the same name.
+//! The webhook of Alertmanager, version 4: one call for each message, with all alerts of its group.
 
 use std::collections::BTreeMap;
 
+use hyper::StatusCode;
 use serde::Serialize;
 
 use super::config::WebhookConfig;
-use super::http::{Login, Post};
+use super::http::{Answer, Http, LoginFiles, header_text};
 use super::{BuildError, SendError};
+use crate::message::Message;
 use crate::notification::Notification;
 use crate::views::{NEVER, rfc3339};
 
 /// A URL that takes Alertmanager's webhook.
 #[derive(Debug)]
 pub(super) struct Webhook {
-    post: Post,
+    http: Http,
     external_url: String,
 }
 
@@ -24,15 +24,15 @@ pub(super) struct Webhook {
 struct Body<'a> {
     receiver: &'a str,
     status: &'a str,
-    alerts: [Alert<'a>; 1],
+    alerts: Vec<Alert<'a>>,
     group_labels: &'a BTreeMap<String, String>,
-    common_labels: &'a BTreeMap<String, String>,
-    common_annotations: &'a BTreeMap<String, String>,
+    common_labels: BTreeMap<String, String>,
+    common_annotations: BTreeMap<String, String>,
     #[serde(rename = "externalURL")]
     external_url: &'a str,
     version: &'a str,
-    group_key: String,
-    truncated_alerts: u32,
+    group_key: &'a str,
+    truncated_alerts: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -54,51 +54,63 @@ impl Webhook {
         config: &WebhookConfig,
         external_url: &str,
     ) -> Result<Self, BuildError> {
-        let login = Login {
+        let login = LoginFiles {
             token_file: config.token_file.as_deref(),
             username: config.username.as_deref(),
             password_file: config.password_file.as_deref(),
         };
-        let post = Post::build(name, &config.url, &login, config.ca_file.as_deref())?;
-        Ok(Self { post, external_url: external_url.to_owned() })
+        let http = Http::build(name, &config.url, &login, config.ca_file.as_deref())?;
+        Ok(Self { http, external_url: external_url.to_owned() })
     }
 
-    pub(super) async fn send(&self, name: &str, change: &Notification) -> Result<(), SendError> {
-        let body = serde_json::to_string(&body(name, &self.external_url, change));
+    pub(super) async fn send(&self, message: &Message) -> Result<(), SendError> {
+        let answer = self.post(message).await?;
+        if answer.status != StatusCode::PAYLOAD_TOO_LARGE || message.alerts.len() < 2 {
+            return answer.outcome(&self.http);
+        }
+        // Better the first of the alerts than none.
+        let mut short = message.clone();
+        short.alerts.truncate(1);
+        short.alerts_omitted += message.alerts.len() - 1;
+        self.post(&short).await?.outcome(&self.http)
+    }
+
+    async fn post(&self, message: &Message) -> Result<Answer, SendError> {
+        let body = serde_json::to_string(&body(&self.external_url, message));
         let body = body.map_err(|error| SendError::GiveUp(error.to_string()))?;
-        self.post.send(vec![("content-type", "application/json".to_owned())], body).await
+        let headers = vec![
+            ("content-type", "application/json".to_owned()),
+            ("idempotency-key", header_text(&message.id)),
+        ];
+        self.http.post(headers, body).await
     }
 }
 
-fn body<'a>(receiver: &'a str, external_url: &'a str, change: &'a Notification) -> Body<'a> {
-    let status = change.status.as_str();
+fn body<'a>(external_url: &'a str, message: &'a Message) -> Body<'a> {
     Body {
-        receiver,
-        status,
-        alerts: [Alert {
-            status,
-            labels: &change.labels,
-            annotations: &change.annotations,
-            starts_at: rfc3339(change.starts_at_ms),
-            ends_at: change.ends_at_ms.map_or_else(|| NEVER.to_owned(), rfc3339),
-            generator_url: &change.generator_url,
-            fingerprint: &change.fingerprint,
-        }],
-        group_labels: &change.labels,
-        common_labels: &change.labels,
-        common_annotations: &change.annotations,
+        receiver: &message.receiver,
+        status: message.status().as_str(),
+        alerts: message.alerts.iter().map(alert).collect(),
+        group_labels: &message.group_labels,
+        common_labels: message.common_labels(),
+        common_annotations: message.common_annotations(),
         external_url,
         version: "4",
-        group_key: group_key(&change.labels),
-        truncated_alerts: 0,
+        group_key: &message.group_key,
+        truncated_alerts: message.alerts_omitted,
     }
 }
 
-/// The key of the group of these labels below the one route there is.
-fn group_key(labels: &BTreeMap<String, String>) -> String {
-    let pairs: Vec<String> =
-        labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
-    format!("{{}}:{{{}}}", pairs.join(", "))
+fn alert(alert: &Notification) -> Alert<'_> {
+    Alert {
+        status: alert.status.as_str(),
+        labels: &alert.labels,
+        annotations: &alert.annotations,
+        starts_at: rfc3339(alert.starts_at_ms),
+        ends_at: alert.ends_at_ms.map_or_else(|| NEVER.to_owned(), rfc3339),
+        generator_url: &alert.generator_url,
+        fingerprint: &alert.fingerprint,
+    }
 }
 
 #[cfg(test)]
@@ -106,7 +118,7 @@ mod tests {
     use super::*;
     use crate::notification::Status;
 
-    /// The body Alertmanager 0.25 sent for this alert, recorded; its group had one label.
+    /// The body Alertmanager 0.25 sent for this alert, recorded; grouped by its name.
     #[test]
     fn body_is_alertmanagers() {
         let recorded = r#"{"receiver":"hook","status":"firing","alerts":[{"status":"firing","labels":{"alertname":"CephOSDDown","osd":"2","severity":"critical"},"annotations":{"summary":"osd.2 down"},"startsAt":"2026-11-21T02:59:57Z","endsAt":"0001-01-01T00:00:00Z","generatorURL":"http://labstat.test/a","fingerprint":"50169d93bcde0c02"}],"groupLabels":{"alertname":"CephOSDDown"},"commonLabels":{"alertname":"CephOSDDown","osd":"2","severity":"critical"},"commonAnnotations":{"summary":"osd.2 down"},"externalURL":"http://alertmanager.test","version":"4","groupKey":"{}:{alertname=\"CephOSDDown\"}","truncatedAlerts":0}"#;
@@ -125,17 +137,12 @@ mod tests {
             value: 1.0,
             generator_url: "http://labstat.test/a".to_owned(),
         };
-        let ours = serde_json::to_string(&body("hook", "http://alertmanager.test", &change));
-        let all = r#"{"alertname":"CephOSDDown","osd":"2","severity":"critical"}"#;
-        let recorded = recorded
-            .replace(
-                r#""groupLabels":{"alertname":"CephOSDDown"}"#,
-                &format!(r#""groupLabels":{all}"#),
-            )
-            .replace(
-                r#"\"CephOSDDown\"}"#,
-                r#"\"CephOSDDown\", osd=\"2\", severity=\"critical\"}"#,
-            );
+        let message = Message {
+            group_key: r#"{}:{alertname="CephOSDDown"}"#.to_owned(),
+            group_labels: pairs(&labels[..1]),
+            ..Message::about(change, "hook")
+        };
+        let ours = serde_json::to_string(&body("http://alertmanager.test", &message));
         assert_eq!(ours.unwrap(), recorded);
     }
 }

@@ -9,7 +9,7 @@ pub(super) struct Tree {
     pub(super) defined: BTreeMap<String, Vec<Node>>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Node {
     Text(String),
     /// An action; it prints its value unless it declares or assigns variables.
@@ -23,7 +23,7 @@ pub(super) enum Node {
     Continue,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Branch {
     pub(super) kind: BranchKind,
     pub(super) pipe: Pipe,
@@ -38,7 +38,7 @@ pub(super) enum BranchKind {
     Range,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Pipe {
     /// Variables that get the value; with their `$`.
     pub(super) variables: Vec<String>,
@@ -48,10 +48,10 @@ pub(super) struct Pipe {
 }
 
 /// The first operand is what is called, or the value when it stands alone.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Command(pub(super) Vec<Operand>);
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Operand {
     Dot,
     Nil,

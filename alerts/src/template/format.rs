@@ -8,7 +8,7 @@ use super::value::Value;
 const WIDTH_MAX: usize = 1_000;
 
 /// A verb with its flags.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Verb {
     minus: bool,
     plus: bool,
@@ -19,33 +19,65 @@ struct Verb {
     precision: Option<usize>,
 }
 
+/// The arguments of a call, and which of them is next.
+struct Arguments<'a> {
+    all: &'a [Value],
+    next: usize,
+    /// Whether one was asked for by its number, as in `%[2]d`.
+    reordered: bool,
+    is_bad: bool,
+}
+
+impl Arguments<'_> {
+    fn take(&mut self) -> Option<&Value> {
+        let value = self.all.get(self.next);
+        self.next += usize::from(value.is_some());
+        value
+    }
+
+    /// Follows `[n]` at the start of a text; what comes after it.
+    fn index<'f>(&mut self, text: &'f str) -> &'f str {
+        let Some(body) = text.strip_prefix('[') else { return text };
+        self.reordered = true;
+        let Some((number, after)) = body.split_once(']') else {
+            self.is_bad = true;
+            return text;
+        };
+        match number.parse::<usize>().ok().filter(|at| (1..=self.all.len()).contains(at)) {
+            Some(at) => self.next = at - 1,
+            None => self.is_bad = true,
+        }
+        after
+    }
+}
+
 /// `format` with its verbs replaced by `arguments`.
 pub(super) fn sprintf(format: &str, arguments: &[Value]) -> String {
     let mut out = String::new();
-    let mut arguments = arguments.iter();
+    let mut arguments = Arguments { all: arguments, next: 0, reordered: false, is_bad: false };
     let mut rest = format;
     while let Some((text, tail)) = rest.split_once('%') {
         out.push_str(text);
+        arguments.is_bad = false;
         let (verb, tail) = flags(tail, &mut arguments);
         let mut chars = tail.chars();
+        let failed = |out: &mut String, letter: char, why: &str| {
+            out.extend(["%!", letter.encode_utf8(&mut [0; 4]), why]);
+        };
         match chars.next() {
             None => out.push_str("%!(NOVERB)"),
             Some('%') => out.push('%'),
-            Some(letter) => match arguments.next() {
+            Some(letter) if arguments.is_bad => failed(&mut out, letter, "(BADINDEX)"),
+            Some(letter) => match arguments.take() {
                 Some(value) => verb.write(&mut out, letter, value),
-                None => {
-                    out.push_str("%!");
-                    out.push(letter);
-                    out.push_str("(MISSING)");
-                }
+                None => failed(&mut out, letter, "(MISSING)"),
             },
         }
         rest = chars.as_str();
     }
     out.push_str(rest);
-    let extra: Vec<String> =
-        arguments.map(|value| format!("{}={}", value.type_name(), value.printed())).collect();
-    if !extra.is_empty() {
+    let extra: Vec<String> = arguments.all.iter().skip(arguments.next).map(described).collect();
+    if !extra.is_empty() && !arguments.reordered {
         out.push_str("%!(EXTRA ");
         out.push_str(&extra.join(", "));
         out.push(')');
@@ -53,7 +85,15 @@ pub(super) fn sprintf(format: &str, arguments: &[Value]) -> String {
     out
 }
 
-fn flags<'f>(text: &'f str, arguments: &mut std::slice::Iter<'_, Value>) -> (Verb, &'f str) {
+/// A value that does not fit, for people.
+fn described(value: &Value) -> String {
+    match value {
+        Value::Nil => "<nil>".to_owned(),
+        value => format!("{}={}", value.type_name(), value.formatted()),
+    }
+}
+
+fn flags<'f>(text: &'f str, arguments: &mut Arguments<'_>) -> (Verb, &'f str) {
     let mut verb = Verb::default();
     let mut rest = text;
     while let Some(flag) = rest.chars().next() {
@@ -67,22 +107,21 @@ fn flags<'f>(text: &'f str, arguments: &mut std::slice::Iter<'_, Value>) -> (Ver
         }
         rest = rest.get(1..).unwrap_or_default();
     }
+    rest = arguments.index(rest);
     (verb.width, rest) = count(rest, arguments);
     if let Some(tail) = rest.strip_prefix('.') {
+        let tail = arguments.index(tail);
         let (precision, tail) = count(tail, arguments);
         verb.precision = Some(precision.unwrap_or(0));
         rest = tail;
     }
-    (verb, rest)
+    (verb, arguments.index(rest))
 }
 
 /// A number, or `*` for the next argument.
-fn count<'f>(
-    text: &'f str,
-    arguments: &mut std::slice::Iter<'_, Value>,
-) -> (Option<usize>, &'f str) {
+fn count<'f>(text: &'f str, arguments: &mut Arguments<'_>) -> (Option<usize>, &'f str) {
     if let Some(tail) = text.strip_prefix('*') {
-        let count = match arguments.next() {
+        let count = match arguments.take() {
             Some(Value::Int(count)) => usize::try_from(*count).ok(),
             _ => None,
         };
@@ -97,35 +136,122 @@ fn count<'f>(
 impl Verb {
     fn write(&self, out: &mut String, letter: char, value: &Value) {
         let text = match (letter, value) {
-            ('v', Value::Float(float)) if self.precision.is_some() => self.float('g', *float),
+            ('T', value) => value.type_name().to_owned(),
+            ('v', Value::Nil) => "<nil>".to_owned(),
+            ('v' | 't', Value::Bool(value)) => value.to_string(),
+            ('c' | 'q' | 'U', Value::Int(value)) => self.character(letter, *value),
+            ('v' | 'd' | 'b' | 'o' | 'O' | 'x' | 'X', Value::Int(value)) => {
+                return self.pad(out, &self.integer(letter, *value), false);
+            }
+            ('d', Value::Duration(ns)) => {
+                return self.pad(out, &self.integer(letter, *ns), false);
+            }
+            ('v' | 'e' | 'E' | 'f' | 'F' | 'g' | 'G' | 'x' | 'X', Value::Float(value)) => {
+                let zeros = self.zero && !self.minus && value.is_finite();
+                return self.pad_number(out, &self.float(letter, *value), zeros);
+            }
             ('v', Value::Text(text)) if self.sharp => quoted(text, false),
-            ('v', Value::Int(_) | Value::Float(_)) => self.signed(value.printed()),
-            ('v', other) => other.printed(),
-            ('T', other) => other.type_name().to_owned(),
-            ('t', Value::Bool(value)) => value.to_string(),
-            ('d', Value::Int(value)) => self.signed(value.to_string()),
-            ('b', Value::Int(value)) => format!("{value:b}"),
-            ('o', Value::Int(value)) => format!("{value:o}"),
-            ('x', Value::Int(value)) => hex(*value),
-            ('X', Value::Int(value)) => hex(*value).to_uppercase(),
-            ('c', Value::Int(value)) => u32::try_from(*value)
-                .ok()
-                .and_then(char::from_u32)
-                .map_or_else(|| "\u{fffd}".to_owned(), |c| c.to_string()),
-            ('e' | 'E' | 'f' | 'F' | 'g' | 'G', Value::Float(value)) => self.float(letter, *value),
-            ('s' | 'q' | 'x' | 'X', Value::Text(text)) => self.text(letter, text),
-            (
-                's',
-                Value::Time(_)
-                | Value::Duration(_)
-                | Value::Texts(_)
-                | Value::Map(_)
-                | Value::List(_),
-            ) => value.printed(),
-            (_, Value::Nil) => format!("%!{letter}(<nil>)"),
-            _ => format!("%!{letter}({}={})", value.type_name(), value.printed()),
+            ('v' | 's' | 'q' | 'x' | 'X', Value::Text(text)) => self.text(letter, text),
+            ('v' | 's' | 'q' | 'x' | 'X', Value::Time(_) | Value::Duration(_)) => {
+                self.text(letter, &value.printed())
+            }
+            (_, Value::Texts(_) | Value::Map(_) | Value::List(_) | Value::Sample { .. }) => {
+                return self.composite(out, letter, value);
+            }
+            (_, Value::Root) => "{}".to_owned(),
+            (_, value) => format!("%!{letter}({})", described(value)),
         };
-        self.pad(out, &text, letter);
+        self.pad(out, &text, self.zero && !self.minus);
+    }
+
+    /// A value that has others in it: the verb is for each of them.
+    fn composite(&self, out: &mut String, letter: char, value: &Value) {
+        let (goes_syntax, names) = (self.sharp && letter == 'v', self.plus && letter == 'v');
+        let (open, close) = if goes_syntax { ('{', '}') } else { ('[', ']') };
+        let each = |out: &mut String, pairs: Vec<(Option<&str>, Value)>| {
+            for (at, (key, value)) in pairs.into_iter().enumerate() {
+                match (at > 0, goes_syntax) {
+                    (true, true) => out.push_str(", "),
+                    (true, false) => out.push(' '),
+                    (false, _) => {}
+                }
+                if let Some(key) = key {
+                    self.write(out, letter, &Value::Text(key.to_owned()));
+                    out.push(':');
+                }
+                self.write(out, letter, &value);
+            }
+        };
+        match value {
+            Value::Sample { labels, value } => {
+                let (first, second) = if names { ("Labels:", " Value:") } else { ("", " ") };
+                out.push_str("&{");
+                out.push_str(first);
+                self.write(out, letter, &Value::Texts(labels.clone()));
+                out.push_str(second);
+                self.write(out, letter, &Value::Float(*value));
+                out.push('}');
+                return;
+            }
+            Value::Texts(_) | Value::Map(_) if goes_syntax => out.push_str(value.type_name()),
+            Value::Texts(_) | Value::Map(_) => out.push_str("map"),
+            _ => {}
+        }
+        out.push(open);
+        match value {
+            Value::Texts(map) => {
+                let pairs = map.iter().map(|(k, v)| (Some(k.as_str()), Value::Text(v.clone())));
+                each(out, pairs.collect());
+            }
+            Value::Map(map) => {
+                each(out, map.iter().map(|(k, v)| (Some(k.as_str()), v.clone())).collect());
+            }
+            Value::List(list) => each(out, list.iter().map(|v| (None, v.clone())).collect()),
+            _ => {}
+        }
+        out.push(close);
+    }
+
+    fn character(&self, letter: char, value: i64) -> String {
+        let c = u32::try_from(value).ok().and_then(char::from_u32).unwrap_or('\u{fffd}');
+        match letter {
+            'c' => c.to_string(),
+            'U' if self.sharp => format!("U+{value:04X} '{c}'"),
+            'U' => format!("U+{value:04X}"),
+            _ if c == '\'' => "'\\''".to_owned(),
+            _ if c == '"' => "'\"'".to_owned(),
+            _ => {
+                let text = quoted(&c.to_string(), self.plus);
+                format!("'{}'", text.trim_matches('"'))
+            }
+        }
+    }
+
+    /// A whole number with sign, prefix and leading zeros.
+    fn integer(&self, letter: char, value: i64) -> String {
+        let size = value.unsigned_abs();
+        let (digits, prefix) = match letter {
+            'b' => (format!("{size:b}"), "0b"),
+            'o' => (format!("{size:o}"), "0"),
+            'O' => (format!("{size:o}"), "0o"),
+            'x' => (format!("{size:x}"), "0x"),
+            'X' => (format!("{size:X}"), "0X"),
+            _ => (size.to_string(), ""),
+        };
+        let prefix = if self.sharp || letter == 'O' { prefix } else { "" };
+        let sign = match (value < 0, self.plus, self.space) {
+            (true, _, _) => "-",
+            (false, true, _) => "+",
+            (false, false, true) => " ",
+            (false, false, false) => "",
+        };
+        let least = match (self.precision, self.width) {
+            (Some(precision), _) => precision,
+            (None, Some(width)) if self.zero && !self.minus => width.saturating_sub(sign.len()),
+            (None, _) => 0,
+        };
+        let zeros = "0".repeat(least.saturating_sub(digits.len()));
+        format!("{sign}{prefix}{zeros}{digits}")
     }
 
     fn text(&self, letter: char, text: &str) -> String {
@@ -136,8 +262,20 @@ impl Verb {
         match letter {
             'q' if self.sharp && can_backquote(&cut) => format!("`{cut}`"),
             'q' => quoted(&cut, self.plus),
-            'x' => cut.bytes().map(|byte| format!("{byte:02x}")).collect(),
-            'X' => cut.bytes().map(|byte| format!("{byte:02X}")).collect(),
+            'x' | 'X' => {
+                let byte = |byte: u8| match letter {
+                    'x' => format!("{byte:02x}"),
+                    _ => format!("{byte:02X}"),
+                };
+                let bytes: Vec<String> = cut.bytes().map(byte).collect();
+                let prefix = if self.sharp && !cut.is_empty() {
+                    format!("0{letter}")
+                } else {
+                    String::new()
+                };
+                let between = if self.space { format!(" {prefix}") } else { String::new() };
+                prefix + &bytes.join(&between)
+            }
             _ => cut,
         }
     }
@@ -145,18 +283,15 @@ impl Verb {
     fn float(&self, letter: char, value: f64) -> String {
         if !value.is_finite() {
             let text = number::format_g(value);
-            return text;
+            return if value > 0.0 && !self.plus { text } else { self.signed(text) };
         }
         let text = match letter.to_ascii_lowercase() {
             'e' => exponent(value, self.precision.unwrap_or(6)),
             'f' => format!("{value:.*}", self.precision.unwrap_or(6)),
+            'x' => hexadecimal(value),
             _ => match self.precision {
                 Some(precision) => general(value, precision),
-                None => {
-                    let mut text = String::new();
-                    number::push_v(&mut text, value);
-                    text
-                }
+                None => number::format_g(value),
             },
         };
         let text = if letter.is_ascii_uppercase() { text.to_uppercase() } else { text };
@@ -171,24 +306,45 @@ impl Verb {
         }
     }
 
-    fn pad(&self, out: &mut String, text: &str, letter: char) {
+    /// A number with zeros between its sign and its digits.
+    fn pad_number(&self, out: &mut String, text: &str, zeros: bool) {
+        let (sign, digits) =
+            text.split_at(text.len() - text.trim_start_matches(['-', '+', ' ']).len());
+        if !zeros {
+            return self.pad(out, text, false);
+        }
+        out.push_str(sign);
+        let missing = self.width.unwrap_or(0).saturating_sub(text.chars().count());
+        out.extend(std::iter::repeat_n('0', missing));
+        out.push_str(digits);
+    }
+
+    fn pad(&self, out: &mut String, text: &str, zeros: bool) {
         let missing = self.width.unwrap_or(0).saturating_sub(text.chars().count());
         if self.minus {
             out.push_str(text);
-            out.extend(std::iter::repeat_n(' ', missing));
-        } else if self.zero && !matches!(letter, 's' | 'q' | 'T') {
-            let (sign, digits) = match text.strip_prefix(['-', '+']) {
-                Some(digits) => text.split_at(text.len() - digits.len()),
-                None => ("", text),
-            };
-            out.push_str(sign);
-            out.extend(std::iter::repeat_n('0', missing));
-            out.push_str(digits);
-        } else {
-            out.extend(std::iter::repeat_n(' ', missing));
+        }
+        out.extend(std::iter::repeat_n(if zeros { '0' } else { ' ' }, missing));
+        if !self.minus {
             out.push_str(text);
         }
     }
+}
+
+/// `%x` of a float: `0x1.9p+03` is 12.5.
+fn hexadecimal(value: f64) -> String {
+    let bits = value.to_bits();
+    let sign = if value.is_sign_negative() { "-" } else { "" };
+    let (power, fraction) = (bits >> 52 & 0x7ff, bits & ((1 << 52) - 1));
+    if value == 0.0 {
+        return format!("{sign}0x0p+00");
+    }
+    let power = i64::try_from(power).unwrap_or(0) - 1023;
+    let digits = format!("{fraction:013x}");
+    let digits = digits.trim_end_matches('0');
+    let dot = if digits.is_empty() { "" } else { "." };
+    let power_sign = if power < 0 { '-' } else { '+' };
+    format!("{sign}0x1{dot}{digits}p{power_sign}{:02}", power.unsigned_abs())
 }
 
 /// As Go's `strconv.Quote` has it, which PromQL reads back, or `QuoteToASCII`.
@@ -225,11 +381,6 @@ fn is_printable(c: char) -> bool {
 /// Whether a text can stand between backquotes, as Go has it.
 fn can_backquote(text: &str) -> bool {
     !text.chars().any(|c| (c.is_ascii_control() && c != '\t') || matches!(c, '`' | '\u{feff}'))
-}
-
-fn hex(value: i64) -> String {
-    let sign = if value < 0 { "-" } else { "" };
-    format!("{sign}{:x}", value.unsigned_abs())
 }
 
 /// `%e` as Go and C write it: at least two digits of exponent, with a sign.

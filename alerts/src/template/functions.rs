@@ -10,9 +10,10 @@ use super::value::Value;
 use crate::manager::push_escaped;
 
 /// All names a template may call.
-const NAMES: [&str; 47] = [
+const NAMES: [&str; 48] = [
     "and",
     "args",
+    "call",
     "eq",
     "externalURL",
     "first",
@@ -78,6 +79,10 @@ pub(super) fn call(name: &str, args: &[Value], data: &Data<'_>) -> Result<Value,
             let args = args.iter().enumerate();
             Ok(Value::Map(args.map(|(at, v)| (format!("arg{at}"), v.clone())).collect()))
         }
+        "call" => Err(match args.first() {
+            Some(value) => format!("non-function of type {}", value.type_name()),
+            None => wrong_count(name, "at least 1", 0),
+        }),
         "now" =>
         {
             #[expect(clippy::cast_precision_loss, reason = "times are far below 2^53 ms")]
@@ -112,7 +117,7 @@ fn printing(name: &str, args: &[Value]) -> Result<Value, String> {
         if both_plain || (at > 0 && name == "println") {
             text.push(' ');
         }
-        value.print(&mut text);
+        text.push_str(&value.formatted());
     }
     Ok(Value::Text(match name {
         "println" => text + "\n",
@@ -171,8 +176,8 @@ fn unary(name: &str, arg: &Value, data: &Data<'_>) -> Result<Value, String> {
             .cloned()
             .ok_or_else(|| "first() called on vector with no elements".to_owned()),
         ("value", Value::Sample { value, .. }) => Ok(Value::Float(*value)),
-        ("toUpper", Value::Text(value)) => text(value.to_uppercase()),
-        ("toLower", Value::Text(value)) => text(value.to_lowercase()),
+        ("toUpper", Value::Text(value)) => text(each(value, |c| one(c.to_uppercase(), c))),
+        ("toLower", Value::Text(value)) => text(each(value, |c| one(c.to_lowercase(), c))),
         ("title", Value::Text(value)) => text(title(value)),
         ("safeHtml", Value::Text(value)) => text(value.clone()),
         ("stripPort", Value::Text(value)) => text(strip_port(value)),
@@ -183,7 +188,7 @@ fn unary(name: &str, arg: &Value, data: &Data<'_>) -> Result<Value, String> {
         ("parseDuration", Value::Text(value)) => match labstat_model::duration::parse_ms(value) {
             #[expect(clippy::cast_precision_loss, reason = "durations are far below 2^53 ms")]
             Ok(ms) => Ok(Value::Float(ms as f64 / 1000.0)),
-            Err(error) => Err(error.to_string()),
+            Err(_) => Err(format!("not a valid duration string: {value:?}")),
         },
         ("humanize", value) => text(humanize(float(value)?)),
         ("humanize1024", value) => text(humanize1024(float(value)?)),
@@ -230,7 +235,7 @@ fn integer(value: f64) -> Option<i64> {
 
 fn milliseconds(seconds: f64) -> Result<i64, String> {
     let overflow = || {
-        let value = labstat_model::number::format_v(seconds);
+        let value = labstat_model::number::format_g(seconds);
         format!("{value} cannot be represented as a nanoseconds timestamp since it overflows int64")
     };
     let ns = integer(seconds * 1e9).ok_or_else(overflow)?;
@@ -363,7 +368,7 @@ fn incomparable(a: &Value, b: &Value) -> String {
         matches!(value, Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Text(_))
     };
     if basic(a) && basic(b) {
-        "incompatible types for comparison".to_owned()
+        format!("incompatible types for comparison: {} and {}", a.type_name(), b.type_name())
     } else {
         "invalid type for comparison".to_owned()
     }
@@ -387,7 +392,7 @@ fn element(name: &str, args: &[Value]) -> Result<Value, String> {
             ([start], Some(len)) => (position(start, len)?, len),
             ([start, end, ..], Some(len)) => (position(start, len)?, position(end, len)?),
         };
-        let bad = || "invalid slice index".to_owned();
+        let bad = || format!("invalid slice index: {start} > {end}");
         return match whole {
             Value::Text(text) => Ok(Value::Text(text.get(start..end).ok_or_else(bad)?.to_owned())),
             Value::List(list) => Ok(Value::List(list.get(start..end).ok_or_else(bad)?.to_vec())),
@@ -397,6 +402,9 @@ fn element(name: &str, args: &[Value]) -> Result<Value, String> {
     let mut value = whole.clone();
     for key in keys {
         value = match (&value, key) {
+            (Value::Texts(_) | Value::Map(_), key) if !matches!(key, Value::Text(_)) => {
+                return Err(format!("value has type {}; should be string", key.type_name()));
+            }
             (Value::Texts(map), Value::Text(key)) => {
                 Value::Text(map.get(key).cloned().unwrap_or_default())
             }
@@ -435,6 +443,20 @@ fn replace_all(pattern: &regex::Regex, by: &str, text: &str) -> Result<String, S
 fn regex(pattern: &str) -> Result<regex::Regex, String> {
     let built = regex::RegexBuilder::new(pattern).size_limit(REGEX_SIZE_MAX).build();
     built.map_err(|error| error.to_string().lines().last().unwrap_or_default().to_owned())
+}
+
+/// A text letter by letter.
+fn each(text: &str, change: impl Fn(char) -> char) -> String {
+    text.chars().map(change).collect()
+}
+
+/// What a letter becomes, when that is one letter, too: Go leaves a `ß` alone.
+fn one(changed: impl ExactSizeIterator<Item = char>, letter: char) -> char {
+    let mut changed = changed;
+    match (changed.len(), changed.next()) {
+        (1, Some(one)) => one,
+        _ => letter,
+    }
 }
 
 /// Every word's first letter as a capital, the rest as it is.

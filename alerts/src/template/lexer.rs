@@ -48,7 +48,7 @@ pub(super) fn pieces(source: &str) -> Result<Vec<Piece>, Problem> {
         push_text(&mut pieces, text, trim_next, trims_before);
         line += lines(text);
         let body = if trims_before { tail.get(1..).unwrap_or_default() } else { tail };
-        let (tokens, after, trims_after) = action(body, line)?;
+        let (tokens, after, trims_after) = action(body, line, trims_before)?;
         line += lines(body.get(..body.len() - after.len()).unwrap_or_default());
         if let Some(tokens) = tokens {
             pieces.push(Piece::Action { line, tokens });
@@ -74,15 +74,22 @@ fn push_text(pieces: &mut Vec<Piece>, text: &str, trim_start: bool, trim_end: bo
 
 /// The tokens of the action at the start of `body` (`None` for a comment), what follows it, and
 /// whether the white space after it goes.
-fn action(body: &str, line: usize) -> Result<(Option<Vec<Token>>, &str, bool), Problem> {
-    let start = body.trim_start_matches(SPACE);
+fn action(
+    body: &str,
+    line: usize,
+    trimmed: bool,
+) -> Result<(Option<Vec<Token>>, &str, bool), Problem> {
+    let start = if trimmed { body.trim_start_matches(SPACE) } else { body };
     if let Some(comment) = start.strip_prefix("/*") {
         let Some((_, tail)) = comment.split_once("*/") else {
             return Err((line, "unclosed comment".to_owned()));
         };
-        return match end(tail) {
-            Some((after, trims)) => Ok((None, after, trims)),
-            None => Err((line, "comment ends before closing delimiter".to_owned())),
+        // Nothing stands between a comment and the end but what trims.
+        let trims = tail.strip_prefix(SPACE).and_then(|tail| tail.strip_prefix("-}}"));
+        return match (tail.strip_prefix("}}"), trims) {
+            (Some(after), _) => Ok((None, after, false)),
+            (None, Some(after)) => Ok((None, after, true)),
+            (None, None) => Err((line, "comment ends before closing delimiter".to_owned())),
         };
     }
     let mut tokens = Vec::new();
@@ -179,6 +186,12 @@ fn numeral(text: &str) -> Result<(Token, &str), String> {
     }
     let (text, tail) = text.split_at(end);
     let bad = || format!("bad number syntax: {text:?}");
+    if let Some(token) = imaginary(text) {
+        return Ok((token, tail));
+    }
+    if text.contains("__") {
+        return Err(bad());
+    }
     let plain = text.replace('_', "");
     let (negative, digits) = match plain.strip_prefix('-') {
         Some(digits) => (true, digits),
@@ -188,17 +201,53 @@ fn numeral(text: &str) -> Result<(Token, &str), String> {
     let radix = [("0x", 16), ("0b", 2), ("0o", 8)];
     let special = radix.iter().find_map(|(start, radix)| Some((lower.strip_prefix(start)?, radix)));
     let integer = match special {
+        Some((digits, 16)) if digits.contains(['p', '.']) => {
+            let value = hexadecimal(digits).ok_or_else(bad)?;
+            return Ok((Token::Float(if negative { -value } else { value }), tail));
+        }
         Some((digits, radix)) => Some(i64::from_str_radix(digits, *radix).map_err(|_| bad())?),
-        None => lower.parse().ok(),
+        None => match lower.strip_prefix('0').filter(|octal| !octal.is_empty()) {
+            Some(octal) => i64::from_str_radix(octal, 8).ok(),
+            None => match (negative, lower.parse::<u64>()) {
+                (true, Ok(size)) => 0_i64.checked_sub_unsigned(size),
+                (false, Ok(size)) => i64::try_from(size).ok(),
+                (_, Err(_)) => None,
+            },
+        },
     };
     if let Some(integer) = integer {
         let integer: i64 = integer;
-        return Ok((Token::Int(if negative { -integer } else { integer }), tail));
+        let integer = if negative && integer > 0 { -integer } else { integer };
+        return Ok((Token::Int(integer), tail));
+    }
+    let only_digits = lower.bytes().all(|byte| byte.is_ascii_digit());
+    if only_digits && lower.parse::<u64>().is_err() {
+        return Err(bad());
     }
     // Rust also reads words such as "inf" as numbers; a numeral begins with a digit or a dot.
     let starts = lower.starts_with(|c: char| c.is_ascii_digit() || c == '.');
     let float: f64 = lower.parse().ok().filter(|_| starts).ok_or_else(bad)?;
     Ok((Token::Float(if negative { -float } else { float }), tail))
+}
+
+/// `1i`: a number nobody needs, which Go prints in parentheses.
+fn imaginary(text: &str) -> Option<Token> {
+    let value: f64 = text.strip_suffix('i')?.replace('_', "").parse().ok()?;
+    let text = labstat_model::number::format_v(value);
+    Some(Token::Text(format!("(0{}{text}i)", if value < 0.0 { "" } else { "+" })))
+}
+
+/// A hexadecimal float without its prefix: `1.8p3` is 12.
+fn hexadecimal(text: &str) -> Option<f64> {
+    let (mantissa, power) = text.split_once('p')?;
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let mut value = 0.0;
+    for c in whole.chars().chain(fraction.chars()) {
+        value = value * 16.0 + f64::from(c.to_digit(16)?);
+    }
+    let power: i32 = power.parse().ok()?;
+    let digits = i32::try_from(fraction.len()).ok()?;
+    Some(value * 2_f64.powi(power.checked_sub(digits.checked_mul(4)?)?))
 }
 
 fn quoted(text: &str) -> Result<(Token, &str), String> {

@@ -13,7 +13,13 @@ const GIVEN: [&str; 5] = ["$", "$labels", "$externalLabels", "$externalURL", "$v
 
 /// The tree of a template, or the line and what is wrong there.
 pub(super) fn parse(source: &str) -> Result<Tree, Problem> {
+    parse_with(source, functions::exists)
+}
+
+/// The same with these functions.
+pub(super) fn parse_with(source: &str, exists: fn(&str) -> bool) -> Result<Tree, Problem> {
     let mut parser = Parser {
+        exists,
         pieces: pieces(source)?.into_iter(),
         line: 1,
         variables: GIVEN.iter().map(|name| (*name).to_owned()).collect(),
@@ -25,7 +31,7 @@ pub(super) fn parse(source: &str) -> Result<Tree, Problem> {
     match end {
         Stop::Whole => {
             parser.tree.nodes = nodes;
-            parser.check_templates()
+            Ok(parser.tree)
         }
         Stop::End => Err(parser.problem("unexpected {{end}}")),
         Stop::Else(_) => Err(parser.problem("unexpected {{else}}")),
@@ -33,6 +39,8 @@ pub(super) fn parse(source: &str) -> Result<Tree, Problem> {
 }
 
 struct Parser {
+    /// Whether there is a function of this name.
+    exists: fn(&str) -> bool,
     pieces: std::vec::IntoIter<Piece>,
     line: usize,
     /// Variables in scope, innermost last.
@@ -84,6 +92,9 @@ impl Parser {
                 "if" => nodes.push(self.branch(BranchKind::If, &rest)?),
                 "with" => nodes.push(self.branch(BranchKind::With, &rest)?),
                 "range" => nodes.push(self.branch(BranchKind::Range, &rest)?),
+                "define" if self.depth > 0 => {
+                    return Err(self.problem("unexpected <define> in command"));
+                }
                 "define" => {
                     let name = self.template_name(&rest)?.0;
                     self.define(name)?;
@@ -91,7 +102,10 @@ impl Parser {
                 "template" => nodes.push(self.template(&rest)?),
                 "block" => {
                     let node = self.template(&rest)?;
-                    let name = self.template_name(&rest)?.0;
+                    let (name, value) = self.template_name(&rest)?;
+                    if value.is_empty() {
+                        return Err(self.problem("missing value for block clause"));
+                    }
                     self.define(name)?;
                     nodes.push(node);
                 }
@@ -177,25 +191,6 @@ impl Parser {
         }
     }
 
-    /// Go finds templates that do not exist only when they are used; we say so at once.
-    fn check_templates(self) -> Result<Tree, Problem> {
-        fn missing<'a>(nodes: &'a [Node], tree: &Tree) -> Option<&'a str> {
-            nodes.iter().find_map(|node| match node {
-                Node::Template { name, .. } => {
-                    (!tree.defined.contains_key(name)).then_some(name.as_str())
-                }
-                Node::Branch(b) => missing(&b.then, tree).or_else(|| missing(&b.otherwise, tree)),
-                Node::Text(_) | Node::Pipe(_) | Node::Break | Node::Continue => None,
-            })
-        }
-        let all = std::iter::once(&self.tree.nodes).chain(self.tree.defined.values());
-        let missing = all.into_iter().find_map(|nodes| missing(nodes, &self.tree));
-        match missing {
-            Some(name) => Err(self.problem(format!("template {name:?} not defined"))),
-            None => Ok(self.tree),
-        }
-    }
-
     /// A pipeline with its declarations.
     fn pipe(
         &mut self,
@@ -203,7 +198,11 @@ impl Parser {
         context: &str,
         may_declare: bool,
     ) -> Result<Pipe, Problem> {
-        let declared = tokens.iter().position(|t| matches!(t, Token::Declare | Token::Assign));
+        let is_target = |t: &Token| matches!(t, Token::Variable(_) | Token::Comma | Token::Space);
+        let declared = tokens
+            .iter()
+            .position(|token| !is_target(token))
+            .filter(|at| matches!(tokens.get(*at), Some(Token::Declare | Token::Assign)));
         let mut pipe = Pipe { variables: Vec::new(), declares: true, commands: Vec::new() };
         let mut rest = tokens;
         if let Some(at) = declared {
@@ -218,11 +217,8 @@ impl Parser {
         pipe.commands = self.commands(rest, context)?;
         // The variable is not yet known on its own right side.
         for name in &pipe.variables {
-            if pipe.declares {
-                self.variables.push(name.clone());
-            } else if !self.variables.contains(name) {
-                return Err(self.problem(format!("undefined variable {name:?}")));
-            }
+            // One that is assigned and was never declared is found when it is used, as in Go.
+            self.variables.push(name.clone());
         }
         Ok(pipe)
     }
@@ -246,31 +242,37 @@ impl Parser {
     fn commands(&mut self, tokens: &[Token], context: &str) -> Result<Vec<Command>, Problem> {
         let mut commands = Vec::new();
         let mut depth = 0_usize;
-        let stages = tokens.split(|token| {
-            match token {
-                Token::Open => depth += 1,
-                Token::Close => depth = depth.saturating_sub(1),
-                _ => {}
-            }
-            depth == 0 && *token == Token::Pipe
-        });
-        for (at, stage) in stages.enumerate() {
+        let stages: Vec<&[Token]> = tokens
+            .split(|token| {
+                match token {
+                    Token::Open => depth += 1,
+                    Token::Close => depth = depth.saturating_sub(1),
+                    _ => {}
+                }
+                depth == 0 && *token == Token::Pipe
+            })
+            .collect();
+        let len = stages.len();
+        for (at, stage) in stages.into_iter().enumerate() {
             let operands = self.operands(stage)?;
+            // A pipe at the very end is passed over, as in Go.
+            if operands.is_empty() && at > 0 && at + 1 == len {
+                break;
+            }
             match operands.first() {
                 None if at == 0 => return Err(self.problem(format!("missing value for {context}"))),
                 None => return Err(self.problem("missing value for command")),
-                Some(Operand::Function(_)) => {}
+                // Whether these can be called shows when they are.
+                Some(
+                    Operand::Function(_)
+                    | Operand::Fields(..)
+                    | Operand::Variable(_)
+                    | Operand::Pipe(_),
+                ) => {}
                 Some(_) if at > 0 => {
                     let stage = at + 1;
                     let message = format!("non executable command in pipeline stage {stage}");
                     return Err(self.problem(message));
-                }
-                Some(first) if operands.len() > 1 => {
-                    let what = match first {
-                        Operand::Fields(..) | Operand::Variable(_) | Operand::Pipe(_) => "operand",
-                        _ => "constant",
-                    };
-                    return Err(self.problem(format!("can't give argument to {what}")));
                 }
                 Some(_) => {}
             }
@@ -295,6 +297,17 @@ impl Parser {
                     return Err(self.problem("operands need a space between them"));
                 };
                 let Some(last) = operands.pop() else { continue };
+                if matches!(
+                    last,
+                    Operand::Dot
+                        | Operand::Nil
+                        | Operand::Bool(_)
+                        | Operand::Int(_)
+                        | Operand::Float(_)
+                        | Operand::Text(_)
+                ) {
+                    return Err(self.problem("unexpected . after a constant"));
+                }
                 operands.push(with_field(last, field));
                 continue;
             }
@@ -315,7 +328,7 @@ impl Parser {
                     let (inner, after) = self.parenthesis(tail)?;
                     rest = after;
                     self.deeper()?;
-                    let pipe = self.pipe(inner, "parenthesized pipeline", false)?;
+                    let pipe = self.pipe(inner, "parenthesized pipeline", true)?;
                     self.depth -= 1;
                     Operand::Pipe(Box::new(pipe))
                 }
@@ -335,7 +348,7 @@ impl Parser {
             "true" => Ok(Operand::Bool(true)),
             "false" => Ok(Operand::Bool(false)),
             "nil" => Ok(Operand::Nil),
-            name if functions::exists(name) => Ok(Operand::Function(name.to_owned())),
+            name if (self.exists)(name) => Ok(Operand::Function(name.to_owned())),
             name => Err(self.problem(format!("function {name:?} not defined"))),
         }
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::Data;
 use super::ast::{Branch, BranchKind, Command, Node, Operand, Pipe, Tree};
-use super::functions;
 use super::value::Value;
+use super::{functions, message, times};
 
 /// Bytes of a rendered text. A message holds a few hundred.
 pub(super) const OUTPUT_LEN_MAX: usize = 64 * 1024;
@@ -19,12 +19,18 @@ const DEPTH_MAX: usize = 150;
 
 /// The text of a tree; the error is what went wrong.
 pub(super) fn render(tree: &Tree, data: &Data<'_>) -> Result<String, String> {
+    render_over(tree, data, &Value::Root)
+}
+
+/// The text of a tree over `root` in place of what a rule's template is rendered over.
+pub(super) fn render_over(tree: &Tree, data: &Data<'_>, root: &Value) -> Result<String, String> {
     let mut renderer = Renderer {
         tree,
         data,
+        is_message: *root != Value::Root,
         out: String::new(),
         variables: vec![
-            ("$".to_owned(), Value::Root),
+            ("$".to_owned(), root.clone()),
             ("$labels".to_owned(), Value::Texts(data.labels.clone())),
             ("$externalLabels".to_owned(), Value::Texts(data.external_labels.clone())),
             ("$externalURL".to_owned(), Value::Text(data.external_url.clone())),
@@ -33,13 +39,15 @@ pub(super) fn render(tree: &Tree, data: &Data<'_>) -> Result<String, String> {
         steps: 0,
         depth: 0,
     };
-    renderer.nodes(&tree.nodes, &Value::Root)?;
+    renderer.nodes(&tree.nodes, root)?;
     Ok(renderer.out)
 }
 
 struct Renderer<'a> {
     tree: &'a Tree,
     data: &'a Data<'a>,
+    /// Whether it is about a message, whose values have methods of their own.
+    is_message: bool,
     out: String,
     variables: Vec<(String, Value)>,
     steps: usize,
@@ -83,8 +91,14 @@ impl Renderer<'_> {
                 Node::Text(text) => self.out.push_str(text),
                 Node::Pipe(pipe) => {
                     let value = self.pipe(pipe, dot)?;
-                    if pipe.variables.is_empty() {
-                        value.print(&mut self.out);
+                    match value {
+                        _ if !pipe.variables.is_empty() => {}
+                        Value::Root => self.out.push_str(&self.root()),
+                        // An action prints what a pointer points to.
+                        Value::Sample { .. } => {
+                            self.out.push_str(value.printed().trim_start_matches('&'));
+                        }
+                        value => value.print(&mut self.out),
                     }
                 }
                 Node::Branch(branch) => {
@@ -101,6 +115,16 @@ impl Renderer<'_> {
             }
         }
         Ok(Flow::On)
+    }
+
+    /// What stands at the top, as Go prints it.
+    fn root(&self) -> String {
+        let data = self.data;
+        let (labels, external) =
+            (Value::Texts(data.labels.clone()), Value::Texts(data.external_labels.clone()));
+        let value = Value::Float(data.value).printed();
+        let url = &data.external_url;
+        format!("{{{} {} {url} {value}}}", labels.printed(), external.printed())
     }
 
     fn template(&mut self, name: &str, pipe: Option<&Pipe>, dot: &Value) -> Result<(), String> {
@@ -132,17 +156,21 @@ impl Renderer<'_> {
     fn range(&mut self, branch: &Branch, dot: &Value) -> Result<Flow, String> {
         // The variables of a range get an element each time, not the whole.
         let plain = Pipe { variables: Vec::new(), ..branch.pipe.clone() };
-        let pairs = elements(self.pipe(&plain, dot)?)?;
+        let whole = self.pipe(&plain, dot)?;
+        if let (Value::Int(count), [_, _]) = (&whole, branch.pipe.variables.as_slice()) {
+            return Err(format!("can't use {count} to iterate over more than one variable"));
+        }
+        let pairs = elements(whole)?;
         if pairs.is_empty() {
             return self.nodes(&branch.otherwise, dot);
         }
         for (key, element) in pairs {
             let scope = self.variables.len();
             match branch.pipe.variables.as_slice() {
-                [one] => self.bind(one, branch.pipe.declares, element.clone()),
+                [one] => self.bind(one, branch.pipe.declares, element.clone())?,
                 [first, second] => {
-                    self.bind(first, branch.pipe.declares, key);
-                    self.bind(second, branch.pipe.declares, element.clone());
+                    self.bind(first, branch.pipe.declares, key)?;
+                    self.bind(second, branch.pipe.declares, element.clone())?;
                 }
                 _ => {}
             }
@@ -156,11 +184,18 @@ impl Renderer<'_> {
         Ok(Flow::On)
     }
 
-    fn bind(&mut self, name: &str, declares: bool, value: Value) {
-        let known = self.variables.iter_mut().rev().find(|(known, _)| known == name);
-        match known {
-            Some((_, slot)) if !declares => *slot = value,
-            _ => self.variables.push((name.to_owned(), value)),
+    fn bind(&mut self, name: &str, declares: bool, value: Value) -> Result<(), String> {
+        if declares {
+            self.variables.push((name.to_owned(), value));
+            return Ok(());
+        }
+        let mut known = self.variables.iter_mut().rev();
+        match known.find(|(known, _)| known == name) {
+            Some((_, slot)) => {
+                *slot = value;
+                Ok(())
+            }
+            None => Err(format!("undefined variable: {name}")),
         }
     }
 
@@ -171,7 +206,7 @@ impl Renderer<'_> {
         }
         let value = value.unwrap_or(Value::Nil);
         for name in &pipe.variables {
-            self.bind(name, pipe.declares, value.clone());
+            self.bind(name, pipe.declares, value.clone())?;
         }
         Ok(value)
     }
@@ -185,7 +220,19 @@ impl Renderer<'_> {
     ) -> Result<Value, String> {
         self.step()?;
         let Some((first, rest)) = command.0.split_first() else { return Ok(Value::Nil) };
-        let Operand::Function(name) = first else { return self.operand(first, dot) };
+        if *first == Operand::Nil {
+            return Err("nil is not a command".to_owned());
+        }
+        let Operand::Function(name) = first else {
+            return match (rest.is_empty() && last.is_none(), first) {
+                (true, _) => self.operand(first, dot),
+                (false, Operand::Fields(inner, fields)) => {
+                    let (inner, fields) = (inner.as_ref(), fields.as_slice());
+                    self.method(inner, fields, (rest, last), dot)
+                }
+                (false, _) => Err("can't give argument to non-function".to_owned()),
+            };
+        };
         // These two look at their arguments one by one and stop when the answer is clear.
         if name == "and" || name == "or" {
             let mut value = None;
@@ -204,12 +251,51 @@ impl Renderer<'_> {
             arguments.push(self.operand(operand, dot)?);
         }
         arguments.extend(last);
-        let value = functions::call(name, &arguments, self.data)
-            .map_err(|error| format!("error calling {name}: {error}"))?;
+        if matches!(name.as_str(), "print" | "println" | "printf" | "html" | "js" | "urlquery") {
+            for argument in &mut arguments {
+                if *argument == Value::Root {
+                    *argument = Value::Text(self.root());
+                }
+            }
+        }
+        let value = self.call(name, &arguments).map_err(|error| called(name, &error))?;
         // A text that a loop puts together with itself doubles each time.
         match &value {
             Value::Text(text) if text.len() > OUTPUT_LEN_MAX => Err(too_long()),
             _ => Ok(value),
+        }
+    }
+
+    fn call(&self, name: &str, arguments: &[Value]) -> Result<Value, String> {
+        match self.is_message.then(|| message::call(name, arguments)).flatten() {
+            Some(outcome) => outcome,
+            None => functions::call(name, arguments, self.data),
+        }
+    }
+
+    /// A method with arguments: times have a few.
+    fn method(
+        &mut self,
+        inner: &Operand,
+        fields: &[String],
+        (rest, last): (&[Operand], Option<Value>),
+        dot: &Value,
+    ) -> Result<Value, String> {
+        let mut value = self.operand(inner, dot)?;
+        let Some((name, before)) = fields.split_last() else { return Ok(value) };
+        for field in before {
+            value = self.field(&value, field)?;
+        }
+        let mut arguments = Vec::with_capacity(rest.len() + 1);
+        for operand in rest {
+            arguments.push(self.operand(operand, dot)?);
+        }
+        arguments.extend(last);
+        match (&value, arguments.as_slice()) {
+            (Value::Time(ms), [Value::Text(layout)]) if name == "Format" => {
+                times::format(*ms, layout).map(Value::Text)
+            }
+            _ => Err(format!("{name} has arguments but cannot be invoked as function")),
         }
     }
 
@@ -227,8 +313,7 @@ impl Renderer<'_> {
                     .map(|(_, value)| value.clone())
                     .ok_or_else(|| format!("undefined variable {name}"))
             }
-            Operand::Function(name) => functions::call(name, &[], self.data)
-                .map_err(|error| format!("error calling {name}: {error}")),
+            Operand::Function(name) => self.call(name, &[]).map_err(|error| called(name, &error)),
             Operand::Pipe(pipe) => self.pipe(pipe, dot),
             Operand::Fields(inner, fields) => {
                 let mut value = self.operand(inner, dot)?;
@@ -242,6 +327,11 @@ impl Renderer<'_> {
 
     /// A field of a struct or the element of a map; maps give an empty value for what they have not.
     fn field(&self, value: &Value, field: &str) -> Result<Value, String> {
+        if self.is_message
+            && let Some(value) = message::method(value, field)
+        {
+            return Ok(value);
+        }
         let text = |map: &BTreeMap<String, String>| map.get(field).cloned().unwrap_or_default();
         match (value, field) {
             (Value::Root, "Labels") => Ok(Value::Texts(self.data.labels.clone())),
@@ -252,11 +342,27 @@ impl Renderer<'_> {
             (Value::Sample { value, .. }, "Value") => Ok(Value::Float(*value)),
             (Value::Texts(map), _) => Ok(Value::Text(text(map))),
             (Value::Map(map), _) => Ok(map.get(field).cloned().unwrap_or(Value::Nil)),
-            (Value::Nil, _) => Err(format!("nil data; no entry for key {field:?}")),
+            (Value::Time(ms), _) => times::method(*ms, field),
+            (Value::Duration(ns), _) => times::duration_method(*ns, field),
+            (Value::Nil, _) => Err(format!("nil pointer evaluating interface {{}}.{field}")),
+            (Value::Root, _) => {
+                let fields = "Labels map[string]string; ExternalLabels map[string]string; \
+                              ExternalURL string; Value interface {}";
+                Err(format!("can't evaluate field {field} in type struct {{ {fields} }}"))
+            }
             (other, _) => {
                 Err(format!("can't evaluate field {field} in type {}", other.type_name()))
             }
         }
+    }
+}
+
+/// What went wrong in a function; a wrong number of arguments is found before it is called.
+fn called(name: &str, error: &str) -> String {
+    if error.starts_with("wrong number of args") {
+        error.to_owned()
+    } else {
+        format!("error calling {name}: {error}")
     }
 }
 

@@ -56,7 +56,7 @@ impl Value {
     /// The name of Go's type, for messages.
     pub(super) fn type_name(&self) -> &'static str {
         match self {
-            Self::Nil => "nil",
+            Self::Nil => "<nil>",
             Self::Bool(_) => "bool",
             Self::Int(_) => "int",
             Self::Float(_) => "float64",
@@ -65,7 +65,7 @@ impl Value {
             Self::Duration(_) => "*time.Duration",
             Self::Texts(_) => "map[string]string",
             Self::Map(_) => "map[string]interface {}",
-            Self::List(_) => "[]interface {}",
+            Self::List(_) => "template.queryResult",
             Self::Sample { .. } => "*template.sample",
             Self::Root => "struct",
         }
@@ -88,14 +88,16 @@ impl Value {
             Self::Nil => out.push_str("<no value>"),
             Self::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
             Self::Int(value) => out.push_str(&value.to_string()),
-            Self::Float(value) => number::push_v(out, *value),
+            Self::Float(value) => number::push_g(out, *value),
             Self::Text(text) => out.push_str(text),
             Self::Time(ms) => out.push_str(&time_text(*ms)),
             Self::Duration(ns) => out.push_str(&duration_text(*ns)),
             Self::Texts(map) => {
                 print_map(out, map.iter(), |out, text: &String| out.push_str(text));
             }
-            Self::Map(map) => print_map(out, map.iter(), |out, value| value.print(out)),
+            Self::Map(map) => {
+                print_map(out, map.iter(), |out, value| out.push_str(&value.formatted()));
+            }
             Self::List(list) => {
                 out.push('[');
                 for (at, value) in list.iter().enumerate() {
@@ -110,10 +112,18 @@ impl Value {
                 out.push_str("&{");
                 print_map(out, labels.iter(), |out, text: &String| out.push_str(text));
                 out.push(' ');
-                number::push_v(out, *value);
+                number::push_g(out, *value);
                 out.push('}');
             }
             Self::Root => out.push_str("{}"),
+        }
+    }
+
+    /// The value as `print` and `printf` have it: nothing is `<nil>` there.
+    pub(super) fn formatted(&self) -> String {
+        match self {
+            Self::Nil => "<nil>".to_owned(),
+            value => value.printed(),
         }
     }
 

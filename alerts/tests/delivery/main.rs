@@ -2,6 +2,10 @@
 //! restart.
 
 #[cfg(test)]
+mod alertmanager;
+#[cfg(test)]
+mod exim;
+#[cfg(test)]
 mod receivers;
 #[cfg(test)]
 mod service;

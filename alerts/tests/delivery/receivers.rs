@@ -5,8 +5,15 @@
 
 use std::time::Duration;
 
-use crate::support::{Answer, Double, MailServer, NtfyServer, notification};
-use labstat_alerts::notify::{Receiver, ReceiverConfig, SendError};
+use crate::alertmanager::AlertmanagerServer;
+use crate::support::{Answer, Double, MailServer, NtfyServer, notification as alert};
+use labstat_alerts::Message;
+use labstat_alerts::notify::{Context, Receiver, ReceiverConfig, SendError};
+
+/// A message about one critical alert on vertex.
+fn notification(summary: &str) -> Message {
+    Message::about(alert(summary), "phone")
+}
 
 fn receiver(toml: &str) -> Receiver {
     let config: ReceiverConfig = toml::from_str(toml).unwrap();
@@ -28,18 +35,54 @@ async fn a_real_ntfy_server_takes_everything() {
     let receiver = ntfy(&server.url, "tags = ['house']");
     let mut message = notification("vertex: 45 °C – zu heiß");
     let long = "ü".repeat(5000);
-    message.annotations.insert("description".to_owned(), long);
-    receiver.send(&message).await.unwrap();
+    message.alerts[0].annotations.insert("description".to_owned(), long);
+    receiver.send(&message, &Context::default()).await.unwrap();
     let messages = server.poll("lab", None);
     assert_eq!(messages.len(), 1, "{messages:?}");
     let got = &messages[0];
     assert_eq!(got["title"], "vertex: 45 °C – zu heiß");
     assert_eq!(got["priority"], 5);
     assert_eq!(got["tags"], serde_json::json!(["house", "rotating_light"]));
-    assert_eq!(got["click"], "http://lab.test:5227/graph?g0.expr=up");
+    let click = got["click"].as_str().unwrap();
+    assert!(click.starts_with("http://lab.test:5227/graph?g0.expr=up#labstat-"), "{click}");
     assert!(got.get("attachment").is_none(), "cut, so that it stays a message");
     let text = got["message"].as_str().unwrap();
-    assert!(text.len() <= 4096 && text.ends_with('…') && text.starts_with("üü"), "{}", text.len());
+    assert!(text.len() <= 4096 && text.contains("üü…"), "{}", text.len());
+    assert_eq!(got["content_type"], "text/markdown");
+    assert!(got["sequence_id"].as_str().unwrap().starts_with("labstat-"), "{got}");
+}
+
+/// What a crash left in doubt is asked for; nothing else of the topic is taken for it.
+#[tokio::test]
+async fn a_real_ntfy_server_says_what_it_has() {
+    let Some(server) = NtfyServer::start() else { return };
+    let receiver = ntfy(&server.url, "");
+    // The server's clock is not that of the sample.
+    let now_ms = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
+    let message = Message { created_ms: now_ms, ..notification("a") };
+    let other = Message { id: "other".to_owned(), ..message.clone() };
+    assert_eq!(receiver.was_delivered(&message).await, Some(false));
+    receiver.send(&message, &Context::default()).await.unwrap();
+    assert_eq!(receiver.was_delivered(&message).await, Some(true));
+    assert_eq!(receiver.was_delivered(&other).await, Some(false));
+    // Where the link has no room for a mark, the words and the time are compared.
+    let fixed = ntfy(&server.url, "click = 'http://own/#top'");
+    let second = Message { thread: "second".to_owned(), ..other };
+    assert_eq!(fixed.was_delivered(&second).await, Some(false));
+    fixed.send(&second, &Context::default()).await.unwrap();
+    assert_eq!(fixed.was_delivered(&second).await, Some(true));
+    let gone = ntfy(&format!("http://127.0.0.1:{}", crate::support::free_port()), "");
+    assert_eq!(gone.was_delivered(&second).await, None, "nobody can say");
+}
+
+/// What broke off does not say that a message is not there.
+#[tokio::test]
+async fn an_answer_that_is_cut_says_nothing_of_what_ntfy_has() {
+    // The second has its own length renamed, and less than it promises.
+    for (headers, wanted) in [("", Some(false)), ("content-length: 99\r\nx-", None)] {
+        let double = Double::start(vec![Answer::Status(200, headers)]).await;
+        assert_eq!(ntfy(&double.url, "").was_delivered(&notification("a")).await, wanted);
+    }
 }
 
 #[tokio::test]
@@ -53,18 +96,18 @@ async fn ntfy_wants_the_right_token() {
     };
     let token = server.token.clone().unwrap();
     let right = ntfy(&server.url, &format!("token_file = '{}'", file("t", &format!("{token}\n"))));
-    right.send(&notification("with a token")).await.unwrap();
+    right.send(&notification("with a token"), &Context::default()).await.unwrap();
     let password = file("p", "secret-password");
     let basic = ntfy(&server.url, &format!("username = 'labstat'\npassword_file = '{password}'"));
-    basic.send(&notification("with a password")).await.unwrap();
+    basic.send(&notification("with a password"), &Context::default()).await.unwrap();
     assert_eq!(server.poll("lab", Some(&token)).len(), 2);
 
     let wrong = ntfy(&server.url, &format!("token_file = '{}'", file("w", "tk_wrong")));
-    let error = wrong.send(&notification("x")).await.unwrap_err();
+    let error = wrong.send(&notification("x"), &Context::default()).await.unwrap_err();
     assert!(matches!(&error, SendError::Retry { why, .. } if why.contains("401")), "{error}");
     assert!(!error.to_string().contains("tk_wrong"), "no secret in an error");
     let none = ntfy(&server.url, "");
-    let error = none.send(&notification("x")).await.unwrap_err();
+    let error = none.send(&notification("x"), &Context::default()).await.unwrap_err();
     assert!(matches!(&error, SendError::Retry { why, .. } if why.contains("403")), "{error}");
 }
 
@@ -88,7 +131,10 @@ async fn a_real_mail_server_takes_mail_by_every_way() {
     let ways = [(server.starttls, "starttls"), (server.tls, "tls"), (server.plain, "none")];
     for (port, tls) in ways {
         let message = notification(&format!("zenith: 61 °C by {tls}"));
-        email(&server, port, tls, "secret", "me@lab.test").send(&message).await.unwrap();
+        email(&server, port, tls, "secret", "me@lab.test")
+            .send(&message, &Context::default())
+            .await
+            .unwrap();
     }
     let mails = server.mails();
     assert_eq!(mails.len(), 3);
@@ -115,22 +161,117 @@ async fn a_real_mail_server_takes_mail_by_every_way() {
     }
 }
 
+/// What a mail program of other make finds in a delivered mail.
+fn read_mail(text: &str) -> serde_json::Value {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("mail");
+    std::fs::write(&file, text).unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/support/read_mail.py");
+    let output = std::process::Command::new("python3").arg(script).arg(&file).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// A picture of the alert of `message`.
+fn illustrated(message: &Message) -> Context {
+    let picture = labstat_alerts::history::Illustration {
+        fingerprint: message.alerts[0].fingerprint.clone(),
+        start_ms: message.created_ms - 100_000,
+        step_ms: 1_000,
+        values: (0..100).map(|at| Some(f64::from(at))).collect(),
+        limit: Some(50.0),
+        is_upper: true,
+        unit: None,
+    };
+    Context { pictures: vec![picture], ..Context::default() }
+}
+
+fn check_mail(mail: &str) {
+    let read = read_mail(mail);
+    assert_eq!(read["defects"], serde_json::json!([]));
+    let structure =
+        ["multipart/alternative", "text/plain", "multipart/related", "text/html", "image/png"];
+    assert_eq!(read["structure"], serde_json::json!(structure));
+    assert_eq!(read["headers"]["subject"], "🔴 zenith: 61 °C – \"hot\"");
+    assert_eq!(read["headers"]["auto-submitted"], "auto-generated");
+    assert_eq!(read["headers"]["list-id"], "labstat alerts <labstat.lab.test>");
+    assert!(read["headers"]["date"].is_string() && read["headers"]["message-id"].is_string());
+    let html = read["html"].as_str().unwrap();
+    let (name, picture) = read["pictures"].as_object().unwrap().iter().next().unwrap();
+    assert!(html.contains(&format!("src=\"cid:{name}\"")), "{html}");
+    assert_eq!(picture, &serde_json::json!(["inline", true]));
+    assert!(html.contains("look at it") && html.contains("zenith: 61 °C – &quot;hot"), "{html}");
+    let plain = read["plain"].as_str().unwrap();
+    assert!(
+        plain.contains("\nNext: look at it\n") && plain.contains("▁▂▂▃▃▄▄▄▅▅▆▆▇▇██"),
+        "{plain}"
+    );
+}
+
+#[tokio::test]
+async fn a_delivered_mail_is_read_back_whole() {
+    let Some(server) = MailServer::start() else { return };
+    let message = notification("zenith: 61 °C – \"hot\"");
+    let mail = email(&server, server.starttls, "starttls", "secret", "me@lab.test");
+    mail.send(&message, &illustrated(&message)).await.unwrap();
+    check_mail(&server.mails().remove(0));
+}
+
+/// Debian's exim, which wants encryption and a login, by STARTTLS and by TLS from the start.
+#[tokio::test]
+async fn a_real_exim_takes_mail() {
+    let Some(server) = crate::exim::Exim::start() else { return };
+    let password = server.dir.path().join("password");
+    std::fs::write(&password, "secret").unwrap();
+    let message = notification("zenith: 61 °C – \"hot\"");
+    for (port, tls) in [(server.starttls, "starttls"), (server.tls, "tls")] {
+        let receiver = receiver(&format!(
+            "name = 'mail'\n[email]\nhost = 'localhost'\nport = {port}\ntls = '{tls}'\n\
+             username = 'labstat'\npassword_file = '{}'\nfrom = 'labstat <labstat@lab.test>'\n\
+             to = ['me@lab.test', 'you@lab.test']\nca_file = '{}'",
+            password.display(),
+            server.certificate.display()
+        ));
+        receiver.send(&message, &illustrated(&message)).await.unwrap();
+    }
+    // One mail for each of two addresses, each time.
+    let mails = server.mails(4);
+    assert_eq!(mails.len(), 4);
+    assert_eq!(mails.iter().filter(|mail| mail.contains("with esmtpsa")).count(), 4);
+    check_mail(&mails[0]);
+}
+
+/// One address that is refused does not cost the others their mail, nor makes them get it twice.
+#[tokio::test]
+async fn addresses_are_independent() {
+    let Some(server) = MailServer::start() else { return };
+    let message = notification("x");
+    let both = |other: &str| {
+        email(&server, server.tls, "tls", "secret", &format!("{other}@lab.test', 'me@lab.test"))
+    };
+    both("nobody").send(&message, &Context::default()).await.unwrap();
+    assert_eq!(server.mails().len(), 1, "one is refused for good, the other has it");
+    let error = both("busy").send(&message, &Context::default()).await.unwrap_err();
+    assert!(matches!(&error, SendError::Retry { .. }), "{error}");
+}
+
 #[tokio::test]
 async fn mail_servers_refuse_for_good_or_for_now() {
     let Some(server) = MailServer::start() else { return };
     let message = notification("x");
     let wrong = email(&server, server.starttls, "starttls", "wrong", "me@lab.test");
-    let error = wrong.send(&message).await.unwrap_err();
+    let error = wrong.send(&message, &Context::default()).await.unwrap_err();
     assert!(matches!(&error, SendError::Retry { why, .. } if why.contains("535")), "{error}");
     let nobody = email(&server, server.tls, "tls", "secret", "nobody@lab.test");
-    let error = nobody.send(&message).await.unwrap_err();
+    let error = nobody.send(&message, &Context::default()).await.unwrap_err();
     assert!(matches!(&error, SendError::GiveUp(why) if why.contains("550")), "{error}");
     let busy = email(&server, server.tls, "tls", "secret", "busy@lab.test");
-    let error = busy.send(&message).await.unwrap_err();
+    let error = busy.send(&message, &Context::default()).await.unwrap_err();
     assert!(matches!(&error, SendError::Retry { .. }), "{error}");
     let plain = email(&server, server.plain, "starttls", "secret", "me@lab.test");
-    let error = plain.send(&message).await.unwrap_err();
-    assert!(matches!(&error, SendError::GiveUp(_)), "a server without STARTTLS: {error}");
+    let error = plain.send(&message, &Context::default()).await.unwrap_err();
+    let is_kept = matches!(&error, SendError::Retry { after: Some(_), .. });
+    assert!(is_kept, "people can put right a server without STARTTLS: {error}");
     assert!(server.mails().is_empty(), "nothing was delivered");
 }
 
@@ -142,7 +283,7 @@ async fn a_server_with_an_unknown_certificate_gets_nothing() {
          from = 'a@lab.test'\nto = ['b@lab.test']",
         server.tls
     );
-    let error = receiver(&toml).send(&notification("x")).await.unwrap_err();
+    let error = receiver(&toml).send(&notification("x"), &Context::default()).await.unwrap_err();
     assert!(matches!(&error, SendError::Retry { .. }), "{error}");
     assert!(server.mails().is_empty());
 }
@@ -162,12 +303,12 @@ async fn answers_say_whether_to_try_again() {
         (503, true),
     ] {
         let double = Double::start(vec![Answer::Status(status, "")]).await;
-        let error = ntfy(&double.url, "").send(&message).await.unwrap_err();
+        let error = ntfy(&double.url, "").send(&message, &Context::default()).await.unwrap_err();
         assert_eq!(matches!(error, SendError::Retry { .. }), again, "{status}");
         assert!(error.to_string().contains(&status.to_string()), "{error}");
     }
     let double = Double::start(vec![Answer::Status(429, "retry-after: 7\r\n")]).await;
-    let error = ntfy(&double.url, "").send(&message).await.unwrap_err();
+    let error = ntfy(&double.url, "").send(&message, &Context::default()).await.unwrap_err();
     let SendError::Retry { after, .. } = error else { panic!("{error}") };
     assert_eq!(after, Some(Duration::from_secs(7)));
 }
@@ -176,13 +317,16 @@ async fn answers_say_whether_to_try_again() {
 async fn an_unreachable_receiver_is_worth_another_try() {
     let port = crate::support::free_port();
     let message = notification("x");
-    let error = ntfy(&format!("http://127.0.0.1:{port}"), "").send(&message).await.unwrap_err();
+    let error = ntfy(&format!("http://127.0.0.1:{port}"), "")
+        .send(&message, &Context::default())
+        .await
+        .unwrap_err();
     assert!(matches!(&error, SendError::Retry { .. }), "{error}");
     let mail = format!(
         "name = 'mail'\n[email]\nhost = '127.0.0.1'\nport = {port}\ntls = 'none'\n\
          from = 'a@lab.test'\nto = ['b@lab.test']"
     );
-    let error = receiver(&mail).send(&message).await.unwrap_err();
+    let error = receiver(&mail).send(&message, &Context::default()).await.unwrap_err();
     assert!(matches!(&error, SendError::Retry { .. }), "{error}");
 }
 
@@ -192,7 +336,8 @@ async fn a_server_that_stalls_is_left_at_the_deadline() {
     let double = Double::start(vec![Answer::Stall]).await;
     let receiver = ntfy(&double.url, "");
     let message = notification("x");
-    let sending = receiver.send(&message);
+    let context = Context::default();
+    let sending = receiver.send(&message, &context);
     tokio::pin!(sending);
     // First let it get as far as waiting for the answer, then let the time pass.
     tokio::select! {
@@ -201,20 +346,21 @@ async fn a_server_that_stalls_is_left_at_the_deadline() {
     }
     tokio::time::pause();
     let error = sending.await.unwrap_err();
-    assert!(matches!(&error, SendError::Retry { why, .. } if why.contains("20 s")), "{error}");
+    assert!(matches!(&error, SendError::Doubt { why } if why.contains("20 s")), "{error}");
 }
 
 #[tokio::test]
 async fn the_webhook_posts_alertmanagers_json() {
     let double = Double::start(vec![Answer::Status(200, "")]).await;
     let toml = format!("name = 'hook'\n[webhook]\nurl = '{}/a?b=c'", double.url);
-    receiver(&toml).send(&notification("x")).await.unwrap();
+    receiver(&toml).send(&notification("x"), &Context::default()).await.unwrap();
     let request = double.requests().remove(0);
     assert!(request.starts_with("POST /a?b=c HTTP/1.1\r\n"), "{request}");
     let body: serde_json::Value =
         serde_json::from_str(request.split_once("\r\n\r\n").unwrap().1).unwrap();
     assert_eq!(body["version"], "4");
-    assert_eq!(body["receiver"], "hook");
+    assert_eq!(body["receiver"], "phone", "as the message names it");
+    assert!(request.contains("idempotency-key: 0123456789abcdef."), "{request}");
     assert_eq!(body["alerts"][0]["status"], "firing");
     assert_eq!(body["alerts"][0]["endsAt"], "0001-01-01T00:00:00Z");
 }
@@ -251,6 +397,9 @@ fn bad_configurations_are_told_whole() {
         assert!(problems.contains(wanted), "{wanted:?} is missing in:\n{problems}");
     }
     assert!(toml::from_str::<ReceiverConfig>("name = 'a'\nntfi = {}").is_err(), "unknown key");
+    let forever = "name = 'am'\nsend_resolved = false\nalertmanager = { urls = ['http://am'] }";
+    let config: ReceiverConfig = toml::from_str(forever).unwrap();
+    assert!(config.problems().join("").contains("must hear of ends"), "{:?}", config.problems());
 }
 
 #[test]
@@ -258,7 +407,7 @@ fn receivers_hear_only_what_they_want() {
     let toml = "name = 'a'\nseverity = 'warning'\nmatchers = ['instance=~\"vertex|apex\"']\n\
                 send_resolved = false\nwebhook = { url = 'http://127.0.0.1:1' }";
     let receiver = receiver_of(toml);
-    let mut message = notification("x");
+    let mut message = alert("x");
     assert!(receiver.wants(&message));
     message.labels.insert("severity".to_owned(), "info".to_owned());
     assert!(!receiver.wants(&message));
@@ -272,4 +421,216 @@ fn receivers_hear_only_what_they_want() {
     message.labels.insert("instance".to_owned(), "apex".to_owned());
     message.status = labstat_alerts::Status::Resolved;
     assert!(!receiver.wants(&message));
+}
+
+/// A receiver by templates, as the guide has it, with its secrets in files.
+fn by_templates(name: &str, url: &str, dir: &tempfile::TempDir) -> Receiver {
+    let guide = include_str!("../../../docs/notifications.md");
+    let start = guide.find(&format!("name = \"{name}\"")).expect("the guide has this receiver");
+    let text = &guide[start..];
+    let text = &text[..text.find("```").unwrap()];
+    let mut toml = text.replace("[receivers.", "[");
+    for (place, secret) in [
+        ("telegram.token", "110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw"),
+        ("discord.token", "66GdKq8yL0vZ_sEcReT"),
+        ("gotify.token", "AwjWzLoZ6KtsEcR"),
+        ("pushover.token", "azGDORePK8gMaC0QOYAMyEEuzJnyUi"),
+        ("pushover.user", "uQiRzpo4DXghDmr9QzzfQu27cmVRsG"),
+        ("matrix.token", "syt_bGFic3RhdA_sEcReT"),
+    ] {
+        let file = dir.path().join(place);
+        std::fs::write(&file, format!("{secret}\n")).unwrap();
+        toml = toml.replace(&format!("/etc/labstat/{place}"), &file.display().to_string());
+    }
+    for host in [
+        "https://api.telegram.org",
+        "https://discord.com",
+        "https://gotify.example",
+        "https://api.pushover.net",
+        "https://matrix.example",
+    ] {
+        toml = toml.replace(host, url);
+    }
+    receiver(&toml)
+}
+
+/// What a service gets: the head of the request, and its body as JSON.
+async fn got(name: &str, message: &Message) -> (String, serde_json::Value) {
+    let dir = tempfile::tempdir().unwrap();
+    let double = Double::start(vec![Answer::Status(200, "")]).await;
+    let receiver = by_templates(name, &double.url, &dir);
+    receiver.send(message, &Context::default()).await.unwrap();
+    let request = double.requests().remove(0);
+    let (head, body) = request.split_once("\r\n\r\n").unwrap();
+    let body = serde_json::from_str(body).unwrap_or_else(|_| body.into());
+    (head.to_owned(), body)
+}
+
+/// Quotes, line breaks, markup and templates in an alert stay text.
+fn odd() -> Message {
+    let mut message = notification("zenith \"61 °C\" {{ .Secrets }}\n<b>&amp;</b> \\");
+    message.id = "a:b/c d".to_owned();
+    message
+}
+
+#[tokio::test]
+async fn telegram_gets_what_its_bot_api_asks_for() {
+    let (head, body) = got("telegram", &odd()).await;
+    let path = "POST /bot110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw/sendMessage HTTP/1.1\r\n";
+    assert!(head.starts_with(path) && head.contains("content-type: application/json"), "{head}");
+    assert_eq!(body["chat_id"], "-1001234567890");
+    let text = body["text"].as_str().unwrap();
+    assert!(text.starts_with("🔴 zenith \"61 °C\" {{ .Secrets }} <b>&amp;</b> \\\n"), "{text}");
+    assert!(text.contains("Next: look at it"), "{text}");
+    let mut long = odd();
+    long.alerts = (0..500).map(|_| alert(&"x".repeat(400))).collect();
+    let (_, body) = got("telegram", &long).await;
+    assert!(body["text"].as_str().unwrap().chars().count() <= 4096, "what the service takes");
+}
+
+#[tokio::test]
+async fn discord_gets_what_its_webhooks_ask_for() {
+    let mut long = odd();
+    long.alerts[0].annotations.insert("description".to_owned(), "ü".repeat(9_000));
+    let (head, body) = got("discord", &long).await;
+    assert!(
+        head.starts_with("POST /api/webhooks/1234567890/66GdKq8yL0vZ_sEcReT HTTP/1.1"),
+        "{head}"
+    );
+    let embed = &body["embeds"][0];
+    assert!(embed["title"].as_str().unwrap().contains("zenith"), "{body}");
+    assert!(embed["title"].as_str().unwrap().chars().count() <= 256);
+    assert!(embed["description"].as_str().unwrap().chars().count() <= 4096);
+    assert!(embed["color"].is_u64(), "{body}");
+    assert_eq!(body["allowed_mentions"]["parse"], serde_json::json!([]), "nobody is called");
+}
+
+#[tokio::test]
+async fn gotify_pushover_and_matrix_get_what_they_ask_for() {
+    let (head, body) = got("gotify", &odd()).await;
+    assert!(head.starts_with("POST /message HTTP/1.1"), "{head}");
+    assert!(head.contains("x-gotify-key: AwjWzLoZ6KtsEcR"), "{head}");
+    assert_eq!(body["priority"], 8);
+    assert!(body["title"].as_str().unwrap().contains("zenith"), "{body}");
+    assert!(body["message"].as_str().unwrap().contains("Next: look at it"), "{body}");
+
+    let (head, body) = got("pushover", &odd()).await;
+    assert!(head.starts_with("POST /1/messages.json HTTP/1.1"), "{head}");
+    assert_eq!(body["token"], "azGDORePK8gMaC0QOYAMyEEuzJnyUi");
+    assert_eq!(body["user"], "uQiRzpo4DXghDmr9QzzfQu27cmVRsG");
+    assert_eq!(body["priority"], 1);
+    assert!(body["message"].as_str().unwrap().chars().count() <= 1024);
+
+    let (head, body) = got("matrix", &odd()).await;
+    let path =
+        "PUT /_matrix/client/v3/rooms/%21room%3Amatrix.example/send/m.room.message/a%3Ab%2Fc+d";
+    assert!(head.starts_with(path), "{head}");
+    assert!(head.contains("authorization: Bearer syt_bGFic3RhdA_sEcReT"), "{head}");
+    assert_eq!(body["msgtype"], "m.text");
+}
+
+/// The token is in the path: neither an error nor an answer that repeats it may tell it.
+#[tokio::test]
+async fn failures_of_services_are_told_without_their_tokens() {
+    let dir = tempfile::tempdir().unwrap();
+    for (status, again) in [(401, true), (404, true), (429, true), (500, true), (400, false)] {
+        let double = Double::start(vec![Answer::Echo(status)]).await;
+        let receiver = by_templates("telegram", &double.url, &dir);
+        let error = receiver.send(&odd(), &Context::default()).await.unwrap_err();
+        assert_eq!(matches!(error, SendError::Retry { .. }), again, "{status}: {error}");
+        let told = format!("{error} {error:?} {receiver:?}");
+        assert!(!told.contains("AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw"), "{told}");
+        assert!(told.contains(&status.to_string()), "{told}");
+    }
+    let gone = format!("http://127.0.0.1:{}", crate::support::free_port());
+    let error = by_templates("telegram", &gone, &dir).send(&odd(), &Context::default()).await;
+    assert!(!error.unwrap_err().to_string().contains("AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw"));
+    // The path of a webhook is as good as a token.
+    let double = Double::start(vec![Answer::Echo(500)]).await;
+    let toml = format!("name = 'hook'\nwebhook = {{ url = '{}/hooks/s3cret-s3cret' }}", double.url);
+    let error = receiver(&toml).send(&odd(), &Context::default()).await.unwrap_err();
+    assert!(!error.to_string().contains("s3cret"), "{error}");
+}
+
+/// ntfy's own words say what to do about a refusal.
+#[tokio::test]
+async fn ntfy_shortens_what_is_too_long_and_waits_out_the_day() {
+    let long = Answer::Body(413, r#"{"code":41301,"http":413,"error":"too large"}"#);
+    let off = Answer::Body(400, r#"{"code":40014,"http":400,"error":"attachments not allowed"}"#);
+    for refusal in [long, off] {
+        let double = Double::start(vec![refusal, Answer::Status(200, "")]).await;
+        let mut message = notification("x");
+        message.alerts[0].annotations.insert("description".to_owned(), "x".repeat(9_000));
+        ntfy(&double.url, "").send(&message, &Context::default()).await.unwrap();
+        let requests = double.requests();
+        assert_eq!(requests.len(), 2);
+        assert!(requests[1].split_once("\r\n\r\n").unwrap().1.len() <= 1000);
+    }
+    let quota = Answer::Body(429, r#"{"code":42908,"http":429,"error":"daily message quota"}"#);
+    let double = Double::start(vec![quota]).await;
+    let error = ntfy(&double.url, "").send(&notification("x"), &Context::default()).await;
+    let SendError::Retry { after, .. } = error.unwrap_err() else { panic!("worth another try") };
+    assert_eq!(after, Some(Duration::from_secs(3600)));
+}
+
+/// Debian's Alertmanager takes what is forwarded, and what is over.
+#[tokio::test]
+async fn a_real_alertmanager_takes_what_is_forwarded() {
+    let Some(server) = AlertmanagerServer::start() else { return };
+    let toml = format!("name = 'am'\nalertmanager = {{ urls = ['{}'] }}", server.url);
+    let receiver = receiver(&toml);
+    let mut message = notification("forwarded \"so\"");
+    let now_ms = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
+    message.alerts[0].starts_at_ms = now_ms - 60_000;
+    receiver.send(&message, &Context::default()).await.unwrap();
+    let alerts = server.alerts();
+    assert_eq!(alerts.as_array().unwrap().len(), 1, "{alerts}");
+    assert_eq!(alerts[0]["labels"]["instance"], "vertex");
+    assert_eq!(alerts[0]["annotations"]["summary"], "forwarded \"so\"");
+    assert_eq!(alerts[0]["fingerprint"].as_str().unwrap().len(), 16);
+    assert_eq!(alerts[0]["status"]["state"], "active");
+    message.alerts[0].status = labstat_alerts::Status::Resolved;
+    message.alerts[0].ends_at_ms = Some(now_ms);
+    receiver.send(&message, &Context::default()).await.unwrap();
+    assert_eq!(server.alerts(), serde_json::json!([]), "it is over");
+}
+
+/// The same alerts, told by us and by a real Alertmanager: the bodies are one.
+#[tokio::test]
+async fn the_webhook_says_what_a_real_alertmanager_says() {
+    let theirs = Double::start(vec![Answer::Status(200, "")]).await;
+    let Some(server) = AlertmanagerServer::start_with(&format!("{}/hook", theirs.url)) else {
+        return;
+    };
+    let now_ms = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
+    let of = |instance: &str, summary: &str| {
+        let mut alert = alert(summary);
+        alert.labels.insert("instance".to_owned(), instance.to_owned());
+        alert.starts_at_ms = now_ms / 1000 * 1000 - 60_000;
+        alert
+    };
+    let mut message = notification("");
+    message.alerts = vec![of("apex", "same"), of("vertex", "same"), of("zenith", "other \"x\" ü")];
+    message.receiver = "hook".to_owned();
+    message.group_labels = [("alertname".to_owned(), "Test".to_owned())].into();
+    message.group_key = r#"{}:{alertname="Test"}"#.to_owned();
+    let forward = receiver(&format!("name = 'am'\nalertmanager = {{ urls = ['{}'] }}", server.url));
+    forward.send(&message, &Context::default()).await.unwrap();
+    for theirs in server.alerts().as_array().unwrap() {
+        for alert in &mut message.alerts {
+            if alert.labels["instance"] == theirs["labels"]["instance"].as_str().unwrap() {
+                alert.fingerprint = theirs["fingerprint"].as_str().unwrap().to_owned();
+            }
+        }
+    }
+    theirs.reached(1).await;
+    let ours = Double::start(vec![Answer::Status(200, "")]).await;
+    let config: ReceiverConfig =
+        toml::from_str(&format!("name = 'hook'\nwebhook = {{ url = '{}/hook' }}", ours.url))
+            .unwrap();
+    let hook = Receiver::build(&config, "http://alertmanager.test").unwrap();
+    hook.send(&message, &Context::default()).await.unwrap();
+    let body =
+        |double: &Double| double.requests().remove(0).split_once("\r\n\r\n").unwrap().1.to_owned();
+    assert_eq!(body(&ours).trim(), body(&theirs).trim());
 }

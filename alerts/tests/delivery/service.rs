@@ -1,38 +1,47 @@
 //! The whole loop in one process: rules over data in memory, a receiver, a crash in between.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::support::{Answer, Double, notification};
-use labstat_alerts::notify::{Dispatcher, DispatcherOptions, Receiver, ReceiverConfig};
-use labstat_alerts::{
-    Database, Journal, JournalError, RuleSet, Service, ServiceOptions, Snapshot, Status,
+use labstat_alerts::delivery::{
+    Carried, Carrier, Delivery, DeliveryOptions, Plain, QUEUE_LEN_MAX, Rate,
 };
-use labstat_model::{Clock, Labels, ManualClock, Matcher, Series, WriteRequest};
+use labstat_alerts::notify::{Receiver, ReceiverConfig};
+use labstat_alerts::{
+    Database, Entry, Keeper, Ledger, LedgerError, MemoryLedger, Message, Notification, RuleSet,
+    Service, ServiceOptions, Status,
+};
+use labstat_model::{Clock, Labels, ManualClock, Matcher, Series, SystemClock, WriteRequest};
 use labstat_promql::{Source, SourceError};
 
 #[derive(Default)]
 struct Kept {
-    documents: Mutex<BTreeMap<String, Vec<u8>>>,
-    /// How often something was saved.
-    saves: AtomicUsize,
+    rows: MemoryLedger,
+    /// How often something was written.
+    commits: AtomicUsize,
     is_full: AtomicBool,
 }
 
-impl Journal for Kept {
-    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, JournalError> {
-        Ok(self.documents.lock().unwrap().get(key).cloned())
+impl Ledger for Kept {
+    fn load(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, LedgerError> {
+        self.rows.load(prefix)
     }
 
-    fn save(&self, key: &str, bytes: &[u8]) -> Result<(), JournalError> {
+    fn commit(&self, entries: &[Entry]) -> Result<(), LedgerError> {
         if self.is_full.load(Ordering::SeqCst) {
-            return Err(JournalError("no space left".into()));
+            return Err(LedgerError("no space left".into()));
         }
-        self.saves.fetch_add(1, Ordering::SeqCst);
-        self.documents.lock().unwrap().insert(key.to_owned(), bytes.to_vec());
-        Ok(())
+        self.commits.fetch_add(1, Ordering::SeqCst);
+        self.rows.commit(entries)
+    }
+}
+
+impl Kept {
+    fn text(&self, prefix: &str) -> String {
+        let rows = self.rows.load(prefix).unwrap();
+        rows.into_iter().map(|(_, row)| String::from_utf8(row).unwrap()).collect()
     }
 }
 
@@ -61,11 +70,45 @@ fn config(url: &str) -> ReceiverConfig {
     toml::from_str(&format!("name = 'hook'\nwebhook = {{ url = '{url}' }}")).unwrap()
 }
 
-fn fast() -> DispatcherOptions {
-    DispatcherOptions {
+fn fast() -> DeliveryOptions {
+    DeliveryOptions {
         retry_first: Duration::from_millis(5),
         retry_max: Duration::from_millis(20),
         retry_total: Duration::from_secs(60),
+        observer: None,
+    }
+}
+
+/// Delivers to a webhook at `url` as a process does that finds `rows`.
+fn deliver(url: &str, rows: &Arc<Kept>, clock: Arc<dyn Clock>) -> Delivery {
+    let receiver = Receiver::build(&config(url), "").unwrap();
+    let carrier: Arc<dyn Carrier> = Arc::new(Carried::new(receiver, Rate::OFF, Arc::new(Plain)));
+    let keeper = Arc::new(Keeper::new(rows.clone()));
+    Delivery::start(vec![carrier], fast(), keeper, clock).unwrap()
+}
+
+fn now() -> Arc<dyn Clock> {
+    Arc::new(SystemClock)
+}
+
+fn message(summary: &str) -> Message {
+    Message::about(notification(summary), "hook")
+}
+
+/// Rules have their turn, and after a group's wait so have manners.
+async fn turn(service: &Service, clock: &ManualClock) {
+    clock.advance_ms(2_000);
+    service.alerting().evaluate_due().await;
+    clock.advance_ms(1_500);
+    service.alerting().advance().await;
+}
+
+/// Asks until it is so.
+async fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while !is_so() {
+        assert!(std::time::Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
@@ -76,7 +119,7 @@ fn rules() -> RuleSet {
 
 fn options(url: &str) -> ServiceOptions {
     let receivers = vec![config(url)];
-    ServiceOptions { rules: rules(), receivers, dispatcher: fast(), ..ServiceOptions::default() }
+    ServiceOptions { rules: rules(), receivers, delivery: fast(), ..ServiceOptions::default() }
 }
 
 fn statuses(double: &Double) -> Vec<String> {
@@ -88,29 +131,59 @@ fn statuses(double: &Double) -> Vec<String> {
     double.requests().into_iter().map(body).map(status).collect()
 }
 
+/// An Alertmanager takes what it does not hear of again for over, so after a restart it is told at
+/// once.
+#[tokio::test]
+async fn an_alertmanager_hears_after_a_restart_what_fires() {
+    let double = Double::start(vec![Answer::Status(200, "")]).await;
+    let (database, ledger) =
+        (Arc::new(Up(Mutex::new(0.0), Mutex::new(0))), Arc::new(Kept::default()));
+    let clock = Arc::new(ManualClock::new(1_000_000));
+    let toml = format!("name = 'am'\nalertmanager = {{ urls = ['{}'] }}", double.url);
+    let start = || {
+        let receivers = vec![toml::from_str(&toml).unwrap()];
+        let options = ServiceOptions { receivers, ..options(&double.url) };
+        Service::start(options, database.clone(), ledger.clone(), clock.clone())
+    };
+    let service = start().await.unwrap();
+    turn(&service, &clock).await;
+    double.reached(1).await;
+    service.shutdown().await;
+    let service = start().await.unwrap();
+    double.reached(2).await;
+    service.alerting().repeat().await;
+    double.reached(3).await;
+    service.shutdown().await;
+    let requests = double.requests();
+    assert!(requests.iter().all(|request| request.starts_with("POST /api/v2/alerts ")));
+    assert!(requests[1].contains("\"alertname\":\"Down\""), "{}", requests[1]);
+    assert_eq!(
+        requests[1].split_once("\r\n\r\n"),
+        requests[2].split_once("\r\n\r\n"),
+        "each minute"
+    );
+}
+
 #[tokio::test]
 async fn a_condition_is_told_once_across_a_restart_and_so_is_its_end() {
     let double = Double::start(vec![Answer::Status(200, "")]).await;
-    let (database, journal) =
+    let (database, ledger) =
         (Arc::new(Up(Mutex::new(0.0), Mutex::new(0))), Arc::new(Kept::default()));
     let clock = Arc::new(ManualClock::new(1_000_000));
     let start =
-        || Service::start(options(&double.url), database.clone(), journal.clone(), clock.clone());
+        || Service::start(options(&double.url), database.clone(), ledger.clone(), clock.clone());
 
     let service = start().await.unwrap();
-    clock.advance_ms(2_000);
-    service.alerting().evaluate_due().await;
+    turn(&service, &clock).await;
     double.reached(1).await;
     service.shutdown().await;
     assert!(*database.1.lock().unwrap() >= 2, "ALERTS and ALERTS_FOR_STATE");
 
     let service = start().await.unwrap();
     assert_eq!(service.alerting().manager().alerts_len(), (0, 1), "restored");
-    clock.advance_ms(2_000);
-    service.alerting().evaluate_due().await;
+    turn(&service, &clock).await;
     *database.0.lock().unwrap() = 1.0;
-    clock.advance_ms(2_000);
-    service.alerting().evaluate_due().await;
+    turn(&service, &clock).await;
     double.reached(2).await;
     service.shutdown().await;
     assert_eq!(statuses(&double), ["firing", "resolved"]);
@@ -118,45 +191,37 @@ async fn a_condition_is_told_once_across_a_restart_and_so_is_its_end() {
 
 /// A value that changes, or is no number, with every evaluation is not worth a write.
 #[tokio::test]
-async fn the_state_is_saved_when_it_changes_and_until_that_succeeds() {
+async fn the_state_is_kept_when_it_changes_and_until_that_succeeds() {
     let double = Double::start(vec![Answer::Status(200, "")]).await;
     let database = Arc::new(Up(Mutex::new(f64::NAN), Mutex::new(0)));
-    let journal = Arc::new(Kept::default());
+    let rows = Arc::new(Kept::default());
     let clock = Arc::new(ManualClock::new(1_000_000));
     let text = "groups: [{name: g, interval: 1s, rules: [{alert: Odd, expr: up != 1}]}]";
     let rules = RuleSet::parse(&[("r.yml", text)]).unwrap();
     let options = ServiceOptions { rules, ..options(&double.url) };
     let service =
-        Service::start(options, database.clone(), journal.clone(), clock.clone()).await.unwrap();
-    let saves = || journal.saves.load(Ordering::SeqCst);
-    let evaluate = async || {
-        clock.advance_ms(2_000);
-        service.alerting().evaluate_due().await;
-    };
+        Service::start(options, database.clone(), rows.clone(), clock.clone()).await.unwrap();
+    let evaluate = async || turn(&service, &clock).await;
     evaluate().await;
     double.reached(1).await;
-    let deadline = std::time::Instant::now() + Duration::from_secs(10);
-    // At the start, when it began, and when it was delivered.
-    while saves() < 3 {
-        assert!(std::time::Instant::now() < deadline, "what was delivered is not kept");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let delivered = || rows.text("queue/message/").is_empty() && !rows.text("queue/").is_empty();
+    eventually("what was delivered is taken away", delivered).await;
+    let commits = rows.commits.load(Ordering::SeqCst);
     for value in [f64::NAN, 2.0, 3.0] {
         *database.0.lock().unwrap() = value;
         evaluate().await;
     }
-    assert_eq!(saves(), 3);
+    assert_eq!(rows.commits.load(Ordering::SeqCst), commits);
+    assert!(rows.text("rule/").contains("Odd"));
 
-    journal.is_full.store(true, Ordering::SeqCst);
+    rows.is_full.store(true, Ordering::SeqCst);
     *database.0.lock().unwrap() = 1.0;
     evaluate().await;
     double.reached(2).await;
-    service.alerting().evaluate_due().await;
-    journal.is_full.store(false, Ordering::SeqCst);
+    rows.is_full.store(false, Ordering::SeqCst);
     evaluate().await;
-    let kept = journal.documents.lock().unwrap().values().next().unwrap().clone();
-    let kept = String::from_utf8(kept).unwrap();
-    assert!(!kept.contains("Odd"), "the end was kept once there was space: {kept}");
+    assert!(!rows.text("rule/").contains("Odd"), "the end was kept once there was space");
+    eventually("and that it was told", || rows.text("queue/message/").is_empty()).await;
     service.shutdown().await;
 }
 
@@ -164,83 +229,136 @@ async fn the_state_is_saved_when_it_changes_and_until_that_succeeds() {
 async fn what_a_failing_receiver_could_not_take_is_tried_again_in_order() {
     let answers = vec![Answer::Status(500, ""), Answer::Status(429, ""), Answer::Status(200, "")];
     let double = Double::start(answers).await;
-    let receiver = Receiver::build(&config(&double.url), "").unwrap();
-    let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(1_000));
-    let (dispatcher, _) =
-        Dispatcher::start(vec![receiver], fast(), Arc::new(Kept::default()), clock).unwrap();
-    let mut resolved = notification("x");
-    resolved.status = Status::Resolved;
-    resolved.ends_at_ms = Some(1_767_275_200_000);
-    dispatcher.submit(&[notification("x"), resolved], Snapshot::default()).unwrap();
+    let rows = Arc::new(Kept::default());
+    let delivery = deliver(&double.url, &rows, now());
+    let resolved = Notification {
+        status: Status::Resolved,
+        ends_at_ms: Some(1_767_275_200_000),
+        ..notification("x")
+    };
+    delivery.submit(vec![message("x"), Message::about(resolved, "hook")]).unwrap();
     double.reached(4).await;
-    dispatcher.shutdown().await;
+    eventually("both are through", || rows.text("queue/message/").is_empty()).await;
+    delivery.shutdown().await;
     assert_eq!(statuses(&double), ["firing", "firing", "firing", "resolved"]);
-    let metrics = dispatcher.metrics().remove(0);
-    assert_eq!((metrics.sent, metrics.failed, metrics.dropped, metrics.queued), (2, 2, 0, 0));
-    assert_eq!(metrics.last_error, None);
+    let metrics = delivery.metrics().remove(0);
+    assert_eq!((metrics.sent, metrics.failed, metrics.refused, metrics.queued), (2, 2, 0, 0));
+    assert_eq!((metrics.integration, metrics.last_error), ("webhook", None));
+}
+
+/// One that is down, one that refuses: neither costs the other, nor messages that come later.
+#[tokio::test]
+async fn a_receiver_that_is_down_or_refuses_holds_no_other_up() {
+    let dead = Double::start(vec![Answer::Stall]).await;
+    let picky = Double::start(vec![Answer::Status(413, ""), Answer::Status(200, "")]).await;
+    let rows = Arc::new(Kept::default());
+    let carrier = |name: &str, url: &str| -> Arc<dyn Carrier> {
+        let toml = format!("name = '{name}'\nwebhook = {{ url = '{url}' }}");
+        let receiver = Receiver::build(&toml::from_str(&toml).unwrap(), "").unwrap();
+        Arc::new(Carried::new(receiver, Rate::OFF, Arc::new(Plain)))
+    };
+    let carriers = vec![carrier("dead", &dead.url), carrier("picky", &picky.url)];
+    let keeper = Arc::new(Keeper::new(rows.clone()));
+    let delivery = Delivery::start(carriers, fast(), keeper, now()).unwrap();
+    let to = |receiver: &str, name: &str| {
+        let mut alert = notification(name);
+        alert.fingerprint = name.to_owned();
+        Message::about(alert, receiver)
+    };
+    let messages =
+        ["a", "b"].iter().flat_map(|name| [to("dead", name), to("picky", name)]).collect();
+    delivery.submit(messages).unwrap();
+    picky.reached(2).await;
+    eventually("one is refused, one is there", || {
+        let metrics = delivery.metrics().remove(1);
+        (metrics.refused, metrics.sent, metrics.queued) == (1, 1, 0)
+    })
+    .await;
+    let metrics = delivery.metrics();
+    assert_eq!((metrics[0].receiver.as_str(), metrics[0].queued), ("dead", 2));
+    // Not shut down: the attempt that stalls would be waited for.
 }
 
 #[tokio::test]
 async fn what_is_undelivered_survives_and_what_is_too_old_is_given_up() {
-    let journal = Arc::new(Kept::default());
+    let rows = Arc::new(Kept::default());
     let clock = Arc::new(ManualClock::new(1_000));
     let dead = Double::start(vec![Answer::Status(503, "")]).await;
-    let start = |url: &str| {
-        let receiver = Receiver::build(&config(url), "").unwrap();
-        Dispatcher::start(vec![receiver], fast(), journal.clone(), clock.clone()).unwrap().0
-    };
-    let dispatcher = start(&dead.url);
-    dispatcher.submit(&[notification("x")], Snapshot::default()).unwrap();
-    dead.reached(2).await;
-    dispatcher.shutdown().await;
-    assert_eq!(dispatcher.metrics()[0].queued, 1);
+    let start = |url: &str| deliver(url, &rows, clock.clone());
+    // The clock stands still, so that what fails is not tried again.
+    let delivery = start(&dead.url);
+    delivery.submit(vec![message("x")]).unwrap();
+    dead.reached(1).await;
+    delivery.shutdown().await;
+    assert_eq!(delivery.metrics()[0].queued, 1);
 
     let alive = Double::start(vec![Answer::Status(200, "")]).await;
-    let dispatcher = start(&alive.url);
+    let delivery = start(&alive.url);
     alive.reached(1).await;
-    dispatcher.shutdown().await;
+    delivery.shutdown().await;
     assert_eq!(statuses(&alive), ["firing"]);
-    let dispatcher = start(&alive.url);
-    assert_eq!(dispatcher.metrics()[0].queued, 0, "delivered once");
-    dispatcher.shutdown().await;
+    let delivery = start(&alive.url);
+    assert_eq!(delivery.metrics()[0].queued, 0, "delivered once");
+    delivery.shutdown().await;
 
-    let dispatcher = start(&dead.url);
-    dispatcher.submit(&[notification("x")], Snapshot::default()).unwrap();
+    let delivery = start(&dead.url);
+    delivery.submit(vec![message("x")]).unwrap();
+    dead.reached(2).await;
     clock.advance_ms(3_600_000);
-    let seen = dead.requests().len();
-    dead.reached(seen + 1).await;
-    let deadline = std::time::Instant::now() + Duration::from_secs(10);
-    while dispatcher.metrics()[0].dropped == 0 {
-        assert!(std::time::Instant::now() < deadline, "never given up");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    dispatcher.shutdown().await;
+    eventually("given up", || delivery.metrics()[0].expired == 1).await;
+    delivery.shutdown().await;
+    assert_eq!(rows.text("queue/message/"), "");
+}
+
+/// Receivers come and go by a reload; what waits for one that has gone is there when it is back.
+#[tokio::test]
+async fn messages_wait_for_a_receiver_that_is_gone_for_a_while() {
+    let double = Double::start(vec![Answer::Status(200, "")]).await;
+    let rows = Arc::new(Kept::default());
+    let delivery = deliver(&double.url, &rows, now());
+    delivery.set_carriers(Vec::new());
+    assert_eq!(delivery.receivers(), Vec::<String>::new());
+    delivery.submit(vec![message("x")]).unwrap();
+    assert!(delivery.test(&message("x")).await.is_err());
+    delivery.shutdown().await;
+    let keeper = Arc::new(Keeper::new(rows.clone()));
+    let delivery = Delivery::start(Vec::new(), fast(), keeper, now()).unwrap();
+    assert_eq!(delivery.metrics()[0].queued, 1);
+    let receiver = Receiver::build(&config(&double.url), "").unwrap();
+    delivery.set_carriers(vec![Arc::new(Carried::new(receiver, Rate::OFF, Arc::new(Plain)))]);
+    double.reached(1).await;
+    delivery.shutdown().await;
+    assert_eq!(statuses(&double), ["firing"]);
 }
 
 #[tokio::test]
-async fn a_full_queue_drops_the_oldest_and_counts_it() {
+async fn a_full_queue_becomes_a_summary_of_the_older() {
     let double = Double::start(vec![Answer::Stall]).await;
-    let receiver = Receiver::build(&config(&double.url), "").unwrap();
-    let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(1_000));
-    let (dispatcher, _) =
-        Dispatcher::start(vec![receiver], fast(), Arc::new(Kept::default()), clock).unwrap();
-    let most = labstat_alerts::notify::QUEUE_LEN_MAX;
-    let many = vec![notification("x"); most + 5];
-    dispatcher.submit(&many, Snapshot::default()).unwrap();
-    let metrics = dispatcher.metrics().remove(0);
-    assert_eq!((metrics.queued, metrics.dropped), (most, 5));
+    let rows = Arc::new(Kept::default());
+    let delivery = deliver(&double.url, &rows, now());
+    let many = (0..QUEUE_LEN_MAX + 5).map(|at| {
+        let mut alert = notification("x");
+        alert.fingerprint = format!("{at:016x}");
+        Message::about(alert, "hook")
+    });
+    delivery.submit(many.collect()).unwrap();
+    let metrics = delivery.metrics().remove(0);
+    assert!(metrics.queued < QUEUE_LEN_MAX, "{metrics:?}");
+    assert!(metrics.summarized > 700, "{metrics:?}");
+    assert_eq!(rows.rows.load("queue/message/").unwrap().len(), metrics.queued);
+    assert!(rows.text("queue/message/").contains("\"reason\":\"summary\""));
 }
 
 #[tokio::test]
 async fn a_test_message_goes_past_the_queue() {
     let double = Double::start(vec![Answer::Status(200, ""), Answer::Status(403, "")]).await;
-    let receiver = Receiver::build(&config(&double.url), "").unwrap();
-    let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(1_000));
-    let (dispatcher, _) =
-        Dispatcher::start(vec![receiver], fast(), Arc::new(Kept::default()), clock).unwrap();
-    dispatcher.test("hook").await.unwrap();
+    let database = Arc::new(Up(Mutex::new(1.0), Mutex::new(0)));
+    let ledger = Arc::new(Kept::default());
+    let service = Service::start(options(&double.url), database, ledger, now()).await.unwrap();
+    let alerting = service.alerting();
+    alerting.test("hook").await.unwrap();
     assert!(double.requests()[0].contains("LabstatTest"));
-    assert!(dispatcher.test("hook").await.is_err());
-    assert!(dispatcher.test("other").await.unwrap_err().to_string().contains("no receiver"));
-    dispatcher.shutdown().await;
+    assert!(alerting.test("hook").await.is_err());
+    assert!(alerting.test("other").await.unwrap_err().to_string().contains("no receiver"));
+    service.shutdown().await;
 }

@@ -12,7 +12,7 @@ mod servers;
 pub(crate) use servers::{MailServer, NtfyServer, free_port};
 
 /// How long a server may take to come up.
-const START_TIMEOUT: Duration = Duration::from_secs(20);
+pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A critical alert on vertex with this summary.
 pub(crate) fn notification(summary: &str) -> Notification {
@@ -37,6 +37,10 @@ pub(crate) fn notification(summary: &str) -> Notification {
 pub(crate) enum Answer {
     /// Answers with a status and more headers.
     Status(u16, &'static str),
+    /// Answers with a status and this body.
+    Body(u16, &'static str),
+    /// Answers with a status, and the request as its body.
+    Echo(u16),
     /// Never answers.
     Stall,
 }
@@ -96,8 +100,19 @@ async fn serve(mut stream: tokio::net::TcpStream, answer: Answer, seen: Arc<Mute
             break;
         }
     }
+    let echo = String::from_utf8_lossy(&text).into_owned();
+    let body = |status: u16, body: &str| {
+        let len = body.len();
+        format!("HTTP/1.1 {status} X\r\ncontent-length: {len}\r\nconnection: close\r\n\r\n{body}")
+    };
     match answer {
         Answer::Stall => std::future::pending().await,
+        Answer::Body(status, text) => {
+            let _ = stream.write_all(body(status, text).as_bytes()).await;
+        }
+        Answer::Echo(status) => {
+            let _ = stream.write_all(body(status, &echo).as_bytes()).await;
+        }
         Answer::Status(status, headers) => {
             let text = format!(
                 "HTTP/1.1 {status} X\r\n{headers}content-length: 2\r\nconnection: close\r\n\r\nno"

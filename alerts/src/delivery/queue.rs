@@ -1,0 +1,440 @@
+//! The queue of one receiver, as a pure state machine: messages and the time come in, what to do
+//! next and rows to keep come out. `delivery` does it.
+//!
+//! - Messages of one thread go out in their order. Otherwise the urgent come first, then those that
+//!   failed least often, then the oldest, so that one message that a receiver cannot bear does not
+//!   keep the rest from it.
+//! - A receiver that fails is left alone for longer and longer, whatever the message.
+//! - What the rate does not allow is held back and becomes one summary. So does what is more than a
+//!   queue may hold.
+//! - An attempt is on disk as begun before it is made. One whose outcome nobody knows leaves its
+//!   message in doubt: the receiver is asked whether it has it before it gets it again.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use super::rate::{Rate, Room, Window};
+use super::row::{self, Attempts, Queued, Rows, Sent};
+use super::summary::{self, Urgency};
+use super::{DeliveryOptions, QUEUE_LEN_MAX};
+use crate::hash::fnv;
+use crate::ledger::Entry;
+use crate::message::{Message, Reason};
+use crate::notify::SendError;
+
+/// Messages that stay as they are when the others of a full queue become one: the newest.
+const QUEUE_LEN_KEPT: usize = QUEUE_LEN_MAX / 5;
+
+/// How long messages that the rate does not allow are gathered before they become one.
+const GATHER_MS: i64 = 30_000;
+
+/// How long a receiver is left alone at most because it says so.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// How often a receiver that does not answer whether it has a message is asked. Then it gets it:
+/// told twice is better than not.
+const ASKED_MAX: u32 = 3;
+
+/// Threads that a summary keeps from being overtaken.
+const THREADS_MAX: usize = 10_000;
+
+/// A message and its fate so far.
+#[derive(Debug)]
+struct Pending {
+    queued: Queued,
+    urgency: Urgency,
+    attempts: Attempts,
+    /// How often the receiver was asked whether it has it.
+    asked: u32,
+    not_before_ms: i64,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Next {
+    /// Nothing.
+    Idle,
+    /// Nothing before this time, in milliseconds since the epoch.
+    Wait(i64),
+    /// The attempt that has begun. Its outcome is told with [`Queue::delivered`] or
+    /// [`Queue::failed`].
+    Attempt(Box<Attempt>),
+}
+
+/// An attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Attempt {
+    pub(super) seq: u64,
+    pub(super) message: Message,
+    /// Whether the receiver is first to be asked whether it has it from before.
+    pub(super) ask: bool,
+    /// Whether it is to be sent even when it does not answer that.
+    pub(super) send_unasked: bool,
+}
+
+/// What a failed attempt leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// The receiver is left alone for so long, in milliseconds.
+    Again(i64),
+    /// The message was refused for good.
+    Refused,
+    /// The message is too old.
+    Expired,
+}
+
+/// What waits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Waiting {
+    pub(super) len: usize,
+    pub(super) oldest_ms: Option<i64>,
+    pub(super) failing_since_ms: Option<i64>,
+    /// Messages that became part of a summary.
+    pub(super) summarized: u64,
+}
+
+/// Messages for one receiver.
+#[derive(Debug)]
+pub(super) struct Queue {
+    receiver: String,
+    rate: Rate,
+    retry_first_ms: i64,
+    retry_max_ms: i64,
+    retry_total_ms: i64,
+    pending: BTreeMap<u64, Pending>,
+    /// What is being attempted.
+    in_flight: Option<u64>,
+    paused_until_ms: i64,
+    /// Attempts that failed since the last that did not.
+    failures: u32,
+    failing_since_ms: Option<i64>,
+    window: Window,
+    summary_ms: Option<i64>,
+    /// Since when the rate holds something back.
+    held_since_ms: Option<i64>,
+    summarized: u64,
+}
+
+fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+impl Queue {
+    pub(super) fn new(receiver: &str, rate: Rate, options: &DeliveryOptions) -> Self {
+        Self {
+            receiver: receiver.to_owned(),
+            rate,
+            retry_first_ms: milliseconds(options.retry_first),
+            retry_max_ms: milliseconds(options.retry_max),
+            retry_total_ms: milliseconds(options.retry_total),
+            pending: BTreeMap::new(),
+            in_flight: None,
+            paused_until_ms: i64::MIN,
+            failures: 0,
+            failing_since_ms: None,
+            window: Window::default(),
+            summary_ms: None,
+            held_since_ms: None,
+            summarized: 0,
+        }
+    }
+
+    /// Takes over what was kept of this receiver.
+    pub(super) fn restore(&mut self, rows: &mut Rows) {
+        if let Some(sent) = rows.sent.remove(&self.receiver) {
+            self.window = Window::new(sent.times_ms);
+            self.summary_ms = sent.summary_ms;
+        }
+        let own = |_: &u64, (queued, _): &mut (Queued, Attempts)| {
+            queued.message.receiver == self.receiver
+        };
+        let own: Vec<_> = rows.messages.extract_if(.., own).collect();
+        own.into_iter().for_each(|(seq, (queued, attempts))| self.insert(seq, queued, attempts));
+    }
+
+    pub(super) fn set_rate(&mut self, rate: Rate) {
+        self.rate = rate;
+    }
+
+    /// Forgets what failed: the receiver is another one now, and what was wrong may be mended.
+    pub(super) fn try_anew(&mut self) {
+        self.paused_until_ms = i64::MIN;
+        self.failures = 0;
+        self.pending.values_mut().for_each(|pending| pending.not_before_ms = i64::MIN);
+    }
+
+    /// Adds a message whose row is kept.
+    pub(super) fn push(&mut self, seq: u64, queued: Queued) {
+        self.insert(seq, queued, Attempts::default());
+    }
+
+    fn insert(&mut self, seq: u64, queued: Queued, attempts: Attempts) {
+        let urgency = Urgency::of(&queued.message);
+        let pending = Pending { queued, urgency, attempts, asked: 0, not_before_ms: i64::MIN };
+        self.pending.insert(seq, pending);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    pub(super) fn is_over_full(&self) -> bool {
+        self.pending.len() > QUEUE_LEN_MAX
+    }
+
+    pub(super) fn waiting(&self) -> Waiting {
+        Waiting {
+            len: self.pending.len(),
+            oldest_ms: self.pending.values().map(|pending| pending.queued.since_ms).min(),
+            failing_since_ms: self.failing_since_ms,
+            summarized: self.summarized,
+        }
+    }
+
+    /// What to do now. An attempt has begun with it, when `entries` are kept.
+    pub(super) fn next(
+        &mut self,
+        now_ms: i64,
+        seq: impl FnOnce() -> u64,
+        entries: &mut Vec<Entry>,
+    ) -> Next {
+        self.heed_clock(now_ms);
+        if self.in_flight.is_some() || self.pending.is_empty() {
+            return Next::Idle;
+        }
+        if now_ms < self.paused_until_ms {
+            return Next::Wait(self.paused_until_ms);
+        }
+        let heads = self.heads();
+        let ready = |seq: &&u64| self.pending.get(seq).is_some_and(|p| p.not_before_ms <= now_ms);
+        let ready: Vec<u64> = heads.iter().filter(ready).copied().collect();
+        let later = heads.iter().filter_map(|seq| self.pending.get(seq)).map(|p| p.not_before_ms);
+        let later = later.filter(|at_ms| *at_ms > now_ms).min();
+        let room = self.window.room(self.rate, now_ms);
+        let due_ms = self.summary_due_ms();
+        // What was held back goes out as one when it still does not fit.
+        let is_flood = due_ms
+            .is_some_and(|due_ms| now_ms >= due_ms && ready.len() > self.window.places(self.rate));
+        if let Some(seq) = self.best(&ready, room).filter(|_| !is_flood || room == Room::None) {
+            self.held_since_ms = self.held_since_ms.filter(|_| room != Room::All);
+            return self.begin(seq, now_ms, entries);
+        }
+        if ready.is_empty() {
+            return later.map_or(Next::Idle, Next::Wait);
+        }
+        self.held_since_ms.get_or_insert(now_ms);
+        let due_ms = self.summary_due_ms().unwrap_or(now_ms);
+        if now_ms < due_ms || room == Room::None {
+            let room_ms = self.window.next_ms(self.rate).filter(|_| room == Room::None);
+            let at_ms = room_ms.unwrap_or(due_ms).max(due_ms);
+            // A message that the present room is enough for may be ready before.
+            return Next::Wait(later.map_or(at_ms, |later| at_ms.min(later)));
+        }
+        let seq = self.fold(seq, now_ms, usize::MAX, entries);
+        self.summary_ms = Some(now_ms);
+        seq.map_or(Next::Idle, |seq| self.begin(seq, now_ms, entries))
+    }
+
+    /// When what the rate holds back becomes one message.
+    fn summary_due_ms(&self) -> Option<i64> {
+        let gap_ms = self.rate.summary_gap_ms();
+        let gathered_ms = self.held_since_ms?.saturating_add(GATHER_MS.min(gap_ms));
+        let apart_ms = self.summary_ms.map_or(i64::MIN, |at_ms| at_ms.saturating_add(gap_ms));
+        Some(gathered_ms.max(apart_ms))
+    }
+
+    /// A clock that was set back must not stop anything for longer than was meant.
+    fn heed_clock(&mut self, now_ms: i64) {
+        let most_ms = now_ms.saturating_add(milliseconds(RETRY_AFTER_MAX).max(self.retry_max_ms));
+        self.paused_until_ms = self.paused_until_ms.min(most_ms);
+        for pending in self.pending.values_mut() {
+            pending.not_before_ms = pending.not_before_ms.min(most_ms);
+        }
+        for at_ms in [&mut self.summary_ms, &mut self.held_since_ms, &mut self.failing_since_ms] {
+            *at_ms = at_ms.map(|at_ms| at_ms.min(now_ms));
+        }
+    }
+
+    /// The first message of each thread.
+    fn heads(&self) -> Vec<u64> {
+        let mut seen: HashSet<&str> = HashSet::new();
+        let mut heads = Vec::new();
+        for (seq, pending) in &self.pending {
+            let own = std::iter::once(&pending.queued.message.thread);
+            let mut is_first = true;
+            for thread in own.chain(&pending.queued.threads) {
+                is_first &= seen.insert(thread);
+            }
+            if is_first {
+                heads.push(*seq);
+            }
+        }
+        heads
+    }
+
+    /// What comes first of what may go out now.
+    fn best(&self, ready: &[u64], room: Room) -> Option<u64> {
+        let candidates = ready.iter().filter_map(|seq| Some((*seq, self.pending.get(seq)?)));
+        let allowed = candidates.filter(|(_, pending)| {
+            // What may be there already is not counted twice.
+            pending.attempts.in_doubt
+                || match room {
+                    Room::All => true,
+                    Room::Urgent => pending.urgency == Urgency::Urgent || pending.is_summary(),
+                    Room::Summary => pending.is_summary(),
+                    Room::None => false,
+                }
+        });
+        let order = |(seq, pending): &(u64, &Pending)| {
+            (!pending.attempts.in_doubt, pending.urgency, pending.attempts.begun, *seq)
+        };
+        allowed.min_by_key(order).map(|(seq, _)| seq)
+    }
+
+    fn begin(&mut self, seq: u64, now_ms: i64, entries: &mut Vec<Entry>) -> Next {
+        let Some(pending) = self.pending.get_mut(&seq) else { return Next::Idle };
+        let ask = pending.attempts.in_doubt;
+        let send_unasked = pending.asked >= ASKED_MAX;
+        pending.asked += u32::from(ask);
+        let begun = pending.attempts.begun.saturating_add(1);
+        pending.attempts = Attempts { begun, time_ms: now_ms, in_doubt: true };
+        entries.push(row::put_attempts(seq, pending.attempts));
+        self.in_flight = Some(seq);
+        let message = pending.queued.message.clone();
+        Next::Attempt(Box::new(Attempt { seq, message, ask, send_unasked }))
+    }
+
+    /// The attempt has ended well: the receiver has the message.
+    pub(super) fn delivered(&mut self, now_ms: i64, entries: &mut Vec<Entry>) {
+        let Some(seq) = self.in_flight.take() else { return };
+        self.remove(seq, entries);
+        if self.rate != Rate::OFF {
+            self.window.note(self.rate, now_ms);
+            let times_ms = self.window.times_ms().collect();
+            let sent = Sent { times_ms, summary_ms: self.summary_ms };
+            entries.push(row::put_sent(&self.receiver, &sent));
+        }
+        if std::mem::take(&mut self.failures) > 1 {
+            // It is back: what failed because it was away need not wait for long.
+            let soon_ms = now_ms.saturating_add(self.retry_first_ms);
+            for pending in self.pending.values_mut() {
+                pending.not_before_ms = pending.not_before_ms.min(soon_ms);
+            }
+        }
+        self.failing_since_ms = None;
+        self.paused_until_ms = i64::MIN;
+    }
+
+    /// The attempt has failed.
+    pub(super) fn failed(
+        &mut self,
+        now_ms: i64,
+        error: &SendError,
+        was_in_doubt: bool,
+        entries: &mut Vec<Entry>,
+    ) -> Failure {
+        let Some(seq) = self.in_flight.take() else { return Failure::Refused };
+        let (after, in_doubt) = match error {
+            SendError::GiveUp(_) => {
+                self.remove(seq, entries);
+                return Failure::Refused;
+            }
+            SendError::Retry { after, .. } => (*after, was_in_doubt),
+            SendError::Doubt { .. } => (None, true),
+        };
+        self.failures = self.failures.saturating_add(1);
+        self.failing_since_ms.get_or_insert(now_ms);
+        let after_ms = milliseconds(after.unwrap_or_default().min(RETRY_AFTER_MAX));
+        let pause_ms = self.pause_ms(seq, self.failures, now_ms).max(after_ms);
+        self.paused_until_ms = now_ms.saturating_add(pause_ms);
+        let age_ms = self.pending.get(&seq).map(|p| now_ms.saturating_sub(p.queued.fresh_ms()));
+        if age_ms.is_none_or(|age_ms| age_ms >= self.retry_total_ms) {
+            self.remove(seq, entries);
+            return Failure::Expired;
+        }
+        let own_ms = self.pending.get(&seq).map_or(0, |p| p.attempts.begun);
+        let own_ms = self.pause_ms(seq, own_ms, now_ms);
+        if let Some(pending) = self.pending.get_mut(&seq) {
+            pending.attempts.in_doubt = in_doubt;
+            pending.not_before_ms = now_ms.saturating_add(own_ms);
+            entries.push(row::put_attempts(seq, pending.attempts));
+        }
+        Failure::Again(pause_ms)
+    }
+
+    /// Gives up what is too old: for a receiver that is not there any more.
+    pub(super) fn expire(&mut self, now_ms: i64, entries: &mut Vec<Entry>) -> usize {
+        let old = |pending: &Pending| now_ms - pending.queued.fresh_ms() >= self.retry_total_ms;
+        let old: Vec<u64> =
+            self.pending.iter().filter(|(_, p)| old(p)).map(|(seq, _)| *seq).collect();
+        old.iter().for_each(|seq| drop(self.remove(*seq, entries)));
+        old.len()
+    }
+
+    fn remove(&mut self, seq: u64, entries: &mut Vec<Entry>) -> Option<Pending> {
+        row::delete(seq, entries);
+        self.pending.remove(&seq)
+    }
+
+    /// The pause after so many failures: between half and the whole of a time that doubles, so that
+    /// receivers of many senders are not hit at once.
+    fn pause_ms(&self, seq: u64, failures: u32, now_ms: i64) -> i64 {
+        let doubled = 2_i64.saturating_pow(failures.saturating_sub(1));
+        let pause_ms = self.retry_first_ms.saturating_mul(doubled).min(self.retry_max_ms);
+        let text = format!("{} {seq} {failures} {now_ms}", self.receiver);
+        let percent = 50 + i64::try_from(fnv([text.as_str()]) % 51).unwrap_or(0);
+        pause_ms.saturating_mul(percent) / 100
+    }
+
+    /// Makes one message of what is more than a queue may hold.
+    pub(super) fn fold_overflow(
+        &mut self,
+        seq: impl FnOnce() -> u64,
+        now_ms: i64,
+        entries: &mut Vec<Entry>,
+    ) {
+        let count = self.pending.len().saturating_sub(QUEUE_LEN_KEPT);
+        self.fold(seq, now_ms, count, entries);
+    }
+
+    /// Makes a summary of the oldest `count` messages; those that may have arrived are left as they
+    /// are. One alone needs no summary. Gives the message to be sent.
+    fn fold(
+        &mut self,
+        seq: impl FnOnce() -> u64,
+        now_ms: i64,
+        count: usize,
+        entries: &mut Vec<Entry>,
+    ) -> Option<u64> {
+        let whole =
+            |(seq, p): &(&u64, &Pending)| !p.attempts.in_doubt && self.in_flight != Some(**seq);
+        let held: Vec<u64> =
+            self.pending.iter().take(count).filter(whole).map(|(seq, _)| *seq).collect();
+        self.held_since_ms = None;
+        if held.len() < 2 {
+            return held.first().copied();
+        }
+        let held: Vec<Queued> = held
+            .into_iter()
+            .filter_map(|seq| self.remove(seq, entries))
+            .map(|pending| pending.queued)
+            .collect();
+        let new = held.iter().filter(|queued| queued.message.reason != Reason::Summary).count();
+        self.summarized += new as u64;
+        let seq = seq();
+        let mut summary = summary::of(&self.receiver, seq, now_ms, &held);
+        summary.threads.truncate(THREADS_MAX);
+        entries.push(row::put_message(seq, &summary));
+        self.push(seq, summary);
+        Some(seq)
+    }
+}
+
+impl Pending {
+    fn is_summary(&self) -> bool {
+        self.queued.message.reason == Reason::Summary
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,200 @@
+//! What the rules of a group have said in the round that goes on. Rules are evaluated in order, and
+//! each sees what those before it recorded, though all of it is stored at once when the round is over.
+//!
+//! Not here: which rules look at it at all (`prepare`), since for most the store alone is enough.
+
+use std::collections::HashMap;
+
+use labstat_model::{
+    BucketColumns, HistogramSeries, Labels, METRIC_NAME, Matcher, Rolled, Series, Tiers,
+};
+use labstat_promql::{BucketScan, Scan, Source, SourceError};
+
+/// Samples of this round, by metric name.
+#[derive(Debug, Default)]
+pub(super) struct Fresh(HashMap<String, Vec<Series>>);
+
+impl Fresh {
+    /// Adds a sample; each series has one at most.
+    pub(super) fn push(&mut self, labels: &Labels, time_ms: i64, value: f64) {
+        let series = Series { labels: labels.clone(), times: vec![time_ms], values: vec![value] };
+        self.0.entry(labels.metric_name().to_owned()).or_default().push(series);
+    }
+
+    /// The series that fulfil all matchers and have a sample in that time.
+    fn matching(&self, matchers: &[Matcher], start_ms: i64, end_ms: i64) -> Vec<&Series> {
+        let in_time = |series: &&Series| {
+            series.times.iter().all(|time_ms| (start_ms..=end_ms).contains(time_ms))
+        };
+        let named = self.0.iter().filter(|(name, _)| may_select(matchers, name));
+        let all = named.flat_map(|(_, series)| series).filter(in_time);
+        all.filter(|series| matchers.iter().all(|m| m.matches_labels(&series.labels))).collect()
+    }
+}
+
+/// Whether a selector with these matchers may have series of the metric `name`.
+pub(super) fn may_select(matchers: &[Matcher], name: &str) -> bool {
+    matchers.iter().filter(|m| m.name() == METRIC_NAME).all(|m| m.matches(name))
+}
+
+/// A source, and over it the samples of this round.
+pub(super) struct Overlay<'a> {
+    pub(super) base: &'a dyn Source,
+    pub(super) fresh: &'a Fresh,
+}
+
+/// `stored` with the samples of `fresh` in their places; sorted by labels.
+fn merged(mut stored: Vec<Series>, fresh: &[&Series]) -> Vec<Series> {
+    for one in fresh {
+        match stored.binary_search_by(|series| series.labels.cmp(&one.labels)) {
+            Ok(at) => {
+                let Some(series) = stored.get_mut(at) else { continue };
+                for (time_ms, value) in one.times.iter().zip(&one.values) {
+                    let at = series.times.partition_point(|known| known < time_ms);
+                    if series.times.get(at) == Some(time_ms) {
+                        continue; // the store keeps the first of two as well
+                    }
+                    series.times.insert(at, *time_ms);
+                    series.values.insert(at, *value);
+                }
+            }
+            Err(at) => stored.insert(at, (*one).clone()),
+        }
+    }
+    stored
+}
+
+impl Source for Overlay<'_> {
+    fn select(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<Series>, SourceError> {
+        let stored = self.base.select(matchers, start_ms, end_ms)?;
+        Ok(merged(stored, &self.fresh.matching(matchers, start_ms, end_ms)))
+    }
+
+    fn newest(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<Series>, SourceError> {
+        let stored = self.base.newest(matchers, start_ms, end_ms)?;
+        let mut all = merged(stored, &self.fresh.matching(matchers, start_ms, end_ms));
+        all.iter_mut().for_each(Series::keep_newest);
+        Ok(all)
+    }
+
+    fn scan(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Box<dyn Scan + '_>, SourceError> {
+        if self.fresh.matching(matchers, start_ms, end_ms).is_empty() {
+            return self.base.scan(matchers, start_ms, end_ms);
+        }
+        Ok(Box::new(self.select(matchers, start_ms, end_ms)?))
+    }
+
+    fn scan_newest(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Box<dyn Scan + '_>, SourceError> {
+        if self.fresh.matching(matchers, start_ms, end_ms).is_empty() {
+            return self.base.scan_newest(matchers, start_ms, end_ms);
+        }
+        Ok(Box::new(self.newest(matchers, start_ms, end_ms)?))
+    }
+
+    fn histograms(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<HistogramSeries>, SourceError> {
+        self.base.histograms(matchers, start_ms, end_ms)
+    }
+
+    fn tiers(&self) -> Tiers {
+        self.base.tiers()
+    }
+
+    // One sample more or less of the many in a bucket is within what buckets are asked for.
+    fn buckets(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+        bucket_ms: i64,
+        columns: BucketColumns,
+    ) -> Result<Vec<Rolled>, SourceError> {
+        self.base.buckets(matchers, start_ms, end_ms, bucket_ms, columns)
+    }
+
+    fn scan_buckets(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+        bucket_ms: i64,
+        columns: BucketColumns,
+    ) -> Result<Box<dyn BucketScan + '_>, SourceError> {
+        self.base.scan_buckets(matchers, start_ms, end_ms, bucket_ms, columns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(text: &str) -> Labels {
+        let matchers = labstat_promql::selector(text).unwrap();
+        Labels::new(matchers.iter().map(|m| (m.name(), m.value())))
+    }
+
+    /// Series in memory.
+    struct Stored(Vec<Series>);
+
+    impl Source for Stored {
+        fn select(&self, m: &[Matcher], _: i64, _: i64) -> Result<Vec<Series>, SourceError> {
+            let fits = |s: &&Series| m.iter().all(|m| m.matches_labels(&s.labels));
+            Ok(self.0.iter().filter(fits).cloned().collect())
+        }
+    }
+
+    #[test]
+    fn what_was_said_in_this_round_stands_among_what_is_stored() {
+        let mut a = Series::new(labels("x{n='a'}"));
+        a.push(1, 10.0);
+        let stored = Stored(vec![a]);
+        let mut fresh = Fresh::default();
+        fresh.push(&labels("x{n='a'}"), 2, 20.0);
+        fresh.push(&labels("x{n='b'}"), 2, 30.0);
+        fresh.push(&labels("y{n='b'}"), 2, 40.0);
+        fresh.push(&labels("x{n='a'}"), 1, 99.0);
+        let overlay = Overlay { base: &stored, fresh: &fresh };
+        let x = labstat_promql::selector("x").unwrap();
+        let found = overlay.select(&x, 0, 2).unwrap();
+        let texts: Vec<String> =
+            found.iter().map(|s| format!("{} {:?} {:?}", s.labels, s.times, s.values)).collect();
+        assert_eq!(texts, ["x{n=\"a\"} [1, 2] [10.0, 20.0]", "x{n=\"b\"} [2] [30.0]"]);
+        let newest = overlay.newest(&x, 0, 2).unwrap();
+        assert_eq!(newest.iter().map(|s| s.values.clone()).collect::<Vec<_>>(), [[20.0], [30.0]]);
+        assert_eq!(overlay.select(&x, 0, 1).unwrap()[0].values, [10.0], "not yet");
+        let scan = overlay.scan_newest(&x, 0, 2).unwrap();
+        assert_eq!(scan.parts(), 1);
+    }
+
+    #[test]
+    fn a_selector_without_a_name_may_have_any() {
+        let any = labstat_promql::selector("{a='b'}").unwrap();
+        assert!(may_select(&any, "x"));
+        let some = labstat_promql::selector("{__name__=~'a.*'}").unwrap();
+        assert!(may_select(&some, "abc") && !may_select(&some, "bca"));
+    }
+}

@@ -1,0 +1,835 @@
+//! Manners: who hears what, when, and once. Between the rules, which say what is so, and the
+//! delivery, which carries messages.
+//!
+//! [`Manners`] is pure: alerts, silences, acknowledgements and the time come in, messages go out,
+//! with the rows that make all of it outlive a crash ([`Step`]). Who commits a step's rows before
+//! sending its messages loses nothing and repeats nothing; who throws both away may do it again.
+//!
+//! - [`spec`]: what is configured; [`alertmanager`] reads and writes it as Alertmanager's YAML.
+//! - [`matchers`], [`times`], `route`, `inhibit`, [`silences`], `maintenance`: each one rule of
+//!   Alertmanager's, or of ours.
+//! - [`topology`]: what hangs on what; `incidents`: which alerts have one cause.
+//! - `flush`: what a group says, and to whom.
+//! - [`views`]: what others see of it.
+//!
+//! Not here: the words of a message, how it is sent, and HTTP.
+
+pub mod alertmanager;
+mod flush;
+mod incidents;
+mod inhibit;
+mod maintenance;
+pub mod matchers;
+mod route;
+mod rows;
+pub mod silences;
+pub mod spec;
+mod state;
+#[cfg(test)]
+mod tests;
+pub mod times;
+pub mod topology;
+pub mod views;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use incidents::Relations;
+use inhibit::Inhibitor;
+use route::{Finder, Route};
+use silences::Silences;
+use state::{AlertRow, FlapRow, Group, GroupRow, Live, Origin};
+use topology::Graph;
+
+use crate::hash::{fingerprint, fnv};
+use crate::ledger::Entry;
+use crate::message::Message;
+use crate::notification::{Notification, Status};
+
+pub use flush::{FLAPPING, MESSAGE_ALERTS_MAX, TIMELINE_MAX};
+pub use silences::{Silence, SilenceError, SilenceMatcher, SilenceState};
+pub use spec::{MannersConfig, MannersSpec, Part, Recipient, SpecProblem};
+pub use state::Acknowledgement;
+pub use topology::{Entity, EntityKind, Topology};
+pub use views::{AlertStatus, AlertsFilter, GroupView};
+
+/// The most alerts kept at one time. More are counted, and told of as one alert of their own.
+pub const ALERTS_MAX: usize = 50_000;
+
+/// The most groups. Alerts that would need one more are put together, a group per route.
+const GROUPS_MAX: usize = 100_000;
+
+/// The most labels or annotations of a posted alert.
+const PAIRS_MAX: usize = 256;
+
+/// The most bytes of a posted alert: the names and values of its labels and annotations and its link. It
+/// is held in memory and kept on disk, and [`ALERTS_MAX`] of them may be.
+const POSTED_LEN_MAX: usize = 16 * 1024;
+
+/// Letters that are told of the name of an alert that is refused.
+const NAME_TOLD_MAX: usize = 100;
+
+/// The longest comment of an acknowledgement, in letters; the rest is cut off.
+const ACK_TEXT_MAX: usize = 2_000;
+
+/// How long after the last alert that found no room the lack of it is still told.
+const REFUSED_FOR_MS: i64 = 10 * 60_000;
+
+/// The name of the alert that tells of alerts that found no room.
+pub const REFUSED_ALERT: &str = "TooManyAlerts";
+
+/// Rows and messages that belong together: the rows are committed, then the messages are sent.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Step {
+    /// What to commit.
+    pub entries: Vec<Entry>,
+    /// What to send, once that is on disk (or the messages are part of the same commit).
+    pub messages: Vec<Message>,
+}
+
+impl Step {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.messages.is_empty()
+    }
+
+    /// Adds a later step.
+    pub fn extend(&mut self, later: Self) {
+        self.entries.extend(later.entries);
+        self.messages.extend(later.messages);
+    }
+}
+
+/// An alert as somebody posts it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Posted {
+    /// All labels, with `alertname`; empty ones are left out.
+    pub labels: BTreeMap<String, String>,
+    /// The annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// When it began, in milliseconds.
+    pub starts_at_ms: Option<i64>,
+    /// When it is or was over, in milliseconds.
+    pub ends_at_ms: Option<i64>,
+    /// Where it comes from.
+    pub generator_url: String,
+}
+
+/// Which alerts are acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AckTarget {
+    /// Those of these fingerprints.
+    Fingerprints(Vec<String>),
+    /// Those of the groups with this key, as messages have it.
+    Group(String),
+    /// Those of the group that this message, or the first of its thread, was about.
+    Thread(String),
+}
+
+/// Why nothing was acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AckError {
+    /// None of the alerts fires.
+    #[error("no such alert fires")]
+    NotFound,
+    /// It would end before it begins.
+    #[error("the acknowledgement ends in the past")]
+    EndsInThePast,
+}
+
+/// Who hears what, when, and once.
+#[derive(Debug, Default)]
+pub struct Manners {
+    config: MannersConfig,
+    topology: Topology,
+    graph: Graph,
+    alerts: BTreeMap<String, Live>,
+    groups: BTreeMap<String, Group>,
+    acks: BTreeMap<String, Acknowledgement>,
+    silences: Silences,
+    inhibitor: Inhibitor,
+    relations: Relations,
+    finder: Finder,
+    /// Groups by when they are due.
+    due: BTreeSet<(i64, String)>,
+    /// Alerts by when something becomes of them by itself.
+    deadlines: BTreeSet<(i64, String)>,
+    /// Alerts that found no room, and when the last did.
+    refused: usize,
+    refused_ms: i64,
+    room: Room,
+    dirty: Dirty,
+}
+
+/// How many alerts there may be.
+#[derive(Debug)]
+struct Room(usize);
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(ALERTS_MAX)
+    }
+}
+
+/// Rows that are not as they were last written.
+#[derive(Debug, Default)]
+struct Dirty {
+    alerts: BTreeSet<String>,
+    groups: BTreeSet<String>,
+    acks: BTreeSet<String>,
+    topology: bool,
+}
+
+impl Manners {
+    /// Manners by `config`, with what is kept of them: the rows under their prefixes
+    /// ([`Manners::PREFIXES`]). Rows that cannot be read are logged and taken away.
+    pub fn new(config: MannersConfig, kept: Vec<(String, Vec<u8>)>, now_ms: i64) -> (Self, Step) {
+        let inhibitor = Inhibitor::new(config.inhibit.clone());
+        let mut manners = Self { config, inhibitor, ..Self::default() };
+        let unreadable = manners.restore(kept, now_ms);
+        let mut step = manners.step(Vec::new());
+        step.entries.extend(unreadable.into_iter().map(Entry::delete));
+        (manners, step)
+    }
+
+    /// What it works by.
+    pub fn config(&self) -> &MannersConfig {
+        &self.config
+    }
+
+    /// Works by another configuration from now on. What was told stays told where group and
+    /// receiver are as before.
+    pub fn reconfigure(&mut self, config: MannersConfig, now_ms: i64) -> Step {
+        self.config = config;
+        let rows = std::mem::take(&mut self.groups);
+        self.dirty.groups.extend(rows.keys().cloned());
+        let rows = rows.into_iter().map(|(id, group)| (id, (group.row, group.written))).collect();
+        self.rebuild(rows, now_ms);
+        self.tick(now_ms);
+        self.step(Vec::new())
+    }
+
+    /// Alerts of the rules that began or ceased to fire, each once.
+    pub fn take(&mut self, changes: &[Notification], now_ms: i64) -> Step {
+        self.tick(now_ms);
+        for change in changes {
+            match change.status {
+                Status::Firing => self.fires(change.clone(), Origin::Rules, None, now_ms),
+                Status::Resolved => {
+                    let ends_at_ms = change.ends_at_ms.unwrap_or(now_ms);
+                    self.ceases(&change.fingerprint, ends_at_ms, Some(change), now_ms);
+                }
+            }
+        }
+        self.step(Vec::new())
+    }
+
+    /// Ends alerts of the rules that are not among `firing`: after a restart that lost the rules'
+    /// own state they would fire for ever.
+    pub fn reconcile(&mut self, firing: &BTreeSet<String>, now_ms: i64) -> Step {
+        self.tick(now_ms);
+        let orphan = |(fp, live): &(&String, &Live)| {
+            live.fires && live.row.origin == Origin::Rules && !firing.contains(*fp)
+        };
+        let own = self.refused_fingerprint();
+        let orphans = self.alerts.iter().filter(orphan).map(|(fp, _)| fp.clone());
+        let orphans: Vec<String> = orphans.filter(|fp| *fp != own).collect();
+        for fp in orphans {
+            self.ceases(&fp, now_ms, None, now_ms);
+        }
+        self.step(Vec::new())
+    }
+
+    /// Alerts that somebody posts, over and over while they fire. What is wrong with those that
+    /// are refused is returned; the others are taken.
+    pub fn post(&mut self, alerts: &[Posted], now_ms: i64) -> (Step, Vec<String>) {
+        self.tick(now_ms);
+        let mut problems = Vec::new();
+        for posted in alerts {
+            if let Err(problem) = self.post_one(posted, now_ms) {
+                problems.push(problem);
+            }
+        }
+        (self.step(Vec::new()), problems)
+    }
+
+    /// Lets time pass: groups that are due speak, silences begin and end, posted alerts time out,
+    /// what nobody has acknowledged goes to the next.
+    pub fn advance(&mut self, now_ms: i64) -> Step {
+        self.tick(now_ms);
+        let mut messages = Vec::new();
+        // A group is looked at once per step: whatever it becomes due for meanwhile comes next.
+        let mut now_due = Vec::new();
+        while let Some((due_ms, _)) = self.due.first()
+            && *due_ms <= now_ms
+        {
+            now_due.extend(self.due.pop_first());
+        }
+        for (_, id) in now_due {
+            self.flush(&id, now_ms, &mut messages);
+        }
+        self.step(messages)
+    }
+
+    /// When [`Manners::advance`] is to be called next; `None` when nothing is to come by itself.
+    pub fn next_due_ms(&self) -> Option<i64> {
+        let group = self.due.first().map(|(ms, _)| *ms);
+        let alert = self.deadlines.first().map(|(ms, _)| *ms);
+        let refused = (self.refused > 0).then_some(self.refused_ms.saturating_add(REFUSED_FOR_MS));
+        [group, alert, self.silences.next_ms(), refused].into_iter().flatten().min()
+    }
+
+    /// Makes a silence, or changes the one whose id it has; the id that it has from now on is
+    /// returned, another one where the change is more than one of times.
+    pub fn put_silence(
+        &mut self,
+        silence: Silence,
+        now_ms: i64,
+    ) -> Result<(String, Step), SilenceError> {
+        self.tick(now_ms);
+        let id = self.silences.put(silence, now_ms)?;
+        Ok((id, self.step(Vec::new())))
+    }
+
+    /// Ends a silence.
+    pub fn expire_silence(&mut self, id: &str, now_ms: i64) -> Result<Step, SilenceError> {
+        self.tick(now_ms);
+        self.silences.expire(id, now_ms)?;
+        Ok(self.step(Vec::new()))
+    }
+
+    /// Somebody knows of these alerts: they are not repeated, and nobody else is called, until the
+    /// alert ends or `until_ms`. The fingerprints are returned.
+    pub fn acknowledge(
+        &mut self,
+        target: &AckTarget,
+        who: &str,
+        comment: &str,
+        until_ms: Option<i64>,
+        now_ms: i64,
+    ) -> Result<(Vec<String>, Step), AckError> {
+        self.tick(now_ms);
+        if until_ms.is_some_and(|until_ms| until_ms <= now_ms) {
+            return Err(AckError::EndsInThePast);
+        }
+        let found = self.targets(target);
+        if found.is_empty() {
+            return Err(AckError::NotFound);
+        }
+        let bounded = |text: &str| text.chars().take(ACK_TEXT_MAX).collect::<String>();
+        for fp in &found {
+            let ack = Acknowledgement {
+                who: bounded(who),
+                comment: bounded(comment),
+                at_ms: now_ms,
+                until_ms,
+            };
+            self.acks.insert(fp.clone(), ack);
+            self.dirty.acks.insert(fp.clone());
+        }
+        Ok((found, self.step(Vec::new())))
+    }
+
+    /// Takes acknowledgements back.
+    pub fn unacknowledge(
+        &mut self,
+        target: &AckTarget,
+        now_ms: i64,
+    ) -> Result<(Vec<String>, Step), AckError> {
+        self.tick(now_ms);
+        let mut found = self.targets(target);
+        found.retain(|fp| self.acks.remove(fp).is_some());
+        if found.is_empty() {
+            return Err(AckError::NotFound);
+        }
+        self.dirty.acks.extend(found.iter().cloned());
+        Ok((found, self.step(Vec::new())))
+    }
+
+    /// What hangs on what, from now on. Alerts that fire stay in the incidents they are in.
+    pub fn set_topology(&mut self, topology: Topology) -> Step {
+        if topology == self.topology {
+            return Step::default();
+        }
+        self.graph = Graph::new(&topology);
+        self.topology = topology;
+        self.dirty.topology = true;
+        for (fp, live) in &mut self.alerts {
+            if live.fires {
+                self.relations.remove(fp, live);
+            }
+            let alert = &live.row.alert;
+            live.place = self.graph.locate(&alert.labels);
+            live.breaks = live
+                .place
+                .as_ref()
+                .is_some_and(|place| topology::breaks(&alert.labels, &alert.annotations, place));
+            if live.fires {
+                self.relations.insert(fp, live);
+            }
+        }
+        self.step(Vec::new())
+    }
+
+    /// The firing alerts that are meant.
+    fn targets(&self, target: &AckTarget) -> Vec<String> {
+        let fires = |fp: &String| self.alerts.get(fp).is_some_and(|live| live.fires);
+        let of_groups = |is_meant: &dyn Fn(&Group) -> bool| {
+            let groups = self.groups.values().filter(|group| is_meant(group));
+            let all: BTreeSet<String> =
+                groups.flat_map(|group| group.alerts.iter().cloned()).filter(fires).collect();
+            all.into_iter().collect()
+        };
+        match target {
+            AckTarget::Fingerprints(list) => list.iter().filter(|fp| fires(fp)).cloned().collect(),
+            AckTarget::Group(key) => of_groups(&|group| self.group_key(group) == *key),
+            AckTarget::Thread(id) => {
+                of_groups(&|group| group.row.told.values().any(|told| told.is_of_thread(id)))
+            }
+        }
+    }
+
+    fn post_one(&mut self, posted: &Posted, now_ms: i64) -> Result<(), String> {
+        let mut labels = posted.labels.clone();
+        labels.retain(|_, value| !value.is_empty());
+        if labels.is_empty() {
+            return Err("at least one label pair required".to_owned());
+        }
+        check_pairs(&labels).map_err(|why| format!("invalid label set: {why}"))?;
+        check_pairs(&posted.annotations).map_err(|why| format!("invalid annotations: {why}"))?;
+        check_len(&labels, posted)?;
+        let starts_at_ms = posted.starts_at_ms.or(posted.ends_at_ms).unwrap_or(now_ms);
+        if posted.ends_at_ms.is_some_and(|ends_at_ms| ends_at_ms < starts_at_ms) {
+            return Err("start time must be before end time".to_owned());
+        }
+        let origin = if posted.ends_at_ms.is_some() { Origin::Posted } else { Origin::PostedOpen };
+        let until_ms = posted
+            .ends_at_ms
+            .unwrap_or_else(|| now_ms.saturating_add(self.config.resolve_timeout_ms));
+        let pairs = labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let alert = Notification {
+            fingerprint: fingerprint(pairs),
+            status: Status::Firing,
+            annotations: posted.annotations.clone(),
+            active_at_ms: starts_at_ms,
+            starts_at_ms,
+            ends_at_ms: None,
+            value: f64::NAN,
+            generator_url: posted.generator_url.clone(),
+            labels,
+        };
+        if until_ms > now_ms {
+            self.fires(alert, origin, Some(until_ms), now_ms);
+        } else {
+            let fp = alert.fingerprint.clone();
+            self.ceases(&fp, until_ms, Some(&alert), now_ms);
+        }
+        Ok(())
+    }
+
+    /// An alert fires, whether that is news or not.
+    fn fires(
+        &mut self,
+        mut alert: Notification,
+        origin: Origin,
+        until_ms: Option<i64>,
+        now_ms: i64,
+    ) {
+        let fp = alert.fingerprint.clone();
+        alert.status = Status::Firing;
+        alert.ends_at_ms = None;
+        let Some(live) = self.alerts.get_mut(&fp) else {
+            if self.alerts.len() < self.room.0 {
+                self.begin(&fp, AlertRow::new(alert, origin, until_ms, now_ms), now_ms);
+            } else {
+                self.refuse(now_ms);
+            }
+            return;
+        };
+        let row = &mut live.row;
+        let mut until_ms = until_ms;
+        if live.fires && !(row.origin == Origin::Rules && origin == Origin::Rules) {
+            // Posts of one alert that overlap are one alert: it began with the earlier, and an end
+            // that somebody has named stands against one that was only supposed.
+            alert.starts_at_ms = alert.starts_at_ms.min(row.alert.starts_at_ms);
+            alert.active_at_ms = alert.active_at_ms.min(row.alert.active_at_ms);
+            if row.origin == Origin::Posted {
+                until_ms = until_ms.max(row.until_ms);
+            }
+        }
+        if live.fires && row.flapping.as_ref().is_none_or(|flap| flap.ended_ms.is_none()) {
+            let is_news = row.origin != origin
+                || row.alert.annotations != alert.annotations
+                || row.alert.starts_at_ms != alert.starts_at_ms;
+            row.alert = alert;
+            (row.origin, row.until_ms, row.updated_ms) = (origin, until_ms, now_ms);
+            if is_news {
+                self.dirty.alerts.insert(fp.clone());
+            }
+            self.schedule(&fp);
+        } else {
+            let mut row = row.clone();
+            row.alert = alert;
+            (row.origin, row.until_ms, row.updated_ms) = (origin, until_ms, now_ms);
+            self.begin(&fp, row, now_ms);
+        }
+    }
+
+    /// An alert begins, for the first time or again.
+    fn begin(&mut self, fp: &str, mut row: AlertRow, now_ms: i64) {
+        let was = self.alerts.remove(fp);
+        let held_up = was.as_ref().is_some_and(|live| live.fires);
+        row.left.clear();
+        if let Some(flapping) = self.config.flapping {
+            row.begins_ms.retain(|begin_ms| *begin_ms > now_ms - flapping.within_ms);
+            row.begins_ms.push(now_ms);
+            let often = row.begins_ms.len() > flapping.changes_max;
+            let count = row.flapping.as_ref().map_or(row.begins_ms.len(), |flap| flap.count + 1);
+            if often || row.flapping.is_some() {
+                row.flapping = Some(FlapRow { count, changed_ms: now_ms, ended_ms: None });
+            }
+            // Beyond what makes it flap, no more need be known.
+            let surplus = row.begins_ms.len().saturating_sub(flapping.changes_max + 1);
+            row.begins_ms.drain(..surplus);
+        }
+        let (groups, deadline_ms) =
+            was.map_or_else(Default::default, |live| (live.groups, live.deadline_ms));
+        let mut live = Live::new(row, &self.graph);
+        (live.groups, live.deadline_ms) = (groups, deadline_ms);
+        if held_up {
+            // For the groups it had never ended.
+            self.dirty.alerts.insert(fp.to_owned());
+            self.alerts.insert(fp.to_owned(), live);
+            self.schedule(fp);
+            return;
+        }
+        let stays = !live.groups.is_empty() && !live.row.incident.is_empty();
+        if !stays {
+            live.row.incident = self.join(fp, &live, now_ms);
+        }
+        self.relations.insert(fp, &live);
+        self.relations.belong(&live.row.incident, fp);
+        self.inhibitor.begin(fp, &live.row.alert.labels);
+        self.dirty.alerts.insert(fp.to_owned());
+        self.alerts.insert(fp.to_owned(), live);
+        self.route(fp, now_ms);
+        self.kick(fp, now_ms);
+        self.schedule(fp);
+    }
+
+    /// An alert is said to be over.
+    fn ceases(&mut self, fp: &str, ends_at_ms: i64, last: Option<&Notification>, now_ms: i64) {
+        let Some(live) = self.alerts.get_mut(fp).filter(|live| live.fires) else { return };
+        live.row.updated_ms = now_ms;
+        if let Some(last) = last {
+            if !last.annotations.is_empty() {
+                live.row.alert.annotations.clone_from(&last.annotations);
+            }
+            if !last.value.is_nan() {
+                live.row.alert.value = last.value;
+            }
+        }
+        match &mut live.row.flapping {
+            Some(flap) => {
+                // An end may be told many times over; only the first is a change.
+                if flap.ended_ms.is_none() {
+                    (flap.ended_ms, flap.changed_ms) = (Some(ends_at_ms), now_ms);
+                    self.dirty.alerts.insert(fp.to_owned());
+                    self.schedule(fp);
+                }
+            }
+            None => self.end(fp, ends_at_ms, now_ms),
+        }
+    }
+
+    /// An alert is over.
+    fn end(&mut self, fp: &str, ends_at_ms: i64, now_ms: i64) {
+        let Some(live) = self.alerts.get_mut(fp) else { return };
+        live.fires = false;
+        live.row.alert.status = Status::Resolved;
+        live.row.alert.ends_at_ms = Some(ends_at_ms.max(live.row.alert.starts_at_ms));
+        live.row.until_ms = None;
+        live.row.flapping = None;
+        self.relations.remove(fp, live);
+        self.inhibitor.end(fp, &live.row.alert.labels);
+        if self.acks.remove(fp).is_some() {
+            self.dirty.acks.insert(fp.to_owned());
+        }
+        self.dirty.alerts.insert(fp.to_owned());
+        self.kick_if_over(fp, now_ms);
+        self.schedule(fp);
+    }
+
+    /// Time has passed: what becomes of alerts and silences by that alone.
+    fn tick(&mut self, now_ms: i64) {
+        self.silences.advance(now_ms);
+        while let Some((due_ms, _)) = self.deadlines.first()
+            && *due_ms <= now_ms
+        {
+            let Some((_, fp)) = self.deadlines.pop_first() else { break };
+            self.expire(&fp, now_ms);
+        }
+        if self.refused > 0 && now_ms - self.refused_ms >= REFUSED_FOR_MS {
+            self.refused = 0;
+            let own = self.refused_fingerprint();
+            self.ceases(&own, now_ms, None, now_ms);
+        }
+    }
+
+    fn expire(&mut self, fp: &str, now_ms: i64) {
+        let within_ms = self.config.flapping.map_or(0, |flapping| flapping.within_ms);
+        let Some(live) = self.alerts.get_mut(fp) else { return };
+        live.deadline_ms = None;
+        if !live.fires {
+            if live.groups.is_empty() {
+                self.forget(fp);
+            }
+            return;
+        }
+        match live.row.flapping.clone() {
+            Some(flap) if flap.changed_ms + within_ms <= now_ms => {
+                live.row.flapping = None;
+                live.row.begins_ms.clear();
+                self.dirty.alerts.insert(fp.to_owned());
+                match flap.ended_ms {
+                    Some(ended_ms) => self.end(fp, ended_ms, now_ms),
+                    None => {
+                        self.kick(fp, now_ms);
+                        self.schedule(fp);
+                    }
+                }
+            }
+            _ => match live.row.until_ms {
+                Some(until_ms) if until_ms <= now_ms => self.ceases(fp, until_ms, None, now_ms),
+                _ => self.schedule(fp),
+            },
+        }
+    }
+
+    /// Sets an alert's deadline anew.
+    fn schedule(&mut self, fp: &str) {
+        let within_ms = self.config.flapping.map_or(0, |flapping| flapping.within_ms);
+        let Some(live) = self.alerts.get_mut(fp) else { return };
+        if let Some(deadline_ms) = live.deadline_ms.take() {
+            self.deadlines.remove(&(deadline_ms, fp.to_owned()));
+        }
+        let quiet_ms = live.row.flapping.as_ref().map(|flap| flap.changed_ms + within_ms);
+        // While its end is held back, an end that it once named says nothing.
+        let held = live.row.flapping.as_ref().is_some_and(|flap| flap.ended_ms.is_some());
+        let until_ms = live.row.until_ms.filter(|_| !held);
+        live.deadline_ms = if live.fires {
+            [quiet_ms, until_ms].into_iter().flatten().min()
+        } else if live.groups.is_empty() {
+            let begin_ms = live.row.begins_ms.last();
+            Some(begin_ms.map_or(live.row.updated_ms, |begin_ms| begin_ms + within_ms))
+        } else {
+            None
+        };
+        if let Some(deadline_ms) = live.deadline_ms {
+            self.deadlines.insert((deadline_ms, fp.to_owned()));
+        }
+    }
+
+    fn forget(&mut self, fp: &str) {
+        let Some(live) = self.alerts.remove(fp) else { return };
+        self.relations.leave(&live.row.incident, fp);
+        if let Some(deadline_ms) = live.deadline_ms {
+            self.deadlines.remove(&(deadline_ms, fp.to_owned()));
+        }
+        self.dirty.alerts.insert(fp.to_owned());
+    }
+
+    fn refused_fingerprint(&self) -> String {
+        fingerprint(refused_labels())
+    }
+
+    /// There is no room for an alert: that is told in its place.
+    fn refuse(&mut self, now_ms: i64) {
+        self.refused += 1;
+        self.refused_ms = now_ms;
+        let own = self.refused_fingerprint();
+        if self.alerts.get(&own).is_some_and(|live| live.fires) {
+            return;
+        }
+        let text = format!("More than {} alerts at one time", self.room.0);
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        let alert = Notification {
+            fingerprint: own.clone(),
+            status: Status::Firing,
+            labels: refused_labels().into_iter().map(owned).collect(),
+            annotations: [owned(("summary", &text))].into_iter().collect(),
+            active_at_ms: now_ms,
+            starts_at_ms: now_ms,
+            ends_at_ms: None,
+            value: f64::NAN,
+            generator_url: String::new(),
+        };
+        self.begin(&own, AlertRow::new(alert, Origin::Rules, None, now_ms), now_ms);
+    }
+
+    /// The alerts that found no room since there was room last.
+    pub fn refused_len(&self) -> usize {
+        self.refused
+    }
+
+    /// Puts an alert into its groups.
+    fn route(&mut self, fp: &str, now_ms: i64) {
+        let Some(live) = self.alerts.get_mut(fp) else { return };
+        let (labels, incident) = (&live.row.alert.labels, &live.row.incident);
+        let routes = self.finder.find(&self.config.tree, labels);
+        let mut wanted = Vec::new();
+        for at in routes.iter() {
+            let Some(route) = self.config.tree.route(*at) else { continue };
+            let labels = route.group_labels(labels, incident);
+            wanted.push((*at, route.clone(), labels));
+        }
+        live.routes = routes;
+        for (at, route, labels) in wanted {
+            self.enter(fp, at, &route, labels, now_ms);
+        }
+    }
+
+    fn enter(
+        &mut self,
+        fp: &str,
+        at: usize,
+        route: &Arc<Route>,
+        labels: BTreeMap<String, String>,
+        now_ms: i64,
+    ) {
+        let Some(live) = self.alerts.get_mut(fp) else { return };
+        let mut id = group_id(route, &labels);
+        let mut labels = labels;
+        if !self.groups.contains_key(&id) && self.groups.len() >= GROUPS_MAX {
+            labels.clear();
+            id = group_id(route, &labels);
+        }
+        if !live.fires && live.row.left.contains(&id) {
+            return;
+        }
+        live.groups.insert(id.clone());
+        let waited_ms = live.row.alert.starts_at_ms.saturating_add(route.group_wait_ms);
+        // What has held for longer than the wait is not waited with again.
+        let anchor_ms = if waited_ms < now_ms { now_ms } else { now_ms + route.group_wait_ms };
+        if let Some(group) = self.groups.get_mut(&id) {
+            group.alerts.insert(fp.to_owned());
+            if group.row.done_ms.is_none() && anchor_ms < group.row.anchor_ms {
+                group.row.anchor_ms = anchor_ms;
+                self.dirty.groups.insert(id.clone());
+            }
+        } else {
+            let row = GroupRow::new(route.id.clone(), labels, anchor_ms);
+            let alerts = BTreeSet::from([fp.to_owned()]);
+            let group = Group { row, route: at, alerts, next_ms: i64::MAX, written: 0 };
+            self.groups.insert(id.clone(), group);
+            self.dirty.groups.insert(id.clone());
+        }
+        self.reschedule(&id);
+    }
+
+    /// Sets anew when a group is due.
+    fn reschedule(&mut self, id: &str) {
+        let Some(group) = self.groups.get_mut(id) else { return };
+        let Some(route) = self.config.tree.route(group.route) else { return };
+        let next_ms = group.row.next_ms(route.group_interval_ms);
+        if next_ms != group.next_ms {
+            self.due.remove(&(group.next_ms, id.to_owned()));
+        }
+        group.next_ms = next_ms;
+        self.due.insert((next_ms, id.to_owned()));
+    }
+
+    fn group_key(&self, group: &Group) -> String {
+        let key = self.config.tree.route(group.route).map_or("", |route| route.key.as_str());
+        format!("{key}:{}", label_set_text(&group.row.labels))
+    }
+}
+
+impl Live {
+    fn new(row: AlertRow, graph: &Graph) -> Self {
+        let alert = &row.alert;
+        let place = graph.locate(&alert.labels);
+        let broken = |place: &Arc<topology::Place>| {
+            topology::breaks(&alert.labels, &alert.annotations, place)
+        };
+        Self {
+            fires: alert.status == Status::Firing,
+            breaks: place.as_ref().is_some_and(broken),
+            place,
+            routes: Arc::default(),
+            groups: BTreeSet::new(),
+            silenced: (u64::MAX, Arc::default()),
+            deadline_ms: None,
+            row,
+        }
+    }
+}
+
+fn refused_labels() -> [(&'static str, &'static str); 2] {
+    [("alertname", REFUSED_ALERT), ("severity", "critical")]
+}
+
+fn check_pairs(pairs: &BTreeMap<String, String>) -> Result<(), String> {
+    if pairs.len() > PAIRS_MAX {
+        return Err(format!("more than {PAIRS_MAX} pairs"));
+    }
+    for name in pairs.keys() {
+        if !matchers::is_classic_name(name) || name.contains(':') {
+            return Err(format!("invalid name {name:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses, by its name, an alert that takes too much room.
+fn check_len(labels: &BTreeMap<String, String>, posted: &Posted) -> Result<(), String> {
+    let pairs = labels.iter().chain(&posted.annotations);
+    let len = posted.generator_url.len()
+        + pairs.map(|(name, value)| name.len() + value.len()).sum::<usize>();
+    if len <= POSTED_LEN_MAX {
+        return Ok(());
+    }
+    let name = labels.get("alertname").map_or("", String::as_str);
+    let name: String = name.chars().take(NAME_TOLD_MAX).collect();
+    Err(format!("alert {name:?} has {len} bytes, over the limit of {POSTED_LEN_MAX}"))
+}
+
+/// A group's name among rows: its route and labels, whatever their length.
+fn group_id(route: &Route, labels: &BTreeMap<String, String>) -> String {
+    let pairs = labels.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]);
+    format!("{:016x}", fnv([route.id.as_str()].into_iter().chain(pairs)))
+}
+
+/// A label set as Prometheus prints it: `{a="b", c="d"}`.
+fn label_set_text(labels: &BTreeMap<String, String>) -> String {
+    let pairs: Vec<String> =
+        labels.iter().map(|(name, value)| format!("{name}={}", quoted(value))).collect();
+    format!("{{{}}}", pairs.join(", "))
+}
+
+/// A text in quotes as Go's `%q` writes it.
+fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        let code = u32::from(c);
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            '\r' => out.push_str("\\r"),
+            '\u{7}' => out.push_str("\\a"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{b}' => out.push_str("\\v"),
+            '\u{c}' => out.push_str("\\f"),
+            ' '..='~' => out.push(c),
+            // What Rust would escape cannot be printed.
+            _ if c.escape_debug().len() == 1 => out.push(c),
+            _ if code < 0x80 => out.push_str(&format!("\\x{code:02x}")),
+            _ if code < 0x1_0000 => out.push_str(&format!("\\u{code:04x}")),
+            _ => out.push_str(&format!("\\U{code:08x}")),
+        }
+    }
+    out.push('"');
+    out
+}

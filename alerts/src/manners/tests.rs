@@ -1,0 +1,572 @@
+//! Whole stories: alerts come and go, time passes, messages come out.
+
+use std::collections::BTreeMap;
+
+use jiff::tz::TimeZone;
+
+use super::spec::{EscalationSpec, InhibitSpec, MaintenanceSpec, RouteSpec, Texts};
+use super::*;
+
+mod alertmanager;
+mod causes;
+mod crash;
+mod live;
+mod peer;
+mod speed;
+
+/// 2026-11-22 04:00 UTC, a Sunday.
+pub(super) const T0: i64 = 1_795_320_000_000;
+
+pub(super) fn labels(text: &str) -> BTreeMap<String, String> {
+    let pairs = text.split(' ').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+pub(super) fn firing(text: &str, at_ms: i64) -> Notification {
+    let labels = labels(text);
+    let pairs = labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    Notification {
+        fingerprint: fingerprint(pairs),
+        status: Status::Firing,
+        annotations: BTreeMap::new(),
+        active_at_ms: at_ms,
+        starts_at_ms: at_ms,
+        ends_at_ms: None,
+        value: 1.0,
+        generator_url: String::new(),
+        labels,
+    }
+}
+
+pub(super) fn resolved(text: &str, at_ms: i64) -> Notification {
+    Notification { status: Status::Resolved, ends_at_ms: Some(at_ms), ..firing(text, at_ms) }
+}
+
+pub(super) fn fp(text: &str) -> String {
+    firing(text, 0).fingerprint
+}
+
+/// A route as YAML, with Alertmanager's defaults and the receivers `a`, `b` and `c`.
+pub(super) fn by_labels(yaml: &str) -> MannersSpec {
+    let route: RouteSpec = serde_saphyr::from_str(yaml).unwrap();
+    MannersSpec {
+        route: Some(route),
+        defaults: spec::Defaults::Alertmanager,
+        ..MannersSpec::default()
+    }
+}
+
+pub(super) fn build(spec: MannersSpec) -> MannersConfig {
+    let recipients = ["a", "b", "c"].map(|name| Recipient::new(name, true));
+    spec.build(&recipients, &TimeZone::UTC).unwrap()
+}
+
+/// Manners with a clock and a ledger: what a service does around them.
+pub(super) struct Stage {
+    pub(super) manners: Manners,
+    pub(super) now_ms: i64,
+    pub(super) rows: BTreeMap<String, Vec<u8>>,
+    /// All messages: seconds since [`T0`], receiver, reason, alerts.
+    pub(super) said: Vec<String>,
+    pub(super) messages: Vec<Message>,
+}
+
+impl Stage {
+    pub(super) fn new(spec: MannersSpec) -> Self {
+        Self::with(build(spec))
+    }
+
+    pub(super) fn with(config: MannersConfig) -> Self {
+        let (manners, step) = Manners::new(config, Vec::new(), T0);
+        assert!(step.is_empty());
+        Self { manners, now_ms: T0, rows: BTreeMap::new(), said: Vec::new(), messages: Vec::new() }
+    }
+
+    /// Where the default routes send everything to `a`.
+    pub(super) fn of_causes() -> Self {
+        Self::new(by_cause())
+    }
+
+    pub(super) fn settle(&mut self, step: Step) {
+        for entry in step.entries {
+            match entry.value {
+                Some(value) => self.rows.insert(entry.key, value),
+                None => self.rows.remove(&entry.key),
+            };
+        }
+        for message in step.messages {
+            let seconds = (self.now_ms - T0) as f64 / 1000.0;
+            let alerts = message.alerts.iter().map(|alert| {
+                let sign = if alert.status == Status::Firing { '+' } else { '-' };
+                format!("{sign}{}", alert.name())
+            });
+            let alerts: Vec<String> = alerts.collect();
+            let Message { receiver, reason, .. } = &message;
+            self.said.push(format!("{seconds} {receiver} {reason:?} {}", alerts.join(" ")));
+            self.messages.push(message);
+        }
+    }
+
+    /// Everything that is due up to this many seconds after [`T0`].
+    pub(super) fn until(&mut self, seconds: i64) {
+        self.until_ms(seconds * 1000);
+    }
+
+    /// The same in milliseconds.
+    pub(super) fn until_ms(&mut self, ms: i64) {
+        let end_ms = T0 + ms;
+        while let Some(due_ms) = self.manners.next_due_ms().filter(|due_ms| *due_ms <= end_ms) {
+            self.now_ms = due_ms.max(self.now_ms);
+            let step = self.manners.advance(self.now_ms);
+            self.settle(step);
+        }
+        self.now_ms = end_ms;
+    }
+
+    pub(super) fn begin(&mut self, text: &str) {
+        let step = self.manners.take(&[firing(text, self.now_ms)], self.now_ms);
+        self.settle(step);
+    }
+
+    pub(super) fn end(&mut self, text: &str) {
+        let step = self.manners.take(&[resolved(text, self.now_ms)], self.now_ms);
+        self.settle(step);
+    }
+
+    pub(super) fn silence(&mut self, matcher: &str, from: i64, to: i64) -> String {
+        let matchers = Matchers::parse(matcher).unwrap();
+        let silence = Silence {
+            id: String::new(),
+            matchers: matchers.iter().map(SilenceMatcher::from_matcher).collect(),
+            starts_at_ms: T0 + from * 1000,
+            ends_at_ms: T0 + to * 1000,
+            updated_at_ms: 0,
+            created_by: "me".to_owned(),
+            comment: "test".to_owned(),
+        };
+        let (id, step) = self.manners.put_silence(silence, self.now_ms).unwrap();
+        self.settle(step);
+        id
+    }
+
+    /// Kills the service and starts it again.
+    pub(super) fn restart(&mut self) {
+        let config = self.manners.config.clone();
+        let kept = self.rows.clone().into_iter().collect();
+        let (manners, step) = Manners::new(config, kept, self.now_ms);
+        self.manners = manners;
+        self.settle(step);
+    }
+
+    pub(super) fn told(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.said)
+    }
+}
+
+pub(super) fn by_cause() -> MannersSpec {
+    let route = RouteSpec { receiver: Some("a".to_owned()), ..RouteSpec::default() };
+    MannersSpec { route: Some(route), ..MannersSpec::default() }
+}
+
+use matchers::Matchers;
+
+const GROUPED: &str = "{receiver: a, group_by: [alertname], group_wait: 10s, group_interval: 60s, \
+                       repeat_interval: 10m}";
+
+#[test]
+fn a_group_waits_speaks_and_repeats() {
+    let mut stage = Stage::new(by_labels(GROUPED));
+    stage.begin("alertname=X n=1");
+    stage.until(5);
+    stage.begin("alertname=X n=2");
+    stage.begin("alertname=Y");
+    stage.until(100);
+    assert_eq!(stage.told(), ["10 a New +X +X", "15 a New +Y"]);
+    stage.begin("alertname=X n=3");
+    stage.end("alertname=X n=1");
+    stage.end("alertname=Y");
+    stage.until(700);
+    assert_eq!(stage.told(), ["130 a Changed +X +X -X", "135 a Resolved -Y"]);
+    stage.until(735);
+    assert_eq!(stage.told(), ["730 a Reminder +X +X"]);
+    stage.end("alertname=X n=2");
+    stage.end("alertname=X n=3");
+    stage.until(2000);
+    assert_eq!(stage.told(), ["790 a Resolved -X -X"]);
+    stage.until(5000);
+    assert!(stage.rows.is_empty(), "{:?}", stage.rows.keys());
+    assert_eq!(stage.manners.next_due_ms(), None);
+}
+
+#[test]
+fn messages_of_a_group_are_one_thread_from_its_beginning_to_its_end() {
+    let mut stage = Stage::new(by_labels(GROUPED));
+    stage.begin("alertname=X n=1");
+    stage.until(70);
+    stage.begin("alertname=X n=2");
+    stage.until(130);
+    stage.end("alertname=X n=1");
+    stage.end("alertname=X n=2");
+    stage.until(200);
+    stage.begin("alertname=X n=1");
+    stage.until(300);
+    let threads: Vec<&str> = stage.messages.iter().map(|m| m.thread.as_str()).collect();
+    let ids: Vec<&str> = stage.messages.iter().map(|m| m.id.as_str()).collect();
+    assert_eq!(threads, [ids[0], ids[0], ids[0], ids[3]]);
+    assert_eq!(stage.messages[0].group_key, "{}:{alertname=\"X\"}");
+    let timeline: Vec<_> =
+        stage.messages[2].timeline.iter().map(|e| (e.time_ms - T0) / 1000).collect();
+    assert_eq!(timeline, [0, 70, 130, 130]);
+}
+
+#[test]
+fn group_keys_are_quoted_as_go_does() {
+    let odd = BTreeMap::from([("a".to_owned(), "x\"\\\n\u{1}é\u{a0}\u{1f600}".to_owned())]);
+    assert_eq!(label_set_text(&odd), "{a=\"x\\\"\\\\\\n\\x01é\\u00a0\u{1f600}\"}");
+}
+
+#[test]
+fn routes_are_taken_and_continued() {
+    let mut stage = Stage::new(by_labels(
+        "{receiver: a, group_by: ['...'], group_wait: 0s, routes: [
+            {matchers: ['severity=critical'], receiver: b, continue: true},
+            {match: {severity: critical}, receiver: c, routes: [{match_re: {n: '1|2'}, receiver: a}]}]}",
+    ));
+    stage.begin("alertname=X severity=critical n=3");
+    stage.begin("alertname=Y severity=critical n=2");
+    stage.begin("alertname=Z");
+    stage.until(1);
+    let mut told = stage.told();
+    told.sort();
+    assert_eq!(told, ["0 a New +Y", "0 a New +Z", "0 b New +X", "0 b New +Y", "0 c New +X"]);
+    let keys: Vec<_> = stage.messages.iter().map(|m| m.group_key.clone()).collect();
+    assert!(keys.iter().any(|key| key.starts_with(
+        r#"{}/{severity="critical"}/{n=~"1|2"}:{alertname="Y", n="2", severity="critical"}"#
+    )));
+}
+
+#[test]
+fn a_silenced_alert_is_told_when_the_silence_ends() {
+    let mut stage = Stage::new(by_labels(GROUPED));
+    let id = stage.silence("alertname=X", 0, 3600);
+    stage.begin("alertname=X");
+    stage.until(100);
+    assert!(stage.told().is_empty());
+    let alert = stage.manners.alert(&fp("alertname=X"), stage.now_ms).unwrap();
+    assert_eq!((alert.state(), alert.silenced_by), ("suppressed", vec![id.clone()]));
+    let step = stage.manners.expire_silence(&id, stage.now_ms).unwrap();
+    stage.settle(step);
+    stage.until(200);
+    assert_eq!(stage.told(), ["130 a New +X"]);
+    let again = stage.manners.expire_silence(&id, stage.now_ms).unwrap_err();
+    assert_eq!(again, SilenceError::AlreadyExpired(id.clone()));
+    stage.until(100 + 120 * 3600 - 1);
+    assert_eq!(stage.manners.silences(stage.now_ms).len(), 1);
+    stage.until(100 + 120 * 3600);
+    assert!(stage.manners.silence(&id, stage.now_ms).is_none());
+    assert!(!stage.rows.keys().any(|key| key.starts_with("silence/")));
+}
+
+#[test]
+fn a_silence_is_changed_or_replaced() {
+    let mut stage = Stage::new(by_labels(GROUPED));
+    let id = stage.silence("alertname=X", 0, 3600);
+    stage.until(10);
+    let (known, _) = stage.manners.silence(&id, stage.now_ms).unwrap();
+    let longer = Silence { ends_at_ms: T0 + 7_200_000, ..known.clone() };
+    let (same, _) = stage.manners.put_silence(longer.clone(), stage.now_ms).unwrap();
+    assert_eq!(same, id);
+    let mut other = longer;
+    other.matchers[0].value = "Y".to_owned();
+    let (new, _) = stage.manners.put_silence(other, stage.now_ms).unwrap();
+    assert_ne!(new, id);
+    let states: Vec<_> = stage.manners.silences(stage.now_ms).into_iter().collect();
+    assert_eq!(
+        states.iter().map(|(s, state)| (s.id.clone(), *state)).collect::<Vec<_>>(),
+        [(new, SilenceState::Active), (id, SilenceState::Expired)]
+    );
+    let unknown = Silence { id: "nothing".to_owned(), ..known.clone() };
+    let unknown = stage.manners.put_silence(unknown, stage.now_ms).unwrap_err();
+    assert_eq!(unknown, SilenceError::NotFound("nothing".to_owned()));
+    let everything = Silence { id: String::new(), matchers: Vec::new(), ..known.clone() };
+    assert!(stage.manners.put_silence(everything, stage.now_ms).is_err());
+    let mut all = known;
+    all.id = String::new();
+    all.matchers[0].value = ".*".to_owned();
+    all.matchers[0].is_regex = true;
+    assert!(stage.manners.put_silence(all, stage.now_ms).is_err());
+}
+
+#[test]
+fn an_inhibited_alert_is_told_when_the_other_is_over() {
+    let mut spec = by_labels(GROUPED);
+    spec.inhibit = vec![InhibitSpec {
+        source_matchers: Some(Texts::One("severity=critical".to_owned())),
+        target_matchers: Some(Texts::One("severity=warning".to_owned())),
+        equal: vec!["n".to_owned()],
+        ..InhibitSpec::default()
+    }];
+    let mut stage = Stage::new(spec);
+    stage.begin("alertname=Big severity=critical n=1");
+    stage.begin("alertname=Small severity=warning n=1");
+    stage.begin("alertname=Else severity=warning n=2");
+    stage.until(60);
+    assert_eq!(stage.told(), ["10 a New +Big", "10 a New +Else"]);
+    let small = fp("alertname=Small severity=warning n=1");
+    let small = stage.manners.alert(&small, stage.now_ms).unwrap();
+    assert_eq!(small.inhibited_by, [fp("alertname=Big severity=critical n=1")]);
+    stage.end("alertname=Big severity=critical n=1");
+    stage.until(130);
+    let mut told = stage.told();
+    told.sort();
+    assert_eq!(told, ["70 a New +Small", "70 a Resolved -Big"]);
+}
+
+#[test]
+fn posted_alerts_end_when_they_are_not_posted_again() {
+    let mut stage = Stage::new(by_labels(GROUPED));
+    let posted = |text: &str, ends: Option<i64>| Posted {
+        labels: labels(text),
+        ends_at_ms: ends,
+        ..Posted::default()
+    };
+    let (step, problems) = stage.manners.post(
+        &[posted("alertname=X", None), posted("", None), posted("alertname=Y", Some(T0 + 30_000))],
+        stage.now_ms,
+    );
+    stage.settle(step);
+    assert_eq!(problems, ["at least one label pair required"]);
+    stage.until(200);
+    assert_eq!(stage.told(), ["10 a New +X", "10 a New +Y", "70 a Resolved -Y"]);
+    let (step, _) = stage.manners.post(&[posted("alertname=X", None)], stage.now_ms);
+    stage.settle(step);
+    stage.until(490);
+    assert!(stage.told().is_empty(), "it was posted again at 200 and holds to 500");
+    stage.until(600);
+    assert_eq!(stage.told(), ["550 a Resolved -X"]);
+}
+
+#[test]
+fn a_posted_alert_that_takes_too_much_room_is_refused_by_name() {
+    let mut stage = Stage::new(by_labels(GROUPED));
+    let posted = |name: &str, each: usize| Posted {
+        labels: [("alertname", name.to_owned()), ("l", "x".repeat(each))]
+            .map(|(name, value)| (name.to_owned(), value))
+            .into(),
+        annotations: [("a".to_owned(), "y".repeat(each))].into(),
+        generator_url: "z".repeat(each),
+        ..Posted::default()
+    };
+    let most = POSTED_LEN_MAX / 3 - 100;
+    let long = "N".repeat(POSTED_LEN_MAX);
+    let alerts = [posted("Fits", most), posted("Large", most + 200), posted(&long, 1)];
+    let (_, problems) = stage.manners.post(&alerts, stage.now_ms);
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems[0].starts_with("alert \"Large\" has 16"), "{problems:?}");
+    assert!(problems[0].ends_with("bytes, over the limit of 16384"), "{problems:?}");
+    assert!(problems[1].len() < 200, "the name itself may be what is long: {problems:?}");
+}
+
+#[test]
+fn what_nobody_acknowledges_goes_to_the_next() {
+    let mut spec = by_cause();
+    spec.escalation = Some(EscalationSpec { after: "30m".to_owned(), receiver: "b".to_owned() });
+    let mut stage = Stage::new(spec.clone());
+    stage.begin("alertname=X instance=n");
+    stage.until(3600);
+    assert_eq!(stage.told(), ["1 a New +X", "1801 b Escalation +X"]);
+    assert_eq!(stage.messages[1].told, ["a"]);
+    stage.end("alertname=X instance=n");
+    stage.until(3700);
+    assert_eq!(stage.told(), ["3601 a Resolved -X", "3601 b Resolved -X"]);
+
+    let mut stage = Stage::new(spec);
+    stage.begin("alertname=X instance=n");
+    stage.until(60);
+    let thread = stage.messages[0].thread.clone();
+    let target = AckTarget::Thread(thread);
+    let acked = stage.manners.acknowledge(&target, "me", "on it", None, stage.now_ms);
+    let (found, step) = acked.unwrap();
+    stage.settle(step);
+    assert_eq!(found, [fp("alertname=X instance=n")]);
+    stage.restart();
+    stage.until(3 * 86_400);
+    assert_eq!(stage.told(), ["1 a New +X"], "neither escalated nor repeated");
+    stage.end("alertname=X instance=n");
+    stage.until(3 * 86_400 + 10);
+    stage.begin("alertname=X instance=n");
+    stage.until(3 * 86_400 + 3600);
+    let told = stage.told();
+    assert_eq!(told.len(), 3, "resolved, new and escalated: {told:?}");
+}
+
+#[test]
+fn an_acknowledgement_may_end_by_itself() {
+    let mut stage = Stage::of_causes();
+    stage.begin("alertname=X instance=n");
+    stage.until(60);
+    let target = AckTarget::Fingerprints(vec![fp("alertname=X instance=n")]);
+    let until_ms = Some(T0 + 30 * 3_600_000);
+    let (_, step) = stage.manners.acknowledge(&target, "me", "", until_ms, stage.now_ms).unwrap();
+    stage.settle(step);
+    stage.until(36 * 3600);
+    assert_eq!(stage.told(), ["1 a New +X", "108001 a Reminder +X"]);
+    let none = AckTarget::Group("{}:{}".to_owned());
+    assert_eq!(
+        stage.manners.acknowledge(&none, "me", "", None, stage.now_ms).unwrap_err(),
+        AckError::NotFound
+    );
+}
+
+#[test]
+fn what_flaps_is_told_once_and_again_when_it_is_quiet() {
+    let mut stage = Stage::of_causes();
+    for round in 0..10 {
+        stage.until(round * 60);
+        stage.begin("alertname=X instance=n");
+        stage.until(round * 60 + 30);
+        stage.end("alertname=X instance=n");
+    }
+    stage.until(600);
+    assert_eq!(
+        stage.told(),
+        [
+            "1 a New +X",
+            "31 a Resolved -X",
+            "61 a New +X",
+            "91 a Resolved -X",
+            "121 a New +X",
+            "151 a Resolved -X",
+            "181 a New +X"
+        ]
+    );
+    assert_eq!(stage.messages[6].alerts[0].annotations[FLAPPING], "4");
+    stage.restart();
+    stage.until(7200);
+    assert_eq!(stage.told(), ["2371 a Resolved -X"]);
+    assert_eq!(stage.messages[7].alerts[0].ends_at_ms, Some(T0 + 570_000));
+    stage.until(86_400);
+    assert!(stage.rows.is_empty(), "{:?}", stage.rows.keys());
+}
+
+#[test]
+fn in_a_maintenance_nothing_is_told_and_then_what_still_holds() {
+    let mut spec = by_cause();
+    spec.maintenance = vec![MaintenanceSpec {
+        node: Texts::One("nas".to_owned()),
+        every: Some("04:10-05:00".to_owned()),
+        from: None,
+        to: None,
+        location: None,
+        comment: "disks".to_owned(),
+    }];
+    let mut stage = Stage::new(spec);
+    stage.begin("alertname=Before instance=nas");
+    stage.until(700);
+    assert_eq!(stage.told(), ["1 a New +Before"]);
+    stage.begin("alertname=Holds instance=nas");
+    stage.begin("alertname=Passes instance=nas");
+    stage.begin("alertname=Elsewhere instance=other");
+    stage.end("alertname=Before instance=nas");
+    stage.until(2000);
+    let alert = stage.manners.alert(&fp("alertname=Holds instance=nas"), stage.now_ms).unwrap();
+    assert_eq!(alert.muted_by, ["maintenance: disks"]);
+    stage.end("alertname=Passes instance=nas");
+    stage.restart();
+    stage.until(3599);
+    assert_eq!(stage.told(), ["701 a New +Elsewhere"]);
+    stage.until(3600);
+    let mut told = stage.told();
+    told.sort();
+    assert_eq!(told, ["3600 a New +Holds", "3600 a Resolved -Before"]);
+}
+
+#[test]
+fn mute_times_hold_back() {
+    let mut spec = by_labels(
+        "{receiver: a, group_wait: 0s, group_interval: 5m, group_by: ['...'], routes: [
+            {receiver: b, mute_time_intervals: [night]}]}",
+    );
+    spec.times = serde_saphyr::from_str(
+        "[{name: night, time_intervals: [{times: [{start_time: '00:00', end_time: '06:00'}]}]}]",
+    )
+    .unwrap();
+    let mut stage = Stage::new(spec);
+    stage.begin("alertname=X");
+    stage.until(7199);
+    assert!(stage.told().is_empty());
+    let alert = stage.manners.alert(&fp("alertname=X"), stage.now_ms).unwrap();
+    assert_eq!(alert.muted_by, ["night"]);
+    stage.until(7500);
+    assert_eq!(stage.told(), ["7200 b New +X"]);
+}
+
+#[test]
+fn a_new_configuration_repeats_nothing() {
+    let mut stage = Stage::new(by_labels(GROUPED));
+    stage.begin("alertname=X");
+    stage.until(60);
+    let more = "{receiver: a, group_by: [alertname], group_wait: 10s, group_interval: 60s, \
+                repeat_interval: 10m, routes: [{receiver: b, matchers: ['n=1']}]}";
+    let step = stage.manners.reconfigure(build(by_labels(more)), stage.now_ms);
+    stage.settle(step);
+    stage.begin("alertname=X n=1");
+    stage.until(500);
+    assert_eq!(stage.told(), ["10 a New +X", "70 b New +X"]);
+}
+
+#[test]
+fn damaged_rows_are_left_out() {
+    let mut stage = Stage::of_causes();
+    stage.begin("alertname=X instance=n");
+    stage.begin("alertname=Y instance=n");
+    stage.silence("alertname=Z", 0, 100);
+    stage.until(10);
+    stage.told();
+    for (key, value) in &mut stage.rows {
+        if key.starts_with("silence/") || key.ends_with(&fp("alertname=Y instance=n")) {
+            value.truncate(10);
+        }
+    }
+    stage.rows.insert("alert/garbage".to_owned(), vec![0xff, 0]);
+    stage.restart();
+    stage.until(400);
+    assert!(stage.told().is_empty());
+    assert!(!stage.rows.contains_key("alert/garbage"));
+    assert_eq!(stage.manners.alerts(&AlertsFilter::default(), stage.now_ms).len(), 1);
+    stage.end("alertname=X instance=n");
+    stage.until(500);
+    assert_eq!(stage.told(), ["401 a Resolved -X"]);
+}
+
+#[test]
+fn a_flood_is_told_as_one() {
+    let mut stage = Stage::of_causes();
+    stage.manners.room = Room(100);
+    let all: Vec<Notification> =
+        (0..107).map(|n| firing(&format!("alertname=F n={n}"), T0)).collect();
+    let step = stage.manners.take(&all, T0);
+    assert_eq!(stage.manners.refused_len(), 7);
+    drop(step);
+    assert!(stage.manners.alert(&stage.manners.refused_fingerprint(), T0).is_some());
+    stage.manners.tick(T0 + REFUSED_FOR_MS);
+    let own = stage.manners.refused_fingerprint();
+    assert!(!stage.manners.alerts[&own].fires);
+}
+
+#[test]
+fn a_silence_that_cannot_be_replaced_holds_as_it_was() {
+    let mut stage = Stage::new(by_labels(GROUPED));
+    let id = stage.silence("alertname=X", 0, 3600);
+    let (known, _) = stage.manners.silence(&id, stage.now_ms).unwrap();
+    for n in 1..silences::SILENCES_MAX {
+        let other = Silence { id: format!("other-{n}"), ..known.clone() };
+        stage.manners.silences.restore(other).unwrap();
+    }
+    let mut changed = known;
+    changed.matchers[0].value = "Y".to_owned();
+    let refused = stage.manners.put_silence(changed, stage.now_ms).unwrap_err();
+    assert_eq!(refused, SilenceError::TooMany);
+    let (_, state) = stage.manners.silence(&id, stage.now_ms).unwrap();
+    assert_eq!(state, SilenceState::Active);
+}

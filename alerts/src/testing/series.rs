@@ -1,0 +1,238 @@
+//! The notation of series and their values: `up{job="node"}  1 1x5 0+2x3 _ _x4 stale NaN {{schema:0 …}}`.
+//!
+//! What is refused is what Prometheus refuses; hexadecimal numbers are, for their `x`.
+
+use std::sync::Arc;
+
+use labstat_model::{Histogram, Labels, METRIC_NAME, MatchOp, stale_marker};
+
+use super::histograms;
+
+/// Values of one series. A year of minutes has 525,600; more is a typing error.
+const VALUES_MAX: u64 = 5_000_000;
+
+/// A series and its value at each step.
+#[derive(Debug, PartialEq)]
+pub(super) struct Described {
+    pub(super) labels: Labels,
+    pub(super) values: Vec<Point>,
+}
+
+/// What a series has at one step.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Point {
+    Nothing,
+    Number(f64),
+    Histogram(Arc<Histogram>),
+}
+
+/// A series with its values.
+pub(super) fn read(text: &str) -> Result<Described, String> {
+    let text = text.trim_start();
+    let (head, rest) = head(text)?;
+    Ok(Described { labels: labels(head)?, values: values(rest)? })
+}
+
+/// Labels as those of a metric: equal signs only.
+pub(super) fn labels(text: &str) -> Result<Labels, String> {
+    let matchers = labstat_promql::any_selector(text.trim()).map_err(|error| error.to_string())?;
+    if let Some(other) = matchers.iter().find(|matcher| matcher.op() != MatchOp::Equal) {
+        return Err(format!("label {:?} of a series has a value, not a pattern", other.name()));
+    }
+    let names = matchers.iter().filter(|matcher| matcher.name() == METRIC_NAME);
+    if names.count() > 1 {
+        return Err(format!("{text} has two metric names"));
+    }
+    Ok(Labels::new(matchers.iter().map(|matcher| (matcher.name(), matcher.value()))))
+}
+
+/// The series at the start of `text`, and what follows it.
+fn head(text: &str) -> Result<(&str, &str), String> {
+    let name = text.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | ':')));
+    let name = name.unwrap_or(text.len());
+    let body = text.get(name..).unwrap_or_default();
+    if !body.starts_with('{') {
+        return if name > 0 {
+            Ok(text.split_at(name))
+        } else {
+            Err(format!("no series in {text:?}"))
+        };
+    }
+    let mut quote = None;
+    let mut escaped = false;
+    for (at, c) in body.char_indices() {
+        match (quote, c) {
+            _ if escaped => escaped = false,
+            (Some(open), '\\') if open != '`' => escaped = true,
+            (Some(open), c) if c == open => quote = None,
+            (None, '"' | '\'' | '`') => quote = Some(c),
+            (None, '}') => return Ok(text.split_at(name + at + 1)),
+            _ => {}
+        }
+    }
+    Err(format!("the labels of {text:?} are not closed"))
+}
+
+/// The values of a series, as they follow it.
+pub(super) fn values(text: &str) -> Result<Vec<Point>, String> {
+    let mut reader = Notation { rest: text, values: Vec::new() };
+    loop {
+        let before = reader.rest;
+        reader.rest = before.trim_start_matches([' ', '\t', '\n', '\r']);
+        if reader.rest.is_empty() {
+            return Ok(reader.values);
+        }
+        if reader.rest.len() == before.len() {
+            return Err(reader.unexpected());
+        }
+        reader.item()?;
+    }
+}
+
+struct Notation<'a> {
+    rest: &'a str,
+    values: Vec<Point>,
+}
+
+impl Notation<'_> {
+    fn unexpected(&self) -> String {
+        let start: String = self.rest.chars().take(20).collect();
+        format!("unexpected {start:?} in series values")
+    }
+
+    fn item(&mut self) -> Result<(), String> {
+        if self.rest.starts_with("{{") {
+            return self.histogram();
+        }
+        if let Some(rest) = self.rest.strip_prefix('_') {
+            self.rest = rest;
+            let times = self.times()?.unwrap_or(1);
+            return self.push(times, || Point::Nothing);
+        }
+        let mut value = match self.rest.strip_prefix("stale") {
+            Some(rest) if !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_') => {
+                self.rest = rest;
+                stale_marker()
+            }
+            _ => self.number()?,
+        };
+        let step = if self.rest.starts_with(['+', '-']) { Some(self.number()?) } else { None };
+        match (self.times()?, step) {
+            (None, None) => self.push(1, || Point::Number(value)),
+            (None, Some(_)) => Err(self.unexpected()),
+            // The first one is not counted. Steps are added up, rounding and all.
+            (Some(times), step) => self.push(times + 1, || {
+                let point = Point::Number(value);
+                if let Some(step) = step {
+                    value += step;
+                }
+                point
+            }),
+        }
+    }
+
+    fn push(&mut self, times: u64, mut point: impl FnMut() -> Point) -> Result<(), String> {
+        let len = u64::try_from(self.values.len()).unwrap_or(u64::MAX);
+        if len.saturating_add(times) > VALUES_MAX {
+            return Err(format!("more than {VALUES_MAX} values of one series"));
+        }
+        self.values.extend((0..times).map(|_| point()));
+        Ok(())
+    }
+
+    /// `x5`.
+    fn times(&mut self) -> Result<Option<u64>, String> {
+        let Some(rest) = self.rest.strip_prefix('x') else { return Ok(None) };
+        let len = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (digits, after) = rest.split_at(len);
+        let times: u64 = digits
+            .parse()
+            .map_err(|_| format!("invalid repetition in series values: x{rest:.20}"))?;
+        if after.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.')) {
+            return Err(self.unexpected());
+        }
+        self.rest = after;
+        // One more is to fit.
+        Ok(Some(times.min(VALUES_MAX + 1)))
+    }
+
+    /// A number with or without a sign.
+    fn number(&mut self) -> Result<f64, String> {
+        let negative = self.rest.starts_with('-');
+        let text = self.rest.strip_prefix(['+', '-']).unwrap_or(self.rest);
+        let len = number_len(text);
+        let (digits, after) = text.split_at(len);
+        let ends = !after.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+            || (after.starts_with('x') && digits.starts_with(|c: char| !c.is_ascii_alphabetic()));
+        let value: Option<f64> = match digits.to_ascii_lowercase().as_str() {
+            "inf" => Some(f64::INFINITY),
+            "nan" => Some(f64::NAN),
+            plain => plain.replace('_', "").parse().ok(),
+        };
+        match value.filter(|_| ends && len > 0) {
+            Some(value) => {
+                self.rest = after;
+                Ok(if negative { -value } else { value })
+            }
+            None => Err(self.unexpected()),
+        }
+    }
+
+    fn histogram(&mut self) -> Result<(), String> {
+        let first = self.one_histogram()?;
+        let sign = self.rest.chars().next().filter(|c| matches!(c, '+' | '-'));
+        let Some(sign) = sign else {
+            let times = self.times()?.map_or(1, |times| times + 1);
+            return self.push(times, || Point::Histogram(Arc::clone(&first)));
+        };
+        self.rest = self.rest.get(1..).unwrap_or_default();
+        let step = self.one_histogram()?;
+        let times = self.times()?.ok_or_else(|| self.unexpected())?;
+        let mut last = first;
+        self.push(1, || Point::Histogram(Arc::clone(&last)))?;
+        for _ in 0..times {
+            last = histograms::step(&last, &step, sign)?;
+            self.push(1, || Point::Histogram(Arc::clone(&last)))?;
+        }
+        Ok(())
+    }
+
+    fn one_histogram(&mut self) -> Result<Arc<Histogram>, String> {
+        let body = self.rest.strip_prefix("{{").ok_or_else(|| self.unexpected())?;
+        let Some((inner, after)) = body.split_once("}}") else {
+            return Err("a histogram's description is not closed with }}".to_owned());
+        };
+        self.rest = after;
+        histograms::read(inner).map(Arc::new)
+    }
+}
+
+/// Bytes of the number at the start of a text.
+fn number_len(text: &str) -> usize {
+    let mut previous = ' ';
+    let letters = text.bytes().take_while(u8::is_ascii_alphabetic).count();
+    if letters > 0 {
+        return text.bytes().take_while(u8::is_ascii_alphanumeric).count();
+    }
+    let mut len = 0;
+    for c in text.chars() {
+        let is_part = c.is_ascii_digit()
+            || matches!(c, '.' | '_' | 'e' | 'E')
+            || (matches!(c, '+' | '-') && matches!(previous, 'e' | 'E'));
+        if !is_part {
+            break;
+        }
+        previous = c;
+        len += 1;
+    }
+    len
+}
+
+/// One expected histogram and nothing else.
+pub(super) fn one_histogram(text: &str) -> Result<Arc<Histogram>, String> {
+    match values(&format!(" {text}"))?.as_slice() {
+        [Point::Histogram(histogram)] => Ok(Arc::clone(histogram)),
+        [_] => Err(format!("expected a histogram, got {text:?}")),
+        many => Err(format!("expected 1 value, got {}", many.len())),
+    }
+}

@@ -1,0 +1,180 @@
+//! Files of tests, right and wrong; what Prometheus says of them is in `tests/rules`.
+
+use std::path::Path;
+
+use super::series::{self, Point};
+use super::{FileReport, Options};
+
+const RULES: &str = r#"
+groups:
+  - name: lab
+    rules:
+      - record: job:up:sum
+        expr: sum by (job) (up)
+      - alert: Down
+        expr: job:up:sum < 2
+        for: 2m
+        labels: {severity: page}
+        annotations: {summary: "{{ $labels.job }} has {{ $value }} at {{ $externalLabels.site }}"}
+"#;
+
+fn run(tests: &str, options: &Options) -> FileReport {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("rules.yml"), RULES).unwrap();
+    let mut report = FileReport {
+        file: "test.yml".to_owned(),
+        warnings: Vec::new(),
+        aborted: None,
+        cases: Vec::new(),
+    };
+    super::test_text(tests, dir.path(), options, &mut report);
+    report
+}
+
+fn numbers(text: &str) -> Vec<Option<f64>> {
+    let number = |point: &Point| match point {
+        Point::Number(value) => Some(*value),
+        _ => None,
+    };
+    series::read(text).unwrap().values.iter().map(number).collect()
+}
+
+#[test]
+fn values_are_written_short() {
+    let some = |list: &[f64]| list.iter().map(|value| Some(*value)).collect::<Vec<_>>();
+    assert_eq!(numbers("a 1 2.5 -3 +4 1e2 .5"), some(&[1.0, 2.5, -3.0, 4.0, 100.0, 0.5]));
+    assert_eq!(
+        numbers("a{x=\"}\"} 1x2 1+2x2 5-2x1 -1-1x1"),
+        some(&[1.0, 1.0, 1.0, 1.0, 3.0, 5.0, 5.0, 3.0, -1.0, -2.0])
+    );
+    assert_eq!(numbers("a _ _x2 1 _x0"), [None, None, None, Some(1.0)]);
+    assert_eq!(numbers("{\"b.c\"} Inf -inf"), some(&[f64::INFINITY, f64::NEG_INFINITY]));
+    assert!(numbers("a NaN stale").iter().all(|value| value.unwrap().is_nan()));
+    for bad in
+        ["a 1+2", "a 1,2", "a 0x1F y", "a 1x", "a x5", "{ 1", "a{b=~\"c\"} 1", "a {b=\"c\"} 1"]
+    {
+        assert!(series::read(bad).is_err(), "{bad}");
+    }
+    assert!(series::read("a 1x99999999999").unwrap_err().contains("more than"));
+}
+
+#[test]
+fn histograms_are_read_and_written() {
+    for (text, wanted) in [
+        ("{{}}", "{{}}"),
+        (
+            "{{schema:1 sum:2.5 count:6 z_bucket:1 z_bucket_w:0.1 buckets:[0 2 0 3 0] offset:-2 n_buckets:[1]}}",
+            "{{schema:1 count:6 sum:2.5 z_bucket:1 z_bucket_w:0.1 offset:-1 buckets:[2 0 3] n_buckets:[1]}}",
+        ),
+        (
+            "{{schema:-53 custom_values:[1 2] buckets:[1 1 1] counter_reset_hint:gauge}}",
+            "{{schema:-53 custom_values:[1 2] counter_reset_hint:gauge buckets:[1 1 1]}}",
+        ),
+    ] {
+        let histogram = series::one_histogram(text).unwrap();
+        assert_eq!(super::histograms::text(&histogram), wanted);
+    }
+    let steps = series::read("a {{count:1 buckets:[1]}}+{{count:2 buckets:[2]}}x2").unwrap().values;
+    let Some(Point::Histogram(last)) = steps.last() else { panic!("a histogram") };
+    assert_eq!((steps.len(), last.count), (3, 5.0));
+    for bad in
+        ["{{", "{{x:1}}", "{{sum:}}", "{{sum:1 sum:2}}", "{{buckets:[a]}}", "{{schema:1}}+1x2"]
+    {
+        assert!(series::read(&format!("a {bad}")).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn what_a_rule_gives_the_next_one_sees_at_once() {
+    let report = run(
+        "rule_files: [rules.yml]\ntests:\n  - interval: 1m\n    external_labels: {site: home}\n    \
+         input_series:\n      - {series: 'up{job=\"a\",i=\"1\"}', values: '1 0x9'}\n      \
+         - {series: 'up{job=\"a\",i=\"2\"}', values: '1x9'}\n    alert_rule_test:\n      \
+         - {eval_time: 2m59s, alertname: Down}\n      - eval_time: 3m\n        alertname: Down\n        \
+         exp_alerts:\n          - exp_labels: {job: a, severity: page}\n            \
+         exp_annotations: {summary: a has 1 at home}\n    promql_expr_test:\n      \
+         - expr: job:up:sum\n        eval_time: 1m\n        exp_samples:\n          \
+         - {labels: 'job:up:sum{job=\"a\"}', value: 1}\n",
+        &Options::default(),
+    );
+    assert!(report.passed(), "{report}");
+    assert_eq!(report.cases[0].evaluations, 4);
+}
+
+#[test]
+fn what_differs_is_told_with_its_line() {
+    let tests = "rule_files: [rules.yml, 'none*.yml']\ntests:\n  - name: first\n    interval: 1m\n    \
+         input_series:\n      - {series: 'up{job=\"a\"}', values: '0x9'}\n    alert_rule_test:\n      \
+         - eval_time: 5m\n        alertname: Down\n        exp_alerts:\n          \
+         - exp_labels: {job: b, severity: page}\n          - exp_labels: {job: a, severity: page}\n            \
+         exp_annotations: {summary: a has 1 at}\n    promql_expr_test:\n      - expr: up\n        \
+         eval_time: 5m\n        exp_samples: [{labels: 'up{job=\"a\"}', value: 1}]\n  \
+         - name: second\n    input_series: [{series: up, values: '1,2'}]\n";
+    let report = run(tests, &Options::default());
+    let text = report.to_string();
+    for wanted in [
+        "warning: no file matches the pattern",
+        "line 8: test first: alert Down at 5m: expected 2 firing, got 1\n",
+        "expected, but does not fire: {alertname=\"Down\", job=\"b\", severity=\"page\"}",
+        "fires with other annotations: {alertname=\"Down\", job=\"a\", severity=\"page\"}",
+        "expected: \"a has 1 at\"\n",
+        "got: \"a has 0 at \"\n",
+        "line 15: test first: up at 5m\n",
+        "expected: up{job=\"a\"} 1\n",
+        "got: up{job=\"a\"} 0\n",
+        "test second: series up: unexpected",
+    ] {
+        assert!(text.contains(wanted), "{wanted:?} is missing in:\n{text}");
+    }
+    let diff = report.cases[0].failures[0].diff();
+    assert!(diff.iter().any(|line| line.starts_with("- {")), "{diff:?}");
+    assert!(diff.iter().any(|line| line.starts_with("+   summary")), "{diff:?}");
+    let xml = super::junit(std::slice::from_ref(&report));
+    assert!(xml.contains("tests=\"2\" failures=\"2\" errors=\"0\""), "{xml}");
+    assert!(xml.contains("{alertname=&quot;Down&quot;"), "{xml}");
+    let run_pattern = regex::Regex::new("^sec").unwrap();
+    let one = run(tests, &Options { run: vec![run_pattern], ..Options::default() });
+    assert_eq!(one.cases.len(), 1);
+}
+
+#[test]
+fn bad_files_of_tests_are_refused() {
+    for (text, wanted) in [
+        ("tests: [{nme: x}]", "unknown key \"nme\" in a test"),
+        ("tests: 1", "tests: a list"),
+        ("evaluation_interval: soon", "evaluation_interval: not a duration"),
+        ("group_eval_order: [a, b, a]", "group name repeated in evaluation order: a"),
+        ("tests: [{promql_expr_test: [{exp_samples: [{value: NaN}]}]}]", "is not a number"),
+        ("fuzzy_compare: 1", "true or false"),
+        ("a: [", "line "),
+    ] {
+        let report = run(text, &Options::default());
+        assert!(
+            report.aborted.as_ref().is_some_and(|why| why.contains(wanted)),
+            "{text}: {report:?}"
+        );
+        assert!(!report.passed());
+    }
+    for (text, wanted) in [
+        ("tests: [{alert_rule_test: [{eval_time: 1m}]}]", "needs an alertname"),
+        ("rule_files: ['.']\ntests: [{}]", "cannot be loaded"),
+        ("tests: [{promql_expr_test: [{expr: 'up[5m]'}]}]", "not a vector or scalar"),
+        (
+            "tests: [{promql_expr_test: [{expr: 'up'}, {expr: '1', exp_samples: [{labels: '{a}'}]}]}]",
+            "labels",
+        ),
+        ("tests: [{promql_expr_test: [{expr: '1', eval_time: 100y}]}]", "evaluations"),
+    ] {
+        let report = run(text, &Options::default());
+        assert!(report.to_string().contains(wanted), "{text}: {report}");
+    }
+    assert!(super::test_file(Path::new("/none.yml"), &Options::default()).aborted.is_some());
+    assert!(run("", &Options::default()).passed());
+    let strict = Options {
+        reading: crate::rules::Reading { strict: true, ..Default::default() },
+        ..Options::default()
+    };
+    let tests = "tests: [{promql_expr_test: [{expr: 'min_of(1, 2)', exp_samples: [{value: 1}]}]}]";
+    assert!(run(tests, &Options::default()).passed());
+    assert!(run(tests, &strict).to_string().contains("not enabled"));
+}

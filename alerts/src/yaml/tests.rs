@@ -1,0 +1,92 @@
+//! YAML, read as Go reads it.
+
+use super::{Dialect, Reader, Resolved, first};
+
+fn resolved(text: &str, dialect: Dialect) -> Resolved {
+    let node = first(text).unwrap();
+    node.map_or(Resolved::Null, |node| node.resolved(dialect).unwrap())
+}
+
+#[test]
+fn plain_scalars_are_what_go_takes_them_for() {
+    for (text, wanted) in [
+        ("~", Resolved::Null),
+        ("'~'", Resolved::Text),
+        ("1_000", Resolved::Integer(1_000)),
+        ("010", Resolved::Integer(8)),
+        ("-0x1F", Resolved::Integer(-31)),
+        ("1.", Resolved::Float(1.0)),
+        ("-.5e-1", Resolved::Float(-0.05)),
+        ("1e3", Resolved::Float(1_000.0)),
+        (".inf", Resolved::Float(f64::INFINITY)),
+        ("NaN", Resolved::Text),
+        ("1x", Resolved::Text),
+        ("-", Resolved::Text),
+        ("yes", Resolved::Text),
+        ("True", Resolved::Bool(true)),
+        ("!!str 1", Resolved::Text),
+        ("!!float 1", Resolved::Float(1.0)),
+        ("!!binary YWI=", Resolved::Binary("ab".to_owned())),
+        ("!custom 1", Resolved::Text),
+    ] {
+        // A lone `-` is a list with nothing in it.
+        if text != "-" {
+            assert_eq!(resolved(text, Dialect::Three), wanted, "{text}");
+        }
+    }
+    assert_eq!(resolved("yes", Dialect::Two), Resolved::Bool(true));
+    assert!(matches!(resolved("!!int a", Dialect::Three), Resolved::Wrong(_)));
+    assert!(matches!(resolved("!!binary a", Dialect::Three), Resolved::Wrong(_)));
+}
+
+#[test]
+fn mappings_merge_and_the_own_key_wins() {
+    let text = "base: &b {a: 1, b: 2}\nmore: &m {b: 3, c: 4}\nall:\n  <<: [*b, *m]\n  a: 0\n";
+    let node = first(text).unwrap().unwrap();
+    let mut reader = Reader::new(Dialect::Three, false);
+    let fields = reader.fields(&node, &["base", "more", "all"], "test");
+    let mut texts: Vec<(String, String)> = reader
+        .texts(fields.get("all"), "label")
+        .into_iter()
+        .map(|(name, text)| (name.value, text.value))
+        .collect();
+    texts.sort();
+    let wanted = [("a", "0"), ("b", "2"), ("c", "4")].map(|(n, v)| (n.to_owned(), v.to_owned()));
+    assert_eq!(texts, wanted);
+    assert!(reader.faults.is_empty(), "{:?}", reader.faults);
+}
+
+#[test]
+fn what_is_twice_unknown_or_of_another_kind_is_a_fault() {
+    for (text, wanted, line) in [
+        ("a: 1\na: 2\n", "duplicate key \"a\", given at line 1", 2),
+        ("b: 1\n", "unknown key \"b\" in a test", 1),
+        ("[a]", "test: a mapping, not a list", 1),
+        ("a: [1]\n", "a text, not a list", 1),
+        ("a: 1\n<<: 1\n", "a merge takes a mapping or a list of mappings", 2),
+    ] {
+        let node = first(text).unwrap().unwrap();
+        let mut reader = Reader::new(Dialect::Three, false);
+        let fields = reader.fields(&node, &["a"], "test");
+        if let Some(node) = fields.get("a") {
+            reader.text(node);
+        }
+        let fault = reader.faults.first().unwrap();
+        assert_eq!((fault.message.as_str(), fault.line), (wanted, Some(line)), "{text}");
+    }
+}
+
+#[test]
+fn only_the_first_document_counts_and_nothing_grows_without_end() {
+    assert_eq!(resolved("--- 1\n---\n]broken\n", Dialect::Three), Resolved::Integer(1));
+    assert_eq!(resolved("# nothing\n", Dialect::Three), Resolved::Null);
+    let mut laughs = "a0: &a0 [x, x]\n".to_owned();
+    for level in 1..40 {
+        let last = level - 1;
+        laughs.push_str(&format!("a{level}: &a{level} [*a{last}, *a{last}]\n"));
+    }
+    assert!(first(&laughs).unwrap_err().message.contains("excessive"));
+    assert!(first(&"[".repeat(500)).is_err());
+    assert!(first("a: &a [*a]\n").is_err());
+    assert!(first("a: *b\n").is_err());
+}
