@@ -1,25 +1,37 @@
 //! Rules and receivers within the aggregator: which files are in force, and when they change.
 //!
 //! The evaluation itself is `labstat-alerts`' [`Service`]; here is what it needs of this process:
-//! the store as its database and journal, the files, and somebody who notices that they changed.
+//! the store as its database and ledger, the files, and somebody who notices that they changed.
 //! A set of files is taken whole or not at all: one bad line leaves the old rules in force, and
 //! the log, `/metrics` and [`RulesStatus`] say which.
 
+mod attention;
+
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use labstat_alerts::views::{AlertsView, RulesFilter, RulesView};
-use labstat_alerts::{ManagerOptions, Problem, Problems, RuleSet, Service, ServiceOptions};
+use labstat_alerts::delivery::DeliveryOptions;
+use labstat_alerts::manners::{Manners, Step, Topology};
+use labstat_alerts::views::{AlertsView, GroupView, RulesFilter, RulesView};
+use labstat_alerts::{
+    ManagerOptions, Problem, Problems, RuleSet, Service, ServiceOptions, shipped,
+};
 use labstat_model::Clock;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
-use crate::config::Config;
-use crate::storage::{Settled, SharedStorage};
+use crate::config::{Audience, Config, ConfigSource};
+use crate::heartbeat::Evaluated;
+use crate::links::Links;
+use crate::presence::Urgent;
+use crate::storage::{Settled, SharedStorage, chain};
 use crate::telemetry::{self, Telemetry, seconds};
+
+pub(crate) use attention::Acknowledge;
 
 /// Where rules are looked for when nothing is said; it need not be there.
 pub(crate) const RULES_DIR: &str = "/etc/labstat/rules.d";
@@ -49,6 +61,8 @@ pub struct RulesStatus {
 pub(crate) struct Alerting {
     handle: labstat_alerts::Alerting,
     files: RuleFiles,
+    /// Where receivers and routes are read again.
+    source: Option<ConfigSource>,
     clock: Arc<dyn Clock>,
     telemetry: Arc<Telemetry>,
     status: Mutex<RulesStatus>,
@@ -71,19 +85,27 @@ impl fmt::Debug for Alerting {
 pub(crate) struct RuleFiles {
     paths: Vec<PathBuf>,
     shipped: bool,
+    watchdog: bool,
 }
 
 impl RuleFiles {
     fn of(config: &Config) -> Self {
-        Self { paths: config.rules.clone(), shipped: config.shipped_rules }
+        Self {
+            paths: config.rules.clone(),
+            shipped: config.shipped_rules,
+            watchdog: config.watchdog,
+        }
     }
 
     /// All rules, or all that is wrong with them. Reads files, so it blocks.
     fn load(&self) -> Result<RuleSet, Problems> {
         let there = |path: &&PathBuf| path.as_path() != Path::new(RULES_DIR) || path.exists();
         let paths: Vec<PathBuf> = self.paths.iter().filter(there).cloned().collect();
-        let own = RuleSet::load(&paths)?;
-        Ok(if self.shipped { RuleSet::shipped()?.and(own) } else { own })
+        let mut rules = RuleSet::load(&paths)?;
+        if self.watchdog {
+            rules = RuleSet::parse(&[shipped::WATCHDOG])?.and(rules);
+        }
+        Ok(if self.shipped { RuleSet::shipped()?.and(rules) } else { rules })
     }
 
     /// The shipped rules alone, for a start with files that cannot be taken.
@@ -98,14 +120,15 @@ impl Alerting {
     /// aggregator from starting: samples matter more, and the status says what is wrong.
     pub(crate) async fn start(
         config: &Config,
-        url: &str,
+        Audience { receivers, manners, remarks }: Audience,
+        links: Arc<Links>,
         storage: SharedStorage,
         clock: Arc<dyn Clock>,
         telemetry: Arc<Telemetry>,
     ) -> Result<(Self, Service), labstat_alerts::StartError> {
         let files = RuleFiles::of(config);
         // Watched before they are read, so that no change falls in between.
-        let watch = Watch::start(&files.paths);
+        let watch = Watch::start(&watched(config));
         let read = files.clone();
         let loaded = tokio::task::spawn_blocking(move || read.load()).await;
         let (rules, problems) = match loaded {
@@ -114,23 +137,31 @@ impl Alerting {
             Err(_) => (files.fallback(), vec![unread()]),
         };
         let status = status(&rules, problems);
+        remarks.iter().for_each(|remark| tracing::warn!("{remark}"));
+        let database = Arc::new(Settled(storage.clone()));
         let options = ServiceOptions {
             rules,
-            receivers: config.receivers.clone(),
+            receivers,
+            manners: Some(manners),
             engine: crate::app::engine(config),
             manager: ManagerOptions {
-                external_url: config.external_url.clone().unwrap_or_else(|| url.to_owned()),
+                external_url: links.url().to_owned(),
                 ..ManagerOptions::default()
+            },
+            links: Some(links.clone()),
+            delivery: DeliveryOptions {
+                observer: Some(Arc::new(telemetry.notifications.clone())),
+                ..DeliveryOptions::default()
             },
             ..ServiceOptions::default()
         };
-        let journal = Arc::new(storage.clone());
-        let database = Arc::new(Settled(storage));
-        let service = Service::start(options, database, journal, Arc::clone(&clock)).await?;
+        let ledger = Arc::new(storage);
+        let service = Service::start(options, database, ledger, Arc::clone(&clock)).await?;
         let handle = service.alerting();
         let alerting = Self {
             handle,
             files,
+            source: config.source.clone(),
             clock,
             telemetry,
             status: Mutex::default(),
@@ -157,12 +188,53 @@ impl Alerting {
             Ok(Err(Problems(problems))) => RulesStatus { problems, ..self.status() },
             Err(_) => RulesStatus { problems: vec![unread()], ..self.status() },
         };
+        let mut status = status;
+        status.problems.extend(self.reread().await);
         // Whoever starts an aggregator tells of its first rules; a reload may have nobody to ask.
         for problem in &status.problems {
-            tracing::error!("rules not taken: {problem}");
+            tracing::error!("not taken: {problem}");
         }
         self.set_status(status.clone());
         status
+    }
+
+    /// Reads receivers and routes anew, and takes all of them or says why none.
+    async fn reread(&self) -> Vec<Problem> {
+        let Some(source) = self.source.clone() else { return Vec::new() };
+        let file = source.file.display().to_string();
+        let problem = |message: String| Problem { file: file.clone(), line: None, message };
+        let read = tokio::task::spawn_blocking(move || {
+            let config = (source.read)()?;
+            config.audience().map_err(|error| vec![error.to_string()])
+        });
+        let Audience { receivers, manners, remarks } = match read.await {
+            Ok(Ok(audience)) => audience,
+            Ok(Err(problems)) => return problems.into_iter().map(problem).collect(),
+            Err(_) => return vec![problem("could not be read to the end".to_owned())],
+        };
+        remarks.iter().for_each(|remark| tracing::warn!("{remark}"));
+        let taken = self.handle.reconfigure(&receivers, Some(manners)).await;
+        taken.err().map(|error| problem(chain(&error))).into_iter().collect()
+    }
+
+    /// Takes note of what hangs on what. Blocks.
+    pub(crate) fn set_topology(&self, topology: Topology) {
+        self.handle.change(|manners, _| ((), manners.set_topology(topology)));
+    }
+
+    /// Looks at who hears what.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Manners, i64) -> T) -> T {
+        self.handle.look(look)
+    }
+
+    /// Changes something of who hears what; on return it is on disk, and what follows is on its way.
+    pub(crate) async fn change<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut Manners, i64) -> (T, Step) + Send + 'static,
+    ) -> Result<T, String> {
+        let handle = self.handle.clone();
+        let done = tokio::task::spawn_blocking(move || handle.change(change)).await;
+        done.map_err(|_| "the work broke off; see labstat's log".to_owned())
     }
 
     /// Which rules are in force.
@@ -204,6 +276,17 @@ impl Alerting {
         self.handle.manager().alerts_view()
     }
 
+    /// Takes note of what a write had that concerns the rules: metrics that cannot wait, and who
+    /// delivers a backlog and until when that is to be believed.
+    pub(crate) fn hear(&self, urgent: Option<Urgent>, late: Option<BTreeMap<String, i64>>) {
+        if let Some(late) = late {
+            self.handle.manager().set_late(late);
+        }
+        if let Some(Urgent { metrics, newest_ms }) = urgent {
+            self.handle.wake(metrics.iter().map(|metric| &**metric), newest_ms);
+        }
+    }
+
     /// Brings the figures of rules and receivers up to date.
     pub(crate) fn measure(&self) {
         let figures = &self.telemetry.rules;
@@ -212,15 +295,30 @@ impl Alerting {
         let (pending, firing) = manager.alerts_len();
         figures.alerts.with_label_values(&["pending"]).set(telemetry::whole(pending));
         figures.alerts.with_label_values(&["firing"]).set(telemetry::whole(firing));
+        figures.groups.set(&manager.figures());
+        self.telemetry.notifications.set(&self.handle.delivery().metrics());
+    }
+
+    /// When each group was last evaluated.
+    pub(crate) fn evaluated(&self) -> Vec<Evaluated> {
         let filter = RulesFilter { exclude_alerts: true, ..RulesFilter::default() };
-        figures.group_seconds.reset();
-        for group in manager.rules_view(&filter).groups {
-            let labels = [group.file.as_str(), group.name.as_str()];
-            figures.group_seconds.with_label_values(&labels).set(group.evaluation_time);
-        }
-        for receiver in self.handle.dispatcher().metrics() {
-            figures.set_receiver(&receiver);
-        }
+        let groups = self.handle.manager().rules_view(&filter).groups;
+        #[expect(clippy::cast_possible_truncation, reason = "saturates, and no rule waits so long")]
+        let evaluated = |group: &GroupView| Evaluated {
+            interval_ms: (group.interval * 1000.0) as i64,
+            last_ms: time_ms(&group.last_evaluation),
+        };
+        groups.iter().map(evaluated).collect()
+    }
+
+    /// For how long each receiver has been failing, in milliseconds.
+    pub(crate) fn receivers_failing_ms(&self) -> Vec<i64> {
+        self.handle.delivery().metrics().iter().map(|receiver| receiver.failing_ms).collect()
+    }
+
+    /// How many alerts are pending, and how many fire.
+    pub(crate) fn alerts_len(&self) -> (usize, usize) {
+        self.handle.manager().alerts_len()
     }
 
     /// Waits for changes of the rule files and takes them. Never ends.
@@ -230,6 +328,19 @@ impl Alerting {
             self.reload().await;
         }
     }
+}
+
+/// The files that are read again when they change.
+fn watched(config: &Config) -> Vec<PathBuf> {
+    let source = config.source.iter().map(|source| source.file.clone());
+    let routes = config.manners.alertmanager_config.clone();
+    config.rules.iter().cloned().chain(source).chain(routes).collect()
+}
+
+/// A time of the views, unless it says "never", which is long before 1970.
+fn time_ms(text: &str) -> Option<i64> {
+    let time: jiff::Timestamp = text.parse().ok()?;
+    Some(time.as_millisecond()).filter(|ms| *ms > 0)
 }
 
 fn status(rules: &RuleSet, problems: Vec<Problem>) -> RulesStatus {

@@ -1,11 +1,12 @@
 //! What every request and every task shares.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use labstat_model::{Clock, WriteRequest, WriteView};
 use labstat_promql::Engine;
-use labstat_store::Appended;
+use labstat_store::{Appended, NEVER, Stats};
 use labstat_wire::remote_write::Decoder;
 use tokio::sync::Semaphore;
 
@@ -16,15 +17,30 @@ use crate::gate::Gate;
 use crate::http::auth::Token;
 use crate::http::unsent::Unsent;
 use crate::http::write;
-use crate::presence::Presence;
+use crate::inventory::{self, Inventory, Teller};
+use crate::links::Links;
+use crate::offline;
+use crate::own::{Figure, Own};
+use crate::presence::{NodeView, Presence, Urgent};
 use crate::storage::{SharedStorage, WriteFailed, chain};
 use crate::telemetry::{self, Telemetry};
+use crate::wiring;
 
 /// The key under which the store keeps who is expected.
 const PRESENCE_KEY: &str = "presence";
 
 /// The key under which the store keeps what is known of disks.
 const DISKS_KEY: &str = "disks";
+
+/// The key under which the store keeps what the lab is made of.
+const INVENTORY_KEY: &str = "inventory";
+
+/// How often it is looked at what there is beside nodes and disks: collectors that are not in a hurry
+/// look as often.
+pub(crate) const INVENTORY_INTERVAL_MS: i64 = 30_000;
+
+/// How far ahead of ours the clock of a sender may be.
+const AHEAD_MS: i64 = 300_000;
 
 /// Decoders kept for the next writes, each with some hundred KiB of buffers.
 const DECODERS_KEPT_MAX: usize = 4;
@@ -44,6 +60,8 @@ pub(crate) struct App {
     pub(crate) token: RwLock<Option<Token>>,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) alerting: Alerting,
+    /// Makes the links in messages and tells its own from others.
+    pub(crate) links: Arc<Links>,
     /// The places of queries and other reads.
     pub(crate) gate: Gate,
     /// The memory of answers that are not yet sent: as much as one query may hold.
@@ -57,6 +75,8 @@ pub(crate) struct App {
     pub(crate) notices: Vec<String>,
     pub(crate) disks: Disks,
     presence: Mutex<Presence>,
+    inventory: Mutex<Inventory>,
+    own: Mutex<Own>,
     decoders: Mutex<Vec<Decoder>>,
 }
 
@@ -70,6 +90,7 @@ pub(crate) struct Parts {
     pub(crate) token: Option<Token>,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) alerting: Alerting,
+    pub(crate) links: Arc<Links>,
     pub(crate) notices: Vec<String>,
 }
 
@@ -84,11 +105,25 @@ pub(crate) fn engine(config: &Config) -> Engine {
     })
 }
 
+fn tellers(nodes: &[NodeView]) -> BTreeMap<String, Teller> {
+    nodes.iter().map(|node| (node.name.clone(), Teller::from(node))).collect()
+}
+
 impl App {
     /// Puts the parts together. Reads the store, so it must be called from a blocking thread.
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { config, addr, clock, storage, engine, token, telemetry, alerting, notices } =
-            parts;
+        let Parts {
+            config,
+            addr,
+            clock,
+            storage,
+            engine,
+            token,
+            telemetry,
+            alerting,
+            links,
+            notices,
+        } = parts;
         let now_ms = clock.now_ms();
         let known = |key, what| {
             storage.document_get(key).unwrap_or_else(|error| {
@@ -98,6 +133,7 @@ impl App {
         };
         let presence = known(PRESENCE_KEY, "who is expected");
         let disks = known(DISKS_KEY, "which disks there are");
+        let inventory = known(INVENTORY_KEY, "what the lab is made of");
         let permits = |bytes: usize| {
             Arc::new(Semaphore::new((bytes / PERMIT_BYTES).min(Semaphore::MAX_PERMITS)))
         };
@@ -109,6 +145,8 @@ impl App {
             write_memory: permits(write_bytes),
             disks: Disks::restore(disks.as_deref(), now_ms),
             presence: Mutex::new(Presence::restore(presence.as_deref(), now_ms)),
+            inventory: Mutex::new(Inventory::restore(inventory.as_deref())),
+            own: Mutex::default(),
             decoders: Mutex::new(Vec::new()),
             token: RwLock::new(token),
             start_ms: now_ms,
@@ -119,6 +157,7 @@ impl App {
             engine,
             telemetry,
             alerting,
+            links,
             notices,
         }
     }
@@ -127,6 +166,12 @@ impl App {
     pub(crate) fn presence(&self) -> MutexGuard<'_, Presence> {
         // A panic cannot leave a half-made change behind: each change is one map operation.
         self.presence.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the lab is made of. Held for moments only, never over a read or a write.
+    pub(crate) fn inventory(&self) -> MutexGuard<'_, Inventory> {
+        // A panic leaves at the worst a part of what one look says.
+        self.inventory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs `work` with a decoder, whose buffers the next write will have.
@@ -152,7 +197,12 @@ impl App {
             };
             self.telemetry.ingest.failures.with_label_values(&[reason]).inc();
         })?;
-        let ends = self.presence().observe(write, self.clock.now_ms());
+        let (ends, urgent, late) = {
+            let mut presence = self.presence();
+            let ends = presence.observe(write, self.clock.now_ms());
+            (ends, presence.take_urgent(), presence.take_late())
+        };
+        self.alerting.hear(urgent, late);
         self.append_own(&ends, "the ends of presence zeros");
         let ingest = &self.telemetry.ingest;
         ingest.samples.inc_by(u64::try_from(appended.accepted).unwrap_or(0));
@@ -197,6 +247,8 @@ impl App {
                 self.append_own(&looked.samples, "the verdicts on disks");
                 if let Some(document) = looked.document {
                     let _told = self.put_disks(&document);
+                    let metrics = [Arc::from("labstat_disk_verdict")].into();
+                    self.alerting.hear(Some(Urgent { metrics, newest_ms: now_ms }), None);
                 }
             }
             Err(error) => {
@@ -219,8 +271,89 @@ impl App {
         })
     }
 
+    /// One look at what hangs on what. Blocks.
+    pub(crate) fn look_at_wiring(&self) {
+        match wiring::look(&self.storage, self.clock.now_ms()) {
+            Ok(topology) => self.alerting.set_topology(topology),
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "it could not be seen what hangs on what");
+            }
+        }
+    }
+
+    /// One look at what there is beside nodes and disks, and at what of it is missing. Blocks.
+    pub(crate) fn look_at_inventory(&self) {
+        let now_ms = self.clock.now_ms();
+        let Ok(matcher) = inventory::matchers() else { return };
+        // Before the samples are read: a write is stored first, and then its sender is heard.
+        let nodes = tellers(&self.presence().nodes());
+        let from_ms = inventory::from_ms(&nodes, now_ms);
+        let newest = self.storage.newest(&[matcher], from_ms, now_ms + AHEAD_MS, NEVER);
+        let newest = match newest {
+            Ok(newest) => newest,
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "it could not be looked at the inventory");
+                return;
+            }
+        };
+        let changed = {
+            let mut inventory = self.inventory();
+            inventory.look(&newest, &nodes, INVENTORY_INTERVAL_MS, now_ms);
+            inventory.take_changed()
+        };
+        if changed {
+            self.keep_inventory();
+            // What has gone or come is told at once.
+            self.tell_own();
+        }
+    }
+
+    /// Keeps what the lab is made of across a restart. Blocks.
+    pub(crate) fn keep_inventory(&self) {
+        let document = self.inventory().snapshot();
+        if let Err(error) = self.storage.document_put(INVENTORY_KEY, &document) {
+            tracing::error!(error = chain(&error), "what the lab is made of could not be stored");
+        }
+    }
+
+    /// Keeps our own figures in the history. Blocks.
+    pub(crate) fn tell_own(&self) {
+        if self.config.own_metrics_interval_ms.is_none() {
+            return;
+        }
+        let families = match self.measured() {
+            Ok(stats) => self.telemetry.families(&stats, self.storage.delivery().as_ref()),
+            Err(error) => Err(error),
+        };
+        let families = families.unwrap_or_else(|error| {
+            tracing::error!(error = chain(&error), "our own figures cannot be told");
+            Vec::new()
+        });
+        let now_ms = self.clock.now_ms();
+        let nodes = self.presence().nodes();
+        let mut figures = self.inventory().figures(&tellers(&nodes), now_ms);
+        let skew = |node: NodeView| Some((node.name, node.skew_ms?, node.down));
+        let skews = nodes.into_iter().filter_map(skew);
+        figures.extend(skews.filter(|(_, _, down)| !down).map(|(node, skew_ms, _)| Figure {
+            family: "labstat_node_clock_skew_seconds",
+            help: "How far the newest sample of a node's last write was ahead of the aggregator's clock.",
+            labels: vec![("instance", node)],
+            value: telemetry::seconds(skew_ms),
+        }));
+        // Held over the write, so that two looks are not put down in the wrong order.
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        let write = own.tell(&families, &figures, now_ms);
+        self.append_own(&write, "our own figures");
+    }
+
     /// labstat's own figures as text exposition. Blocks.
     pub(crate) fn own_metrics(&self) -> prometheus::Result<Vec<u8>> {
+        let stats = self.measured()?;
+        self.telemetry.text(&stats, self.storage.delivery().as_ref())
+    }
+
+    /// Brings all figures up to date.
+    fn measured(&self) -> prometheus::Result<Stats> {
         let nodes = self.presence().nodes();
         let down = nodes.iter().filter(|node| node.down).count();
         for (state, count) in [("down", down), ("up", nodes.len() - down)] {
@@ -230,7 +363,18 @@ impl App {
             self.telemetry.disks.with_label_values(&[verdict]).set(telemetry::whole(count));
         }
         self.alerting.measure();
-        self.telemetry.text(&self.storage.stats(), self.storage.delivery().as_ref())
+        let dir = &self.config.data_dir;
+        if let Some(backup_ms) = offline::backup_ms(dir) {
+            let backup = self.telemetry.backup_seconds.with_label_values::<&str>(&[]);
+            backup.set(telemetry::seconds(backup_ms));
+        }
+        if let Ok(disk) = rustix::fs::statvfs(dir.as_path()) {
+            for (of, blocks) in [("avail", disk.f_bavail), ("size", disk.f_blocks)] {
+                let bytes = telemetry::whole(blocks.saturating_mul(disk.f_frsize));
+                self.telemetry.filesystem(of).set(bytes);
+            }
+        }
+        Ok(self.storage.stats())
     }
 
     /// Keeps who is expected across a restart. Blocks.

@@ -2,26 +2,53 @@
 //!
 //! A configuration is TOML; one look at a file gives all its problems, each with its line. What a
 //! file does not say keeps the value of the [`Config`] it is read over, which is how a command
-//! line gives its own defaults.
+//! line gives its own defaults. Who hears what and when is in [`manners`].
 //!
 //! Not here: reading the file or the environment, which is the command line's, and what becomes
 //! of a receiver, which is `labstat-alerts`'.
 
+mod audience;
+mod manners;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use labstat_alerts::notify::ReceiverConfig;
 pub use labstat_model::settings::Problem;
 use labstat_model::settings::{
-    self, Problems, Section, Value, boolean, count, duration_within, path, paths, size_within,
-    text, url,
+    self, Outline, Problems, Section, Value, boolean, count, duration_within, path, paths,
+    size_within, text, url,
 };
 use labstat_model::{MatchOp, Matcher, duration};
 
 use labstat_store::Keep;
 
 use crate::engine::EngineConfig;
+use crate::heartbeat::HeartbeatConfig;
+
+pub(crate) use audience::Audience;
+pub use audience::AudienceError;
+pub use manners::MannersSettings;
+
+/// Reads a configuration anew, or says all that is wrong with it.
+type Reread = dyn Fn() -> Result<Config, Vec<String>> + Send + Sync;
+
+/// Where a configuration came from, so that it can be read again.
+#[derive(Clone)]
+pub struct ConfigSource {
+    /// The file; when it changes, it is read again.
+    pub file: PathBuf,
+    /// Reads it, with all that is laid over it.
+    pub read: Arc<Reread>,
+}
+
+impl std::fmt::Debug for ConfigSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ConfigSource").field("file", &self.file).finish_non_exhaustive()
+    }
+}
 
 /// The port that spells LABS on a phone's keypad.
 pub const PORT: u16 = 5227;
@@ -55,14 +82,25 @@ pub struct Config {
     pub rules: Vec<PathBuf>,
     /// Whether the rules that labstat ships are evaluated too.
     pub shipped_rules: bool,
+    /// Whether the alert that always fires is, too, for those who route it to a dead man's switch.
+    pub watchdog: bool,
     /// How often it is looked at which nodes have fallen silent, in milliseconds. (How often rules
     /// are evaluated is said by their groups.)
     pub presence_interval_ms: i64,
     /// How often it is looked at what is new of disks, and which have fallen silent, in
     /// milliseconds.
     pub disks_interval_ms: i64,
+    /// How often the aggregator's own figures are kept in the history, in milliseconds; `None` does not.
+    pub own_metrics_interval_ms: Option<i64>,
+    /// The dead man's switch.
+    pub heartbeat: HeartbeatConfig,
     /// Whom to tell of alerts.
     pub receivers: Vec<ReceiverConfig>,
+    /// Who of them hears what and when.
+    pub manners: MannersSettings,
+    /// Where all of this came from: receivers, and who of them hears what, are read again on a
+    /// reload. Without it they stay as they are.
+    pub source: Option<ConfigSource>,
     /// The engine that keeps the samples in the store's place, when one is named.
     pub engine: EngineConfig,
     /// Bounds on what requests may cost.
@@ -118,9 +156,14 @@ impl Default for Config {
             cors_origin: None,
             rules: vec![PathBuf::from(crate::alerting::RULES_DIR)],
             shipped_rules: true,
+            watchdog: false,
             presence_interval_ms: 15_000,
             disks_interval_ms: 30_000,
+            own_metrics_interval_ms: Some(30_000),
+            heartbeat: HeartbeatConfig::default(),
             receivers: Vec::new(),
+            manners: MannersSettings::default(),
+            source: None,
             engine: EngineConfig::default(),
             limits: Limits::default(),
         }
@@ -157,7 +200,10 @@ impl Config {
     /// Reads a configuration text over `base`: what it does not say stays as it is there.
     pub fn parse_over(text: &str, base: Self) -> Result<Self, Vec<Problem>> {
         let mut config = base;
-        settings::read(text, |root, problems| config.read(root, problems))?;
+        settings::read(text, |root, problems| {
+            let outline = root.outline();
+            config.read(root, &outline, problems);
+        })?;
         Ok(config)
     }
 
@@ -167,13 +213,22 @@ impl Config {
             Ok(config) => config,
             Err(problems) => return problems,
         };
-        let section = text.lines().position(|line| line.trim_start().starts_with("[engine]"));
-        let line = section.unwrap_or(0) + 1;
-        let problem = |message: &str| Problem { line, message: message.to_owned() };
-        config.engine.problem().map(problem).into_iter().collect()
+        let problem = |(section, message): (&str, &str)| {
+            let head = format!("[{section}]");
+            let line = text.lines().position(|line| line.trim_start().starts_with(&head));
+            Problem { line: line.unwrap_or(0) + 1, message: message.to_owned() }
+        };
+        let engine = config.engine.problem().map(|message| ("engine", message));
+        let missing: Vec<Problem> =
+            engine.into_iter().chain(config.manners.missing()).map(problem).collect();
+        if !missing.is_empty() || config.manners.alertmanager_config.is_none() {
+            return missing;
+        }
+        let unusable = config.audience().err().map(|error| error.to_string());
+        unusable.iter().map(|error| problem(("alerting", error))).collect()
     }
 
-    fn read(&mut self, root: &mut Section<'_>, problems: &mut Problems<'_>) {
+    fn read(&mut self, root: &mut Section<'_>, outline: &Outline, problems: &mut Problems<'_>) {
         root.take("listen", problems, &mut self.listen, |value| {
             parse_listen(text(value)?).map_err(|error| error.to_string())
         });
@@ -207,12 +262,23 @@ impl Config {
         root.take("disks_interval", problems, &mut self.disks_interval_ms, |value| {
             duration_within(value, 1_000, 3_600_000)
         });
+        let own_metrics = &mut self.own_metrics_interval_ms;
+        root.take("own_metrics_interval", problems, own_metrics, |value| match text(value)? {
+            "off" => Ok(None),
+            _ => duration_within(value, 1_000, 120_000).map(Some),
+        });
+        root.section("heartbeat", problems, |heartbeat, problems| {
+            self.heartbeat.read(heartbeat, problems);
+        });
         root.section("rules", problems, |rules, problems| {
             rules.take("paths", problems, &mut self.rules, paths);
             rules.take("shipped", problems, &mut self.shipped_rules, boolean);
+            rules.take("watchdog", problems, &mut self.watchdog, boolean);
         });
         root.section("engine", problems, |engine, problems| self.engine.read(engine, problems));
         root.section("limits", problems, |limits, problems| self.limits.read(limits, problems));
+        let told = problems.count();
+        self.manners.read(root, problems);
         let mut receivers: Option<Vec<ReceiverConfig>> = None;
         root.deserialize("receivers", problems, |receiver: ReceiverConfig, at, problems| {
             let known = receivers.get_or_insert_default();
@@ -226,6 +292,10 @@ impl Config {
         });
         if let Some(receivers) = receivers {
             self.receivers = receivers;
+        }
+        // What could not be read leaves gaps, which would be told as problems of their own.
+        if problems.count() == told {
+            self.manners.check(&self.receivers, outline, problems);
         }
     }
 }
@@ -353,7 +423,7 @@ mod tests {
         let starts = [
             "line 1: listen: not an address to listen on: \"nowhere\"",
             "line 2: retention: not a retention: \"1s\"",
-            "line 3: unknown key colour (known here: cors_origin, data, ",
+            "line 3: unknown key colour (known here: alerting, cors_origin, data, ",
             "line 6: rules.shipped: expected true or false, found an integer",
             "line 9: limits.queries: expected a number from 1 to 12, found 0",
             "line 10: limits.write_bytes: expected a number from",

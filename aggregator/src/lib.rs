@@ -9,6 +9,8 @@
 //! - `storage`: the one door to the history; `engine`: what stands behind it.
 //! - [`offline`], [`Snapshot`]: the history's files, without a server or beside it.
 //! - `presence`: every node ever heard is expected; silence becomes `up 0`.
+//! - `inventory`: arrays, pools, interfaces, OSDs and UPSes that are expected, and which are missing.
+//! - `own`: the aggregator's own figures as series of its history; `heartbeat`: the dead man's switch.
 //! - `disks`: every disk ever seen, what is thought of it, and whether it still answers.
 //! - `alerting`: rule files, their evaluation, and what goes to receivers.
 //! - `telemetry`: labstat's own figures for `/metrics`.
@@ -22,18 +24,26 @@ mod config;
 mod disks;
 mod engine;
 mod gate;
+mod heartbeat;
 mod http;
+mod inventory;
+mod late;
+mod links;
 pub mod offline;
+mod own;
 mod presence;
 mod server;
 mod storage;
 mod telemetry;
+mod wiring;
 
 pub use alerting::RulesStatus;
 pub use config::{
-    Config, Limits, ListenError, PORT, Problem, RetentionError, parse_listen, parse_retention,
+    AudienceError, Config, ConfigSource, Limits, ListenError, MannersSettings, PORT, Problem,
+    RetentionError, parse_listen, parse_retention,
 };
 pub use engine::{EngineConfig, EngineError, ReadWay};
+pub use heartbeat::{HeartbeatConfig, HeartbeatError, Secret};
 pub use labstat_alerts::Problem as RuleProblem;
 pub use labstat_store::{
     Checked, CopyError, Damage, Draft, Inspection, Maintained as Compacted, Progress, Snapshot,

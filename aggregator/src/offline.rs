@@ -1,5 +1,7 @@
-//! What is done with a history's files while no aggregator has them.
+//! What is done with a history's files while no aggregator has them, and what is left there for it.
 
+use std::io::{self, Read};
+use std::path::Path;
 use std::sync::Arc;
 
 use labstat_model::{BUCKET_WIDTHS_MS, Clock};
@@ -47,4 +49,44 @@ pub fn compact(
     let done = store.compact().map_err(CompactError::Compact)?;
     store.close().map_err(CompactError::Close)?;
     Ok((notices.iter().map(Notice::to_string).collect(), done))
+}
+
+/// The file in a data folder that says when the last backup of it was made: milliseconds since 1970.
+const BACKUP_FILE: &str = "last-backup";
+
+/// Bytes of that file.
+const BACKUP_LEN_MAX: u64 = 64;
+
+/// Notes in the data folder `dir` that its history was saved at `now_ms`, so that whoever keeps it can alarm
+/// when that was long ago.
+pub fn note_backup(dir: &Path, now_ms: i64) -> io::Result<()> {
+    // In the place of the old one only when it is whole.
+    let draft = dir.join(format!("{BACKUP_FILE}.new"));
+    std::fs::write(&draft, format!("{now_ms}\n"))?;
+    std::fs::rename(draft, dir.join(BACKUP_FILE))
+}
+
+/// When the history of a data folder was last saved; none where it never was, or nobody can tell.
+pub(crate) fn backup_ms(dir: &Path) -> Option<i64> {
+    let mut text = String::new();
+    let file = std::fs::File::open(dir.join(BACKUP_FILE)).ok()?;
+    file.take(BACKUP_LEN_MAX).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_backup_is_noted_and_nonsense_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(backup_ms(dir.path()), None);
+        note_backup(dir.path(), 1_700_000_000_000).unwrap();
+        note_backup(dir.path(), 1_700_000_000_001).unwrap();
+        assert_eq!(backup_ms(dir.path()), Some(1_700_000_000_001));
+        std::fs::write(dir.path().join(BACKUP_FILE), "soon").unwrap();
+        assert_eq!(backup_ms(dir.path()), None);
+        assert!(note_backup(&dir.path().join("none"), 1).is_err());
+    }
 }

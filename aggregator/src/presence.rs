@@ -31,8 +31,10 @@
 //! Pure: time and writes come in, writes go out.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
+use labstat_alerts::events::cannot_wait;
 use labstat_model::{
     Labels, LabelsMemo, METRIC_NAME, Sample, SeriesView, TimeSeries, WriteRequest, WriteView,
     is_stale, stale_marker,
@@ -40,6 +42,7 @@ use labstat_model::{
 use serde::{Deserialize, Serialize};
 
 use crate::disks::is_ours;
+use crate::late::Latecomers;
 
 /// Nodes kept. Far beyond any lab; a sender that invents instances must not take all memory.
 const NODES_MAX: usize = 10_000;
@@ -123,6 +126,16 @@ pub(crate) struct Presence {
     looked_ms: i64,
     changed: bool,
     speakers: Speakers,
+    latecomers: Latecomers,
+    urgent: Urgent,
+}
+
+/// Metrics that cannot wait, of which samples of the present came.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Urgent {
+    pub(crate) metrics: BTreeSet<Arc<str>>,
+    /// The time of the newest of these samples.
+    pub(crate) newest_ms: i64,
 }
 
 /// What is known of one node.
@@ -135,6 +148,9 @@ struct Node {
     down: bool,
     /// Whether a labstat agent sends for it.
     agent: bool,
+    /// See [`NodeView::skew_ms`]; not known after a restart.
+    #[serde(skip)]
+    skew_ms: Option<i64>,
 }
 
 /// One job of a node.
@@ -167,8 +183,12 @@ pub(crate) struct NodeView {
     pub(crate) newest_ms: i64,
     /// How often it usually sends, when that is known.
     pub(crate) interval_ms: Option<i64>,
+    /// How long it may be silent before it counts as down.
+    pub(crate) silence_max_ms: i64,
     /// Whether it has been silent for too long.
     pub(crate) down: bool,
+    /// How far the newest sample of its last write was ahead of our clock; behind when negative.
+    pub(crate) skew_ms: Option<i64>,
 }
 
 /// What one write says of one job of one node.
@@ -209,6 +229,8 @@ impl Presence {
             looked_ms: now_ms,
             changed: false,
             speakers: Speakers::default(),
+            latecomers: Latecomers::default(),
+            urgent: Urgent::default(),
         }
     }
 
@@ -228,7 +250,13 @@ impl Presence {
     /// zeros for those who are back and send no `up` of their own.
     pub(crate) fn observe(&mut self, write: &dyn WriteView, now_ms: i64) -> WriteRequest {
         let mut ends = WriteRequest::default();
-        let all = self.speakers.hear(write);
+        let fresh_ms = now_ms.saturating_sub(URGENT_MS);
+        let all = self.speakers.hear(write, fresh_ms, &mut self.urgent);
+        for (speaker, heard) in all.iter().filter(|(_, heard)| !heard.cluster) {
+            if let Some(newest_ms) = heard.newest_ms {
+                self.latecomers.note(&speaker.instance, newest_ms, now_ms);
+            }
+        }
         let live: BTreeSet<&str> = all
             .iter()
             .filter(|(_, heard)| heard.live)
@@ -249,6 +277,17 @@ impl Presence {
         ends
     }
 
+    /// What cannot wait of the writes since this was last asked.
+    pub(crate) fn take_urgent(&mut self) -> Option<Urgent> {
+        let urgent = !self.urgent.metrics.is_empty();
+        urgent.then(|| std::mem::take(&mut self.urgent))
+    }
+
+    /// See [`Latecomers::take_changed`].
+    pub(crate) fn take_late(&mut self) -> Option<BTreeMap<String, i64>> {
+        self.latecomers.take_changed()
+    }
+
     /// Whether our zero for this job must be ended.
     fn hear(&mut self, instance: &str, job: &str, heard: &Heard, now_ms: i64) -> bool {
         let history = heard.is_history(now_ms);
@@ -264,6 +303,7 @@ impl Presence {
                 intervals_ms: Vec::new(),
                 down: false,
                 agent: false,
+                skew_ms: None,
             }
         });
         node.heard_ms = now_ms;
@@ -271,6 +311,7 @@ impl Presence {
         self.changed |= node.down;
         node.down = false;
         if let Some(newest_ms) = heard.newest_ms {
+            node.skew_ms = Some(newest_ms.saturating_sub(now_ms));
             node.note_time(newest_ms, now_ms);
         }
         if !node.jobs.contains_key(job) {
@@ -327,7 +368,7 @@ impl Presence {
     pub(crate) fn forget(&mut self, instance: &str, now_ms: i64) -> Option<WriteRequest> {
         let node = self.nodes.remove(instance)?;
         self.changed = true;
-        let ends = node.jobs.keys().map(|job| end_of_zeros(instance, job, now_ms));
+        let ends = node.jobs.keys().map(|job| end_of_all(instance, job, now_ms));
         Some(WriteRequest { series: ends.collect(), metadata: Vec::new() })
     }
 
@@ -385,7 +426,9 @@ impl Node {
             heard_ms: self.heard_ms,
             newest_ms: self.newest_ms,
             interval_ms: self.interval_ms(),
+            silence_max_ms: self.silence_max_ms(),
             down: self.down,
+            skew_ms: self.skew_ms,
         }
     }
 }
@@ -400,6 +443,8 @@ struct Speakers {
     by_name: HashMap<Arc<Speaker>, u32>,
     /// Where each speaker stands among those of the write at hand; [`UNHEARD`] for most.
     places: Vec<u32>,
+    /// Metrics that cannot wait.
+    urgent: Vec<Arc<str>>,
 }
 
 /// An instance and a job.
@@ -414,6 +459,8 @@ struct Speaker {
 struct Voice {
     speaker: u32,
     word: Word,
+    /// The place of its metric in [`Speakers::urgent`], counted from 1, where it cannot wait.
+    urgent: Option<NonZeroU16>,
 }
 
 /// What a series may say of its speaker.
@@ -431,6 +478,12 @@ enum Word {
     Others,
 }
 
+/// Samples of what cannot wait that are older tell of the past: a backlog.
+const URGENT_MS: i64 = 60_000;
+
+/// Metrics that cannot wait, remembered with the series; an exporter has tens.
+const URGENT_MAX: usize = 1_000;
+
 /// No place in [`Speakers::places`].
 const UNHEARD: u32 = u32::MAX;
 
@@ -441,19 +494,30 @@ impl Default for Speakers {
             speakers: Vec::new(),
             by_name: HashMap::new(),
             places: Vec::new(),
+            urgent: Vec::new(),
         }
     }
 }
 
 impl Speakers {
     /// What a write says, by instance and job, in the order of their first word.
-    fn hear(&mut self, write: &dyn WriteView) -> Vec<(Arc<Speaker>, Heard)> {
+    ///
+    /// What cannot wait and is not older than `fresh_ms` is added to `urgent`.
+    fn hear(
+        &mut self,
+        write: &dyn WriteView,
+        fresh_ms: i64,
+        urgent: &mut Urgent,
+    ) -> Vec<(Arc<Speaker>, Heard)> {
         let mut found: Vec<(u32, Heard)> = Vec::new();
         for at in 0..write.series_len() {
             let Some(SeriesView { hash, samples }) = write.series(at) else { continue };
             let Some(voice) = self.series.get(hash).or_else(|| self.learn(write, at)) else {
                 continue;
             };
+            if let Some(at) = voice.urgent {
+                self.hear_urgent(at, samples, fresh_ms, urgent);
+            }
             // Nobody's voice has no place.
             let Some(place) = self.places.get_mut(voice.speaker as usize) else { continue };
             if *place == UNHEARD {
@@ -479,13 +543,39 @@ impl Speakers {
         found
     }
 
+    fn hear_urgent(&self, at: NonZeroU16, samples: &[Sample], fresh_ms: i64, urgent: &mut Urgent) {
+        let newest_ms = samples.iter().map(|sample| sample.time_ms).max().unwrap_or(i64::MIN);
+        if newest_ms >= fresh_ms {
+            urgent.newest_ms = urgent.newest_ms.max(newest_ms);
+            let metric = self.urgent.get(usize::from(at.get()) - 1);
+            if let Some(metric) = metric.filter(|metric| !urgent.metrics.contains(*metric)) {
+                urgent.metrics.insert(metric.clone());
+            }
+        }
+    }
+
+    /// The place of a metric among those that cannot wait; `None` for one that can.
+    fn urgent(&mut self, metric: &str) -> Option<NonZeroU16> {
+        if !cannot_wait(metric) {
+            return None;
+        }
+        let at = self.urgent.iter().position(|known| &**known == metric).or_else(|| {
+            let is_room = self.urgent.len() < URGENT_MAX;
+            is_room.then(|| {
+                self.urgent.push(metric.into());
+                self.urgent.len() - 1
+            })
+        });
+        at.and_then(|at| NonZeroU16::new(u16::try_from(at + 1).ok()?))
+    }
+
     /// Reads the labels of a series and remembers what it is; `None` when they are bad.
     fn learn(&mut self, write: &dyn WriteView, at: usize) -> Option<Voice> {
         let (hash, labels) = (write.series(at)?.hash, write.labels(at).ok()?);
         let (name, instance, job) = identity(&labels);
         let word = Word::of(name);
         let speaker = if instance.is_empty() { UNHEARD } else { self.speaker(instance, job) };
-        let voice = Voice { speaker, word };
+        let voice = Voice { speaker, word, urgent: self.urgent(name) };
         self.series.insert(hash, voice);
         Some(voice)
     }
@@ -554,6 +644,15 @@ fn end_of_zeros(instance: &str, job: &str, now_ms: i64) -> TimeSeries {
     up(instance, job, (now_ms | 1).saturating_add(2), stale_marker())
 }
 
+/// A last zero, and its end: who asks for the last value of a day does not see ends, and would find that a node
+/// that nobody waits for any more has not been down.
+fn end_of_all(instance: &str, job: &str, now_ms: i64) -> TimeSeries {
+    let zero_ms = (now_ms | 1).saturating_add(2);
+    let mut ends = up(instance, job, zero_ms, 0.0);
+    ends.samples.push(Sample { time_ms: zero_ms.saturating_add(2), value: stale_marker() });
+    ends
+}
+
 fn up(instance: &str, job: &str, time_ms: i64, value: f64) -> TimeSeries {
     let labels = Labels::new([(METRIC_NAME, "up"), ("instance", instance), ("job", job)]);
     TimeSeries { labels, samples: vec![Sample { time_ms, value }] }
@@ -562,6 +661,24 @@ fn up(instance: &str, job: &str, time_ms: i64, value: f64) -> TimeSeries {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_wait_is_heard_once_and_a_backlog_of_it_is_not() {
+        let mut presence = Presence::restore(None, 0);
+        let now_ms = 1_000_000;
+        let md = series("node_md_disks", "node", now_ms - 2_000, 1.0);
+        let load = series("node_load1", "node", now_ms - 1_000, 1.0);
+        presence.observe(&write(vec![md.clone(), load, md.clone()]), now_ms);
+        let urgent = presence.take_urgent().unwrap();
+        assert_eq!(urgent.metrics.iter().map(|m| &**m).collect::<Vec<_>>(), ["node_md_disks"]);
+        assert_eq!(urgent.newest_ms, now_ms - 2_000);
+        assert_eq!(presence.take_urgent(), None);
+        assert_eq!(presence.take_late(), None);
+        presence.observe(&write(vec![md]), now_ms + 600_000);
+        assert_eq!(presence.take_urgent(), None, "what is of the past has waited already");
+        let late = presence.take_late().unwrap();
+        assert_eq!(late.len(), 1, "{late:?}");
+    }
 
     fn series(name: &str, job: &str, time_ms: i64, value: f64) -> TimeSeries {
         let labels = Labels::new([(METRIC_NAME, name), ("instance", "vertex"), ("job", job)]);
@@ -669,12 +786,25 @@ mod tests {
     }
 
     #[test]
+    fn how_far_a_clock_is_away_is_known_by_the_last_write() {
+        let mut presence = Presence::restore(None, 0);
+        rounds(&mut presence, "up", 100_000);
+        assert_eq!(presence.nodes()[0].skew_ms, Some(0));
+        presence.observe(&write(vec![series("up", "node", 100_000, 1.0)]), 190_000);
+        assert_eq!(presence.nodes()[0].skew_ms, Some(-90_000), "behind");
+        presence.observe(&write(vec![series("up", "node", 4_000_000, 1.0)]), 200_000);
+        assert_eq!(presence.nodes()[0].skew_ms, Some(3_800_000), "ahead");
+    }
+
+    #[test]
     fn what_is_known_survives_a_restart_and_gets_time_to_come_back() {
         let mut before = Presence::restore(None, 0);
         rounds(&mut before, "up", 100_000);
         let document = before.snapshot();
         let mut after = Presence::restore(Some(&document), 1_000_000);
-        assert_eq!(after.nodes(), before.nodes());
+        let skewless = |node: NodeView| NodeView { skew_ms: None, ..node };
+        let known: Vec<NodeView> = before.nodes().into_iter().map(skewless).collect();
+        assert_eq!(after.nodes(), known);
         assert!(after.tick(1_030_000).series.is_empty(), "nobody could be heard before");
         assert_eq!(after.tick(1_031_000).series.len(), 1);
         assert!(Presence::restore(Some(b"{broken"), 0).nodes().is_empty());
@@ -781,8 +911,8 @@ mod tests {
         }
         assert_eq!(presence.nodes().len(), NODES_MAX);
         let twice = vec![series("m", "a", 0, 1.0), series("up", "b", 0, 1.0)];
-        let heard = presence.speakers.hear(&write(twice.clone()));
-        let again = presence.speakers.hear(&write(twice));
+        let heard = presence.speakers.hear(&write(twice.clone()), 0, &mut Urgent::default());
+        let again = presence.speakers.hear(&write(twice), 0, &mut Urgent::default());
         for found in [heard, again] {
             let jobs: Vec<&str> = found.iter().map(|(speaker, _)| &*speaker.job).collect();
             assert_eq!(jobs, ["a", "b"]);
@@ -813,6 +943,18 @@ mod tests {
         let end = end.map(|name| of(name, "ceph-398224ec", stale_marker()));
         presence.observe(&write(end.to_vec()), 11_000);
         assert_eq!(presence.nodes().len(), 1);
+    }
+
+    #[test]
+    fn the_last_word_of_a_node_that_is_forgotten_before_it_is_down_is_a_zero() {
+        let mut presence = Presence::restore(None, 0);
+        rounds(&mut presence, "up", 100_000);
+        let ends = presence.forget("vertex", 110_000).unwrap();
+        let samples = &ends.series[0].samples;
+        assert_eq!(samples.len(), 2);
+        assert_eq!((samples[0].time_ms, samples[0].value), (110_003, 0.0));
+        assert_eq!(samples[1].time_ms, 110_005);
+        assert!(is_stale(samples[1].value));
     }
 
     #[test]

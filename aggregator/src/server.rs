@@ -19,11 +19,13 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use crate::alerting::{Alerting, RulesStatus};
-use crate::app::{self, App, Parts};
-use crate::config::{Config, duration_of};
+use crate::app::{self, App, INVENTORY_INTERVAL_MS, Parts};
+use crate::config::{AudienceError, Config, duration_of};
 use crate::engine::{self, EngineError};
+use crate::heartbeat::{HeartbeatError, Switch};
 use crate::http;
 use crate::http::auth::{TOKEN_LEN_MIN, Token, TokenError};
+use crate::links::Links;
 use crate::storage::{SharedStorage, chain};
 use crate::telemetry::Telemetry;
 
@@ -104,9 +106,18 @@ pub enum StartError {
     /// Another engine cannot be used as it is configured.
     #[error("failed to set up the engine")]
     Engine(#[source] EngineError),
+    /// It makes no sense who is to hear what.
+    #[error("failed to set up who hears what")]
+    Audience(#[source] AudienceError),
     /// A receiver cannot be set up, or the state of the alerts cannot be read.
     #[error("failed to start alerting")]
     Alerting(#[source] labstat_alerts::StartError),
+    /// The links in messages cannot be made.
+    #[error("failed to set up the links in messages")]
+    Links(#[source] Box<dyn Error + Send + Sync>),
+    /// The dead man's switch cannot be used as it is configured.
+    #[error("failed to set up the heartbeat")]
+    Heartbeat(#[source] HeartbeatError),
     /// labstat's own metrics clash; a bug.
     #[error("failed to register labstat's own metrics")]
     Telemetry(#[source] prometheus::Error),
@@ -123,6 +134,9 @@ pub enum ShutdownError {
     Close(#[source] Box<dyn Error + Send + Sync>),
 }
 
+/// How often it is looked at what hangs on what: disks are moved by people.
+const WIRING_INTERVAL: Duration = Duration::from_secs(30);
+
 /// Starts aggregators.
 #[derive(Debug)]
 pub struct Aggregator;
@@ -132,6 +146,8 @@ impl Aggregator {
     /// called within a tokio runtime with timers and I/O, such as [`runtime`] makes.
     pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
         let token = token(&config)?;
+        let audience = config.audience().map_err(StartError::Audience)?;
+        let switch = config.heartbeat.switch().map_err(StartError::Heartbeat)?;
         let listener = bind(config.listen).await?;
         let addr = listener
             .local_addr()
@@ -140,8 +156,17 @@ impl Aggregator {
         let telemetry = Telemetry::new(clock.now_ms()).map_err(StartError::Telemetry)?;
         let telemetry = Arc::new(telemetry);
         let url = url_of(addr);
-        let started =
-            Alerting::start(&config, &url, storage.clone(), clock.clone(), telemetry.clone()).await;
+        let external_url = config.external_url.clone().unwrap_or_else(|| url.clone());
+        let links = open_links(external_url, storage.clone()).await?;
+        let started = Alerting::start(
+            &config,
+            audience,
+            links.clone(),
+            storage.clone(),
+            clock.clone(),
+            telemetry.clone(),
+        );
+        let started = started.await;
         let (alerting, service) = match started {
             Ok(started) => started,
             Err(error) => {
@@ -151,16 +176,26 @@ impl Aggregator {
             }
         };
         let engine = app::engine(&config);
-        let parts =
-            Parts { config, addr, clock, storage, engine, token, telemetry, alerting, notices };
+        let parts = Parts {
+            config,
+            addr,
+            clock,
+            storage,
+            engine,
+            token,
+            telemetry,
+            alerting,
+            links,
+            notices,
+        };
         let app = tokio::task::spawn_blocking(move || Arc::new(App::new(parts))).await;
         let app = app.map_err(StartError::Broken)?;
-        Ok(run(app, listener, service))
+        Ok(run(app, listener, service, switch))
     }
 }
 
 /// Starts the listener and the tasks.
-fn run(app: Arc<App>, listener: TcpListener, service: Service) -> Running {
+fn run(app: Arc<App>, listener: TcpListener, service: Service, switch: Option<Switch>) -> Running {
     let (stop, stopped) = watch::channel(false);
     let router = http::router(Arc::clone(&app));
     let limits = app.config.limits;
@@ -172,7 +207,22 @@ fn run(app: Arc<App>, listener: TcpListener, service: Service) -> Running {
     tasks.spawn(every(interval, Arc::clone(&app), App::look_for_silence));
     let interval = duration_of(app.config.disks_interval_ms);
     tasks.spawn(every(interval, Arc::clone(&app), App::look_at_disks));
+    tasks.spawn(follow_wiring(Arc::clone(&app)));
     tasks.spawn(every(MAINTENANCE_INTERVAL, Arc::clone(&app), maintain));
+    let interval = duration_of(INVENTORY_INTERVAL_MS);
+    tasks.spawn(every(interval, Arc::clone(&app), App::look_at_inventory));
+    if let Some(interval_ms) = app.config.own_metrics_interval_ms {
+        let told = Arc::clone(&app);
+        tasks.spawn(async move {
+            // The first at once: rules want to know since when we run.
+            let first = Arc::clone(&told);
+            let _ = tokio::task::spawn_blocking(move || first.tell_own()).await;
+            every(duration_of(interval_ms), told, App::tell_own).await;
+        });
+    }
+    if let Some(switch) = switch {
+        tasks.spawn(switch.run(Arc::clone(&app)));
+    }
     let storage = app.storage.clone();
     tasks.spawn_blocking(move || storage.prepare());
     Running { app, stop, server, tasks, service }
@@ -191,6 +241,13 @@ async fn every(interval: Duration, app: Arc<App>, chore: fn(&App)) {
             tracing::error!("a chore broke off");
         }
     }
+}
+
+/// Looks at what hangs on what, at once and then every now and then.
+async fn follow_wiring(app: Arc<App>) {
+    let first = Arc::clone(&app);
+    let _ = tokio::task::spawn_blocking(move || App::look_at_wiring(&first)).await;
+    every(WIRING_INTERVAL, app, App::look_at_wiring).await;
 }
 
 fn maintain(app: &App) {
@@ -278,6 +335,7 @@ impl Running {
         service.shutdown().await;
         let closed = tokio::task::spawn_blocking(move || {
             app.keep_presence();
+            app.keep_inventory();
             let _told = app.keep_disks();
             app.storage.close()
         });
@@ -319,6 +377,13 @@ async fn bind(listen: SocketAddr) -> Result<TcpListener, StartError> {
         io::ErrorKind::AddrInUse => StartError::AddressInUse { listen },
         _ => StartError::Listen { listen, cause },
     })
+}
+
+/// Reads or makes the key of the links in messages.
+async fn open_links(url: String, storage: SharedStorage) -> Result<Arc<Links>, StartError> {
+    let open = tokio::task::spawn_blocking(move || Links::open(&url, Arc::new(storage)));
+    let opened = open.await.map_err(StartError::Broken)?;
+    opened.map(Arc::new).map_err(|error| StartError::Links(Box::new(error)))
 }
 
 /// Opens the store, and puts the engine that is configured behind the door to it.

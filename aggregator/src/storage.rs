@@ -10,13 +10,16 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use labstat_alerts::{Database, Journal, JournalError};
+use labstat_alerts::{Database, Entry, Ledger, LedgerError};
 use labstat_model::{
     BucketColumns, HistogramSeries, Labels, Matcher, Metadata, Rolled, Series, Tiers, WriteRequest,
     WriteView, bucket_range,
 };
 use labstat_promql::{BucketScan, Scan, Source, SourceError};
-use labstat_store::{Appended, Maintained, NEVER, QueueStats, Stats, Stop};
+use labstat_store::{Appended, Documents, Maintained, NEVER, QueueStats, Stats, Stop};
+
+/// What the keys of the ledger's rows have before them among the store's documents.
+const LEDGER: &str = "alerts/";
 
 /// Why samples or a document were not kept. The sender still has them and may try again.
 #[derive(Debug, thiserror::Error)]
@@ -222,6 +225,10 @@ pub(crate) trait Storage: fmt::Debug + Send + Sync {
     fn document_get(&self, key: &str) -> Result<Option<Vec<u8>>, StorageError>;
     /// Keeps a small document; on return it is on disk.
     fn document_put(&self, key: &str, document: &[u8]) -> Result<(), WriteFailed>;
+    /// The small durable documents whose keys begin with `prefix`, ascending by key.
+    fn documents(&self, prefix: &str) -> Result<Documents, StorageError>;
+    /// Keeps small documents and takes others away, all or nothing; on return it is on disk.
+    fn documents_put(&self, changes: &[(&str, Option<&[u8]>)]) -> Result<(), WriteFailed>;
     /// Does what makes the first reads after the start as fast as the later ones.
     fn prepare(&self) {}
     /// Does what is due; a bounded amount of work.
@@ -428,15 +435,32 @@ impl Database for Settled {
         }
         Ok(())
     }
+
+    fn newest_ms(&self) -> Option<i64> {
+        self.0.0.stats().newest_ms
+    }
 }
 
-impl Journal for SharedStorage {
-    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, JournalError> {
-        self.0.document_get(key).map_err(|error| JournalError(Box::new(error)))
+/// The state of the alerts, as documents of the store: backups have it, checks read it, and it is
+/// here too when another engine has the samples.
+impl Ledger for SharedStorage {
+    fn load(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, LedgerError> {
+        let found = self.0.documents(&format!("{LEDGER}{prefix}"));
+        let found = found.map_err(|error| LedgerError(Box::new(error)))?;
+        for key in &found.damaged {
+            tracing::error!(key, "a row of the state of the alerts is damaged and left out");
+        }
+        let short =
+            |(key, value): (String, Vec<u8>)| Some((key.strip_prefix(LEDGER)?.to_owned(), value));
+        Ok(found.whole.into_iter().filter_map(short).collect())
     }
 
-    fn save(&self, key: &str, bytes: &[u8]) -> Result<(), JournalError> {
-        self.0.document_put(key, bytes).map_err(|error| JournalError(Box::new(error)))
+    fn commit(&self, entries: &[Entry]) -> Result<(), LedgerError> {
+        let keys: Vec<String> =
+            entries.iter().map(|entry| format!("{LEDGER}{}", entry.key)).collect();
+        let values = entries.iter().map(|entry| entry.value.as_deref());
+        let changes: Vec<_> = keys.iter().map(String::as_str).zip(values).collect();
+        self.0.documents_put(&changes).map_err(|error| LedgerError(Box::new(error)))
     }
 }
 

@@ -3,11 +3,13 @@
 //! Only the aggregator itself is counted here. What nodes send never enters these registers: it
 //! would outlive a pulled disk.
 
+mod groups;
+mod notifications;
 mod process;
 
-use labstat_alerts::notify::ReceiverMetrics;
 use labstat_store::Stats;
 use prometheus::core::Collector;
+use prometheus::proto::MetricFamily;
 use prometheus::{
     Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
@@ -15,6 +17,8 @@ use prometheus::{
 
 use std::sync::OnceLock;
 
+use groups::Groups;
+pub(crate) use notifications::Notifications;
 use process::Process;
 
 use crate::storage::Delivery;
@@ -33,16 +37,30 @@ pub(crate) struct Telemetry {
     pub(crate) queries: Queries,
     pub(crate) ingest: Ingest,
     pub(crate) rules: Rules,
+    pub(crate) notifications: Notifications,
     /// Nodes expected, by state.
     pub(crate) nodes: IntGaugeVec,
     /// Disks known, by verdict.
     pub(crate) disks: IntGaugeVec,
     /// Rounds of maintenance that failed.
     pub(crate) maintenance_failures: IntCounter,
+    pub(crate) heartbeat: Heartbeat,
+    /// When `labstat backup` last made one; without a series before.
+    pub(crate) backup_seconds: GaugeVec,
+    filesystem_avail: IntGauge,
+    filesystem_size: IntGauge,
     store: StoreFigures,
     /// There when another engine has the samples.
     engine: OnceLock<EngineFigures>,
     process: Process,
+}
+
+/// How the dead man's switch fares.
+#[derive(Debug)]
+pub(crate) struct Heartbeat {
+    pub(crate) pings: IntCounterVec,
+    last_success: GaugeVec,
+    pub(crate) interval: GaugeVec,
 }
 
 /// How queries fare.
@@ -83,14 +101,12 @@ pub(crate) struct Rules {
     pub(crate) loaded: IntGauge,
     /// When the rule files were last taken.
     pub(crate) loaded_seconds: Gauge,
-    /// Seconds the last evaluation of a group took, by file and group.
-    pub(crate) group_seconds: GaugeVec,
+    /// How the rounds of each group fare.
+    pub(crate) groups: Groups,
     /// Rules whose last evaluation failed.
     pub(crate) failing: IntGauge,
     /// Alerts, by state.
     pub(crate) alerts: IntGaugeVec,
-    delivered: IntCounterVec,
-    queued: IntGaugeVec,
 }
 
 #[derive(Debug)]
@@ -146,11 +162,28 @@ impl Telemetry {
             queries: Queries::new(&make)?,
             ingest: Ingest::new(&make)?,
             rules: Rules::new(&make)?,
+            notifications: Notifications::new(&make)?,
             nodes: make.gauges("nodes", "Nodes expected, by state.", &["state"])?,
             disks: make.gauges("disks", "Disks known, by verdict.", &["verdict"])?,
             maintenance_failures: make.counter(
                 "store_maintenance_failures_total",
                 "Rounds of sealing, compaction and retention that failed.",
+            )?,
+            heartbeat: Heartbeat::new(&make)?,
+            backup_seconds: make.register(GaugeVec::new(
+                opts(
+                    "backup_last_success_timestamp_seconds",
+                    "When labstat backup last saved this history.",
+                ),
+                &[],
+            )?)?,
+            filesystem_avail: make.gauge(
+                "store_filesystem_avail_bytes",
+                "Bytes that are left on the filesystem of the data folder.",
+            )?,
+            filesystem_size: make.gauge(
+                "store_filesystem_size_bytes",
+                "Size of the filesystem of the data folder.",
             )?,
             store: StoreFigures::new(&make)?,
             engine: OnceLock::new(),
@@ -165,14 +198,51 @@ impl Telemetry {
         stats: &Stats,
         delivery: Option<&Delivery>,
     ) -> prometheus::Result<Vec<u8>> {
+        let mut out = Vec::new();
+        TextEncoder::new().encode(&self.families(stats, delivery)?, &mut out)?;
+        Ok(out)
+    }
+
+    /// All metrics.
+    pub(crate) fn families(
+        &self,
+        stats: &Stats,
+        delivery: Option<&Delivery>,
+    ) -> prometheus::Result<Vec<MetricFamily>> {
         self.store.set(stats);
         if let Some(delivery) = delivery {
             self.engine()?.set(delivery);
         }
         self.process.read();
-        let mut out = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut out)?;
-        Ok(out)
+        Ok(self.registry.gather())
+    }
+
+    /// The room on the filesystem of the data folder: what is left (`avail`), or all.
+    pub(crate) fn filesystem(&self, of: &str) -> &IntGauge {
+        if of == "avail" { &self.filesystem_avail } else { &self.filesystem_size }
+    }
+}
+
+impl Heartbeat {
+    fn new(make: &Make<'_>) -> prometheus::Result<Self> {
+        // Without labels, and so without a series until the switch is used.
+        let gauge = |name, help| make.register(GaugeVec::new(opts(name, help), &[])?);
+        Ok(Self {
+            pings: make.counters(
+                "heartbeat_pings_total",
+                "Pings of the dead man's switch: well, fail (it was told of trouble), or lost.",
+                &["outcome"],
+            )?,
+            last_success: gauge(
+                "heartbeat_last_success_timestamp_seconds",
+                "When the dead man's switch last took a ping; the start before the first.",
+            )?,
+            interval: gauge("heartbeat_interval_seconds", "Time between two pings.")?,
+        })
+    }
+
+    pub(crate) fn succeeded(&self, now_ms: i64) {
+        self.last_success.with_label_values::<&str>(&[]).set(seconds(now_ms));
     }
 }
 
@@ -250,38 +320,10 @@ impl Rules {
                 "rules_last_reload_success_timestamp_seconds",
                 "When the rule files were last taken.",
             )?,
-            group_seconds: make.register(GaugeVec::new(
-                opts(
-                    "rule_group_last_duration_seconds",
-                    "Time the last evaluation of a rule group took.",
-                ),
-                &["file", "group"],
-            )?)?,
+            groups: Groups::new(make)?,
             failing: make.gauge("rules_failing", "Rules whose last evaluation failed.")?,
             alerts: make.gauges("alerts", "Alerts, by state.", &["state"])?,
-            delivered: make.counters(
-                "notifications_total",
-                "Messages to receivers, by how they ended.",
-                &["receiver", "outcome"],
-            )?,
-            queued: make.gauges(
-                "notifications_queued",
-                "Messages that wait to be delivered.",
-                &["receiver"],
-            )?,
         })
-    }
-
-    /// Takes over the figures of one receiver.
-    pub(crate) fn set_receiver(&self, figures: &ReceiverMetrics) {
-        let receiver = figures.receiver.as_str();
-        let outcomes =
-            [("sent", figures.sent), ("failed", figures.failed), ("dropped", figures.dropped)];
-        for (outcome, total) in outcomes {
-            let counter = self.delivered.with_label_values(&[receiver, outcome]);
-            counter.inc_by(total.saturating_sub(counter.get()));
-        }
-        self.queued.with_label_values(&[receiver]).set(whole(figures.queued));
     }
 }
 

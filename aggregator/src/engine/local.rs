@@ -8,7 +8,7 @@ use labstat_model::{
     WriteView,
 };
 use labstat_promql::{BucketScan, Scan, SourceError};
-use labstat_store::{AppendError, Appended, Maintained, ReadError, Stats, Stop, Store};
+use labstat_store::{AppendError, Appended, Documents, Maintained, ReadError, Stats, Stop, Store};
 
 use crate::storage::{ErrorKind, Storage, StorageError, WriteFailed};
 
@@ -212,6 +212,14 @@ impl Storage for Store {
 
     fn document_put(&self, key: &str, document: &[u8]) -> Result<(), WriteFailed> {
         Ok(Self::document_put(self, key, document)?)
+    }
+
+    fn documents(&self, prefix: &str) -> Result<Documents, StorageError> {
+        Self::documents(self, prefix).map_err(failed("read documents"))
+    }
+
+    fn documents_put(&self, changes: &[(&str, Option<&[u8]>)]) -> Result<(), WriteFailed> {
+        Ok(Self::documents_put(self, changes)?)
     }
 
     fn prepare(&self) {

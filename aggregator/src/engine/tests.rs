@@ -14,6 +14,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, post};
+use labstat_alerts::{Entry, Ledger};
 use labstat_model::{
     Kind, Labels, ManualClock, Matcher, Metadata, Sample, TimeSeries, WriteRequest,
 };
@@ -23,7 +24,7 @@ use tokio::runtime::Runtime;
 
 use super::EngineConfig;
 use super::remote::RemoteEngine;
-use crate::storage::{ErrorKind, Storage, WriteFailed, chain};
+use crate::storage::{ErrorKind, SharedStorage, Storage, WriteFailed, chain};
 
 const NOW_MS: i64 = 1_700_000_000_000;
 
@@ -411,4 +412,28 @@ fn an_engine_that_is_not_there_is_named_and_asked_again_later() {
     let compact = engine.compact().unwrap_err();
     assert_eq!(compact.kind(), ErrorKind::Unsupported);
     engine.close().unwrap();
+}
+
+/// The state of the alerts stays here whoever has the samples, and apart from other documents.
+#[test]
+fn the_ledger_of_alerts_is_kept_beside_an_engine() {
+    let runtime = crate::server::runtime().unwrap();
+    let _guard = runtime.enter();
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(NOW_MS));
+    let url = Some("http://127.0.0.1:1".to_owned());
+    let config = EngineConfig { url, ..EngineConfig::default() };
+    let put = |key: &str| Entry::put(key, b"row".to_vec());
+    {
+        let storage = SharedStorage::new(open(dir.path(), &config, &clock));
+        storage.document_put("disks", b"not of the ledger").unwrap();
+        Ledger::commit(&storage, &[put("queue/2"), put("queue/1"), put("rule/1")]).unwrap();
+        Ledger::commit(&storage, &[Entry::delete("queue/2")]).unwrap();
+        storage.close().unwrap();
+    }
+    let storage = SharedStorage::new(open(dir.path(), &config, &clock));
+    let rows = Ledger::load(&storage, "queue/").unwrap();
+    assert_eq!(rows, [("queue/1".to_owned(), b"row".to_vec())]);
+    assert_eq!(Ledger::load(&storage, "").unwrap().len(), 2);
+    storage.close().unwrap();
 }

@@ -1,6 +1,7 @@
 //! Who may ask: the bearer token, and what a browser may be made to do.
 //!
-//! With a token, every path but `/-/healthy` and `/-/ready` wants it. Without one, which is only
+//! With a token, every path but `/-/healthy`, `/-/ready`, the runbooks, and the links in messages,
+//! which bring a permission of their own for one thing, wants it. Without one, which is only
 //! on loopback, every program on this machine may ask. A web page that the owner happens to visit
 //! may not: it must neither change anything nor read what the lab is made of. So
 //!
@@ -24,6 +25,7 @@ use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq;
 
 use super::listen;
+use super::v2::ROOTS;
 use crate::app::App;
 
 /// The least length of a token: sixteen random letters cannot be guessed over a network.
@@ -34,6 +36,15 @@ const TOKEN_FILE_LEN_MAX: u64 = 64 * 1024;
 
 /// Paths that probes ask without a token; they tell nothing but that the aggregator runs.
 const OPEN_PATHS: [&str; 2] = ["/-/healthy", "/-/ready"];
+
+/// Where paths lead that carry their own permission: a token that is good for one thing.
+const PERMITTED: &str = crate::links::PATH;
+
+/// Whether a path tells nothing of the lab: probes, and what is written of each alert for everybody.
+fn is_open(path: &str) -> bool {
+    let rest = path.strip_prefix(super::runbooks::PATH);
+    OPEN_PATHS.contains(&path) || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
 
 /// Endings of names that are set aside for private networks and that no public DNS answers for.
 const LOCAL_ENDINGS: [&str; 4] = [".localhost", ".local", ".internal", ".home.arpa"];
@@ -86,10 +97,13 @@ pub(crate) async fn guard(
     request: Request<Body>,
     next: Next,
 ) -> Response {
+    if request.uri().path().starts_with(PERMITTED) {
+        return next.run(request).await;
+    }
     let token = app.token.read().unwrap_or_else(PoisonError::into_inner).clone();
     let refusal = match token {
         Some(token) => {
-            let open = OPEN_PATHS.contains(&request.uri().path());
+            let open = is_open(request.uri().path());
             (!open && !token.is_in(request.headers())).then(unauthorized)
         }
         None => refuse_page(&request, app.config.external_url.as_deref()),
@@ -127,8 +141,10 @@ fn unauthorized() -> Response {
 /// Whether a request changes anything. Queries come by POST too.
 fn changes(method: &Method, path: &str) -> bool {
     let reads = *method == Method::GET || *method == Method::HEAD || *method == Method::OPTIONS;
-    let writes_by_post =
-        path == "/api/v1/write" || path.starts_with("/-/") || path.starts_with("/api/labstat/");
+    let writes_by_post = path == "/api/v1/write"
+        || path.starts_with("/-/")
+        || path.starts_with("/api/labstat/")
+        || ROOTS.iter().any(|root| path.starts_with(root));
     !reads && (*method != Method::POST || writes_by_post)
 }
 
@@ -236,6 +252,16 @@ mod tests {
     }
 
     #[test]
+    fn probes_and_runbooks_are_open_and_nothing_else_is() {
+        for open in ["/-/healthy", "/-/ready", "/runbooks", "/runbooks/RaidDegraded"] {
+            assert!(is_open(open), "{open}");
+        }
+        for guarded in ["/", "/runbooksx", "/metrics", "/api/v1/query", "/-/reload"] {
+            assert!(!is_open(guarded), "{guarded}");
+        }
+    }
+
+    #[test]
     fn pages_of_others_are_told_from_ours_and_from_programs() {
         for (foreign, pairs) in [
             (false, &[("host", "127.0.0.1:5227")][..]),
@@ -277,7 +303,13 @@ mod tests {
     fn queries_by_post_change_nothing() {
         assert!(!changes(&Method::POST, "/api/v1/query"));
         assert!(!changes(&Method::GET, "/api/v1/write"));
-        for path in ["/api/v1/write", "/-/reload", "/api/labstat/v1/compact"] {
+        for path in [
+            "/api/v1/write",
+            "/-/reload",
+            "/api/labstat/v1/compact",
+            "/api/v2/silences",
+            "/alertmanager/api/v2/alerts",
+        ] {
             assert!(changes(&Method::POST, path), "{path}");
         }
         assert!(changes(&Method::DELETE, "/api/labstat/v1/nodes/vertex"));

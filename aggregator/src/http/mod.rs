@@ -1,9 +1,12 @@
 //! Everything that is HTTP: the listener, who may ask, and one file per group of paths.
 
+mod act;
+mod alerts;
 pub(crate) mod auth;
 mod disks;
 mod error;
 mod exposition;
+mod inventory;
 mod json;
 mod language;
 pub(crate) mod listen;
@@ -12,12 +15,14 @@ mod own;
 mod params;
 mod query;
 mod rules;
+mod runbooks;
 mod series;
 mod socket;
 mod stats;
 mod status;
 mod targets;
 pub(crate) mod unsent;
+pub(crate) mod v2;
 pub(crate) mod write;
 
 use std::sync::Arc;
@@ -47,6 +52,7 @@ const COMPRESSED_MIN: u64 = 1_200;
 pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
         .merge(prometheus_api())
+        .merge(v2::router())
         .route("/", get(own::home))
         .route("/-/healthy", probes(own::healthy))
         .route("/-/ready", probes(own::ready))
@@ -58,11 +64,21 @@ pub(crate) fn router(app: Arc<App>) -> Router {
             "/api/labstat/v1/disks/{*name}",
             get(disks::one).post(disks::acknowledge).delete(disks::forget),
         )
+        .route("/api/labstat/v1/alerts", get(alerts::list))
+        .route("/api/labstat/v1/alerts/{fingerprint}", get(alerts::one))
+        .route("/api/labstat/v1/ack", post(alerts::acknowledge))
+        .route("/api/labstat/v1/ack/{alert}", delete(alerts::unacknowledge))
+        .route("/api/labstat/v1/routes", get(alerts::routes))
+        .route("/api/labstat/v1/act/{token}", get(act::ask).post(act::act))
+        .route("/api/labstat/v1/inventory", get(inventory::list))
+        .route("/api/labstat/v1/inventory/{kind}/{instance}/{*name}", delete(inventory::forget))
         .route("/api/labstat/v1/compact", post(own::compact))
         .route("/metrics", reads(exposition::metrics))
         .route("/federate", reads(exposition::federate))
         .route("/nodes/{name}/metrics", reads(exposition::node))
         .route("/sd", reads(exposition::service_discovery))
+        .route(runbooks::PATH, reads(runbooks::index))
+        .route("/runbooks/{name}", reads(runbooks::one))
         .route("/version", reads(status::version))
         .fallback(own::not_found)
         // A layer stands before those that were added above it.

@@ -67,7 +67,8 @@ fn view(node: &NodeView, now_ms: i64) -> serde_json::Value {
     view
 }
 
-/// Forgets a node: it is no longer expected, and neither are the disks that were last seen in it.
+/// Forgets a node: it is no longer expected, and neither are the disks that were last seen in it and all
+/// else that it told of.
 /// Its history stays.
 pub(crate) async fn forget(
     State(app): State<Arc<App>>,
@@ -77,9 +78,11 @@ pub(crate) async fn forget(
     let ends = app.presence().forget(&name, now_ms);
     let ends = ends.ok_or_else(|| ApiError::not_found(format!("no node {name:?} is known")))?;
     app.disks.registry().forget_node(&name, now_ms);
+    app.inventory().forget_node(&name);
     let done = tokio::task::spawn_blocking(move || {
         app.append_own(&ends, "the end of a forgotten node");
         app.keep_presence();
+        app.keep_inventory();
         app.look_at_disks();
     });
     done.await.map_err(|_| ApiError::internal("the node was not forgotten"))?;

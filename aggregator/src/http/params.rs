@@ -73,6 +73,11 @@ impl Params {
         found.map(|(_, value)| value.as_str())
     }
 
+    /// All names with their first values.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (String, String)> {
+        self.pairs.iter().rev().cloned()
+    }
+
     /// A value that must be there, as read by `read`.
     pub(crate) fn required<T>(
         &self,

@@ -35,8 +35,8 @@ use labstat_model::{
     WriteView,
 };
 use labstat_store::{
-    AppendError, Appended, Maintained, Notice, PushError, Queue, Refusal, Refused, Stats, Stop,
-    Store,
+    AppendError, Appended, Documents, Maintained, Notice, PushError, Queue, Refusal, Refused,
+    Stats, Stop, Store,
 };
 use labstat_wire::remote_write::Message;
 use tokio::sync::{Notify, watch};
@@ -327,6 +327,14 @@ impl Storage for RemoteEngine {
 
     fn document_put(&self, key: &str, document: &[u8]) -> Result<(), WriteFailed> {
         Storage::document_put(&self.local, key, document)
+    }
+
+    fn documents(&self, prefix: &str) -> Result<Documents, StorageError> {
+        Storage::documents(&self.local, prefix)
+    }
+
+    fn documents_put(&self, changes: &[(&str, Option<&[u8]>)]) -> Result<(), WriteFailed> {
+        Storage::documents_put(&self.local, changes)
     }
 
     fn maintain(&self, now_ms: i64) -> Result<Maintained, StorageError> {

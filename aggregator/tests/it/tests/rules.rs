@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use labstat_model::{Clock, SystemClock};
 use serde_json::{Value, json};
@@ -65,6 +66,80 @@ fn a_rule_fires_is_told_and_its_series_are_kept() {
     let metrics = server.get("/metrics").text();
     assert!(metrics.contains("labstat_alerts{state=\"firing\"} 1\n"), "{metrics}");
     assert!(metrics.contains("labstat_rules 2\n"), "{metrics}");
+}
+
+fn alerts(server: &Server) -> Vec<String> {
+    let alerts = server.get("/api/v1/alerts").json()["data"]["alerts"].clone();
+    let name = |alert: &Value| alert["labels"]["instance"].as_str().unwrap_or("").to_owned();
+    alerts.as_array().unwrap().iter().map(name).collect()
+}
+
+/// What a rule waits for is an hour away; what it is about cannot wait.
+#[test]
+fn an_array_that_loses_a_disk_is_an_alert_within_seconds() {
+    let text = rule("Array", "node_md_disks > 0").replace("interval: 1s", "interval: 1h");
+    let server = with_rules(&text);
+    let labels = [("__name__", "node_md_disks"), ("instance", "nas"), ("state", "failed")];
+    for (value, wanted) in [(0.0, 0), (1.0, 1), (0.0, 0), (1.0, 1)] {
+        let start = Instant::now();
+        server.write(&[series(&labels, &[(SystemClock.now_ms(), value)])]);
+        eventually("the alert is as the array", || {
+            let found = alerts(&server);
+            if found.len() == wanted { Ok(()) } else { Err(format!("{found:?}")) }
+        });
+        println!("{value}: within {:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    }
+    let metrics = server.get("/metrics").text();
+    let woken = metrics.lines().find(|line| line.starts_with("labstat_rule_group_woken_total"));
+    let count: f64 = woken.unwrap().rsplit(' ').next().unwrap().parse().unwrap();
+    assert!((3.0..=5.0).contains(&count), "{woken:?}");
+}
+
+/// An agent that was cut off for an hour delivers it, and while the last minutes of that come, the
+/// newest sample there is says what is over.
+#[test]
+fn a_backlog_raises_no_alarm_of_what_is_over() {
+    let server = with_rules(&rule("Hot", "temperature > 40"));
+    let labels = |instance| [("__name__", "temperature"), ("instance", instance)];
+    let now_ms = SystemClock.now_ms();
+    let rounds = || eventually_rounds(&server, 3.0);
+    let part = |from_s: i64, to_s: i64, value: f64| {
+        let samples: Vec<(i64, f64)> =
+            (from_s..to_s).step_by(10).map(|age_s| (now_ms - age_s * 1000, value)).collect();
+        let samples: Vec<(i64, f64)> = samples.into_iter().rev().collect();
+        server.write(&[series(&labels("cut"), &samples)]);
+    };
+    part(1_800, 3_600, 45.0);
+    part(120, 1_800, 45.0);
+    rounds();
+    assert_eq!(alerts(&server), [""; 0], "of two minutes ago");
+    server.write(&[series(&labels("hot"), &[(SystemClock.now_ms(), 45.0)])]);
+    rounds();
+    assert_eq!(alerts(&server), ["hot"], "another's is of now");
+    part(0, 120, 20.0);
+    rounds();
+    assert_eq!(alerts(&server), ["hot"]);
+    server.write(&[series(&labels("cut"), &[(SystemClock.now_ms(), 45.0)])]);
+    eventually("what is of now is told", || {
+        let found = alerts(&server);
+        if found.len() == 2 { Ok(()) } else { Err(format!("{found:?}")) }
+    });
+}
+
+/// Waits until the rules have been evaluated so many times more.
+fn eventually_rounds(server: &Server, more: f64) {
+    let rounds = || -> f64 {
+        let metrics = server.get("/metrics").text();
+        let name = "prometheus_rule_group_iterations_total";
+        let found = metrics.lines().find(|line| line.starts_with(name));
+        found.map_or(0.0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+    };
+    let before = rounds();
+    eventually("rules are evaluated", || {
+        let now = rounds();
+        if now >= before + more { Ok(()) } else { Err(format!("{before} {now}")) }
+    });
 }
 
 #[test]

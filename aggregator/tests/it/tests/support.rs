@@ -50,6 +50,8 @@ pub(crate) fn config(dir: &Path) -> Config {
         retention_ms: None,
         rules: Vec::new(),
         shipped_rules: false,
+        // What is asked for is what was written.
+        own_metrics_interval_ms: None,
         ..Config::default()
     }
 }
