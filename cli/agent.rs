@@ -9,6 +9,7 @@ use labstat_agent::{Agent as Service, Config, Finding, Outcome, Running};
 use labstat_model::{Clock, SystemClock, duration};
 
 use crate::aggregator;
+use crate::alarm;
 use crate::ceph_read;
 use crate::environment;
 use crate::failure::Failure;
@@ -108,7 +109,7 @@ impl Agent {
     /// Runs the command.
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let once = self.once;
-        let config = self.config()?;
+        let mut config = self.config()?;
         if once {
             return runtime::block_on(one_round(config));
         }
@@ -117,6 +118,7 @@ impl Agent {
                 "give it --aggregator URL, or --listen ADDR to be scraped, or --once to look",
             ));
         }
+        alarm::arm(&mut config.alarm, config.aggregator.as_deref())?;
         runtime::block_on(serve(config))
     }
 
@@ -145,9 +147,12 @@ impl Agent {
             config.exclude = self.exclude;
         }
         config.collect.ceph.reader = ceph_read::reader();
-        config.collect.ceph.conf = self.ceph_conf.or(config.collect.ceph.conf);
+        // A captured machine has paths of its own.
+        let is_here = config.host_root.is_none();
+        let path = |path: String| if is_here { places::absolute(path) } else { path };
+        config.collect.ceph.conf = self.ceph_conf.map(path).or(config.collect.ceph.conf);
         if let Some(dir) = self.ceph_run {
-            config.collect.ceph.run_dir = dir;
+            config.collect.ceph.run_dir = path(dir);
         }
         Ok(config)
     }
@@ -182,6 +187,7 @@ pub(crate) fn failed(finding: &Finding) -> Option<String> {
 
 async fn serve(config: Config) -> Result<ExitCode, Failure> {
     let aggregator = config.aggregator.clone();
+    let alarm = alarm::words(&config.alarm);
     let interval = duration::format_ms(config.interval_ms);
     let mut end = std::pin::pin!(runtime::asked_to_end());
     let running = Service::start(config, Arc::new(SystemClock))
@@ -193,6 +199,9 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
     }
     if let Some(addr) = running.addr() {
         text.push_str(&format!(", own metrics at http://{addr}/metrics"));
+    }
+    if let Some(words) = alarm {
+        text.push_str(&format!(", {words}"));
     }
     output::message(&format!("{text}\n"));
     tokio::select! {

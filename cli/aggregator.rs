@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use labstat_aggregator::{Aggregator as Service, Config, Running, parse_listen, parse_retention};
+use labstat_aggregator::{
+    Aggregator as Service, Config, ConfigSource, Running, parse_listen, parse_retention,
+};
 use labstat_model::SystemClock;
 
 use crate::environment;
@@ -16,7 +18,7 @@ use crate::runtime;
 use crate::settings;
 
 /// Takes samples from agents, keeps them, answers queries, looks after alerts
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
 Examples:
   labstat aggregator                                  on 127.0.0.1:5227, history of a year
@@ -25,7 +27,8 @@ Examples:
   labstat aggregator --retention forever
 
 On loopback it needs no token; on any other address it refuses to start without one. SIGHUP reads
-the rule files again; those that are bad change nothing.
+the rule files again, and of the configuration receivers and who of them hears what; what is bad
+changes nothing. The same happens when a file changes.
 
 Every key of the configuration file has a variable too: paths of [rules] is LABSTAT_RULES_PATHS.
 Variables win over the file, arguments over both.")]
@@ -66,7 +69,20 @@ impl Aggregator {
         runtime::serve(serve(config))
     }
 
+    /// The configuration, and how to read it again when its file has changed.
     fn config(self) -> Result<Config, Failure> {
+        let mut config = self.read()?;
+        config.source = self.config.clone().map(|file| {
+            let arguments = self.clone();
+            let read = move || {
+                arguments.read().map_err(|failure| vec![failure.text().unwrap_or_default()])
+            };
+            ConfigSource { file, read: Arc::new(read) }
+        });
+        Ok(config)
+    }
+
+    fn read(&self) -> Result<Config, Failure> {
         let base = defaults();
         let config = match &self.config {
             Some(file) => settings::parse(file, |text| Config::parse_over(text, base))?,
@@ -75,13 +91,13 @@ impl Aggregator {
         let mut config =
             environment::lay_over(config, environment::AGGREGATOR, Config::parse_over)?;
         config.listen = self.listen.unwrap_or(config.listen);
-        config.data_dir = self.data.unwrap_or(config.data_dir);
-        config.token_file = self.token_file.or(config.token_file);
-        if let Some(Retention(ms)) = self.retention {
-            config.retention_ms = ms;
+        config.data_dir = self.data.clone().unwrap_or(config.data_dir);
+        config.token_file = self.token_file.clone().or(config.token_file);
+        if let Some(Retention(ms)) = &self.retention {
+            config.retention_ms = *ms;
         }
         if !self.rules.is_empty() {
-            config.rules = self.rules;
+            config.rules.clone_from(&self.rules);
         }
         Ok(config)
     }

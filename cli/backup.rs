@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use labstat_aggregator::{Checked, CopyError, Draft, Snapshot};
+use labstat_model::{Clock as _, SystemClock};
 
 use crate::data::{self, DataArgs};
 use crate::failure::{FAILED, Failure};
@@ -48,12 +49,16 @@ impl Backup {
         self.must_be_apart(snapshot.path())?;
         let size = snapshot.size_bytes().map_err(|error| data::failure(snapshot.path(), &error))?;
         self.must_fit(size)?;
+        let history = snapshot.path().to_owned();
         let copied = snapshot.copy_to(&self.file, &mut progress());
         // Nobody waits for the write-ahead log to shrink any longer than it takes to copy.
         drop(snapshot);
         let draft = copied.map_err(|error| self.failed(&error))?;
         let checked = if self.no_check { None } else { self.check(&draft)? };
         draft.finish().map_err(|error| self.failed(&error))?;
+        if checked.as_ref().is_none_or(|checked| checked.damaged == 0) {
+            note(&history);
+        }
         self.tell(size, checked.as_ref())
     }
 
@@ -154,6 +159,15 @@ impl Backup {
             )),
             _ => failure,
         }
+    }
+}
+
+/// Leaves word in the history's folder, so that its aggregator alarms when the next one does not come.
+fn note(history: &Path) {
+    let Some(dir) = history.parent() else { return };
+    if let Err(error) = labstat_aggregator::offline::note_backup(dir, SystemClock.now_ms()) {
+        let dir = dir.display();
+        output::message(&format!("labstat: no word of this backup was left in {dir}: {error}\n"));
     }
 }
 

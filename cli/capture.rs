@@ -11,6 +11,7 @@ use crate::ceph_read;
 use crate::failure::Failure;
 use crate::human::{self, Unit};
 use crate::output;
+use crate::places;
 use crate::view::count;
 
 /// Captures this machine's raw inputs into a folder that can be replayed
@@ -26,6 +27,14 @@ pub(crate) struct Capture {
     /// Folder to write; it must be empty or not exist
     #[arg(value_name = "DIR")]
     dir: PathBuf,
+
+    /// Configuration of Ceph, when it is not /etc/ceph/ceph.conf
+    #[arg(long, value_name = "FILE")]
+    ceph_conf: Option<String>,
+
+    /// Folder of Ceph's admin sockets, when it is not /var/run/ceph
+    #[arg(long, value_name = "DIR")]
+    ceph_run: Option<String>,
 }
 
 impl Capture {
@@ -35,6 +44,10 @@ impl Capture {
         output::message("labstat: reading everything once, a few seconds\n");
         let mut options = Options::default();
         options.ceph.reader = ceph_read::reader();
+        options.ceph.conf = self.ceph_conf.map(places::absolute);
+        if let Some(dir) = self.ceph_run {
+            options.ceph.run_dir = places::absolute(dir);
+        }
         let report = capture(&host, &options, &self.dir)
             .map_err(|error| Failure::new("failed to capture this machine").because(&error))?;
         for (collector, reason) in &report.failed {

@@ -4,7 +4,7 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use labstat_agent::collect::{ClusterQuestion, read_cluster};
+use labstat_agent::collect::{ClusterQuestion, PageUse, confine_reader, read_cluster};
 
 use crate::failure::Failure;
 
@@ -35,6 +35,14 @@ pub(crate) struct CephRead {
     #[arg(long)]
     scrubs: bool,
 
+    /// Take what the manager counts from the page of its prometheus module
+    #[arg(long, value_name = "WHEN", default_value = "never")]
+    page: When,
+
+    /// How often that had been made when it was last looked at
+    #[arg(long, value_name = "COUNT", allow_negative_numbers = true)]
+    collected: Option<f64>,
+
     /// Use the program ceph even where librados is there
     #[arg(long)]
     no_library: bool,
@@ -44,14 +52,29 @@ pub(crate) struct CephRead {
     deadline: u64,
 }
 
+/// When the page is good enough.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum When {
+    Never,
+    Renewed,
+    Always,
+}
+
 impl CephRead {
     /// Runs the command.
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        confine_reader()
+            .map_err(|error| Failure::new("failed to bound the reading").because(&error))?;
         let question = ClusterQuestion {
             conf: self.conf,
             user: self.user,
             keyring: self.keyring,
             scrubs: self.scrubs,
+            page: match self.page {
+                When::Never => PageUse::Never,
+                When::Renewed => PageUse::Renewed(self.collected),
+                When::Always => PageUse::Always,
+            },
             library: !self.no_library,
             deadline: Duration::from_secs(self.deadline),
         };

@@ -13,6 +13,7 @@ use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::answer::{Answer, AnswerError};
 use crate::failure::Failure;
@@ -28,6 +29,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Bytes of one answer: 11,000 points of hundreds of series fit.
 const ANSWER_LEN_MAX: usize = 256 * 1024 * 1024;
+
+/// Media types of what we send.
+const FORM: &str = "application/x-www-form-urlencoded";
+/// See [`FORM`].
+const JSON: &str = "application/json";
 
 /// Bytes of an error's text that are shown; a proxy's error page is longer than anyone reads.
 const REASON_LEN_MAX: usize = 300;
@@ -156,6 +162,41 @@ impl Client {
         self.ask(Method::DELETE, path, &[]).await
     }
 
+    /// A request of the Alertmanager API, with `body` as JSON where there is one. Its answers have
+    /// no envelope, and its errors are a text, or a code with a text. `None` is for what is not there.
+    pub(crate) async fn v2<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&serde_json::Value>,
+    ) -> Result<Option<T>, Failure> {
+        let body = body.map(|body| (JSON, body.to_string()));
+        let sent = tokio::time::timeout(ANSWER_TIMEOUT, self.send_body(method, path, body)).await;
+        let (status, body) = sent.map_err(|_| self.silent(ANSWER_TIMEOUT))??;
+        if status == StatusCode::NOT_FOUND
+            && (body.is_empty() || serde_json::from_slice::<String>(&body).is_ok())
+        {
+            return Ok(None);
+        }
+        if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
+            return Err(self.unauthorized(status));
+        }
+        if !status.is_success() {
+            let reason = refusal(&body).unwrap_or_else(|| {
+                String::from_utf8_lossy(&body).trim().chars().take(REASON_LEN_MAX).collect()
+            });
+            let reason = crate::table::printable(&reason);
+            return Err(Failure::new(format!("{} answered {status}: {reason}", self.base)));
+        }
+        // Where nothing is said, nothing was to be said.
+        let body = if body.is_empty() { &b"null"[..] } else { &body };
+        serde_json::from_slice(body).map(Some).map_err(|error| {
+            Failure::new(format!("{} does not speak the Alertmanager API", self.base))
+                .because(&error)
+                .cure("is that the address of an aggregator?")
+        })
+    }
+
     async fn ask(
         &self,
         method: Method,
@@ -174,11 +215,12 @@ impl Client {
     ) -> Result<Reply, Failure> {
         match tokio::time::timeout(timeout, self.send(method, path, form)).await {
             Ok(answer) => answer.and_then(|(status, body)| self.open(status, &body)),
-            Err(_) => {
-                let seconds = timeout.as_secs();
-                Err(Failure::new(format!("no answer from {} in {seconds} s", self.base)))
-            }
+            Err(_) => Err(self.silent(timeout)),
         }
+    }
+
+    fn silent(&self, timeout: Duration) -> Failure {
+        Failure::new(format!("no answer from {} in {} s", self.base, timeout.as_secs()))
     }
 
     async fn send(
@@ -187,10 +229,21 @@ impl Client {
         path: &str,
         form: &[(&str, String)],
     ) -> Result<(StatusCode, Bytes), Failure> {
-        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let text = || form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let body = (!form.is_empty()).then(|| (FORM, text()));
+        self.send_body(method, path, body).await
+    }
+
+    async fn send_body(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<(&'static str, String)>,
+    ) -> Result<(StatusCode, Bytes), Failure> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
-        if !form.is_empty() {
-            request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let (kind, body) = body.unwrap_or_default();
+        if !kind.is_empty() {
+            request = request.header(CONTENT_TYPE, kind);
         }
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
@@ -223,17 +276,18 @@ impl Client {
         )
     }
 
+    fn unauthorized(&self, status: StatusCode) -> Failure {
+        let failure = Failure::new(format!("{} refused us: {status}", self.base));
+        failure.cure(match self.token {
+            Some(_) => "the token of --token-file (LABSTAT_TOKEN_FILE) is not the one it wants",
+            None => "name the file that holds its bearer token with --token-file",
+        })
+    }
+
     fn open(&self, status: StatusCode, body: &[u8]) -> Result<Reply, Failure> {
         let envelope: Result<Envelope, _> = serde_json::from_slice(body);
         match (status, envelope) {
-            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => Err(Failure::new(format!(
-                "{} refused us: {status}",
-                self.base
-            ))
-            .cure(match self.token {
-                Some(_) => "the token of --token-file (LABSTAT_TOKEN_FILE) is not the one it wants",
-                None => "name the file that holds its bearer token with --token-file",
-            })),
+            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => Err(self.unauthorized(status)),
             (_, Ok(envelope)) if envelope.status == "success" => {
                 let mut remarks = envelope.warnings;
                 remarks.extend(envelope.infos);
@@ -270,6 +324,12 @@ impl Reply {
             Failure::new(format!("{server} gave an answer we cannot read")).because(&error)
         })
     }
+}
+
+/// What an error of the Alertmanager API says: a text, or a code with one.
+fn refusal(body: &[u8]) -> Option<String> {
+    let error: serde_json::Value = serde_json::from_slice(body).ok()?;
+    error.as_str().or_else(|| error.get("message")?.as_str()).map(str::to_owned)
 }
 
 /// `text` as a part of a URL's path.
@@ -335,6 +395,14 @@ mod tests {
     fn names_of_disks_are_parts_of_paths() {
         assert_eq!(path_part("S1 2+3"), "S1%202%2B3");
         assert_eq!(path_part("nas/sda"), "nas%2Fsda");
+    }
+
+    #[test]
+    fn errors_of_the_alertmanager_api_have_two_shapes() {
+        assert_eq!(refusal(b"\"silence not found\"\n").as_deref(), Some("silence not found"));
+        let coded = br#"{"code":602,"message":"comment in body is required"}"#;
+        assert_eq!(refusal(coded).as_deref(), Some("comment in body is required"));
+        assert_eq!(refusal(b"404 page not found"), None);
     }
 
     #[test]

@@ -72,7 +72,14 @@ impl Config {
 impl Kind {
     fn check(self, text: &str) -> Vec<Problem> {
         match self {
-            Self::Agent => labstat_agent::Config::check(text),
+            Self::Agent => match labstat_agent::Config::parse(text) {
+                Ok(config) => {
+                    let line = line_of(text, "[[alarm");
+                    let found = crate::alarm::problems(&config.alarm).into_iter();
+                    found.map(|message| Problem { line, message }).collect()
+                }
+                Err(problems) => problems,
+            },
             Self::Aggregator => labstat_aggregator::Config::check(text),
         }
     }
@@ -83,6 +90,11 @@ impl Kind {
             Self::Aggregator => "aggregator",
         }
     }
+}
+
+/// The first line that begins with `start`, or the first of all.
+fn line_of(text: &str, start: &str) -> usize {
+    1 + text.lines().position(|line| line.trim_start().starts_with(start)).unwrap_or(0)
 }
 
 fn by_name(file: &Path) -> Option<Kind> {
@@ -109,6 +121,9 @@ mod tests {
         assert_eq!(by_name(Path::new("/etc/labstat/agent.toml")), Some(Kind::Agent));
         assert_eq!(by_name(Path::new("my-aggregator.toml")), Some(Kind::Aggregator));
         assert_eq!(by_name(Path::new("lab.toml")), None);
+        let wrong = "node = \"nas\"\n[[alarm.receivers]]\nname = \"phone\"\n";
+        let lines: Vec<usize> = Kind::Agent.check(wrong).iter().map(|it| it.line).collect();
+        assert_eq!(lines, [2], "a receiver of no kind");
         assert_eq!(by_content("aggregator = \"http://nas:5227\"\n"), Kind::Agent);
         assert_eq!(by_content("retention = \"1y\"\n"), Kind::Aggregator);
     }

@@ -2,7 +2,8 @@
 //! `LABSTAT_` and the key in capitals; `size` of `[spool]` is `LABSTAT_SPOOL_SIZE`. They win over
 //! the file, and arguments win over them.
 //!
-//! Not here: what a key may say, which its own room knows, and receivers, which are tables.
+//! Not here: what a key may say, which its own room knows, and receivers and what names them, which
+//! are tables.
 
 use std::ffi::OsString;
 
@@ -63,6 +64,7 @@ pub(crate) const AGENT: &Keys = &[
     ("ceph.name", Form::Text),
     ("ceph.user", Form::Text),
     ("ceph.keyring", Form::Text),
+    ("ceph.source", Form::Text),
     ("ceph.interval", Form::Text),
     ("filesystems.include", Form::List),
     ("filesystems.exclude", Form::List),
@@ -83,6 +85,7 @@ pub(crate) const AGENT: &Keys = &[
     ("textfile.directories", Form::List),
     ("spool.size", Form::Text),
     ("spool.age", Form::Text),
+    ("alarm.after", Form::Text),
 ];
 
 /// Those of `labstat aggregator`.
@@ -98,8 +101,18 @@ pub(crate) const AGGREGATOR: &Keys = &[
     ("disks_interval", Form::Text),
     ("rollups.five_minutes", Form::Text),
     ("rollups.one_hour", Form::Text),
+    ("own_metrics_interval", Form::Text),
+    ("heartbeat.url", Form::Text),
+    ("heartbeat.url_file", Form::Text),
+    ("heartbeat.interval", Form::Text),
+    ("heartbeat.method", Form::Text),
     ("rules.paths", Form::List),
     ("rules.shipped", Form::Bare),
+    ("rules.watchdog", Form::Bare),
+    ("alerting.alertmanager_config", Form::Text),
+    ("alerting.resolve_timeout", Form::Text),
+    ("flapping.changes", Form::Bare),
+    ("flapping.within", Form::Text),
     ("engine.url", Form::Text),
     ("engine.write_url", Form::Text),
     ("engine.read", Form::Text),

@@ -9,6 +9,7 @@
 
 mod agent;
 mod aggregator;
+mod alarm;
 mod alerts;
 mod answer;
 mod backup;
@@ -27,6 +28,7 @@ mod environment;
 mod failure;
 mod graph;
 mod human;
+mod inventory;
 mod judge;
 mod local;
 mod log;
@@ -44,6 +46,7 @@ mod rules;
 mod runtime;
 mod selftest;
 mod settings;
+mod silence;
 mod status;
 mod store;
 mod table;
@@ -91,6 +94,7 @@ enum Command {
     Aggregator(aggregator::Aggregator),
     Status(status::Status),
     Nodes(nodes::Nodes),
+    Inventory(inventory::Inventory),
     Disks(disks::Disks),
     Disk(disk::Disk),
     Raid(raid::Raid),
@@ -99,6 +103,7 @@ enum Command {
     Net(net::Net),
     Ups(ups::Ups),
     Alerts(alerts::Alerts),
+    Silence(silence::Silence),
     Query(query::Query),
     Judge(judge::Judge),
     Doctor(doctor::Doctor),
@@ -141,6 +146,7 @@ impl Command {
             Self::Aggregator(command) => command.run(),
             Self::Status(command) => command.run(),
             Self::Nodes(command) => command.run(),
+            Self::Inventory(command) => command.run(),
             Self::Disks(command) => command.run(),
             Self::Disk(command) => command.run(),
             Self::Raid(command) => command.run(),
@@ -149,6 +155,7 @@ impl Command {
             Self::Net(command) => command.run(),
             Self::Ups(command) => command.run(),
             Self::Alerts(command) => command.run(),
+            Self::Silence(command) => command.run(),
             Self::Query(command) => command.run(),
             Self::Judge(command) => command.run(),
             Self::Doctor(command) => command.run(),

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use labstat_aggregator::Config;
-use labstat_alerts::notify::{Receiver, ReceiverConfig};
-use labstat_alerts::{Notification, Status};
+use labstat_alerts::notify::{Context, Receiver, ReceiverConfig};
+use labstat_alerts::{Message, Notification, Reason, Status};
 use labstat_model::{Clock, SystemClock};
 
 use crate::aggregator;
@@ -91,24 +91,30 @@ fn wanted(
 }
 
 async fn send(receivers: Vec<ReceiverConfig>, url: &str) -> Result<ExitCode, Failure> {
-    let notification = notification(SystemClock.now_ms(), url);
+    let alert = notification(SystemClock.now_ms(), url);
     let mut code = ExitCode::SUCCESS;
     for config in receivers {
         let name = &config.name;
         let problem = match Receiver::build(&config, url) {
-            Ok(receiver) => match receiver.send(&notification).await {
-                Ok(()) => {
-                    output::result(&format!("{name}: delivered\n"))?;
-                    continue;
+            Ok(receiver) => {
+                match receiver.send(&message(&alert, name), &Context::default()).await {
+                    Ok(()) => {
+                        output::result(&format!("{name}: delivered\n"))?;
+                        continue;
+                    }
+                    Err(error) => Failure::new(format!("{name}: not delivered")).because(&error),
                 }
-                Err(error) => Failure::new(format!("{name}: not delivered")).because(&error),
-            },
+            }
             Err(error) => Failure::new(format!("{name}: cannot be used")).because(&error),
         };
         code = ExitCode::from(FAILED);
         output::message(&problem.text().unwrap_or_default());
     }
     Ok(code)
+}
+
+fn message(alert: &Notification, receiver: &str) -> Message {
+    Message { reason: Reason::Test, ..Message::about(alert.clone(), receiver) }
 }
 
 fn notification(now_ms: i64, url: &str) -> Notification {

@@ -20,6 +20,16 @@ pub(crate) fn rules_dir() -> PathBuf {
     Path::new(CONFIG_DIR).join("rules.d")
 }
 
+/// A path that was given on the command line, from the root: what is not so named is named from the folder
+/// that labstat was started in, and means nothing to whoever is told of it.
+pub(crate) fn absolute(path: String) -> String {
+    match std::path::absolute(&path) {
+        Ok(absolute) => absolute.to_str().map(str::to_owned).unwrap_or(path),
+        // It is empty, or there is no such folder any more.
+        Err(_) => path,
+    }
+}
+
 /// Whether this process may do everything.
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
@@ -43,6 +53,14 @@ fn state_dir_of(root: bool, state: Option<PathBuf>, home: Option<PathBuf>) -> Op
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_named_from_here_is_named_from_the_root() {
+        assert_eq!(absolute("/run/ceph".to_owned()), "/run/ceph");
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(Path::new(&absolute("run".to_owned())), here.join("run"));
+        assert_eq!(absolute(String::new()), "");
+    }
 
     #[test]
     fn root_has_the_systems_folder_and_users_their_own() {

@@ -188,8 +188,15 @@ fn alerts_line(alerts: &[Alert]) -> Line {
         0 => "none firing".to_owned(),
         firing => format!("{firing} firing ({})", listed(&names)),
     };
-    if pending > 0 {
-        text.push_str(&format!(", {pending} pending"));
+    let count = |is: fn(&Alert) -> bool| firing.iter().filter(|alert| is(alert)).count();
+    for (number, what) in [
+        (count(Alert::is_acknowledged), "acknowledged"),
+        (count(Alert::is_silenced), "silenced"),
+        (pending, "pending"),
+    ] {
+        if number > 0 {
+            text.push_str(&format!(", {number} {what}"));
+        }
     }
     let tone = match (firing.len(), critical) {
         (0, _) => Tone::Good,

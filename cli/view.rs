@@ -203,7 +203,9 @@ pub(crate) mod tests {
     }
 
     /// What the one node says that reads a cluster of Ceph; no captured machine has a cluster.
-    const OF_CEPH_CLUSTERS: [&str; 42] = [
+    const OF_CEPH_CLUSTERS: [&str; 52] = [
+        "ceph_cluster_total_bytes",
+        "ceph_cluster_total_used_raw_bytes",
         "ceph_health_status",
         "ceph_mgr_status",
         "ceph_mon_metadata",
@@ -213,11 +215,19 @@ pub(crate) mod tests {
         "ceph_num_objects_unfound",
         "ceph_osd_apply_latency_ms",
         "ceph_osd_commit_latency_ms",
+        "ceph_osd_full_ratio",
         "ceph_osd_in",
         "ceph_osd_nearfull_ratio",
         "ceph_osd_op_w_latency_count",
         "ceph_osd_op_w_latency_sum",
         "ceph_osd_up",
+        "ceph_pg_clean",
+        "ceph_pg_degraded",
+        "ceph_pg_down",
+        "ceph_pg_inconsistent",
+        "ceph_pg_peering",
+        "ceph_pg_total",
+        "ceph_pg_undersized",
         "ceph_pool_max_avail",
         "ceph_pool_metadata",
         "ceph_pool_objects",

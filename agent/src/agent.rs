@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::alarm::Watchman;
 use crate::config::{
     Config, INTERVAL_MAX_MS, INTERVAL_MIN_MS, UnknownCollector, duration_of, unknown_collector,
 };
@@ -109,6 +110,7 @@ pub struct Running {
     stop_shipping: watch::Sender<Option<Instant>>,
     rounds_task: JoinHandle<()>,
     ship_task: Option<JoinHandle<()>>,
+    alarm_task: Option<JoinHandle<()>>,
     http_task: Option<JoinHandle<()>>,
 }
 
@@ -143,6 +145,7 @@ pub(crate) async fn start_with(
     let shared = Arc::new(Shared::default());
     let queue = Arc::new(Queue::default());
     let (stop, stopped) = watch::channel(false);
+    let stopped_too = stopped.clone();
     let (stop_shipping, shipping_stopped) = watch::channel(None);
     let (rounds_sender, rounds) = watch::channel(0);
     let shipper = match &config.aggregator {
@@ -187,6 +190,7 @@ pub(crate) async fn start_with(
         metadata_at: Instant::now(),
         rounds: rounds_sender,
     };
+    let watchman = watchman(&config, &node, &shared, &rounds_loop.clock);
     Ok(Running {
         addr,
         node,
@@ -195,6 +199,7 @@ pub(crate) async fn start_with(
         stop_shipping,
         rounds_task: tokio::spawn(rounds_loop.run(crew, stopped)),
         ship_task: shipper.map(|shipper| tokio::spawn(shipper.run())),
+        alarm_task: watchman.map(|watchman| tokio::spawn(watchman.run(stopped_too))),
         http_task: listener
             .map(|listener| tokio::spawn(http::serve(listener, Arc::clone(&shared.latest), token))),
         shared,
@@ -251,11 +256,32 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.rounds_task.abort();
-        let tasks = [&self.ship_task, &self.http_task];
+        let tasks = [&self.ship_task, &self.alarm_task, &self.http_task];
         for task in tasks.into_iter().flatten() {
             task.abort();
         }
     }
+}
+
+/// Who tells that the aggregator is out of reach, where there is one and somebody to tell.
+fn watchman(
+    config: &Config,
+    node: &str,
+    shared: &Shared,
+    clock: &Arc<dyn Clock>,
+) -> Option<Watchman> {
+    let alarm = config.alarm.alarm.as_ref().filter(|_| config.aggregator.is_some())?;
+    let folder = |dir: &PathBuf| Arc::new(Folder::new(dir)) as Arc<dyn Memory>;
+    Some(Watchman {
+        node: node.to_owned(),
+        after_ms: config.alarm.after_ms,
+        alarm: Arc::clone(alarm),
+        telemetry: Arc::clone(&shared.telemetry),
+        clock: Arc::clone(clock),
+        memory: config.state_dir.as_ref().map(folder),
+        // Where a lab wants to hear after seconds, it is looked more often.
+        look_every: Watchman::LOOK_EVERY.min(duration_of(config.alarm.after_ms) / 4),
+    })
 }
 
 /// The loop that runs the rounds.

@@ -9,19 +9,25 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Uri;
-use labstat_collect::{Options, Reads};
+use labstat_collect::{Options, Reads, Source};
 use labstat_model::settings::{
     self, Problem, Problems, Section, Value, boolean, duration_within, name, path, text, wanted,
 };
+
+use crate::alarm::Alarm;
 
 /// The shortest interval: below it, reading the machine would show in what is read.
 pub(crate) const INTERVAL_MIN_MS: i64 = 1_000;
 
 /// The longest interval: a series counts as ended after five minutes without a sample.
 pub(crate) const INTERVAL_MAX_MS: i64 = 120_000;
+
+/// Receivers of the agent's own alarm: a phone and a mailbox, and some to spare.
+const ALARM_RECEIVERS_MAX: usize = 8;
 
 /// Where a URL without a path is taken to have its remote write receiver.
 const WRITE_PATH: &str = "/api/v1/write";
@@ -61,6 +67,25 @@ pub struct Config {
     pub collect: Options,
     /// What the spool may hold.
     pub spool: SpoolBounds,
+    /// Whom the agent tells itself when it cannot reach its aggregator.
+    pub alarm: AlarmConfig,
+}
+
+/// The agent's own alarm.
+#[derive(Debug, Clone)]
+pub struct AlarmConfig {
+    /// How long the aggregator must have been out of reach, in milliseconds.
+    pub after_ms: i64,
+    /// The receivers as they are configured; whoever starts the agent makes an [`Alarm`] of them.
+    pub receivers: Vec<serde_json::Value>,
+    /// Who is told; nobody without it.
+    pub alarm: Option<Arc<dyn Alarm>>,
+}
+
+impl Default for AlarmConfig {
+    fn default() -> Self {
+        Self { after_ms: 600_000, receivers: Vec::new(), alarm: None }
+    }
 }
 
 /// What the spool may hold; when it is more, the oldest rounds are dropped and counted.
@@ -90,6 +115,7 @@ impl Default for Config {
             host_root: None,
             collect: Options::default(),
             spool: SpoolBounds::default(),
+            alarm: AlarmConfig::default(),
         }
     }
 }
@@ -152,6 +178,20 @@ impl Config {
                 duration_within(v, 60_000, 365 * 86_400_000)
             });
         });
+        root.section("alarm", problems, |section, problems| {
+            section.take("after", problems, &mut self.alarm.after_ms, |v| {
+                duration_within(v, 1_000, 7 * 86_400_000)
+            });
+            let receivers = &mut self.alarm.receivers;
+            section.deserialize(
+                "receivers",
+                problems,
+                |receiver: serde_json::Value, at, problems| match receivers.len() {
+                    ..ALARM_RECEIVERS_MAX => receivers.push(receiver),
+                    _ => problems.at(at, format!("more than {ALARM_RECEIVERS_MAX} receivers")),
+                },
+            );
+        });
     }
 }
 
@@ -162,12 +202,13 @@ fn read_collectors(options: &mut Options, root: &mut Section<'_>, problems: &mut
     });
     root.section("ceph", problems, |section, problems| {
         let ceph = &mut options.ceph;
-        section.take("conf", problems, &mut ceph.conf, |v| name(v).map(Some));
-        section.take("run", problems, &mut ceph.run_dir, name);
+        section.take("conf", problems, &mut ceph.conf, |v| full_path(v).map(Some));
+        section.take("run", problems, &mut ceph.run_dir, full_path);
         section.take("cluster", problems, &mut ceph.cluster, reads);
         section.take("name", problems, &mut ceph.name, |v| name(v).map(Some));
         section.take("user", problems, &mut ceph.user, |v| name(v).map(Some));
-        section.take("keyring", problems, &mut ceph.keyring, |v| name(v).map(Some));
+        section.take("keyring", problems, &mut ceph.keyring, |v| full_path(v).map(Some));
+        section.take("source", problems, &mut ceph.source, source);
         section.take("interval", problems, &mut ceph.interval, |v| {
             Ok(duration_of(duration_within(v, 10_000, 600_000)?))
         });
@@ -287,6 +328,24 @@ fn reads(value: &Value<'_>) -> Result<Reads, String> {
     }
 }
 
+fn source(value: &Value<'_>) -> Result<Source, String> {
+    match text(value)? {
+        "auto" => Ok(Source::Auto),
+        "commands" => Ok(Source::Commands),
+        "module" => Ok(Source::Module),
+        _ => Err(wanted(value, "\"auto\", \"commands\" or \"module\"")),
+    }
+}
+
+/// A path from the root: there is no folder that others would be meant from.
+fn full_path(value: &Value<'_>) -> Result<String, String> {
+    let path = name(value)?;
+    match path.starts_with('/') {
+        true => Ok(path),
+        false => Err(format!("expected a path that begins with a slash, found {path:?}")),
+    }
+}
+
 /// Names of VLANs by their ids, as in `{ 99 = "Ceph" }`.
 fn vlan_names(value: &Value<'_>) -> Result<BTreeMap<u16, String>, String> {
     const ID_MAX: u16 = 4094;
@@ -383,6 +442,16 @@ mod tests {
         assert_eq!(problems.len(), starts.len(), "{problems:#?}");
         for (problem, start) in problems.iter().zip(starts) {
             assert!(problem.starts_with(start), "{problem} | {start}");
+        }
+    }
+
+    #[test]
+    fn paths_of_ceph_begin_at_the_root() {
+        for key in ["conf", "run", "keyring"] {
+            let problems = Config::check(&format!("[ceph]\n{key} = \"run/ceph\"\n"));
+            let problems: Vec<String> = problems.iter().map(Problem::to_string).collect();
+            let said = "expected a path that begins with a slash, found \"run/ceph\"";
+            assert_eq!(problems, [format!("line 2: ceph.{key}: {said}")]);
         }
     }
 

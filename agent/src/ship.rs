@@ -279,6 +279,7 @@ impl Shipper {
 
     /// The receiver is there, whatever it said about the samples.
     fn answered(&mut self) {
+        self.telemetry.reach.answered();
         if self.failures > 0 {
             tracing::info!(uri = %self.remote.uri(), "the receiver answers again");
             self.failures = 0;
@@ -296,6 +297,10 @@ impl Shipper {
 
     async fn unavailable(&mut self, error: &SendError) -> Duration {
         add(&self.telemetry.unavailable, 1);
+        // What is cut short by our own stop is nobody's absence.
+        if !self.stopping() {
+            self.telemetry.reach.failed(&error.to_string(), self.clock.now_ms());
+        }
         self.failures = self.failures.saturating_add(1);
         let mut wait = self.backoff.wait(self.failures);
         if let SendError::Unavailable { retry_after: Some(asked), .. } = error {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use labstat_collect::Counts;
 use labstat_model::{Batch, Family};
 
+use crate::alarm::Reach;
 use crate::process::seconds;
 
 static BUILD: Family = Family::gauge("labstat_build_info", "The version of labstat; always 1.");
@@ -80,6 +81,8 @@ pub(crate) struct Telemetry {
     pub(crate) last_success_ms: AtomicI64,
     pub(crate) spool_bytes: AtomicU64,
     pub(crate) spool_rounds: AtomicU64,
+    /// Whether the receiver can be reached.
+    pub(crate) reach: Reach,
 }
 
 /// How shipping goes.

@@ -323,20 +323,23 @@ fn next_failure(cluster: Cluster<'_>) -> Option<Line> {
     let mut text = match (served > 0.0, kept > 0.0) {
         (_, false) => "no OSD may fail: the next one may cost data".to_owned(),
         (false, true) => format!(
-            "no OSD may fail without data standing still until it is back; {} before data is lost",
+            "no OSD may fail without data standing still until it is back; {} may, and none is lost",
             any(kept, "OSD")
         ),
         (true, true) if (served - kept).abs() < 0.5 => {
             format!("{} may fail with all data still served, and no more", any(served, "OSD"))
         }
         (true, true) => format!(
-            "{} may fail with all data still served, {} before data is lost",
+            "{} may fail and all data is still served, {} and none is lost",
             any(served, "OSD"),
             any(kept, "OSD")
         ),
     };
     if let (Some(served), Some(kept)) = (may("host", "unavailable"), may("host", "loss")) {
-        text.push_str(&format!("; of hosts {} and {}", any_of(served), any_of(kept)));
+        text.push_str(&match kept > 0.0 {
+            true => format!("; of whole hosts {} and {}", any_of(served), any_of(kept)),
+            false => "; no whole host may fail".to_owned(),
+        });
     }
     let blocking = holders(cluster, "blocking");
     if served <= 0.0 && !blocking.is_empty() && is_degraded {

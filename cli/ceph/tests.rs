@@ -77,7 +77,7 @@ read      8s ago by apex, Ceph 18.2.7
 monitors  3 of 3 in quorum, apex leads
 managers  apex; zenith stands by
 osds      3: 3 up, 3 in
-may fail  any one OSD may fail with all data still served, any 2 OSDs before data is lost; of hosts any one and any 2
+may fail  any one OSD may fail and all data is still served, any 2 OSDs and none is lost; of whole hosts any one and any 2
 
 OSD     HOST    STATE  DISK     SERIAL  CLASS  VERDICT   SIZE  USED  PGS  READ  WRITE  COMMIT  APPLY
 osd.1   vertex  up     nvme0n1  S1      ssd    watch        -     -    -     -      -       -      -
@@ -145,7 +145,7 @@ managers     apex; zenith stands by
 osds         3: 2 up, 3 in
 data         19200 copies are missing (25 %)
 recovery     25 % done, 120 objects/s, 8 MiB/s, 2m40s left at this speed
-may fail     no OSD may fail without data standing still until it is back; any one OSD before data is lost
+may fail     no OSD may fail without data standing still until it is back; any one OSD may, and none is lost
 last copies  lie on osd.0 (4 PGs), osd.10 (2 PGs): do not restart or take out
 flags        nodeep-scrub, noout"
     );

@@ -12,8 +12,10 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 /// The dashboards, by file name.
-pub const DASHBOARDS: &[(&str, &str)] =
-    &[("lab-overview.json", include_str!("../grafana/lab-overview.json"))];
+pub const DASHBOARDS: &[(&str, &str)] = &[
+    ("lab-overview.json", include_str!("../grafana/lab-overview.json")),
+    ("ceph.json", include_str!("../grafana/ceph.json")),
+];
 
 /// The provisioning file of the data source; `@URL@` stands for the aggregator.
 const DATASOURCE: &str = include_str!("../provisioning/datasource.yml");
@@ -30,8 +32,13 @@ const DASHBOARDS_DIR: &str = "dashboards/labstat";
 
 /// What stands in queries for Grafana's variables when they are read without Grafana, longest
 /// first, since one name can begin with another.
-const VARIABLES: &[(&str, &str)] =
-    &[("$__rate_interval", "1m"), ("$__interval", "15s"), ("$__range", "6h"), ("$node", ".*")];
+const VARIABLES: &[(&str, &str)] = &[
+    ("$__rate_interval", "1m"),
+    ("$__interval", "15s"),
+    ("$__range", "6h"),
+    ("$cluster", ".*"),
+    ("$node", ".*"),
+];
 
 /// Why dashboards could not be written.
 #[derive(Debug, thiserror::Error)]

@@ -421,6 +421,22 @@ impl Cluster {
         Load(child)
     }
 
+    /// Writes an object into the pool and takes most of it away again from one OSD, behind Ceph's back;
+    /// until it is mended. The other copies stay whole, and only a scrub sees it. Gives the placement
+    /// group.
+    pub(crate) fn damage_a_copy(&mut self) -> String {
+        let object = "labstat-damaged";
+        let contents = self.path("contents");
+        std::fs::write(&contents, "what three of three OSDs keep").unwrap();
+        run(ceph_command("rados", &self.conf()).args(["-p", POOL, "put", object]).arg(&contents));
+        let place = self.ceph(&["osd", "map", POOL, object]);
+        let group = place["pgid"].as_str().unwrap().to_owned();
+        let last = place["acting"].as_array().unwrap().last().unwrap();
+        self.ceph(&["tell", &format!("osd.{last}"), "truncobj", POOL, object, "4"]);
+        self.undo.push(format!("pg repair {group}"));
+        group
+    }
+
     /// The page of the manager's prometheus module; it is made anew every second.
     pub(crate) fn mgr_metrics(&self) -> Result<String, String> {
         let url = format!("http://127.0.0.1:{}/metrics", self.mgr_port);

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use crate::cluster::{self, Cluster, eventually};
+use crate::cluster::{self, Cluster, Plan, eventually};
 
 /// How soon after Ceph knows of something it must be shown.
 const SHOWN_WITHIN_SECONDS: f64 = 10.0;
@@ -18,14 +19,27 @@ struct Agent {
 
 impl Agent {
     fn start(cluster: &Cluster) -> Self {
+        Self::start_with(cluster, "auto")
+    }
+
+    /// One that takes what the manager counts from `source`.
+    fn start_with(cluster: &Cluster, source: &str) -> Self {
+        Self::start_at(&cluster.conf(), source, &cluster.run_dir())
+    }
+
+    /// One of a node that has this configuration, and the sockets in `run_dir`.
+    fn start_at(conf: &Path, source: &str, run_dir: &Path) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_labstat"))
+            .env("LABSTAT_CEPH_SOURCE", source)
+            // As often as may be, so that no test waits long.
+            .env("LABSTAT_CEPH_INTERVAL", "10s")
             .args(["agent", "--listen", "127.0.0.1:0", "--interval", "1s"])
             .args(["--only", "ceph,loadavg", "--state"])
-            .arg(cluster.run_dir().join(format!("agent-{}", uuid())))
+            .arg(run_dir.join(format!("agent-{}", uuid())))
             .arg("--ceph-conf")
-            .arg(cluster.conf())
+            .arg(conf)
             .arg("--ceph-run")
-            .arg(cluster.run_dir())
+            .arg(run_dir)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -87,40 +101,95 @@ fn series(text: &str) -> BTreeMap<String, f64> {
     text.lines().filter(|line| !line.starts_with('#')).filter_map(sample).collect()
 }
 
-/// Figures that move between the module's reading and ours.
-const MOVING: [&str; 5] =
-    ["ceph_osd_apply", "ceph_osd_commit", "ceph_cluster_", "ceph_pool_", "ceph_prometheus"];
+/// Starts of the names of what the module says of the cluster, but for what it remembers of checks.
+const OF_CLUSTER: [&str; 17] = [
+    "ceph_osd_up",
+    "ceph_osd_in{",
+    "ceph_osd_metadata",
+    "ceph_osd_flag",
+    "ceph_osd_weight",
+    "ceph_osd_apply",
+    "ceph_osd_commit",
+    "ceph_daemon_health",
+    "ceph_health",
+    "ceph_mgr_metadata",
+    "ceph_mgr_module",
+    "ceph_mgr_status",
+    "ceph_mon_quorum",
+    "ceph_mon_metadata",
+    "ceph_num_objects",
+    "ceph_pg_",
+    "ceph_pool_",
+];
 
-#[test]
-fn the_cluster_is_told_as_the_managers_module_tells_it() {
-    let Some(cluster) = cluster::shared() else { return };
-    let agent = Agent::start(&cluster);
-    agent.wait(r#"labstat_ceph_reading_success{source="mgr"}"#, Some(1.0));
-    eventually("all is told", || {
+/// Compares what an agent says with the page of the same second, until all is equal.
+fn is_as_the_module_says(cluster: &Cluster, agent: &Agent) {
+    let is_of_cluster = |series: &str| {
+        let is_meant = OF_CLUSTER.iter().any(|start| series.starts_with(start));
+        (is_meant && !series.starts_with("ceph_health_detail"))
+            || series.starts_with("ceph_cluster_total")
+    };
+    eventually("all is told as the module tells it", || {
         let theirs = series(&cluster.mgr_metrics()?);
         let ours = agent.page()?;
-        let daemons = ["ceph_osd_up", "ceph_pg_", "ceph_mon_quorum", "ceph_osd_metadata"];
-        let families = ["ceph_mgr_", "ceph_pool_", "ceph_cluster_", "ceph_mon_metadata"];
-        let rest = ["ceph_health_status", "ceph_num_objects", "ceph_osd_flag", "ceph_osd_weight"];
-        let starts = [daemons, families, rest].concat();
-        let mut wrong = Vec::new();
-        let mut compared = 0;
-        for (series, value) in &theirs {
-            if !starts.iter().any(|start| series.starts_with(start)) {
-                continue;
-            }
+        let (mut wrong, mut compared) = (Vec::new(), 0);
+        for (series, value) in theirs.iter().filter(|(series, _)| is_of_cluster(series)) {
             compared += 1;
-            let is_moving = MOVING.iter().any(|start| series.starts_with(start));
-            match ours.get(series) {
-                Some(our) if our == value || is_moving => {}
-                our => wrong.push(format!("{series} {our:?} {value}")),
+            if ours.get(series) != Some(value) {
+                wrong.push(format!("{series} {:?} and not {value}", ours.get(series)));
             }
         }
-        match wrong.is_empty() && compared > 100 {
+        // What we have of these families and the module has not.
+        let more = ours.keys().filter(|it| is_of_cluster(it) && !theirs.contains_key(*it));
+        wrong.extend(more.map(|series| format!("{series} is only ours")));
+        match wrong.is_empty() && compared > 150 {
             true => Ok(()),
             false => Err(format!("{compared} compared: {wrong:#?}")),
         }
     });
+}
+
+#[test]
+fn by_commands_the_cluster_is_told_as_the_managers_module_tells_it() {
+    let Some(mut cluster) = cluster::shared() else { return };
+    drop(cluster.write_load(3));
+    let agent = Agent::start_with(&cluster, "commands");
+    is_as_the_module_says(&cluster, &agent);
+}
+
+#[test]
+fn by_its_page_the_cluster_is_told_as_the_managers_module_tells_it() {
+    let Some(cluster) = cluster::shared() else { return };
+    let agent = Agent::start_with(&cluster, "module");
+    is_as_the_module_says(&cluster, &agent);
+    let read =
+        |source: &str| format!("labstat_ceph_reading_timestamp_seconds{{source=\"{source}\"}}");
+    eventually("the age of the page is told", || {
+        let page = agent.page()?;
+        let times = (page.get(&read("mon")), page.get(&read("mgr")));
+        let (Some(mon), Some(mgr)) = times else { return Err(format!("{times:?}")) };
+        // It is made each second.
+        if (0.3..3.0).contains(&(mon - mgr)) { Ok(()) } else { Err(format!("{times:?}")) }
+    });
+}
+
+/// A page that is gone costs nothing but what only it would tell.
+#[test]
+fn without_the_module_commands_tell_what_it_told() {
+    let Some(mut cluster) = cluster::shared() else { return };
+    // One after the other: one node has one reader.
+    let by_page = Agent::start_with(&cluster, "module");
+    let latency = r#"ceph_osd_apply_latency_ms{ceph_daemon="osd.1"}"#;
+    let good = r#"labstat_ceph_reading_success{source="mgr"}"#;
+    by_page.wait(good, Some(1.0));
+    by_page.wait(latency, Some(0.0));
+    cluster.ceph_until_mended("mgr module disable prometheus", "mgr module enable prometheus");
+    by_page.wait(good, Some(0.0));
+    by_page.wait(latency, None);
+    drop(by_page);
+    let agent = Agent::start(&cluster);
+    agent.wait(good, Some(1.0));
+    agent.wait(latency, Some(0.0));
 }
 
 /// Where librados is missing, the program `ceph` gives the same replies.
@@ -220,4 +289,96 @@ fn without_a_monitor_nobody_reads_and_the_rounds_go_on() {
     });
     cluster.cont("mon.a");
     agent.wait("ceph_health_status{}", Some(0.0));
+}
+
+/// The processes that a process has started and that are still there.
+fn children(pid: u32) -> Vec<u32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    text.unwrap_or_default().split_whitespace().filter_map(|word| word.parse().ok()).collect()
+}
+
+/// Not even where it hangs, and whoever started it was killed.
+#[test]
+fn the_program_outlives_nobody() {
+    let Some(mut cluster) = cluster::shared() else { return };
+    cluster.stop("mon.a");
+    let mut reader = Command::new(env!("CARGO_BIN_EXE_labstat"))
+        .args(["ceph-read", "--no-library", "--user", "client.admin", "--conf"])
+        .arg(cluster.conf())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let program = eventually("the program is started", || {
+        children(reader.id()).first().copied().ok_or_else(|| "no child".to_owned())
+    });
+    reader.kill().unwrap();
+    reader.wait().unwrap();
+    eventually("the program is gone", || {
+        let state = std::fs::read_to_string(format!("/proc/{program}/stat"));
+        match state {
+            Ok(state) if !state.contains(") Z ") => Err(state),
+            _ => Ok(()),
+        }
+    });
+    cluster.cont("mon.a");
+}
+
+/// Three nodes with a monitor each: the one whose monitor leads reads, and when that dies another goes on
+/// with the same series.
+#[test]
+fn when_the_leader_dies_the_node_of_the_next_one_reads() {
+    let Some(mut cluster) = Cluster::start(Plan { mons: 3, osds: 1, ..Plan::default() }) else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    // It says where the sockets of all three are, which are on one machine here.
+    let conf = std::fs::read_to_string(cluster.conf()).unwrap();
+    let conf: Vec<&str> = conf.lines().filter(|line| !line.starts_with("admin socket")).collect();
+    std::fs::write(dir.path().join("ceph.conf"), conf.join("\n")).unwrap();
+    let nodes: Vec<(String, Agent)> = ["a", "b", "c"]
+        .into_iter()
+        .map(|name| {
+            let run_dir = dir.path().join(name);
+            std::fs::create_dir(&run_dir).unwrap();
+            let socket = format!("mon.{name}.asok");
+            let there = cluster.run_dir().join(&socket);
+            std::os::unix::fs::symlink(there, run_dir.join(&socket)).unwrap();
+            (name.to_owned(), Agent::start_at(&dir.path().join("ceph.conf"), "commands", &run_dir))
+        })
+        .collect();
+    let up = r#"ceph_osd_up{ceph_daemon="osd.0"}"#;
+    let readers = || -> Result<Vec<&str>, String> {
+        let mut reading = Vec::new();
+        for (name, agent) in &nodes {
+            if agent.page()?.get(up) == Some(&1.0) {
+                reading.push(name.as_str());
+            }
+        }
+        Ok(reading)
+    };
+    // Alone: one that reads as well says the same, but for no longer than a look.
+    let alone = |leader: &str| {
+        eventually(leader, || match readers()? {
+            found if found == [leader] => Ok(()),
+            found => Err(format!("{found:?} read")),
+        });
+    };
+    let leader = |cluster: &Cluster| {
+        let status = cluster.ceph(&["quorum_status"]);
+        status["quorum_leader_name"].as_str().unwrap_or_default().to_owned()
+    };
+    let first = leader(&cluster);
+    alone(&first);
+    let before = Instant::now();
+    cluster.kill(&format!("mon.{first}"));
+    let next = eventually("another leads", || match leader(&cluster) {
+        next if next != first && !next.is_empty() => Ok(next),
+        next => Err(next),
+    });
+    alone(&next);
+    // An election takes some seconds, and a look at it five.
+    let seconds = before.elapsed().as_secs_f64();
+    eprintln!("{next} reads in place of {first} after {seconds:.1} s");
+    assert!(seconds < 60.0, "{seconds} s without a reader");
 }

@@ -45,6 +45,7 @@ impl Lab {
         // What it says later must not fill the pipe.
         std::thread::spawn(move || lines.for_each(drop));
         let agent = labstat(&["agent", "--interval", "1s", "--only", "ceph", "--aggregator", &url])
+            .env("LABSTAT_CEPH_INTERVAL", "10s")
             .arg("--state")
             .arg(path("agent"))
             .arg("--ceph-conf")
@@ -92,6 +93,31 @@ impl Lab {
         Ok(firing
             .map(|it| format!("{} {}", word(it, "alertname"), word(it, "ceph_daemon")))
             .collect())
+    }
+
+    /// The value of the only series that a query gives; `None` where it gives none.
+    fn ask(&self, query: &str) -> Result<Option<f64>, String> {
+        let url = format!("{}/api/v1/query", self.url);
+        let answer = ureq::get(url).query("query", query).call();
+        let mut answer = answer.map_err(|error| error.to_string())?;
+        let text = answer.body_mut().read_to_string().map_err(|error| error.to_string())?;
+        let answer: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        match answer["data"]["result"].as_array().map(Vec::as_slice) {
+            Some([]) => Ok(None),
+            Some([one]) => {
+                let number = one["value"][1].as_str().and_then(|number| number.parse().ok());
+                number.map(Some).ok_or_else(|| one.to_string())
+            }
+            _ => Err(text),
+        }
+    }
+
+    /// Waits until a query gives this value.
+    fn is(&self, query: &str, value: Option<f64>) {
+        eventually(query, || match self.ask(query)? {
+            found if found == value => Ok(()),
+            found => Err(format!("{found:?}")),
+        });
     }
 
     fn told(&self, wanted: &str) {
@@ -174,6 +200,80 @@ fn what_fails_is_shown_as_what_it_is_and_told() {
     cluster.mend();
 }
 
+/// A health check in the view: its severity, and of how many things it tells.
+fn check(view: &Value, name: &str) -> Option<(String, Option<f64>)> {
+    let check = view["checks"].as_array()?.iter().find(|it| it["check"] == name)?;
+    Some((check["severity"].as_str()?.to_owned(), check["count"].as_f64()))
+}
+
+/// A copy that differs from the others: found by Ceph's own scrub, and put right by its repair.
+#[test]
+fn a_damaged_copy_is_shown_and_told_until_it_is_repaired() {
+    let Some(mut cluster) = cluster::shared() else { return };
+    let lab = Lab::start(&cluster);
+    lab.see("a healthy cluster", |view| {
+        view["health"] == "HEALTH_OK" && view["readings"]["mgr"]["success"] == true
+    });
+    assert_eq!(lab.ask("sum(ceph_pg_inconsistent)"), Ok(Some(0.0)));
+
+    let group = cluster.damage_a_copy();
+    cluster.ceph(&["pg", "deep-scrub", &group]);
+    cluster.wait_check("PG_DAMAGED");
+    lab.see("the damage", |view| {
+        let error = |count| Some(("error".to_owned(), Some(count)));
+        view["health"] == "HEALTH_ERR"
+            && check(view, "PG_DAMAGED") == error(1.0)
+            // One of the copy, and one of its object.
+            && check(view, "OSD_SCRUB_ERRORS").is_some_and(|(severity, count)| {
+                severity == "error" && count.is_some_and(|count| count >= 1.0)
+            })
+    });
+    let pool = group.split('.').next().unwrap();
+    for (query, value) in [
+        (format!("ceph_pg_inconsistent{{pool_id=\"{pool}\"}}"), Some(1.0)),
+        // The others have none, and that is told as well.
+        ("sum(ceph_pg_inconsistent)".to_owned(), Some(1.0)),
+        ("ceph_health_status".to_owned(), Some(2.0)),
+        (r#"ceph_health_detail{name="PG_DAMAGED",severity="HEALTH_ERR"}"#.to_owned(), Some(1.0)),
+        (
+            r#"ceph_health_detail{name="OSD_SCRUB_ERRORS",severity="HEALTH_ERR"}"#.to_owned(),
+            Some(1.0),
+        ),
+    ] {
+        lab.is(&query, value);
+    }
+    lab.told("CephDataDamaged ");
+
+    cluster.ceph(&["pg", "repair", &group]);
+    cluster.wait_healthy();
+    lab.see("nothing is damaged any more", |view| {
+        view["health"] == "HEALTH_OK"
+            && check(view, "PG_DAMAGED").is_none()
+            && check(view, "OSD_SCRUB_ERRORS").is_none()
+    });
+    lab.is("sum(ceph_pg_inconsistent)", Some(0.0));
+    lab.is(r#"ceph_health_detail{name="PG_DAMAGED"}"#, Some(0.0));
+}
+
+/// What somebody has muted is shown as that, and is no reason to call the cluster unwell.
+#[test]
+fn a_muted_check_is_shown_as_muted() {
+    let Some(mut cluster) = cluster::shared() else { return };
+    let lab = Lab::start(&cluster);
+    cluster.set_flag("noout");
+    lab.see("the flag", |view| {
+        view["health"] == "HEALTH_WARN"
+            && check(view, "OSDMAP_FLAGS").is_some_and(|(severity, _)| severity == "warning")
+    });
+    cluster.mute("OSDMAP_FLAGS");
+    lab.see("the check is muted", |view| {
+        view["health"] == "HEALTH_OK"
+            && check(view, "OSDMAP_FLAGS").is_some_and(|(severity, _)| severity == "warning, muted")
+    });
+    drop(lab);
+    cluster.mend();
+}
+
 /// Where Debian's package ceph-grafana-dashboards puts them.
 const DASHBOARDS: &str = "/etc/grafana/dashboards/ceph-dashboard";
 
@@ -188,6 +288,9 @@ const NOT_OF_THIS_CLUSTER: [&str; 7] = [
     "ceph_rbd_",
     "ceph_rgw_",
 ];
+
+/// Our own, which asks for some that Debian's do not.
+const OUR_DASHBOARD: &str = include_str!("../../dashboards/grafana/ceph.json");
 
 /// Words of queries that look like metrics: a label, and a variable of Grafana.
 const NO_METRICS: [&str; 2] = ["ceph_daemon", "ceph_hosts"];
@@ -210,7 +313,7 @@ fn asked(json: &Value, names: &mut std::collections::BTreeSet<String>) {
 }
 
 #[test]
-fn what_debians_dashboards_ask_for_is_there() {
+fn what_dashboards_ask_for_is_there() {
     let Some(cluster) = cluster::shared() else { return };
     let Ok(files) = std::fs::read_dir(DASHBOARDS) else {
         eprintln!("SKIPPED: no {DASHBOARDS} (Debian package ceph-grafana-dashboards)");
@@ -221,6 +324,7 @@ fn what_debians_dashboards_ask_for_is_there() {
         let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
         asked(&serde_json::from_str(&text).unwrap(), &mut names);
     }
+    asked(&serde_json::from_str(OUR_DASHBOARD).unwrap(), &mut names);
     names.retain(|name| !NO_METRICS.contains(&name.as_str()));
     names.retain(|name| !NOT_OF_THIS_CLUSTER.iter().any(|start| name.starts_with(start)));
     assert!(names.len() >= 40, "{names:?}");

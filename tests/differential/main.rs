@@ -28,6 +28,7 @@ mod engines;
 mod generate;
 mod histograms;
 mod http;
+mod rules;
 mod sides;
 
 use std::collections::BTreeMap;

@@ -273,6 +273,8 @@ fn running(
         retention_ms: None,
         rules: Vec::new(),
         shipped_rules: false,
+        // What is asked for is what was written.
+        own_metrics_interval_ms: None,
         // Not within this test: silent nodes would become series.
         presence_interval_ms: 3_600_000,
         engine: engine.clone(),
@@ -340,9 +342,14 @@ impl Prometheus {
     }
 
     pub(crate) fn start(program: &Path) -> Self {
+        Self::start_with(program, "")
+    }
+
+    /// With more in its configuration.
+    pub(crate) fn start_with(program: &Path, more: &str) -> Self {
         let data = tempfile::tempdir().expect("a folder for Prometheus");
         let config = data.path().join("prometheus.yml");
-        std::fs::write(&config, CONFIG).expect("its configuration");
+        std::fs::write(&config, format!("{CONFIG}{more}")).expect("its configuration");
         let mut child = Command::new(program)
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.tsdb.path={}", data.path().join("tsdb").display()))

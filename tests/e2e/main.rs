@@ -17,7 +17,11 @@ mod engine_servers;
 #[cfg(test)]
 mod engines;
 #[cfg(test)]
+mod heartbeat;
+#[cfg(test)]
 mod history;
+#[cfg(test)]
+mod manners;
 #[cfg(test)]
 #[path = "../support/servers.rs"]
 #[expect(dead_code, reason = "the receivers' own tests use the rest")]

@@ -83,6 +83,17 @@ impl Labstat {
         url[..end.map_or(url.len(), |end| end + 7)].trim_end_matches('.').to_owned()
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// All that it has said so far.
+    pub(crate) fn said(&mut self) -> String {
+        self.seen.extend(self.lines.try_iter());
+        self.seen.join("\n")
+    }
+
     /// Ends it as a power cut would.
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("still running");

@@ -1,0 +1,159 @@
+//! The dead man's switch hears of labstat while labstat works, and of its troubles; and nothing any more
+//! once it hangs or is dead. And labstat's own figures are in its own history.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::support::{Labstat, eventually, signal, value};
+
+/// What was asked for: the first line and the body of each request.
+#[derive(Clone, Default)]
+struct Switch {
+    heard: Arc<Mutex<Vec<(String, String)>>>,
+}
+
+impl Switch {
+    /// Listens until the test ends.
+    fn start() -> (Self, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/s3cret-uuid", listener.local_addr().unwrap());
+        let switch = Self::default();
+        let heard = switch.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                heard.answer(stream);
+            }
+        });
+        (switch, url)
+    }
+
+    fn answer(&self, mut stream: TcpStream) {
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let mut text = String::new();
+        let mut buffer = [0; 4096];
+        while let Ok(len) = stream.read(&mut buffer) {
+            text.push_str(&String::from_utf8_lossy(&buffer[..len]));
+            let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+            let length = head.lines().find_map(|line| {
+                let (name, value) = line.split_once(':')?;
+                name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
+            });
+            if body.len() >= length.unwrap_or(0) || len == 0 {
+                let line = head.lines().next().unwrap_or("").to_owned();
+                self.heard.lock().unwrap().push((line, body.to_owned()));
+                break;
+            }
+        }
+        let _ = stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nOK");
+    }
+
+    fn len(&self) -> usize {
+        self.heard.lock().unwrap().len()
+    }
+
+    /// Waits until `more` have come since `before`.
+    fn wait(&self, before: usize, more: usize) {
+        eventually("the switch hears", || match self.len() {
+            len if len >= before + more => Ok(()),
+            len => Err(format!("{len} pings")),
+        });
+    }
+
+    /// How many come within some intervals of one second. Nothing to wait for: nothing is to come.
+    fn within(&self, time: Duration) -> usize {
+        let before = self.len();
+        std::thread::sleep(time);
+        self.len() - before
+    }
+}
+
+#[test]
+fn a_switch_hears_while_labstat_works_and_no_longer() {
+    let (switch, url) = Switch::start();
+    let temp = tempfile::tempdir().unwrap();
+    let file = temp.path().join("aggregator.toml");
+    std::fs::write(temp.path().join("url"), format!("{url}\n")).unwrap();
+    let text = format!(
+        "listen = '127.0.0.1:0'\ndata = '{0}/data'\nown_metrics_interval = '1s'\n\
+         [heartbeat]\nurl_file = '{0}/url'\ninterval = '1s'\n",
+        temp.path().display()
+    );
+    std::fs::write(&file, text).unwrap();
+    let mut server = Labstat::start(&["aggregator", "--config", file.to_str().unwrap()]);
+    let base = server.url();
+    switch.wait(0, 2);
+    let (line, body) = switch.heard.lock().unwrap().last().cloned().unwrap();
+    assert_eq!(line, "POST /s3cret-uuid HTTP/1.1");
+    assert!(body.starts_with("labstat ") && body.contains("0 node(s) up"), "{body}");
+
+    eventually("its own figures are in its history", || {
+        let rules = value(&base, "labstat_rules{job='labstat', instance='labstat'}")?;
+        let pings = value(&base, "labstat_heartbeat_pings_total{outcome='well'}")?;
+        let room = value(&base, "labstat_store_filesystem_avail_bytes")?;
+        if rules > 50.0 && pings > 0.0 && room > 0.0 { Ok(()) } else { Err("not yet".to_owned()) }
+    });
+
+    // One that hangs is as good as dead.
+    signal(server.pid(), "STOP");
+    let _last = switch.within(Duration::from_millis(500));
+    assert_eq!(switch.within(Duration::from_millis(3_500)), 0, "a stopped one is silent");
+    signal(server.pid(), "CONT");
+    switch.wait(switch.len(), 2);
+    let log = server.said();
+    assert!(!log.contains("s3cret"), "the URL is a secret:\n{log}");
+    server.kill();
+    let _last = switch.within(Duration::from_millis(500));
+    assert_eq!(switch.within(Duration::from_millis(3_500)), 0, "a dead one is silent");
+}
+
+/// An agent that cannot reach its aggregator says so itself: once, also when it is restarted meanwhile, and
+/// once when it is over.
+#[test]
+fn an_agent_without_its_aggregator_raises_the_alarm_itself() {
+    let (phone, url) = Switch::start();
+    let temp = tempfile::tempdir().unwrap();
+    let port = crate::servers::free_port();
+    let file = temp.path().join("agent.toml");
+    let text = format!(
+        "aggregator = 'http://127.0.0.1:{port}'\nnode = 'vertex'\ninterval = '1s'\nonly = ['uname']\n\
+         state = '{}/state'\n[alarm]\nafter = '2s'\n[[alarm.receivers]]\nwebhook = {{ url = '{url}' }}\n",
+        temp.path().display()
+    );
+    std::fs::write(&file, text).unwrap();
+    let start = || Labstat::start(&["agent", "--config", file.to_str().unwrap()]);
+    let mut agent = start();
+    agent.line("alarm of its own after 2s to 1 receiver");
+    phone.wait(0, 1);
+    let told = |at: usize| {
+        let (_, body) = phone.heard.lock().unwrap().get(at).cloned().unwrap();
+        serde_json::from_str::<serde_json::Value>(&body).unwrap()
+    };
+    let first = told(0);
+    assert_eq!(first["status"], "firing");
+    assert_eq!(first["commonLabels"]["alertname"], "AggregatorUnreachable");
+    assert_eq!(first["commonLabels"]["instance"], "vertex");
+    let said = first["commonAnnotations"]["description"].as_str().unwrap().to_owned();
+    assert!(said.contains("refused"), "it says why: {said}");
+    // Right after it was told, a moment for the word of it to be on disk.
+    eventually("it is put down that it was told", || {
+        let document = std::fs::read_to_string(temp.path().join("state/alarm.json"));
+        let document = document.map_err(|error| error.to_string())?;
+        if document.contains("\"told\":true") { Ok(()) } else { Err(document) }
+    });
+    assert_eq!(agent.stop(), Some(0));
+    let agent = start();
+    assert_eq!(phone.within(Duration::from_secs(5)), 0, "told before");
+
+    let listen = format!("127.0.0.1:{port}");
+    let data = temp.path().join("data");
+    let mut server =
+        Labstat::start(&["aggregator", "--listen", &listen, "--data", data.to_str().unwrap()]);
+    server.url();
+    phone.wait(1, 1);
+    assert_eq!(told(1)["status"], "resolved");
+    assert_eq!(phone.within(Duration::from_secs(2)), 0);
+    assert_eq!(agent.stop(), Some(0));
+}
