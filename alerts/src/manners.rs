@@ -505,6 +505,7 @@ impl Manners {
         }
         let stays = !live.groups.is_empty() && !live.row.incident.is_empty();
         if !stays {
+            self.relations.leave(&live.row.incident, fp);
             live.row.incident = self.join(fp, &live, now_ms);
         }
         self.relations.insert(fp, &live);
