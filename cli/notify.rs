@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use labstat_aggregator::Config;
-use labstat_alerts::notify::{Context, Receiver, ReceiverConfig};
+use labstat_alerts::notify::{Context, Delivered, Receiver, ReceiverConfig};
 use labstat_alerts::{Message, Notification, Reason, Status};
 use labstat_model::{Clock, SystemClock};
 
@@ -98,9 +98,15 @@ async fn send(receivers: Vec<ReceiverConfig>, url: &str) -> Result<ExitCode, Fai
         let problem = match Receiver::build(&config, url) {
             Ok(receiver) => {
                 match receiver.send(&message(&alert, name), &Context::default()).await {
-                    Ok(()) => {
+                    Ok(Delivered { refused }) if refused.is_empty() => {
                         output::result(&format!("{name}: delivered\n"))?;
                         continue;
+                    }
+                    Ok(Delivered { refused }) => {
+                        let refused: Vec<String> =
+                            refused.iter().map(ToString::to_string).collect();
+                        let refused = refused.join("; ");
+                        Failure::new(format!("{name}: delivered, but not to all: {refused}"))
                     }
                     Err(error) => Failure::new(format!("{name}: not delivered")).because(&error),
                 }

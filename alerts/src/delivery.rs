@@ -38,7 +38,7 @@ use crate::ledger::{Entry, Keeper, LedgerError};
 use crate::manager::error_chain;
 use crate::message::Message;
 use crate::notification::Notification;
-use crate::notify::SendError;
+use crate::notify::{Delivered, Refusal, SendError};
 pub(crate) use before::take_over;
 pub use carrier::{Carried, Drawn, Illustrator, Plain};
 use queue::{Attempt, Failure, Next, Queue};
@@ -70,7 +70,7 @@ pub trait Carrier: Send + Sync + 'static {
     }
 
     /// Delivers once, within a bounded time.
-    fn send<'a>(&'a self, message: &'a Message) -> Answer<'a, Result<(), SendError>>;
+    fn send<'a>(&'a self, message: &'a Message) -> Answer<'a, Result<Delivered, SendError>>;
 
     /// Whether it can say what it has.
     fn can_be_asked(&self) -> bool {
@@ -141,6 +141,8 @@ pub struct ReceiverMetrics {
     pub failed: u64,
     /// Messages given up because they were refused for good.
     pub refused: u64,
+    /// Addresses that refused for good a message that others of the receiver have.
+    pub refused_addresses: u64,
     /// Messages given up because they became too old.
     pub expired: u64,
     /// Messages that became part of a summary.
@@ -153,7 +155,7 @@ pub struct ReceiverMetrics {
     pub failing_ms: i64,
     /// When a message was last delivered, in milliseconds since the epoch.
     pub last_sent_ms: Option<i64>,
-    /// Why the last attempt failed, until one succeeds.
+    /// Why the last attempt failed, or whom it did not reach, until one succeeds whole.
     pub last_error: Option<String>,
 }
 
@@ -217,6 +219,7 @@ struct Line {
     sent: AtomicU64,
     failed: AtomicU64,
     refused: AtomicU64,
+    refused_addresses: AtomicU64,
     expired: AtomicU64,
     last_sent_ms: Mutex<Option<i64>>,
     last_error: Mutex<Option<String>>,
@@ -316,6 +319,7 @@ impl Delivery {
             sent: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            refused_addresses: AtomicU64::new(0),
             expired: AtomicU64::new(0),
             last_sent_ms: Mutex::default(),
             last_error: Mutex::default(),
@@ -364,7 +368,7 @@ impl Delivery {
     }
 
     /// Sends a message to one receiver, at once and past the queue: to try it out.
-    pub async fn test(&self, message: &Message) -> Result<(), TestError> {
+    pub async fn test(&self, message: &Message) -> Result<Delivered, TestError> {
         let name = &message.receiver;
         let line = lock(&self.shared.lines).all.get(name).cloned();
         let carrier = line.and_then(|line| lock(&line.carrier).clone());
@@ -410,6 +414,7 @@ impl Line {
             sent: load(&self.sent),
             failed: load(&self.failed),
             refused: load(&self.refused),
+            refused_addresses: load(&self.refused_addresses),
             expired: load(&self.expired),
             summarized: waiting.summarized,
             queued: waiting.len,
@@ -526,7 +531,7 @@ impl Shared {
             match carrier.was_delivered(message).await {
                 Some(true) => {
                     tracing::info!(receiver = line.name, message = message.id, "is there already");
-                    return self.delivered(line).await;
+                    return self.delivered(line, message, Delivered::default()).await;
                 }
                 Some(false) => {}
                 None if attempt.send_unasked => in_doubt = true,
@@ -549,14 +554,25 @@ impl Shared {
             observer.attempted(&line.name, carrier.integration(), begun.elapsed());
         }
         match outcome {
-            Ok(()) => self.delivered(line).await,
+            Ok(delivered) => self.delivered(line, message, delivered).await,
             Err(error) => self.failed(line, message, error, in_doubt).await,
         }
     }
 
-    async fn delivered(self: &Arc<Self>, line: &Arc<Line>) {
+    async fn delivered(
+        self: &Arc<Self>,
+        line: &Arc<Line>,
+        message: &Message,
+        Delivered { refused }: Delivered,
+    ) {
         line.sent.fetch_add(1, Ordering::Relaxed);
-        *lock(&line.last_error) = None;
+        line.refused_addresses.fetch_add(refused.len() as u64, Ordering::Relaxed);
+        for Refusal { to, why } in &refused {
+            let (receiver, message) = (&line.name, &message.id);
+            tracing::error!(receiver, message, to, why, "address refused, others have the message");
+        }
+        let said: Vec<String> = refused.iter().map(ToString::to_string).collect();
+        *lock(&line.last_error) = Some(said.join("; ")).filter(|said| !said.is_empty());
         *lock(&line.last_sent_ms) = Some(self.clock.now_ms());
         let kept = self.step_aside(line, Queue::delivered);
         let _ = kept.await;

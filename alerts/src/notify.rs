@@ -7,6 +7,7 @@
 //! - [`ntfy`], [`email`], [`webhook`], [`alertmanager`], [`generic`]: the kinds.
 //! - [`story`]: a message in words; [`text`] and [`html`] give it a shape, [`units`] write numbers
 //!   and [`sparkline`] draws.
+//! - [`smtp`]: one conversation with a mail server.
 //! - [`http`]: one client for all that speak HTTP; [`secret`]: files that must not be told.
 
 mod alertmanager;
@@ -18,12 +19,14 @@ mod html;
 mod http;
 mod ntfy;
 mod secret;
+mod smtp;
 mod sparkline;
 mod story;
 mod text;
 mod units;
 mod webhook;
 
+use std::fmt;
 use std::time::Duration;
 
 use labstat_model::Matcher;
@@ -41,6 +44,28 @@ pub use text::test_alert;
 /// How long one attempt to deliver may take, connecting included. Long enough for a slow mail
 /// server's greeting, short enough that a stalled one does not hold the queue for minutes.
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A message that has arrived.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Delivered {
+    /// Those of the receiver's addresses that will not get it, while others have it.
+    pub refused: Vec<Refusal>,
+}
+
+/// An address that a message was refused for, for good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The address.
+    pub to: String,
+    /// What the server said.
+    pub why: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.to, self.why)
+    }
+}
 
 /// Why an attempt to deliver failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -157,7 +182,7 @@ impl Receiver {
 
     /// Sends a real test message, past any queue; for callers without a
     /// [`Delivery`](crate::delivery::Delivery).
-    pub async fn test(&self, now_ms: i64) -> Result<(), SendError> {
+    pub async fn test(&self, now_ms: i64) -> Result<Delivered, SendError> {
         self.send(&self.test_message(now_ms), &Context::default()).await
     }
 
@@ -169,15 +194,16 @@ impl Receiver {
     }
 
     /// Delivers once, within [`SEND_TIMEOUT`].
-    pub async fn send(&self, message: &Message, context: &Context) -> Result<(), SendError> {
+    pub async fn send(&self, message: &Message, context: &Context) -> Result<Delivered, SendError> {
         let attempt = async {
             match &self.kind {
-                Kind::Ntfy(ntfy) => ntfy.send(message, context).await,
-                Kind::Email(email) => email.send(message, context).await,
-                Kind::Webhook(webhook) => webhook.send(message).await,
-                Kind::Alertmanager(forward) => forward.send(message).await,
-                Kind::Http(generic) => generic.send(message, context).await,
+                Kind::Ntfy(ntfy) => ntfy.send(message, context).await?,
+                Kind::Email(email) => return email.send(message, context).await,
+                Kind::Webhook(webhook) => webhook.send(message).await?,
+                Kind::Alertmanager(forward) => forward.send(message).await?,
+                Kind::Http(generic) => generic.send(message, context).await?,
             }
+            Ok(Delivered::default())
         };
         match tokio::time::timeout(SEND_TIMEOUT, attempt).await {
             Ok(outcome) => outcome,
@@ -196,6 +222,14 @@ impl Receiver {
             Kind::Webhook(_) => "webhook",
             Kind::Alertmanager(_) => "alertmanager",
             Kind::Http(_) => "http",
+        }
+    }
+
+    /// Whether messages of this kind show how the values behind alerts went.
+    pub fn shows_pictures(&self) -> bool {
+        match &self.kind {
+            Kind::Ntfy(_) | Kind::Email(_) | Kind::Http(_) => true,
+            Kind::Webhook(_) | Kind::Alertmanager(_) => false,
         }
     }
 

@@ -34,7 +34,7 @@ use crate::manners::{
 };
 use crate::message::{Message, Reason};
 use crate::notification::{Notification, Status};
-use crate::notify::{BuildError, Links, Receiver, ReceiverConfig, test_alert};
+use crate::notify::{BuildError, Delivered, Links, Receiver, ReceiverConfig, test_alert};
 use crate::rules::RuleSet;
 
 /// The longest a loop sleeps: it follows a clock that was set within this time.
@@ -288,7 +288,7 @@ impl Alerting {
     }
 
     /// Sends a real test message to one receiver, at once and past its queue.
-    pub async fn test(&self, receiver: &str) -> Result<(), TestError> {
+    pub async fn test(&self, receiver: &str) -> Result<Delivered, TestError> {
         let mut message = Message::about(test_alert(self.inner.clock.now_ms()), receiver);
         message.reason = Reason::Test;
         self.inner.delivery.test(&message).await

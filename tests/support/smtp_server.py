@@ -3,8 +3,8 @@
 usage: smtp_server.py MAILDIR CERT KEY
 
 Prints one line "ready STARTTLS_PORT TLS_PORT PLAIN_PORT" and serves until it is ended. The first
-two want the login labstat / secret; the third takes anything from this machine. Mails to
-busy@… are answered with 451, mails to nobody@… with 550.
+two want the login labstat / secret; the third takes anything from this machine. What is answered
+otherwise than with 250 stands in SENDERS, RECIPIENTS and CONTENTS, by the first part of an address.
 """
 
 import logging
@@ -25,16 +25,42 @@ logging.disable(logging.WARNING)
 maildir, certificate, key = sys.argv[1:4]
 
 
+SENDERS = {"maintenance": "554 5.3.2 back in an hour"}
+RECIPIENTS = {
+    "busy": "451 4.3.0 try again later",
+    "closing": "421 4.3.2 shutting down",
+    "full": "552 5.2.2 mailbox full",
+    "login": "530 5.7.0 authentication required",
+    "nobody": "550 5.1.1 no such mailbox",
+}
+CONTENTS = {
+    "big": "552 5.3.4 message too big",
+    "picky": "554 5.6.0 content rejected",
+    "slow": "451 4.3.0 queue file write error",
+}
+
+
+def answer(answers, address):
+    return answers.get(address.split("@")[0])
+
+
 class Handler:
+    async def handle_MAIL(self, server, session, envelope, address, options):
+        if answer(SENDERS, address):
+            return answer(SENDERS, address)
+        envelope.mail_from = address
+        return "250 OK"
+
     async def handle_RCPT(self, server, session, envelope, address, options):
-        if address.startswith("busy@"):
-            return "451 4.3.0 try again later"
-        if address.startswith("nobody@"):
-            return "550 5.1.1 no such mailbox"
+        if answer(RECIPIENTS, address):
+            return answer(RECIPIENTS, address)
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
     async def handle_DATA(self, server, session, envelope):
+        for address in envelope.rcpt_tos:
+            if answer(CONTENTS, address):
+                return answer(CONTENTS, address)
         message = mailbox.MaildirMessage(envelope.content)
         message["X-Test-From"] = envelope.mail_from
         message["X-Test-To"] = ",".join(envelope.rcpt_tos)

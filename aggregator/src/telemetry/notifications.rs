@@ -20,6 +20,7 @@ pub(crate) struct Notifications {
     requests_failed: IntCounterVec,
     latency: HistogramVec,
     outcomes: IntCounterVec,
+    refused_addresses: IntCounterVec,
     queued: IntGaugeVec,
     oldest_age: GaugeVec,
     failing: GaugeVec,
@@ -59,6 +60,11 @@ impl Notifications {
                 "Messages to receivers by how they ended (sent, dropped, summarized), and attempts \
                  that failed.",
                 &["receiver", "outcome"],
+            )?,
+            refused_addresses: make.counters(
+                "notifications_refused_addresses_total",
+                "Addresses that refused for good a message that others of the receiver have.",
+                &["receiver"],
             )?,
             queued: make.gauges(
                 "notifications_queued",
@@ -112,6 +118,7 @@ impl Notifications {
         ] {
             raise(&self.outcomes, &[receiver, outcome], total);
         }
+        raise(&self.refused_addresses, &[receiver], figures.refused_addresses);
         self.queued.with_label_values(&[receiver]).set(whole(figures.queued));
         let gauge = |gauges: &GaugeVec, ms: i64| {
             gauges.with_label_values(&[receiver]).set(seconds(ms));
@@ -146,6 +153,7 @@ mod tests {
             sent: 5,
             failed: 3,
             refused: 1,
+            refused_addresses: 7,
             expired: 2,
             summarized: 12,
             queued: 4,
@@ -170,6 +178,7 @@ mod tests {
             "alertmanager_notification_latency_seconds_bucket{integration=\"ntfy\",receiver=\"phone\",le=\"1\"} 1",
             "labstat_notifications_total{outcome=\"summarized\",receiver=\"phone\"} 12",
             "labstat_notifications_total{outcome=\"dropped\",receiver=\"phone\"} 3",
+            "labstat_notifications_refused_addresses_total{receiver=\"phone\"} 7",
             "labstat_notifications_queued{receiver=\"phone\"} 4",
             "labstat_notifications_oldest_age_seconds{receiver=\"phone\"} 2.5",
             "labstat_notifications_failing_seconds{receiver=\"phone\"} 1.5",

@@ -1,28 +1,36 @@
 //! A configured receiver as a [`Carrier`].
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
 
-use super::{Answer, Carrier, Rate};
-use crate::history::{Past, illustrate};
+use super::{Answer, Carrier, Rate, lock};
+use crate::history::{Illustration, Past, illustrate};
 use crate::message::Message;
 use crate::notification::Notification;
-use crate::notify::{Context, Links, Receiver, SendError};
+use crate::notify::{Context, Delivered, Links, Receiver, SendError};
+
+/// Messages whose pictures are kept until they have arrived: as many as people wait for when a
+/// receiver is down. The pictures of others are drawn anew.
+const DRAWN_LEN_MAX: usize = 64;
 
 /// Finds what makes a message better: pictures, links.
 pub trait Illustrator: Send + Sync + 'static {
-    /// What the receiver of `message` may use, within a bounded time.
-    fn context<'a>(&'a self, message: &'a Message) -> Answer<'a, Context>;
+    /// How the values behind the alerts of `message` went, within a bounded time.
+    fn pictures<'a>(&'a self, _message: &'a Message) -> Answer<'a, Vec<Illustration>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
+
+    /// What makes the links of buttons.
+    fn links(&self) -> Option<Arc<dyn Links>> {
+        None
+    }
 }
 
 /// Illustrates nothing.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Plain;
 
-impl Illustrator for Plain {
-    fn context<'a>(&'a self, _: &'a Message) -> Answer<'a, Context> {
-        Box::pin(std::future::ready(Context::default()))
-    }
-}
+impl Illustrator for Plain {}
 
 /// Illustrates with how the values behind alerts went, and with buttons.
 pub struct Drawn {
@@ -33,11 +41,12 @@ pub struct Drawn {
 }
 
 impl Illustrator for Drawn {
-    fn context<'a>(&'a self, message: &'a Message) -> Answer<'a, Context> {
-        Box::pin(async move {
-            let pictures = illustrate(message, self.past.clone()).await;
-            Context { pictures, links: self.links.clone(), ..Context::default() }
-        })
+    fn pictures<'a>(&'a self, message: &'a Message) -> Answer<'a, Vec<Illustration>> {
+        Box::pin(illustrate(message, self.past.clone()))
+    }
+
+    fn links(&self) -> Option<Arc<dyn Links>> {
+        self.links.clone()
     }
 }
 
@@ -46,12 +55,32 @@ pub struct Carried {
     receiver: Receiver,
     rate: Rate,
     illustrator: Arc<dyn Illustrator>,
+    /// The pictures of messages that may be tried again, by their ids, the oldest first.
+    drawn: Mutex<VecDeque<(String, Vec<Illustration>)>>,
 }
 
 impl Carried {
     /// `receiver` gets messages at this rate.
     pub fn new(receiver: Receiver, rate: Rate, illustrator: Arc<dyn Illustrator>) -> Self {
-        Self { receiver, rate, illustrator }
+        Self { receiver, rate, illustrator, drawn: Mutex::default() }
+    }
+
+    /// The pictures of a message, where they are shown. What was drawn once is good for each try.
+    async fn pictures(&self, message: &Message) -> Vec<Illustration> {
+        if !self.receiver.shows_pictures() {
+            return Vec::new();
+        }
+        let known = lock(&self.drawn).iter().find(|(id, _)| *id == message.id).cloned();
+        if let Some((_, pictures)) = known {
+            return pictures;
+        }
+        let pictures = self.illustrator.pictures(message).await;
+        let mut drawn = lock(&self.drawn);
+        if drawn.len() >= DRAWN_LEN_MAX {
+            drawn.pop_front();
+        }
+        drawn.push_back((message.id.clone(), pictures.clone()));
+        pictures
     }
 }
 
@@ -68,10 +97,16 @@ impl Carrier for Carried {
         self.rate
     }
 
-    fn send<'a>(&'a self, message: &'a Message) -> Answer<'a, Result<(), SendError>> {
+    fn send<'a>(&'a self, message: &'a Message) -> Answer<'a, Result<Delivered, SendError>> {
         Box::pin(async move {
-            let context = self.illustrator.context(message).await;
-            self.receiver.send(message, &context).await
+            let pictures = self.pictures(message).await;
+            let context =
+                Context { pictures, links: self.illustrator.links(), ..Context::default() };
+            let outcome = self.receiver.send(message, &context).await;
+            if matches!(outcome, Ok(_) | Err(SendError::GiveUp(_))) {
+                lock(&self.drawn).retain(|(id, _)| *id != message.id);
+            }
+            outcome
         })
     }
 
@@ -85,5 +120,62 @@ impl Carrier for Carried {
 
     fn was_delivered<'a>(&'a self, message: &'a Message) -> Answer<'a, Option<bool>> {
         Box::pin(self.receiver.was_delivered(message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::notify::test_alert;
+
+    #[derive(Default)]
+    struct Counting(AtomicUsize);
+
+    impl Illustrator for Counting {
+        fn pictures<'a>(&'a self, _: &'a Message) -> Answer<'a, Vec<Illustration>> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Box::pin(std::future::ready(Vec::new()))
+        }
+    }
+
+    /// A receiver that cannot be reached, of the kind that `toml` has.
+    fn carried(toml: &str) -> (Carried, Arc<Counting>) {
+        let config = toml::from_str(&format!("name = 'x'\n{toml}")).unwrap();
+        let receiver = Receiver::build(&config, "").unwrap();
+        let counting = Arc::new(Counting::default());
+        (Carried::new(receiver, Rate::OFF, counting.clone()), counting)
+    }
+
+    /// Pictures cost queries over hours of history.
+    #[tokio::test]
+    async fn pictures_are_drawn_once_for_a_message_and_only_where_they_are_shown() {
+        let url = "http://127.0.0.1:1";
+        let first = Message::about(test_alert(1_000), "x");
+        let second = Message { id: "another".to_owned(), ..first.clone() };
+        for (toml, drawn) in [
+            (format!("ntfy = {{ url = '{url}', topic = 't' }}"), 2),
+            (format!("webhook = {{ url = '{url}' }}"), 0),
+            ("alertmanager = { urls = ['http://127.0.0.1:1'] }".to_owned(), 0),
+        ] {
+            let (carried, counting) = carried(&toml);
+            for message in [&first, &second, &first, &second] {
+                carried.send(message).await.unwrap_err();
+            }
+            assert_eq!(counting.0.load(Ordering::Relaxed), drawn, "{toml}");
+        }
+    }
+
+    #[tokio::test]
+    async fn few_pictures_are_kept() {
+        let (carried, _) = carried("ntfy = { url = 'http://127.0.0.1:1', topic = 't' }");
+        let message = Message::about(test_alert(1_000), "x");
+        for at in 0..2 * DRAWN_LEN_MAX {
+            carried.pictures(&Message { id: format!("m{at}"), ..message.clone() }).await;
+        }
+        let drawn = lock(&carried.drawn);
+        assert_eq!(drawn.len(), DRAWN_LEN_MAX);
+        assert_eq!(drawn.back().unwrap().0, format!("m{}", 2 * DRAWN_LEN_MAX - 1));
     }
 }

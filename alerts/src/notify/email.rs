@@ -1,34 +1,26 @@
 //! Email over SMTP: each message as plain text and as HTML with its pictures. The mails of a thread
 //! answer its first one, so that a mail program shows them together.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
-use lettre::address::Envelope;
+use lettre::Address;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::message::{Attachment, Mailbox, MultiPart, SinglePart};
+use lettre::transport::smtp;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
-use lettre::transport::smtp::{self, AsyncSmtpTransport};
-use lettre::{Address, AsyncTransport, Tokio1Executor};
 
 use super::config::{EmailConfig, SmtpTls, read_file};
 use super::context::SILENCE_MS;
-use super::http::PEOPLE_PAUSE;
 use super::secret::Secret;
+use super::smtp::Server;
 use super::story::{Story, Tone};
 use super::text::Markup;
-use super::{BuildError, Context, SendError, html, sparkline, text};
+use super::{BuildError, Context, Delivered, Refusal, SendError, html, sparkline, text};
+use crate::delivery::QUEUE_LEN_MAX;
 use crate::hash::fnv;
 use crate::message::{Message, Reason};
-
-/// How long one step of the conversation may take; the whole attempt has
-/// [`SEND_TIMEOUT`](super::SEND_TIMEOUT).
-const STEP_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Replies that refuse the login and not the mail (RFC 4954): people can put that right.
-const LOGIN_REFUSED: [u16; 5] = [530, 534, 535, 538, 454];
 
 /// Bytes of a subject: what a list of mails shows several times over.
 const SUBJECT_LEN_MAX: usize = 250;
@@ -36,20 +28,51 @@ const SUBJECT_LEN_MAX: usize = 250;
 /// Pictures in one mail.
 const PICTURES_MAX: usize = 3;
 
-type Transport = AsyncSmtpTransport<Tokio1Executor>;
+/// Messages that some have and others do not yet: as many as may wait. When there are more, those who
+/// have the oldest may get it a second time.
+const PARTED_LEN_MAX: usize = QUEUE_LEN_MAX;
 
 /// A mailbox.
 #[derive(Debug)]
 pub(super) struct Email {
     config: EmailConfig,
-    tls: Tls,
+    server: Server,
     password: Option<Secret>,
-    /// Of the message that is being tried: who has it. One address that is refused for now must not
-    /// cost the others a second mail.
-    done: Mutex<(String, BTreeSet<Address>)>,
+    /// How far messages have come that some have and others do not yet, by their ids. One address
+    /// that is refused for now must not cost the others a second mail.
+    parted: Mutex<VecDeque<(String, Progress)>>,
     from: Mailbox,
     to: Vec<Mailbox>,
     external_url: String,
+}
+
+/// What became of a message, address by address.
+#[derive(Debug, Clone, Default)]
+struct Progress {
+    taken: BTreeSet<Address>,
+    /// Those who will not get it, and why.
+    refused: BTreeMap<Address, String>,
+}
+
+impl Progress {
+    fn has_ended(&self, address: &Address) -> bool {
+        self.taken.contains(address) || self.refused.contains_key(address)
+    }
+
+    /// What it comes to, when nobody is left who may get it later.
+    fn end(self) -> Result<Delivered, SendError> {
+        if self.taken.is_empty() {
+            return Err(SendError::GiveUp(listed(&self.refused)));
+        }
+        let refusal = |(address, why): (Address, String)| Refusal { to: address.to_string(), why };
+        Ok(Delivered { refused: self.refused.into_iter().map(refusal).collect() })
+    }
+}
+
+/// What was said of addresses, in one line.
+fn listed<'a>(said: impl IntoIterator<Item = (&'a Address, &'a String)>) -> String {
+    let said = said.into_iter().map(|(address, why)| format!("{address}: {why}"));
+    said.collect::<Vec<_>>().join("; ")
 }
 
 impl Email {
@@ -64,13 +87,17 @@ impl Email {
         };
         let password = config.password_file.as_deref();
         Ok(Self {
-            tls: match config.tls {
-                SmtpTls::Starttls => Tls::Required(tls(name, config)?),
-                SmtpTls::Tls => Tls::Wrapper(tls(name, config)?),
-                SmtpTls::None => Tls::None,
+            server: Server {
+                host: config.host.clone(),
+                port: config.port(),
+                tls: match config.tls {
+                    SmtpTls::Starttls => Tls::Required(tls(name, config)?),
+                    SmtpTls::Tls => Tls::Wrapper(tls(name, config)?),
+                    SmtpTls::None => Tls::None,
+                },
             },
             password: password.map(|file| Secret::read(name, file)).transpose()?,
-            done: Mutex::default(),
+            parted: Mutex::default(),
             from: address(&config.from)?,
             to: config.to.iter().map(address).collect::<Result<_, _>>()?,
             external_url: external_url.to_owned(),
@@ -78,107 +105,54 @@ impl Email {
         })
     }
 
-    pub(super) async fn send(&self, message: &Message, context: &Context) -> Result<(), SendError> {
+    pub(super) async fn send(
+        &self,
+        message: &Message,
+        context: &Context,
+    ) -> Result<Delivered, SendError> {
         let mail = self.mail(message, context);
         let mail = mail.map_err(|error| SendError::GiveUp(error.to_string()))?;
-        let mail = mail.formatted();
-        let transport = self.transport();
-        let (mut refused, mut passing) = (None, None);
-        let mut delivered = false;
-        for group in self.open(message) {
-            match self.send_to(&transport, &group, &mail).await {
-                Ok(()) => {
-                    delivered = true;
-                    self.note(message, group);
-                }
-                Err(SendError::GiveUp(_)) if group.len() > 1 => {
-                    // One address that is refused must not cost the others the mail.
-                    for one in group {
-                        match self.send_to(&transport, std::slice::from_ref(&one), &mail).await {
-                            Ok(()) => {
-                                delivered = true;
-                                self.note(message, vec![one]);
-                            }
-                            Err(SendError::GiveUp(why)) => refused = Some((Some(one), why)),
-                            Err(error) => passing = Some(error),
-                        }
-                    }
-                }
-                Err(SendError::GiveUp(why)) => refused = Some((None, why)),
-                Err(error) => passing = Some(error),
-            }
+        let mut progress = self.progress(&message.id);
+        let open = self.to.iter().map(|to| to.email.clone());
+        let open = open.filter(|address| !progress.has_ended(address)).collect();
+        let (login, from, mail) = (self.login(), &self.from.email, mail.formatted());
+        let outcome = self.server.submit(login.as_ref(), from, open, &mail).await?;
+        progress.taken.extend(outcome.taken);
+        progress.refused.extend(outcome.refused);
+        if outcome.later.is_empty() {
+            self.forget(&message.id);
+            return progress.end();
         }
-        match (passing, refused) {
-            (Some(error), _) => Err(error),
-            (None, Some((address, why))) if delivered => {
-                let address = address.map(|address| address.to_string()).unwrap_or_default();
-                tracing::warn!(address, why, "one of several addresses was refused");
-                Ok(())
-            }
-            (None, Some((_, why))) => Err(SendError::GiveUp(why)),
-            (None, None) => Ok(()),
-        }
+        self.note(&message.id, progress);
+        let why = listed(outcome.later.iter().map(|(address, why)| (address, why)));
+        Err(SendError::Retry { why, after: None })
     }
 
-    /// Those who do not have the message yet, together.
-    fn open(&self, message: &Message) -> Vec<Vec<Address>> {
-        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
-        if done.0 != message.id {
-            *done = (message.id.clone(), BTreeSet::new());
-        }
-        let all = self.to.iter().map(|to| to.email.clone());
-        let open: Vec<Address> = all.filter(|address| !done.1.contains(address)).collect();
-        if open.is_empty() { Vec::new() } else { vec![open] }
+    /// How far the message has come.
+    fn progress(&self, id: &str) -> Progress {
+        let parted = self.parted.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = parted.iter().find(|(known, _)| known == id);
+        known.map(|(_, progress)| progress.clone()).unwrap_or_default()
     }
 
-    fn note(&self, message: &Message, addresses: Vec<Address>) {
-        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
-        if done.0 == message.id {
-            done.1.extend(addresses);
+    fn note(&self, id: &str, progress: Progress) {
+        self.forget(id);
+        let mut parted = self.parted.lock().unwrap_or_else(PoisonError::into_inner);
+        if parted.len() >= PARTED_LEN_MAX {
+            parted.pop_front();
         }
+        parted.push_back((id.to_owned(), progress));
     }
 
-    async fn send_to(
-        &self,
-        transport: &Transport,
-        to: &[Address],
-        mail: &[u8],
-    ) -> Result<(), SendError> {
-        let envelope = Envelope::new(Some(self.from.email.clone()), to.to_vec());
-        let envelope = envelope.map_err(|error| SendError::GiveUp(error.to_string()))?;
-        match transport.send_raw(&envelope, mail).await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(self.judge(&error)),
-        }
+    fn forget(&self, id: &str) {
+        let mut parted = self.parted.lock().unwrap_or_else(PoisonError::into_inner);
+        parted.retain(|(known, _)| known != id);
     }
 
-    /// Made anew for each mail, since the password may have changed; it connects for each anyway.
-    fn transport(&self) -> Transport {
-        let config = &self.config;
-        let mut transport = Transport::builder_dangerous(&config.host)
-            .port(config.port())
-            .tls(self.tls.clone())
-            .timeout(Some(STEP_TIMEOUT));
-        if let (Some(user), Some(secret)) = (&config.username, &self.password) {
-            transport = transport.credentials(Credentials::new(user.clone(), secret.current()));
-        }
-        transport.build()
-    }
-
-    /// A refusal for good is given up; all else (the net, a timeout, a busy server) passes.
-    fn judge(&self, error: &smtp::Error) -> SendError {
-        let why = crate::manager::error_chain(error);
-        let why = format!("{}:{}: {why}", self.config.host, self.config.port());
-        if error.status().map(u16::from).is_some_and(|code| LOGIN_REFUSED.contains(&code)) {
-            let why = format!("{why} (the login is refused: look at username and password_file)");
-            return SendError::Retry { why, after: Some(PEOPLE_PAUSE) };
-        }
-        if error.is_permanent() {
-            return SendError::GiveUp(why);
-        }
-        // A client error is a server that cannot do what we were told to insist on.
-        let after = (error.is_client() || error.is_tls()).then_some(PEOPLE_PAUSE);
-        SendError::Retry { why, after }
+    /// Read anew for each mail, since the password may have changed.
+    fn login(&self) -> Option<Credentials> {
+        let (user, secret) = (self.config.username.as_ref()?, self.password.as_ref()?);
+        Some(Credentials::new(user.clone(), secret.current()))
     }
 
     fn mail(

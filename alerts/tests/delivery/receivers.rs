@@ -241,18 +241,143 @@ async fn a_real_exim_takes_mail() {
     check_mail(&mails[0]);
 }
 
-/// One address that is refused does not cost the others their mail, nor makes them get it twice.
-#[tokio::test]
-async fn addresses_are_independent() {
-    let Some(server) = MailServer::start() else { return };
-    let message = notification("x");
-    let both = |other: &str| {
-        email(&server, server.tls, "tls", "secret", &format!("{other}@lab.test', 'me@lab.test"))
+fn plain_email(port: u16, from: &str, to: &str) -> Receiver {
+    receiver(&format!(
+        "name = 'mail'\n[email]\nhost = '127.0.0.1'\nport = {port}\ntls = 'none'\n\
+         from = '{from}@lab.test'\nto = [{to}]"
+    ))
+}
+
+/// Addresses at lab.test, as the configuration has them.
+fn at_lab(names: &str) -> String {
+    let quoted = names.split(' ').map(|name| format!("'{name}@lab.test'"));
+    quoted.collect::<Vec<_>>().join(", ")
+}
+
+/// For whom the server took mails, one after the other.
+fn taken(server: &MailServer) -> Vec<String> {
+    let header = |mail: &String| {
+        let to = mail.lines().find_map(|line| line.strip_prefix("X-Test-To: ").map(str::to_owned));
+        to.unwrap().replace("@lab.test", "")
     };
-    both("nobody").send(&message, &Context::default()).await.unwrap();
-    assert_eq!(server.mails().len(), 1, "one is refused for good, the other has it");
-    let error = both("busy").send(&message, &Context::default()).await.unwrap_err();
-    assert!(matches!(&error, SendError::Retry { .. }), "{error}");
+    let mut taken: Vec<String> = server.mails().iter().map(header).collect();
+    taken.sort();
+    taken
+}
+
+/// An address that is refused for good costs nobody else the mail, which is one and counts as sent.
+#[tokio::test]
+async fn mail_goes_to_those_that_are_taken() {
+    let Some(server) = MailServer::start() else { return };
+    let receiver = plain_email(server.plain, "labstat", &at_lab("nobody me you"));
+    let delivered = receiver.send(&notification("x"), &Context::default()).await.unwrap();
+    assert_eq!(taken(&server), ["me,you"], "one mail for both");
+    let [refusal] = &delivered.refused[..] else { panic!("{delivered:?}") };
+    assert_eq!(refusal.to_string(), "nobody@lab.test: 550 5.1.1 no such mailbox");
+}
+
+/// Who has a message does not get it again while another address is waited for; nor does one that
+/// was refused get it, or count, another time.
+#[tokio::test]
+async fn an_address_that_is_waited_for_costs_no_other_a_second_mail() {
+    let Some(server) = MailServer::start() else { return };
+    let receiver = plain_email(server.plain, "labstat", &at_lab("busy nobody me"));
+    let (first, mut second) = (notification("x"), notification("y"));
+    second.id = format!("{}2", first.id);
+    for message in [&first, &second, &first, &second] {
+        let error = receiver.send(message, &Context::default()).await.unwrap_err();
+        let words = "busy@lab.test: 451 4.3.0 try again later".to_owned();
+        assert_eq!(error, SendError::Retry { why: words, after: None });
+    }
+    assert_eq!(taken(&server), ["me", "me"], "each message once");
+}
+
+#[tokio::test]
+async fn a_mail_that_nobody_can_get_is_given_up_with_the_servers_words() {
+    let Some(server) = MailServer::start() else { return };
+    for (to, words) in [
+        ("nobody", "nobody@lab.test: 550 5.1.1 no such mailbox"),
+        (
+            "nobody big",
+            "big@lab.test: 552 5.3.4 message too big; nobody@lab.test: 550 5.1.1 no such",
+        ),
+        ("picky", "picky@lab.test: 554 5.6.0 content rejected"),
+    ] {
+        let receiver = plain_email(server.plain, "labstat", &at_lab(to));
+        let error = receiver.send(&notification("x"), &Context::default()).await.unwrap_err();
+        let is_final = matches!(&error, SendError::GiveUp(why) if why.starts_with(words));
+        assert!(is_final, "{to}: {error:?}");
+    }
+    assert!(server.mails().is_empty());
+}
+
+/// What is wrong with the server, the login or the sender is mended within hours.
+#[tokio::test]
+async fn what_a_server_refuses_before_it_looks_at_the_mail_is_tried_again() {
+    let Some(server) = MailServer::start() else { return };
+    for (from, to, words, is_peoples) in [
+        ("maintenance", "me", "554 5.3.2 back in an hour", true),
+        ("labstat", "me login", "530 5.7.0 authentication required", true),
+        ("labstat", "me closing", "421 4.3.2 shutting down", false),
+        ("labstat", "full", "552 5.2.2 mailbox full", false),
+        ("labstat", "slow", "451 4.3.0 queue file write error", false),
+    ] {
+        let receiver = plain_email(server.plain, from, &at_lab(to));
+        let error = receiver.send(&notification("x"), &Context::default()).await.unwrap_err();
+        let SendError::Retry { why, after } = &error else { panic!("{to}: {error:?}") };
+        assert!(why.contains(words), "{why}");
+        assert_eq!(after.is_some(), is_peoples, "{why}");
+    }
+    assert!(server.mails().is_empty());
+    for script in ["554 5.3.2 no service here", "220 hello\n554 5.3.2 maintenance", "220 hello\n"] {
+        let port = scripted(script).await;
+        let receiver = plain_email(port, "labstat", &at_lab("me"));
+        let error = receiver.send(&notification("x"), &Context::default()).await.unwrap_err();
+        assert!(matches!(&error, SendError::Retry { .. }), "{script:?}: {error:?}");
+    }
+}
+
+/// How the parting goes says nothing of the mail; only a connection that is lost in place of the last
+/// answer leaves it open.
+#[tokio::test]
+async fn a_mail_is_in_doubt_only_between_its_end_and_the_answer() {
+    let begin = "220 hello\n250 me\n250 sender\n250 address\n354 go on";
+    let send = async |script: &str| {
+        let port = scripted(script).await;
+        let receiver = plain_email(port, "labstat", &at_lab("me"));
+        receiver.send(&notification("x"), &Context::default()).await
+    };
+    assert!(send(&format!("{begin}\n250 taken")).await.is_ok(), "it does not say goodbye");
+    let error = send(begin).await.unwrap_err();
+    assert!(matches!(&error, SendError::Doubt { .. }), "{error:?}");
+    let error = send("220 hello\n250 me\n250 sender\n250 address").await.unwrap_err();
+    assert!(matches!(&error, SendError::Retry { .. }), "{error:?}");
+}
+
+/// A mail server that says these lines, one at the start and one for each command and mail, and then
+/// hangs up.
+async fn scripted(script: &str) -> u16 {
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let script = script.to_owned();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = BufReader::new(stream);
+        for answer in script.lines() {
+            stream.write_all(format!("{answer}\r\n").as_bytes()).await.unwrap();
+            let mut line = String::new();
+            loop {
+                line.clear();
+                let read = stream.read_line(&mut line).await.unwrap_or(0);
+                let is_whole = !answer.starts_with("354") || line == ".\r\n";
+                if read == 0 || is_whole {
+                    break;
+                }
+            }
+        }
+    });
+    port
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::support::{Answer, Double, notification};
+use crate::support::{Answer, Double, MailServer, notification};
 use labstat_alerts::delivery::{
     Carried, Carrier, Delivery, DeliveryOptions, Plain, QUEUE_LEN_MAX, Rate,
 };
@@ -277,6 +277,31 @@ async fn a_receiver_that_is_down_or_refuses_holds_no_other_up() {
     let metrics = delivery.metrics();
     assert_eq!((metrics[0].receiver.as_str(), metrics[0].queued), ("dead", 2));
     // Not shut down: the attempt that stalls would be waited for.
+}
+
+/// A mail that some have is sent and not lost, and who refused it is told.
+#[tokio::test]
+async fn an_address_that_refuses_is_counted_beside_the_mail_that_was_sent() {
+    let Some(server) = MailServer::start() else { return };
+    let toml = format!(
+        "name = 'mail'\n[email]\nhost = '127.0.0.1'\nport = {}\ntls = 'none'\n\
+         from = 'labstat@lab.test'\nto = ['nobody@lab.test', 'me@lab.test']",
+        server.plain
+    );
+    let receiver = Receiver::build(&toml::from_str(&toml).unwrap(), "").unwrap();
+    let carrier: Arc<dyn Carrier> = Arc::new(Carried::new(receiver, Rate::OFF, Arc::new(Plain)));
+    let rows = Arc::new(Kept::default());
+    let keeper = Arc::new(Keeper::new(rows.clone()));
+    let delivery = Delivery::start(vec![carrier], fast(), keeper, now()).unwrap();
+    delivery.submit(vec![Message::about(notification("x"), "mail")]).unwrap();
+    eventually("it is sent", || rows.text("queue/message/").is_empty()).await;
+    let metrics = delivery.metrics().remove(0);
+    delivery.shutdown().await;
+    assert_eq!((metrics.sent, metrics.failed, metrics.refused), (1, 0, 0));
+    assert_eq!(metrics.refused_addresses, 1);
+    let words = "nobody@lab.test: 550 5.1.1 no such mailbox";
+    assert_eq!(metrics.last_error.as_deref(), Some(words));
+    assert_eq!(server.mails().len(), 1);
 }
 
 #[tokio::test]
