@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Subcommand, ValueEnum};
+use labstat_aggregator::RuleProblem;
 use labstat_model::settings::Problem;
 
 use crate::failure::{FAILED, Failure};
@@ -31,7 +32,8 @@ Examples:
   labstat config check --kind aggregator my.toml
 
 Whether a file is an agent's or an aggregator's is told by its name, else by what is in it. The
-exit status is 1 when there is a problem.")]
+rule files that an aggregator's names are checked with it. The exit status is 1 when there is a
+problem.")]
 struct Check {
     /// The file
     #[arg(value_name = "FILE")]
@@ -58,14 +60,21 @@ impl Config {
         let kind = check.kind.or_else(|| by_name(&check.file)).unwrap_or_else(|| by_content(&text));
         let problems = kind.check(&text);
         let file = check.file.display();
-        if problems.is_empty() {
-            output::result(&format!("{file}: a good configuration of the {}\n", kind.name()))?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        for problem in problems {
+        for problem in &problems {
             output::result(&format!("{file}:{}: {}\n", problem.line, problem.message))?;
         }
-        Ok(ExitCode::from(FAILED))
+        if !problems.is_empty() {
+            return Ok(ExitCode::from(FAILED));
+        }
+        let rules = kind.rule_problems(&text);
+        for problem in &rules {
+            output::result(&format!("{problem}\n"))?;
+        }
+        if !rules.is_empty() {
+            return Ok(ExitCode::from(FAILED));
+        }
+        output::result(&format!("{file}: a good configuration of the {}\n", kind.name()))?;
+        Ok(ExitCode::SUCCESS)
     }
 }
 
@@ -81,6 +90,15 @@ impl Kind {
                 Err(problems) => problems,
             },
             Self::Aggregator => labstat_aggregator::Config::check(text),
+        }
+    }
+
+    /// What is wrong with the rule files that a good configuration names.
+    fn rule_problems(self, text: &str) -> Vec<RuleProblem> {
+        match self {
+            Self::Agent => Vec::new(),
+            Self::Aggregator => labstat_aggregator::Config::parse(text)
+                .map_or_else(|_| Vec::new(), |config| config.rule_problems()),
         }
     }
 

@@ -3,7 +3,8 @@
 //! The evaluation itself is `labstat-alerts`' [`Service`]; here is what it needs of this process:
 //! the store as its database and ledger, the files, and somebody who notices that they changed.
 //! A set of files is taken whole or not at all: one bad line leaves the old rules in force, and
-//! the log, `/metrics` and [`RulesStatus`] say which.
+//! the log, `/metrics` and [`RulesStatus`] say which. A start has no old rules: it takes the files that
+//! can be read, and alerts of the others stay what they were.
 
 mod attention;
 
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use labstat_alerts::delivery::DeliveryOptions;
 use labstat_alerts::manners::{Manners, Step, Topology};
+use labstat_alerts::rules::{Loaded, Reading};
 use labstat_alerts::views::{AlertsView, GroupView, RulesFilter, RulesView};
 use labstat_alerts::{
     ManagerOptions, Problem, Problems, RuleSet, Service, ServiceOptions, shipped,
@@ -53,7 +55,8 @@ pub struct RulesStatus {
     pub files: usize,
     /// Rules in force.
     pub rules: usize,
-    /// What was wrong when files were last read; then the rules before them stay in force.
+    /// What was wrong when files were last read; then the rules before them stay in force, or since
+    /// the start those of the files that could be read.
     pub problems: Vec<Problem>,
 }
 
@@ -97,21 +100,45 @@ impl RuleFiles {
         }
     }
 
-    /// All rules, or all that is wrong with them. Reads files, so it blocks.
-    fn load(&self) -> Result<RuleSet, Problems> {
+    /// The rules of all files that can be read. Reads files, so it blocks.
+    fn load(&self) -> Loaded {
         let there = |path: &&PathBuf| path.as_path() != Path::new(RULES_DIR) || path.exists();
         let paths: Vec<PathBuf> = self.paths.iter().filter(there).cloned().collect();
-        let mut rules = RuleSet::load(&paths)?;
-        if self.watchdog {
-            rules = RuleSet::parse(&[shipped::WATCHDOG])?.and(rules);
-        }
-        Ok(if self.shipped { RuleSet::shipped()?.and(rules) } else { rules })
+        self.own().and(Loaded::load(&paths, Reading::default()))
     }
 
-    /// The shipped rules alone, for a start with files that cannot be taken.
-    fn fallback(&self) -> RuleSet {
-        let shipped = self.shipped.then(|| RuleSet::shipped().ok()).flatten();
-        shipped.unwrap_or_default()
+    /// The rules that labstat ships, as far as they are wanted.
+    fn own(&self) -> Loaded {
+        let shipped = if self.shipped { shipped::FILES } else { &[] };
+        let watchdog = self.watchdog.then_some(shipped::WATCHDOG);
+        let files: Vec<_> = shipped.iter().copied().chain(watchdog).collect();
+        Loaded::read(&files, Reading::default())
+    }
+
+    /// What is left when reading broke off: nothing is known of the files.
+    fn unread(&self) -> Loaded {
+        let problem = Problem {
+            file: "rules".to_owned(),
+            line: None,
+            message: "could not be read to the end".to_owned(),
+        };
+        let own = self.own();
+        own.and(Loaded { problems: vec![problem], unread: self.paths.clone(), ..Loaded::default() })
+    }
+
+    /// As [`Self::load`], on a thread that may block.
+    async fn load_off(&self) -> Loaded {
+        let files = self.clone();
+        let loaded = tokio::task::spawn_blocking(move || files.load()).await;
+        loaded.unwrap_or_else(|_| self.unread())
+    }
+}
+
+impl Config {
+    /// What is wrong with the rule files, which are read for it: an aggregator starts without those
+    /// that cannot be taken.
+    pub fn rule_problems(&self) -> Vec<Problem> {
+        RuleFiles::of(self).load().problems
     }
 }
 
@@ -129,18 +156,17 @@ impl Alerting {
         let files = RuleFiles::of(config);
         // Watched before they are read, so that no change falls in between.
         let watch = Watch::start(&watched(config));
-        let read = files.clone();
-        let loaded = tokio::task::spawn_blocking(move || read.load()).await;
-        let (rules, problems) = match loaded {
-            Ok(Ok(rules)) => (rules, Vec::new()),
-            Ok(Err(Problems(problems))) => (files.fallback(), problems),
-            Err(_) => (files.fallback(), vec![unread()]),
-        };
+        let Loaded { rules, problems, unread } = files.load_off().await;
+        for path in &unread {
+            let file = path.display();
+            tracing::error!(%file, "not read: its rules are not evaluated, and its alerts stay");
+        }
         let status = status(&rules, problems);
         remarks.iter().for_each(|remark| tracing::warn!("{remark}"));
         let database = Arc::new(Settled(storage.clone()));
         let options = ServiceOptions {
             rules,
+            unread,
             receivers,
             manners: Some(manners),
             engine: crate::app::engine(config),
@@ -177,16 +203,13 @@ impl Alerting {
     /// Reads the files anew; bad ones change nothing but the status.
     pub(crate) async fn reload(&self) -> RulesStatus {
         let _turn = self.reloading.lock().await;
-        let files = self.files.clone();
-        let loaded = tokio::task::spawn_blocking(move || files.load()).await;
-        let status = match loaded {
-            Ok(Ok(rules)) => {
+        let status = match self.files.load_off().await.whole() {
+            Ok(rules) => {
                 let status = status(&rules, Vec::new());
                 self.handle.reload(rules).await;
                 status
             }
-            Ok(Err(Problems(problems))) => RulesStatus { problems, ..self.status() },
-            Err(_) => RulesStatus { problems: vec![unread()], ..self.status() },
+            Err(Problems(problems)) => RulesStatus { problems, ..self.status() },
         };
         let mut status = status;
         status.problems.extend(self.reread().await);
@@ -348,11 +371,6 @@ fn status(rules: &RuleSet, problems: Vec<Problem>) -> RulesStatus {
     files.sort_unstable();
     files.dedup();
     RulesStatus { files: files.len(), rules: rules.rules_len(), problems }
-}
-
-fn unread() -> Problem {
-    let message = "could not be read to the end".to_owned();
-    Problem { file: "rules".to_owned(), line: None, message }
 }
 
 /// Notices when files change.

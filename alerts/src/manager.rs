@@ -10,11 +10,13 @@
 //! - [`round`]: one evaluation of a group, rule by rule; [`overlay`] lets a rule see what those
 //!   before it said.
 //! - [`group`]: a group with the state of its rules, and whose turn it is.
-//! - [`rows`]: the alerts as they are kept across a restart.
+//! - [`rows`]: the alerts as they are kept across a restart; [`awaited`]: those whose rules could not
+//!   be read after it.
 //!
 //! Who evaluates what, and when, is the [`crate::evaluator::Evaluator`]'s to say.
 
 mod absence;
+mod awaited;
 mod evaluate;
 mod group;
 mod overlay;
@@ -31,17 +33,20 @@ mod tests;
 mod unit_tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use labstat_model::{Labels, Sample, TimeSeries, WriteRequest, stale_marker};
 use labstat_promql::{Source, SourceError};
 
+use crate::hash::fingerprint;
 use crate::ledger::Entry;
 use crate::notification::Notification;
 use crate::rules::{Group, Rule, RuleKind, RuleSet};
 use crate::views::{self, AlertView, AlertsView, GroupView, RuleView, RulesFilter, RulesView};
 
+use awaited::Awaited;
 pub use evaluate::ALERTS_MAX;
 pub(crate) use evaluate::{chain as error_chain, push_escaped};
 pub use group::Figures;
@@ -123,6 +128,8 @@ pub struct Manager {
     groups: RwLock<Vec<Arc<Running>>>,
     /// Held while rules are put in place of others.
     reloading: Mutex<()>,
+    /// Kept alerts of files that could not be read.
+    awaited: Mutex<Vec<Awaited>>,
     /// How many alerts there are, pending and firing; about, while rules are put in place of others.
     alerts: AtomicI64,
     /// Until then no alert is over: whoever would say that it goes on may not have been heard yet.
@@ -151,7 +158,7 @@ impl Manager {
     /// Puts `rules` in place of the present ones. Groups that are the same go on undisturbed; of the
     /// others, a round that goes on is ended and waited for. A rule of the same file, group, name
     /// and labels keeps its alerts, and so does one that was moved elsewhere as it was; alerts of
-    /// rules that are gone are resolved.
+    /// rules that are gone are resolved. Kept alerts that waited for their files go to their rules.
     pub fn reload(&self, rules: RuleSet, now_ms: i64) -> Evaluation {
         let mut kept = Evaluation::default();
         self.reload_and(rules, now_ms, |out| kept = out);
@@ -186,6 +193,9 @@ impl Manager {
         }));
         for mut left in left {
             self.settle_left(&groups, &mut left, now_ms, &mut out);
+        }
+        for awaited in std::mem::take(&mut *self.awaited()) {
+            awaited.place(&groups, &self.options, now_ms, &mut out);
         }
         // A row that moved may have the key of another that did.
         out.entries.sort_by_key(|entry| entry.value.is_some());
@@ -257,9 +267,31 @@ impl Manager {
     }
 
     /// Puts kept rows back, right after [`Manager::new`]. Alerts whose rule is gone are resolved:
-    /// what to write, whom to tell and what to keep of that is returned.
-    pub fn restore(&self, rows: Vec<(String, Vec<u8>)>, now_ms: i64) -> Evaluation {
-        rows::restore(self, rows, now_ms)
+    /// what to write, whom to tell and what to keep of that is returned. Those of files that are
+    /// `unread`, or in a folder that is, stay as they are kept until the next reload.
+    pub fn restore(
+        &self,
+        rows: Vec<(String, Vec<u8>)>,
+        unread: &[PathBuf],
+        now_ms: i64,
+    ) -> Evaluation {
+        rows::restore(self, rows, unread, now_ms)
+    }
+
+    /// The fingerprints of all alerts that fire, those whose file could not be read included.
+    pub fn firing(&self) -> BTreeSet<String> {
+        let mut firing = BTreeSet::new();
+        let mut add = |alert: &Alert| {
+            if alert.state == State::Firing {
+                let labels = alert.labels.iter();
+                firing.insert(fingerprint(labels.map(|(n, v)| (n.as_str(), v.as_str()))));
+            }
+        };
+        self.awaited().iter().map(Awaited::alert).for_each(&mut add);
+        for running in self.read() {
+            running.lock().rules.iter().flat_map(|rule| rule.alerts.values()).for_each(&mut add);
+        }
+        firing
     }
 
     /// Until `until_ms` no alert that is pending or fires is over, right after
@@ -301,7 +333,8 @@ impl Manager {
         source: &dyn Source,
         now_ms: i64,
     ) -> (Vec<Entry>, Option<SourceError>) {
-        let (entries, failed) = absence::discount(&self.read(), source, now_ms);
+        let awaited = &mut *self.awaited();
+        let (entries, failed) = absence::discount(&self.read(), awaited, source, now_ms);
         self.count_alerts();
         (entries, failed)
     }
@@ -363,6 +396,10 @@ impl Manager {
             }
         }
         counts
+    }
+
+    fn awaited(&self) -> MutexGuard<'_, Vec<Awaited>> {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The present groups; short, so that nothing waits for a reload.

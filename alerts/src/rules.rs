@@ -2,7 +2,8 @@
 //!
 //! Loading is all or nothing: a set of files either gives a whole rule set or the list of
 //! everything that is wrong with them, each with its file and line, and the caller keeps the set
-//! it had. What a rule may say is what Prometheus 3 accepts, no more and no less.
+//! it had. One who has none to keep takes the files that can be read ([`Loaded`]). What a rule may say
+//! is what Prometheus 3 accepts, no more and no less.
 //!
 //! `crate::yaml` reads the YAML, [`check`] turns it into rules; neither evaluates anything.
 
@@ -33,6 +34,17 @@ pub const INTERVAL_MIN_MS: i64 = 1_000;
 pub struct RuleSet {
     /// The groups: files in the order they were given (folders by file name), groups as they stand.
     pub groups: Vec<Arc<Group>>,
+}
+
+/// What could be read of a set of rule files, file by file.
+#[derive(Debug, Clone, Default)]
+pub struct Loaded {
+    /// The rules of the files that were read whole.
+    pub rules: RuleSet,
+    /// What is wrong with the others.
+    pub problems: Vec<Problem>,
+    /// These others, and folders whose files cannot be listed: what rules they hold is not known.
+    pub unread: Vec<PathBuf>,
 }
 
 /// How strictly rule files are read.
@@ -154,36 +166,7 @@ impl RuleSet {
 
     /// The same, read as `reading` says.
     pub fn load_as(paths: &[PathBuf], reading: Reading) -> Result<Self, Problems> {
-        let mut problems = Vec::new();
-        let mut files = Vec::new();
-        for path in paths {
-            match list(path) {
-                Ok(found) => files.extend(found),
-                Err(problem) => problems.push(problem),
-            }
-        }
-        if files.len() > FILES_MAX {
-            let message = format!("{} rule files, over the limit of {FILES_MAX}", files.len());
-            problems.push(Problem { file: "rules".to_owned(), line: None, message });
-            files.clear();
-        }
-        let mut texts = Vec::new();
-        for file in files {
-            match read(&file) {
-                Ok(text) => texts.push((file.display().to_string(), text)),
-                Err(problem) => problems.push(problem),
-            }
-        }
-        let texts: Vec<_> =
-            texts.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-        match Self::read(&texts, reading) {
-            Ok(set) if problems.is_empty() => Ok(set),
-            Ok(_) => Err(Problems(problems)),
-            Err(Problems(more)) => {
-                problems.extend(more);
-                Err(Problems(problems))
-            }
-        }
+        Loaded::load(paths, reading).whole()
     }
 
     /// The rules of texts, each with the name it is to have as a file.
@@ -193,16 +176,7 @@ impl RuleSet {
 
     /// The same, read as `reading` says.
     pub fn read(files: &[(&str, &str)], reading: Reading) -> Result<Self, Problems> {
-        let mut groups = Vec::new();
-        let mut problems = Vec::new();
-        for (name, text) in files {
-            groups.extend(check::groups(name, text, reading, &mut problems));
-        }
-        if problems.is_empty() {
-            Ok(Self { groups: groups.into_iter().map(Arc::new).collect() })
-        } else {
-            Err(Problems(problems))
-        }
+        Loaded::read(files, reading).whole()
     }
 
     /// The rules labstat ships (see [`crate::shipped`]).
@@ -220,6 +194,69 @@ impl RuleSet {
     /// The number of rules.
     pub fn rules_len(&self) -> usize {
         self.groups.iter().map(|group| group.rules.len()).sum()
+    }
+}
+
+impl Loaded {
+    /// The rules of files and folders, as [`RuleSet::load`] takes them.
+    pub fn load(paths: &[PathBuf], reading: Reading) -> Self {
+        let mut loaded = Self::default();
+        let mut files = Vec::new();
+        for path in paths {
+            match list(path) {
+                Ok(found) => files.extend(found),
+                Err(problem) => loaded.leave_out(path.clone(), problem),
+            }
+        }
+        if files.len() > FILES_MAX {
+            let message = format!("{} rule files, over the limit of {FILES_MAX}", files.len());
+            loaded.problems.push(Problem { file: "rules".to_owned(), line: None, message });
+            loaded.unread.append(&mut files);
+        }
+        let mut texts = Vec::new();
+        for file in files {
+            match read(&file) {
+                Ok(text) => texts.push((file.display().to_string(), text)),
+                Err(problem) => loaded.leave_out(file, problem),
+            }
+        }
+        let texts: Vec<_> =
+            texts.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        loaded.and(Self::read(&texts, reading))
+    }
+
+    /// The rules of texts, each with the name it is to have as a file.
+    pub fn read(files: &[(&str, &str)], reading: Reading) -> Self {
+        let mut loaded = Self::default();
+        for (name, text) in files {
+            let known = loaded.problems.len();
+            let groups = check::groups(name, text, reading, &mut loaded.problems);
+            if loaded.problems.len() == known {
+                loaded.rules.groups.extend(groups.into_iter().map(Arc::new));
+            } else {
+                loaded.unread.push(PathBuf::from(name));
+            }
+        }
+        loaded
+    }
+
+    /// What this and `other` have, this one's first.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.rules = self.rules.and(other.rules);
+        self.problems.extend(other.problems);
+        self.unread.extend(other.unread);
+        self
+    }
+
+    /// The rules, if nothing is wrong with any file.
+    pub fn whole(self) -> Result<RuleSet, Problems> {
+        if self.problems.is_empty() { Ok(self.rules) } else { Err(Problems(self.problems)) }
+    }
+
+    fn leave_out(&mut self, path: PathBuf, problem: Problem) {
+        self.unread.push(path);
+        self.problems.push(problem);
     }
 }
 

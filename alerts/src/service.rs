@@ -13,7 +13,7 @@
 //! never in between. Evaluation takes no lock that the manners need, and the manners are looked at
 //! when they are due or something has come to them, so that a slow rule keeps no message waiting.
 
-use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -25,7 +25,6 @@ use tokio::task::JoinHandle;
 
 use crate::delivery::{self, Carried, Carrier, Delivery, DeliveryOptions, Drawn, Rate, TestError};
 use crate::evaluator::{Evaluator, Work};
-use crate::hash::fingerprint;
 use crate::history::Archive;
 use crate::ledger::{Entry, Keeper, Ledger, LedgerError};
 use crate::manager::{Evaluation, Manager, ManagerOptions, ROW_PREFIX, error_chain};
@@ -75,6 +74,9 @@ pub trait Database: Source + Send + Sync + 'static {
 pub struct ServiceOptions {
     /// The rules to begin with.
     pub rules: RuleSet,
+    /// Rule files, and folders of them, that could not be read: what was kept of the alerts of their
+    /// rules stays as it is until they are.
+    pub unread: Vec<PathBuf>,
     /// The receivers.
     pub receivers: Vec<ReceiverConfig>,
     /// Who hears what, and when; without it each receiver by its own matchers.
@@ -100,6 +102,7 @@ impl Default for ServiceOptions {
     fn default() -> Self {
         Self {
             rules: RuleSet::default(),
+            unread: Vec::new(),
             receivers: Vec::new(),
             manners: None,
             engine: Engine::default(),
@@ -187,7 +190,7 @@ impl Service {
         let delivery = Delivery::start(carriers, options.delivery, keeper.clone(), clock.clone());
         let delivery = delivery.map_err(StartError::Ledger)?;
         let manager = Manager::new(options.rules, options.manager, now_ms);
-        let restored = manager.restore(rules_rows, now_ms);
+        let restored = manager.restore(rules_rows, &options.unread, now_ms);
         let inner = Arc::new(Inner {
             manager,
             manners: RwLock::new(manners),
@@ -389,12 +392,7 @@ impl Inner {
         self.step(Vec::new(), |_, _| ((), begun));
         self.keep(restored);
         // Alerts that the rules do not know of any more would fire for ever.
-        let views = self.manager.alerts_view().alerts;
-        let firing: BTreeSet<String> = views
-            .iter()
-            .filter(|alert| alert.state == "firing")
-            .map(|alert| fingerprint(alert.labels.iter().map(|(n, v)| (n.as_str(), v.as_str()))))
-            .collect();
+        let firing = self.manager.firing();
         self.step(Vec::new(), |manners, now_ms| ((), manners.reconcile(&firing, now_ms)));
         let source: &dyn Source = self.database.as_ref();
         let (entries, failed) = self.manager.discount_absence(source, now_ms);

@@ -82,6 +82,25 @@ fn an_unknown_key_is_named_with_its_line() {
 }
 
 #[test]
+fn rule_files_that_a_configuration_names_are_checked_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let rules = dir.path().join("rules.d");
+    std::fs::create_dir(&rules).unwrap();
+    let text = format!("[rules]\npaths = [{rules:?}]\n");
+    let file = write(&dir.path().join("aggregator.toml"), &text);
+    let rule = "groups:\n- name: lab\n  rules:\n  - {alert: Hot, expr: up == 0}\n";
+    write(&rules.join("good.yml"), rule);
+    let output = run(&["config", "check", &file]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let bad = write(&rules.join("bad.yml"), &rule.replace("== 0", "== ("));
+    let output = run(&["config", "check", &file]);
+    assert_eq!(output.status.code(), Some(1));
+    let lines = stdout(&output);
+    assert!(lines.starts_with(&format!("{bad}:4: ")), "{lines}");
+    assert_eq!(lines.lines().count(), 1, "{lines}");
+}
+
+#[test]
 fn a_good_configuration_is_said_to_be_good() {
     let dir = tempfile::tempdir().unwrap();
     let file = write(&dir.path().join("lab.toml"), "aggregator = \"http://nas:5227\"\n");

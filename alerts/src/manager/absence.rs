@@ -6,12 +6,12 @@ use std::sync::Arc;
 use labstat_model::{Labels, METRIC_NAME, Matcher};
 use labstat_promql::{Source, SourceError};
 
+use super::awaited::Awaited;
 use super::evaluate::{ALERTS_FOR_STATE, alert_series};
 use super::group::Running;
 use super::rows;
 use super::state::{Alert, State};
 use crate::ledger::Entry;
-use crate::rules::RuleKind;
 
 /// How long an absence may be for pending alerts to go on after it; Prometheus has the same.
 const ABSENCE_MAX_MS: i64 = 3_600_000;
@@ -27,14 +27,15 @@ const GRACE_MS: i64 = 10 * 60_000;
 /// See [`super::Manager::discount_absence`].
 pub(super) fn discount(
     groups: &[Arc<Running>],
+    awaited: &mut [Awaited],
     source: &dyn Source,
     now_ms: i64,
 ) -> (Vec<Entry>, Option<SourceError>) {
-    let is_pending = |alert: &Alert| alert.state == State::Pending;
     let has_pending = |running: &Arc<Running>| {
         running.lock().rules.iter().any(|rule| rule.alerts.values().any(is_pending))
     };
-    if !groups.iter().any(has_pending) {
+    let is_awaited = awaited.iter().any(|awaited| is_pending(awaited.alert()));
+    if !is_awaited && !groups.iter().any(has_pending) {
         return (Vec::new(), None);
     }
     let matcher = Matcher::equal(METRIC_NAME, ALERTS_FOR_STATE);
@@ -48,26 +49,22 @@ pub(super) fn discount(
         .iter()
         .filter_map(|series| Some((&series.labels, series.samples().last()?.time_ms)))
         .collect();
+    let seen_ms = |alert: &Alert| seen_ms.get(&alert_series(alert).1).copied();
+    for awaited in awaited.iter_mut().filter(|awaited| is_pending(awaited.alert())) {
+        awaited.set_seen(seen_ms(awaited.alert()));
+    }
     let mut entries = Vec::new();
     for running in groups {
-        let rules = running.group.rules.iter().zip(&running.prepared);
-        for ((rule, prepared), state) in rules.zip(&mut running.lock().rules) {
-            let for_ms = match &rule.kind {
-                RuleKind::Alert(alert) => alert.for_ms,
-                RuleKind::Record { .. } => 0,
-            };
+        let rules = running.group.rules.iter().zip(&running.prepared).enumerate();
+        for ((at, (rule, prepared)), state) in rules.zip(&mut running.lock().rules) {
+            let for_ms = running.for_ms(at);
             state.alerts.retain(|_, alert| {
                 if !is_pending(alert) {
                     return true;
                 }
-                let Some(seen_ms) = seen_ms.get(&alert_series(alert).1) else {
+                if !discount_one(alert, seen_ms(alert), for_ms, now_ms) {
                     entries.push(Entry::delete(rows::key(prepared, alert)));
                     return false;
-                };
-                let absence_ms = now_ms.saturating_sub(*seen_ms).max(0);
-                alert.active_at_ms = alert.active_at_ms.saturating_add(absence_ms);
-                if absence_ms > ABSENCE_LONG_MS && for_ms >= GRACE_MS {
-                    alert.active_at_ms = alert.active_at_ms.max(now_ms + GRACE_MS - for_ms);
                 }
                 entries.push(rows::put(&running.group, rule, prepared, alert));
                 true
@@ -75,4 +72,28 @@ pub(super) fn discount(
         }
     }
     (entries, failed)
+}
+
+/// Takes the time since a pending alert was last seen off what it has waited; false when that is too
+/// long ago, or not known, and it begins to wait anew.
+pub(super) fn discount_one(
+    alert: &mut Alert,
+    seen_ms: Option<i64>,
+    for_ms: i64,
+    now_ms: i64,
+) -> bool {
+    let Some(seen_ms) = seen_ms else { return false };
+    let absence_ms = now_ms.saturating_sub(seen_ms).max(0);
+    if absence_ms > ABSENCE_MAX_MS {
+        return false;
+    }
+    alert.active_at_ms = alert.active_at_ms.saturating_add(absence_ms);
+    if absence_ms > ABSENCE_LONG_MS && for_ms >= GRACE_MS {
+        alert.active_at_ms = alert.active_at_ms.max(now_ms + GRACE_MS - for_ms);
+    }
+    true
+}
+
+fn is_pending(alert: &Alert) -> bool {
+    alert.state == State::Pending
 }

@@ -4,8 +4,12 @@
 //! Values and texts change with nearly every evaluation, and the next one finds them anew: a row has
 //! those of the time when the alert came this far. The layout is in `docs/formats/alert-state.md`.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
+use super::awaited::{Awaited, is_unread};
 use super::evaluate::alert_series;
 use super::group::Running;
 use super::prepare::Prepared;
@@ -13,7 +17,7 @@ use super::state::{Alert, State};
 use super::{Evaluation, Manager, ManagerOptions};
 use crate::hash::{fingerprint, fnv};
 use crate::ledger::Entry;
-use crate::rules::{Group, Rule};
+use crate::rules::{Group, Rule, RuleKind};
 
 /// What the keys of all rows begin with.
 pub const PREFIX: &str = "rule/";
@@ -33,6 +37,9 @@ pub(super) struct Row {
     pub(super) nth: usize,
     pub(super) expr: String,
     pub(super) alert: Alert,
+    /// Whether the ledger has it as it was before.
+    #[serde(skip)]
+    pub(super) is_changed: bool,
 }
 
 impl Row {
@@ -44,7 +51,7 @@ impl Row {
         alert: Alert,
     ) -> Self {
         let [file, group, rule, expr] = [file, group, rule, expr].map(str::to_owned);
-        Self { version: VERSION, file, group, rule, nth, expr, alert }
+        Self { version: VERSION, file, group, rule, nth, expr, alert, is_changed: false }
     }
 }
 
@@ -72,11 +79,20 @@ pub(super) fn put(group: &Group, rule: &Rule, prepared: &Prepared, alert: &Alert
 }
 
 /// See [`Manager::restore`].
-pub(super) fn restore(manager: &Manager, rows: Vec<(String, Vec<u8>)>, now_ms: i64) -> Evaluation {
+pub(super) fn restore(
+    manager: &Manager,
+    rows: Vec<(String, Vec<u8>)>,
+    unread: &[PathBuf],
+    now_ms: i64,
+) -> Evaluation {
     let mut out = Evaluation::default();
+    let mut awaited = Vec::new();
     let groups = manager.read();
     for (key, value) in rows {
         match serde_json::from_slice::<Row>(&value) {
+            Ok(row) if row.version == VERSION && is_unread(&row.file, unread) => {
+                awaited.push(Awaited::new(key, row));
+            }
             Ok(row) if row.version == VERSION => {
                 place(&groups, &key, row, &manager.options, now_ms, &mut out);
             }
@@ -90,25 +106,32 @@ pub(super) fn restore(manager: &Manager, rows: Vec<(String, Vec<u8>)>, now_ms: i
             }
         }
     }
+    *manager.awaited() = awaited;
     manager.count_alerts();
     out
 }
 
+/// The rule that a row is of. It may have been moved to another group, as it is, while nobody looked.
+pub(super) fn home<'g>(groups: &'g [Arc<Running>], row: &Row) -> Option<(&'g Running, usize)> {
+    let in_group = |r: &&Arc<Running>| r.group.file == row.file && r.group.name == row.group;
+    let home = groups.iter().find(in_group).and_then(|r| Some((&**r, r.home(row)?)));
+    home.or_else(|| groups.iter().find_map(|r| Some((&**r, r.twin(row)?))))
+}
+
 /// Gives an alert to the rule it belongs to, or ends it when there is none.
-fn place(
-    groups: &[std::sync::Arc<Running>],
+pub(super) fn place(
+    groups: &[Arc<Running>],
     kept_as: &str,
     row: Row,
     options: &ManagerOptions,
     now_ms: i64,
     out: &mut Evaluation,
 ) {
-    let in_group =
-        |r: &&std::sync::Arc<Running>| r.group.file == row.file && r.group.name == row.group;
-    let home = groups.iter().find(in_group).and_then(|r| Some((r, r.home(&row)?)));
-    // A rule may have been moved to another group, as it is, while nobody looked.
-    let home = home.or_else(|| groups.iter().find_map(|r| Some((r, r.twin(&row)?))));
-    let Some((running, at)) = home else {
+    let home = home(groups, &row);
+    let rule = home.and_then(|(running, at)| {
+        Some((running, at, running.group.rules.get(at)?, running.prepared.get(at)?))
+    });
+    let Some((running, at, rule, prepared)) = rule else {
         let (active, since) = alert_series(&row.alert);
         out.push(active, now_ms, labstat_model::stale_marker());
         out.push(since, now_ms, labstat_model::stale_marker());
@@ -119,17 +142,26 @@ fn place(
         out.entries.push(Entry::delete(kept_as));
         return;
     };
-    if let (Some(rule), Some(prepared)) = (running.group.rules.get(at), running.prepared.get(at)) {
-        let moved = put(&running.group, rule, prepared, &row.alert);
-        if moved.key != kept_as {
-            out.entries.extend([Entry::delete(kept_as), moved]);
-        }
+    let placed = put(&running.group, rule, prepared, &row.alert);
+    let is_moved = placed.key != kept_as;
+    let mut group = running.lock();
+    let Some(state) = group.rules.get_mut(at) else { return };
+    let labels = row.alert.label_set();
+    // One that the rule has come to by itself, as far or further, stays.
+    let is_known = state.alerts.get(&labels).is_some_and(|own| own.state >= row.alert.state);
+    if is_moved {
+        out.entries.push(Entry::delete(kept_as));
     }
-    if let Some(state) = running.lock().rules.get_mut(at) {
-        let (active, since) = alert_series(&row.alert);
-        state.series.extend([active, since]);
-        state.alerts.insert(row.alert.label_set(), row.alert);
+    if is_known {
+        return;
     }
+    if is_moved || row.is_changed {
+        out.entries.push(placed);
+    }
+    let (active, since) = alert_series(&row.alert);
+    state.series.extend([active, since]);
+    state.alerts.insert(labels, row.alert);
+    state.has_old_texts = true;
 }
 
 impl Running {
@@ -143,6 +175,14 @@ impl Running {
         };
         // Of those that are equally alike the last; they do the same.
         same.max_by_key(likeness).map(|(at, _)| at)
+    }
+
+    /// How long a rule waits; one that records does not.
+    pub(super) fn for_ms(&self, at: usize) -> i64 {
+        match self.group.rules.get(at).map(|rule| &rule.kind) {
+            Some(RuleKind::Alert(alert)) => alert.for_ms,
+            Some(RuleKind::Record { .. }) | None => 0,
+        }
     }
 
     /// A rule of the same name, labels and expression as a row's.

@@ -72,14 +72,14 @@ mod tests {
         let rules = RuleSet::parse(&[("r.yml", text)]).unwrap();
         let manager = Manager::new(rules, ManagerOptions::default(), 5_000);
         let snapshot: Snapshot = serde_json::from_str(KEPT).unwrap();
-        let out = manager.restore(snapshot.clone().into_rows(), 5_000);
+        let out = manager.restore(snapshot.clone().into_rows(), &[], 5_000);
         assert_eq!(manager.alerts_len(), (0, 1));
         assert!(out.notifications.is_empty() && out.write.series.is_empty());
         let [gone, put] = &out.entries[..] else { panic!("{:?}", out.entries) };
         assert!(gone.value.is_none() && gone.key.starts_with("rule/document/"), "{gone:?}");
         let again = Manager::new(RuleSet::default(), ManagerOptions::default(), 6_000);
         let rows = vec![(put.key.clone(), put.value.clone().unwrap())];
-        assert_eq!(again.restore(rows, 6_000).notifications.len(), 1, "its rule is gone");
+        assert_eq!(again.restore(rows, &[], 6_000).notifications.len(), 1, "its rule is gone");
         let newer = Snapshot { version: 2, ..snapshot };
         assert!(newer.into_rows().is_empty());
     }

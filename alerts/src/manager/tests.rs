@@ -360,7 +360,7 @@ fn a_rule_that_is_moved_as_it_is_keeps_its_alerts() {
     assert_eq!(lab.rows().len(), 1);
     assert_eq!(lab.minute(5, 0.0), []);
     let again = lab_with(&moved);
-    again.manager.restore(lab.rows(), 5 * MINUTE);
+    again.manager.restore(lab.rows(), &[], 5 * MINUTE);
     assert_eq!(again.minute(7, 1.0), [Status::Resolved]);
     // Changed in what makes it what it is, it is another.
     let other = moved.replace("critical", "warning");
@@ -426,7 +426,7 @@ fn texts_are_made_anew_when_the_value_or_the_rule_changes() {
 fn a_row_that_cannot_be_read_is_left_out() {
     let lab = lab(DOWN);
     let rows = vec![("rule/a".to_owned(), b"{".to_vec()), ("rule/b".to_owned(), b"null".to_vec())];
-    let out = lab.manager.restore(rows, 0);
+    let out = lab.manager.restore(rows, &[], 0);
     assert!(out.notifications.is_empty());
     assert_eq!(out.entries, [Entry::delete("rule/a"), Entry::delete("rule/b")]);
 }
@@ -439,23 +439,112 @@ fn state_survives_a_restart() {
     before.minute(3, 0.0);
     let kept = before.rows();
     let after = lab(DOWN);
-    assert!(after.manager.restore(kept.clone(), 0).is_empty());
+    assert!(after.manager.restore(kept.clone(), &[], 0).is_empty());
     after.kept.lock().unwrap().extend(kept);
     assert_eq!(after.state(), "pending");
     assert_eq!(after.minute(5, 0.0), [Status::Firing], "`for` counts from before the restart");
 
     let kept = after.rows();
     let again = lab(DOWN);
-    again.manager.restore(kept.clone(), 0);
+    again.manager.restore(kept.clone(), &[], 0);
     assert_eq!(again.minute(6, 0.0), [], "not told again");
     assert_eq!(again.minute(7, 1.0), [Status::Resolved]);
 
     let ended = lab(DOWN);
-    ended.manager.restore(kept, 0);
+    ended.manager.restore(kept, &[], 0);
     ended.up(9, 1.0);
     let out = ended.round(9);
     assert_eq!(out.notifications[0].status, Status::Resolved, "it ended while nobody looked");
     assert!(out.write.series.iter().all(|series| is_stale(series.samples[0].value)));
+}
+
+/// A lab after a restart that could not read the file of the rules.
+fn unread(before: Lab, now_ms: i64) -> Lab {
+    let manager = Manager::new(RuleSet::default(), ManagerOptions::default(), now_ms);
+    let out = manager.restore(before.rows(), &["r.yml".into()], now_ms);
+    assert!(out.is_empty(), "{out:?}");
+    let (entries, failed) = manager.discount_absence(&before.source, now_ms);
+    assert!(entries.is_empty() && failed.is_none());
+    Lab { manager, ..before }
+}
+
+#[test]
+fn alerts_whose_file_cannot_be_read_wait_for_it_as_they_are() {
+    let before = lab(DOWN);
+    (3..=5).for_each(|minute| drop(before.minute(minute, 0.0)));
+    let told = before.manager.alerts_view();
+    let firing = before.manager.firing();
+    assert_eq!(firing.len(), 1);
+    let lab = unread(before, 6 * MINUTE);
+    assert_eq!(lab.manager.firing(), firing, "it counts as firing");
+    assert_eq!(lab.rows().len(), 1, "its row stays");
+    let other = lab_with(DOWN);
+    let out = other.manager.restore(lab.rows(), &["r".into(), "r.yml/x".into()], 6 * MINUTE);
+    assert!(out.is_empty() && other.manager.alerts_view() == told, "names are compared whole");
+
+    let new_text = DOWN.replace("{{ $value }}", "is {{ $value }}");
+    let out = lab.manager.reload(rules(&new_text), 20 * MINUTE);
+    assert!(out.is_empty(), "neither told nor written again: {out:?}");
+    assert_eq!(lab.manager.alerts_view(), told, "with the same start");
+    assert_eq!(lab.minute(22, 0.0), []);
+    let summary = &lab.manager.alerts_view().alerts[0].annotations["summary"];
+    assert_eq!(summary, "vertex is 0", "in the words of now");
+    assert_eq!(lab.minute(23, 1.0), [Status::Resolved], "and it ends once");
+    assert!(lab.rows().is_empty());
+}
+
+#[test]
+fn alerts_that_waited_for_a_file_end_when_their_rule_is_gone() {
+    let before = lab(&DOWN.replace("for: 2m", ""));
+    before.minute(3, 0.0);
+    let lab = unread(before, 4 * MINUTE);
+    let out = lab.manager.reload(rules("groups: []"), 5 * MINUTE);
+    assert_eq!(out.notifications.len(), 1);
+    assert_eq!(out.notifications[0].status, Status::Resolved);
+    lab.keep(&out);
+    assert!(lab.rows().is_empty());
+    assert!(lab.manager.firing().is_empty());
+}
+
+#[test]
+fn the_time_a_file_could_not_be_read_does_not_count_for_a_pending_alert() {
+    let read_after = |minutes: i64| {
+        let before = lab(DOWN);
+        before.minute(3, 0.0);
+        before.minute(4, 0.0);
+        let lab = unread(before, 5 * MINUTE);
+        let out = lab.manager.reload(rules(DOWN), (4 + minutes) * MINUTE);
+        lab.keep(&out);
+        lab
+    };
+    let lab = read_after(30);
+    assert_eq!(lab.state(), "pending");
+    let again = lab_with(DOWN);
+    again.manager.restore(lab.rows(), &[], 34 * MINUTE);
+    assert_eq!(again.manager.alerts_view(), lab.manager.alerts_view(), "and the row says so");
+    assert_eq!(lab.minute(35, 0.0), [], "one minute of two was seen before");
+    assert_eq!(lab.minute(37, 0.0), [Status::Firing]);
+    let lab = read_after(90);
+    assert_eq!(lab.state(), "inactive", "what was an hour ago says nothing");
+    assert!(lab.rows().is_empty());
+}
+
+/// A copy of the rule stood in another file, which was read: it has found the alert by itself.
+#[test]
+fn an_alert_that_waited_for_its_file_takes_nothing_from_another_of_its_rule() {
+    let file = |name: &'static str| RuleSet::parse(&[(name, DOWN)]).unwrap();
+    let before = lab(DOWN);
+    (3..=4).for_each(|minute| drop(before.minute(minute, 0.0)));
+    let manager = Manager::new(file("copy.yml"), ManagerOptions::default(), 5 * MINUTE);
+    assert!(manager.restore(before.rows(), &["r.yml".into()], 5 * MINUTE).is_empty());
+    assert!(manager.discount_absence(&before.source, 5 * MINUTE).0.is_empty());
+    let lab = Lab { manager, ..before };
+    let told: Vec<Status> = (7..=10).flat_map(|minute| lab.minute(minute, 0.0)).collect();
+    assert_eq!(told, [Status::Firing]);
+    let firing = lab.manager.alerts_view();
+    lab.keep(&lab.manager.reload(file("copy.yml"), 10 * MINUTE));
+    assert_eq!(lab.manager.alerts_view(), firing, "one that was pending does not take its place");
+    assert_eq!(lab.rows().len(), 1);
 }
 
 #[test]
@@ -467,7 +556,7 @@ fn the_time_nobody_looked_does_not_count_for_a_pending_alert() {
         let kept = before.rows();
         let after = Lab { manager: lab(DOWN).manager, ..before };
         let now_ms = (4 + minutes) * MINUTE;
-        after.manager.restore(kept, now_ms);
+        after.manager.restore(kept, &[], now_ms);
         let (entries, failed) = after.manager.discount_absence(&after.source, now_ms);
         assert!(failed.is_none());
         after.keep(&Evaluation { entries, ..Evaluation::default() });
@@ -477,7 +566,7 @@ fn the_time_nobody_looked_does_not_count_for_a_pending_alert() {
     assert_eq!(lab.state(), "pending");
     // The row says so as well: a second restart does not count the time again.
     let again = lab_with(DOWN);
-    again.manager.restore(lab.rows(), 34 * MINUTE);
+    again.manager.restore(lab.rows(), &[], 34 * MINUTE);
     assert_eq!(again.manager.alerts_view(), lab.manager.alerts_view());
     assert_eq!(lab.minute(35, 0.0), [], "one minute of two was seen before");
     assert_eq!(lab.minute(37, 0.0), [Status::Firing]);
@@ -496,7 +585,7 @@ fn an_alert_that_waits_for_long_fires_no_sooner_than_ten_minutes_after_a_long_ab
         (3..=14).for_each(|minute| assert_eq!(before.minute(minute, 0.0), []));
         let (now_ms, kept) = ((14 + minutes) * MINUTE, before.rows());
         let after = Lab { manager: lab(&text).manager, ..before };
-        after.manager.restore(kept, now_ms);
+        after.manager.restore(kept, &[], now_ms);
         after.manager.discount_absence(&after.source, now_ms);
         (1..).find(|more| !after.minute(14 + minutes + more, 0.0).is_empty()).unwrap()
     };
@@ -519,7 +608,7 @@ fn pending_alerts_wait_anew_when_nobody_can_say_how_long_they_did() {
     before.minute(3, 0.0);
     before.minute(4, 0.0);
     let after = lab(DOWN);
-    after.manager.restore(before.rows(), 30 * MINUTE);
+    after.manager.restore(before.rows(), &[], 30 * MINUTE);
     assert_eq!(after.state(), "pending");
     let (entries, failed) = after.manager.discount_absence(&Away, 30 * MINUTE);
     assert!(failed.is_some());
@@ -543,7 +632,7 @@ groups:
     let before = lab(text);
     assert_eq!(before.minute(3, 0.0), [Status::Firing]);
     let after = lab(text);
-    after.manager.restore(before.rows(), 0);
+    after.manager.restore(before.rows(), &[], 0);
     assert_eq!(after.minute(4, 0.0), [], "neither its end nor its beginning is told");
 }
 
@@ -562,7 +651,7 @@ fn reload_keeps_what_is_unchanged_and_resolves_what_is_gone() {
 
     let kept = rows_of_firing();
     let other = Manager::new(rules("groups: []"), ManagerOptions::default(), 0);
-    let out = other.restore(kept, 1);
+    let out = other.restore(kept, &[], 1);
     assert_eq!(out.notifications.len(), 1, "a rule that was removed while it was down");
 }
 

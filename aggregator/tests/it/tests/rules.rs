@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use labstat_model::{Clock, SystemClock};
 use serde_json::{Value, json};
 
-use super::support::{Server, eventually, series};
+use super::support::{DEADLINE, Server, eventually, series};
 
 fn rule(name: &str, expr: &str) -> String {
     format!(
@@ -278,6 +278,84 @@ fn an_alert_reaches_the_configured_receiver() {
         let line = "labstat_notifications_total{outcome=\"sent\",receiver=\"hook\"} 1\n";
         if metrics.contains(line) { Ok(()) } else { Err(metrics) }
     });
+}
+
+/// All that comes, each answered with 200.
+fn received(listener: TcpListener) -> std::sync::mpsc::Receiver<Value> {
+    let (sender, messages) = std::sync::mpsc::channel();
+    std::thread::spawn(move || while sender.send(receive(&listener)).is_ok() {});
+    messages
+}
+
+/// A rule file has a typo at a restart. The others are in force, the alerts of this one are neither over
+/// nor told again, and once it is mended they go on as if nothing had been.
+#[test]
+fn a_typo_at_a_restart_ends_no_alert_and_tells_none_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let rules = dir.path().join("rules.d");
+    std::fs::create_dir(&rules).unwrap();
+    let hot = |expr: &str| std::fs::write(rules.join("lab.yml"), rule("Hot", expr)).unwrap();
+    hot("vector(50) > 40");
+    std::fs::write(rules.join("other.yml"), rule("Cold", "vector(50) < 40")).unwrap();
+    let text = format!(
+        "[rules]\npaths = [{rules:?}]\n[route]\nreceiver = \"hook\"\ngroup_by = [\"alertname\"]\n\
+         group_wait = \"0s\"\ngroup_interval = \"1s\"\n[[receivers]]\nname = \"hook\"\n\
+         webhook = {{ url = \"http://{}/hook\" }}\n",
+        listener.local_addr().unwrap()
+    );
+    let told = labstat_aggregator::Config::parse(&text).unwrap();
+    let messages = received(listener);
+    let about_hot = || {
+        let is_meant = |message: &Value| message["alerts"][0]["labels"]["alertname"] == "Hot";
+        let next = || messages.recv_timeout(DEADLINE).expect("a message");
+        std::iter::repeat_with(next).find(is_meant).unwrap()["status"].clone()
+    };
+    let start = |dir, watchdog| {
+        let change = |config: &mut labstat_aggregator::Config| {
+            config.rules.clone_from(&told.rules);
+            config.watchdog = watchdog;
+            config.receivers.clone_from(&told.receivers);
+            config.manners = told.manners.clone();
+        };
+        Server::within(dir, change, Arc::new(SystemClock))
+    };
+    let fires = |server: &Server| {
+        let alerts = server.get("/api/v2/alerts?filter=alertname=Hot").json();
+        alerts[0]["startsAt"].as_str().map(str::to_owned)
+    };
+    let server = start(dir, false);
+    assert_eq!(about_hot(), "firing");
+    eventually("it is known to be sent", || {
+        let metrics = server.get("/metrics").text();
+        let line = "labstat_notifications_total{outcome=\"sent\",receiver=\"hook\"} 1\n";
+        if metrics.contains(line) { Ok(()) } else { Err(metrics) }
+    });
+    let since = fires(&server);
+    assert!(since.is_some());
+    let dir = server.stop();
+
+    hot("vector(50) > (");
+    let server = start(dir, true);
+    let status = server.running().rules();
+    assert_eq!((status.files, status.problems.len()), (2, 1), "{status:?}");
+    assert!(status.problems[0].to_string().contains("rules.d/lab.yml:8: "), "{status:?}");
+    assert_eq!(rule_names(&server), ["lab:recorded", "Cold", "Watchdog"]);
+    assert_eq!(fires(&server), since, "its rule is not known to be gone");
+    assert!(server.get("/metrics").text().contains("labstat_rules_last_reload_successful 0\n"));
+    let dir = server.stop();
+
+    let server = start(dir, true);
+    assert_eq!(fires(&server), since, "not after another restart either");
+    hot("vector(50) > 40");
+    in_force(&server, "Hot");
+    eventually("its rule is evaluated", || {
+        let alerts = server.get("/api/v1/alerts").json();
+        if alerts.to_string().contains("\"Hot\"") { Ok(()) } else { Err(alerts.to_string()) }
+    });
+    assert_eq!(fires(&server), since, "the same alert");
+    hot("vector(50) > 60");
+    assert_eq!(about_hot(), "resolved", "the second message about it");
 }
 
 /// Three groups in two kinds, asked for in all ways.
