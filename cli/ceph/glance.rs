@@ -44,6 +44,7 @@ pub(super) fn lines(cluster: Cluster<'_>) -> Vec<Line> {
         monitors(cluster),
         managers(cluster),
         osds(cluster),
+        files(cluster),
         data(cluster),
         recovery(cluster),
         next_failure(cluster),
@@ -230,6 +231,46 @@ fn osds(cluster: Cluster<'_>) -> Option<Line> {
         (false, _) => Tone::Bad,
     };
     Some(Line::new("osds", tone, format!("{all}: {up} up, {is_in} in")))
+}
+
+/// Who serves the filesystems. Ceph warns of none whose only metadata server is gone without a word.
+fn files(cluster: Cluster<'_>) -> Option<Line> {
+    let name = |daemon: &str| daemon.strip_prefix("mds.").unwrap_or(daemon).to_owned();
+    let is_laggy = |daemon: &str| cluster.value("laggy", &[("ceph_daemon", daemon)]).is_some();
+    let mut servers: Vec<&Found> = cluster.all("mds").collect();
+    servers.sort_by_key(|mds| mds.label("ceph_daemon"));
+    let (mut parts, mut tone) = (Vec::new(), Tone::Plain);
+    for ranks in cluster.all("ranks") {
+        let filesystem = ranks.label("filesystem");
+        let wanted = ranks.value().unwrap_or_default();
+        let served = cluster.value("served", &[("filesystem", filesystem)])?;
+        let its = servers.iter().filter(|mds| mds.label("filesystem") == filesystem);
+        let said: Vec<String> = its
+            .map(|mds| match (mds.label("ceph_daemon"), mds.label("state")) {
+                (daemon, _) if is_laggy(daemon) => format!("{} does not answer", name(daemon)),
+                (daemon, "up:active") => name(daemon),
+                (daemon, state) => format!("{} ({state})", name(daemon)),
+            })
+            .collect();
+        let verb = match (wanted > 0.0, served >= wanted) {
+            (false, _) => "is shut down",
+            (true, true) => "is served",
+            (true, false) => "is not served",
+        };
+        tone = tone.max(if served < wanted { Tone::Bad } else { Tone::Good });
+        let by = if said.is_empty() { String::new() } else { format!(": {}", listed(&said)) };
+        parts.push(format!("{filesystem} {verb}{by}"));
+    }
+    let standby = servers.iter().filter(|mds| mds.label("state") == "up:standby");
+    let standby: Vec<String> = standby
+        .map(|mds| mds.label("ceph_daemon"))
+        .filter(|daemon| !is_laggy(daemon))
+        .map(name)
+        .collect();
+    if !standby.is_empty() {
+        parts.push(format!("{} by", stands(&standby)));
+    }
+    (!parts.is_empty()).then(|| Line::new("files", tone, parts.join("; ")))
 }
 
 /// Copies that are missing or misplaced, as a share of all there should be.

@@ -25,6 +25,10 @@ pub(crate) const QUESTIONS: &Questions = &[
     ("up", "ceph_osd_up"),
     ("in", "ceph_osd_in"),
     ("destroyed", "labstat_ceph_osd_destroyed"),
+    ("mds", "labstat_ceph_mds_state"),
+    ("laggy", "labstat_ceph_mds_laggy == 1"),
+    ("ranks", "labstat_ceph_filesystem_ranks"),
+    ("served", "labstat_ceph_filesystem_ranks_served"),
     ("osd_now", "labstat_ceph_osd_info"),
     // Which disk an OSD has is still so when no monitor answers.
     ("osd", "last_over_time(labstat_ceph_osd_info[15m])"),
@@ -39,6 +43,7 @@ pub(crate) const QUESTIONS: &Questions = &[
     ("used", "labstat_ceph_osd_used_bytes"),
     ("nearfull", "ceph_osd_nearfull_ratio"),
     ("backfillfull", "labstat_ceph_osd_backfillfull_ratio"),
+    ("full", "ceph_osd_full_ratio"),
     ("pgs", "labstat_ceph_osd_pgs"),
     ("pgs_most", "max_over_time(labstat_ceph_osd_pgs[7d])"),
     ("only", "labstat_ceph_osd_only_copies > 0"),

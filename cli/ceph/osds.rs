@@ -52,7 +52,7 @@ fn row(cluster: Cluster<'_>, osd: &str) -> Vec<Cell> {
     let verdict = cluster.verdict(osd);
     let disk = |name| verdict.map(|found| found.label(name)).filter(|text| !text.is_empty());
     let size = number("size").filter(|size| *size > 0.0);
-    let used = number("used").zip(size).map(|(used, size)| used / size);
+    let used = used_ratio(cluster, osd);
     let limit = |name, usual| cluster.value(name, &[]).unwrap_or(usual);
     let latency =
         |seconds: Option<f64>| Cell::number(seconds).limits(SLOW_SECONDS.0, SLOW_SECONDS.1);
@@ -86,7 +86,23 @@ fn row(cluster: Cluster<'_>, osd: &str) -> Vec<Cell> {
     ]
 }
 
-/// Up, in, and what it says of itself where that is not all.
+/// How much of an OSD is taken.
+fn used_ratio(cluster: Cluster<'_>, osd: &str) -> Option<f64> {
+    let here = [("ceph_daemon", osd)];
+    let size = cluster.value("size", &here).filter(|size| *size > 0.0)?;
+    Some(cluster.value("used", &here)? / size)
+}
+
+/// The highest limit that an OSD is above, by Ceph's word: each costs more than the one below it.
+fn fullness(cluster: Cluster<'_>, osd: &str) -> Option<(&'static str, Tone)> {
+    let used = used_ratio(cluster, osd)?;
+    let limits = [("full", Tone::Bad), ("backfillfull", Tone::Bad), ("nearfull", Tone::Warn)];
+    limits.into_iter().find(|(name, _)| {
+        cluster.value(name, &[]).is_some_and(|limit| limit > 0.0 && used >= limit)
+    })
+}
+
+/// Up, in, full, and what it says of itself where that is not all.
 fn state(cluster: Cluster<'_>, osd: &str) -> Cell {
     let here = [("ceph_daemon", osd)];
     let is = |name| cluster.value(name, &here).map(|value| value > 0.0);
@@ -107,6 +123,11 @@ fn state(cluster: Cluster<'_>, osd: &str) -> Cell {
             None => return Cell::text("unknown").tone(Tone::Warn),
         },
     };
+    // What is down has the fill of another time, and worse things to tell.
+    let is_well = is("up") == Some(true) && own.is_none() && answers != Some(false);
+    if let Some((limit, worse)) = fullness(cluster, osd).filter(|_| is_well) {
+        return Cell::text(format!("{word}, {limit}")).tone(tone.max(worse));
+    }
     match (own, answers, is("up")) {
         (_, Some(false), Some(true)) => {
             Cell::text(format!("{word}, does not answer")).tone(Tone::Bad)

@@ -97,6 +97,56 @@ fn changed(without: &[&str], more: &str) -> Answers {
     canned(&format!("{}\n{more}", lines.join("\n")))
 }
 
+/// Each limit by its own name; one that nobody tells is none.
+#[test]
+fn osds_that_are_too_full() {
+    let state = |used: u64, more: &str| {
+        let limits = r#"nearfull {instance="lab"} 0.85
+            backfillfull {instance="lab"} 0.9
+            full {instance="lab"} 0.95"#;
+        let size = r#"size {instance="lab",ceph_daemon="osd.0"} 100"#;
+        let used = format!(r#"used {{instance="lab",ceph_daemon="osd.0"}} {used}"#);
+        let answers = changed(&["size", "used"], &[limits, size, &used, more].join("\n"));
+        let text = plain(&answers);
+        let row = text.lines().find(|line| line.starts_with("osd.0 ")).unwrap().to_owned();
+        row.split("  ").filter(|cell| !cell.is_empty()).nth(2).unwrap().trim().to_owned()
+    };
+    assert_eq!(state(84, ""), "up");
+    assert_eq!(state(85, ""), "up, nearfull");
+    assert_eq!(state(90, ""), "up, backfillfull");
+    assert_eq!(state(97, ""), "up, full");
+    assert_eq!(state(97, r#"in {instance="lab",ceph_daemon="osd.0"} 0"#), "up, full");
+}
+
+#[test]
+fn who_serves_the_files() {
+    let files = |more: &str| {
+        let text = plain(&changed(&[], more));
+        let line = text.lines().find(|line| line.starts_with("files "));
+        line.map(|line| line.trim_start_matches("files").trim().to_owned())
+    };
+    let both = r#"
+        mds {instance="lab",ceph_daemon="mds.a",filesystem="iso",state="up:active"} 1
+        mds {instance="lab",ceph_daemon="mds.b",state="up:standby"} 1
+        ranks {instance="lab",filesystem="iso"} 1
+        served {instance="lab",filesystem="iso"} 1"#;
+    assert_eq!(files(""), None);
+    assert_eq!(files(both).as_deref(), Some("iso is served: a; b stands by"));
+    let without = |line: &str| both.lines().filter(|it| !it.contains(line)).collect::<Vec<_>>();
+    assert_eq!(files(&without("served").join("\n")), None, "nobody knows");
+    let gone = r#"
+        served {instance="lab",filesystem="iso"} 0
+        laggy {instance="lab",ceph_daemon="mds.a"} 1
+        laggy {instance="lab",ceph_daemon="mds.b"} 1"#;
+    let gone = without("served").join("\n") + gone;
+    assert_eq!(files(&gone).as_deref(), Some("iso is not served: a does not answer"));
+    let none = r#"ranks {instance="lab",filesystem="iso"} 1
+        served {instance="lab",filesystem="iso"} 0"#;
+    assert_eq!(files(none).as_deref(), Some("iso is not served"));
+    let shut = none.replacen("} 1", "} 0", 1);
+    assert_eq!(files(&shut).as_deref(), Some("iso is shut down"));
+}
+
 #[test]
 fn an_osd_that_is_down_with_reasons_recovery_and_what_must_not_fail_now() {
     let answers = changed(

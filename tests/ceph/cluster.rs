@@ -1,6 +1,6 @@
 //! A real Ceph cluster on loopback, in a temporary folder: monitors, managers and OSDs that keep
-//! their data in memory, as children of the test, on free ports; about 0.4 GB, and healthy within
-//! ten seconds of an idle machine.
+//! their data in memory, and metadata servers and a gateway where a story wants them, as children of the
+//! test, on free ports; about 0.4 GB, and healthy within ten seconds of an idle machine.
 //!
 //! Daemons end with [`Cluster`], and with the test process however that ends: a shell that holds the
 //! other end of a pipe kills them by pid when the pipe breaks.
@@ -9,9 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write as _};
 use std::net::TcpListener;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -28,8 +29,20 @@ const CONNECT_TIMEOUT_SECONDS: &str = "15";
 /// ceph-osd and ceph-common.
 const PROGRAMS: [&str; 6] = ["ceph", "ceph-authtool", "ceph-mgr", "ceph-mon", "ceph-osd", "rados"];
 
+/// What metadata servers and gateways need besides, of Debian's packages ceph-mds and radosgw.
+const PROGRAMS_OF_FILES: [&str; 3] = ["ceph-mds", "radosgw", "radosgw-admin"];
+
+/// Clusters that stories share, at most: each takes 0.4 GB, and a share of a core at rest.
+const SHARED_MAX: usize = 4;
+
 /// The pool that every cluster has: a copy on each of up to three OSDs, in eight placement groups.
 pub(crate) const POOL: &str = "labpool";
+
+/// The filesystem of a cluster that has metadata servers.
+pub(crate) const FILESYSTEM: &str = "labfs";
+
+/// The gateway, as Ceph calls it.
+pub(crate) const GATEWAY: &str = "client.rgw.gate";
 
 /// What kills the daemons and removes their folder when the test process is gone: a value that all tests
 /// share is never dropped. A pid that was taken up by another process
@@ -44,7 +57,7 @@ rm -rf "$1"
 "#;
 
 /// What is to be started.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Plan {
     /// Monitors, `a`, `b` and so on.
     pub(crate) mons: usize,
@@ -52,6 +65,10 @@ pub(crate) struct Plan {
     pub(crate) mgrs: usize,
     /// OSDs, from 0.
     pub(crate) osds: usize,
+    /// Metadata servers, `m`, `n` and so on, of one filesystem; all but one stand by.
+    pub(crate) mdss: usize,
+    /// Whether there is a gateway.
+    pub(crate) has_gateway: bool,
     /// Where OSDs keep data: `memstore`, or `bluestore` on sparse files of 2 GiB.
     pub(crate) store: &'static str,
     /// Lines of the configuration for OSDs beside the usual ones.
@@ -60,7 +77,15 @@ pub(crate) struct Plan {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { mons: 1, mgrs: 1, osds: 3, store: "memstore", osd_conf: String::new() }
+        Self {
+            mons: 1,
+            mgrs: 1,
+            osds: 3,
+            mdss: 0,
+            has_gateway: false,
+            store: "memstore",
+            osd_conf: String::new(),
+        }
     }
 }
 
@@ -75,11 +100,33 @@ impl Plan {
         ('x'..='z').take(self.mgrs).map(String::from).collect()
     }
 
+    /// Names of the metadata servers, without `mds.`.
+    fn mds_names(&self) -> Vec<String> {
+        ('m'..='p').take(self.mdss).map(String::from).collect()
+    }
+
     /// All daemons, in the order in which they start.
     fn daemons(&self) -> Vec<String> {
-        let mons = self.mon_names().into_iter().map(|name| format!("mon.{name}"));
-        let mgrs = self.mgr_names().into_iter().map(|name| format!("mgr.{name}"));
-        mons.chain(mgrs).chain((0..self.osds).map(|osd| format!("osd.{osd}"))).collect()
+        let named = |kind: &'static str, names: Vec<String>| {
+            names.into_iter().map(move |name| format!("{kind}.{name}"))
+        };
+        named("mon", self.mon_names())
+            .chain(named("mgr", self.mgr_names()))
+            .chain((0..self.osds).map(|osd| format!("osd.{osd}")))
+            .chain(named("mds", self.mds_names()))
+            .chain(self.has_gateway.then(|| GATEWAY.to_owned()))
+            .collect()
+    }
+
+    /// The programs that it needs and that are not here.
+    fn missing(&self) -> Vec<&'static str> {
+        let there = |name: &str| {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            std::env::split_paths(&path).any(|dir| dir.join(name).is_file())
+        };
+        let has_files = self.mdss > 0 || self.has_gateway;
+        let of_files = PROGRAMS_OF_FILES.into_iter().filter(|_| has_files);
+        PROGRAMS.into_iter().chain(of_files).filter(|name| !there(name)).collect()
     }
 }
 
@@ -90,6 +137,7 @@ pub(crate) struct Cluster {
     /// The id of the cluster.
     pub(crate) fsid: String,
     mgr_port: u16,
+    gateway_port: u16,
     running: BTreeMap<String, Child>,
     stopped: BTreeSet<String>,
     /// Commands that take back what was done to the cluster.
@@ -98,46 +146,93 @@ pub(crate) struct Cluster {
     keeper_pids: Option<ChildStdin>,
 }
 
-static SHARED: LazyLock<Option<Mutex<Cluster>>> =
-    LazyLock::new(|| Cluster::start(Plan::default()).map(Mutex::new));
+/// Clusters that outlive a story.
+struct Pool {
+    /// Those that no story has just now, in whatever state the last one left them.
+    idle: Vec<Cluster>,
+    /// All of them.
+    count: usize,
+}
 
-/// The one cluster of this test binary, healthy; `None`, with a line that says so, where Ceph is not
+static POOL_OF_CLUSTERS: Mutex<Pool> = Mutex::new(Pool { idle: Vec::new(), count: 0 });
+static CLUSTER_IS_IDLE: Condvar = Condvar::new();
+
+/// A cluster for one story, which the next one takes over.
+pub(crate) struct Lease(Option<Cluster>);
+
+impl Deref for Lease {
+    type Target = Cluster;
+
+    fn deref(&self) -> &Cluster {
+        self.0.as_ref().unwrap()
+    }
+}
+
+impl DerefMut for Lease {
+    fn deref_mut(&mut self) -> &mut Cluster {
+        self.0.as_mut().unwrap()
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut pool = POOL_OF_CLUSTERS.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.0.take() {
+            Some(cluster) => pool.idle.push(cluster),
+            // It could not be started.
+            None => pool.count -= 1,
+        }
+        CLUSTER_IS_IDLE.notify_one();
+    }
+}
+
+/// A usual cluster, healthy, for as long as the story lasts; one that no other story has, so that as many
+/// go on beside each other as there are threads. `None`, with a line that says so, where Ceph is not
 /// installed.
-pub(crate) fn shared() -> Option<MutexGuard<'static, Cluster>> {
-    let Some(shared) = &*SHARED else {
+pub(crate) fn shared() -> Option<Lease> {
+    let plan = Plan::default();
+    if !plan.missing().is_empty() {
         // Said by each story, since each is skipped.
-        skip();
+        skip(&plan);
         return None;
+    }
+    let mut pool = POOL_OF_CLUSTERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut lease = loop {
+        if let Some(cluster) = pool.idle.pop() {
+            break Lease(Some(cluster));
+        }
+        if pool.count < SHARED_MAX {
+            pool.count += 1;
+            break Lease(None);
+        }
+        pool = CLUSTER_IS_IDLE.wait(pool).unwrap_or_else(PoisonError::into_inner);
     };
-    let mut cluster = shared.lock().unwrap_or_else(PoisonError::into_inner);
-    cluster.mend();
-    Some(cluster)
+    drop(pool);
+    match &mut lease.0 {
+        Some(cluster) => cluster.mend(),
+        none => *none = Cluster::start(plan),
+    }
+    Some(lease)
 }
 
-fn missing() -> Vec<&'static str> {
-    let there = |name: &str| {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path).any(|dir| dir.join(name).is_file())
-    };
-    PROGRAMS.into_iter().filter(|name| !there(name)).collect()
-}
-
-fn skip() {
-    eprintln!("SKIPPED: no Ceph cluster without {} (see .ci/run)", missing().join(", "));
+fn skip(plan: &Plan) {
+    eprintln!("SKIPPED: no Ceph cluster without {} (see .ci/run)", plan.missing().join(", "));
 }
 
 impl Cluster {
     /// Starts a cluster and waits until it is healthy; `None` where Ceph is not installed.
     pub(crate) fn start(plan: Plan) -> Option<Self> {
-        if !missing().is_empty() {
-            skip();
+        if !plan.missing().is_empty() {
+            skip(&plan);
             return None;
         }
         let dir = tempfile::Builder::new().prefix("labstat-ceph-").tempdir().unwrap();
         let (keeper, keeper_pids) = keeper(dir.path());
+        let ports = free_ports(2);
         let mut cluster = Self {
             fsid: uuid(),
-            mgr_port: free_ports(1)[0],
+            mgr_port: ports[0],
+            gateway_port: ports[1],
             plan,
             dir,
             running: BTreeMap::new(),
@@ -211,6 +306,7 @@ impl Cluster {
         let (dir, fsid) = (self.dir.path().display(), &self.fsid);
         let (store, names) = (self.plan.store, self.plan.mon_names().join(","));
         let more = &self.plan.osd_conf;
+        let gateway_port = self.gateway_port;
         let copies = self.plan.osds.min(3);
         let copies_min = copies.saturating_sub(1).max(1);
         format!(
@@ -224,6 +320,7 @@ impl Cluster {
              mon allow pool delete = true\nmon allow pool size one = true\n\
              mon warn on pool no redundancy = false\nmon pg warn min per osd = 0\n\
              mon data avail warn = 0\nmon data avail crit = 0\nmon clock drift allowed = 10\n\
+             mds beacon interval = 1\nmds beacon grace = 8\n\
              [mon]\nadmin socket = {dir}/run/$name.asok\nmon data = {dir}/mon/$id\n\
              mon osd down out interval = 600\nmon osd reporter subtree level = osd\n\
              mgr initial modules = prometheus\n\
@@ -232,7 +329,10 @@ impl Cluster {
              osd objectstore = {store}\nmemstore device bytes = 1073741824\n\
              bluestore block size = 2147483648\nosd max object name len = 460\n\
              osd max object namespace len = 64\nosd heartbeat grace = 6\n\
-             osd heartbeat interval = 2\nosd recovery sleep hdd = 0\n{more}\n"
+             osd heartbeat interval = 2\nosd recovery sleep hdd = 0\n{more}\n\
+             [mds]\nadmin socket = {dir}/run/$name.asok\nmds data = {dir}/mds/$id\n\
+             [{GATEWAY}]\nadmin socket = {dir}/run/$name.asok\nrgw data = {dir}/client/rgw/gate\n\
+             rgw frontends = beast endpoint=127.0.0.1:{gateway_port}\n"
         )
     }
 
@@ -246,16 +346,24 @@ impl Cluster {
                 writeln!(text, "\tcaps {of} = \"{cap}\"").unwrap();
             }
         };
-        let all = ["mon", "osd", "mds", "mgr"].map(|of| (of, "allow *"));
-        add("mon.", &all[..1]);
-        add("client.admin", &all);
+        let all = "allow *";
+        add("mon.", &[("mon", all)]);
+        add("client.admin", &["mon", "osd", "mds", "mgr"].map(|of| (of, all)));
         for mgr in self.plan.mgr_names() {
-            let caps = [("mon", "allow profile mgr"), ("osd", "allow *"), ("mds", "allow *")];
+            let caps = [("mon", "allow profile mgr"), ("osd", all), ("mds", all)];
             add(&format!("mgr.{mgr}"), &caps);
+        }
+        for mds in self.plan.mds_names() {
+            let profile = "allow profile mds";
+            let caps = [("mon", profile), ("mgr", profile), ("osd", all), ("mds", all)];
+            add(&format!("mds.{mds}"), &caps);
+        }
+        if self.plan.has_gateway {
+            add(GATEWAY, &[("mon", all), ("mgr", all), ("osd", all)]);
         }
         for osd in 0..self.plan.osds {
             let profile = "allow profile osd";
-            add(&format!("osd.{osd}"), &[("mon", profile), ("mgr", profile), ("osd", "allow *")]);
+            add(&format!("osd.{osd}"), &[("mon", profile), ("mgr", profile), ("osd", all)]);
         }
         text
     }
@@ -273,7 +381,7 @@ impl Cluster {
         }
     }
 
-    /// Tells the monitors of the OSDs, the manager's page and the pool, in one process.
+    /// Tells the monitors of the OSDs, the manager's page, the pool and the filesystem, in one process.
     fn introduce(&self) {
         let mut lines = String::new();
         for osd in 0..self.plan.osds {
@@ -287,6 +395,11 @@ impl Cluster {
         }
         writeln!(lines, "osd pool create {POOL} 8").unwrap();
         writeln!(lines, "osd pool application enable {POOL} rados").unwrap();
+        if self.plan.mdss > 0 {
+            writeln!(lines, "osd pool create {FILESYSTEM}-meta 8").unwrap();
+            writeln!(lines, "osd pool create {FILESYSTEM}-data 8").unwrap();
+            writeln!(lines, "fs new {FILESYSTEM} {FILESYSTEM}-meta {FILESYSTEM}-data").unwrap();
+        }
         let mut command = ceph_command("ceph", &self.conf());
         let mut child = command
             .stdin(Stdio::piped())
@@ -319,9 +432,12 @@ impl Cluster {
 
     /// Starts a daemon that does not run, such as `osd.0`, and does not wait for it.
     pub(crate) fn start_daemon(&mut self, daemon: &str) {
-        let (kind, id) = daemon.split_once('.').unwrap();
-        let child = ceph_command(&format!("ceph-{kind}"), &self.conf())
-            .args(["-f", "-i", id])
+        let mut command = match daemon.split_once('.').unwrap() {
+            ("client", _) => ceph_command("radosgw", &self.conf()),
+            (kind, _) => ceph_command(&format!("ceph-{kind}"), &self.conf()),
+        };
+        let child = command
+            .args(["-f", "-n", daemon])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -339,6 +455,16 @@ impl Cluster {
         child.kill().unwrap();
         child.wait().unwrap();
         self.stopped.remove(daemon);
+    }
+
+    /// Has a daemon end in good order, as when its unit is stopped.
+    pub(crate) fn end(&mut self, daemon: &str) {
+        let mut child = self.running.remove(daemon).unwrap_or_else(|| panic!("no {daemon}"));
+        signal(child.id(), "TERM");
+        eventually("the daemon ends", || match child.try_wait() {
+            Ok(Some(_)) => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
     }
 
     /// Stops a daemon in its tracks: it takes connections and answers none.
@@ -460,6 +586,21 @@ impl Cluster {
         });
     }
 
+    /// Where the gateway answers.
+    pub(crate) fn gateway_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.gateway_port)
+    }
+
+    /// Makes a user of the gateway, `lab:swift` with the password `secret`.
+    pub(crate) fn add_gateway_user(&self) {
+        let admin = |arguments: &[&str]| {
+            run(ceph_command("radosgw-admin", &self.conf()).args(arguments));
+        };
+        admin(&["user", "create", "--uid=lab", "--display-name=lab"]);
+        let user = ["--uid=lab", "--subuser=lab:swift", "--access=full", "--secret=secret"];
+        admin(&[&["subuser", "create"], &user[..]].concat());
+    }
+
     /// Waits until all daemons are up, all data is whole and no check is raised.
     pub(crate) fn wait_healthy(&self) {
         eventually("the cluster is healthy", || {
@@ -471,7 +612,14 @@ impl Cluster {
             let quorum = status["quorum"].as_array().map_or(0, Vec::len);
             let whole = up.as_u64() == Some(osds) && clean && !states.is_empty();
             let ok = status["health"]["status"] == "HEALTH_OK" && quorum == self.plan.mons;
-            if whole && ok && status["mgrmap"]["available"] == true {
+            let files = &status["fsmap"];
+            let serving = files["by_rank"].as_array().map_or(0, Vec::len);
+            let waiting = files["up:standby"].as_u64().unwrap_or(0) as usize;
+            let rgws = status["servicemap"]["services"]["rgw"]["daemons"].as_object();
+            // Beside the gateways stands a summary.
+            let has_gateway = rgws.is_some_and(|rgws| rgws.len() > 1) == self.plan.has_gateway;
+            let has_files = serving == self.plan.mdss.min(1) && serving + waiting == self.plan.mdss;
+            if whole && ok && has_files && has_gateway && status["mgrmap"]["available"] == true {
                 // The module answers later than its manager.
                 return self.mgr_metrics().map(drop);
             }

@@ -1,146 +1,15 @@
 //! What happens to the cluster is shown by `labstat ceph` and told by the shipped rules.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::cluster::{self, Cluster, eventually};
+use crate::cluster;
+use crate::lab::{Lab, check, osd};
 
 /// How soon after Ceph knows of it an OSD must be shown as down.
 const SHOWN_WITHIN: Duration = Duration::from_secs(10);
-
-/// An aggregator and the agent beside the cluster's monitor.
-struct Lab {
-    aggregator: Child,
-    agent: Child,
-    url: String,
-    _dir: tempfile::TempDir,
-}
-
-fn labstat(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_labstat"));
-    command.args(arguments).env_remove("LABSTAT_SERVER").env("NO_COLOR", "1").stdin(Stdio::null());
-    command
-}
-
-impl Lab {
-    fn start(cluster: &Cluster) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let path = |name: &str| dir.path().join(name);
-        let mut aggregator = labstat(&["aggregator", "--listen", "127.0.0.1:0", "--data"])
-            .arg(path("data"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(aggregator.stderr.take().unwrap()).lines();
-        let url = loop {
-            let line = lines.next().unwrap().unwrap();
-            if let Some((_, rest)) = line.split_once("answering at ") {
-                break rest.split(',').next().unwrap().to_owned();
-            }
-        };
-        // What it says later must not fill the pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        let agent = labstat(&["agent", "--interval", "1s", "--only", "ceph", "--aggregator", &url])
-            .env("LABSTAT_CEPH_INTERVAL", "10s")
-            .arg("--state")
-            .arg(path("agent"))
-            .arg("--ceph-conf")
-            .arg(cluster.conf())
-            .arg("--ceph-run")
-            .arg(cluster.run_dir())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        Self { aggregator, agent, url, _dir: dir }
-    }
-
-    /// The only cluster, as `labstat ceph --format json` has it.
-    fn view(&self) -> Result<Value, String> {
-        let output = labstat(&["ceph", "--format", "json", "--server", &self.url]).output();
-        let output = output.map_err(|error| error.to_string())?;
-        let all: Vec<Value> =
-            serde_json::from_slice(&output.stdout).map_err(|_| format!("{output:?}"))?;
-        match <[Value; 1]>::try_from(all) {
-            Ok([cluster]) => Ok(cluster),
-            Err(all) => Err(format!("{} clusters", all.len())),
-        }
-    }
-
-    /// Waits until the view is as it should be.
-    fn see(&self, what: &str, is_so: impl Fn(&Value) -> bool) {
-        eventually(what, || match self.view()? {
-            view if is_so(&view) => Ok(()),
-            view => Err(format!("{view:#}")),
-        });
-    }
-
-    /// The alerts that fire, each by name and daemon.
-    fn firing(&self) -> Result<Vec<String>, String> {
-        let answer = ureq::get(format!("{}/api/v1/alerts", self.url)).call();
-        let mut answer = answer.map_err(|error| error.to_string())?;
-        let text = answer.body_mut().read_to_string().map_err(|error| error.to_string())?;
-        let answer: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-        let alerts = answer["data"]["alerts"].as_array().ok_or("no alerts")?;
-        let word = |alert: &Value, name: &str| {
-            alert["labels"][name].as_str().unwrap_or_default().to_owned()
-        };
-        let firing = alerts.iter().filter(|alert| alert["state"] == "firing");
-        Ok(firing
-            .map(|it| format!("{} {}", word(it, "alertname"), word(it, "ceph_daemon")))
-            .collect())
-    }
-
-    /// The value of the only series that a query gives; `None` where it gives none.
-    fn ask(&self, query: &str) -> Result<Option<f64>, String> {
-        let url = format!("{}/api/v1/query", self.url);
-        let answer = ureq::get(url).query("query", query).call();
-        let mut answer = answer.map_err(|error| error.to_string())?;
-        let text = answer.body_mut().read_to_string().map_err(|error| error.to_string())?;
-        let answer: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-        match answer["data"]["result"].as_array().map(Vec::as_slice) {
-            Some([]) => Ok(None),
-            Some([one]) => {
-                let number = one["value"][1].as_str().and_then(|number| number.parse().ok());
-                number.map(Some).ok_or_else(|| one.to_string())
-            }
-            _ => Err(text),
-        }
-    }
-
-    /// Waits until a query gives this value.
-    fn is(&self, query: &str, value: Option<f64>) {
-        eventually(query, || match self.ask(query)? {
-            found if found == value => Ok(()),
-            found => Err(format!("{found:?}")),
-        });
-    }
-
-    fn told(&self, wanted: &str) {
-        eventually(wanted, || match self.firing()? {
-            firing if firing.iter().any(|alert| alert == wanted) => Ok(()),
-            firing => Err(format!("{firing:?}")),
-        });
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        for child in [&mut self.agent, &mut self.aggregator] {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-fn osd<'a>(view: &'a Value, name: &str) -> &'a Value {
-    let osds = view["osds"].as_array();
-    osds.and_then(|osds| osds.iter().find(|osd| osd["osd"] == name)).unwrap_or(&Value::Null)
-}
 
 #[test]
 fn what_fails_is_shown_as_what_it_is_and_told() {
@@ -198,12 +67,6 @@ fn what_fails_is_shown_as_what_it_is_and_told() {
     });
     drop(lab);
     cluster.mend();
-}
-
-/// A health check in the view: its severity, and of how many things it tells.
-fn check(view: &Value, name: &str) -> Option<(String, Option<f64>)> {
-    let check = view["checks"].as_array()?.iter().find(|it| it["check"] == name)?;
-    Some((check["severity"].as_str()?.to_owned(), check["count"].as_f64()))
 }
 
 /// A copy that differs from the others: found by Ceph's own scrub, and put right by its repair.
@@ -277,8 +140,8 @@ fn a_muted_check_is_shown_as_muted() {
 /// Where Debian's package ceph-grafana-dashboards puts them.
 const DASHBOARDS: &str = "/etc/grafana/dashboards/ceph-dashboard";
 
-/// What these dashboards ask for and this cluster cannot have: it has no gateway, no metadata server, no
-/// statistics of images, and OSDs in memory, without a database and a disk.
+/// What these dashboards ask for and this cluster cannot have: it has no statistics of images, and OSDs in
+/// memory, without a database and a disk; gateways and metadata servers are [`crate::files`].
 const NOT_OF_THIS_CLUSTER: [&str; 7] = [
     "ceph_bluefs_",
     "ceph_bluestore_",
@@ -289,14 +152,17 @@ const NOT_OF_THIS_CLUSTER: [&str; 7] = [
     "ceph_rgw_",
 ];
 
-/// Our own, which asks for some that Debian's do not.
-const OUR_DASHBOARD: &str = include_str!("../../dashboards/grafana/ceph.json");
+/// Our own, which ask for some that Debian's do not.
+const OUR_DASHBOARDS: [&str; 2] = [
+    include_str!("../../dashboards/grafana/ceph.json"),
+    include_str!("../../dashboards/grafana/lab-overview.json"),
+];
 
 /// Words of queries that look like metrics: a label, and a variable of Grafana.
 const NO_METRICS: [&str; 2] = ["ceph_daemon", "ceph_hosts"];
 
 /// The names of Ceph's metrics in the queries of dashboards.
-fn asked(json: &Value, names: &mut std::collections::BTreeSet<String>) {
+fn asked(json: &Value, names: &mut BTreeSet<String>) {
     match json {
         Value::Array(all) => all.iter().for_each(|value| asked(value, names)),
         Value::Object(fields) => {
@@ -312,29 +178,30 @@ fn asked(json: &Value, names: &mut std::collections::BTreeSet<String>) {
     }
 }
 
-#[test]
-fn what_dashboards_ask_for_is_there() {
-    let Some(cluster) = cluster::shared() else { return };
+/// The names of Ceph's metrics that its own dashboards, as Debian has them, and ours ask for; `None`, with a
+/// line that says so, where the former are not installed.
+pub(crate) fn asked_by_dashboards() -> Option<BTreeSet<String>> {
     let Ok(files) = std::fs::read_dir(DASHBOARDS) else {
         eprintln!("SKIPPED: no {DASHBOARDS} (Debian package ceph-grafana-dashboards)");
-        return;
+        return None;
     };
-    let mut names = std::collections::BTreeSet::new();
+    let mut names = BTreeSet::new();
     for file in files {
         let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
         asked(&serde_json::from_str(&text).unwrap(), &mut names);
     }
-    asked(&serde_json::from_str(OUR_DASHBOARD).unwrap(), &mut names);
+    for ours in OUR_DASHBOARDS {
+        asked(&serde_json::from_str(ours).unwrap(), &mut names);
+    }
     names.retain(|name| !NO_METRICS.contains(&name.as_str()));
+    Some(names)
+}
+
+#[test]
+fn what_dashboards_ask_for_is_there() {
+    let Some(cluster) = cluster::shared() else { return };
+    let Some(mut names) = asked_by_dashboards() else { return };
     names.retain(|name| !NOT_OF_THIS_CLUSTER.iter().any(|start| name.starts_with(start)));
     assert!(names.len() >= 40, "{names:?}");
-    let lab = Lab::start(&cluster);
-    eventually("every metric", || {
-        let answer = ureq::get(format!("{}/api/v1/label/__name__/values", lab.url)).call();
-        let mut answer = answer.map_err(|error| error.to_string())?;
-        let text = answer.body_mut().read_to_string().map_err(|error| error.to_string())?;
-        let missing: Vec<_> =
-            names.iter().filter(|name| !text.contains(&format!("\"{name}\""))).collect();
-        if missing.is_empty() { Ok(()) } else { Err(format!("{missing:?} missing")) }
-    });
+    Lab::start(&cluster).has_all(&names);
 }

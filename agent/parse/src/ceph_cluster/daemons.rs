@@ -246,6 +246,9 @@ pub fn mgr_dump(text: &str) -> Result<Mgrs, ParseError> {
     })
 }
 
+/// The state of a metadata server that serves its rank.
+const SERVING: &str = "up:active";
+
 /// A metadata server.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
@@ -258,6 +261,25 @@ pub struct Mds {
     /// Its address, with port and nonce.
     #[serde(deserialize_with = "field")]
     pub addr: Option<String>,
+    /// What the monitors know it to do: `up:active`, `up:replay`, `up:standby` …
+    #[serde(deserialize_with = "field")]
+    pub state: Option<String>,
+    /// Since when the monitors miss its signs of life. It stays in its state until another takes its place,
+    /// and no health check tells of it.
+    #[serde(deserialize_with = "field")]
+    pub laggy_since: Option<String>,
+}
+
+impl Mds {
+    /// Whether the monitors miss its signs of life.
+    pub fn is_laggy(&self) -> bool {
+        self.laggy_since.is_some()
+    }
+
+    /// Whether it serves a rank, as far as anybody can tell.
+    pub fn is_serving(&self) -> bool {
+        self.state.as_deref() == Some(SERVING) && !self.is_laggy()
+    }
 }
 
 /// A filesystem.
@@ -273,6 +295,8 @@ pub struct Filesystem {
     pub metadata_pool: i64,
     /// Its metadata servers.
     pub servers: Vec<Mds>,
+    /// How many ranks it has: each must be served, or files stand still. None while it is shut down.
+    pub ranks: Option<u64>,
 }
 
 /// What `ceph fs dump` says.
@@ -305,6 +329,8 @@ struct RawMdsMap {
     metadata_pool: i64,
     #[serde(default)]
     info: BTreeMap<String, Mds>,
+    #[serde(default, rename = "in")]
+    ranks: serde_json::Value,
 }
 
 /// Reads the reply to `fs dump`.
@@ -322,6 +348,7 @@ pub fn fs_dump(text: &str) -> Result<Filesystems, ParseError> {
         data_pools: raw.mdsmap.data_pools,
         metadata_pool: raw.mdsmap.metadata_pool,
         servers: raw.mdsmap.info.into_values().collect(),
+        ranks: raw.mdsmap.ranks.as_array().map(|ranks| ranks.len() as u64),
     };
     let filesystems = raw.filesystems.into_iter().map(filesystem).collect();
     Ok(Filesystems { filesystems, standbys: raw.standbys })
@@ -424,5 +451,29 @@ mod tests {
         assert_eq!(all.standbys[0].rank, Some(-1));
         assert_eq!(all.filesystems[0].data_pools, [5, 7]);
         assert_eq!(all.filesystems[0].servers[0].name, "a");
+        assert_eq!(all.filesystems[0].ranks, None, "it does not say");
+    }
+
+    /// One whose signs of life are missed keeps its state: it serves nobody all the same.
+    #[test]
+    fn a_laggy_server_serves_nobody() {
+        let server = |more: &str| {
+            let text = format!(
+                r#"{{"filesystems": [{{"id": 1, "mdsmap": {{"fs_name": "x", "metadata_pool": 4,
+                "in": [0, 1], "info": {{"gid_41": {{"name": "a", "rank": 0 {more}}}}}}}}}]}}"#
+            );
+            let filesystem = fs_dump(&text).unwrap().filesystems.remove(0);
+            assert_eq!(filesystem.ranks, Some(2));
+            filesystem.servers[0].clone()
+        };
+        assert!(server(r#", "state": "up:active""#).is_serving());
+        for more in [
+            "",
+            r#", "state": "up:replay""#,
+            r#", "state": 3"#,
+            r#", "state": "up:active", "laggy_since": "2026-11-22T07:15:22.848492+0000""#,
+        ] {
+            assert!(!server(more).is_serving(), "{more}");
+        }
     }
 }

@@ -128,8 +128,9 @@ struct Raw {
     pgmap: PgMap,
     #[serde(default)]
     mgrmap: RawMgrMap,
+    /// Several filesystems give the same names several times.
     #[serde(default)]
-    fsmap: RawFsMap,
+    fsmap: serde_json::Map<String, serde_json::Value>,
     #[serde(default)]
     servicemap: RawServiceMap,
 }
@@ -188,14 +189,6 @@ struct RawMgrMap {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct RawFsMap {
-    by_rank: Vec<serde::de::IgnoredAny>,
-    #[serde(rename = "up:standby", deserialize_with = "field")]
-    standby: Option<u64>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
 struct RawServiceMap {
     #[serde(deserialize_with = "or_default")]
     services: RawServices,
@@ -230,11 +223,17 @@ pub fn status(text: &str) -> Result<Status, ParseError> {
         mgr_available: raw.mgrmap.available,
         prometheus_url: url.map(str::to_owned),
         osdmap_epoch: raw.osdmap.osdmap.map_or(raw.osdmap.epoch, |inner| inner.epoch),
-        has_filesystems: !raw.fsmap.by_rank.is_empty() || raw.fsmap.standby.unwrap_or(0) > 0,
+        has_filesystems: has_filesystems(&raw.fsmap),
         gateways: rgw.iter().filter_map(|(gid, daemon)| gateway(gid, daemon)).collect(),
         checks: raw.health.checks.into_iter().filter_map(|(name, raw)| check(name, raw)).collect(),
         pgmap: raw.pgmap,
     })
+}
+
+/// A filesystem says its number, also while nobody serves it; servers without one stand by.
+fn has_filesystems(fsmap: &serde_json::Map<String, serde_json::Value>) -> bool {
+    let standby = fsmap.get("up:standby").and_then(serde_json::Value::as_u64);
+    fsmap.contains_key("id") || standby.unwrap_or(0) > 0
 }
 
 /// A check of an unknown severity is none: what would be said of it?
@@ -293,6 +292,17 @@ mod tests {
         assert_eq!(status.mgr_available, None);
         assert_eq!(status.pgmap, PgMap::default());
         assert_eq!(status.fsid, None);
+    }
+
+    #[test]
+    fn filesystems_are_there_though_nobody_serves_them() {
+        let has =
+            |fsmap: &str| status(&format!(r#"{{"fsmap": {fsmap}}}"#)).unwrap().has_filesystems;
+        assert!(has(r#"{"epoch": 6, "id": 1, "up": 0, "in": 1, "by_rank": [], "up:standby": 0}"#));
+        assert!(has(r#"{"id": 1, "up": 1, "id": 2, "up": 1, "by_rank": []}"#), "two of them");
+        assert!(has(r#"{"by_rank": [], "up:standby": 1}"#));
+        assert!(!has(r#"{"epoch": 1, "by_rank": [], "up:standby": 0}"#));
+        assert!(!has(r#"{"up:standby": "x"}"#));
     }
 
     #[test]

@@ -47,6 +47,10 @@ families! {
     gauge READING_TIME "labstat_ceph_reading_timestamp_seconds" "When this source (mon, mgr) was last read with success.";
     gauge CHECK "labstat_ceph_health_check" "A health check that fails, and whether it is muted; always 1.";
     gauge CHECK_COUNT "labstat_ceph_health_check_count" "How many things the health check is about.";
+    gauge MDS_STATE "labstat_ceph_mds_state" "1 for the state that the monitors know the metadata server to be in.";
+    gauge MDS_LAGGY "labstat_ceph_mds_laggy" "Whether the monitors miss the signs of life of the metadata server.";
+    gauge FS_RANKS "labstat_ceph_filesystem_ranks" "Parts of the filesystem that need a metadata server each.";
+    gauge FS_SERVED "labstat_ceph_filesystem_ranks_served" "Parts of the filesystem that a metadata server is serving.";
     gauge OSD_INFO "labstat_ceph_osd_info" "The host, the disk and the version of an OSD; always 1.";
     gauge OSD_CRUSH_WEIGHT "labstat_ceph_osd_crush_weight" "Share of the data beside other OSDs, mostly the size in TiB.";
     gauge OSD_REWEIGHT "labstat_ceph_osd_reweight" "How much of its share the OSD is to have, from 0 to 1.";

@@ -7,11 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use labstat_model::{Batch, Family, Kind};
-use labstat_parse::ceph_cluster::daemons::{About, Mds, without_port};
+use labstat_parse::ceph_cluster::daemons::{About, Filesystems, Mds, without_port};
 use labstat_parse::ceph_cluster::osds::{self, OsdMap, Pool, PoolKind};
 use labstat_parse::ceph_cluster::pgs::{Oldest, Pg, STATES};
 use labstat_parse::ceph_cluster::pools::{Objects, Space};
-use labstat_parse::ceph_cluster::status::{Check, Level, PgMap, Status};
+use labstat_parse::ceph_cluster::status::{Check, Gateway, Level, PgMap, Status};
 
 use super::names::*;
 use super::reading::Reading;
@@ -80,15 +80,7 @@ pub(super) fn of_monitors(
                 [("fsid", &**fsid), ("version", version.unwrap_or_default()), ("reader", reader)];
             out.push(&CLUSTER_INFO, &labels, 1.0);
         }
-        for gateway in &status.gateways {
-            let labels = [
-                ("ceph_daemon", &*format!("rgw.{}", gateway.id)),
-                ("hostname", &*gateway.hostname),
-                ("ceph_version", &*gateway.version),
-                ("instance_id", &*gateway.gid),
-            ];
-            out.push(&RGW_METADATA, &labels, 1.0);
-        }
+        gateways(&status.gateways, out);
     }
     monitors(reading, out);
     managers(reading, out);
@@ -124,6 +116,35 @@ fn health(status: &Status, remembered: &mut Remembered, out: &mut Out<'_>) {
     }
     for check in &status.checks {
         out.push_count(&CHECK_COUNT, &[("name", &check.name)], check.count);
+    }
+}
+
+/// Each gateway by the number of its session, as the module has it; and by the end of its name, which its
+/// counters have as `instance_id`, since its socket does not tell the number: so that panels which join the two find it.
+/// Where several gateways have names that end alike, a join could not tell them apart.
+fn gateways(all: &[Gateway], out: &mut Out<'_>) {
+    let end = |gateway: &'_ Gateway| gateway.id.rsplit('.').next().map(str::to_owned);
+    let ends: Vec<Option<String>> = all.iter().map(end).collect();
+    let is_its_own = |end: &str| {
+        ends.iter().filter(|other| other.as_deref() == Some(end)).count() == 1
+            && all.iter().all(|gateway| gateway.gid != end)
+    };
+    let mut told = |gateway: &Gateway, instance_id: &str| {
+        let labels = [
+            ("ceph_daemon", &*format!("rgw.{}", gateway.id)),
+            ("hostname", &*gateway.hostname),
+            ("ceph_version", &*gateway.version),
+            ("instance_id", instance_id),
+        ];
+        out.push(&RGW_METADATA, &labels, 1.0);
+    };
+    for gateway in all {
+        told(gateway, &gateway.gid);
+    }
+    for (gateway, end) in all.iter().zip(&ends) {
+        if let Some(end) = end.as_deref().filter(|end| is_its_own(end)) {
+            told(gateway, end);
+        }
     }
 }
 
@@ -212,6 +233,37 @@ fn filesystems(reading: &Reading, out: &mut Out<'_>) {
             ("name", &*filesystem.name),
         ];
         out.push(&FS_METADATA, &labels, 1.0);
+    }
+    serving(all, out);
+}
+
+/// Who serves what, of which health checks tell the half: a server that is gone without another to take its
+/// place keeps its rank and its state.
+fn serving(all: &Filesystems, out: &mut Out<'_>) {
+    let of_none = all.standbys.iter().map(|mds| ("", mds));
+    let of_some = all.filesystems.iter().flat_map(|filesystem| {
+        filesystem.servers.iter().map(|mds| (filesystem.name.as_str(), mds))
+    });
+    let servers: Vec<(&str, String, &Mds)> = of_none
+        .chain(of_some)
+        .map(|(name, mds)| (name, format!("mds.{}", mds.name), mds))
+        .collect();
+    for (filesystem, daemon, mds) in &servers {
+        let Some(state) = &mds.state else { continue };
+        let labels = [("ceph_daemon", &**daemon), ("filesystem", filesystem), ("state", state)];
+        out.push(&MDS_STATE, &labels, 1.0);
+    }
+    for (_, daemon, mds) in &servers {
+        out.push(&MDS_LAGGY, &[("ceph_daemon", daemon)], truth(mds.is_laggy()));
+    }
+    for filesystem in &all.filesystems {
+        let labels = [("filesystem", &*filesystem.name)];
+        out.push_count(&FS_RANKS, &labels, filesystem.ranks);
+    }
+    for filesystem in all.filesystems.iter().filter(|it| it.ranks.is_some()) {
+        let served = filesystem.servers.iter().filter(|mds| mds.is_serving()).count();
+        let labels = [("filesystem", &*filesystem.name)];
+        out.push_count(&FS_SERVED, &labels, u64::try_from(served).ok());
     }
 }
 
@@ -577,6 +629,8 @@ pub(super) fn of_scrubs(scrubs: &BTreeMap<i64, Oldest>, out: &mut Out<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use labstat_model::BatchSample;
+
     use super::*;
 
     fn check(message: &str) -> Check {
@@ -690,6 +744,51 @@ mod tests {
         let over = r#"ceph_health_detail{name="OSD_DOWN", severity="HEALTH_WARN"} 0"#.to_owned();
         assert!(later.contains(&over), "{later:?}");
         assert!(!later.iter().any(|line| line.starts_with("labstat_ceph_health")), "{later:?}");
+    }
+
+    #[test]
+    fn gateways_by_their_sessions_and_by_what_their_counters_have() {
+        let gateway = |gid: &str, id: &str| Gateway {
+            gid: gid.to_owned(),
+            id: id.to_owned(),
+            hostname: String::new(),
+            version: String::new(),
+        };
+        let ids = |all: &[Gateway]| {
+            let mut batch = Batch::new();
+            gateways(all, &mut Out { batch: &mut batch, cluster: None });
+            let id = |it: BatchSample<'_>| {
+                let found = it.labels.iter().find(|(name, _)| *name == "instance_id");
+                found.map(|(_, id)| id.to_owned()).unwrap_or_default()
+            };
+            batch.iter().map(id).collect::<Vec<_>>()
+        };
+        let apex = gateway("7", "lab.apex.hrgsea");
+        assert_eq!(ids(&[apex.clone(), gateway("8", "gate")]), ["7", "8", "hrgsea", "gate"]);
+        let alike = [gateway("7", "a.rgw0"), gateway("8", "b.rgw0")];
+        assert_eq!(ids(&alike), ["7", "8"], "which is it?");
+        assert_eq!(ids(&[apex, gateway("9", "7")]), ["7", "9", "hrgsea"], "a session's number");
+    }
+
+    #[test]
+    fn who_serves_a_filesystem() {
+        let dump = r#"{"standbys": [{"name": "s", "rank": -1, "state": "up:standby"}],
+            "filesystems": [{"id": 1, "mdsmap": {"fs_name": "iso", "metadata_pool": 4, "in": [0, 1],
+            "info": {"a": {"name": "a", "rank": 0, "state": "up:active"}, "b": {"name": "b",
+            "rank": 1, "state": "up:active", "laggy_since": "2026-11-22T07:15:22.8+0000"}}}},
+            {"id": 2, "mdsmap": {"fs_name": "old", "metadata_pool": 6}}]}"#;
+        let (mon, _) = of(&format!("fs dump\t0\t{}\nend\t0\t\n", dump.replace('\n', " ")), None);
+        for line in [
+            r#"labstat_ceph_mds_state{ceph_daemon="mds.s", state="up:standby"} 1"#,
+            r#"labstat_ceph_mds_state{ceph_daemon="mds.b", filesystem="iso", state="up:active"} 1"#,
+            r#"labstat_ceph_mds_laggy{ceph_daemon="mds.a"} 0"#,
+            r#"labstat_ceph_mds_laggy{ceph_daemon="mds.b"} 1"#,
+            r#"labstat_ceph_filesystem_ranks{filesystem="iso"} 2"#,
+            r#"labstat_ceph_filesystem_ranks_served{filesystem="iso"} 1"#,
+        ] {
+            assert!(mon.iter().any(|told| told == line), "{line}: {mon:#?}");
+        }
+        assert!(!mon.iter().any(|told| told.contains(r#"filesystem="old""#)), "{mon:#?}");
     }
 
     #[test]
