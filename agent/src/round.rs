@@ -7,7 +7,8 @@
 //! its place.
 //!
 //! A series of the last round that is not in this one has ended: it gets a stale marker at this
-//! tick, so that queries do not see it for five more minutes.
+//! tick, so that queries do not see it for five more minutes. A series of a cluster gets it right after its
+//! last sample, since another node may go on with the series at this tick.
 
 use std::collections::HashSet;
 use std::collections::hash_map::DefaultHasher;
@@ -134,8 +135,9 @@ impl Round {
         part
     }
 
-    /// Adds the series of another round, for what ended since both.
+    /// Adds the series of another round, for what ended since both: the later of them counts.
     pub(crate) fn append(&mut self, other: &Self) {
+        self.tick_ms = self.tick_ms.max(other.tick_ms);
         for job in &other.jobs {
             let own = self.about(job.job, job.instance.as_deref());
             own.samples.append(&job.samples);
@@ -229,7 +231,10 @@ impl Round {
             // Each once, also where `before` is two rounds.
             let ended = job.all().filter(|sample| known.insert(key(job, sample)));
             let markers = ended.map(|sample| BatchSample { value: stale_marker(), ..sample });
-            job.send(markers, node, self.tick_ms, message);
+            let is_of_node = job.instance.is_none();
+            let after_ms = before.tick_ms.saturating_add(1);
+            let at_ms = if is_of_node { self.tick_ms } else { after_ms.min(self.tick_ms) };
+            job.send(markers, node, at_ms, message);
         }
     }
 
@@ -437,7 +442,19 @@ mod tests {
         let renamed = about(Some("ceph-new"));
         let parcel = renamed.parcel(&lab, "apex", &mut Template::default()).unwrap();
         let ended: Vec<_> = sent(&parcel).into_iter().filter(|(.., stale)| *stale).collect();
-        assert!(ended.contains(&(of_cluster, 1_000, true)), "{ended:?}");
+        assert!(ended.contains(&(of_cluster.clone(), 1_000, true)), "{ended:?}");
+        // Another node may have a sample of it at the next tick.
+        let mut next = Round::default();
+        next.reset(11_000);
+        let parcel = next.parcel(&lab, "apex", &mut Template::default()).unwrap();
+        let ended = sent(&parcel);
+        assert!(ended.contains(&(of_cluster.clone(), 1_001, true)), "{ended:?}");
+        let up = r#"up{instance="apex", job="ceph"}"#.to_owned();
+        assert!(ended.contains(&(up, 11_000, true)), "what is of the node ends now: {ended:?}");
+        let mut last = Round::default();
+        last.append(&lab);
+        let parcel = next.parcel(&last, "apex", &mut Template::default()).unwrap();
+        assert!(sent(&parcel).contains(&(of_cluster, 1_001, true)));
         let text = lab.exposition();
         assert!(text.contains("node_load1 1") && !text.contains("ceph-lab"), "{text}");
     }

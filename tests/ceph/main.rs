@@ -17,6 +17,8 @@ mod harness;
 #[cfg(test)]
 mod lab;
 #[cfg(test)]
+mod leader;
+#[cfg(test)]
 mod reader;
 #[cfg(test)]
 mod seen;

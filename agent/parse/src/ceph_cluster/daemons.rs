@@ -87,6 +87,8 @@ pub struct MonState {
     pub state: String,
     /// The cluster's id.
     pub fsid: String,
+    /// How long ago the quorum was formed; absent before Octopus.
+    pub quorum_age_seconds: Option<u64>,
 }
 
 impl MonState {
@@ -100,6 +102,8 @@ impl MonState {
 struct RawMonState {
     name: String,
     state: String,
+    #[serde(default, deserialize_with = "field")]
+    quorum_age: Option<u64>,
     monmap: RawMonStateMap,
 }
 
@@ -114,7 +118,12 @@ struct RawMonStateMap {
 /// JSON that is broken or of another shape.
 pub fn mon_status(text: &str) -> Result<MonState, ParseError> {
     let raw: RawMonState = object("mon_status", text)?;
-    Ok(MonState { name: raw.name, state: raw.state, fsid: raw.monmap.fsid })
+    Ok(MonState {
+        name: raw.name,
+        state: raw.state,
+        fsid: raw.monmap.fsid,
+        quorum_age_seconds: raw.quorum_age,
+    })
 }
 
 #[derive(Deserialize)]
@@ -405,6 +414,9 @@ mod tests {
             assert!(!mon_status(&text(state)).unwrap().is_leader(), "{state}");
         }
         assert!(mon_status("{}").is_err());
+        assert_eq!(mon_status(&text("leader")).unwrap().quorum_age_seconds, None);
+        let young = text("leader").replacen('{', r#"{"quorum_age": 3, "#, 1);
+        assert_eq!(mon_status(&young).unwrap().quorum_age_seconds, Some(3));
     }
 
     #[test]

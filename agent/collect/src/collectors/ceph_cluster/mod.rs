@@ -72,6 +72,11 @@ const LOOK_EVERY_MS: i64 = 5_000;
 /// for longer, the others have elected another by then, and its node reads.
 const SILENCE_MAX_MS: i64 = 10_000;
 
+/// How old a quorum must be before the node of its leader begins to read: by then the node of the leader
+/// before has looked once more, with the deadline of that look, and let go. Two who tell of one cluster would
+/// take turns with what is newer and what is older.
+const QUORUM_SECONDS_MIN: u64 = 8;
+
 /// How old what stands on the manager's page may be where there is nothing else to go by. Pages are made each
 /// 15 s, unless the manager is told otherwise or has a cluster of thousands.
 const PAGE_AGE_MAX_MS: i64 = 60_000;
@@ -129,6 +134,8 @@ struct Held {
 struct Leader {
     fsid: String,
     epoch: Option<u64>,
+    /// Whether its quorum was formed just now: then another node may still tell what it read.
+    is_new: bool,
 }
 
 /// What one monitor says of itself.
@@ -177,6 +184,7 @@ impl CephCluster {
         Ok(match (self.chosen(leaders), self.options.cluster) {
             (None, Reads::Auto) if is_silent => Part::Wait,
             (None, Reads::Auto) => Part::None,
+            (Some(leader), Reads::Auto) if leader.is_new && self.held.is_none() => Part::None,
             (leader, _) => Part::Read(leader),
         })
     }
@@ -418,7 +426,8 @@ fn monitor(host: &dyn Host, socket: &str, deadline: Duration) -> Monitor {
     let counters = ask(b"{\"prefix\":\"perf dump\",\"logger\":\"cluster\"}\0").ok();
     let counters = counters.as_deref().and_then(|answer| ceph::reply(answer).ok());
     let epoch = counters.and_then(|text| daemons::osdmap_epoch(text).ok().flatten());
-    Monitor::Leads(Leader { fsid: state.fsid, epoch })
+    let is_new = state.quorum_age_seconds.is_some_and(|age| age < QUORUM_SECONDS_MIN);
+    Monitor::Leads(Leader { fsid: state.fsid, epoch, is_new })
 }
 
 fn is_no_monitor(error: &io::Error) -> bool {

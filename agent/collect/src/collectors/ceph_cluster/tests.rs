@@ -391,6 +391,8 @@ fn ids_of_clusters_in_configurations() {
 }
 
 /// A monitor that answers by the socket of a node, or takes questions and is silent.
+///
+/// The state may have more behind it: `leader","quorum_age":"3`.
 fn monitor_of(dir: &Path, says: &Arc<std::sync::Mutex<Option<&'static str>>>) {
     use std::io::{Read, Write};
     let run = dir.join("var/run/ceph");
@@ -440,9 +442,29 @@ fn a_monitor_that_misses_an_answer_ends_nothing() {
     assert_eq!(look(125_000, Some("peon")), gone, "it leads no longer, and says so");
 }
 
+/// Else two nodes would tell of one cluster, as when a monitor that led comes back and leads again.
+#[test]
+fn a_new_leader_waits_until_the_one_before_has_let_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let says = Arc::new(std::sync::Mutex::new(None));
+    monitor_of(dir.path(), &says);
+    let mut cluster = CephCluster::new(&options::Ceph::default());
+    let mut look = |now_ms: i64, state: &'static str| {
+        *says.lock().unwrap() = Some(state);
+        let host = ReplayHost::open(dir.path(), Arc::new(ManualClock::new(now_ms))).unwrap();
+        cluster.collect(&host, &mut Batch::new()).unwrap()
+    };
+    let (young, old) = (r#"leader","quorum_age":"7"#, r#"leader","quorum_age":"8"#);
+    assert_eq!(look(100_000, young), Status::Absent);
+    assert_eq!(look(105_000, old), Status::Collected);
+    assert_eq!(look(110_000, young), Status::Collected, "elected again");
+    assert_eq!(look(115_000, "peon"), Status::Absent);
+    assert_eq!(look(120_000, young), Status::Absent);
+}
+
 #[test]
 fn of_two_clusters_the_one_that_is_read_goes_on_being_read() {
-    let leader = |fsid: &str| Leader { fsid: fsid.to_owned(), epoch: None };
+    let leader = |fsid: &str| Leader { fsid: fsid.to_owned(), epoch: None, is_new: false };
     let mut cluster = CephCluster::new(&options::Ceph::default());
     assert_eq!(cluster.chosen(Vec::new()), None);
     assert_eq!(cluster.chosen(vec![leader("b")]), Some(leader("b")));
