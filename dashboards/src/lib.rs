@@ -259,6 +259,26 @@ mod tests {
         values
     }
 
+    /// A lab without Ceph sees no clusters; one whose monitors do not answer is not left out.
+    #[test]
+    fn clusters_are_shown_where_there_are_any() {
+        let none = Now(vec![disk("up", "", 1.0)]);
+        let panel = || queries().into_iter().filter(|query| query.panel == "Clusters").enumerate();
+        assert!(panel().count() > 5);
+        for (target, _) in panel() {
+            assert_eq!(values(&none, "Clusters", target), [], "{target}");
+        }
+        let name = "labstat_ceph_reading_success";
+        let labels = [("__name__", name), ("instance", "ceph-1"), ("source", "mon")];
+        let mut reading = Series::new(Labels::new(labels));
+        reading.push(1_000, 0.0);
+        let [down, up] = [0.0, 1.0].map(|up| disk("ceph_osd_up", &up.to_string(), up));
+        let lab = Now(vec![reading, down, up]);
+        assert_eq!(values(&lab, "Clusters", 0), [(String::new(), 3.0)], "unknown");
+        assert_eq!(values(&lab, "Clusters", 1), [(String::new(), 2.0)]);
+        assert_eq!(values(&lab, "Clusters", 2), [(String::new(), 1.0)], "one is down");
+    }
+
     #[test]
     fn a_disk_that_warns_or_is_not_read_has_not_passed() {
         let status = |device, passed| disk("smartctl_device_smart_status", device, passed);
