@@ -12,11 +12,12 @@
 //! - `queue`: what goes out next, and when; pure. `rate`: how much may. `summary`: one message in
 //!   place of many. `row`: what is kept.
 //! - `carrier`: a configured receiver as one that messages are carried to. `before`: the state as
-//!   older versions kept it.
+//!   older versions kept it. `caught`: a panic as an error.
 //! - here: tasks, attempts, figures.
 
 mod before;
 mod carrier;
+mod caught;
 mod queue;
 mod rate;
 mod row;
@@ -25,6 +26,7 @@ mod summary;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,12 +37,12 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use crate::ledger::{Entry, Keeper, LedgerError};
-use crate::manager::error_chain;
 use crate::message::Message;
 use crate::notification::Notification;
 use crate::notify::{Delivered, Refusal, SendError};
 pub(crate) use before::take_over;
 pub use carrier::{Carried, Drawn, Illustrator, Plain};
+use caught::caught;
 use queue::{Attempt, Failure, Next, Queue};
 pub use rate::Rate;
 use row::Queued;
@@ -264,7 +266,7 @@ impl Delivery {
             delivery.line(&name, |queue| queue.restore(&mut rows));
         }
         let forgotten: Vec<Entry> = rows.sent.keys().map(|name| row::delete_sent(name)).collect();
-        delivery.shared.commit(forgotten);
+        delivery.shared.keeper.keep(forgotten);
         delivery.set_carriers(carriers);
         Ok(delivery)
     }
@@ -274,8 +276,16 @@ impl Delivery {
     pub fn set_carriers(&self, carriers: Vec<Arc<dyn Carrier>>) {
         let order: Vec<String> = carriers.iter().map(|c| c.name().to_owned()).collect();
         for line in self.shared.lines() {
-            if !order.contains(&line.name) {
-                *lock(&line.carrier) = None;
+            if !order.contains(&line.name) && lock(&line.carrier).take().is_some() {
+                let queued = lock(&line.queue).waiting().len;
+                if queued > 0 {
+                    let receiver = &line.name;
+                    tracing::warn!(
+                        receiver,
+                        queued,
+                        "is gone; messages wait until they are too old"
+                    );
+                }
             }
         }
         for carrier in carriers {
@@ -298,7 +308,11 @@ impl Delivery {
         for line in self.shared.lines() {
             let carrier = lock(&line.carrier).clone();
             if let Some(carrier) = carrier {
-                carrier.repeat(&mine(carrier.name()), all, now_ms);
+                let mine = mine(carrier.name());
+                let repeat = AssertUnwindSafe(|| carrier.repeat(&mine, all, now_ms));
+                if catch_unwind(repeat).is_err() {
+                    tracing::error!(receiver = line.name, "panicked over what fires");
+                }
             }
         }
     }
@@ -373,7 +387,8 @@ impl Delivery {
         let line = lock(&self.shared.lines).all.get(name).cloned();
         let carrier = line.and_then(|line| lock(&line.carrier).clone());
         let carrier = carrier.ok_or_else(|| TestError::Unknown(name.clone()))?;
-        carrier.send(message).await.map_err(|error| TestError::Send(name.clone(), error))
+        let sent = caught(|| carrier.send(message)).await.unwrap_or_else(Err);
+        sent.map_err(|error| TestError::Send(name.clone(), error))
     }
 
     /// The receivers' names, in the order of the configuration.
@@ -441,16 +456,9 @@ impl Shared {
         let mut entries = Vec::new();
         let outcome = work(&mut queue, self.clock.now_ms(), &mut entries);
         if !entries.is_empty() {
-            self.commit(entries);
+            self.keeper.keep(entries);
         }
         outcome
-    }
-
-    fn commit(&self, entries: Vec<Entry>) {
-        if let Err(error) = self.keeper.commit(entries) {
-            let error = error_chain(&error);
-            tracing::error!(error, "a message may be repeated after a restart");
-        }
     }
 
     /// [`Shared::step`] on a thread that may block; `None` when it was cut short.
@@ -528,7 +536,8 @@ impl Shared {
         let message = &attempt.message;
         let mut in_doubt = false;
         if attempt.ask && carrier.can_be_asked() {
-            match carrier.was_delivered(message).await {
+            // One that panics does not say.
+            match caught(|| carrier.was_delivered(message)).await.ok().flatten() {
                 Some(true) => {
                     tracing::info!(receiver = line.name, message = message.id, "is there already");
                     return self.delivered(line, message, Delivered::default()).await;
@@ -549,7 +558,7 @@ impl Shared {
             );
         }
         let begun = Instant::now();
-        let outcome = carrier.send(message).await;
+        let outcome = caught(|| carrier.send(message)).await.unwrap_or_else(Err);
         if let Some(observer) = &self.options.observer {
             observer.attempted(&line.name, carrier.integration(), begun.elapsed());
         }

@@ -443,7 +443,7 @@ impl Inner {
             let error = error_chain(error.as_ref());
             tracing::error!(error, "samples of rules could not be kept");
         }
-        if out.notifications.is_empty() && out.entries.is_empty() && !self.keeper.is_owing() {
+        if out.notifications.is_empty() && out.entries.is_empty() {
             return;
         }
         self.step(out.entries.clone(), |manners, now_ms| {
@@ -465,11 +465,7 @@ impl Inner {
         let mut staged = self.delivery.stage(step.messages);
         entries.extend(step.entries);
         entries.append(&mut staged.entries);
-        // Of nothing too: it tries to write what is owed.
-        if let Err(error) = self.keeper.commit(entries) {
-            let error = error_chain(&error);
-            tracing::error!(error, "alerts may be told again after a restart");
-        }
+        self.keeper.keep(entries);
         self.delivery.release(staged);
         self.changed.notify_one();
         outcome
@@ -479,10 +475,9 @@ impl Inner {
         self.step(Vec::new(), |manners, now_ms| ((), manners.advance(now_ms)));
     }
 
-    /// How long nothing is due of the manners.
-    fn manners_wait(&self) -> Duration {
-        let manners = self.manners.read().unwrap_or_else(PoisonError::into_inner);
-        wait(manners.next_due_ms(), self.clock.now_ms())
+    /// When the manners are due next.
+    fn manners_due_ms(&self) -> Option<i64> {
+        self.manners.read().unwrap_or_else(PoisonError::into_inner).next_due_ms()
     }
 }
 
@@ -500,7 +495,7 @@ fn restore(keeper: &Keeper) -> Result<Vec<(String, Vec<u8>)>, LedgerError> {
     keeper.load(ROW_PREFIX)
 }
 
-/// Lets the manners speak when they are due.
+/// Tells Alertmanagers again and again of what fires.
 async fn run_repeats(alerting: Alerting, mut stopped: watch::Receiver<bool>) {
     while !*stopped.borrow() {
         tokio::select! {
@@ -510,18 +505,49 @@ async fn run_repeats(alerting: Alerting, mut stopped: watch::Receiver<bool>) {
     }
 }
 
+/// Lets the manners speak when they are due, and has written what is owed.
 async fn run_manners(alerting: Alerting, mut stopped: watch::Receiver<bool>) {
+    let mut rest = Rest::default();
     while !*stopped.borrow() {
-        let wait = alerting.inner.manners_wait();
+        let inner = &alerting.inner;
+        let due_ms = inner.manners_due_ms();
+        let wait = wait(due_ms, inner.clock.now_ms());
         if wait.is_zero() {
             alerting.advance().await;
+            let pause = rest.after(due_ms, inner.manners_due_ms());
+            if !pause.is_zero() {
+                // Not sooner for what changes: that would be due all the same.
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    _ = stopped.changed() => {}
+                }
+            }
             continue;
+        }
+        if inner.keeper.is_owing() {
+            alerting.blocking(|inner| inner.keeper.keep(Vec::new())).await;
         }
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
-            () = alerting.inner.changed.notified() => {}
+            () = inner.changed.notified() => {}
             _ = stopped.changed() => {}
         }
+    }
+}
+
+/// How long to leave alone what is due again as soon as it was done: a step that fails each time
+/// must not take all of a processor.
+#[derive(Debug, Default)]
+struct Rest(Duration);
+
+impl Rest {
+    const FIRST: Duration = Duration::from_millis(10);
+
+    /// The pause after a step that was due at `before_ms`; what is due after it is of `after_ms`.
+    fn after(&mut self, before_ms: Option<i64>, after_ms: Option<i64>) -> Duration {
+        let is_done = after_ms.is_none_or(|after_ms| Some(after_ms) > before_ms);
+        self.0 = if is_done { Duration::ZERO } else { (self.0 * 2).clamp(Self::FIRST, SLEEP_MAX) };
+        self.0
     }
 }
 

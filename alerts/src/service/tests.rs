@@ -64,3 +64,14 @@ async fn the_newest_sample_is_asked_for_before_anything_is_written() {
     let writes = |count: &AtomicUsize| count.load(Ordering::SeqCst);
     assert_eq!((writes(&database.before), writes(&database.after)), (0, 1));
 }
+
+#[test]
+fn what_fails_each_time_is_left_alone_for_longer_and_longer() {
+    let mut rest = Rest::default();
+    assert_eq!(rest.after(Some(5), Some(9)), Duration::ZERO);
+    let pauses: Vec<Duration> = (0..9).map(|_| rest.after(Some(5), Some(5))).collect();
+    assert_eq!(pauses[..3], [10, 20, 40].map(Duration::from_millis));
+    assert_eq!(pauses[8], SLEEP_MAX);
+    assert_eq!(rest.after(Some(5), None), Duration::ZERO);
+    assert_eq!(rest.after(Some(5), Some(4)), Rest::FIRST);
+}
