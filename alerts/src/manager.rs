@@ -12,6 +12,7 @@
 //! - [`group`]: a group with the state of its rules, and whose turn it is.
 //! - [`rows`]: the alerts as they are kept across a restart; [`awaited`]: those whose rules could not
 //!   be read after it.
+//! - [`holders`]: which alerts fire, whatever rule they are of.
 //!
 //! Who evaluates what, and when, is the [`crate::evaluator::Evaluator`]'s to say.
 
@@ -19,6 +20,7 @@ mod absence;
 mod awaited;
 mod evaluate;
 mod group;
+mod holders;
 mod overlay;
 #[cfg(test)]
 mod peer_rules;
@@ -40,7 +42,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use labstat_model::{Labels, Sample, TimeSeries, WriteRequest, stale_marker};
 use labstat_promql::{Source, SourceError};
 
-use crate::hash::fingerprint;
 use crate::ledger::Entry;
 use crate::notification::Notification;
 use crate::rules::{Group, Rule, RuleKind, RuleSet};
@@ -51,6 +52,7 @@ pub use evaluate::ALERTS_MAX;
 pub(crate) use evaluate::{chain as error_chain, push_escaped};
 pub use group::Figures;
 use group::{RuleState, Running};
+use holders::Holders;
 pub use prepare::KEEP_WHILE;
 pub use round::Round;
 pub use rows::PREFIX as ROW_PREFIX;
@@ -132,6 +134,7 @@ pub struct Manager {
     awaited: Mutex<Vec<Awaited>>,
     /// How many alerts there are, pending and firing; about, while rules are put in place of others.
     alerts: AtomicI64,
+    holders: Holders,
     /// Until then no alert is over: whoever would say that it goes on may not have been heard yet.
     hold_until_ms: AtomicI64,
     /// Instances whose samples are of the past, though they come now, each with the time until which
@@ -195,7 +198,7 @@ impl Manager {
             self.settle_left(&groups, &mut left, now_ms, &mut out);
         }
         for awaited in std::mem::take(&mut *self.awaited()) {
-            awaited.place(&groups, &self.options, now_ms, &mut out);
+            awaited.place(self, &groups, now_ms, &mut out);
         }
         // A row that moved may have the key of another that did.
         out.entries.sort_by_key(|entry| entry.value.is_some());
@@ -222,11 +225,12 @@ impl Manager {
                 state.alerts.values().map(|alert| Entry::delete(rows::key(prepared, alert))),
             );
             if let Some((running, at)) = new_home(groups, &left.running, rule, &prepared.key) {
-                hand_over(running, at, state, true, out);
+                let replaced = hand_over(running, at, state, true, out);
+                self.let_go(replaced.alerts.values());
                 continue;
             }
             for alert in state.alerts.into_values().filter(|alert| alert.state == State::Firing) {
-                out.notifications.push(alert.resolved(now_ms, prepared.url.clone()));
+                self.tell(alert.resolved(now_ms, prepared.url.clone()), out);
             }
             for labels in state.series {
                 out.push(labels, now_ms, stale_marker());
@@ -276,22 +280,6 @@ impl Manager {
         now_ms: i64,
     ) -> Evaluation {
         rows::restore(self, rows, unread, now_ms)
-    }
-
-    /// The fingerprints of all alerts that fire, those whose file could not be read included.
-    pub fn firing(&self) -> BTreeSet<String> {
-        let mut firing = BTreeSet::new();
-        let mut add = |alert: &Alert| {
-            if alert.state == State::Firing {
-                let labels = alert.labels.iter();
-                firing.insert(fingerprint(labels.map(|(n, v)| (n.as_str(), v.as_str()))));
-            }
-        };
-        self.awaited().iter().map(Awaited::alert).for_each(&mut add);
-        for running in self.read() {
-            running.lock().rules.iter().flat_map(|rule| rule.alerts.values()).for_each(&mut add);
-        }
-        firing
     }
 
     /// Until `until_ms` no alert that is pending or fires is over, right after
@@ -466,7 +454,8 @@ fn adopt(next: &Running, previous: Arc<Running>, out: &mut Evaluation) -> Left {
                 let gone = state.alerts.values().map(|alert| Entry::delete(rows::key(old, alert)));
                 out.entries.extend(gone);
             }
-            hand_over(next, at, state, moved.is_some(), out);
+            // A group that is new has had no alerts of its own.
+            let _ = hand_over(next, at, state, moved.is_some(), out);
             false
         });
     }
@@ -491,16 +480,22 @@ fn new_home<'g>(
     })
 }
 
-/// Gives a rule the state of another; with rows at their new place, where that is another.
-fn hand_over(running: &Running, at: usize, state: RuleState, is_moved: bool, out: &mut Evaluation) {
+/// Gives a rule the state of another; with rows at their new place, where that is another. What it
+/// had is given back.
+fn hand_over(
+    running: &Running,
+    at: usize,
+    state: RuleState,
+    is_moved: bool,
+    out: &mut Evaluation,
+) -> RuleState {
     let rule = running.group.rules.get(at).zip(running.prepared.get(at));
     if let (true, Some((rule, prepared))) = (is_moved, rule) {
         let rows = state.alerts.values();
         out.entries.extend(rows.map(|alert| rows::put(&running.group, rule, prepared, alert)));
     }
-    if let Some(own) = running.lock().rules.get_mut(at) {
-        *own = RuleState { has_old_texts: true, ..state };
-    }
+    let state = RuleState { has_old_texts: true, ..state };
+    running.lock().rules.get_mut(at).map(|own| std::mem::replace(own, state)).unwrap_or_default()
 }
 
 fn group_view(running: &Running, filter: &RulesFilter) -> Option<GroupView> {

@@ -75,6 +75,10 @@ const ACK_TEXT_MAX: usize = 2_000;
 /// How long after the last alert that found no room the lack of it is still told.
 const REFUSED_FOR_MS: i64 = 10 * 60_000;
 
+/// How often the rules are asked what fires while some of it has found no room. All of their alerts
+/// are looked through for that.
+const ASK_AGAIN_MS: i64 = 60_000;
+
 /// The name of the alert that tells of alerts that found no room.
 pub const REFUSED_ALERT: &str = "TooManyAlerts";
 
@@ -154,9 +158,12 @@ pub struct Manners {
     due: BTreeSet<(i64, String)>,
     /// Alerts by when something becomes of them by itself.
     deadlines: BTreeSet<(i64, String)>,
-    /// Alerts that found no room, and when the last did.
+    /// How often an alert found no room since the rules were last asked.
     refused: usize,
-    refused_ms: i64,
+    /// When that happened last, while it is told.
+    refused_ms: Option<i64>,
+    /// When the rules were last asked.
+    asked_ms: i64,
     room: Room,
     dirty: Dirty,
 }
@@ -168,6 +175,14 @@ struct Room(usize);
 impl Default for Room {
     fn default() -> Self {
         Self(ALERTS_MAX)
+    }
+}
+
+#[cfg(test)]
+impl Manners {
+    /// Has room for so many alerts from now on.
+    pub(crate) fn set_room(&mut self, len: usize) {
+        self.room = Room(len);
     }
 }
 
@@ -224,20 +239,44 @@ impl Manners {
         self.step(Vec::new())
     }
 
-    /// Ends alerts of the rules that are not among `firing`: after a restart that lost the rules'
-    /// own state they would fire for ever.
-    pub fn reconcile(&mut self, firing: &BTreeSet<String>, now_ms: i64) -> Step {
+    /// Holds what is known of the rules' alerts to what the rules say: those that no rule holds to
+    /// fire, by `is_firing`, have ended, and `lacking` ([`Manners::lacks`]) begin, as far as there is
+    /// room. Whatever was lost between the two (a row that cannot be read, the state of an older
+    /// version, an alert that found no room) would else fire for ever, or never be told.
+    pub fn reconcile(
+        &mut self,
+        lacking: Vec<Notification>,
+        is_firing: impl Fn(&str) -> bool,
+        now_ms: i64,
+    ) -> Step {
         self.tick(now_ms);
-        let orphan = |(fp, live): &(&String, &Live)| {
-            live.fires && live.row.origin == Origin::Rules && !firing.contains(*fp)
-        };
         let own = self.refused_fingerprint();
-        let orphans = self.alerts.iter().filter(orphan).map(|(fp, _)| fp.clone());
-        let orphans: Vec<String> = orphans.filter(|fp| *fp != own).collect();
+        let orphan = |(fp, live): &(&String, &Live)| {
+            live.fires && live.row.origin == Origin::Rules && **fp != own && !is_firing(fp)
+        };
+        let orphans: Vec<String> =
+            self.alerts.iter().filter(orphan).map(|(fp, _)| fp.clone()).collect();
         for fp in orphans {
             self.ceases(&fp, now_ms, None, now_ms);
         }
+        (self.refused, self.asked_ms) = (0, now_ms);
+        for alert in lacking {
+            self.fires(alert, Origin::Rules, None, now_ms);
+        }
         self.step(Vec::new())
+    }
+
+    /// Whether an alert that a rule holds to fire is not known to fire, or not by the rule's word.
+    pub fn lacks(&self, fingerprint: &str) -> bool {
+        self.alerts
+            .get(fingerprint)
+            .is_none_or(|live| !live.fires || live.row.origin != Origin::Rules || live.is_held_up())
+    }
+
+    /// When the rules are to be asked again what fires ([`Manners::reconcile`]), since some of it may
+    /// have found no room.
+    pub fn next_ask_ms(&self) -> Option<i64> {
+        (self.refused > 0).then(|| self.asked_ms.saturating_add(ASK_AGAIN_MS))
     }
 
     /// Alerts that somebody posts, over and over while they fire. What is wrong with those that
@@ -275,7 +314,7 @@ impl Manners {
     pub fn next_due_ms(&self) -> Option<i64> {
         let group = self.due.first().map(|(ms, _)| *ms);
         let alert = self.deadlines.first().map(|(ms, _)| *ms);
-        let refused = (self.refused > 0).then_some(self.refused_ms.saturating_add(REFUSED_FOR_MS));
+        let refused = self.refused_ms.map(|refused_ms| refused_ms.saturating_add(REFUSED_FOR_MS));
         [group, alert, self.silences.next_ms(), refused].into_iter().flatten().min()
     }
 
@@ -420,7 +459,8 @@ impl Manners {
         };
         if until_ms > now_ms {
             self.fires(alert, origin, Some(until_ms), now_ms);
-        } else {
+        } else if self.alerts.get(&alert.fingerprint).is_some_and(|a| a.row.origin != Origin::Rules)
+        {
             let fp = alert.fingerprint.clone();
             self.ceases(&fp, until_ms, Some(&alert), now_ms);
         }
@@ -439,25 +479,32 @@ impl Manners {
         alert.status = Status::Firing;
         alert.ends_at_ms = None;
         let Some(live) = self.alerts.get_mut(&fp) else {
-            if self.alerts.len() < self.room.0 {
+            // What tells of the lack of room takes none away.
+            if self.alerts.len() < self.room.0 + usize::from(self.refused_ms.is_some()) {
                 self.begin(&fp, AlertRow::new(alert, origin, until_ms, now_ms), now_ms);
             } else {
                 self.refuse(now_ms);
             }
             return;
         };
+        let goes_on = live.fires && !live.is_held_up();
         let row = &mut live.row;
+        let was_ruled = row.origin == Origin::Rules;
+        if goes_on && was_ruled && origin != Origin::Rules {
+            // While a rule holds it to fire, nobody else says what it is and when it is over.
+            return;
+        }
         let mut until_ms = until_ms;
-        if live.fires && !(row.origin == Origin::Rules && origin == Origin::Rules) {
-            // Posts of one alert that overlap are one alert: it began with the earlier, and an end
-            // that somebody has named stands against one that was only supposed.
+        if goes_on || (live.fires && !(was_ruled && origin == Origin::Rules)) {
+            // What overlaps is one alert: it began with the earlier, and an end that somebody has
+            // named stands against one that was only supposed.
             alert.starts_at_ms = alert.starts_at_ms.min(row.alert.starts_at_ms);
             alert.active_at_ms = alert.active_at_ms.min(row.alert.active_at_ms);
-            if row.origin == Origin::Posted {
+            if row.origin == Origin::Posted && origin != Origin::Rules {
                 until_ms = until_ms.max(row.until_ms);
             }
         }
-        if live.fires && row.flapping.as_ref().is_none_or(|flap| flap.ended_ms.is_none()) {
+        if goes_on {
             let is_news = row.origin != origin
                 || row.alert.annotations != alert.annotations
                 || row.alert.starts_at_ms != alert.starts_at_ms;
@@ -570,8 +617,8 @@ impl Manners {
             let Some((_, fp)) = self.deadlines.pop_first() else { break };
             self.expire(&fp, now_ms);
         }
-        if self.refused > 0 && now_ms - self.refused_ms >= REFUSED_FOR_MS {
-            self.refused = 0;
+        if self.refused_ms.is_some_and(|refused_ms| now_ms - refused_ms >= REFUSED_FOR_MS) {
+            (self.refused, self.refused_ms) = (0, None);
             let own = self.refused_fingerprint();
             self.ceases(&own, now_ms, None, now_ms);
         }
@@ -616,8 +663,7 @@ impl Manners {
         }
         let quiet_ms = live.row.flapping.as_ref().map(|flap| flap.changed_ms + within_ms);
         // While its end is held back, an end that it once named says nothing.
-        let held = live.row.flapping.as_ref().is_some_and(|flap| flap.ended_ms.is_some());
-        let until_ms = live.row.until_ms.filter(|_| !held);
+        let until_ms = live.row.until_ms.filter(|_| !live.is_held_up());
         live.deadline_ms = if live.fires {
             [quiet_ms, until_ms].into_iter().flatten().min()
         } else if live.groups.is_empty() {
@@ -647,7 +693,7 @@ impl Manners {
     /// There is no room for an alert: that is told in its place.
     fn refuse(&mut self, now_ms: i64) {
         self.refused += 1;
-        self.refused_ms = now_ms;
+        self.refused_ms = Some(now_ms);
         let own = self.refused_fingerprint();
         if self.alerts.get(&own).is_some_and(|live| live.fires) {
             return;
@@ -668,7 +714,7 @@ impl Manners {
         self.begin(&own, AlertRow::new(alert, Origin::Rules, None, now_ms), now_ms);
     }
 
-    /// The alerts that found no room since there was room last.
+    /// How often an alert found no room since the rules were last asked for theirs.
     pub fn refused_len(&self) -> usize {
         self.refused
     }
@@ -747,6 +793,11 @@ impl Manners {
 }
 
 impl Live {
+    /// Whether it has ended and is held up as firing, since it flaps.
+    fn is_held_up(&self) -> bool {
+        self.row.flapping.as_ref().is_some_and(|flap| flap.ended_ms.is_some())
+    }
+
     fn new(row: AlertRow, graph: &Graph) -> Self {
         let alert = &row.alert;
         let place = graph.locate(&alert.labels);

@@ -301,6 +301,7 @@ impl Alerting {
     pub async fn reload(&self, rules: RuleSet) {
         self.blocking(move |inner| {
             inner.manager.reload_and(rules, inner.clock.now_ms(), |out| inner.keep(&out));
+            inner.reconcile();
         })
         .await;
     }
@@ -391,9 +392,7 @@ impl Inner {
     fn resume(&self, begun: Step, restored: &Evaluation, now_ms: i64) {
         self.step(Vec::new(), |_, _| ((), begun));
         self.keep(restored);
-        // Alerts that the rules do not know of any more would fire for ever.
-        let firing = self.manager.firing();
-        self.step(Vec::new(), |manners, now_ms| ((), manners.reconcile(&firing, now_ms)));
+        self.reconcile();
         let source: &dyn Source = self.database.as_ref();
         let (entries, failed) = self.manager.discount_absence(source, now_ms);
         if let Some(error) = failed {
@@ -404,6 +403,18 @@ impl Inner {
             self.step(entries, |_, _| ((), Step::default()));
         }
         self.tell_firing();
+    }
+
+    /// Holds the manners to what the rules say fires. Looks through all alerts: at the start, after a
+    /// reload, and once in a while when some have found no room.
+    fn reconcile(&self) {
+        self.step(Vec::new(), |manners, now_ms| {
+            // What is looked at is not kept yet where a round goes on; it comes once more with the
+            // round, and that is no news then.
+            let lacking = self.manager.firing(|fingerprint| manners.lacks(fingerprint));
+            let is_firing = |fingerprint: &str| self.manager.is_firing(fingerprint);
+            ((), manners.reconcile(lacking, is_firing, now_ms))
+        });
     }
 
     /// Says to receivers what fires and is for them: an Alertmanager takes what it does not hear of
@@ -447,7 +458,7 @@ impl Inner {
             return;
         }
         self.step(out.entries.clone(), |manners, now_ms| {
-            ((), manners.take(&out.notifications, now_ms))
+            ((), manners.take(&self.manager.outcome(&out.notifications), now_ms))
         });
     }
 
@@ -472,12 +483,20 @@ impl Inner {
     }
 
     fn advance(&self) {
+        if self.next_ms(Manners::next_ask_ms).is_some_and(|ask_ms| ask_ms <= self.clock.now_ms()) {
+            self.reconcile();
+        }
         self.step(Vec::new(), |manners, now_ms| ((), manners.advance(now_ms)));
     }
 
     /// When the manners are due next.
     fn manners_due_ms(&self) -> Option<i64> {
-        self.manners.read().unwrap_or_else(PoisonError::into_inner).next_due_ms()
+        let due = self.next_ms(Manners::next_due_ms).into_iter();
+        due.chain(self.next_ms(Manners::next_ask_ms)).min()
+    }
+
+    fn next_ms(&self, of: impl FnOnce(&Manners) -> Option<i64>) -> Option<i64> {
+        of(&self.manners.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

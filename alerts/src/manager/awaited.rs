@@ -7,11 +7,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::evaluate::generator_url;
 use super::group::Running;
 use super::rows::{self, Row};
 use super::state::{Alert, State};
-use super::{Evaluation, ManagerOptions, absence};
+use super::{Evaluation, Manager, ManagerOptions, absence};
 use crate::ledger::Entry;
+use crate::notification::Notification;
 
 /// One kept alert that waits for its file.
 #[derive(Debug)]
@@ -37,6 +39,11 @@ impl Awaited {
         &self.row.alert
     }
 
+    /// What is told of it, while it fires.
+    pub(super) fn firing(&self, options: &ManagerOptions) -> Notification {
+        self.row.alert.clone().firing(generator_url(options, &self.row.expr))
+    }
+
     pub(super) fn set_seen(&mut self, seen_ms: Option<i64>) {
         self.seen_ms = seen_ms;
     }
@@ -44,8 +51,8 @@ impl Awaited {
     /// Gives the alert to its rule, now that the file was read; ends it when there is none.
     pub(super) fn place(
         self,
+        manager: &Manager,
         groups: &[Arc<Running>],
-        options: &ManagerOptions,
         now_ms: i64,
         out: &mut Evaluation,
     ) {
@@ -58,6 +65,6 @@ impl Awaited {
             }
             row.is_changed = true;
         }
-        rows::place(groups, &key, row, options, now_ms, out);
+        rows::place(manager, groups, &key, row, now_ms, out);
     }
 }

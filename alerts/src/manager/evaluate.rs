@@ -140,10 +140,11 @@ impl Context<'_> {
         }
         for Change { status, alert } in changes {
             let url = self.prepared.url.clone();
-            out.notifications.push(match status {
+            let told = match status {
                 Status::Firing => alert.firing(url),
                 Status::Resolved => alert.resolved(self.time_ms, url),
-            });
+            };
+            self.manager.tell(told, out);
         }
         self.manager.recount(state.alerts.len(), next.len());
         state.alerts = next;
@@ -156,9 +157,9 @@ impl Context<'_> {
         let alerts = std::mem::take(&mut state.alerts);
         self.keep(&alerts, &BTreeMap::new(), out);
         self.manager.recount(alerts.len(), 0);
-        let firing = alerts.into_values().filter(|alert| alert.state == State::Firing);
-        let url = &self.prepared.url;
-        out.notifications.extend(firing.map(|alert| alert.resolved(self.time_ms, url.clone())));
+        for alert in alerts.into_values().filter(|alert| alert.state == State::Firing) {
+            self.manager.tell(alert.resolved(self.time_ms, self.prepared.url.clone()), out);
+        }
     }
 
     /// The rows of the alerts that have come further, or are gone.

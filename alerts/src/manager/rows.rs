@@ -14,8 +14,8 @@ use super::evaluate::alert_series;
 use super::group::Running;
 use super::prepare::Prepared;
 use super::state::{Alert, State};
-use super::{Evaluation, Manager, ManagerOptions};
-use crate::hash::{fingerprint, fnv};
+use super::{Evaluation, Manager};
+use crate::hash::fnv;
 use crate::ledger::Entry;
 use crate::rules::{Group, Rule, RuleKind};
 
@@ -62,8 +62,7 @@ pub(super) fn prefix(file: &str, group: &str, key: &str, nth: usize) -> String {
 
 /// The key of an alert's row.
 pub(super) fn key(prepared: &Prepared, alert: &Alert) -> String {
-    let labels = alert.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    format!("{}{}", prepared.row_prefix, fingerprint(labels))
+    format!("{}{}", prepared.row_prefix, alert.fingerprint())
 }
 
 /// The row of an alert, to be written.
@@ -89,12 +88,18 @@ pub(super) fn restore(
     let mut awaited = Vec::new();
     let groups = manager.read();
     for (key, value) in rows {
-        match serde_json::from_slice::<Row>(&value) {
+        let row = serde_json::from_slice::<Row>(&value);
+        if let Ok(row) = &row
+            && row.version == VERSION
+        {
+            manager.take_back([&row.alert].into_iter());
+        }
+        match row {
             Ok(row) if row.version == VERSION && is_unread(&row.file, unread) => {
                 awaited.push(Awaited::new(key, row));
             }
             Ok(row) if row.version == VERSION => {
-                place(&groups, &key, row, &manager.options, now_ms, &mut out);
+                place(manager, &groups, &key, row, now_ms, &mut out);
             }
             Ok(row) => {
                 let version = row.version;
@@ -118,12 +123,13 @@ pub(super) fn home<'g>(groups: &'g [Arc<Running>], row: &Row) -> Option<(&'g Run
     home.or_else(|| groups.iter().find_map(|r| Some((&**r, r.twin(row)?))))
 }
 
-/// Gives an alert to the rule it belongs to, or ends it when there is none.
+/// Gives an alert, which counts as held by a rule, to the rule it belongs to, or ends it when there is
+/// none.
 pub(super) fn place(
+    manager: &Manager,
     groups: &[Arc<Running>],
     kept_as: &str,
     row: Row,
-    options: &ManagerOptions,
     now_ms: i64,
     out: &mut Evaluation,
 ) {
@@ -136,8 +142,8 @@ pub(super) fn place(
         out.push(active, now_ms, labstat_model::stale_marker());
         out.push(since, now_ms, labstat_model::stale_marker());
         if row.alert.state == State::Firing {
-            let url = super::evaluate::generator_url(options, &row.expr);
-            out.notifications.push(row.alert.resolved(now_ms, url));
+            let url = super::evaluate::generator_url(&manager.options, &row.expr);
+            manager.tell(row.alert.resolved(now_ms, url), out);
         }
         out.entries.push(Entry::delete(kept_as));
         return;
@@ -153,6 +159,7 @@ pub(super) fn place(
         out.entries.push(Entry::delete(kept_as));
     }
     if is_known {
+        manager.let_go([&row.alert].into_iter());
         return;
     }
     if is_moved || row.is_changed {
@@ -160,7 +167,8 @@ pub(super) fn place(
     }
     let (active, since) = alert_series(&row.alert);
     state.series.extend([active, since]);
-    state.alerts.insert(labels, row.alert);
+    let replaced = state.alerts.insert(labels, row.alert);
+    manager.let_go(replaced.iter());
     state.has_old_texts = true;
 }
 

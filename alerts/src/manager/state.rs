@@ -76,6 +76,11 @@ impl Alert {
         stage(self) == stage(other) && self.labels == other.labels
     }
 
+    /// What names it among all alerts, whatever rule it is of.
+    pub(super) fn fingerprint(&self) -> String {
+        fingerprint(self.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+    }
+
     /// The set of its labels.
     pub(super) fn label_set(&self) -> Labels {
         Labels::new(self.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())))
@@ -109,9 +114,8 @@ impl Alert {
         ends_at_ms: Option<i64>,
         generator_url: String,
     ) -> Notification {
-        let labels = self.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         Notification {
-            fingerprint: fingerprint(labels),
+            fingerprint: self.fingerprint(),
             status,
             active_at_ms: self.active_at_ms,
             starts_at_ms: self.fired_at_ms.unwrap_or(self.active_at_ms),

@@ -96,7 +96,7 @@ impl Manners {
         if live.fires {
             self.relations.insert(&fp, &live);
             if live.row.alert.name() == super::REFUSED_ALERT && live.row.origin == Origin::Rules {
-                (self.refused, self.refused_ms) = (1, live.row.updated_ms);
+                (self.refused, self.refused_ms) = (1, Some(live.row.updated_ms));
             }
         }
         self.relations.belong(&live.row.incident, &fp);

@@ -547,11 +547,86 @@ fn a_flood_is_told_as_one() {
         (0..107).map(|n| firing(&format!("alertname=F n={n}"), T0)).collect();
     let step = stage.manners.take(&all, T0);
     assert_eq!(stage.manners.refused_len(), 7);
+    assert_eq!(stage.manners.next_ask_ms(), Some(ASK_AGAIN_MS));
     drop(step);
     assert!(stage.manners.alert(&stage.manners.refused_fingerprint(), T0).is_some());
     stage.manners.tick(T0 + REFUSED_FOR_MS);
     let own = stage.manners.refused_fingerprint();
     assert!(!stage.manners.alerts[&own].fires);
+}
+
+/// What found no room begins when there is some, as it would have begun then.
+#[test]
+fn what_found_no_room_is_told_once_there_is_room() {
+    let mut spec = by_labels(GROUPED);
+    spec.flapping.changes = 0; // else one that is over takes up room for a while
+    let mut stage = Stage::new(spec);
+    stage.manners.room = Room(2);
+    let name = |n: usize| format!("alertname=F{n}");
+    for n in 0..4 {
+        stage.begin(&name(n));
+    }
+    stage.until(30);
+    let mut told = stage.told();
+    told.sort();
+    assert_eq!(told, ["10 a New +F0", "10 a New +F1", "10 a New +TooManyAlerts"]);
+    let ask = |stage: &mut Stage, fire: &[usize]| {
+        let all = fire.iter().map(|n| firing(&name(*n), T0));
+        let lacking = all.filter(|alert| stage.manners.lacks(&alert.fingerprint)).collect();
+        let fires = |fp: &str| fire.iter().any(|n| firing(&name(*n), T0).fingerprint == fp);
+        let step = stage.manners.reconcile(lacking, fires, stage.now_ms);
+        stage.settle(step);
+    };
+    ask(&mut stage, &[0, 1, 2, 3]);
+    assert_eq!(stage.manners.refused_len(), 2, "there is no room yet");
+    assert_eq!(stage.manners.next_ask_ms(), Some(stage.now_ms + ASK_AGAIN_MS));
+    stage.end(&name(0));
+    stage.until(200);
+    assert_eq!(stage.told(), ["70 a Resolved -F0"]);
+    ask(&mut stage, &[1, 2]);
+    // There was room for one, and the other is over meanwhile.
+    assert_eq!(stage.manners.next_ask_ms(), None);
+    let alert = stage.manners.alert(&fp(&name(2)), stage.now_ms).unwrap().alert;
+    assert_eq!(alert.starts_at_ms, T0, "it began when it did");
+    stage.until(500);
+    assert_eq!(stage.told(), ["200 a New +F2"]);
+    // The lack of room is told for ten minutes after it was last seen.
+    stage.until(790);
+    assert_eq!(stage.told().last().unwrap(), "670 a Resolved -TooManyAlerts");
+}
+
+/// Whoever posts an alert that a rule has found neither ends it nor says when it is over.
+#[test]
+fn a_rule_has_the_last_word_on_its_alert() {
+    let mut stage = Stage::new(by_labels(GROUPED));
+    let post = |stage: &mut Stage, ends_at_ms: i64| {
+        let labels = labels("alertname=X");
+        let posted = Posted {
+            labels,
+            starts_at_ms: Some(T0),
+            ends_at_ms: Some(ends_at_ms),
+            ..Posted::default()
+        };
+        let (step, problems) = stage.manners.post(&[posted], stage.now_ms);
+        assert_eq!(problems, Vec::<String>::new());
+        stage.settle(step);
+    };
+    // The rule finds what was posted before.
+    post(&mut stage, T0 + 100_000);
+    stage.begin("alertname=X");
+    stage.until(200);
+    assert!(!stage.manners.lacks(&fp("alertname=X")));
+    // And what is posted after it.
+    post(&mut stage, T0 + 300_000);
+    stage.until(400);
+    let ends_at_ms = stage.now_ms;
+    post(&mut stage, ends_at_ms);
+    stage.restart();
+    stage.until(450);
+    assert_eq!(stage.told(), ["10 a New +X"]);
+    stage.end("alertname=X");
+    stage.until(900);
+    assert_eq!(stage.told(), ["490 a Resolved -X"]);
 }
 
 #[test]
