@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use labstat_agent::{Alarm, AlarmConfig, Telling, Word};
-use labstat_alerts::notify::{Context, Receiver, ReceiverConfig};
-use labstat_alerts::{Message, Notification, Status};
+use labstat_agent::{AlarmConfig, Telling, Untold, Voice, Word};
+use labstat_alerts::notify::{Context, Receiver, ReceiverConfig, SendError};
+use labstat_alerts::{Message, Notification, Status, fingerprint};
 use labstat_model::duration;
 use serde_json::{Value, json};
 
@@ -15,34 +16,53 @@ use crate::failure::Failure;
 /// The name of the alert.
 const ALERT: &str = "AggregatorUnreachable";
 
+/// How long a receiver is left alone that refused a word for good.
+const REFUSED_PAUSE: Duration = Duration::from_secs(60 * 60);
+
 /// Gives the receivers of `config` to the agent. An error names the first that cannot be used.
 pub(crate) fn arm(config: &mut AlarmConfig, aggregator: Option<&str>) -> Result<(), Failure> {
-    if config.receivers.is_empty() {
-        return Ok(());
-    }
-    let aggregator = aggregator.unwrap_or_default().to_owned();
-    let receivers = config.receivers.iter().enumerate().map(|(at, value)| {
-        let config = read(at, value).map_err(|problem| {
-            Failure::new(format!("a receiver of the agent's alarm cannot be used: {problem}"))
-                .cure("it is written as one of [[receivers]] in aggregator.toml")
-        })?;
-        Receiver::build(&config, &base(&aggregator)).map_err(|error| {
-            Failure::new("a receiver of the agent's alarm cannot be used").because(&error)
-        })
+    let aggregator = aggregator.unwrap_or_default();
+    let unusable = || Failure::new("a receiver of the agent's alarm cannot be used");
+    let receivers = read(&config.receivers).map_err(|problems| {
+        Failure::new(format!(
+            "a receiver of the agent's alarm cannot be used: {}",
+            problems.into_iter().next().unwrap_or_default()
+        ))
+        .cure("it is written as one of [[receivers]] in aggregator.toml")
+    })?;
+    let voices = receivers.iter().map(|receiver| {
+        let receiver = Receiver::build(receiver, &base(aggregator));
+        let receiver = receiver.map_err(|error| unusable().because(&error))?;
+        Ok(Arc::new(Told { receiver, aggregator: aggregator.to_owned() }) as Arc<dyn Voice>)
     });
-    let receivers = receivers.collect::<Result<Vec<_>, Failure>>()?;
-    config.alarm = Some(Arc::new(Voices { receivers, aggregator }));
+    config.voices = voices.collect::<Result<_, Failure>>()?;
     Ok(())
 }
 
 /// What is wrong with the receivers of `config`.
 pub(crate) fn problems(config: &AlarmConfig) -> Vec<String> {
-    let wrong = |(at, value)| read(at, value).err().map(|problem| format!("alarm: {problem}"));
-    config.receivers.iter().enumerate().filter_map(wrong).collect()
+    let problems = read(&config.receivers).err().unwrap_or_default();
+    problems.into_iter().map(|problem| format!("alarm: {problem}")).collect()
 }
 
-/// A receiver as it is configured; a name is not needed.
-fn read(at: usize, value: &Value) -> Result<ReceiverConfig, String> {
+/// Receivers as they are configured, or all that is wrong with them. A name is not needed, but what each was told
+/// is remembered by it.
+fn read(values: &[Value]) -> Result<Vec<ReceiverConfig>, Vec<String>> {
+    let mut receivers: Vec<ReceiverConfig> = Vec::new();
+    let mut problems = Vec::new();
+    for (at, value) in values.iter().enumerate() {
+        match read_one(at, value) {
+            Ok(receiver) if receivers.iter().any(|other| other.name == receiver.name) => {
+                problems.push(format!("two receivers are called {:?}", receiver.name));
+            }
+            Ok(receiver) => receivers.push(receiver),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if problems.is_empty() { Ok(receivers) } else { Err(problems) }
+}
+
+fn read_one(at: usize, value: &Value) -> Result<ReceiverConfig, String> {
     let mut value = value.clone();
     if let Some(table) = value.as_object_mut() {
         table.entry("name").or_insert_with(|| json!(format!("alarm-{}", at + 1)));
@@ -55,31 +75,48 @@ fn read(at: usize, value: &Value) -> Result<ReceiverConfig, String> {
     }
 }
 
-/// The receivers.
+/// A receiver that the agent tells.
 #[derive(Debug)]
-struct Voices {
-    receivers: Vec<Receiver>,
+struct Told {
+    receiver: Receiver,
     aggregator: String,
 }
 
-impl Alarm for Voices {
-    fn tell<'a>(&'a self, word: &'a Word) -> Telling<'a> {
+impl Voice for Told {
+    fn name(&self) -> &str {
+        self.receiver.name()
+    }
+
+    fn tell(self: Arc<Self>, word: Word, is_repeated: bool) -> Telling {
         Box::pin(async move {
-            let alert = alert(word, &self.aggregator);
-            let mut failed = Vec::new();
-            let wanted: Vec<&Receiver> =
-                self.receivers.iter().filter(|receiver| receiver.wants(&alert)).collect();
-            for receiver in &wanted {
-                let message = Message::about(alert.clone(), receiver.name());
-                if let Err(error) = receiver.send(&message, &Context::default()).await {
-                    failed.push(format!("{}: {error}", receiver.name()));
-                }
+            let alert = alert(&word, &self.aggregator);
+            if !self.receiver.wants(&alert) {
+                return Ok(Vec::new());
             }
-            // One that heard it suffices: to tell it again would tell that one twice.
-            let is_told = wanted.is_empty() || failed.len() < wanted.len();
-            if is_told { Ok(()) } else { Err(failed.join("; ")) }
+            let message = Message::about(alert, self.receiver.name());
+            let mut in_doubt = is_repeated;
+            if is_repeated && let Some(has_it) = self.receiver.was_delivered(&message).await {
+                if has_it {
+                    return Ok(Vec::new());
+                }
+                in_doubt = false;
+            }
+            let outcome = self.receiver.send(&message, &Context::default()).await;
+            let delivered = outcome.map_err(|error| untold(&error, in_doubt))?;
+            Ok(delivered.refused.iter().map(ToString::to_string).collect())
         })
     }
+}
+
+/// What an attempt that failed comes to; `in_doubt` where one before it may have arrived.
+fn untold(error: &SendError, in_doubt: bool) -> Untold {
+    let (after, in_doubt) = match error {
+        SendError::Retry { after, .. } => (*after, in_doubt),
+        SendError::Doubt { .. } => (None, true),
+        // The alarm is the last resort: it is tried again, should somebody put the receiver right.
+        SendError::GiveUp(_) => (Some(REFUSED_PAUSE), in_doubt),
+    };
+    Untold { why: error.to_string(), after, in_doubt }
 }
 
 fn alert(word: &Word, aggregator: &str) -> Notification {
@@ -98,11 +135,12 @@ fn alert(word: &Word, aggregator: &str) -> Notification {
     );
     #[expect(clippy::cast_precision_loss, reason = "milliseconds of this era fit 53 bits")]
     let value = (over_ms.unwrap_or(*since_ms) - since_ms) as f64 / 1000.0;
+    let labels = pairs(&[("alertname", ALERT), ("instance", node), ("severity", "critical")]);
     Notification {
-        // The same for both words about one absence, and for no other.
-        fingerprint: format!("{:016x}", *since_ms),
+        // Of this node alone: others lose their aggregator in the same moment and tell the same topic.
+        fingerprint: fingerprint(labels.iter().map(|(name, value)| (&**name, &**value))),
         status: if over_ms.is_some() { Status::Resolved } else { Status::Firing },
-        labels: pairs(&[("alertname", ALERT), ("instance", node), ("severity", "critical")]),
+        labels,
         annotations: pairs(&[
             ("summary", &format!("{node} cannot reach the aggregator")),
             ("description", &description),
@@ -128,9 +166,10 @@ fn host(aggregator: &str) -> String {
 
 /// What the agent says of its alarm when it starts.
 pub(crate) fn words(config: &AlarmConfig) -> Option<String> {
-    let count = config.alarm.as_ref().map(|_| config.receivers.len())?;
+    let count = config.voices.len();
     let after = duration::format_ms(config.after_ms);
-    Some(format!("alarm of its own after {after} to {}", crate::view::count(count, "receiver")))
+    let receivers = crate::view::count(count, "receiver");
+    (count > 0).then(|| format!("alarm of its own after {after} to {receivers}"))
 }
 
 #[cfg(test)]
@@ -153,12 +192,31 @@ mod tests {
             assert!(description.contains(part), "{description}");
         }
         assert_eq!(begun.annotation("next"), Some("curl https://nas:5227/-/healthy"));
-        let over = Word { over_ms: Some(1_700_000_600_000), ..word };
+        let over = Word { over_ms: Some(1_700_000_600_000), ..word.clone() };
         let over = alert(&over, "https://nas:5227");
         assert_eq!((over.status, over.value), (Status::Resolved, 600.0));
         assert_eq!(over.fingerprint, begun.fingerprint, "one thread");
-        let ids = [&begun, &over].map(|alert| Message::about(alert.clone(), "phone").id);
-        assert_ne!(ids[0], ids[1]);
+        let messages = [&begun, &over].map(|alert| Message::about(alert.clone(), "phone"));
+        assert_eq!(messages[0].thread, messages[1].thread);
+        assert_ne!(messages[0].id, messages[1].id);
+        // The next absence, and another node in the same moment.
+        for other in [
+            Word { since_ms: word.since_ms + 1, ..word.clone() },
+            Word { node: "apex".to_owned(), ..word },
+        ] {
+            let other = Message::about(alert(&other, "https://nas:5227"), "phone");
+            assert_ne!(other.thread, messages[0].thread);
+        }
+    }
+
+    #[test]
+    fn what_may_have_arrived_stays_in_doubt_until_the_receiver_says_otherwise() {
+        let retry = SendError::Retry { why: "refused".to_owned(), after: None };
+        let doubt = SendError::Doubt { why: "no answer".to_owned() };
+        let refused = SendError::GiveUp("400".to_owned());
+        assert!(!untold(&retry, false).in_doubt && untold(&retry, true).in_doubt);
+        assert!(untold(&doubt, false).in_doubt);
+        assert_eq!(untold(&refused, false).after, Some(REFUSED_PAUSE));
     }
 
     #[test]
@@ -173,8 +231,11 @@ mod tests {
         let mut wrong = config("[[alarm.receivers]]\npigeon = { url = \"x\" }\n");
         assert_eq!(problems(&wrong).len(), 1);
         assert!(arm(&mut wrong, None).is_err());
+        let twin = "[[alarm.receivers]]\nname = \"a\"\nwebhook = { url = \"http://h/\" }\n";
+        let twins = config(&twin.repeat(2));
+        assert_eq!(problems(&twins), [r#"alarm: two receivers are called "a""#]);
         let mut none = config("[alarm]\nafter = \"5m\"\n");
         arm(&mut none, None).unwrap();
-        assert!(none.alarm.is_none() && words(&none).is_none());
+        assert!(none.voices.is_empty() && words(&none).is_none());
     }
 }

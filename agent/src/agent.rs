@@ -270,12 +270,15 @@ fn watchman(
     shared: &Shared,
     clock: &Arc<dyn Clock>,
 ) -> Option<Watchman> {
-    let alarm = config.alarm.alarm.as_ref().filter(|_| config.aggregator.is_some())?;
+    let voices = config.alarm.voices.clone();
+    if voices.is_empty() || config.aggregator.is_none() {
+        return None;
+    }
     let folder = |dir: &PathBuf| Arc::new(Folder::new(dir)) as Arc<dyn Memory>;
     Some(Watchman {
         node: node.to_owned(),
         after_ms: config.alarm.after_ms,
-        alarm: Arc::clone(alarm),
+        voices,
         telemetry: Arc::clone(&shared.telemetry),
         clock: Arc::clone(clock),
         memory: config.state_dir.as_ref().map(folder),

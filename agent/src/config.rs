@@ -18,7 +18,7 @@ use labstat_model::settings::{
     self, Problem, Problems, Section, Value, boolean, duration_within, name, path, text, wanted,
 };
 
-use crate::alarm::Alarm;
+use crate::alarm::Voice;
 
 /// The shortest interval: below it, reading the machine would show in what is read.
 pub(crate) const INTERVAL_MIN_MS: i64 = 1_000;
@@ -76,15 +76,15 @@ pub struct Config {
 pub struct AlarmConfig {
     /// How long the aggregator must have been out of reach, in milliseconds.
     pub after_ms: i64,
-    /// The receivers as they are configured; whoever starts the agent makes an [`Alarm`] of them.
+    /// The receivers as they are configured; whoever starts the agent makes a [`Voice`] of each.
     pub receivers: Vec<serde_json::Value>,
-    /// Who is told; nobody without it.
-    pub alarm: Option<Arc<dyn Alarm>>,
+    /// Who is told.
+    pub voices: Vec<Arc<dyn Voice>>,
 }
 
 impl Default for AlarmConfig {
     fn default() -> Self {
-        Self { after_ms: 600_000, receivers: Vec::new(), alarm: None }
+        Self { after_ms: 600_000, receivers: Vec::new(), voices: Vec::new() }
     }
 }
 

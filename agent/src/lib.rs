@@ -18,7 +18,7 @@
 //! - `spool`: rounds on disk while the receiver is away (`docs/formats/spool.md`).
 //! - `memory`: what collectors must know after a restart (`docs/formats/agent-disks.md`).
 //! - `ship`: the queue, the requests, what to do with each answer. `remote`: the HTTP client.
-//! - `alarm`: who is told, and by whom, when the aggregator cannot be reached for long ([`Alarm`]).
+//! - `alarm`: who is told, and by whom, when the aggregator cannot be reached for long ([`Voice`]).
 //! - `http`: the agent's own `/metrics`. `process`, `telemetry`: figures about itself.
 //!
 //! Invariants: one round, one timestamp. Nothing that blocks runs on the runtime's thread. The
@@ -48,7 +48,7 @@ mod telemetry;
 mod tests;
 
 pub use agent::{Agent, Running, StartError};
-pub use alarm::{Alarm, Telling, Word};
+pub use alarm::{Refused, Telling, Untold, Voice, Word};
 pub use config::{AlarmConfig, Config, SpoolBounds, UnknownCollector, UrlError, write_url};
 pub use findings::{Finding, Outcome};
 /// The collectors and parsers, for a command line that needs them without a runtime.

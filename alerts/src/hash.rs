@@ -20,7 +20,7 @@ pub(crate) fn fnv<'a>(parts: impl IntoIterator<Item = &'a str>) -> u64 {
 
 /// The fingerprint of a label set as Alertmanager writes it: 16 hexadecimal digits. The labels
 /// come ascending by name.
-pub(crate) fn fingerprint<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+pub fn fingerprint<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let parts = labels.into_iter().flat_map(|(name, value)| [name, value]);
     format!("{:016x}", fnv(parts))
 }

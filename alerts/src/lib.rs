@@ -40,6 +40,7 @@ pub mod testing;
 pub mod views;
 mod yaml;
 
+pub use hash::fingerprint;
 pub use ledger::{Entry, FileLedger, Keeper, Ledger, LedgerError, MemoryLedger};
 pub use manager::{Evaluation, Manager, ManagerOptions, Snapshot};
 pub use message::{Event, Message, Reason};
