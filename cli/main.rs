@@ -42,6 +42,7 @@ mod places;
 mod progress;
 mod query;
 mod raid;
+mod routes;
 mod rules;
 mod runtime;
 mod selftest;
@@ -103,6 +104,7 @@ enum Command {
     Net(net::Net),
     Ups(ups::Ups),
     Alerts(alerts::Alerts),
+    Routes(routes::Routes),
     Silence(silence::Silence),
     Query(query::Query),
     Judge(judge::Judge),
@@ -155,6 +157,7 @@ impl Command {
             Self::Net(command) => command.run(),
             Self::Ups(command) => command.run(),
             Self::Alerts(command) => command.run(),
+            Self::Routes(command) => command.run(),
             Self::Silence(command) => command.run(),
             Self::Query(command) => command.run(),
             Self::Judge(command) => command.run(),

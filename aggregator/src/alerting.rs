@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use labstat_alerts::delivery::DeliveryOptions;
+use labstat_alerts::delivery::{DeliveryOptions, ReceiverMetrics};
 use labstat_alerts::manners::{Manners, Step, Topology};
 use labstat_alerts::rules::{Loaded, Reading};
 use labstat_alerts::views::{AlertsView, GroupView, RulesFilter, RulesView};
@@ -332,6 +332,11 @@ impl Alerting {
             last_ms: time_ms(&group.last_evaluation),
         };
         groups.iter().map(evaluated).collect()
+    }
+
+    /// How delivery to each receiver goes.
+    pub(crate) fn receivers(&self) -> Vec<ReceiverMetrics> {
+        self.handle.delivery().metrics()
     }
 
     /// For how long each receiver has been failing, in milliseconds.

@@ -28,8 +28,7 @@ use labstat_store::Keep;
 use crate::engine::EngineConfig;
 use crate::heartbeat::HeartbeatConfig;
 
-pub(crate) use audience::Audience;
-pub use audience::AudienceError;
+pub use audience::{Audience, AudienceError};
 pub use manners::MannersSettings;
 
 /// Reads a configuration anew, or says all that is wrong with it.

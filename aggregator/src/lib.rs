@@ -39,8 +39,8 @@ mod wiring;
 
 pub use alerting::RulesStatus;
 pub use config::{
-    AudienceError, Config, ConfigSource, Limits, ListenError, MannersSettings, PORT, Problem,
-    RetentionError, parse_listen, parse_retention,
+    Audience, AudienceError, Config, ConfigSource, Limits, ListenError, MannersSettings, PORT,
+    Problem, RetentionError, parse_listen, parse_retention,
 };
 pub use engine::{EngineConfig, EngineError, ReadWay};
 pub use heartbeat::{HeartbeatConfig, HeartbeatError, Secret};

@@ -151,6 +151,10 @@ pub struct ReceiverMetrics {
     pub summarized: u64,
     /// Messages that wait.
     pub queued: usize,
+    /// When the next of them is tried after a failure, in milliseconds since the epoch; not while one is tried.
+    pub retry_ms: Option<i64>,
+    /// Since when the rate holds some of them back, in milliseconds since the epoch.
+    pub held_since_ms: Option<i64>,
     /// How long the oldest of them has waited, in milliseconds; 0 when there is none.
     pub oldest_age_ms: i64,
     /// For how long every attempt has failed, in milliseconds; 0 when the last one did not.
@@ -433,6 +437,8 @@ impl Line {
             expired: load(&self.expired),
             summarized: waiting.summarized,
             queued: waiting.len,
+            retry_ms: waiting.retry_ms,
+            held_since_ms: waiting.held_since_ms,
             oldest_age_ms: since(waiting.oldest_ms),
             failing_ms: since(waiting.failing_since_ms),
             last_sent_ms: *lock(&self.last_sent_ms),

@@ -10,11 +10,12 @@
 //!   Alertmanager's, or of ours.
 //! - [`topology`]: what hangs on what; `incidents`: which alerts have one cause.
 //! - `flush`: what a group says, and to whom.
-//! - [`views`]: what others see of it.
+//! - [`views`]: what others see of it; `explain`: which way an alert would take.
 //!
 //! Not here: the words of a message, how it is sent, and HTTP.
 
 pub mod alertmanager;
+mod explain;
 mod flush;
 mod incidents;
 mod inhibit;
@@ -46,6 +47,7 @@ use crate::ledger::Entry;
 use crate::message::Message;
 use crate::notification::{Notification, Status};
 
+pub use explain::{EscalationView, Explanation, RouteView, TakenRoute};
 pub use flush::{FLAPPING, MESSAGE_ALERTS_MAX, TIMELINE_MAX};
 pub use silences::{Silence, SilenceError, SilenceMatcher, SilenceState};
 pub use spec::{MannersConfig, MannersSpec, Part, Recipient, SpecProblem};

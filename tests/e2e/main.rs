@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod alerting;
 #[cfg(test)]
+mod buttons;
+#[cfg(test)]
 mod captured;
 #[cfg(test)]
 mod crash;

@@ -16,13 +16,13 @@ use super::manners::recipient;
 
 /// Receivers, and who of them hears what.
 #[derive(Debug, Clone)]
-pub(crate) struct Audience {
+pub struct Audience {
     /// The receivers.
-    pub(crate) receivers: Vec<ReceiverConfig>,
+    pub receivers: Vec<ReceiverConfig>,
     /// Who hears what.
-    pub(crate) manners: MannersConfig,
+    pub manners: MannersConfig,
     /// What of an Alertmanager's file is not used.
-    pub(crate) remarks: Vec<String>,
+    pub remarks: Vec<String>,
 }
 
 /// Why there is nobody to tell.
@@ -43,7 +43,7 @@ pub enum AudienceError {
 
 impl Config {
     /// Whom to tell and how. Blocks.
-    pub(crate) fn audience(&self) -> Result<Audience, AudienceError> {
+    pub fn audience(&self) -> Result<Audience, AudienceError> {
         if let Some((_, problem)) = self.manners.missing() {
             return Err(AudienceError::Settings(vec![problem.to_owned()]));
         }

@@ -10,16 +10,13 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use labstat_model::duration;
 
+use super::page::escaped;
 use super::status::rfc3339;
 use crate::app::App;
 use crate::links::{Deed, Good, OnceError, Permit, Refused};
-
-/// What the page may do: show itself and post its form.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; \
-                      frame-ancestors 'none'; base-uri 'none'";
 
 /// Alerts that the page lists; the message had no more either.
 const LISTED_MAX: usize = 20;
@@ -34,14 +31,14 @@ pub(crate) async fn ask(State(app): State<Arc<App>>, Path(token): Path<String>) 
     match used(&app, &good).await {
         Ok(None) => {}
         Ok(Some(at_ms)) => return refusal(&Refused::Used { at_ms }),
-        Err(text) => return page(StatusCode::INTERNAL_SERVER_ERROR, "Not now", &text, ""),
+        Err(text) => return page(StatusCode::INTERNAL_SERVER_ERROR, "Not now", &text),
     }
     let alerts = app.alerting.thread(&good.permit.thread);
     if alerts.is_empty() {
-        return page(StatusCode::OK, "It is over", "None of these alerts fires any more.", "");
+        return page(StatusCode::OK, "It is over", "None of these alerts fires any more.");
     }
     let button = "<form method=\"post\"><button>Yes</button></form>";
-    page(StatusCode::OK, &question(good.permit.deed), &list(&alerts), button)
+    page(StatusCode::OK, &question(good.permit.deed), &format!("{}{button}", list(&alerts)))
 }
 
 /// Does it.
@@ -55,15 +52,15 @@ pub(crate) async fn act(State(app): State<Arc<App>>, Path(token): Path<String>) 
     let deed = app.alerting.act(&permit);
     match app.links.once(good, now_ms, deed).await {
         Ok(Ok(alerts)) if alerts.is_empty() => {
-            page(StatusCode::OK, "It is over", "None of these alerts fires any more.", "")
+            page(StatusCode::OK, "It is over", "None of these alerts fires any more.")
         }
-        Ok(Ok(alerts)) => page(StatusCode::OK, &done(&permit), &list(&alerts), ""),
-        Ok(Err(why)) => page(StatusCode::SERVICE_UNAVAILABLE, "Not done", &escaped(&why), ""),
+        Ok(Ok(alerts)) => page(StatusCode::OK, &done(&permit), &list(&alerts)),
+        Ok(Err(why)) => page(StatusCode::SERVICE_UNAVAILABLE, "Not done", &escaped(&why)),
         Err(OnceError::Used(at_ms)) => refusal(&Refused::Used { at_ms }),
         Err(error) => {
             tracing::error!(error = crate::storage::chain(&error), "a link could not be used");
             let text = "What was done cannot be kept just now; see labstat's log.";
-            page(StatusCode::INTERNAL_SERVER_ERROR, "Not done", text, "")
+            page(StatusCode::INTERNAL_SERVER_ERROR, "Not done", text)
         }
     }
 }
@@ -118,44 +115,13 @@ fn refusal(refused: &Refused) -> Response {
         Refused::Used { at_ms } => format!("At {}.", rfc3339(*at_ms)),
         other => escaped(&other.to_string()),
     };
-    page(status, title, &text, "")
+    page(status, title, &text)
 }
 
-/// A small page; `body` and `action` are HTML.
-fn page(status: StatusCode, title: &str, body: &str, action: &str) -> Response {
-    let title = escaped(title);
-    let html = format!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
-         <meta name=\"robots\" content=\"noindex\"><title>{title} · labstat</title>\
-         <style>:root{{color-scheme:light dark}}body{{font:1.1rem/1.5 system-ui,sans-serif;\
-         max-width:34rem;margin:2rem auto;padding:0 1rem}}button{{font:inherit;padding:.7rem 2rem;\
-         border-radius:.5rem;border:0;background:#1a6fb5;color:#fff}}</style>\
-         <h1>{title}</h1>{body}{action}</html>\n"
-    );
-    let headers = [
-        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
-        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        (header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*")),
-    ];
-    (status, headers, Html(html)).into_response()
-}
-
-/// `text` as HTML has it.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
-        }
-    }
-    out
+/// A page that pages of any site may fetch.
+fn page(status: StatusCode, title: &str, body: &str) -> Response {
+    let any = [(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"))];
+    (any, super::page::page(status, title, body)).into_response()
 }
 
 #[cfg(test)]

@@ -252,12 +252,20 @@ fn checked(wanted: Wanted) -> Result<Acknowledge, ApiError> {
     })
 }
 
-/// Who would hear of an alert whose labels are the parameters.
+/// What would become of an alert whose labels are the parameters; without any, all routes too.
 pub(crate) async fn routes(State(app): State<Arc<App>>, params: Params) -> Result<Json, ApiError> {
     params.well_formed()?;
     let labels: BTreeMap<String, String> = params.pairs().collect();
-    let receivers = app.alerting.look(|manners, _| manners.test_route(&labels));
-    Ok(success(&json!({ "receivers": receivers })))
+    let (told, tree) = app.alerting.look(|manners, now_ms| {
+        let tree = labels.is_empty().then(|| manners.config().routes());
+        (manners.explain(&labels, now_ms), tree)
+    });
+    let mut view = json!(told);
+    if let Some(fields) = view.as_object_mut() {
+        fields.insert("suppressed".to_owned(), json!(told.is_suppressed()));
+        fields.extend(tree.map(|tree| ("tree".to_owned(), json!(tree))));
+    }
+    Ok(success(&view))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Who may ask: the bearer token, and what a browser may be made to do.
 //!
 //! With a token, every path but `/-/healthy`, `/-/ready`, the runbooks, and the links in messages,
-//! which bring a permission of their own for one thing, wants it. Without one, which is only
+//! which bring a permission of their own for one thing or say less without it, wants it. Without one, which is only
 //! on loopback, every program on this machine may ask. A web page that the owner happens to visit
 //! may not: it must neither change anything nor read what the lab is made of. So
 //!
@@ -43,7 +43,11 @@ const PERMITTED: &str = crate::links::PATH;
 /// Whether a path tells nothing of the lab: probes, and what is written of each alert for everybody.
 fn is_open(path: &str) -> bool {
     let rest = path.strip_prefix(super::runbooks::PATH);
-    OPEN_PATHS.contains(&path) || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    // The page behind an alert's link keeps to itself what only the token may see.
+    let is_link = path == super::graph::PATH;
+    is_link
+        || OPEN_PATHS.contains(&path)
+        || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Endings of names that are set aside for private networks and that no public DNS answers for.
@@ -83,7 +87,7 @@ impl Token {
 
     /// Whether an `Authorization` header carries this token; takes the same time for any wrong one
     /// of the same length.
-    fn is_in(&self, headers: &HeaderMap) -> bool {
+    pub(crate) fn is_in(&self, headers: &HeaderMap) -> bool {
         let value = headers.get(header::AUTHORIZATION).map_or(&b""[..], HeaderValue::as_bytes);
         let (scheme, rest) = value.split_at_checked(7).unwrap_or((b"", b""));
         let bearer = scheme.eq_ignore_ascii_case(b"bearer ");

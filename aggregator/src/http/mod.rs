@@ -6,14 +6,17 @@ pub(crate) mod auth;
 mod disks;
 mod error;
 mod exposition;
+mod graph;
 mod inventory;
 mod json;
 mod language;
 pub(crate) mod listen;
 mod methods;
 mod own;
+mod page;
 mod params;
 mod query;
+mod receivers;
 mod rules;
 mod runbooks;
 mod series;
@@ -69,6 +72,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/labstat/v1/ack", post(alerts::acknowledge))
         .route("/api/labstat/v1/ack/{alert}", delete(alerts::unacknowledge))
         .route("/api/labstat/v1/routes", get(alerts::routes))
+        .route("/api/labstat/v1/receivers", get(receivers::list))
         .route("/api/labstat/v1/act/{token}", get(act::ask).post(act::act))
         .route("/api/labstat/v1/inventory", get(inventory::list))
         .route("/api/labstat/v1/inventory/{kind}/{instance}/{*name}", delete(inventory::forget))
@@ -77,6 +81,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/federate", reads(exposition::federate))
         .route("/nodes/{name}/metrics", reads(exposition::node))
         .route("/sd", reads(exposition::service_discovery))
+        .route(graph::PATH, reads(graph::graph))
         .route(runbooks::PATH, reads(runbooks::index))
         .route("/runbooks/{name}", reads(runbooks::one))
         .route("/version", reads(status::version))

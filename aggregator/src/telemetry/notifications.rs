@@ -157,6 +157,8 @@ mod tests {
             expired: 2,
             summarized: 12,
             queued: 4,
+            retry_ms: None,
+            held_since_ms: None,
             oldest_age_ms: 2_500,
             failing_ms: 1_500,
             last_sent_ms: Some(1_000),

@@ -91,6 +91,10 @@ pub(super) struct Waiting {
     pub(super) failing_since_ms: Option<i64>,
     /// Messages that became part of a summary.
     pub(super) summarized: u64,
+    /// When it is tried next after a failure, if something waits for that.
+    pub(super) retry_ms: Option<i64>,
+    /// Since when the rate holds messages back.
+    pub(super) held_since_ms: Option<i64>,
 }
 
 /// Messages for one receiver.
@@ -188,7 +192,18 @@ impl Queue {
             oldest_ms: self.pending.values().map(|pending| pending.queued.since_ms).min(),
             failing_since_ms: self.failing_since_ms,
             summarized: self.summarized,
+            retry_ms: self.retry_ms(),
+            held_since_ms: self.held_since_ms.filter(|_| !self.pending.is_empty()),
         }
+    }
+
+    /// The end of the pause after a failure, while something waits for it.
+    fn retry_ms(&self) -> Option<i64> {
+        let heads = self.heads();
+        let ready_ms =
+            heads.iter().filter_map(|seq| self.pending.get(seq)).map(|p| p.not_before_ms);
+        let ready_ms = ready_ms.min().filter(|_| self.failures > 0 && self.in_flight.is_none())?;
+        Some(ready_ms.max(self.paused_until_ms))
     }
 
     /// What to do now. An attempt has begun with it, when `entries` are kept.

@@ -185,6 +185,18 @@ impl Tree {
         true
     }
 
+    /// All routes, each followed by those below it: how deep each lies, its number, and itself.
+    pub(super) fn walk(&self) -> Vec<(usize, usize, &Route)> {
+        let mut walked = Vec::with_capacity(self.nodes.len());
+        let mut open = vec![(0, 0)];
+        while let Some((depth, at)) = open.pop() {
+            let Some(node) = self.nodes.get(at) else { continue };
+            walked.push((depth, at, &*node.route));
+            open.extend(node.children.iter().rev().map(|child| (depth + 1, *child)));
+        }
+        walked
+    }
+
     /// Whether a route has this receiver.
     pub(super) fn has_receiver(&self, name: &str) -> bool {
         self.nodes.iter().any(|node| node.route.receiver == name)

@@ -7,7 +7,7 @@ use super::Manners;
 use super::flush::shown;
 use super::matchers::Matchers;
 use super::silences::{Silence, SilenceState};
-use super::spec::NOBODY;
+use super::spec::{NOBODY, Part};
 use super::state::{Acknowledgement, Live};
 use crate::message::Event;
 use crate::notification::Notification;
@@ -178,11 +178,6 @@ impl Manners {
         self.config.receivers().cloned().collect()
     }
 
-    /// The recipients that would hear of an alert with these labels, in the order of the routes.
-    pub fn test_route(&self, labels: &BTreeMap<String, String>) -> Vec<String> {
-        self.config.test_route(labels)
-    }
-
     /// All silences, with how far they have come: those that hold by their end, those to come by
     /// their beginning, those that are over, the latest first.
     pub fn silences(&self, now_ms: i64) -> Vec<(Silence, SilenceState)> {
@@ -238,13 +233,7 @@ impl Manners {
             if !self.is_quiet_time(route, now_ms) {
                 return BTreeSet::new();
             }
-            let holds = |name: &&String| {
-                self.config.times.get(*name).is_some_and(|times| times.contains(now_ms))
-            };
-            let muting: Vec<&String> = route.mute_times.iter().filter(holds).collect();
-            // Outside of its active times a route is muted by their not holding.
-            let by = if muting.is_empty() { route.active_times.iter().collect() } else { muting };
-            names.extend(by.into_iter().cloned());
+            names.extend(self.config.quiet_times_of(route, now_ms));
         }
         names
     }
@@ -294,7 +283,7 @@ impl Manners {
 
 impl super::MannersConfig {
     /// The names of all recipients; the one that nobody listens at only where a route has it.
-    pub(super) fn receivers(&self) -> impl Iterator<Item = &String> {
+    pub fn receivers(&self) -> impl Iterator<Item = &String> {
         let named = |name: &&String| *name != NOBODY || self.tree.has_receiver(NOBODY);
         self.recipients.keys().filter(named)
     }
@@ -302,6 +291,11 @@ impl super::MannersConfig {
     /// The recipients that would hear of an alert with these labels, in the order of the routes.
     pub fn test_route(&self, labels: &BTreeMap<String, String>) -> Vec<String> {
         self.receivers_of(&self.tree.find(labels))
+    }
+
+    /// The receivers that a recipient stands for: most for one of the same name.
+    pub fn parts(&self, recipient: &str) -> Option<&[Part]> {
+        self.recipients.get(recipient).map(Vec::as_slice)
     }
 
     fn receivers_of(&self, routes: &[usize]) -> Vec<String> {

@@ -40,6 +40,31 @@ fn every_path_but_the_probes_wants_the_token() {
     assert_eq!(status("Bearer "), 401);
 }
 
+/// A tap on a message leads there, from a phone that has no token.
+#[test]
+fn the_page_behind_an_alerts_link_answers_without_a_token_and_then_tells_nothing() {
+    let server = guarded();
+    let good = format!("Bearer {TOKEN}");
+    let login = ("authorization", &*good);
+    let alert = r#"[{"labels":{"alertname":"Hot","instance":"nas"},
+                     "generatorURL":"http://h/graph?g0.expr=x+%3E+80&g0.tab=1"}]"#;
+    let headers = [login, ("content-type", "application/json")];
+    assert_eq!(server.post("/api/v2/alerts", &headers, alert.as_bytes()).status, 200);
+    let page = |headers: &[(&str, &str)], path: &str| {
+        let answer = server.request("GET", path, headers, b"");
+        assert_eq!(answer.status, 200, "{path}");
+        assert_eq!(answer.header("access-control-allow-origin"), "", "no page of another site");
+        answer.text()
+    };
+    let path = "/graph?g0.expr=x+%3E+80&g0.tab=1";
+    let told = page(&[login], path);
+    assert!(told.contains("x &gt; 80") && told.contains("Hot") && told.contains("nas"), "{told}");
+    let told = page(&[], path);
+    assert!(told.contains("x &gt; 80") && !told.contains("Hot"), "{told}");
+    assert!(page(&[login], "/graph?g0.expr=y").contains("No alert of it fires"));
+    assert!(page(&[login], "/graph").contains("names none"));
+}
+
 #[test]
 fn a_new_token_counts_after_a_reload_and_a_bad_file_changes_nothing() {
     let server = guarded();
