@@ -76,6 +76,9 @@ fn ten_thousand_alerts() {
     lap(&format!("take 10,000 new alerts, {} rows", step.entries.len()));
     let step = stage.manners.take(&all, T0);
     lap(&format!("take them again, {} rows", step.entries.len()));
+    let lacking = all.iter().filter(|alert| stage.manners.lacks(&alert.fingerprint)).count();
+    let step = stage.manners.reconcile(Vec::new(), |_| true, T0);
+    lap(&format!("hold them to the rules, {lacking} lacking, {} rows", step.entries.len()));
     let step = stage.manners.advance(T0 + 1000);
     lap(&format!("first flush, {} messages, {} rows", step.messages.len(), step.entries.len()));
     let step = stage.manners.advance(T0 + 301_000);
