@@ -9,7 +9,7 @@
 //! - [`matchers`], [`times`], `route`, `inhibit`, [`silences`], `maintenance`: each one rule of
 //!   Alertmanager's, or of ours.
 //! - [`topology`]: what hangs on what; `incidents`: which alerts have one cause.
-//! - `flush`: what a group says, and to whom.
+//! - `flush`: what a group says, and to whom. `room`: how much alerts may take.
 //! - [`views`]: what others see of it; `explain`: which way an alert would take.
 //!
 //! Not here: the words of a message, how it is sent, and HTTP.
@@ -21,6 +21,7 @@ mod incidents;
 mod inhibit;
 mod maintenance;
 pub mod matchers;
+mod room;
 mod route;
 mod rows;
 pub mod silences;
@@ -49,6 +50,8 @@ use crate::notification::{Notification, Status};
 
 pub use explain::{EscalationView, Explanation, RouteView, TakenRoute};
 pub use flush::{FLAPPING, MESSAGE_ALERTS_MAX, TIMELINE_MAX};
+pub use room::POSTED_SUM_MAX;
+use room::Room;
 pub use silences::{Silence, SilenceError, SilenceMatcher, SilenceState};
 pub use spec::{MannersConfig, MannersSpec, Part, Recipient, SpecProblem};
 pub use state::Acknowledgement;
@@ -65,7 +68,7 @@ const GROUPS_MAX: usize = 100_000;
 const PAIRS_MAX: usize = 256;
 
 /// The most bytes of a posted alert: the names and values of its labels and annotations and its link. It
-/// is held in memory and kept on disk, and [`ALERTS_MAX`] of them may be.
+/// is held in memory and kept on disk; what all of them may take is [`POSTED_SUM_MAX`].
 const POSTED_LEN_MAX: usize = 16 * 1024;
 
 /// Letters that are told of the name of an alert that is refused.
@@ -170,21 +173,11 @@ pub struct Manners {
     dirty: Dirty,
 }
 
-/// How many alerts there may be.
-#[derive(Debug)]
-struct Room(usize);
-
-impl Default for Room {
-    fn default() -> Self {
-        Self(ALERTS_MAX)
-    }
-}
-
 #[cfg(test)]
 impl Manners {
     /// Has room for so many alerts from now on.
     pub(crate) fn set_room(&mut self, len: usize) {
-        self.room = Room(len);
+        self.room.alerts_max = len;
     }
 }
 
@@ -237,6 +230,7 @@ impl Manners {
                     self.ceases(&change.fingerprint, ends_at_ms, Some(change), now_ms);
                 }
             }
+            self.weigh(&change.fingerprint);
         }
         self.step(Vec::new())
     }
@@ -438,7 +432,6 @@ impl Manners {
         }
         check_pairs(&labels).map_err(|why| format!("invalid label set: {why}"))?;
         check_pairs(&posted.annotations).map_err(|why| format!("invalid annotations: {why}"))?;
-        check_len(&labels, posted)?;
         let starts_at_ms = posted.starts_at_ms.or(posted.ends_at_ms).unwrap_or(now_ms);
         if posted.ends_at_ms.is_some_and(|ends_at_ms| ends_at_ms < starts_at_ms) {
             return Err("start time must be before end time".to_owned());
@@ -448,7 +441,7 @@ impl Manners {
             .ends_at_ms
             .unwrap_or_else(|| now_ms.saturating_add(self.config.resolve_timeout_ms));
         let pairs = labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let alert = Notification {
+        let mut alert = Notification {
             fingerprint: fingerprint(pairs),
             status: Status::Firing,
             annotations: posted.annotations.clone(),
@@ -459,14 +452,41 @@ impl Manners {
             generator_url: posted.generator_url.clone(),
             labels,
         };
-        if until_ms > now_ms {
+        check_len(&alert)?;
+        let fp = alert.fingerprint.clone();
+        let fires = until_ms > now_ms;
+        // What a rule holds to fire is over when the rule says so.
+        let may_end = self.alerts.get(&fp).is_some_and(|live| live.row.origin != Origin::Rules);
+        if !(fires || may_end) || !self.fit(&mut alert, now_ms) {
+            return Ok(());
+        }
+        if fires {
             self.fires(alert, origin, Some(until_ms), now_ms);
-        } else if self.alerts.get(&alert.fingerprint).is_some_and(|a| a.row.origin != Origin::Rules)
-        {
-            let fp = alert.fingerprint.clone();
+        } else {
             self.ceases(&fp, until_ms, Some(&alert), now_ms);
         }
+        self.weigh(&fp);
         Ok(())
+    }
+
+    /// Whether there is room for what a posted alert says. One that is there already and says more than
+    /// there is room for keeps its texts: to let go of it would tell an end that is none.
+    fn fit(&mut self, alert: &mut Notification, now_ms: i64) -> bool {
+        if self.room.fits(&alert.fingerprint, room::len_of(alert)) {
+            return true;
+        }
+        let most = self.room.posted_max / (1024 * 1024);
+        self.refuse(&format!("More than {most} MiB of posted alerts at one time"), now_ms);
+        let Some(live) = self.alerts.get(&alert.fingerprint) else { return false };
+        alert.annotations.clone_from(&live.row.alert.annotations);
+        alert.generator_url.clone_from(&live.row.alert.generator_url);
+        true
+    }
+
+    /// Takes note of the room that an alert takes now.
+    fn weigh(&mut self, fp: &str) {
+        let posted = self.alerts.get(fp).filter(|live| live.row.origin != Origin::Rules);
+        self.room.set(fp, posted.map(|live| room::len_of(&live.row.alert)));
     }
 
     /// An alert fires, whether that is news or not.
@@ -482,10 +502,11 @@ impl Manners {
         alert.ends_at_ms = None;
         let Some(live) = self.alerts.get_mut(&fp) else {
             // What tells of the lack of room takes none away.
-            if self.alerts.len() < self.room.0 + usize::from(self.refused_ms.is_some()) {
+            let most = self.room.alerts_max;
+            if self.alerts.len() < most + usize::from(self.refused_ms.is_some()) {
                 self.begin(&fp, AlertRow::new(alert, origin, until_ms, now_ms), now_ms);
             } else {
-                self.refuse(now_ms);
+                self.refuse(&format!("More than {most} alerts at one time"), now_ms);
             }
             return;
         };
@@ -681,6 +702,7 @@ impl Manners {
 
     fn forget(&mut self, fp: &str) {
         let Some(live) = self.alerts.remove(fp) else { return };
+        self.room.set(fp, None);
         self.relations.leave(&live.row.incident, fp);
         if let Some(deadline_ms) = live.deadline_ms {
             self.deadlines.remove(&(deadline_ms, fp.to_owned()));
@@ -693,20 +715,19 @@ impl Manners {
     }
 
     /// There is no room for an alert: that is told in its place.
-    fn refuse(&mut self, now_ms: i64) {
+    fn refuse(&mut self, text: &str, now_ms: i64) {
         self.refused += 1;
         self.refused_ms = Some(now_ms);
         let own = self.refused_fingerprint();
         if self.alerts.get(&own).is_some_and(|live| live.fires) {
             return;
         }
-        let text = format!("More than {} alerts at one time", self.room.0);
         let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
         let alert = Notification {
             fingerprint: own.clone(),
             status: Status::Firing,
             labels: refused_labels().into_iter().map(owned).collect(),
-            annotations: [owned(("summary", &text))].into_iter().collect(),
+            annotations: [owned(("summary", text))].into_iter().collect(),
             active_at_ms: now_ms,
             starts_at_ms: now_ms,
             ends_at_ms: None,
@@ -836,15 +857,12 @@ fn check_pairs(pairs: &BTreeMap<String, String>) -> Result<(), String> {
 }
 
 /// Refuses, by its name, an alert that takes too much room.
-fn check_len(labels: &BTreeMap<String, String>, posted: &Posted) -> Result<(), String> {
-    let pairs = labels.iter().chain(&posted.annotations);
-    let len = posted.generator_url.len()
-        + pairs.map(|(name, value)| name.len() + value.len()).sum::<usize>();
+fn check_len(alert: &Notification) -> Result<(), String> {
+    let len = room::len_of(alert);
     if len <= POSTED_LEN_MAX {
         return Ok(());
     }
-    let name = labels.get("alertname").map_or("", String::as_str);
-    let name: String = name.chars().take(NAME_TOLD_MAX).collect();
+    let name: String = alert.name().chars().take(NAME_TOLD_MAX).collect();
     Err(format!("alert {name:?} has {len} bytes, over the limit of {POSTED_LEN_MAX}"))
 }
 

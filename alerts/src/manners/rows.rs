@@ -75,7 +75,7 @@ impl Manners {
         }
         self.silences.index(now_ms);
         for (fp, row) in alerts {
-            self.restore_alert(fp, row, now_ms);
+            self.restore_alert(&fp, row, now_ms);
         }
         let gone = self.acks.keys().filter(|fp| !self.alerts.get(*fp).is_some_and(|a| a.fires));
         let gone: Vec<String> = gone.cloned().collect();
@@ -88,19 +88,20 @@ impl Manners {
         unreadable
     }
 
-    fn restore_alert(&mut self, fp: String, mut row: AlertRow, now_ms: i64) {
+    fn restore_alert(&mut self, fp: &str, mut row: AlertRow, now_ms: i64) {
         // Nobody could post while nobody listened.
         let until_ms = now_ms.saturating_add(self.config.resolve_timeout_ms);
         row.until_ms = row.until_ms.map(|known_ms| known_ms.max(until_ms));
         let live = Live::new(row, &self.graph);
         if live.fires {
-            self.relations.insert(&fp, &live);
+            self.relations.insert(fp, &live);
             if live.row.alert.name() == super::REFUSED_ALERT && live.row.origin == Origin::Rules {
                 (self.refused, self.refused_ms) = (1, Some(live.row.updated_ms));
             }
         }
-        self.relations.belong(&live.row.incident, &fp);
-        self.alerts.insert(fp, live);
+        self.relations.belong(&live.row.incident, fp);
+        self.alerts.insert(fp.to_owned(), live);
+        self.weigh(fp);
     }
 
     /// Finds the groups of all alerts anew; those of `rows` go on where they were.

@@ -367,6 +367,47 @@ fn a_posted_alert_that_takes_too_much_room_is_refused_by_name() {
     assert!(problems[1].len() < 200, "the name itself may be what is long: {problems:?}");
 }
 
+/// However large each may be, all of them together have a bound, and what finds no room is told.
+#[test]
+fn posted_alerts_take_bounded_room_together() {
+    let mut stage = Stage::new(by_labels(GROUPED));
+    stage.manners.room.posted_max = 1024 * 1024;
+    let posted = |at: usize, len: usize| Posted {
+        labels: labels(&format!("alertname=P{at:03}")),
+        annotations: [("a".to_owned(), "y".repeat(len))].into(),
+        ..Posted::default()
+    };
+    let flood: Vec<Posted> = (0..200).map(|at| posted(at, 10_000)).collect();
+    let room_of = |stage: &Stage| {
+        let posted = stage.manners.alerts.values().filter(|l| l.row.origin != Origin::Rules);
+        posted.map(|live| room::len_of(&live.row.alert)).sum::<usize>()
+    };
+    for _ in 0..2 {
+        let (step, problems) = stage.manners.post(&flood, stage.now_ms);
+        stage.settle(step);
+        assert!(problems.is_empty(), "{problems:?}");
+        assert_eq!(stage.manners.alerts.len(), 104 + 1, "what fits, and the word of what does not");
+        assert!(room_of(&stage) <= 1024 * 1024);
+    }
+    let own = &stage.manners.alerts[&stage.manners.refused_fingerprint()].row.alert;
+    assert_eq!(own.annotations["summary"], "More than 1 MiB of posted alerts at one time");
+    // One that is there goes on, also when it says more than there is room for.
+    stage.until(200);
+    let (step, _) = stage.manners.post(&[posted(7, 16_000)], stage.now_ms);
+    stage.settle(step);
+    assert!(room_of(&stage) <= 1024 * 1024);
+    stage.restart();
+    stage.manners.room.posted_max = 1024 * 1024;
+    let (step, _) = stage.manners.post(&[posted(300, 16_000)], stage.now_ms);
+    stage.settle(step);
+    assert_eq!(stage.manners.alerts.len(), 104 + 1, "what was kept takes room as before");
+    // What is over gives its room back.
+    stage.until(7 * 86_400);
+    let (step, _) = stage.manners.post(&flood[150..], stage.now_ms);
+    stage.settle(step);
+    assert_eq!(room_of(&stage), 50 * 10_014);
+}
+
 #[test]
 fn what_nobody_acknowledges_goes_to_the_next() {
     let mut spec = by_cause();
@@ -542,7 +583,7 @@ fn damaged_rows_are_left_out() {
 #[test]
 fn a_flood_is_told_as_one() {
     let mut stage = Stage::of_causes();
-    stage.manners.room = Room(100);
+    stage.manners.room.alerts_max = 100;
     let all: Vec<Notification> =
         (0..107).map(|n| firing(&format!("alertname=F n={n}"), T0)).collect();
     let step = stage.manners.take(&all, T0);
@@ -561,7 +602,7 @@ fn what_found_no_room_is_told_once_there_is_room() {
     let mut spec = by_labels(GROUPED);
     spec.flapping.changes = 0; // else one that is over takes up room for a while
     let mut stage = Stage::new(spec);
-    stage.manners.room = Room(2);
+    stage.manners.set_room(2);
     let name = |n: usize| format!("alertname=F{n}");
     for n in 0..4 {
         stage.begin(&name(n));
