@@ -310,6 +310,11 @@ impl Alerting {
         }
     }
 
+    /// What has these labels is gone for good: its alerts end with what tells of them.
+    pub(crate) fn let_go(&self, labels: BTreeMap<String, String>) {
+        self.handle.manager().forget(labels, self.clock.now_ms());
+    }
+
     /// Brings the figures of rules and receivers up to date.
     pub(crate) fn measure(&self) {
         let figures = &self.telemetry.rules;

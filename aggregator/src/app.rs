@@ -21,7 +21,7 @@ use crate::inventory::{self, Inventory, Teller};
 use crate::links::Links;
 use crate::offline;
 use crate::own::{Figure, Own};
-use crate::presence::{NodeView, Presence, Urgent};
+use crate::presence::{self, NodeView, Presence, Urgent};
 use crate::storage::{SharedStorage, WriteFailed, chain};
 use crate::telemetry::{self, Telemetry};
 use crate::wiring;
@@ -41,6 +41,10 @@ pub(crate) const INVENTORY_INTERVAL_MS: i64 = 30_000;
 
 /// How far ahead of ours the clock of a sender may be.
 const AHEAD_MS: i64 = 300_000;
+
+/// How far back somebody may ask for the last `up` of a node: shipped rules do for a day, and the last word
+/// on it must be later than all that they find.
+const LAST_WORD_MS: i64 = 25 * 60 * 60 * 1000;
 
 /// Decoders kept for the next writes, each with some hundred KiB of buffers.
 const DECODERS_KEPT_MAX: usize = 4;
@@ -204,6 +208,7 @@ impl App {
         };
         self.alerting.hear(urgent, late);
         self.append_own(&ends, "the ends of presence zeros");
+        self.part_with_forgotten();
         let ingest = &self.telemetry.ingest;
         ingest.samples.inc_by(u64::try_from(appended.accepted).unwrap_or(0));
         ingest.duplicates.inc_by(u64::try_from(appended.duplicates).unwrap_or(0));
@@ -232,6 +237,23 @@ impl App {
         self.append_own(&zeros, "the silence of nodes");
         if changed {
             self.keep_presence();
+        }
+    }
+
+    /// Says the last words of whom nobody waits for any more. Blocks.
+    pub(crate) fn part_with_forgotten(&self) {
+        let now_ms = self.clock.now_ms();
+        let forgotten = self.presence().take_forgotten();
+        for gone in &forgotten {
+            let matchers = presence::matchers_of(gone);
+            let from_ms = now_ms.saturating_sub(LAST_WORD_MS);
+            let known = self.storage.newest(&matchers, from_ms, now_ms + AHEAD_MS, NEVER);
+            let known = known.unwrap_or_else(|error| {
+                tracing::warn!(error = chain(&error), "it could not be looked at a forgotten node");
+                Vec::new()
+            });
+            let words = presence::last_words(gone, known, now_ms);
+            self.append_own(&words, "the end of a forgotten node");
         }
     }
 

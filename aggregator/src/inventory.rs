@@ -261,14 +261,14 @@ impl Inventory {
         self.things.values()
     }
 
-    /// Forgets one; false when there is none of that name.
-    pub(crate) fn forget(&mut self, kind: &str, instance: &str, name: &str) -> bool {
-        let before = self.things.len();
-        self.things.retain(|known, _| {
-            known.kind.name() != kind || known.instance != instance || known.name != name
-        });
-        self.changed |= self.things.len() < before;
-        self.things.len() < before
+    /// Forgets one, if there is one of that name.
+    pub(crate) fn forget(&mut self, kind: &str, instance: &str, name: &str) -> Option<Thing> {
+        let is_meant = |known: &Name, _: &mut Thing| {
+            known.kind.name() == kind && known.instance == instance && known.name == name
+        };
+        let (_, thing) = self.things.extract_if(.., is_meant).next()?;
+        self.changed = true;
+        Some(thing)
     }
 
     /// Forgets all that a node told of.
@@ -412,6 +412,12 @@ impl Inventory {
 }
 
 impl Thing {
+    /// The labels that all alerts about it have.
+    pub(crate) fn labels(&self) -> BTreeMap<String, String> {
+        let labels = self.figure_labels().into_iter().filter(|(name, _)| *name != "kind");
+        labels.map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
     fn figure_labels(&self) -> Vec<(&'static str, String)> {
         let of = |name: &str| self.labels.get(name).cloned().unwrap_or_default();
         let mut labels = vec![
@@ -637,8 +643,10 @@ mod tests {
         assert!(lab.missing().is_empty());
         lab.pass(10, &[]);
         assert_eq!(lab.missing().len(), 1);
-        assert!(!lab.inventory.forget("array", "nas", "md1"));
-        assert!(lab.inventory.forget("array", "nas", "md0"));
+        assert_eq!(lab.inventory.forget("array", "nas", "md1"), None);
+        let labels = lab.inventory.forget("array", "nas", "md0").unwrap().labels();
+        let named = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        assert_eq!(labels, [("device", "md0"), ("instance", "nas")].map(named).into());
         lab.pass(10, &[]);
         assert!(lab.missing().is_empty());
     }

@@ -36,8 +36,8 @@ use std::sync::Arc;
 
 use labstat_alerts::events::cannot_wait;
 use labstat_model::{
-    Labels, LabelsMemo, METRIC_NAME, Sample, SeriesView, TimeSeries, WriteRequest, WriteView,
-    is_stale, stale_marker,
+    Labels, LabelsMemo, METRIC_NAME, Matcher, Sample, Series, SeriesView, TimeSeries, WriteRequest,
+    WriteView, is_stale, stale_marker,
 };
 use serde::{Deserialize, Serialize};
 
@@ -128,6 +128,14 @@ pub(crate) struct Presence {
     speakers: Speakers,
     latecomers: Latecomers,
     urgent: Urgent,
+    forgotten: Vec<Forgotten>,
+}
+
+/// A job of a node that nobody waits for any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Forgotten {
+    pub(crate) instance: String,
+    pub(crate) job: String,
 }
 
 /// Metrics that cannot wait, of which samples of the present came.
@@ -231,6 +239,7 @@ impl Presence {
             speakers: Speakers::default(),
             latecomers: Latecomers::default(),
             urgent: Urgent::default(),
+            forgotten: Vec::new(),
         }
     }
 
@@ -281,6 +290,12 @@ impl Presence {
     pub(crate) fn take_urgent(&mut self) -> Option<Urgent> {
         let urgent = !self.urgent.metrics.is_empty();
         urgent.then(|| std::mem::take(&mut self.urgent))
+    }
+
+    /// Whom nobody waits for any more since this was last asked; what is to be stored of them is said
+    /// by [`last_words`].
+    pub(crate) fn take_forgotten(&mut self) -> Vec<Forgotten> {
+        std::mem::take(&mut self.forgotten)
     }
 
     /// See [`Latecomers::take_changed`].
@@ -363,21 +378,25 @@ impl Presence {
         zeros
     }
 
-    /// Forgets a node; what it gives must be stored, so that no zero of ours stays behind.
-    /// `None` when there is no such node.
-    pub(crate) fn forget(&mut self, instance: &str, now_ms: i64) -> Option<WriteRequest> {
-        let node = self.nodes.remove(instance)?;
+    /// Forgets a node; false when there is none of that name.
+    pub(crate) fn forget(&mut self, instance: &str) -> bool {
+        let Some(node) = self.nodes.remove(instance) else { return false };
         self.changed = true;
-        let ends = node.jobs.keys().map(|job| end_of_all(instance, job, now_ms));
-        Some(WriteRequest { series: ends.collect(), metadata: Vec::new() })
+        let of = |job: String| Forgotten { instance: instance.to_owned(), job };
+        self.forgotten.extend(node.jobs.into_keys().map(of));
+        true
     }
 
     fn forget_job(&mut self, instance: &str, job: &str) {
         let Some(node) = self.nodes.get_mut(instance) else { return };
-        self.changed |= node.jobs.remove(job).is_some();
+        if node.jobs.remove(job).is_none() {
+            return;
+        }
+        self.changed = true;
         if node.jobs.is_empty() {
             self.nodes.remove(instance);
         }
+        self.forgotten.push(Forgotten { instance: instance.to_owned(), job: job.to_owned() });
     }
 
     /// All nodes, by name.
@@ -644,13 +663,28 @@ fn end_of_zeros(instance: &str, job: &str, now_ms: i64) -> TimeSeries {
     up(instance, job, (now_ms | 1).saturating_add(2), stale_marker())
 }
 
-/// A last zero, and its end: who asks for the last value of a day does not see ends, and would find that a node
-/// that nobody waits for any more has not been down.
-fn end_of_all(instance: &str, job: &str, now_ms: i64) -> TimeSeries {
-    let zero_ms = (now_ms | 1).saturating_add(2);
-    let mut ends = up(instance, job, zero_ms, 0.0);
-    ends.samples.push(Sample { time_ms: zero_ms.saturating_add(2), value: stale_marker() });
-    ends
+/// The last words of whom nobody waits for any more: a zero, and its end. Who asks for the last value of a day
+/// does not see ends, and would find that a node that was taken out has not been down, and is silent. They
+/// are said of each `up` that is `known` of the job, with its newest sample: a scraper adds labels of its own.
+pub(crate) fn last_words(gone: &Forgotten, known: Vec<Series>, now_ms: i64) -> WriteRequest {
+    let own = up(&gone.instance, &gone.job, now_ms, 0.0).labels;
+    let mut newest_ms = BTreeMap::from([(own, now_ms)]);
+    for series in known {
+        let last_ms = series.samples().last().map_or(now_ms, |sample| sample.time_ms);
+        newest_ms.insert(series.labels, now_ms.max(last_ms));
+    }
+    let ends = newest_ms.into_iter().map(|(labels, last_ms)| {
+        let zero_ms = (last_ms | 1).saturating_add(2);
+        let end = Sample { time_ms: zero_ms.saturating_add(2), value: stale_marker() };
+        TimeSeries { labels, samples: vec![Sample { time_ms: zero_ms, value: 0.0 }, end] }
+    });
+    WriteRequest { series: ends.collect(), metadata: Vec::new() }
+}
+
+/// Finds the `up` of a job, whatever other labels it has.
+pub(crate) fn matchers_of(gone: &Forgotten) -> [Matcher; 3] {
+    [(METRIC_NAME, "up"), ("instance", &gone.instance), ("job", &gone.job)]
+        .map(|(name, value)| Matcher::equal(name, value))
 }
 
 fn up(instance: &str, job: &str, time_ms: i64, value: f64) -> TimeSeries {
@@ -742,6 +776,7 @@ mod tests {
         let end = vec![series("load", "node", 60_000, stale), series("up", "node", 60_000, stale)];
         presence.observe(&write(end), 60_000);
         assert!(presence.nodes().is_empty());
+        assert_eq!(presence.take_forgotten(), [vertex()], "its alerts end with it");
         assert!(presence.tick(1_000_000).series.is_empty());
     }
 
@@ -757,8 +792,10 @@ mod tests {
         let lost = vec![series("up", "ceph", 110_000, stale), series("up", "node", 110_000, 1.0)];
         presence.observe(&write(lost), 110_000);
         assert_eq!(presence.node("vertex").unwrap().jobs, ["node"]);
+        assert_eq!(presence.take_forgotten()[0].job, "ceph");
         presence.observe(&write(vec![series("up", "node", 120_000, stale)]), 120_000);
         assert_eq!(presence.tick(160_000).series, [up("vertex", "node", 160_001, 0.0)]);
+        assert!(presence.take_forgotten().is_empty(), "a machine that is shut down is waited for");
     }
 
     #[test]
@@ -945,27 +982,44 @@ mod tests {
         assert_eq!(presence.nodes().len(), 1);
     }
 
-    #[test]
-    fn the_last_word_of_a_node_that_is_forgotten_before_it_is_down_is_a_zero() {
-        let mut presence = Presence::restore(None, 0);
-        rounds(&mut presence, "up", 100_000);
-        let ends = presence.forget("vertex", 110_000).unwrap();
-        let samples = &ends.series[0].samples;
-        assert_eq!(samples.len(), 2);
-        assert_eq!((samples[0].time_ms, samples[0].value), (110_003, 0.0));
-        assert_eq!(samples[1].time_ms, 110_005);
-        assert!(is_stale(samples[1].value));
+    fn vertex() -> Forgotten {
+        Forgotten { instance: "vertex".to_owned(), job: "node".to_owned() }
+    }
+
+    /// The last words, as series with the times and values of their samples.
+    fn said(known: Vec<Series>, now_ms: i64) -> Vec<(String, Vec<(i64, f64)>)> {
+        let words = last_words(&vertex(), known, now_ms);
+        let samples = |series: &TimeSeries| {
+            let values = series.samples.iter();
+            values.map(|s| (s.time_ms, if is_stale(s.value) { -1.0 } else { s.value })).collect()
+        };
+        words.series.iter().map(|s| (s.labels.to_string(), samples(s))).collect()
     }
 
     #[test]
-    fn forgetting_ends_the_zeros() {
+    fn the_last_word_on_each_up_of_who_is_forgotten_is_a_zero_and_its_end() {
+        let own = "up{instance=\"vertex\", job=\"node\"}".to_owned();
+        let told = vec![(110_003, 0.0), (110_005, -1.0)];
+        assert_eq!(said(Vec::new(), 110_000), [(own.clone(), told.clone())]);
+        let pairs =
+            [(METRIC_NAME, "up"), ("cluster", "lab"), ("instance", "vertex"), ("job", "node")];
+        let labels = Labels::new(pairs);
+        let scraped = Series { labels, times: vec![150_000], values: vec![1.0] };
+        let theirs = "up{cluster=\"lab\", instance=\"vertex\", job=\"node\"}".to_owned();
+        let ahead = vec![(150_003, 0.0), (150_005, -1.0)];
+        assert_eq!(said(vec![scraped], 110_000), [(theirs, ahead), (own, told)]);
+    }
+
+    #[test]
+    fn who_is_forgotten_is_told_of_once_job_by_job() {
         let mut presence = Presence::restore(None, 0);
         rounds(&mut presence, "up", 100_000);
         let zeros = presence.tick(200_000);
-        let ends = presence.forget("vertex", 200_000).unwrap();
-        assert_eq!(ends.series.len(), 1);
+        assert!(presence.forget("vertex"));
+        let ends = last_words(&presence.take_forgotten()[0], Vec::new(), 200_000);
         assert!(ends.series[0].samples[0].time_ms > zeros.series[0].samples[0].time_ms);
-        assert!(presence.forget("vertex", 200_000).is_none());
+        assert!(!presence.forget("vertex"));
+        assert!(presence.take_forgotten().is_empty());
         assert!(presence.take_changed());
         assert!(!presence.take_changed());
     }

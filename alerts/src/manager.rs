@@ -59,6 +59,12 @@ pub use rows::PREFIX as ROW_PREFIX;
 pub use snapshot::{SNAPSHOT_VERSION, Snapshot};
 pub use state::{Alert, State};
 
+/// How long what people have said is gone stays so: every ordinary rule has its round in that time.
+const GONE_MS: i64 = 10 * 60_000;
+
+/// Things that are known to be gone, each named by somebody; of more, the oldest are dropped.
+const GONE_LEN_MAX: usize = 1_000;
+
 /// What all rules share.
 #[derive(Debug, Clone, Default)]
 pub struct ManagerOptions {
@@ -140,6 +146,25 @@ pub struct Manager {
     /// Instances whose samples are of the past, though they come now, each with the time until which
     /// that is to be believed.
     late: RwLock<Arc<BTreeMap<String, i64>>>,
+    /// What people have said is gone for good, the newest last.
+    gone: RwLock<Arc<Vec<Gone>>>,
+}
+
+/// Something that is gone for good.
+#[derive(Debug, Clone)]
+struct Gone {
+    /// The labels of alerts about it.
+    labels: BTreeMap<String, String>,
+    /// Until when that is to be believed: it may come back.
+    until_ms: i64,
+}
+
+impl Gone {
+    /// Whether an alert that has ceased by `now_ms` was about this.
+    fn is_about(&self, alert: &Alert, now_ms: i64) -> bool {
+        let has = |(name, value): (&String, &String)| alert.labels.get(name) == Some(value);
+        now_ms < self.until_ms && self.labels.iter().all(has)
+    }
 }
 
 /// What a group of the past leaves behind.
@@ -296,6 +321,22 @@ impl Manager {
 
     fn late(&self) -> Arc<BTreeMap<String, i64>> {
         self.late.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What has `labels` is gone for good: an alert with all of them is over as soon as its expression
+    /// says so, whatever `keep_firing_for` it has.
+    pub fn forget(&self, labels: BTreeMap<String, String>, now_ms: i64) {
+        let mut gone = self.gone.write().unwrap_or_else(PoisonError::into_inner);
+        let kept = gone.iter().filter(|gone| gone.until_ms > now_ms).cloned();
+        let mut kept: Vec<Gone> = kept.collect();
+        let surplus = (kept.len() + 1).saturating_sub(GONE_LEN_MAX);
+        kept.drain(..surplus);
+        kept.push(Gone { labels, until_ms: now_ms.saturating_add(GONE_MS) });
+        *gone = Arc::new(kept);
+    }
+
+    fn gone(&self) -> Arc<Vec<Gone>> {
+        self.gone.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Counts that a rule has `after` alerts in place of `before`.

@@ -40,9 +40,9 @@ pub(crate) async fn forget(
     State(app): State<Arc<App>>,
     Path((kind, instance, name)): Path<(String, String, String)>,
 ) -> Result<Json, ApiError> {
-    if !app.inventory().forget(&kind, &instance, &name) {
-        return Err(ApiError::not_found(format!("no {kind} {instance}/{name} is known")));
-    }
+    let unknown = || ApiError::not_found(format!("no {kind} {instance}/{name} is known"));
+    let thing = app.inventory().forget(&kind, &instance, &name).ok_or_else(unknown)?;
+    app.alerting.let_go(thing.labels());
     let done = tokio::task::spawn_blocking(move || {
         app.keep_inventory();
         app.tell_own();

@@ -1,5 +1,6 @@
 //! labstat's own paths: the first page, health, reload, nodes and compaction.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
@@ -75,14 +76,17 @@ pub(crate) async fn forget(
     Path(name): Path<String>,
 ) -> Result<Json, ApiError> {
     let now_ms = app.clock.now_ms();
-    let ends = app.presence().forget(&name, now_ms);
-    let ends = ends.ok_or_else(|| ApiError::not_found(format!("no node {name:?} is known")))?;
+    if !app.presence().forget(&name) {
+        return Err(ApiError::not_found(format!("no node {name:?} is known")));
+    }
     app.disks.registry().forget_node(&name, now_ms);
     app.inventory().forget_node(&name);
+    app.alerting.let_go(BTreeMap::from([("instance".to_owned(), name.clone())]));
     let done = tokio::task::spawn_blocking(move || {
-        app.append_own(&ends, "the end of a forgotten node");
+        app.part_with_forgotten();
         app.keep_presence();
         app.keep_inventory();
+        app.tell_own();
         app.look_at_disks();
     });
     done.await.map_err(|_| ApiError::internal("the node was not forgotten"))?;

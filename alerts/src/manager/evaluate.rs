@@ -116,8 +116,14 @@ impl Context<'_> {
             let until_ms = labels.get("instance").and_then(|instance| self.late.get(instance));
             until_ms.is_some_and(|until_ms| self.time_ms < *until_ms)
         };
-        let around =
-            Circumstances { now_ms: self.time_ms, goes_on: &goes_on, must_wait: &must_wait };
+        let gone = self.manager.gone();
+        let is_gone = |alert: &Alert| gone.iter().any(|gone| gone.is_about(alert, self.time_ms));
+        let around = Circumstances {
+            now_ms: self.time_ms,
+            goes_on: &goes_on,
+            must_wait: &must_wait,
+            is_gone: &is_gone,
+        };
         let (next, changes) = step(rule, &state.alerts, found, &around);
         let limit = self.running.group.limit;
         if limit > 0 && next.len() > limit {

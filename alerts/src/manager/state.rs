@@ -136,6 +136,8 @@ pub(super) struct Circumstances<'a> {
     pub(super) goes_on: &'a dyn Fn(&Alert) -> bool,
     /// Whether an alert with these labels may not begin now.
     pub(super) must_wait: &'a dyn Fn(&Labels) -> bool,
+    /// Whether what an alert is about is gone for good, so that nothing is to be held up.
+    pub(super) is_gone: &'a dyn Fn(&Alert) -> bool,
 }
 
 /// The next state of a rule's alerts, and what changed.
@@ -180,7 +182,8 @@ pub(super) fn step(
         }
         let mut alert = alert.clone();
         let since_ms = *alert.keep_firing_since_ms.get_or_insert(now_ms);
-        if rule.keep_firing_for_ms > 0 && now_ms - since_ms < rule.keep_firing_for_ms {
+        let is_held = rule.keep_firing_for_ms > 0 && now_ms - since_ms < rule.keep_firing_for_ms;
+        if is_held && !(around.is_gone)(&alert) {
             next.insert(labels.clone(), alert);
         } else {
             changes.push(Change { status: Status::Resolved, alert });

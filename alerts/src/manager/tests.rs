@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use labstat_model::{Labels, METRIC_NAME, MatchOp, Matcher, Series, SeriesRef, is_stale};
 use labstat_promql::{Engine, Source, SourceError};
 
-use super::{Evaluation, Manager, ManagerOptions};
+use super::{Evaluation, GONE_LEN_MAX, Manager, ManagerOptions};
 use crate::ledger::Entry;
 use crate::notification::Status;
 use crate::rules::RuleSet;
@@ -255,6 +255,26 @@ fn keep_firing_for_holds_an_alert_up() {
     assert_eq!(lab.minute(6, 1.0), []);
     assert_eq!(lab.minute(7, 1.0), []);
     assert_eq!(lab.minute(8, 1.0), [Status::Resolved], "two minutes after it ceased for good");
+}
+
+/// What people have said is gone for good is not held up; what still holds is, and so are others.
+#[test]
+fn an_alert_about_what_is_gone_ends_at_once() {
+    let labels = |instance: &str| BTreeMap::from([("instance".to_owned(), instance.to_owned())]);
+    let rule = DOWN.replace("for: 2m", "keep_firing_for: 1h");
+    for (gone, told) in [("vertex", vec![Status::Resolved]), ("apex", vec![])] {
+        let lab = lab(&rule);
+        assert_eq!(lab.minute(3, 0.0), [Status::Firing]);
+        lab.manager.forget(labels(gone), 3 * MINUTE);
+        assert_eq!(lab.minute(4, 0.0), [], "it still holds");
+        assert_eq!(lab.minute(5, 1.0), told, "{gone}");
+    }
+    let lab = lab(&rule);
+    assert_eq!(lab.minute(3, 0.0), [Status::Firing]);
+    lab.manager.forget(labels("vertex"), 3 * MINUTE);
+    assert_eq!(lab.minute(14, 1.0), [], "it may have come back meanwhile");
+    (0..2_000).for_each(|at| lab.manager.forget(labels(&format!("node{at}")), 0));
+    assert_eq!(lab.manager.gone().len(), GONE_LEN_MAX);
 }
 
 #[test]

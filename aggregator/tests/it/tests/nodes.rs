@@ -62,3 +62,29 @@ fn a_node_can_be_forgotten() {
     let again = server.request("DELETE", "/api/labstat/v1/nodes/vertex", &[], b"");
     assert_eq!((again.status, again.json()["errorType"].clone()), (404, json!("not_found")));
 }
+
+/// A target that is taken out of a scraper's configuration is not down, as far back as one asks: the rule
+/// for nodes that fell silent looks at the last word of a day.
+#[test]
+fn the_last_word_on_what_is_taken_out_is_no_sign_of_life() {
+    let clock = Arc::new(ManualClock::new(START_MS));
+    let server = Server::at(&clock);
+    let scraped = |instance: &str, at_ms: i64, value: f64| {
+        let labels =
+            [("__name__", "up"), ("cluster", "lab"), ("instance", instance), ("job", "node")];
+        server.write(&[series(&labels, &[(at_ms, value)])]);
+    };
+    for instance in ["apex", "vertex"] {
+        // Its clock is ahead of ours.
+        scraped(instance, START_MS + 60_000, 1.0);
+    }
+    scraped("apex", START_MS + 61_000, labstat_model::stale_marker());
+    let answer = server.request("DELETE", "/api/labstat/v1/nodes/vertex", &[], b"");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(server.get("/api/labstat/v1/nodes").json()["data"], json!([]));
+    let at = format!("{}", START_MS / 1000 + 300);
+    let last = server.query("max by (instance) (last_over_time(up[1d]))", &at);
+    let last: Vec<_> = last.as_array().unwrap().iter().map(|one| &one["value"][1]).collect();
+    assert_eq!(last, ["0", "0"]);
+    assert_eq!(server.query("up", &at), json!([]));
+}
