@@ -53,7 +53,8 @@ while read -r pid; do pids="$pids $pid"; done
 for pid in $pids; do
     grep -qF "$1" "/proc/$pid/cmdline" 2>/dev/null && kill -9 "$pid"
 done
-rm -rf "$1"
+# One that is dying may still write.
+for try in 1 2 3 4 5; do rm -rf "$1" && break; sleep 1; done
 "#;
 
 /// What is to be started.

@@ -24,12 +24,14 @@ fn are(view: &Value, state: &str, name: &str, severity: &str) -> bool {
 fn osds_that_fill_up_are_shown_and_told_by_each_limit() {
     let Some(mut cluster) = cluster::shared() else { return };
     let lab = Lab::start(&cluster);
-    drop(cluster.write_load(3));
-    lab.see("a healthy cluster", |view| {
+    let load = cluster.write_load(100);
+    lab.see("a healthy cluster with something in it", |view| {
         view["health"] == "HEALTH_OK"
             && osd(view, "osd.0")["state"] == "up"
-            && osd(view, "osd.0")["used_ratio"].as_f64() > Some(0.00003)
+            && (0..3)
+                .all(|at| osd(view, &format!("osd.{at}"))["used_ratio"].as_f64() > Some(0.00003))
     });
+    drop(load);
     let set = |at: usize, to: &[&str; 3]| format!("osd set-{}-ratio {}", LIMITS[at], to[at]);
     let mut lower = |at: usize| cluster.ceph_until_mended(&set(at, &LOW), &set(at, &USUAL));
 

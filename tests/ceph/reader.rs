@@ -208,7 +208,9 @@ fn the_program_tells_all_that_the_library_tells() {
     let replies = |extra: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_labstat"));
         command.arg("ceph-read").arg("--conf").arg(cluster.conf());
-        let read = command.args(["--user", "client.admin"]).args(extra).output().unwrap();
+        // Each question to the program starts an interpreter, on a machine that has other work.
+        let read = command.args(["--user", "client.admin", "--deadline", "110"]);
+        let read = read.args(extra).output().unwrap();
         let text = String::from_utf8(read.stdout).unwrap();
         let reply = |line: &str| {
             let (command, rest) = line.split_once('\t').unwrap();
