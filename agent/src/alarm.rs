@@ -210,7 +210,7 @@ impl Watchman {
     }
 
     fn keep(&self, vigil: &mut Vigil) {
-        let (Some(memory), Some(document)) = (&self.memory, vigil.to_keep()) else { return };
+        let (Some(memory), Some(document)) = (&self.memory, vigil.next_document()) else { return };
         if let Err(error) = memory.keep(DOCUMENT, &document) {
             tracing::warn!(%error, "that an alarm was told is not kept: it may be told again");
         }

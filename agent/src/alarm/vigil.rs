@@ -149,7 +149,7 @@ impl Vigil {
         }
     }
 
-    /// What is to be tried now. The attempts have begun with it, once [`Vigil::to_keep`] is kept.
+    /// What is to be tried now. The attempts have begun with it, once [`Vigil::next_document`] is kept.
     pub(super) fn look(&mut self, tried: &Tried, rounds: u64, now_ms: i64) -> Vec<Attempt> {
         self.heed_gap(now_ms);
         match tried.failing_since_ms {
@@ -249,7 +249,7 @@ impl Vigil {
     }
 
     /// The document to keep, where it says more than the one before. The error alone is not worth a write.
-    pub(super) fn to_keep(&mut self) -> Option<Vec<u8>> {
+    pub(super) fn next_document(&mut self) -> Option<Vec<u8>> {
         let told = |(name, ear): (&String, &Ear)| Some((name.clone(), ear.told.clone()?));
         let now = Kept {
             looked_ms: self.absence.is_some().then_some(self.looked_ms),

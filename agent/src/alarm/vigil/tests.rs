@@ -52,7 +52,7 @@ impl Lab {
             }
             let tried = self.reach.lock().clone();
             let attempts = self.vigil.look(&tried, 7, self.now_ms);
-            self.writes += usize::from(self.vigil.to_keep().is_some());
+            self.writes += usize::from(self.vigil.next_document().is_some());
             for attempt in attempts {
                 assert_eq!((attempt.word.node.as_str(), attempt.word.rounds), ("nas", 7));
                 let over = attempt.word.over_ms.is_some();
@@ -64,7 +64,7 @@ impl Lab {
                     Hangs => {}
                 }
             }
-            self.writes += usize::from(self.vigil.to_keep().is_some());
+            self.writes += usize::from(self.vigil.next_document().is_some());
         }
         told
     }
