@@ -58,9 +58,12 @@ enum SilenceCommand {
 #[command(after_help = "\
 Examples:
   labstat silence add instance=nas --for 2h --comment \"new disk\"
-  labstat silence add --node nas --for 30m       everything of one node: a maintenance
+  labstat silence add --node nas --for 30m       alerts whose instance is nas
   labstat silence add DiskAct 'disk=~\"S1.*\"'     one alert of some disks
   labstat silence add severity!=critical --start 2026-12-24T18:00 --for 3d
+
+--node is instance=NAME. Alerts that name a node otherwise (of a disk, from elsewhere) want
+matchers of their own; all that hangs on a node is kept quiet by [[maintenance]] in aggregator.toml.
 
 A matcher is NAME=VALUE, NAME!=VALUE, NAME=~PATTERN or NAME!~PATTERN, the value in quotes or not; a
 word alone is the name of an alert. Prints the silence's id, and on standard error what it silences
@@ -70,7 +73,7 @@ struct Add {
     #[arg(value_name = "MATCHER", required_unless_present = "node")]
     matchers: Vec<String>,
 
-    /// All alerts of this node
+    /// Alerts whose instance is this node
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
 
