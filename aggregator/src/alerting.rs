@@ -22,7 +22,7 @@ use labstat_alerts::views::{AlertsView, GroupView, RulesFilter, RulesView};
 use labstat_alerts::{
     ManagerOptions, Problem, Problems, RuleSet, Service, ServiceOptions, shipped,
 };
-use labstat_model::Clock;
+use labstat_model::{Clock, WriteRequest};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
@@ -32,6 +32,7 @@ use crate::links::Links;
 use crate::presence::Urgent;
 use crate::storage::{Settled, SharedStorage, chain};
 use crate::telemetry::{self, Telemetry, seconds};
+use crate::unstored::Unstored;
 
 pub(crate) use attention::Acknowledge;
 
@@ -66,6 +67,8 @@ pub(crate) struct Alerting {
     files: RuleFiles,
     /// Where receivers and routes are read again.
     source: Option<ConfigSource>,
+    /// What rules see though it is not in the history.
+    unstored: Arc<Unstored>,
     clock: Arc<dyn Clock>,
     telemetry: Arc<Telemetry>,
     status: Mutex<RulesStatus>,
@@ -163,7 +166,8 @@ impl Alerting {
         }
         let status = status(&rules, problems);
         remarks.iter().for_each(|remark| tracing::warn!("{remark}"));
-        let database = Arc::new(Settled(storage.clone()));
+        let unstored = Arc::<Unstored>::default();
+        let database = Settled { storage: storage.clone(), unstored: Arc::clone(&unstored) };
         let options = ServiceOptions {
             rules,
             unread,
@@ -182,12 +186,14 @@ impl Alerting {
             ..ServiceOptions::default()
         };
         let ledger = Arc::new(storage);
-        let service = Service::start(options, database, ledger, Arc::clone(&clock)).await?;
+        let service =
+            Service::start(options, Arc::new(database), ledger, Arc::clone(&clock)).await?;
         let handle = service.alerting();
         let alerting = Self {
             handle,
             files,
             source: config.source.clone(),
+            unstored,
             clock,
             telemetry,
             status: Mutex::default(),
@@ -313,6 +319,16 @@ impl Alerting {
     /// What has these labels is gone for good: its alerts end with what tells of them.
     pub(crate) fn let_go(&self, labels: BTreeMap<String, String>) {
         self.handle.manager().forget(labels, self.clock.now_ms());
+    }
+
+    /// Lets rules see what the aggregator says of itself, though the store had no room for it.
+    pub(crate) fn hold(&self, own: &WriteRequest) {
+        self.unstored.hold(own);
+    }
+
+    /// Lets go of what was held of the aggregator's figures and is too old to matter.
+    pub(crate) fn forget_held(&self, now_ms: i64) {
+        self.unstored.forget(now_ms);
     }
 
     /// Brings the figures of rules and receivers up to date.

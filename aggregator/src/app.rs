@@ -215,15 +215,16 @@ impl App {
         Ok(appended)
     }
 
-    /// Stores what the aggregator itself has to say. Blocks; a failure is told in the log, since
-    /// the next round says the same again.
-    pub(crate) fn append_own(&self, request: &WriteRequest, what: &str) {
+    /// Stores what the aggregator itself has to say, and gives whether it could. Blocks; a failure is
+    /// told in the log, since the next round says the same again.
+    pub(crate) fn append_own(&self, request: &WriteRequest, what: &str) -> bool {
         if request.series.is_empty() {
-            return;
+            return true;
         }
-        if let Err(error) = self.storage.append(request) {
-            tracing::error!(error = chain(&error), "{what} could not be stored");
-        }
+        let appended = self.storage.append(request).inspect_err(|error| {
+            tracing::error!(error = chain(error), "{what} could not be stored");
+        });
+        appended.is_ok()
     }
 
     /// One look at who is silent. Blocks.
@@ -365,7 +366,10 @@ impl App {
         // Held over the write, so that two looks are not put down in the wrong order.
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         let write = own.tell(&families, &figures, now_ms);
-        self.append_own(&write, "our own figures");
+        self.alerting.forget_held(now_ms);
+        if !self.append_own(&write, "our own figures") {
+            self.alerting.hold(&write);
+        }
     }
 
     /// labstat's own figures as text exposition. Blocks.

@@ -35,6 +35,7 @@ mod presence;
 mod server;
 mod storage;
 mod telemetry;
+mod unstored;
 mod wiring;
 
 pub use alerting::RulesStatus;

@@ -10,6 +10,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use labstat_alerts::manager::merged;
 use labstat_alerts::{Database, Entry, Ledger, LedgerError};
 use labstat_model::{
     BucketColumns, HistogramSeries, Labels, Matcher, Metadata, Rolled, Series, Tiers, WriteRequest,
@@ -17,6 +18,8 @@ use labstat_model::{
 };
 use labstat_promql::{BucketScan, Scan, Source, SourceError};
 use labstat_store::{Appended, Documents, Maintained, NEVER, QueueStats, Stats, Stop};
+
+use crate::unstored::Unstored;
 
 /// What the keys of the ledger's rows have before them among the store's documents.
 const LEDGER: &str = "alerts/";
@@ -337,13 +340,17 @@ impl Source for SharedStorage {
     }
 }
 
-/// The history as rules see it: they are not evaluated over one that lacks what was written.
+/// The history as rules see it: they are not evaluated over one that lacks what was written, and see
+/// what the aggregator says of itself though there is no room for it.
 #[derive(Debug, Clone)]
-pub(crate) struct Settled(pub(crate) SharedStorage);
+pub(crate) struct Settled {
+    pub(crate) storage: SharedStorage,
+    pub(crate) unstored: Arc<Unstored>,
+}
 
 impl Settled {
     fn check(&self) -> Result<(), SourceError> {
-        self.0.settled().map_err(|error| SourceError(Box::new(error)))
+        self.storage.settled().map_err(|error| SourceError(Box::new(error)))
     }
 }
 
@@ -355,7 +362,8 @@ impl Source for Settled {
         end_ms: i64,
     ) -> Result<Vec<Series>, SourceError> {
         self.check()?;
-        Source::select(&self.0, matchers, start_ms, end_ms)
+        let held = self.unstored.select(matchers, start_ms, end_ms);
+        Ok(merged(Source::select(&self.storage, matchers, start_ms, end_ms)?, &held))
     }
 
     fn newest(
@@ -365,7 +373,11 @@ impl Source for Settled {
         end_ms: i64,
     ) -> Result<Vec<Series>, SourceError> {
         self.check()?;
-        Source::newest(&self.0, matchers, start_ms, end_ms)
+        let held = self.unstored.select(matchers, start_ms, end_ms);
+        let stored = Source::newest(&self.storage, matchers, start_ms, end_ms)?;
+        let mut all = merged(stored, &held);
+        all.iter_mut().for_each(Series::keep_newest);
+        Ok(all)
     }
 
     fn scan(
@@ -375,7 +387,10 @@ impl Source for Settled {
         end_ms: i64,
     ) -> Result<Box<dyn Scan + '_>, SourceError> {
         self.check()?;
-        Source::scan(&self.0, matchers, start_ms, end_ms)
+        if self.unstored.select(matchers, start_ms, end_ms).is_empty() {
+            return Source::scan(&self.storage, matchers, start_ms, end_ms);
+        }
+        Ok(Box::new(self.select(matchers, start_ms, end_ms)?))
     }
 
     fn scan_newest(
@@ -385,7 +400,10 @@ impl Source for Settled {
         end_ms: i64,
     ) -> Result<Box<dyn Scan + '_>, SourceError> {
         self.check()?;
-        Source::scan_newest(&self.0, matchers, start_ms, end_ms)
+        if self.unstored.select(matchers, start_ms, end_ms).is_empty() {
+            return Source::scan_newest(&self.storage, matchers, start_ms, end_ms);
+        }
+        Ok(Box::new(self.newest(matchers, start_ms, end_ms)?))
     }
 
     fn histograms(
@@ -395,11 +413,11 @@ impl Source for Settled {
         end_ms: i64,
     ) -> Result<Vec<HistogramSeries>, SourceError> {
         self.check()?;
-        Source::histograms(&self.0, matchers, start_ms, end_ms)
+        Source::histograms(&self.storage, matchers, start_ms, end_ms)
     }
 
     fn tiers(&self) -> Tiers {
-        Source::tiers(&self.0)
+        Source::tiers(&self.storage)
     }
 
     fn buckets(
@@ -411,7 +429,7 @@ impl Source for Settled {
         columns: BucketColumns,
     ) -> Result<Vec<Rolled>, SourceError> {
         self.check()?;
-        Source::buckets(&self.0, matchers, start_ms, end_ms, bucket_ms, columns)
+        Source::buckets(&self.storage, matchers, start_ms, end_ms, bucket_ms, columns)
     }
 
     fn scan_buckets(
@@ -423,13 +441,13 @@ impl Source for Settled {
         columns: BucketColumns,
     ) -> Result<Box<dyn BucketScan + '_>, SourceError> {
         self.check()?;
-        Source::scan_buckets(&self.0, matchers, start_ms, end_ms, bucket_ms, columns)
+        Source::scan_buckets(&self.storage, matchers, start_ms, end_ms, bucket_ms, columns)
     }
 }
 
 impl Database for Settled {
     fn append(&self, request: &WriteRequest) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let appended = self.0.0.append(request)?;
+        let appended = self.storage.append(request)?;
         if let Some(refused) = appended.refusals.first() {
             tracing::warn!(count = appended.refused, "samples of rules were refused: {refused}");
         }
@@ -437,7 +455,7 @@ impl Database for Settled {
     }
 
     fn newest_ms(&self) -> Option<i64> {
-        self.0.0.stats().newest_ms
+        self.storage.stats().newest_ms
     }
 }
 

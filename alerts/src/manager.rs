@@ -53,6 +53,7 @@ pub(crate) use evaluate::{chain as error_chain, push_escaped};
 pub use group::Figures;
 use group::{RuleState, Running};
 use holders::Holders;
+pub use overlay::merged;
 pub use prepare::KEEP_WHILE;
 pub use round::Round;
 pub use rows::PREFIX as ROW_PREFIX;

@@ -3,6 +3,7 @@
 //!
 //! Not here: which rules look at it at all (`prepare`), since for most the store alone is enough.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 
 use labstat_model::{
@@ -43,9 +44,9 @@ pub(super) struct Overlay<'a> {
     pub(super) fresh: &'a Fresh,
 }
 
-/// `stored` with the samples of `fresh` in their places; sorted by labels.
-fn merged(mut stored: Vec<Series>, fresh: &[&Series]) -> Vec<Series> {
-    for one in fresh {
+/// `stored`, which is sorted by labels, with the samples of `fresh` in their places.
+pub fn merged<S: Borrow<Series>>(mut stored: Vec<Series>, fresh: &[S]) -> Vec<Series> {
+    for one in fresh.iter().map(Borrow::borrow) {
         match stored.binary_search_by(|series| series.labels.cmp(&one.labels)) {
             Ok(at) => {
                 let Some(series) = stored.get_mut(at) else { continue };
@@ -58,7 +59,7 @@ fn merged(mut stored: Vec<Series>, fresh: &[&Series]) -> Vec<Series> {
                     series.values.insert(at, *value);
                 }
             }
-            Err(at) => stored.insert(at, (*one).clone()),
+            Err(at) => stored.insert(at, one.clone()),
         }
     }
     stored

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use labstat_model::{Clock, SystemClock};
+use labstat_model::{Clock, SystemClock, WriteRequest};
+use labstat_wire::remote_write;
 use serde_json::{Value, json};
 
 use super::support::{DEADLINE, Server, eventually, series};
@@ -235,6 +236,42 @@ fn bad_rules_at_the_start_do_not_keep_samples_out() {
     assert_eq!(server.running().rules().problems.len(), 1);
     server.write(&[series(&[("__name__", "x")], &[(1_000, 1.0)])]);
     assert_eq!(server.query("x", "1")[0]["value"][1], "1");
+}
+
+/// What tells of a full store cannot be stored in it. Rules see it all the same, and so they see more
+/// than the store has.
+#[test]
+fn a_full_store_is_told_while_it_is_full() {
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let rules = dir.path().join("full.yml");
+    let failed = "labstat_ingest_failed_writes_total{job='labstat', reason='full'}";
+    std::fs::write(&rules, rule("StoreFull", &format!("{failed} > 0"))).unwrap();
+    let change = |config: &mut labstat_aggregator::Config| {
+        config.rules = vec![rules];
+        config.size_max_bytes = Some(400 * 1024);
+        config.own_metrics_interval_ms = Some(1_000);
+    };
+    let server = Server::within(dir, change, Arc::new(SystemClock));
+    let number = |value: &Value| value.as_str().and_then(|text| text.parse().ok()).unwrap_or(0.0);
+    let mut writes = 0;
+    eventually("rules see what the store has no room for", || {
+        // Smaller ones take what room larger ones leave.
+        for many in [100, 10, 1] {
+            let one = |at: u32| {
+                let n = format!("{writes}-{at}-{}", "x".repeat(200));
+                series(&[("__name__", "big"), ("n", &n)], &[(SystemClock.now_ms(), 1.0)])
+            };
+            let series = (0..many).map(one).collect();
+            let request = WriteRequest { series, metadata: Vec::new() };
+            server.write_body(&remote_write::encode(&request).unwrap());
+            writes += 1;
+        }
+        let alerts = server.get("/api/v1/alerts").json();
+        let seen: f64 = number(&alerts["data"]["alerts"][0]["value"]);
+        let now = format!("{}", SystemClock.now_ms() / 1000 + 1);
+        let stored: f64 = number(&server.query(failed, &now)[0]["value"][1]);
+        if seen > stored { Ok(()) } else { Err(format!("{seen} {stored}")) }
+    });
 }
 
 /// Answers one request with 200 and gives its body.
