@@ -1,5 +1,5 @@
 //! What hangs on what in the lab, out of the series that agents send: which disk is in which array
-//! and under which OSD, which bond has which legs, which node is fed by which UPS, and which node is
+//! and under which OSD, which filesystem is on which array or pool, which bond has which legs, which node is fed by which UPS, and which node is
 //! a guest of another. Alerts that have one cause are told together by it.
 //!
 //! What was said within the last hours counts, and not only what is said now: a disk that dies takes
@@ -23,7 +23,7 @@ const KEPT_MS: i64 = 6 * 3_600_000;
 const AHEAD_MS: i64 = 60_000;
 
 /// The series that say what hangs on what.
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "labstat_ceph_osd_info",
     "labstat_disk_use_info",
     "labstat_disk_verdict",
@@ -36,6 +36,7 @@ const NAMES: [&str; 13] = [
     "labstat_network_vlan_info",
     "labstat_ups_info",
     "labstat_zfs_vdev_info",
+    "node_filesystem_size_bytes",
     "node_uname_info",
 ];
 
@@ -63,9 +64,10 @@ fn topology(mut series: Vec<Series>) -> Topology {
     let disks = Disks::read(&said, &mut graph);
     arrays(&said, &disks, &mut graph);
     pools(&said, &disks, &mut graph);
+    filesystems(&said, &disks, &mut graph);
     osds(&said, &disks, &hosts, &mut graph);
     interfaces(&said, &mut graph);
-    supplies(&said, &mut graph);
+    supplies(&said, &hosts, &mut graph);
     guests(&said, &hosts, &mut graph);
     graph.finish()
 }
@@ -161,8 +163,8 @@ impl Graph {
 struct Disks<'a> {
     by_serial: HashMap<&'a str, String>,
     by_place: HashMap<(&'a str, &'a str), String>,
-    /// What stands on them: kind, node, name of it, disk.
-    uses: Vec<[&'a str; 5]>,
+    /// What stands on them: kind, node, name of it, disk, its serial number, the part of it.
+    uses: Vec<[&'a str; 6]>,
 }
 
 impl<'a> Disks<'a> {
@@ -191,7 +193,8 @@ impl<'a> Disks<'a> {
         let used = |labels: &'a Labels| {
             let [instance, device, kind, name] =
                 of(labels, ["instance", "device", "kind", "name"])?;
-            Some([kind, instance, name, device, labels.get("serial_number").unwrap_or("")])
+            let other = |name| labels.get(name).unwrap_or("");
+            Some([kind, instance, name, device, other("serial_number"), other("part")])
         };
         let uses = said.all("labstat_disk_use_info").filter_map(used).collect();
         Self { by_serial, by_place, uses }
@@ -210,9 +213,18 @@ impl<'a> Disks<'a> {
         kind: &'static str,
     ) -> impl Iterator<Item = (&'a str, &'a str, Option<String>)> {
         let of_kind = self.uses.iter().filter(move |[found, ..]| *found == kind);
-        of_kind.map(|[_, instance, name, device, serial]| {
+        of_kind.map(|[_, instance, name, device, serial, _]| {
             (*instance, *name, self.find(instance, device, serial))
         })
+    }
+
+    /// The btrfs of which a partition or a whole disk is a member.
+    fn btrfs(&self, instance: &str, part: &str) -> Option<&'a str> {
+        let mut members = self.uses.iter();
+        let is_it = |[kind, node, _, _, _, of]: &&[&str; 6]| {
+            (*kind, *node, *of) == ("btrfs", instance, part)
+        };
+        members.find(is_it).map(|[_, _, name, ..]| *name)
     }
 }
 
@@ -265,6 +277,73 @@ fn pools(said: &Said<'_>, disks: &Disks<'_>, graph: &mut Graph) {
             pool("zfs", &["zpool"], instance, name, None);
         }
     }
+}
+
+/// Filesystems on devices of their node. What is mounted from elsewhere, and what is in memory, hangs on
+/// the node alone, as all that has no place of its own.
+fn filesystems(said: &Said<'_>, disks: &Disks<'_>, graph: &mut Graph) {
+    for labels in said.all("node_filesystem_size_bytes") {
+        let Some([instance, device, mountpoint]) = of(labels, ["instance", "device", "mountpoint"])
+        else {
+            continue;
+        };
+        let fstype = labels.get("fstype").unwrap_or("");
+        if !device.starts_with("/dev/") && fstype != "zfs" {
+            continue;
+        }
+        let id = format!("filesystem/{instance}/{mountpoint}");
+        // What was mounted there before does not count any more.
+        if graph.places.contains_key(&id) {
+            continue;
+        }
+        let carrier = carrier(instance, device, fstype, disks, graph);
+        let name = [("instance", instance), ("mountpoint", mountpoint)];
+        graph.named(&id, EntityKind::Filesystem, &name);
+        graph.hang(&id, Entity::node_id(instance));
+        if let Some(carrier) = carrier {
+            graph.hang(&id, carrier);
+            continue;
+        }
+        let mounts = disks.under("mount");
+        let here = mounts.filter(|(node, at, _)| (*node, *at) == (instance, mountpoint));
+        here.filter_map(|(.., disk)| disk).for_each(|disk| graph.hang(&id, disk));
+    }
+}
+
+/// The array or the pool that a filesystem is on, where it is one that is known.
+fn carrier(
+    instance: &str,
+    device: &str,
+    fstype: &str,
+    disks: &Disks<'_>,
+    graph: &Graph,
+) -> Option<String> {
+    let name = device.strip_prefix("/dev/").unwrap_or(device);
+    let id = match (fstype, name.strip_prefix("mapper/")) {
+        ("zfs", _) => format!("zfs/{instance}/{}", name.split('/').next()?),
+        ("btrfs", _) => format!("btrfs/{instance}/{}", disks.btrfs(instance, name)?),
+        (_, Some(volume)) => format!("lvm_pv/{instance}/{}", volume_group(volume)?),
+        (_, None) => {
+            let array = name.strip_prefix("md/").unwrap_or(name);
+            // A partition of an array is called md0p1.
+            let whole = array.trim_end_matches(|letter: char| letter.is_ascii_digit());
+            let whole = whole.strip_suffix('p').unwrap_or(array);
+            let known = |name: &str| graph.places.contains_key(&format!("array/{instance}/{name}"));
+            format!("array/{instance}/{}", if known(array) { array } else { whole })
+        }
+    };
+    graph.places.contains_key(&id).then_some(id)
+}
+
+/// The group of a volume by its name in `/dev/mapper`, GROUP-VOLUME, where a hyphen in either is two.
+fn volume_group(volume: &str) -> Option<String> {
+    let mut letters = volume.char_indices().peekable();
+    while let Some((at, letter)) = letters.next() {
+        if letter == '-' && letters.next_if(|(_, next)| *next == '-').is_none() {
+            return volume.get(..at).map(|group| group.replace("--", "-"));
+        }
+    }
+    None
 }
 
 fn osds(said: &Said<'_>, disks: &Disks<'_>, hosts: &HashMap<&str, &str>, graph: &mut Graph) {
@@ -330,25 +409,38 @@ fn interface(graph: &mut Graph, instance: &str, device: &str) -> String {
     id
 }
 
-fn supplies(said: &Said<'_>, graph: &mut Graph) {
+fn supplies(said: &Said<'_>, hosts: &HashMap<&str, &str>, graph: &mut Graph) {
     for labels in said.all("labstat_ups_info") {
         let Some([instance, ups]) = of(labels, ["instance", "ups"]) else { continue };
-        // One that several nodes ask is the same one by its serial number, else by where its server is.
-        let server = labels.get("server").unwrap_or("");
-        let is_here = server.is_empty()
-            || server.starts_with("127.")
-            || server.starts_with("[::1]")
-            || server.starts_with("localhost");
         let serial = labels.get("serial_number").filter(|serial| !serial.is_empty());
+        // One that several nodes ask is the same one by its serial number, else by where its server is.
         let id = match serial {
             Some(serial) => format!("ups/{serial}"),
-            None if is_here => format!("ups/{instance}/{ups}"),
-            None => format!("ups/{server}/{ups}"),
+            None => {
+                let server = labels.get("server").unwrap_or("");
+                format!("ups/{}/{ups}", server_node(instance, server, hosts).unwrap_or(server))
+            }
         };
         graph.named(&id, EntityKind::Ups, &[("instance", instance), ("ups", ups)]);
         graph.node(instance);
         graph.hang(&Entity::node_id(instance), id);
     }
+}
+
+/// The node on which a server runs that `instance` asks: itself, or one that is called so.
+fn server_node<'a>(
+    instance: &'a str,
+    server: &'a str,
+    hosts: &HashMap<&'a str, &'a str>,
+) -> Option<&'a str> {
+    let is_here = server.is_empty()
+        || server.starts_with("127.")
+        || server.starts_with("[::1]")
+        || server.starts_with("localhost");
+    let host = server.rsplit_once(':').map_or(server, |(host, _)| host);
+    let short = host.split('.').next().unwrap_or(host);
+    let named = || hosts.get(host).or_else(|| hosts.get(short)).copied();
+    if is_here { Some(instance) } else { named() }
 }
 
 fn guests(said: &Said<'_>, hosts: &HashMap<&str, &str>, graph: &mut Graph) {
@@ -484,12 +576,77 @@ mod tests {
             on(&topology, "interface/vertex/bond0.99"),
             ["node/vertex", "interface/vertex/bond0"]
         );
-        assert_eq!(on(&topology, "node/nas"), ["ups/vertex:3493/eaton", "guest/vertex/qemu/100"]);
+        assert_eq!(on(&topology, "node/nas"), ["ups/vertex/eaton", "guest/vertex/qemu/100"]);
         assert_eq!(on(&topology, "node/vertex"), ["ups/vertex/apc"]);
         assert_eq!(
             named(&topology, &[("instance", "vertex"), ("master", "bond0")]),
             ["interface/vertex/bond0"]
         );
+    }
+
+    #[test]
+    fn a_filesystem_is_on_its_array_its_pool_or_its_disk() {
+        let topology = said(
+            r#"
+            9 labstat_disk_verdict{instance="nas",device="sda",disk="S1",model_name="WD",serial_number="S1"}
+            9 labstat_disk_verdict{instance="nas",device="sdb",disk="S2",model_name="WD",serial_number="S2"}
+            9 labstat_md_info{instance="nas",device="md0"}
+            9 labstat_disk_use_info{instance="nas",device="sda",kind="md",name="md0",part="sda2",serial_number="S1"}
+            9 labstat_disk_use_info{instance="nas",device="sda",kind="mount",name="/srv",part="sda2",serial_number="S1"}
+            9 labstat_disk_use_info{instance="nas",device="sda",kind="lvm_pv",name="my-vg",part="sda3",serial_number="S1"}
+            9 labstat_disk_use_info{instance="nas",device="sdb",kind="mount",name="/boot",part="sdb1",serial_number="S2"}
+            9 labstat_disk_use_info{instance="nas",device="sdb",kind="btrfs",name="photos",part="sdb2",serial_number="S2"}
+            9 labstat_zfs_vdev_info{instance="nas",zpool="tank"}
+            9 node_filesystem_size_bytes{instance="nas",device="/dev/md0",fstype="ext4",mountpoint="/srv"}
+            9 node_filesystem_size_bytes{instance="nas",device="/dev/md0p1",fstype="ext4",mountpoint="/part"}
+            9 node_filesystem_size_bytes{instance="nas",device="/dev/mapper/my--vg-root--fs",fstype="xfs",mountpoint="/"}
+            9 node_filesystem_size_bytes{instance="nas",device="/dev/sdb2",fstype="btrfs",mountpoint="/photos"}
+            9 node_filesystem_size_bytes{instance="nas",device="tank/data",fstype="zfs",mountpoint="/tank/data"}
+            9 node_filesystem_size_bytes{instance="nas",device="/dev/sdb1",fstype="ext4",mountpoint="/boot"}
+            5 node_filesystem_size_bytes{instance="nas",device="/dev/md0",fstype="ext4",mountpoint="/boot"}
+            9 node_filesystem_size_bytes{instance="nas",device="box:/export",fstype="nfs4",mountpoint="/mnt"}
+            9 node_filesystem_size_bytes{instance="nas",device="/dev/mapper/crypt",fstype="ext4",mountpoint="/c"}
+            "#,
+        );
+        for (mountpoint, carrier) in [
+            ("/srv", vec!["array/nas/md0"]),
+            ("/part", vec!["array/nas/md0"]),
+            ("/", vec!["lvm_pv/nas/my-vg"]),
+            ("/photos", vec!["btrfs/nas/photos"]),
+            ("/tank/data", vec!["zfs/nas/tank"]),
+            ("/boot", vec!["disk/S2/WD"]),
+            ("/c", vec![]),
+        ] {
+            let wanted: Vec<&str> = [vec!["node/nas"], carrier].concat();
+            assert_eq!(on(&topology, &format!("filesystem/nas/{mountpoint}")), wanted);
+        }
+        let mount = [("instance", "nas"), ("mountpoint", "/mnt")];
+        assert_eq!(named(&topology, &mount), [""; 0], "its disks are another's");
+        let data = [("instance", "nas"), ("mountpoint", "/tank/data")];
+        assert_eq!(named(&topology, &data), ["filesystem/nas//tank/data"]);
+    }
+
+    #[test]
+    fn a_supply_without_a_number_is_that_of_the_node_whose_server_it_is() {
+        let topology = said(
+            r#"
+            9 node_uname_info{instance="vertex",nodename="vertex"}
+            9 labstat_ups_info{instance="vertex",ups="apc",server="127.0.0.1:3493"}
+            9 labstat_ups_info{instance="nas",ups="apc",server="vertex.lab:3493"}
+            9 labstat_ups_info{instance="box",ups="apc",server="10.0.0.7:3493"}
+            9 labstat_ups_info{instance="a",ups="x",server="10.0.0.7:3493",serial_number="N1"}
+            9 labstat_ups_info{instance="b",ups="y",server="127.0.0.1:3493",serial_number="N1"}
+            "#,
+        );
+        for (node, ups) in [
+            ("vertex", "ups/vertex/apc"),
+            ("nas", "ups/vertex/apc"),
+            ("box", "ups/10.0.0.7:3493/apc"),
+            ("a", "ups/N1"),
+            ("b", "ups/N1"),
+        ] {
+            assert_eq!(on(&topology, &Entity::node_id(node)), [ups]);
+        }
     }
 
     #[test]

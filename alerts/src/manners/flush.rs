@@ -14,6 +14,7 @@ use super::incidents::EFFECT_QUIET_MS;
 use super::route::Route;
 use super::spec::{GroupBy, Part};
 use super::state::{Group, GroupRow, Live, Told, rank};
+use super::topology::{EntityKind, Place};
 use crate::hash::fnv;
 use crate::message::{Event, Message, Reason};
 use crate::notification::{Notification, Status};
@@ -220,7 +221,8 @@ impl Manners {
         (repeat_ms <= now_ms && !known).then_some(Reason::Reminder)
     }
 
-    /// Whether an alert is what one that was told has brought about, and no graver.
+    /// Whether an alert is what one that was told has brought about, or says the same of the same thing as
+    /// one that was told, seen from elsewhere; and is no graver.
     fn is_quiet_effect(&self, live: &Live, told: &Told, heard: &Heard<'_>) -> bool {
         let Some(place) = &live.place else { return false };
         if live.row.flapping.is_some() || rank(&live.row.alert) > told.gravest {
@@ -229,11 +231,13 @@ impl Manners {
         // An effect that outlives its cause is to be told.
         heard.firing.iter().any(|(fp, cause)| {
             let since_ms = live.row.alert.starts_at_ms - cause.row.alert.starts_at_ms;
-            let is_cause = cause.breaks && told.firing.contains(&told_key(fp, cause));
-            let below = |theirs: &Arc<_>| place.is_at_or_below(theirs);
-            is_cause
+            let is_of = |theirs: &Arc<Place>| {
+                let is_effect = cause.breaks && place.is_at_or_below(theirs);
+                is_effect || (place.id == theirs.id && is_seen_from_elsewhere(live, cause))
+            };
+            told.firing.contains(&told_key(fp, cause))
                 && (0..=EFFECT_QUIET_MS).contains(&since_ms)
-                && cause.place.as_ref().is_some_and(below)
+                && cause.place.as_ref().is_some_and(is_of)
         })
     }
 
@@ -581,4 +585,14 @@ fn in_order(list: &mut Vec<&Live>) {
         let grave = std::cmp::Reverse(rank(alert));
         (!live.fires, depth(live), grave, alert.starts_at_ms, alert.fingerprint.clone())
     });
+}
+
+/// Whether two alerts about one thing say the same of it, each by what another node sees. What is about a
+/// node or a cluster may be about anything there.
+fn is_seen_from_elsewhere(alert: &Live, other: &Live) -> bool {
+    let instance = |live: &Live| live.row.alert.labels.get("instance").cloned();
+    let kind = alert.place.as_ref().map(|place| place.kind);
+    !matches!(kind, None | Some(EntityKind::Node | EntityKind::Cluster))
+        && alert.row.alert.name() == other.row.alert.name()
+        && instance(alert) != instance(other)
 }

@@ -103,6 +103,22 @@ const BREAKING: [(&str, EntityKind); 33] = [
     ("UPSBatteryLow", EntityKind::Ups),
 ];
 
+/// Alerts that say that something is full or will be. Nothing that is broken below brings that about:
+/// of what its thing hangs on, only nodes count. Ours, and those of node_exporter's mixin.
+const FILLING: [&str; 11] = [
+    "FilesystemAlmostFull",
+    "FilesystemFillsUp",
+    "FilesystemFullInDays",
+    "FilesystemFullSoon",
+    "FilesystemOutOfInodes",
+    "NodeFilesystemAlmostOutOfFiles",
+    "NodeFilesystemAlmostOutOfSpace",
+    "NodeFilesystemFilesFillingUp",
+    "NodeFilesystemSpaceFillingUp",
+    "ThinPoolAlmostFull",
+    "ThinPoolFillsUp",
+];
+
 /// One thing, how alerts name it, and what it hangs on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entity {
@@ -174,6 +190,12 @@ impl Place {
         Self { nodes: vec![vec![id.clone()]], id, kind: EntityKind::Node, above: BTreeSet::new() }
     }
 
+    /// The same place, for what nothing but its nodes can bring about.
+    fn on_nodes_only(&self) -> Self {
+        let above = self.nodes.iter().flatten().filter(|node| **node != self.id).cloned().collect();
+        Self { id: self.id.clone(), kind: self.kind, above, nodes: self.nodes.clone() }
+    }
+
     /// Whether this hangs on `other`, or is it.
     pub(super) fn is_at_or_below(&self, other: &Self) -> bool {
         self.id == other.id || self.above.contains(&other.id)
@@ -220,7 +242,13 @@ impl Graph {
                 && let Some(place) = places.get(&values)
             {
                 if place.kind != EntityKind::Node {
-                    return Some(place.clone());
+                    let name = labels.get("alertname").map_or("", String::as_str);
+                    let fills = FILLING.contains(&name);
+                    return Some(if fills {
+                        Arc::new(place.on_nodes_only())
+                    } else {
+                        place.clone()
+                    });
                 }
                 node.get_or_insert(place);
             }
@@ -332,6 +360,29 @@ mod tests {
         let above: Vec<&str> = array.above.iter().map(String::as_str).collect();
         assert_eq!(above, ["disk/X", "node/nas", "ups/1"]);
         assert_eq!(array.nodes, [["node/nas"]]);
+    }
+
+    /// A mirror that has lost a disk does not fill what stands on it.
+    #[test]
+    fn what_is_full_hangs_on_nodes_only() {
+        let root = [("instance", "nas"), ("mountpoint", "/")];
+        let graph = Graph::new(&Topology {
+            entities: vec![
+                Entity::node("nas").on("node/pve"),
+                Entity::new("array/md0", EntityKind::Array, &[("device", "md0")]).on("node/nas"),
+                Entity::new("filesystem/nas//", EntityKind::Filesystem, &root)
+                    .on("array/md0")
+                    .on("node/nas"),
+            ],
+        });
+        let above = |name: &str| {
+            let text = format!("alertname={name} instance=nas mountpoint=/");
+            let place = graph.locate(&labels(&text)).unwrap();
+            assert_eq!((&*place.id, place.kind), ("filesystem/nas//", EntityKind::Filesystem));
+            place.above.iter().cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(above("FilesystemTurnedReadOnly"), ["array/md0", "node/nas", "node/pve"]);
+        assert_eq!(above("FilesystemAlmostFull"), ["node/nas", "node/pve"]);
     }
 
     #[test]

@@ -31,7 +31,8 @@ const DEAD: &str = "alertname=DiskDead disk=sda severity=critical";
 const DEGRADED: &str = "alertname=RaidDegraded instance=nas device=md0 severity=critical";
 const OSD_DOWN: &str =
     "alertname=CephOsdDown instance=ceph-1 cluster=c1 ceph_daemon=osd.3 severity=critical";
-const FULL: &str = "alertname=FilesystemAlmostFull instance=nas mountpoint=/srv severity=critical";
+const READ_ONLY: &str =
+    "alertname=FilesystemTurnedReadOnly instance=nas mountpoint=/srv severity=critical";
 const DOWN: &str = "alertname=NodeDown instance=nas severity=critical";
 const LOW: &str = "alertname=NodeMemoryLow instance=nas severity=warning";
 
@@ -80,11 +81,11 @@ fn an_effect_that_follows_is_told_with_the_next_message_only() {
     assert_eq!(stage.told(), ["1 a New +DiskDead"]);
     stage.until(86_401);
     assert_eq!(stage.told(), ["86401 a Reminder +DiskDead +RaidDegraded"]);
-    stage.begin(FULL);
+    stage.begin(READ_ONLY);
     stage.until(86_500);
     assert_eq!(
         stage.told(),
-        ["86402 a Changed +DiskDead +RaidDegraded +FilesystemAlmostFull"],
+        ["86402 a Changed +DiskDead +RaidDegraded +FilesystemTurnedReadOnly"],
         "a day later it has another reason, whatever it lies on"
     );
 }
@@ -220,6 +221,24 @@ fn nodes_of_one_power_supply_are_one_incident() {
             "601 a Changed +UpsOnBattery +UpsOnBattery +NodeDown +NodeDown"
         ]
     );
+}
+
+/// Several nodes ask one UPS, each at its own moment.
+#[test]
+fn what_several_nodes_say_of_one_thing_is_told_once() {
+    let mut stage = stage();
+    let worn = |instance: &str, severity: &str| {
+        format!("alertname=UpsReplaceBattery instance={instance} ups=eaton severity={severity}")
+    };
+    stage.begin(&worn("nas", "warning"));
+    stage.until(20);
+    stage.begin(&worn("vertex", "warning"));
+    stage.until(600);
+    assert_eq!(stage.told(), ["1 a New +UpsReplaceBattery"]);
+    stage.begin("alertname=UpsOverload instance=vertex ups=eaton severity=warning");
+    stage.until(700);
+    let told = ["601 a Changed +UpsReplaceBattery +UpsReplaceBattery +UpsOverload"];
+    assert_eq!(stage.told(), told, "another matter");
 }
 
 #[test]
