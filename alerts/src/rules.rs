@@ -5,15 +5,19 @@
 //! it had. One who has none to keep takes the files that can be read ([`Loaded`]). What a rule may say
 //! is what Prometheus 3 accepts, no more and no less.
 //!
-//! `crate::yaml` reads the YAML, [`check`] turns it into rules; neither evaluates anything.
+//! `crate::yaml` reads the YAML, [`check`] turns it into rules, [`lint()`] says what is doubtful of them;
+//! nothing of it evaluates anything.
 
 mod check;
+mod lint;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::template::Template;
+
+pub use lint::{lint, unused};
 
 /// Bytes of one rule file. The largest published one has about 200 KiB.
 pub const FILE_LEN_MAX: u64 = 4 * 1024 * 1024;

@@ -4,7 +4,7 @@
 //! [`parse`] turns a text into a tree ([`ast`]) and refuses what Go refuses: unknown functions,
 //! undefined variables, unclosed blocks. [`render`] walks the tree over [`Data`] within bounds on
 //! steps and output; [`functions`] are Go's and Prometheus' functions, [`mod@format`] is `printf`.
-//! [`message`] is what templates of messages have beside these.
+//! [`message`] is what templates of messages have beside these; [`named`] says which labels one names.
 //!
 //! Left out: most methods of Go's types ([`times`] has those of times), calculating with complex numbers.
 
@@ -13,6 +13,7 @@ mod format;
 mod functions;
 mod lexer;
 mod message;
+mod named;
 mod parse;
 mod render;
 #[cfg(test)]
@@ -20,7 +21,7 @@ mod tests;
 mod times;
 mod value;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use labstat_model::Labels;
 
@@ -99,6 +100,11 @@ impl Template {
             lexer::Token::Word(word) => LATER.into_iter().find(|later| later == word),
             _ => None,
         })
+    }
+
+    /// The labels of the alert that it names.
+    pub(crate) fn labels(&self) -> BTreeSet<String> {
+        self.tree.as_ref().map(named::labels).unwrap_or_default()
     }
 
     /// The text as written.

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use labstat_alerts::rules::{FILE_LEN_MAX, Problems, Reading, RuleSet};
+use labstat_alerts::rules::{FILE_LEN_MAX, Problem, Problems, Reading, RuleSet, lint, unused};
 
 use super::server;
 use crate::client::{Client, ServerArgs};
@@ -21,9 +21,12 @@ Examples:
   labstat rules check node.yml disks.yml
   labstat rules check - < node.yml
   labstat rules check --server http://nas:5227 node.yml
+  labstat rules check --strict --whole /etc/labstat/rules.d
 
-Files are in Prometheus' format, and what Prometheus 3 takes is right. The exit status is 1 when
-there is a problem.")]
+Files are in Prometheus' format, and what Prometheus 3 takes is right. What is right and doubtful
+is a warning: the same rule twice, an alert without severity or words, a text that names a label
+which its expression drops. The exit status is 1 when there is a problem, with --strict also when
+there is a warning.")]
 pub(super) struct Check {
     /// Rule files, and folders of rule files; - for standard input
     #[arg(value_name = "FILE", required = true)]
@@ -37,6 +40,14 @@ pub(super) struct Check {
     #[arg(long)]
     experimental: bool,
 
+    /// Count warnings as problems
+    #[arg(long)]
+    strict: bool,
+
+    /// The files are all there are: warn of what is recorded and no rule asks for, too
+    #[arg(long)]
+    whole: bool,
+
     /// Say what the rules ask for and this server has not: metrics, values of labels
     #[arg(long, value_name = "URL")]
     server: Option<String>,
@@ -48,27 +59,48 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
-        let mut code = ExitCode::SUCCESS;
+        let mut is_good = true;
+        let mut all = RuleSet::default();
         for file in &self.files {
             let text = match self.load(file)? {
                 Ok(set) if set.groups.is_empty() && file.is_dir() => {
-                    code = ExitCode::from(FAILED);
+                    is_good = false;
                     format!("{}: no rules; rule files are named *.yml\n", file.display())
                 }
                 Ok(set) => {
                     let rules = count(set.rules_len(), "rule");
                     let groups = count(set.groups.len(), "group");
                     let found = format!("{}: {rules} in {groups}\n", file.display());
-                    found + &self.remarks(&set)?
+                    let text = found + &self.remarks(&set)?;
+                    all = all.and(set);
+                    text
                 }
                 Err(problems) => {
-                    code = ExitCode::from(FAILED);
+                    is_good = false;
                     format!("{problems}\n")
                 }
             };
             output::result(&text)?;
         }
-        Ok(code)
+        let warnings = self.warnings(&all, is_good);
+        for warning in &warnings {
+            output::result(&format!("{}\n", printable(&warning.to_string())))?;
+        }
+        is_good &= warnings.is_empty() || !self.strict;
+        Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+    }
+
+    /// What is doubtful of all files together, with the word before it that tells it from a problem.
+    fn warnings(&self, all: &RuleSet, is_good: bool) -> Vec<Problem> {
+        let mut warnings = lint(all);
+        // Without a file that is broken nobody knows what is asked for.
+        if self.whole && is_good {
+            warnings.extend(unused(all));
+        }
+        for warning in &mut warnings {
+            warning.message.insert_str(0, "warning: ");
+        }
+        warnings
     }
 
     /// What the server has not, a line each. That is no problem of the rules.

@@ -195,7 +195,8 @@ fn a_bad_rule_file_is_named_with_its_line() {
     let dir = tempfile::tempdir().unwrap();
     let text = "groups:\n  - name: lab\n    rules:\n      - alert: Hot\n        expr: sum(\n";
     let bad = write(&dir.path().join("bad.yml"), text);
-    let good = "groups:\n  - name: lab\n    rules:\n      - alert: Down\n        expr: up == 0\n";
+    let good = "groups:\n  - name: lab\n    rules:\n      - alert: Down\n        expr: up == 0\n        \
+                labels: {severity: critical}\n        annotations: {summary: down}\n";
     let good = write(&dir.path().join("good.yml"), good);
     let output = run(&["rules", "check", &bad, &good]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
@@ -203,6 +204,29 @@ fn a_bad_rule_file_is_named_with_its_line() {
     assert!(lines.starts_with(&format!("{bad}:")), "{lines}");
     assert!(lines.ends_with(&format!("{good}: 1 rule in 1 group\n")), "{lines}");
     assert_eq!(run(&["rules", "check", &good]).status.code(), Some(0));
+}
+
+#[test]
+fn what_is_doubtful_about_rules_is_a_problem_where_that_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "groups:\n- name: lab\n  rules:\n  - {record: 'a:b', expr: sum(up)}\n  - {alert: Down, expr: sum(up) < 3, \
+                labels: {severity: info}, annotations: {summary: '{{ $labels.instance }}'}}\n";
+    let file = write(&dir.path().join("lab.yml"), text);
+    let label = format!(
+        "{file}:5: warning: Down: annotation summary names $labels.instance, which the expression drops\n"
+    );
+    let idle = format!("{file}:4: warning: a:b: no rule asks for what it records\n");
+    let found = format!("{file}: 2 rules in 1 group\n");
+    for (options, status, lines) in [
+        (&[][..], 0, vec![&found, &label]),
+        (&["--strict"], 1, vec![&found, &label]),
+        (&["--whole"], 0, vec![&found, &label, &idle]),
+    ] {
+        let output = run(&[&["rules", "check", &file], options].concat());
+        assert_eq!(output.status.code(), Some(status), "{output:?}");
+        let lines: String = lines.into_iter().map(String::as_str).collect();
+        assert_eq!(stdout(&output), lines);
+    }
 }
 
 #[test]

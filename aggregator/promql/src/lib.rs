@@ -1,7 +1,8 @@
 //! PromQL, as Prometheus 3.5 defines it, over anything that can hand out series.
 //!
 //! [`Engine`] evaluates a text over a [`Source`] at one time or over a range of times; a [`Query`] is
-//! a text that has been read; [`check`] says what a text is without evaluating it, [`conditions`] what it compares;
+//! a text that has been read; [`check`] says what a text is without evaluating it, [`conditions`] what it compares, [`result_labels`] which
+//! labels it gives;
 //! [`selector`] reads the `match[]` of an API call;
 //! [`format()`] writes a query tidily, [`tree_json`] its tree.
 //!
@@ -32,6 +33,7 @@ mod eval;
 mod expr;
 mod functions;
 mod histogram;
+mod labels;
 mod lower;
 mod notes;
 mod order;
@@ -47,6 +49,7 @@ pub use condition::{Condition, Limit, Unit, conditions, unit};
 pub use engine::{Engine, Options, QueryOptions, steps_len};
 pub use error::{ErrorKind, Position, QueryError, SourceError};
 pub use histogram::{Boundaries, Bucket, buckets as histogram_buckets};
+pub use labels::{ResultLabels, result_labels};
 pub use query::{Checked, Query, Reach, any_selector, any_selector_within, check, selector};
 pub use source::{BucketScan, Scan, Source};
 pub use syntax::{format, tree_json};
