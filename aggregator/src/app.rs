@@ -1,6 +1,6 @@
 //! What every request and every task shares.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -21,7 +21,7 @@ use crate::inventory::{self, Inventory, Teller};
 use crate::links::Links;
 use crate::offline;
 use crate::own::{Figure, Own};
-use crate::presence::{self, NodeView, Presence, Urgent};
+use crate::presence::{self, Forgotten, NodeView, Presence, Urgent};
 use crate::storage::{SharedStorage, WriteFailed, chain};
 use crate::telemetry::{self, Telemetry};
 use crate::wiring;
@@ -111,6 +111,14 @@ pub(crate) fn engine(config: &Config) -> Engine {
 
 fn tellers(nodes: &[NodeView]) -> BTreeMap<String, Teller> {
     nodes.iter().map(|node| (node.name.clone(), Teller::from(node))).collect()
+}
+
+/// Says something of each until that fails once: the others would fare no better. Gives of whom it is not said.
+fn say_each<T: Ord>(mut of: BTreeSet<T>, mut say: impl FnMut(&T) -> bool) -> BTreeSet<T> {
+    while of.first().is_some_and(&mut say) {
+        of.pop_first();
+    }
+    of
 }
 
 impl App {
@@ -239,22 +247,32 @@ impl App {
         if changed {
             self.keep_presence();
         }
+        self.part_with_forgotten();
     }
 
-    /// Says the last words of whom nobody waits for any more. Blocks.
+    /// Says the last words of whom nobody waits for any more. Blocks. What cannot be written now is tried
+    /// again with the next look for silence: without it a rule that asks for the last word of a day takes
+    /// who was taken out for one who fell silent.
     pub(crate) fn part_with_forgotten(&self) {
         let now_ms = self.clock.now_ms();
         let forgotten = self.presence().take_forgotten();
-        for gone in &forgotten {
-            let matchers = presence::matchers_of(gone);
-            let from_ms = now_ms.saturating_sub(LAST_WORD_MS);
-            let known = self.storage.newest(&matchers, from_ms, now_ms + AHEAD_MS, NEVER);
-            let known = known.unwrap_or_else(|error| {
+        let unsaid = say_each(forgotten, |gone| self.part_with(gone, now_ms));
+        self.presence().put_back_forgotten(unsaid);
+    }
+
+    /// Whether the last words of one could be said.
+    fn part_with(&self, gone: &Forgotten, now_ms: i64) -> bool {
+        let matchers = presence::matchers_of(gone);
+        let from_ms = now_ms.saturating_sub(LAST_WORD_MS);
+        match self.storage.newest(&matchers, from_ms, now_ms + AHEAD_MS, NEVER) {
+            Ok(known) => {
+                let words = presence::last_words(gone, known, now_ms);
+                self.append_own(&words, "the end of a forgotten node")
+            }
+            Err(error) => {
                 tracing::warn!(error = chain(&error), "it could not be looked at a forgotten node");
-                Vec::new()
-            });
-            let words = presence::last_words(gone, known, now_ms);
-            self.append_own(&words, "the end of a forgotten node");
+                false
+            }
         }
     }
 
@@ -409,5 +427,24 @@ impl App {
         if let Err(error) = self.storage.document_put(PRESENCE_KEY, &document) {
             tracing::error!(error = chain(&error), "who is expected could not be stored");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_said_is_said_the_next_time() {
+        let (mut said, mut refusals) = (Vec::new(), 1);
+        let mut say = |name: &char| {
+            let is_refused = *name == 'b' && std::mem::take(&mut refusals) > 0;
+            said.extend((!is_refused).then_some(*name));
+            !is_refused
+        };
+        let unsaid = say_each(['a', 'b', 'c'].into(), &mut say);
+        assert_eq!(unsaid, ['b', 'c'].into());
+        assert!(say_each(unsaid, &mut say).is_empty());
+        assert_eq!(said, ['a', 'b', 'c']);
     }
 }

@@ -23,7 +23,8 @@
 //!
 //! When the last sample of an `up` is a stale marker, its sender has ended the series on purpose.
 //! From a scraper that means that the target was taken out of its configuration, so the job is
-//! forgotten, and with its last job the node. A labstat agent ends all its series when it stops,
+//! forgotten, and with its last job the node; where only its labels changed, the job goes on in another
+//! series, of which nothing is said. A labstat agent ends all its series when it stops,
 //! as it does when its machine is shut down: that is silence like any other and will be told. One
 //! that ends a single job while others go on has lost a source for good, and the job is forgotten.
 //! Any node is forgotten when somebody asks for it.
@@ -99,6 +100,10 @@ pub(crate) fn is_own_word(metric: &str) -> bool {
     !SCRAPERS_OWN.contains(&metric) && !RULES_OWN.contains(&metric) && !metric.contains(':')
 }
 
+/// Jobs whose last words wait to be said; as many as an upheaval of a large lab may end while there is no
+/// room to write. What is beyond is not said.
+const FORGOTTEN_MAX: usize = NODES_MAX;
+
 /// Series whose place is remembered, 20 MB of memory at the most. When there are more, their
 /// labels are read again now and then.
 const SERIES_KNOWN_MAX: u32 = 512 * 1024;
@@ -128,14 +133,29 @@ pub(crate) struct Presence {
     speakers: Speakers,
     latecomers: Latecomers,
     urgent: Urgent,
-    forgotten: Vec<Forgotten>,
+    /// Of whom the last words are not said yet.
+    forgotten: BTreeSet<Forgotten>,
 }
 
 /// A job of a node that nobody waits for any more.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Forgotten {
     pub(crate) instance: String,
     pub(crate) job: String,
+    pub(crate) why: Why,
+}
+
+/// Why nobody waits for a job any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Why {
+    /// Somebody asked for it: all that is known of it is over.
+    Asked,
+    /// Its sender ended an `up` of it. It may have others that go on: a target that gets one more label has
+    /// a new series, and the old one ends.
+    Ended {
+        /// Whether the last `up` of it that we know is our zero.
+        marked: bool,
+    },
 }
 
 /// Metrics that cannot wait, of which samples of the present came.
@@ -217,10 +237,11 @@ impl Heard {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Ascending: where one series of a job ends and another goes on, the job does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Up {
-    Live,
     Ended,
+    Live,
 }
 
 impl Presence {
@@ -239,7 +260,7 @@ impl Presence {
             speakers: Speakers::default(),
             latecomers: Latecomers::default(),
             urgent: Urgent::default(),
-            forgotten: Vec::new(),
+            forgotten: BTreeSet::new(),
         }
     }
 
@@ -294,8 +315,23 @@ impl Presence {
 
     /// Whom nobody waits for any more since this was last asked; what is to be stored of them is said
     /// by [`last_words`].
-    pub(crate) fn take_forgotten(&mut self) -> Vec<Forgotten> {
-        std::mem::take(&mut self.forgotten)
+    pub(crate) fn take_forgotten(&mut self) -> BTreeSet<Forgotten> {
+        let mut forgotten = std::mem::take(&mut self.forgotten);
+        // Who is heard again is not over. What its sender has ended is, whatever else goes on.
+        forgotten.retain(|gone| {
+            let node = self.nodes.get(&gone.instance);
+            gone.why != Why::Asked || node.is_none_or(|node| !node.jobs.contains_key(&gone.job))
+        });
+        forgotten
+    }
+
+    /// Takes note of those whose last words could not be said, for the next time it is asked.
+    pub(crate) fn put_back_forgotten(&mut self, forgotten: impl IntoIterator<Item = Forgotten>) {
+        for gone in forgotten {
+            if self.forgotten.len() < FORGOTTEN_MAX {
+                self.forgotten.insert(gone);
+            }
+        }
     }
 
     /// See [`Latecomers::take_changed`].
@@ -382,21 +418,21 @@ impl Presence {
     pub(crate) fn forget(&mut self, instance: &str) -> bool {
         let Some(node) = self.nodes.remove(instance) else { return false };
         self.changed = true;
-        let of = |job: String| Forgotten { instance: instance.to_owned(), job };
-        self.forgotten.extend(node.jobs.into_keys().map(of));
+        let of = |job| Forgotten { instance: instance.to_owned(), job, why: Why::Asked };
+        self.put_back_forgotten(node.jobs.into_keys().map(of));
         true
     }
 
     fn forget_job(&mut self, instance: &str, job: &str) {
         let Some(node) = self.nodes.get_mut(instance) else { return };
-        if node.jobs.remove(job).is_none() {
-            return;
-        }
+        let Some(Job { marked, .. }) = node.jobs.remove(job) else { return };
         self.changed = true;
         if node.jobs.is_empty() {
             self.nodes.remove(instance);
         }
-        self.forgotten.push(Forgotten { instance: instance.to_owned(), job: job.to_owned() });
+        let why = Why::Ended { marked };
+        let gone = Forgotten { instance: instance.to_owned(), job: job.to_owned(), why };
+        self.put_back_forgotten([gone]);
     }
 
     /// All nodes, by name.
@@ -631,7 +667,7 @@ impl Heard {
         let ended = is_stale(newest.value);
         self.cluster |= word == Word::Cluster;
         if word == Word::Up {
-            self.up = Some(if ended { Up::Ended } else { Up::Live });
+            self.up = self.up.max(Some(if ended { Up::Ended } else { Up::Live }));
         }
         // A scraper's `up` of 0 says that it found nobody.
         let is_silent = word == Word::Up && newest.value == 0.0;
@@ -666,12 +702,23 @@ fn end_of_zeros(instance: &str, job: &str, now_ms: i64) -> TimeSeries {
 /// The last words of whom nobody waits for any more: a zero, and its end. Who asks for the last value of a day
 /// does not see ends, and would find that a node that was taken out has not been down, and is silent. They
 /// are said of each `up` that is `known` of the job, with its newest sample: a scraper adds labels of its own.
+/// Where the sender has ended one, they are not said of what goes on.
 pub(crate) fn last_words(gone: &Forgotten, known: Vec<Series>, now_ms: i64) -> WriteRequest {
     let own = up(&gone.instance, &gone.job, now_ms, 0.0).labels;
-    let mut newest_ms = BTreeMap::from([(own, now_ms)]);
+    let ours = match gone.why {
+        Why::Asked => true,
+        Why::Ended { marked } => marked,
+    };
+    let mut newest_ms = BTreeMap::new();
+    if ours {
+        newest_ms.insert(own.clone(), now_ms);
+    }
     for series in known {
-        let last_ms = series.samples().last().map_or(now_ms, |sample| sample.time_ms);
-        newest_ms.insert(series.labels, now_ms.max(last_ms));
+        let Some(last) = series.samples().last() else { continue };
+        let is_over = gone.why == Why::Asked || is_stale(last.value);
+        if is_over || (ours && series.labels == own) {
+            newest_ms.insert(series.labels, now_ms.max(last.time_ms));
+        }
     }
     let ends = newest_ms.into_iter().map(|(labels, last_ms)| {
         let zero_ms = (last_ms | 1).saturating_add(2);
@@ -776,7 +823,8 @@ mod tests {
         let end = vec![series("load", "node", 60_000, stale), series("up", "node", 60_000, stale)];
         presence.observe(&write(end), 60_000);
         assert!(presence.nodes().is_empty());
-        assert_eq!(presence.take_forgotten(), [vertex()], "its alerts end with it");
+        let ended = Forgotten { why: Why::Ended { marked: false }, ..vertex() };
+        assert_eq!(presence.take_forgotten(), [ended].into(), "its alerts end with it");
         assert!(presence.tick(1_000_000).series.is_empty());
     }
 
@@ -792,7 +840,7 @@ mod tests {
         let lost = vec![series("up", "ceph", 110_000, stale), series("up", "node", 110_000, 1.0)];
         presence.observe(&write(lost), 110_000);
         assert_eq!(presence.node("vertex").unwrap().jobs, ["node"]);
-        assert_eq!(presence.take_forgotten()[0].job, "ceph");
+        assert_eq!(presence.take_forgotten().first().unwrap().job, "ceph");
         presence.observe(&write(vec![series("up", "node", 120_000, stale)]), 120_000);
         assert_eq!(presence.tick(160_000).series, [up("vertex", "node", 160_001, 0.0)]);
         assert!(presence.take_forgotten().is_empty(), "a machine that is shut down is waited for");
@@ -983,12 +1031,13 @@ mod tests {
     }
 
     fn vertex() -> Forgotten {
-        Forgotten { instance: "vertex".to_owned(), job: "node".to_owned() }
+        let why = Why::Asked;
+        Forgotten { instance: "vertex".to_owned(), job: "node".to_owned(), why }
     }
 
     /// The last words, as series with the times and values of their samples.
-    fn said(known: Vec<Series>, now_ms: i64) -> Vec<(String, Vec<(i64, f64)>)> {
-        let words = last_words(&vertex(), known, now_ms);
+    fn said(why: Why, known: Vec<Series>, now_ms: i64) -> Vec<(String, Vec<(i64, f64)>)> {
+        let words = last_words(&Forgotten { why, ..vertex() }, known, now_ms);
         let samples = |series: &TimeSeries| {
             let values = series.samples.iter();
             values.map(|s| (s.time_ms, if is_stale(s.value) { -1.0 } else { s.value })).collect()
@@ -1000,14 +1049,63 @@ mod tests {
     fn the_last_word_on_each_up_of_who_is_forgotten_is_a_zero_and_its_end() {
         let own = "up{instance=\"vertex\", job=\"node\"}".to_owned();
         let told = vec![(110_003, 0.0), (110_005, -1.0)];
-        assert_eq!(said(Vec::new(), 110_000), [(own.clone(), told.clone())]);
+        assert_eq!(said(Why::Asked, Vec::new(), 110_000), [(own.clone(), told.clone())]);
         let pairs =
             [(METRIC_NAME, "up"), ("cluster", "lab"), ("instance", "vertex"), ("job", "node")];
         let labels = Labels::new(pairs);
         let scraped = Series { labels, times: vec![150_000], values: vec![1.0] };
         let theirs = "up{cluster=\"lab\", instance=\"vertex\", job=\"node\"}".to_owned();
         let ahead = vec![(150_003, 0.0), (150_005, -1.0)];
-        assert_eq!(said(vec![scraped], 110_000), [(theirs, ahead), (own, told)]);
+        assert_eq!(said(Why::Asked, vec![scraped], 110_000), [(theirs, ahead), (own, told)]);
+    }
+
+    #[test]
+    fn what_a_sender_has_ended_is_over_and_what_goes_on_is_not() {
+        let of = |rack: &str, value: f64| {
+            let pairs = [(METRIC_NAME, "up"), ("instance", "vertex"), ("job", "node")];
+            let rack = Some(("rack", rack)).filter(|(_, rack)| !rack.is_empty());
+            let labels = Labels::new(pairs.into_iter().chain(rack));
+            Series { labels, times: vec![100_000], values: vec![value] }
+        };
+        let names = |why, known: Vec<Series>| -> Vec<String> {
+            said(why, known, 110_000).into_iter().map(|(labels, _)| labels).collect()
+        };
+        let (plain, racked) =
+            (of("", 1.0).labels.to_string(), of("1", stale_marker()).labels.to_string());
+        let (ended, marked) = (Why::Ended { marked: false }, Why::Ended { marked: true });
+        assert_eq!(names(ended, vec![of("", stale_marker()), of("1", 1.0)]), [plain.clone()]);
+        assert_eq!(names(ended, vec![of("", 1.0), of("1", stale_marker())]), [racked.clone()]);
+        assert_eq!(names(ended, vec![of("", 0.0), of("1", stale_marker())]), [racked.clone()]);
+        assert_eq!(names(marked, vec![of("", 0.0), of("1", stale_marker())]), [plain, racked]);
+    }
+
+    #[test]
+    fn a_job_of_which_one_series_ends_and_another_goes_on_goes_on() {
+        let mut presence = Presence::restore(None, 0);
+        rounds(&mut presence, "up", 100_000);
+        let mut racked = series("up", "node", 110_000, 1.0);
+        racked.labels = Labels::new(racked.labels.iter().chain([("rack", "1")]));
+        let ended = series("up", "node", 110_000, stale_marker());
+        presence.observe(&write(vec![racked, ended]), 110_000);
+        assert!(presence.take_forgotten().is_empty());
+        assert_eq!(presence.node("vertex").unwrap().interval_ms, Some(10_000), "known as before");
+    }
+
+    #[test]
+    fn last_words_that_could_not_be_said_wait_unless_one_is_heard_again() {
+        let mut presence = Presence::restore(None, 0);
+        rounds(&mut presence, "up", 100_000);
+        assert!(presence.forget("vertex"));
+        let gone = presence.take_forgotten();
+        presence.put_back_forgotten(gone.clone());
+        assert_eq!(presence.take_forgotten(), gone);
+        let ended = Forgotten { why: Why::Ended { marked: false }, ..vertex() };
+        presence.put_back_forgotten(gone.into_iter().chain([ended.clone()]));
+        presence.observe(&write(vec![series("up", "node", 110_000, 1.0)]), 110_000);
+        assert_eq!(presence.take_forgotten(), [ended].into(), "an end of its sender's stays one");
+        let invented = |at: usize| Forgotten { job: at.to_string(), ..vertex() };
+        presence.put_back_forgotten((0..2 * FORGOTTEN_MAX).map(invented));
+        assert_eq!(presence.take_forgotten().len(), FORGOTTEN_MAX);
     }
 
     #[test]
@@ -1016,7 +1114,7 @@ mod tests {
         rounds(&mut presence, "up", 100_000);
         let zeros = presence.tick(200_000);
         assert!(presence.forget("vertex"));
-        let ends = last_words(&presence.take_forgotten()[0], Vec::new(), 200_000);
+        let ends = last_words(&presence.take_forgotten().pop_first().unwrap(), Vec::new(), 200_000);
         assert!(ends.series[0].samples[0].time_ms > zeros.series[0].samples[0].time_ms);
         assert!(!presence.forget("vertex"));
         assert!(presence.take_forgotten().is_empty());

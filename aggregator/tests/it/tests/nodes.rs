@@ -88,3 +88,25 @@ fn the_last_word_on_what_is_taken_out_is_no_sign_of_life() {
     assert_eq!(last, ["0", "0"]);
     assert_eq!(server.query("up", &at), json!([]));
 }
+
+/// A scraper that is reloaded with one more label on a target ends the old series and goes on with a new one
+/// of the same job.
+#[test]
+fn a_target_that_gets_another_label_is_never_down() {
+    let clock = Arc::new(ManualClock::new(START_MS));
+    let server = Server::at(&clock);
+    let labels = [("__name__", "up"), ("instance", "vertex"), ("job", "node")];
+    let racked = [&labels[..], &[("rack", "1")]].concat();
+    heard(&server, &clock, 6);
+    server.write(&[series(&racked, &[(START_MS + 60_000, 1.0)])]);
+    server.write(&[series(&labels, &[(START_MS + 60_000, labstat_model::stale_marker())])]);
+    server.write(&[series(&racked, &[(START_MS + 70_000, 1.0)])]);
+    let at = format!("{}", START_MS / 1000 + 75);
+    let up = server.query("up", &at);
+    assert_eq!((&up[0]["metric"]["rack"], &up[0]["value"][1]), (&json!("1"), &json!("1")), "{up}");
+    assert_eq!(up.as_array().unwrap().len(), 1, "{up}");
+    let least = server.query("min_over_time(up{rack=\"1\"}[5m])", &at);
+    assert_eq!(least[0]["value"][1], "1");
+    let ended = server.query("last_over_time(up{rack=\"\"}[5m])", &at);
+    assert_eq!(ended[0]["value"][1], "0", "no sign of life");
+}
