@@ -163,9 +163,10 @@ pub struct Manners {
     due: BTreeSet<(i64, String)>,
     /// Alerts by when something becomes of them by itself.
     deadlines: BTreeSet<(i64, String)>,
-    /// How often an alert found no room since the rules were last asked.
+    /// How often an alert of a rule found no room since the rules were last asked. Who posts says it
+    /// again by himself.
     refused: usize,
-    /// When that happened last, while it is told.
+    /// When any alert found none last, while it is told.
     refused_ms: Option<i64>,
     /// When the rules were last asked.
     asked_ms: i64,
@@ -257,7 +258,9 @@ impl Manners {
         }
         (self.refused, self.asked_ms) = (0, now_ms);
         for alert in lacking {
+            let fp = alert.fingerprint.clone();
             self.fires(alert, Origin::Rules, None, now_ms);
+            self.weigh(&fp);
         }
         self.step(Vec::new())
     }
@@ -266,7 +269,7 @@ impl Manners {
     pub fn lacks(&self, fingerprint: &str) -> bool {
         self.alerts
             .get(fingerprint)
-            .is_none_or(|live| !live.fires || live.row.origin != Origin::Rules || live.is_held_up())
+            .is_none_or(|live| !live.goes_on() || live.row.origin != Origin::Rules)
     }
 
     /// When the rules are to be asked again what fires ([`Manners::reconcile`]), since some of it may
@@ -455,9 +458,12 @@ impl Manners {
         check_len(&alert)?;
         let fp = alert.fingerprint.clone();
         let fires = until_ms > now_ms;
-        // What a rule holds to fire is over when the rule says so.
-        let may_end = self.alerts.get(&fp).is_some_and(|live| live.row.origin != Origin::Rules);
-        if !(fires || may_end) || !self.fit(&mut alert, now_ms) {
+        let is_heard = match self.alerts.get(&fp) {
+            // While a rule holds it to fire, the rule alone says what it is and when it is over.
+            Some(live) if live.row.origin == Origin::Rules => fires && !live.goes_on(),
+            known => fires || known.is_some(),
+        };
+        if !is_heard || !self.fit(&mut alert, now_ms) {
             return Ok(());
         }
         if fires {
@@ -470,14 +476,18 @@ impl Manners {
     }
 
     /// Whether there is room for what a posted alert says. One that is there already and says more than
-    /// there is room for keeps its texts: to let go of it would tell an end that is none.
+    /// there is room for keeps its texts: to let go of it would tell an end that is none. What a rule
+    /// held before takes no room yet, so that its texts find none either.
     fn fit(&mut self, alert: &mut Notification, now_ms: i64) -> bool {
         if self.room.fits(&alert.fingerprint, room::len_of(alert)) {
             return true;
         }
         let most = self.room.posted_max / (1024 * 1024);
         self.refuse(&format!("More than {most} MiB of posted alerts at one time"), now_ms);
-        let Some(live) = self.alerts.get(&alert.fingerprint) else { return false };
+        let posted = self.alerts.get(&alert.fingerprint);
+        let Some(live) = posted.filter(|live| live.row.origin != Origin::Rules) else {
+            return false;
+        };
         alert.annotations.clone_from(&live.row.alert.annotations);
         alert.generator_url.clone_from(&live.row.alert.generator_url);
         true
@@ -506,11 +516,12 @@ impl Manners {
             if self.alerts.len() < most + usize::from(self.refused_ms.is_some()) {
                 self.begin(&fp, AlertRow::new(alert, origin, until_ms, now_ms), now_ms);
             } else {
+                self.refused += usize::from(origin == Origin::Rules);
                 self.refuse(&format!("More than {most} alerts at one time"), now_ms);
             }
             return;
         };
-        let goes_on = live.fires && !live.is_held_up();
+        let goes_on = live.goes_on();
         let row = &mut live.row;
         let was_ruled = row.origin == Origin::Rules;
         if goes_on && was_ruled && origin != Origin::Rules {
@@ -716,7 +727,6 @@ impl Manners {
 
     /// There is no room for an alert: that is told in its place.
     fn refuse(&mut self, text: &str, now_ms: i64) {
-        self.refused += 1;
         self.refused_ms = Some(now_ms);
         let own = self.refused_fingerprint();
         if self.alerts.get(&own).is_some_and(|live| live.fires) {
@@ -737,7 +747,7 @@ impl Manners {
         self.begin(&own, AlertRow::new(alert, Origin::Rules, None, now_ms), now_ms);
     }
 
-    /// How often an alert found no room since the rules were last asked for theirs.
+    /// How often an alert of a rule found no room since the rules were last asked for theirs.
     pub fn refused_len(&self) -> usize {
         self.refused
     }
@@ -816,6 +826,11 @@ impl Manners {
 }
 
 impl Live {
+    /// Whether it fires, and not only because it flaps.
+    fn goes_on(&self) -> bool {
+        self.fires && !self.is_held_up()
+    }
+
     /// Whether it has ended and is held up as firing, since it flaps.
     fn is_held_up(&self) -> bool {
         self.row.flapping.as_ref().is_some_and(|flap| flap.ended_ms.is_some())

@@ -50,6 +50,14 @@ impl Room {
     }
 }
 
+#[cfg(test)]
+impl Room {
+    /// The bytes that posted alerts take together.
+    pub(super) fn posted_sum(&self) -> usize {
+        self.posted_sum
+    }
+}
+
 /// The bytes of an alert: the names and values of its labels and annotations and its link.
 pub(super) fn len_of(alert: &Notification) -> usize {
     let pairs = alert.labels.iter().chain(&alert.annotations);

@@ -406,6 +406,41 @@ fn posted_alerts_take_bounded_room_together() {
     let (step, _) = stage.manners.post(&flood[150..], stage.now_ms);
     stage.settle(step);
     assert_eq!(room_of(&stage), 50 * 10_014);
+    assert_eq!(stage.manners.room.posted_sum(), room_of(&stage));
+}
+
+/// What a rule holds takes no posted room, whoever else posts it, and who posts is not asked for: the
+/// rules need not be gone through for what they did not say.
+#[test]
+fn a_rules_alert_that_is_posted_too_takes_no_posted_room() {
+    let mut stage = Stage::new(by_labels(GROUPED));
+    let posted = |name: &str| Posted {
+        labels: labels(&format!("alertname={name}")),
+        annotations: [("a".to_owned(), "y".repeat(1_000))].into(),
+        ..Posted::default()
+    };
+    stage.begin("alertname=Ruled");
+    stage.manners.room.posted_max = 1_100;
+    let (step, _) = stage.manners.post(&[posted("P"), posted("Ruled")], stage.now_ms);
+    stage.settle(step);
+    let own = stage.manners.refused_fingerprint();
+    assert!(!stage.manners.alerts.contains_key(&own), "the post says nothing of the rule's alert");
+    let (step, _) = stage.manners.post(&[posted("Q")], stage.now_ms);
+    stage.settle(step);
+    assert!(stage.manners.alerts.contains_key(&own));
+    assert_eq!(stage.manners.next_ask_ms(), None);
+
+    // A rule takes over what was posted, found when the rules are gone through.
+    let found = stage.manners.alerts[&fp("alertname=P")].row.alert.clone();
+    let step = stage.manners.reconcile(vec![found], |_| true, stage.now_ms);
+    stage.settle(step);
+    assert_eq!(stage.manners.room.posted_sum(), 0);
+    // Once the rule's is over, its texts find no posted room that the post itself does not find.
+    stage.end("alertname=Ruled");
+    stage.manners.room.posted_max = 10;
+    let (step, _) = stage.manners.post(&[posted("Ruled")], stage.now_ms);
+    stage.settle(step);
+    assert_eq!(stage.manners.room.posted_sum(), 0);
 }
 
 #[test]
