@@ -4,11 +4,13 @@
 //! The count is of what rules hold at this moment, in rounds that go on, too, and it stands in the
 //! midst of a reload, when the alerts of a rule are on their way from one group to another.
 
+use std::cell::LazyCell;
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use labstat_model::Labels;
 
+use super::group::Running;
 use super::state::{Alert, State};
 use super::{Evaluation, Manager};
 use crate::notification::{Notification, Status};
@@ -98,31 +100,37 @@ impl Manager {
     /// What these changes of single rules come to: an alert is over when no rule holds it to fire.
     /// In place of the end of one that another rule still holds stands what that one says of it.
     pub fn outcome(&self, changes: &[Notification]) -> Vec<Notification> {
+        let groups = LazyCell::new(|| self.read());
+        let named = LazyCell::new(|| by_name(&groups));
         let outcome = |change: &Notification| {
             let is_held = change.status == Status::Resolved && self.is_firing(&change.fingerprint);
-            if is_held { self.held(change) } else { Some(change.clone()) }
+            if is_held { held(change, &named) } else { Some(change.clone()) }
         };
         changes.iter().filter_map(outcome).collect()
     }
+}
 
-    /// What a rule says that holds the alert of `change` to fire. Its name is that of the alert.
-    fn held(&self, change: &Notification) -> Option<Notification> {
-        let labels = change.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let labels = Labels::new(labels);
-        self.read().iter().find_map(|running| {
-            let named = |at: &usize| {
-                running.group.rules.get(*at).is_some_and(|rule| rule.name == change.name())
-            };
-            let named: Vec<usize> = (0..running.group.rules.len()).filter(named).collect();
-            if named.is_empty() {
-                return None;
-            }
-            let state = running.lock();
-            named.into_iter().find_map(|at| {
-                let alert = state.rules.get(at)?.alerts.get(&labels)?;
-                let url = running.prepared.get(at)?.url.clone();
-                (alert.state == State::Firing).then(|| alert.clone().firing(url))
-            })
-        })
+/// The rules of each name: their groups, and their places in them.
+type Named<'a> = HashMap<&'a str, Vec<(&'a Running, usize)>>;
+
+fn by_name(groups: &[Arc<Running>]) -> Named<'_> {
+    let mut named = Named::new();
+    for running in groups {
+        for (at, rule) in running.group.rules.iter().enumerate() {
+            named.entry(&rule.name).or_default().push((running, at));
+        }
     }
+    named
+}
+
+/// What a rule says that holds the alert of `change` to fire. Its name is that of the alert.
+fn held(change: &Notification, named: &Named<'_>) -> Option<Notification> {
+    let labels = change.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let labels = Labels::new(labels);
+    named.get(change.name())?.iter().find_map(|(running, at)| {
+        let state = running.lock();
+        let alert = state.rules.get(*at)?.alerts.get(&labels)?;
+        let url = running.prepared.get(*at)?.url.clone();
+        (alert.state == State::Firing).then(|| alert.clone().firing(url))
+    })
 }
