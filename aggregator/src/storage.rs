@@ -10,6 +10,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
+pub(crate) use labstat_alerts::error_chain as chain;
 use labstat_alerts::manager::merged;
 use labstat_alerts::{Database, Entry, Ledger, LedgerError};
 use labstat_model::{
@@ -480,16 +481,4 @@ impl Ledger for SharedStorage {
         let changes: Vec<_> = keys.iter().map(String::as_str).zip(values).collect();
         self.0.documents_put(&changes).map_err(|error| LedgerError(Box::new(error)))
     }
-}
-
-/// An error and its causes on one line, as logs and answers have it.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

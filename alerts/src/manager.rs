@@ -49,7 +49,7 @@ use crate::views::{self, AlertView, AlertsView, GroupView, RuleView, RulesFilter
 
 use awaited::Awaited;
 pub use evaluate::ALERTS_MAX;
-pub(crate) use evaluate::{chain as error_chain, push_escaped};
+pub(crate) use evaluate::push_escaped;
 pub use group::Figures;
 use group::{RuleState, Running};
 use holders::Holders;

@@ -23,11 +23,12 @@ use labstat_promql::{Engine, Source};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
+use crate::chain::error_chain;
 use crate::delivery::{self, Carried, Carrier, Delivery, DeliveryOptions, Drawn, Rate, TestError};
 use crate::evaluator::{Evaluator, Work};
 use crate::history::Archive;
 use crate::ledger::{Entry, Keeper, Ledger, LedgerError};
-use crate::manager::{Evaluation, Manager, ManagerOptions, ROW_PREFIX, error_chain};
+use crate::manager::{Evaluation, Manager, ManagerOptions, ROW_PREFIX};
 use crate::manners::{
     AlertStatus, AlertsFilter, Manners, MannersConfig, MannersSpec, Recipient, SpecProblem, Step,
 };

@@ -13,6 +13,7 @@ use super::overlay::{Fresh, Overlay};
 use super::prepare::Prepared;
 use super::state::{Alert, Change, Circumstances, Found, State, step};
 use super::{Evaluation, Manager, ManagerOptions, rows};
+use crate::chain::error_chain;
 use crate::notification::Status;
 use crate::rules::{AlertRule, Rule, RuleKind};
 use crate::template::{Data, Template};
@@ -214,7 +215,7 @@ impl Context<'_> {
         let overlay = Overlay { base: self.source, fresh: self.fresh };
         let source = if self.prepared.looks_back { &overlay } else { self.source };
         let answer = self.engine.instant_of(source, query, self.query_ms(), &options);
-        match answer.map_err(|error| chain(&error))?.value {
+        match answer.map_err(|error| error_chain(&error))?.value {
             Value::Vector(vector) => {
                 Ok(vector.into_iter().map(|each| (each.labels, each.sample.value)).collect())
             }
@@ -373,15 +374,4 @@ pub(crate) fn push_escaped(url: &mut String, text: &str) {
             }
         }
     }
-}
-
-/// An error with its causes, on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let _ = write!(text, ": {error}");
-        cause = error.source();
-    }
-    text
 }
