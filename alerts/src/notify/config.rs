@@ -243,36 +243,20 @@ impl ReceiverConfig {
             problems.push(problem);
         }
         let kinds = [
-            self.ntfy.is_some(),
-            self.email.is_some(),
-            self.webhook.is_some(),
-            self.alertmanager.is_some(),
-            self.http.is_some(),
+            self.ntfy.as_ref().map(NtfyConfig::problems),
+            self.email.as_ref().map(EmailConfig::problems),
+            self.webhook.as_ref().map(WebhookConfig::problems),
+            self.alertmanager.as_ref().map(AlertmanagerConfig::problems),
+            self.http.as_ref().map(HttpConfig::problems),
         ];
-        if kinds.iter().filter(|given| **given).count() != 1 {
+        if kinds.iter().flatten().count() != 1 {
             let kinds = "ntfy, email, webhook, alertmanager and http";
             problems.push(format!("exactly one of {kinds} must be given"));
         }
-        if let Some(ntfy) = &self.ntfy {
-            problems.extend(ntfy.problems());
-        }
-        if let Some(email) = &self.email {
-            problems.extend(email.problems());
-        }
-        if let Some(webhook) = &self.webhook {
-            problems.extend(check_url(&webhook.url));
-            let login = (&webhook.token_file, &webhook.username, &webhook.password_file);
-            problems.extend(check_logins(login));
-        }
-        if let Some(alertmanager) = &self.alertmanager {
-            problems.extend(alertmanager.problems());
-            if !self.send_resolved {
-                let why = "an Alertmanager must hear of ends, else what is over goes on there";
-                problems.push(format!("send_resolved = false is not for alertmanager: {why}"));
-            }
-        }
-        if let Some(http) = &self.http {
-            problems.extend(http.problems());
+        problems.extend(kinds.into_iter().flatten().flatten());
+        if self.alertmanager.is_some() && !self.send_resolved {
+            let why = "an Alertmanager must hear of ends, else what is over goes on there";
+            problems.push(format!("send_resolved = false is not for alertmanager: {why}"));
         }
         problems
     }
@@ -319,6 +303,14 @@ impl NtfyConfig {
         if self.click.as_ref().is_some_and(|click| !is_header_text(click)) {
             problems.push("click is not a URL".to_owned());
         }
+        problems.extend(check_logins((&self.token_file, &self.username, &self.password_file)));
+        problems
+    }
+}
+
+impl WebhookConfig {
+    fn problems(&self) -> Vec<String> {
+        let mut problems = check_url(&self.url);
         problems.extend(check_logins((&self.token_file, &self.username, &self.password_file)));
         problems
     }
