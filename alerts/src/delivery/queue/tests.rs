@@ -1,3 +1,6 @@
+//! A receiver's queue by itself: which message is next, what is summed up, tried again and given up.
+//! One property is tried over random orders of all that can happen to it, crashes among them.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
