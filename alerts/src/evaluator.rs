@@ -16,11 +16,11 @@ use std::collections::{BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use labstat_promql::{Engine, Source};
 
-use crate::manager::{Evaluation, Manager, Round};
+use crate::manager::{Evaluation, Manager, Means, Round};
 
 /// Threads that evaluate, when nothing else is said: as many as a small machine has cores.
 pub(crate) const THREADS_DEFAULT: usize = 2;
@@ -61,6 +61,8 @@ pub(crate) trait Work: Send + Sync + 'static {
     fn source(&self) -> &dyn Source;
     /// The time.
     fn now_ms(&self) -> i64;
+    /// The time since some moment, by a clock that nobody sets: durations are measured by it.
+    fn elapsed(&self) -> Duration;
     /// Keeps what rounds gave, and sees that people are told.
     fn settle(&self, out: &Evaluation);
 }
@@ -104,20 +106,23 @@ struct Schedule {
 struct Wakes {
     metrics: BTreeSet<String>,
     newest_ms: i64,
-    /// When groups were last woken.
-    last: Option<Instant>,
+    /// When groups were last woken, as [`Work::elapsed`] has it.
+    last: Option<Duration>,
     /// How long the rounds took that were.
     took: Duration,
 }
 
 impl Wakes {
     /// How long to wait before groups may be woken again; `None` when none is to be.
-    fn wait(&self) -> Option<Duration> {
+    fn wait(&self, elapsed: Duration) -> Option<Duration> {
         if self.metrics.is_empty() {
             return None;
         }
         let rest = WAKE_MIN.max(self.took.saturating_mul(WAKE_REST));
-        Some(self.last.map_or(Duration::ZERO, |last| rest.saturating_sub(last.elapsed())))
+        Some(
+            self.last
+                .map_or(Duration::ZERO, |last| last.saturating_add(rest).saturating_sub(elapsed)),
+        )
     }
 }
 
@@ -171,12 +176,7 @@ impl Evaluator {
         schedule.begin_ms = i64::MIN;
         shared.look(&mut schedule, shared.work.now_ms());
         shared.changed.notify_all();
-        let is_busy = |schedule: &mut Schedule| {
-            let unsettled = schedule.done.len() + schedule.settling;
-            !schedule.stopped && schedule.ready.len() + schedule.busy + unsettled > 0
-        };
-        let waited = shared.changed.wait_while(schedule, is_busy);
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        shared.settled(schedule);
     }
 
     /// Ends the threads: rounds that are done are settled, others are left. Blocks.
@@ -204,13 +204,22 @@ impl Shared {
         unpoisoned(self.schedule.lock())
     }
 
+    /// Waits until all that was begun is evaluated and settled.
+    fn settled(&self, schedule: MutexGuard<'_, Schedule>) {
+        let is_busy = |schedule: &mut Schedule| {
+            let unsettled = schedule.done.len() + schedule.settling;
+            !schedule.stopped && schedule.ready.len() + schedule.busy + unsettled > 0
+        };
+        drop(unpoisoned(self.changed.wait_while(schedule, is_busy)));
+    }
+
     /// What an evaluating thread does until the end.
     fn evaluate_all(&self) {
         while let Some((mut round, is_slow)) = self.next() {
             let (manager, work) = (self.work.manager(), &self.work);
-            let go = AssertUnwindSafe(|| {
-                manager.proceed(&mut round, work.engine(), work.source(), SLICE)
-            });
+            let elapsed = || work.elapsed();
+            let means = Means { engine: work.engine(), source: work.source(), elapsed: &elapsed };
+            let go = AssertUnwindSafe(|| manager.proceed(&mut round, means, SLICE));
             let is_done = catch_unwind(go).unwrap_or_else(|_| {
                 let group = &round.group().name;
                 tracing::error!(group, "evaluating a rule was cut short");
@@ -243,26 +252,36 @@ impl Shared {
                 return None;
             }
             let now_ms = self.work.now_ms();
-            // A clock may have been set back.
-            let is_time = now_ms >= schedule.look_ms
-                || schedule.look_ms.saturating_sub(now_ms) > as_ms(SLEEP_MAX);
-            if is_time && now_ms >= schedule.begin_ms {
-                self.look(&mut schedule, now_ms);
-            }
-            if now_ms >= schedule.begin_ms {
-                self.wake_groups(&mut schedule, now_ms);
-            }
+            self.begin_rounds(&mut schedule, now_ms);
             if let Some(picked) = self.pick(&mut schedule) {
                 return Some(picked);
             }
-            let until_look_ms = schedule.look_ms.max(schedule.begin_ms).saturating_sub(now_ms);
-            let mut wait = Duration::from_millis(u64::try_from(until_look_ms).unwrap_or(1).max(1));
-            if let Some(wake) = schedule.wakes.wait() {
-                wait = wait.min(wake.max(Duration::from_millis(1)));
-            }
-            let waited = self.changed.wait_timeout(schedule, wait.min(SLEEP_MAX));
-            schedule = unpoisoned(waited).0;
+            let wait = self.wait(&schedule, now_ms);
+            schedule = unpoisoned(self.changed.wait_timeout(schedule, wait)).0;
         }
+    }
+
+    /// How long nothing is to be begun, as far as a thread sleeps.
+    fn wait(&self, schedule: &Schedule, now_ms: i64) -> Duration {
+        let until_look_ms = schedule.look_ms.max(schedule.begin_ms).saturating_sub(now_ms);
+        let look = Duration::from_millis(u64::try_from(until_look_ms).unwrap_or(0));
+        let wake = schedule.wakes.wait(self.work.elapsed());
+        let wake = wake.filter(|_| now_ms >= schedule.begin_ms);
+        wake.map_or(look, |wake| look.min(wake)).clamp(Duration::from_millis(1), SLEEP_MAX)
+    }
+
+    /// Begins the rounds that are to be begun by now: those whose turn it is, and those out of turn.
+    fn begin_rounds(&self, schedule: &mut Schedule, now_ms: i64) {
+        if now_ms < schedule.begin_ms {
+            return;
+        }
+        // A clock may have been set back.
+        let is_time = now_ms >= schedule.look_ms
+            || schedule.look_ms.saturating_sub(now_ms) > as_ms(SLEEP_MAX);
+        if is_time {
+            self.look(schedule, now_ms);
+        }
+        self.wake_groups(schedule, now_ms);
     }
 
     /// Begins rounds of all groups that are due.
@@ -277,14 +296,15 @@ impl Shared {
 
     /// Begins rounds of the groups with alerts on metrics that cannot wait, when it is time.
     fn wake_groups(&self, schedule: &mut Schedule, now_ms: i64) {
-        if schedule.wakes.wait().is_none_or(|wait| !wait.is_zero()) {
+        let elapsed = self.work.elapsed();
+        if schedule.wakes.wait(elapsed).is_none_or(|wait| !wait.is_zero()) {
             return;
         }
         let wakes = std::mem::take(&mut schedule.wakes);
         let ahead_ms = now_ms.saturating_add(AHEAD_MAX_MS);
         let time_ms = now_ms.max(wakes.newest_ms.min(ahead_ms));
         let metrics = Arc::new(wakes.metrics);
-        schedule.wakes.last = Some(Instant::now());
+        schedule.wakes.last = Some(elapsed);
         let manager = self.work.manager();
         for due in manager.woken(&metrics, time_ms) {
             match manager.begin(&due) {

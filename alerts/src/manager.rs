@@ -55,7 +55,7 @@ use group::{RuleState, Running};
 use holders::Holders;
 pub use overlay::merged;
 pub use prepare::KEEP_WHILE;
-pub use round::Round;
+pub use round::{Means, Round};
 pub use rows::PREFIX as ROW_PREFIX;
 pub use snapshot::{SNAPSHOT_VERSION, Snapshot};
 pub use state::{Alert, State};
@@ -430,6 +430,11 @@ impl Manager {
 
     fn awaited(&self) -> MutexGuard<'_, Vec<Awaited>> {
         self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_reloading(&self) -> bool {
+        self.reloading.try_lock().is_err()
     }
 
     /// The present groups; short, so that nothing waits for a reload.

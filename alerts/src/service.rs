@@ -15,7 +15,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 use labstat_model::{Clock, WriteRequest};
@@ -151,6 +151,7 @@ struct Inner {
     engine: Engine,
     database: Arc<dyn Database>,
     clock: Arc<dyn Clock>,
+    begun: Instant,
     make: Make,
 }
 
@@ -202,6 +203,7 @@ impl Service {
             engine: options.engine,
             database,
             clock,
+            begun: Instant::now(),
             make,
         });
         // Before anything is written of now, which would be the newest sample.
@@ -380,6 +382,10 @@ impl Work for Inner {
 
     fn now_ms(&self) -> i64 {
         self.clock.now_ms()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.begun.elapsed()
     }
 
     /// Samples first, then the state with what follows from it: a crash in between evaluates again.

@@ -21,6 +21,17 @@ use crate::rules::RuleKind;
 /// samples that wake rules may be two seconds ahead of our clock.
 const AHEAD_MAX_MS: i64 = 3_000;
 
+/// What rules are evaluated with.
+#[derive(Clone, Copy)]
+pub struct Means<'a> {
+    /// What evaluates their expressions.
+    pub engine: &'a Engine,
+    /// What they are evaluated over.
+    pub source: &'a dyn Source,
+    /// The time since some moment, by a clock that nobody sets: how long they take is measured by it.
+    pub elapsed: &'a dyn Fn() -> Duration,
+}
+
 /// A round of a group that goes on. Whoever has it must end it with [`Manager::finish`] and
 /// [`Manager::release`].
 #[derive(Debug)]
@@ -107,27 +118,22 @@ impl Manager {
 
     /// Evaluates rules of a round until all are done or `slice` is over; true when all are done. A
     /// rule that fails keeps its state and says so in the views; the others go on.
-    pub fn proceed(
-        &self,
-        round: &mut Round,
-        engine: &Engine,
-        source: &dyn Source,
-        slice: Duration,
-    ) -> bool {
-        let started = Instant::now();
+    pub fn proceed(&self, round: &mut Round, means: Means<'_>, slice: Duration) -> bool {
+        let started = (means.elapsed)();
+        let worked = || (means.elapsed)().saturating_sub(started);
         while round.next < round.running.group.rules.len() && !round.running.is_retired() {
             let at = round.next;
             round.next += 1;
-            self.evaluate_rule(round, at, engine, source);
-            if started.elapsed() > slice {
+            self.evaluate_rule(round, at, means);
+            if worked() > slice {
                 break;
             }
         }
-        round.worked += started.elapsed();
+        round.worked += worked();
         round.next >= round.running.group.rules.len() || round.running.is_retired()
     }
 
-    fn evaluate_rule(&self, round: &mut Round, at: usize, engine: &Engine, source: &dyn Source) {
+    fn evaluate_rule(&self, round: &mut Round, at: usize, means: Means<'_>) {
         let running = round.running.clone();
         let (Some(rule), Some(prepared)) = (running.group.rules.get(at), running.prepared.get(at))
         else {
@@ -139,7 +145,7 @@ impl Manager {
         {
             return;
         }
-        let started = Instant::now();
+        let started = (means.elapsed)();
         if prepared.looks_back {
             for series in round.out.write.series.iter().skip(round.seen) {
                 for sample in &series.samples {
@@ -155,8 +161,8 @@ impl Manager {
             running: &running,
             rule,
             prepared,
-            engine,
-            source,
+            engine: means.engine,
+            source: means.source,
             fresh: &round.fresh,
             time_ms,
             late: &late,
@@ -168,7 +174,7 @@ impl Manager {
         let mut state = running.lock();
         let Some(state) = state.rules.get_mut(at) else { return };
         let outcome = found.and_then(|found| context.apply(found, state, &mut round.out));
-        let took = started.elapsed();
+        let took = (means.elapsed)().saturating_sub(started);
         round.rules += took;
         round.evaluations += 1;
         round.failures += u64::from(outcome.is_err());
@@ -212,7 +218,9 @@ impl Manager {
     /// A whole round at once, for whoever stores what it gives before the next one begins.
     pub fn evaluate(&self, due: &Due, engine: &Engine, source: &dyn Source) -> Evaluation {
         let Some(mut round) = self.begin(due) else { return Evaluation::default() };
-        self.proceed(&mut round, engine, source, Duration::MAX);
+        let begun = Instant::now();
+        let means = Means { engine, source, elapsed: &|| begun.elapsed() };
+        self.proceed(&mut round, means, Duration::MAX);
         let out = self.finish(&mut round);
         self.release(&round);
         out
