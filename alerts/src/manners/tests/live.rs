@@ -39,6 +39,12 @@ inhibit_rules:
 const RECEIVERS: [(&str, bool); 4] =
     [("all", true), ("unresolved", false), ("first", true), ("second", true)];
 
+/// Groups that live side by side.
+const GROUPS: usize = 60;
+
+/// How late something may happen: it is to happen 600 ms from a turn.
+const LATE_MAX: Duration = Duration::from_millis(300);
+
 /// One thing that happens to a group, this long after its beginning.
 #[derive(Debug, Clone)]
 enum Act {
@@ -329,7 +335,7 @@ fn groups_are_told_what_alertmanager_tells() {
     let seed = std::env::var("MANNERS_SEED").ok().and_then(|text| text.parse().ok());
     let mut dice = super::peer::Dice(seed.unwrap_or(7));
     let mut acts: Vec<(u64, usize, Act)> = Vec::new();
-    for group in 0..60_usize {
+    for group in 0..GROUPS {
         // Groups begin one after the other, so that there is time between what happens.
         let begins_ms = group as u64 * 37;
         let script = script(&mut dice, group).into_iter();
@@ -340,11 +346,14 @@ fn groups_are_told_what_alertmanager_tells() {
     let epoch_ms = jiff::Timestamp::now().as_millisecond();
     let mut silences = BTreeMap::new();
     let mut done = Vec::new();
+    let mut late = BTreeSet::new();
     for (at_ms, group, act) in acts {
         let at = Duration::from_millis(at_ms);
         std::thread::sleep(at.saturating_sub(clock.elapsed()));
-        let late = clock.elapsed().saturating_sub(at);
-        assert!(late < Duration::from_millis(300), "this machine is too busy: {late:?} late");
+        // Too near to a turn, before which one of the two may have it and not the other.
+        if clock.elapsed().saturating_sub(at) > LATE_MAX {
+            late.insert(format!("alertname=\"G{group}\""));
+        }
         let now_ms = epoch_ms + i64::try_from(clock.elapsed().as_millis()).unwrap();
         let happened = perform(port, group, &act, &mut silences, now_ms);
         done.extend(happened.map(|happened| (now_ms, happened)));
@@ -355,7 +364,9 @@ fn groups_are_told_what_alertmanager_tells() {
     let theirs = theirs.lock().unwrap().clone();
     let mut ours = ours(done, epoch_ms + i64::try_from(end.as_millis()).unwrap());
     let (mut count, mut differ) = (0, Vec::new());
-    for (key, theirs) in &theirs {
+    let is_late = |(_, group): &(String, String)| late.iter().any(|label| group.contains(label));
+    ours.retain(|key, _| !is_late(key));
+    for (key, theirs) in theirs.iter().filter(|(key, _)| !is_late(key)) {
         let ours = ours.remove(key).unwrap_or_default();
         count += theirs.len();
         // The last turns may fall on either side of the end.
@@ -365,6 +376,7 @@ fn groups_are_told_what_alertmanager_tells() {
         }
     }
     differ.extend(ours.into_iter().map(|(key, ours)| format!("{key:?} only ours: {ours:#?}")));
-    println!("{count} messages of {} groups compared", theirs.len());
+    println!("{count} messages of {} groups compared, {} left out", theirs.len(), late.len());
+    assert!(late.len() < GROUPS / 2, "this machine is too busy: {} groups are late", late.len());
     assert!(differ.is_empty(), "{} differ\n{}", differ.len(), differ.join("\n"));
 }
