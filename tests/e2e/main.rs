@@ -23,7 +23,12 @@ mod heartbeat;
 #[cfg(test)]
 mod history;
 #[cfg(test)]
+mod kills;
+#[cfg(test)]
 mod manners;
+#[cfg(test)]
+#[path = "../support/random.rs"]
+mod random;
 #[cfg(test)]
 #[path = "../support/servers.rs"]
 #[expect(dead_code, reason = "the receivers' own tests use the rest")]

@@ -76,11 +76,13 @@ impl Labstat {
 
     /// The base URL that a line of its output tells, such as `http://127.0.0.1:41234`.
     pub(crate) fn url(&mut self) -> String {
-        let line = self.line("http://127.0.0.1:");
-        let start = line.find("http://").expect("found above");
-        let url = &line[start..];
-        let end = url[7..].find(|c: char| !(c.is_ascii_digit() || ".:".contains(c)));
-        url[..end.map_or(url.len(), |end| end + 7)].trim_end_matches('.').to_owned()
+        url_in(&self.line("http://127.0.0.1:")).expect("it is in the line")
+    }
+
+    /// The same, if it has told it by now.
+    pub(crate) fn url_so_far(&mut self) -> Option<String> {
+        self.seen.extend(self.lines.try_iter());
+        self.seen.iter().find_map(|line| url_in(line))
     }
 
     /// Its process.
@@ -96,6 +98,11 @@ impl Labstat {
 
     /// Ends it as a power cut would.
     pub(crate) fn kill(mut self) {
+        self.cut();
+    }
+
+    /// The same, for another to take its place.
+    pub(crate) fn cut(&mut self) {
         self.child.kill().expect("still running");
         self.child.wait().expect("reaped");
     }
@@ -112,6 +119,12 @@ impl Labstat {
         }
         panic!("did not end after SIGTERM");
     }
+}
+
+fn url_in(line: &str) -> Option<String> {
+    let url = &line[line.find("http://127.0.0.1:")?..];
+    let end = url[7..].find(|c: char| !(c.is_ascii_digit() || ".:".contains(c)));
+    Some(url[..end.map_or(url.len(), |end| end + 7)].trim_end_matches('.').to_owned())
 }
 
 impl Drop for Labstat {

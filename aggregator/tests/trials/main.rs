@@ -13,6 +13,9 @@ mod child;
 #[cfg(test)]
 mod double;
 #[cfg(test)]
+#[path = "../../../tests/support/random.rs"]
+mod random;
+#[cfg(test)]
 #[path = "../../../tests/support/servers.rs"]
 #[allow(dead_code, clippy::allow_attributes, reason = "no mail is sent here")]
 mod servers;

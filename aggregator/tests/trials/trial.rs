@@ -8,7 +8,8 @@ use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use crate::child::{DIR_ENV, RECEIVERS_ENV};
-use crate::double::{Double, Random, Taken};
+use crate::double::{Double, Taken};
+use crate::random::Random;
 use crate::servers::NtfyServer;
 
 const NAMES: [&str; 3] = ["alpha", "bravo", "carol"];
