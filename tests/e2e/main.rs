@@ -37,3 +37,5 @@ mod servers;
 mod support;
 #[cfg(test)]
 mod up;
+#[cfg(test)]
+mod viewers;

@@ -50,7 +50,7 @@ inhibit_rules:
 ";
 
 /// A process that ends with the test.
-struct Peer(Child);
+pub(crate) struct Peer(Child);
 
 impl Drop for Peer {
     fn drop(&mut self) {
@@ -73,7 +73,7 @@ fn config(dir: &Path) -> String {
     text
 }
 
-fn labstat(dir: &Path) -> (Labstat, String) {
+pub(crate) fn labstat(dir: &Path) -> (Labstat, String) {
     let file = dir.join("aggregator.toml");
     std::fs::write(&file, config(dir)).unwrap();
     let mut server = Labstat::start(&["aggregator", "--config", file.to_str().unwrap()]);
@@ -86,7 +86,7 @@ fn port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn alertmanager(dir: &Path) -> Option<(Peer, String)> {
+pub(crate) fn alertmanager(dir: &Path) -> Option<(Peer, String)> {
     if !Path::new(ALERTMANAGER).exists() {
         println!("SKIPPED alertmanager: {ALERTMANAGER} is not installed");
         return None;
@@ -109,7 +109,7 @@ fn alertmanager(dir: &Path) -> Option<(Peer, String)> {
 }
 
 /// Sends a request; gives the status and the body.
-fn ask(method: &str, url: &str, kind: &str, body: &str) -> (u16, String) {
+pub(crate) fn ask(method: &str, url: &str, kind: &str, body: &str) -> (u16, String) {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .allow_non_standard_methods(true)
@@ -173,7 +173,7 @@ fn told(answer: &(u16, String)) -> (u16, Value) {
     (*status, value)
 }
 
-const JSON: &str = "application/json";
+pub(crate) const JSON: &str = "application/json";
 
 /// Requests that change nothing, or are refused: method, path, media type, body.
 const REQUESTS: &[(&str, &str, &str, &str)] = &[
@@ -274,7 +274,7 @@ const REQUESTS: &[(&str, &str, &str, &str)] = &[
     ("GET", "/silences?filter=team", "", ""),
 ];
 
-const ALERTS: &str = r#"[
+pub(crate) const ALERTS: &str = r#"[
     {"labels":{"alertname":"NodeDown","instance":"nas","severity":"critical"},"annotations":{"summary":"x"},"generatorURL":"http://p/g"},
     {"labels":{"alertname":"Hot","instance":"nas","team":"a","empty":""}},
     {"labels":{"alertname":"Hot","instance":"apex","team":"a"},"annotations":{"z":""}},

@@ -7,6 +7,7 @@ use labstat_alerts::delivery::{Observer, ReceiverMetrics};
 use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts};
 
 use super::{Make, opts, seconds, whole};
+use crate::http::v2::{API_REVISION, API_VERSION};
 
 /// Upper bounds of the time an attempt takes, in seconds, as Alertmanager has them.
 const ATTEMPT_BUCKETS: [f64; 5] = [1.0, 5.0, 10.0, 15.0, 20.0];
@@ -35,6 +36,10 @@ impl Notifications {
         };
         let gauges =
             |name: &str, help: &str| make.register(GaugeVec::new(opts(name, help), &["receiver"])?);
+        // karma reads here which Alertmanager it asks, and asks none without.
+        let build = theirs("build_info", "The Alertmanager whose API this is.");
+        let build = make.register(IntGaugeVec::new(build, &["version", "revision"])?)?;
+        build.with_label_values(&[API_VERSION, API_REVISION]).set(1);
         let kind = &["integration", "receiver"];
         let latency = "Time of an attempt to deliver a message.";
         let latency = HistogramOpts::new("notification_latency_seconds", latency)
@@ -143,6 +148,14 @@ mod tests {
 
     use super::super::Telemetry;
     use super::*;
+
+    #[test]
+    fn it_says_which_alertmanager_it_is() {
+        let telemetry = Telemetry::new(0).unwrap();
+        let text = String::from_utf8(telemetry.text(&Stats::default(), None).unwrap()).unwrap();
+        let line = text.lines().find(|line| line.starts_with("alertmanager_build_info{")).unwrap();
+        assert!(line.contains(r#"version="0.25.0""#) && line.ends_with("} 1"), "{line}");
+    }
 
     #[test]
     fn a_receivers_figures_have_alertmanagers_names_and_ours() {

@@ -34,12 +34,17 @@ use super::error::Json;
 use super::params::Params;
 use crate::app::App;
 
-/// Where the API is. The second is where Mimir and Cortex have it.
-pub(crate) const ROOTS: [&str; 2] = ["/api/v2", "/alertmanager/api/v2"];
+/// Where Mimir and Cortex have the API.
+const MIMIR_ROOT: &str = "/alertmanager/api/v2";
 
-/// The Alertmanager whose API this is, which is Debian's: `amtool` warns of another. labstat's own
-/// version stands beside it as the revision.
-const API_VERSION: &str = "0.25.0";
+/// Where the API is.
+pub(crate) const ROOTS: [&str; 2] = ["/api/v2", MIMIR_ROOT];
+
+/// The Alertmanager whose API this is, which is Debian's: `amtool` warns of another.
+pub(crate) const API_VERSION: &str = "0.25.0";
+
+/// What stands beside it as the revision.
+pub(crate) const API_REVISION: &str = concat!("labstat-", env!("CARGO_PKG_VERSION"));
 
 /// Bytes that the pattern of a receiver's name may take once it is compiled.
 const PATTERN_SIZE_MAX: usize = 1 << 20;
@@ -54,6 +59,10 @@ pub(super) fn router() -> Router<Arc<App>> {
     let mut router = Router::new();
     for root in ROOTS {
         for (path, methods) in paths() {
+            // Grafana takes whoever tells its state in both places for the wrong one of the two.
+            if (root, path) == (MIMIR_ROOT, "/status") {
+                continue;
+            }
             // Alertmanager takes a slash at the end for nothing.
             router = router
                 .route(&format!("{root}{path}"), methods.clone())
@@ -119,7 +128,7 @@ async fn status(State(app): State<Arc<App>>) -> Answer {
             "buildDate": "",
             "buildUser": "",
             "goVersion": "",
-            "revision": concat!("labstat-", env!("CARGO_PKG_VERSION")),
+            "revision": API_REVISION,
             "version": API_VERSION,
         },
     }))
