@@ -615,7 +615,7 @@ impl Cluster {
             let ok = status["health"]["status"] == "HEALTH_OK" && quorum == self.plan.mons;
             let files = &status["fsmap"];
             let serving = files["by_rank"].as_array().map_or(0, Vec::len);
-            let waiting = files["up:standby"].as_u64().unwrap_or(0) as usize;
+            let waiting = usize::try_from(files["up:standby"].as_u64().unwrap_or(0)).unwrap_or(0);
             let rgws = status["servicemap"]["services"]["rgw"]["daemons"].as_object();
             // Beside the gateways stands a summary.
             let has_gateway = rgws.is_some_and(|rgws| rgws.len() > 1) == self.plan.has_gateway;

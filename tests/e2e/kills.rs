@@ -162,10 +162,10 @@ impl Mailbox {
         let dir = self.server.dir.path().join("mail/new");
         for entry in std::fs::read_dir(dir).into_iter().flatten() {
             let entry = entry.unwrap();
-            if !read.contains_key(&entry.file_name()) {
+            read.entry(entry.file_name()).or_insert_with(|| {
                 let text = std::fs::read_to_string(entry.path()).unwrap();
-                read.insert(entry.file_name(), Self::parse(&text));
-            }
+                Self::parse(&text)
+            });
         }
         read.values().filter(|(own, _)| own == to).map(|(_, told)| told.clone()).collect()
     }

@@ -17,7 +17,7 @@ pub fn lint(set: &RuleSet) -> Vec<Problem> {
     let mut found = Vec::new();
     let mut known = BTreeMap::new();
     for (group, rule) in rules(set) {
-        let mut say = |message: String| found.push(problem(group, rule, message));
+        let mut say = |message: String| found.push(problem(group, rule, &message));
         if let Some(first) = known.insert(identity(rule), place(group, rule)) {
             let what = "duplicate rule: the same name and labels as the one at";
             let so = match &rule.kind {
@@ -56,7 +56,7 @@ pub fn unused(set: &RuleSet) -> Vec<Problem> {
     let records = rules(set).filter(|(_, rule)| matches!(rule.kind, RuleKind::Record { .. }));
     let idle = records.filter(|(_, rule)| !is_used(&rule.name));
     let what = "no rule asks for what it records";
-    idle.map(|(group, rule)| problem(group, rule, what.to_owned())).collect()
+    idle.map(|(group, rule)| problem(group, rule, what)).collect()
 }
 
 fn rules(set: &RuleSet) -> impl Iterator<Item = (&Group, &Rule)> {
@@ -67,7 +67,7 @@ fn place(group: &Group, rule: &Rule) -> String {
     format!("{}:{}", group.file, rule.line)
 }
 
-fn problem(group: &Group, rule: &Rule, message: String) -> Problem {
+fn problem(group: &Group, rule: &Rule, message: &str) -> Problem {
     let message = format!("{}: {message}", rule.name);
     Problem { file: group.file.clone(), line: Some(rule.line), message }
 }
