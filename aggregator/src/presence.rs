@@ -1073,9 +1073,18 @@ mod tests {
         let (plain, racked) =
             (of("", 1.0).labels.to_string(), of("1", stale_marker()).labels.to_string());
         let (ended, marked) = (Why::Ended { marked: false }, Why::Ended { marked: true });
-        assert_eq!(names(ended, vec![of("", stale_marker()), of("1", 1.0)]), [plain.clone()]);
-        assert_eq!(names(ended, vec![of("", 1.0), of("1", stale_marker())]), [racked.clone()]);
-        assert_eq!(names(ended, vec![of("", 0.0), of("1", stale_marker())]), [racked.clone()]);
+        assert_eq!(
+            names(ended, vec![of("", stale_marker()), of("1", 1.0)]),
+            std::slice::from_ref(&plain)
+        );
+        assert_eq!(
+            names(ended, vec![of("", 1.0), of("1", stale_marker())]),
+            std::slice::from_ref(&racked)
+        );
+        assert_eq!(
+            names(ended, vec![of("", 0.0), of("1", stale_marker())]),
+            std::slice::from_ref(&racked)
+        );
         assert_eq!(names(marked, vec![of("", 0.0), of("1", stale_marker())]), [plain, racked]);
     }
 
