@@ -25,7 +25,7 @@ pub(super) struct Risk {
     pub(super) osds: Option<Tolerated>,
     /// Failures of hosts; absent when an OSD stands under none.
     pub(super) hosts: Option<Tolerated>,
-    /// By OSD: groups of which the last copy may lie there.
+    /// By OSD: groups of which the last copy may lie there, and that should have more.
     pub(super) only_copies: BTreeMap<i64, u64>,
     /// By OSD: groups that would stop without it.
     pub(super) blocking: BTreeMap<i64, u64>,
@@ -37,6 +37,8 @@ struct Need {
     min_size: usize,
     /// Copies or shards that are enough to have all data.
     enough: usize,
+    /// Whether the pool keeps more than that: one that does not has lost no copy, however few there are.
+    has_spare: bool,
 }
 
 /// The risk of all groups. Nothing when it cannot be known: a group is in a state that nobody has
@@ -64,7 +66,7 @@ pub(super) fn risk(pgs: &[Pg], map: &OsdMap, tree: &[Leaf]) -> Option<Risk> {
         let there = acting.len();
         let copies = there.saturating_sub(usize::from(is_recovering(pg)));
         for osd in &acting {
-            count(&mut risk.only_copies, *osd, copies <= need.enough);
+            count(&mut risk.only_copies, *osd, need.has_spare && copies <= need.enough);
             count(&mut risk.blocking, *osd, there == need.min_size);
         }
         let osds = Tolerated {
@@ -97,7 +99,9 @@ fn needs(map: &OsdMap) -> BTreeMap<i64, Need> {
             }
         };
         let small = |number: u64| usize::try_from(number).ok();
-        Some((pool.id, Need { min_size: small(pool.min_size?)?, enough: small(enough)? }))
+        let min_size = small(pool.min_size?)?;
+        let has_spare = pool.size.is_none_or(|size| size > enough);
+        Some((pool.id, Need { min_size, enough: small(enough)?, has_spare }))
     };
     map.pools.iter().filter_map(need).collect()
 }
@@ -151,7 +155,8 @@ mod tests {
 
     const MAP: &str = r#"{"osds": [{"osd": 0}, {"osd": 1}, {"osd": 2}, {"osd": 3}],
         "pools": [{"pool": 1, "type": 1, "size": 3, "min_size": 2},
-            {"pool": 2, "type": 3, "size": 3, "min_size": 2, "erasure_code_profile": "e"}],
+            {"pool": 2, "type": 3, "size": 3, "min_size": 2, "erasure_code_profile": "e"},
+            {"pool": 3, "type": 1, "size": 1, "min_size": 1}],
         "erasure_code_profiles": {"e": {"k": "2", "m": "1"}}}"#;
 
     /// Two OSDs on each of two hosts.
@@ -224,6 +229,20 @@ mod tests {
         let risk = risk_of(&[("2.0", "active+undersized+degraded", &[0, 2])]).unwrap();
         assert_eq!(risk.osds, tolerated(0, 0), "with two of two needed, each is the last");
         assert_eq!((risk.only_copies[&0], risk.only_copies[&2]), (1, 1));
+    }
+
+    /// Else a pool of scratch data would be told as in danger whenever another pool lacks a copy.
+    #[test]
+    fn a_pool_that_keeps_one_copy_has_lost_none() {
+        let groups: [(&str, &str, &[i64]); 3] = [
+            ("3.0", "active+clean", &[0]),
+            ("3.1", "active+recovering", &[0]),
+            ("1.0", "undersized+degraded+peered", &[1]),
+        ];
+        let risk = risk_of(&groups).unwrap();
+        assert_eq!((risk.only_copies[&0], risk.only_copies[&1]), (0, 1));
+        assert_eq!(risk.blocking[&0], 2, "nobody reads them without it all the same");
+        assert_eq!(risk.osds, tolerated(0, 0));
     }
 
     #[test]
