@@ -1,14 +1,18 @@
 //! The page of the manager's prometheus module, fetched.
 //!
 //! By HTTP/1.0 over TCP, since the module speaks nothing else; for a process that ends with the reading
-//! (see [`super::cluster`]), since a name may take any time to be looked up.
+//! (see [`super::cluster`]), since a name may take any time to be looked up: a thread that still waits for it
+//! is left behind.
 
+use std::io;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use super::Framing;
 use super::socket;
 
-/// How long the page may take. It takes some milliseconds, since it was made before.
+/// How long the page may take, and the look-up of its server's name with it. It takes some milliseconds, since
+/// it was made before.
 const PAGE_TIME_MAX: Duration = Duration::from_secs(3);
 
 /// Fetches the page of the module that says it is at `url` (`http://apex:9283/`); words when that fails.
@@ -18,9 +22,27 @@ pub(super) fn fetch(url: &str) -> Result<String, String> {
     let request = format!(
         "GET {path}metrics HTTP/1.0\r\nHost: {server}\r\nAccept: text/plain\r\nConnection: close\r\n\r\n"
     );
-    let answer = socket::ask(&server, request.as_bytes(), Framing::UntilClosed, PAGE_TIME_MAX);
+    let ask = move || socket::ask(&server, request.as_bytes(), Framing::UntilClosed, PAGE_TIME_MAX);
+    let answer = within(PAGE_TIME_MAX, ask);
     let answer = answer.map_err(|error| failed(&error.to_string()))?;
     body(&answer).map(str::to_owned).map_err(|why| failed(&why))
+}
+
+/// What comes of work that may hang where no deadline reaches, if it comes in time.
+fn within<T: Send + 'static>(
+    deadline: Duration,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let run = move || {
+        // Nobody listens to one that comes too late.
+        let _ = sender.send(work());
+    };
+    std::thread::Builder::new().name("labstat-page".to_owned()).spawn(run)?;
+    receiver.recv_timeout(deadline).unwrap_or_else(|error| match error {
+        RecvTimeoutError::Timeout => Err(io::ErrorKind::TimedOut.into()),
+        RecvTimeoutError::Disconnected => Err(io::ErrorKind::BrokenPipe.into()),
+    })
 }
 
 /// The server of an address, with its port, and the path, which ends with a slash.
@@ -108,6 +130,17 @@ mod tests {
             assert_eq!(body(answer.as_bytes()), Err(why.to_owned()), "{answer}");
         }
         assert!(body(b"HTTP/1.1 200 OK\r\n\r\n\xff").is_err());
+    }
+
+    /// As one does that waits for a server of names, which no deadline of a connection ends.
+    #[test]
+    fn work_that_hangs_is_left_behind() {
+        let (release, held) = mpsc::channel::<()>();
+        let hangs = move || held.recv().map_err(io::Error::other);
+        let error = within(Duration::from_millis(50), hangs).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(release);
+        assert_eq!(within(Duration::from_secs(600), || Ok(7)).unwrap(), 7);
     }
 
     #[test]
