@@ -114,7 +114,8 @@ struct Held {
     due_ms: i64,
     /// When a monitor of this node last said that it leads, or this node was to read without one.
     led_ms: i64,
-    scrubs_at_ms: Option<i64>,
+    /// When scrubs were last asked for, whatever came of it: who cannot answer that is not asked it each time.
+    scrubs_asked_ms: Option<i64>,
     /// The number of the map of OSDs just before that.
     epoch: Option<u64>,
     mon: Batch,
@@ -254,7 +255,7 @@ impl CephCluster {
         let due_ms = self.held.as_ref().map(|held| held.due_ms);
         let mut held = self.held.take().unwrap_or_default();
         let scrubs =
-            held.scrubs_at_ms.is_none_or(|at| now_ms.abs_diff(at) >= SCRUBS_EVERY_MS as u64);
+            held.scrubs_asked_ms.is_none_or(|at| now_ms.abs_diff(at) >= SCRUBS_EVERY_MS as u64);
         let mut reading = ask(host, &self.options, scrubs, held.page_collected);
         let counted_ms = held.take_page(&mut reading, now_ms);
         if let Some(fault) = &reading.page_fault {
@@ -288,18 +289,7 @@ impl CephCluster {
         samples::of_monitors(&reading, &reader, &mut self.remembered, out);
         held.mgr.clear();
         samples::of_manager(&reading, &mut Out { batch: &mut held.mgr, cluster });
-        match &reading.scrubs {
-            Some(scrubs) => {
-                held.scrubs_at_ms = Some(now_ms);
-                held.scrubs.clear();
-                samples::of_scrubs(scrubs, &mut Out { batch: &mut held.scrubs, cluster });
-            }
-            None if !reading.mgr_answers() => {
-                held.scrubs_at_ms = None;
-                held.scrubs.clear();
-            }
-            None => {}
-        }
+        held.take_scrubs(&reading, scrubs.then_some(now_ms), cluster);
         let failure = reading.failure().or((!held.mgr_is_good).then_some(NO_MANAGER));
         tell(held.failure.as_deref(), failure);
         held.failure = failure.map(str::to_owned);
@@ -402,6 +392,19 @@ impl Held {
             reading.refuse_page(PAGE_IS_OLD);
         }
         counted_ms
+    }
+
+    /// Takes what a reading says of scrubs, which were asked for at `asked_ms`, if they were. What was known
+    /// before goes with an answer that did not come, and with the manager: one that is back is asked at once.
+    fn take_scrubs(&mut self, reading: &Reading, asked_ms: Option<i64>, cluster: Option<&str>) {
+        let answers = reading.mgr_answers();
+        self.scrubs_asked_ms = asked_ms.or(self.scrubs_asked_ms).filter(|_| answers);
+        if asked_ms.is_some() || !answers {
+            self.scrubs.clear();
+        }
+        if let Some(scrubs) = &reading.scrubs {
+            samples::of_scrubs(scrubs, &mut Out { batch: &mut self.scrubs, cluster });
+        }
     }
 
     /// Whether what was read may still be told, though the monitor does not say whether it still leads.

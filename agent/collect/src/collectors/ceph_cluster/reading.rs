@@ -158,7 +158,10 @@ impl Reading {
                     return;
                 }
                 asked.failed += 1;
-                asked.hung |= code == -rustix::io::Errno::TIMEDOUT.raw_os_error();
+                // The longest of replies may take longer than any other, and that alone says little.
+                let is_telling = command != SCRUBS || asked.answered == 0;
+                let timed_out = code == -rustix::io::Errno::TIMEDOUT.raw_os_error();
+                asked.hung |= timed_out && is_telling;
                 let why = result.err().map_or_else(|| body.to_owned(), |error| chain(&error));
                 self.note_failure(&format!("{command}: {why}"));
             }
@@ -260,6 +263,15 @@ mod tests {
             refused.mgr_answers() && !refused.mgr_is_good(),
             "what it counts is no older for that"
         );
+    }
+
+    #[test]
+    fn a_dump_of_scrubs_that_takes_too_long_costs_nothing_else() {
+        let slow = "pg dump pgs\t-110\tConnection timed out\nend\t0\t\n";
+        let reading = of(&format!("{STATUS}crash ls-new\t0\t[]\n{slow}"));
+        assert!(reading.mgr_answers() && !reading.mgr_is_good());
+        assert_eq!(reading.failure(), Some("pg dump pgs: Connection timed out"));
+        assert!(!of(&format!("{STATUS}{slow}")).mgr_answers(), "nothing else was answered");
     }
 
     #[test]

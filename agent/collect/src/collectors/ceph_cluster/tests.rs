@@ -508,3 +508,30 @@ fn the_age_of_a_page_is_told_and_has_an_end() {
     assert_eq!(held.take_page(&mut Reading::of(b"end\t0\t\n"), 160_000), 160_000);
     assert_eq!(held.page_collected, Some(19.0), "remembered");
 }
+
+/// What takes the manager long is not asked each ten seconds, and what it did not say is not told.
+#[test]
+fn scrubs_are_asked_for_as_often_whether_or_not_they_are_told() {
+    let with = |line: &str| {
+        let status = "status\t0\t{\"mgrmap\":{\"available\":true}}\ncrash ls-new\t0\t[]\n";
+        Reading::of(format!("{status}{line}end\t0\t\n").as_bytes())
+    };
+    let told = r#"pg dump pgs	0	{"2":{"scrub_seconds":5.0,"deep_scrub_seconds":null}}
+"#;
+    let mut held = Held::default();
+    let mut take = |reading: &Reading, asked_ms| {
+        held.take_scrubs(reading, asked_ms, None);
+        (held.scrubs_asked_ms, held.scrubs.len())
+    };
+    assert_eq!(take(&with(told), Some(100)), (Some(100), 1));
+    assert_eq!(take(&with(""), None), (Some(100), 1), "they were not asked for");
+    let late = with("pg dump pgs\t-110\tConnection timed out\n");
+    assert_eq!(take(&late, Some(600_100)), (Some(600_100), 0));
+    assert_eq!(
+        take(&with("pg dump pgs\t-13\taccess denied\n"), Some(1_200_100)).0,
+        Some(1_200_100)
+    );
+    assert_eq!(take(&with(told), Some(1_800_100)), (Some(1_800_100), 1));
+    let gone = Reading::of(b"status\t0\t{\"mgrmap\":{\"available\":false}}\nend\t0\t\n");
+    assert_eq!(take(&gone, Some(1_830_100)), (None, 0), "asked as soon as it is back");
+}
