@@ -212,6 +212,20 @@ impl CephCluster {
         }
     }
 
+    /// What the right to read is claimed for: by nothing that is only known after a reading, or another process
+    /// of this node would claim another thing, and they would take turns.
+    fn claimed(&self, host: &dyn Host, leader: Option<&Leader>) -> String {
+        let by_leader = leader.map(|leader| leader.fsid.clone());
+        by_leader
+            .or_else(|| self.fsid_of_conf(host))
+            .unwrap_or_else(|| self.options.conf.as_deref().unwrap_or(CONF).to_owned())
+    }
+
+    /// The id of the cluster, as the configuration tells it.
+    fn fsid_of_conf(&self, host: &dyn Host) -> Option<String> {
+        conf_fsid(&host.text(self.options.conf.as_deref().unwrap_or(CONF)).ok()?)
+    }
+
     /// Whether no other process of this node reads the cluster.
     fn has_claim(&mut self, host: &dyn Host, of: &str) -> bool {
         if let Some((claimed, claim)) = &self.claim
@@ -275,7 +289,7 @@ impl CephCluster {
         let fares = (reading.mon_is_good(), reading.mgr_is_good());
         self.has_news = held.read_at_ms != 0
             && (epoch != held.epoch || fares != (held.mon_is_good, held.mgr_is_good));
-        let told = || conf_fsid(&host.text(self.options.conf.as_deref().unwrap_or(CONF)).ok()?);
+        let told = || self.fsid_of_conf(host);
         held.fsid = leader.map(|leader| leader.fsid.clone()).or(said).or(held.fsid).or_else(told);
         held.due_ms = self.due_after(due_ms, now_ms, fares == (true, true));
         (held.read_at_ms, held.epoch) = (now_ms, epoch);
@@ -311,10 +325,7 @@ impl Collector for CephCluster {
                 return Ok(Status::Absent);
             }
         };
-        let known = self.held.as_ref().and_then(|held| held.fsid.clone());
-        let of = leader.as_ref().map(|leader| leader.fsid.clone()).or(known);
-        let conf = self.options.conf.as_deref().unwrap_or(CONF);
-        let of = of.unwrap_or_else(|| conf.to_owned());
+        let of = self.claimed(host, leader.as_ref());
         if !self.has_claim(host, &of) {
             self.held = None;
             return Ok(Status::Absent);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use labstat_model::{Batch, ManualClock, number};
 
 use super::*;
-use crate::host::ReplayHost;
+use crate::host::{RealHost, ReplayHost};
 
 const STATES: &str = "/../../../shared/fixtures/ceph-live";
 
@@ -534,4 +534,33 @@ fn scrubs_are_asked_for_as_often_whether_or_not_they_are_told() {
     assert_eq!(take(&with(told), Some(1_800_100)), (Some(1_800_100), 1));
     let gone = Reading::of(b"status\t0\t{\"mgrmap\":{\"available\":false}}\nend\t0\t\n");
     assert_eq!(take(&gone, Some(1_830_100)), (None, 0), "asked as soon as it is back");
+}
+
+/// By what each claims at its first look and at its next, whoever comes first reads.
+#[test]
+fn of_two_agents_on_one_node_the_first_goes_on_reading() {
+    let fsid = format!("398224ec-c2a4-4bb7-ac8b-{:012x}", std::process::id());
+    for conf in [format!("[global]\nfsid = {fsid}\n"), "[global]\n".to_owned()] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ceph.conf").to_str().unwrap().to_owned();
+        fs::write(&path, conf).unwrap();
+        let options = options::Ceph {
+            cluster: Reads::Always,
+            name: Some("lab".to_owned()),
+            run_dir: dir.path().to_str().unwrap().to_owned(),
+            conf: Some(path),
+            ..options::Ceph::default()
+        };
+        let clock = Arc::new(ManualClock::new(1_000_000));
+        let host = RealHost::new(Arc::<ManualClock>::clone(&clock));
+        let (mut first, mut second) = (CephCluster::new(&options), CephCluster::new(&options));
+        for look in 0..4 {
+            clock.set_ms(1_000_000 + look * LOOK_EVERY_MS);
+            let mut status =
+                |cluster: &mut CephCluster| cluster.collect(&host, &mut Batch::new()).unwrap();
+            assert_eq!(status(&mut first), Status::Collected, "{look}");
+            assert_eq!(status(&mut second), Status::Absent, "{look}");
+        }
+        host.stop();
+    }
 }
