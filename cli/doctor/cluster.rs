@@ -8,6 +8,9 @@ use super::{Advice, Tone, line};
 const MAKE_KEY: &str = "ceph auth get-or-create client.labstat mon 'allow r' mgr 'allow r' \
                         -o /etc/ceph/ceph.client.labstat.keyring";
 
+/// Each of them may lead one day, and then its node reads.
+const WHERE_KEY: &str = "; the node of each monitor needs one";
+
 /// What to do about it; nothing where this node will never read.
 pub(super) fn advice(reach: Option<&Reach>) -> Option<Advice> {
     const WHAT: &str = "Ceph cluster";
@@ -18,10 +21,13 @@ pub(super) fn advice(reach: Option<&Reach>) -> Option<Advice> {
             text if text.contains("denied") => MAKE_KEY,
             _ => "ceph status; ceph health detail",
         };
-        let found = match (reach.mon, reach.mgr) {
+        let mut found = match (reach.mon, reach.mgr) {
             (true, false) => format!("the monitors answer, and not the manager: {failure}"),
             _ => failure.clone(),
         };
+        if cure == MAKE_KEY {
+            found.push_str(WHERE_KEY);
+        }
         return Some(line(WHAT, Tone::Warn, found, cure));
     }
     if !(reach.mon && reach.mgr) {
@@ -29,8 +35,10 @@ pub(super) fn advice(reach: Option<&Reach>) -> Option<Advice> {
         return Some(line(WHAT, Tone::Warn, found, "ceph health detail"));
     }
     if reach.is_admin {
-        let found = "read with the administrator's key; one that may look and change nothing, see no \
-                     keys and no data is enough";
+        let found = format!(
+            "read with the administrator's key; one that may look and change nothing, see no keys and no \
+             data is enough{WHERE_KEY}"
+        );
         return Some(line(WHAT, Tone::Plain, found, MAKE_KEY));
     }
     Some(line(WHAT, Tone::Good, format!("read as {}", reach.user), ""))
@@ -49,9 +57,10 @@ mod tests {
 
     #[test]
     fn a_key_is_advised_where_one_is_missing_or_is_too_good() {
-        let (tone, _, cure) =
+        let (tone, found, cure) =
             told(Some("librados refused: Permission denied"), false, false, false);
         assert_eq!((tone, &*cure), (Tone::Warn, MAKE_KEY));
+        assert!(found.ends_with("denied; the node of each monitor needs one"), "{found}");
         let (tone, found, cure) = told(None, true, true, true);
         assert_eq!((tone, &*cure), (Tone::Plain, MAKE_KEY));
         assert!(found.contains("administrator"), "{found}");

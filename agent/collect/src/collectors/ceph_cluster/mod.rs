@@ -144,6 +144,8 @@ enum Monitor {
     Leads(Leader),
     /// It follows, or it is gone.
     Follows,
+    /// It may not be asked, and might lead.
+    Forbidden,
     /// It is there and did not answer in its time.
     Silent,
 }
@@ -179,6 +181,9 @@ impl CephCluster {
             match monitor(host, socket, self.options.deadline) {
                 Monitor::Leads(leader) => leaders.push(leader),
                 Monitor::Silent => is_silent = true,
+                Monitor::Forbidden => self.complain(format!(
+                    "the monitor's socket {socket} may not be opened, so nobody here can tell whether it leads"
+                )),
                 Monitor::Follows => {}
             }
         }
@@ -430,9 +435,7 @@ fn monitor(host: &dyn Host, socket: &str, deadline: Duration) -> Monitor {
         |request: &[u8]| host.socket_request(socket, request, Framing::LengthPrefix, deadline);
     let answer = match ask(&ceph::request("mon_status")) {
         Ok(answer) => answer,
-        // It was killed, is being started, or is none that this user may ask.
-        Err(error) if is_no_monitor(&error) => return Monitor::Follows,
-        Err(_) => return Monitor::Silent,
+        Err(error) => return unheard(&error),
     };
     let state = ceph::reply(&answer).ok().and_then(|text| daemons::mon_status(text).ok());
     let Some(state) = state.filter(daemons::MonState::is_leader) else { return Monitor::Follows };
@@ -444,9 +447,14 @@ fn monitor(host: &dyn Host, socket: &str, deadline: Duration) -> Monitor {
     Monitor::Leads(Leader { fsid: state.fsid, epoch, is_new })
 }
 
-fn is_no_monitor(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionRefused, NotFound, PermissionDenied};
-    matches!(error.kind(), ConnectionRefused | NotFound | PermissionDenied)
+/// What becomes of a monitor that could not be asked.
+fn unheard(error: &io::Error) -> Monitor {
+    match error.kind() {
+        // It was killed, or is being started.
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Monitor::Follows,
+        io::ErrorKind::PermissionDenied => Monitor::Forbidden,
+        _ => Monitor::Silent,
+    }
 }
 
 /// The id of the cluster, as a configuration file has it.

@@ -564,3 +564,24 @@ fn of_two_agents_on_one_node_the_first_goes_on_reading() {
         host.stop();
     }
 }
+
+#[test]
+fn a_monitor_that_may_not_be_asked_is_told_of_once() {
+    let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+    assert!(matches!(unheard(&denied), Monitor::Forbidden));
+    assert!(matches!(unheard(&io::ErrorKind::NotFound.into()), Monitor::Follows));
+    assert!(matches!(unheard(&io::ErrorKind::TimedOut.into()), Monitor::Silent));
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("var/run/ceph");
+    fs::create_dir_all(&run).unwrap();
+    fs::write(run.join("ceph-mon.a.asok"), "").unwrap();
+    fs::write(dir.path().join("errors.json"), r#"{"/var/run/ceph/ceph-mon.a.asok": 13}"#).unwrap();
+    let mut cluster = CephCluster::new(&options::Ceph::default());
+    for _ in 0..2 {
+        let status = cluster.collect(&replayed(dir.path()), &mut Batch::new());
+        assert_eq!(status.unwrap(), Status::Absent);
+        let said: Vec<&String> = cluster.complaints.iter().collect();
+        assert_eq!(said.len(), 1);
+        assert!(said[0].starts_with("the monitor's socket /var/run/ceph/ceph-mon.a.asok may not"));
+    }
+}
