@@ -191,7 +191,7 @@ fn monitors(cluster: Cluster<'_>) -> Option<Line> {
     }
     text.push_str(&format!("; out: {}", listed(&gone)));
     // As many as are needed: the next one that goes stops the cluster.
-    let tone = if there.len() * 2 <= all + 1 { Tone::Bad } else { Tone::Warn };
+    let tone = if there.len() <= all / 2 + 1 { Tone::Bad } else { Tone::Warn };
     if tone == Tone::Bad {
         text.push_str("; when one more goes, the cluster stands still");
     }

@@ -288,6 +288,23 @@ fn what_nobody_can_say_is_not_said() {
     );
 }
 
+/// Of four monitors three are a quorum, and two are none.
+#[test]
+fn the_last_quorum_of_monitors() {
+    let line = |more: &[&str]| {
+        let mons = more.iter().map(|mon| {
+            let (name, is_there) = mon.split_once(' ').unwrap();
+            format!(r#"mon {{instance="lab",ceph_daemon="mon.{name}"}} {is_there}"#)
+        });
+        let text = plain(&changed(&[], &mons.collect::<Vec<_>>().join("\n")));
+        text.lines().find(|line| line.starts_with("monitors")).unwrap().to_owned()
+    };
+    let last = "; when one more goes, the cluster stands still";
+    assert!(line(&["d 0"]).ends_with(&format!("3 of 4 in quorum, apex leads; out: d{last}")));
+    assert!(line(&["d 1", "e 0"]).ends_with("4 of 5 in quorum, apex leads; out: e"));
+    assert!(line(&["d 0", "e 0"]).ends_with(last), "three of five");
+}
+
 #[test]
 fn daemons_whose_cluster_was_never_read() {
     let answers = canned(
