@@ -279,6 +279,38 @@ mod tests {
         assert_eq!(values(&lab, "Clusters", 2), [(String::new(), 1.0)], "one is down");
     }
 
+    /// Pools are numbered anew in each cluster, and so are OSDs.
+    #[test]
+    fn two_clusters_are_told_apart() {
+        let of = |metric: &str, instance: &str, more: &[(&str, &str)]| {
+            let own = [("__name__", metric), ("cluster", instance), ("instance", instance)];
+            let mut series = Series::new(Labels::new(own.iter().chain(more).copied()));
+            series.push(500, 0.0);
+            series.push(1_000, 5.0);
+            series
+        };
+        let pool = [("pool_id", "1"), ("name", "vms")];
+        let osd = [("ceph_daemon", "osd.0")];
+        let both = ["lab", "attic"].map(|cluster| {
+            [
+                of("ceph_pool_metadata", cluster, &pool),
+                of("ceph_pool_rd", cluster, &pool[..1]),
+                of("labstat_ceph_daemon_up", cluster, &osd),
+                of("ceph_osd_op_r_latency_sum", cluster, &osd),
+                of("ceph_osd_op_r_latency_count", cluster, &osd),
+            ]
+        });
+        let source = Now(both.into_iter().flatten().collect());
+        for (panel, target) in [
+            ("Reads and writes of pools", 0),
+            ("Pools", 0),
+            ("Daemons that answer", 0),
+            ("Waiting for reads", 0),
+        ] {
+            assert_eq!(values(&source, panel, target).len(), 2, "{panel}");
+        }
+    }
+
     #[test]
     fn a_disk_that_warns_or_is_not_read_has_not_passed() {
         let status = |device, passed| disk("smartctl_device_smart_status", device, passed);
