@@ -23,6 +23,7 @@ fuzz_target!(|frame: &[u8]| {
     let _ = ceph::osd_state(text);
     let _ = ceph::ops_in_flight(text);
     let _ = ceph::blocked_ops(text);
+    let _ = ceph::past_slow_ops(text);
     let _ = ceph::ops_older(text, 30.0);
     ceph::metric_name(first, rest);
 });

@@ -98,6 +98,10 @@ fn answer(peer: &mut UnixStream) {
         b"ERROR: (22) Invalid argument\nunknown command prefix".to_vec()
     } else if request.contains("status") {
         br#"{"whoami":0,"state":"active","num_pgs":17}"#.to_vec()
+    } else if request.contains("historic") {
+        // As many as are kept, as long as they are.
+        let op = format!(r#"{{"age":300.5,"duration":31.5,"type_data":"{}"}}"#, "x".repeat(2_000));
+        format!(r#"{{"Ops":[{}]}}"#, vec![op; 20].join(",")).into_bytes()
     } else {
         br#"{"ops":[],"num_ops":0,"num_blocked_ops":0}"#.to_vec()
     };

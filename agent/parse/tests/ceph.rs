@@ -284,6 +284,25 @@ fn all_recorded_dumps_are_read() {
     assert!(seen > 60, "{seen}");
 }
 
+/// Those too that Ceph itself wrote of slow operations which are over.
+#[test]
+fn all_recorded_slow_operations_are_counted() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures/ceph-live");
+    let Ok(states) = fs::read_dir(&root) else {
+        println!("SKIPPED: {} is not there", root.display());
+        return;
+    };
+    let states = states.map(|state| state.unwrap().path()).filter(|state| state.is_dir());
+    let files = states.flat_map(|dir| fs::read_dir(dir).unwrap()).map(|file| file.unwrap().path());
+    let mut seen = 0;
+    for file in files.filter(|file| file.to_string_lossy().contains("dump_historic_slow_ops")) {
+        let past = ceph::past_slow_ops(&fs::read_to_string(&file).unwrap()).unwrap();
+        assert_eq!(past.newest_age_seconds.is_some(), past.count > 0, "{}", file.display());
+        seen += 1;
+    }
+    assert!(seen > 30, "{seen}");
+}
+
 proptest! {
     #[test]
     fn any_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), text in "\\PC{0,200}") {

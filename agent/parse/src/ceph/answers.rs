@@ -101,6 +101,34 @@ pub fn ops_older(json: &str, seconds: f64) -> Result<usize, ParseError> {
     Ok(answer.ops.iter().filter(|op| op.age > seconds).count())
 }
 
+/// Slow operations that are over, as far as the daemon remembers them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PastSlowOps {
+    /// How many; Ceph keeps 20 unless told otherwise.
+    pub count: usize,
+    /// How long ago the newest of them began.
+    pub newest_age_seconds: Option<f64>,
+}
+
+/// Reads the answer to `dump_historic_slow_ops`.
+///
+/// # Errors
+/// JSON that is broken or of another shape.
+pub fn past_slow_ops(json: &str) -> Result<PastSlowOps, ParseError> {
+    #[derive(Deserialize)]
+    struct Answer {
+        #[serde(rename = "Ops")]
+        ops: Vec<Op>,
+    }
+    #[derive(Deserialize)]
+    struct Op {
+        age: Option<f64>,
+    }
+    let Answer { ops } = read("slow operations that are over", json)?;
+    let newest_age_seconds = ops.iter().filter_map(|op| op.age).reduce(f64::min);
+    Ok(PastSlowOps { count: ops.len(), newest_age_seconds })
+}
+
 fn read<T: DeserializeOwned>(what: &'static str, json: &str) -> Result<T, ParseError> {
     serde_json::from_str(json).map_err(|cause| ParseError::Json { what, cause })
 }
@@ -136,6 +164,27 @@ mod tests {
         for text in ["op_tracker tracking is not enabled now", "{}", "[]", ""] {
             assert!(ops_in_flight(text).is_err() && blocked_ops(text).is_err());
             assert!(ops_older(text, 1.0).is_err());
+        }
+    }
+
+    #[test]
+    fn slow_operations_that_are_over() {
+        let of = |ops: &str| {
+            let json = format!(r#"{{"num to keep": 20, "threshold to keep": 10, "Ops": [{ops}]}}"#);
+            let past = past_slow_ops(&json).unwrap();
+            (past.count, past.newest_age_seconds)
+        };
+        let op = |age: f64| {
+            format!(
+                r#"{{"description": "osd_op(client.4 1.0 w)", "initiated_at": "2026-11-21T03:06:11.1+0000",
+                    "age": {age}, "duration": 31.5, "type_data": {{"events": []}}}}"#
+            )
+        };
+        assert_eq!(of(""), (0, None));
+        assert_eq!(of(&[op(301.5), op(42.25), op(90.0)].join(",")), (3, Some(42.25)));
+        assert_eq!(of("{}"), (1, None));
+        for text in ["op_tracker tracking is not enabled now", "{}", "[]", "", "{\"Ops\": 3}"] {
+            assert!(past_slow_ops(text).is_err(), "{text}");
         }
     }
 

@@ -16,7 +16,10 @@ mod plan;
 mod schema;
 mod walk;
 
-pub use answers::{MonStatus, blocked_ops, mon_status, ops_in_flight, ops_older, osd_state};
+pub use answers::{
+    MonStatus, PastSlowOps, blocked_ops, mon_status, ops_in_flight, ops_older, osd_state,
+    past_slow_ops,
+};
 pub use plan::{Plan, Series};
 pub use schema::{CounterKind, Description, Schema};
 

@@ -26,6 +26,14 @@ static SLOW_OPS: Family = Family::gauge(
     "labstat_ceph_daemon_slow_ops",
     "Operations in flight that take longer than the daemon's complaint time.",
 );
+static PAST_SLOW_OPS: Family = Family::gauge(
+    "labstat_ceph_daemon_historic_slow_ops",
+    "Slow operations that are over, as far as the daemon remembers them; Ceph keeps 20.",
+);
+static PAST_SLOW_OP_AGE: Family = Family::gauge(
+    "labstat_ceph_daemon_historic_slow_op_age_seconds",
+    "How long ago the newest of the slow operations began that are over.",
+);
 static OSD_STATE: Family =
     Family::gauge("labstat_ceph_osd_state", "1 for the state that the OSD itself says it is in.");
 static IN_QUORUM: Family = Family::gauge(
@@ -63,7 +71,7 @@ impl Dialect {
 /// What is asked besides, of a daemon of this kind.
 pub(super) const fn questions(kind: Kind) -> &'static [&'static str] {
     match kind {
-        Kind::Osd => &[STATUS, BLOCKED, IN_FLIGHT],
+        Kind::Osd => &[STATUS, BLOCKED, IN_FLIGHT, PAST_SLOW],
         Kind::Mds => &[BLOCKED, IN_FLIGHT],
         Kind::Mon => &[MON_STATUS, MON_OPS],
         Kind::Mgr | Kind::Rgw | Kind::RbdMirror => &[],
@@ -73,6 +81,7 @@ pub(super) const fn questions(kind: Kind) -> &'static [&'static str] {
 const STATUS: &str = "status";
 const BLOCKED: &str = "dump_blocked_ops";
 const IN_FLIGHT: &str = "dump_ops_in_flight";
+const PAST_SLOW: &str = "dump_historic_slow_ops";
 const MON_STATUS: &str = "mon_status";
 const MON_OPS: &str = "ops";
 
@@ -148,6 +157,12 @@ pub(super) fn push_answer(
         }
         BLOCKED => ceph::blocked_ops(text).into_iter().for_each(|ops| gauge(&SLOW_OPS, ops as f64)),
         IN_FLIGHT => ceph::ops_in_flight(text).into_iter().for_each(|ops| gauge(&OPS, ops as f64)),
+        PAST_SLOW => {
+            if let Ok(past) = ceph::past_slow_ops(text) {
+                gauge(&PAST_SLOW_OPS, past.count as f64);
+                past.newest_age_seconds.into_iter().for_each(|age| gauge(&PAST_SLOW_OP_AGE, age));
+            }
+        }
         MON_OPS => {
             if let (Ok(ops), Ok(slow)) =
                 (ceph::ops_in_flight(text), ceph::ops_older(text, MON_COMPLAINT_SECONDS))
