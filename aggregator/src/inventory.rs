@@ -412,10 +412,34 @@ impl Inventory {
 }
 
 impl Thing {
-    /// The labels that all alerts about it have.
-    pub(crate) fn labels(&self) -> BTreeMap<String, String> {
-        let labels = self.figure_labels().into_iter().filter(|(name, _)| *name != "kind");
-        labels.map(|(name, value)| (name.to_owned(), value)).collect()
+    /// Sets of labels, of which each alert about it has all of one: each exporter has its own name for what
+    /// a thing is called.
+    pub(crate) fn labels_of_alerts(&self) -> Vec<BTreeMap<String, String>> {
+        let name = self.name.name.as_str();
+        let gone = self.figure_labels().into_iter().map(|(name, value)| (name.to_owned(), value));
+        let mut gone: BTreeMap<String, String> = gone.collect();
+        let mut sets: Vec<Vec<(&str, &str)>> = Vec::new();
+        match self.name.kind {
+            Kind::Array | Kind::Osd | Kind::Ups => {}
+            Kind::Interface => sets.push(vec![("master", name)]),
+            Kind::Zpool => sets.push(vec![("zpool", name)]),
+            Kind::Btrfs => sets.extend([vec![("label", name)], vec![("uuid", name)]]),
+            Kind::ThinPool => {
+                sets.extend(
+                    name.split_once('/').map(|(vg, pool)| vec![("vg", vg), ("pool", pool)]),
+                );
+            }
+        }
+        // A pool may be called as one of another kind is. Alerts about other things do not say what kind they are.
+        if !matches!(self.name.kind, Kind::Zpool | Kind::Btrfs | Kind::ThinPool) {
+            gone.remove("kind");
+        }
+        let set = |pairs: Vec<(&str, &str)>| {
+            let instance = ("instance", self.name.instance.as_str());
+            let pairs = pairs.into_iter().chain([instance]);
+            pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+        };
+        [gone].into_iter().chain(sets.into_iter().map(set)).collect()
     }
 
     fn figure_labels(&self) -> Vec<(&'static str, String)> {
@@ -644,9 +668,9 @@ mod tests {
         lab.pass(10, &[]);
         assert_eq!(lab.missing().len(), 1);
         assert_eq!(lab.inventory.forget("array", "nas", "md1"), None);
-        let labels = lab.inventory.forget("array", "nas", "md0").unwrap().labels();
+        let labels = lab.inventory.forget("array", "nas", "md0").unwrap().labels_of_alerts();
         let named = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-        assert_eq!(labels, [("device", "md0"), ("instance", "nas")].map(named).into());
+        assert_eq!(labels, [[("device", "md0"), ("instance", "nas")].map(named).into()]);
         lab.pass(10, &[]);
         assert!(lab.missing().is_empty());
     }
@@ -817,5 +841,94 @@ mod tests {
                 "kind=thin_pool,instance=nas,pool=pve/data 305",
             ]
         );
+    }
+
+    /// The labels of the alerts of one name that a test of the shipped rules expects.
+    fn shipped(tests: &str, alert: &str) -> Vec<BTreeMap<String, String>> {
+        let cases = tests.split("alertname: ").filter(|case| case.lines().next() == Some(alert));
+        let expected = cases.flat_map(|case| case.split("exp_labels:").skip(1));
+        let labels = |text: &str| {
+            let text = text.split("exp_annotations:").next().unwrap_or_default();
+            let pairs = text.split([',', '\n', '{', '}']).filter_map(|pair| pair.split_once(": "));
+            let plain = |text: &str| text.trim().trim_matches('\'').to_owned();
+            pairs.map(|(name, value)| (plain(name), plain(value))).collect()
+        };
+        expected.map(labels).collect()
+    }
+
+    #[test]
+    fn what_is_forgotten_has_the_labels_of_the_shipped_alerts_about_it() {
+        macro_rules! tests {
+            ($file:literal) => {
+                include_str!(concat!("../../alerts/rules/", $file, ".test.yml"))
+            };
+        }
+        let gone = tests!("inventory");
+        for (seen, alerts) in [
+            (
+                "node_md_state{instance=vertex,device=md0,state=active}",
+                vec![(tests!("raid"), "RaidDegraded"), (tests!("raid"), "RaidMemberFailed")],
+            ),
+            (
+                "labstat_network_kind_info{instance=vertex,device=bond0,kind=bond}",
+                vec![(tests!("network"), "BondLegDown")],
+            ),
+            (
+                "labstat_network_kind_info{instance=vertex,device=enp3s0,kind=physical}",
+                vec![(gone, "InterfaceGone")],
+            ),
+            ("ceph_osd_up{instance=lab,ceph_daemon=osd.2}", vec![(tests!("ceph"), "CephOsdDown")]),
+            (
+                "labstat_ups_up{instance=nas,server=127.0.0.1:3493,ups=myups}",
+                vec![(gone, "UpsForgotten")],
+            ),
+            (
+                "labstat_ups_up{instance=nas,server=127.0.0.1:3493,ups=rack}",
+                vec![(tests!("ups"), "UpsOnBattery")],
+            ),
+            ("node_zfs_zpool_state{instance=nas,zpool=tank}", vec![(gone, "PoolGone")]),
+            (
+                "node_zfs_zpool_state{instance=vertex,zpool=tank}",
+                vec![(tests!("zfs"), "ZfsPoolDegraded"), (tests!("zfs"), "ZfsDeviceErrors")],
+            ),
+            (
+                "node_btrfs_info{instance=vertex,label=pool,uuid=0abb}",
+                vec![
+                    (tests!("btrfs"), "BtrfsDeviceErrors"),
+                    (tests!("btrfs"), "BtrfsDeviceMissing"),
+                ],
+            ),
+            (
+                "node_btrfs_info{instance=vertex,label=,uuid=0abb}",
+                vec![(tests!("btrfs"), "BtrfsDeviceErrors")],
+            ),
+            (
+                "labstat_lvm_thin_pool_state{instance=vertex,vg=pve,pool=data}",
+                vec![(tests!("lvm"), "ThinPoolFillsUp"), (tests!("lvm"), "ThinPoolFailed")],
+            ),
+        ] {
+            let mut lab = Lab::new();
+            lab.pass(1, &[seen]);
+            let sets = lab.inventory.things().next().unwrap().labels_of_alerts();
+            for (file, alert) in alerts {
+                let told = shipped(file, alert);
+                let fits = |told: &BTreeMap<String, String>| {
+                    sets.iter()
+                        .any(|set| set.iter().all(|(name, value)| told.get(name) == Some(value)))
+                };
+                assert!(told.iter().any(fits), "{alert} of {seen}: {told:?} {sets:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_pool_is_not_taken_for_one_of_another_kind() {
+        let mut lab = Lab::new();
+        lab.pass(1, &["node_zfs_zpool_state{instance=vertex,zpool=data}"]);
+        let sets = lab.inventory.things().next().unwrap().labels_of_alerts();
+        let thin = shipped(include_str!("../../alerts/rules/lvm.test.yml"), "ThinPoolFailed");
+        let thin = thin.first().unwrap();
+        let fits = |set: &BTreeMap<String, String>| set.iter().all(|(k, v)| thin.get(k) == Some(v));
+        assert!(!sets.iter().any(fits), "{sets:?}");
     }
 }

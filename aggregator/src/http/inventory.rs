@@ -42,7 +42,9 @@ pub(crate) async fn forget(
 ) -> Result<Json, ApiError> {
     let unknown = || ApiError::not_found(format!("no {kind} {instance}/{name} is known"));
     let thing = app.inventory().forget(&kind, &instance, &name).ok_or_else(unknown)?;
-    app.alerting.let_go(thing.labels());
+    for labels in thing.labels_of_alerts() {
+        app.alerting.let_go(labels);
+    }
     let done = tokio::task::spawn_blocking(move || {
         app.keep_inventory();
         app.tell_own();
