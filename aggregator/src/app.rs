@@ -199,7 +199,7 @@ impl App {
         result
     }
 
-    /// Stores a write from outside and takes note of who was heard. Blocks.
+    /// Stores a write from outside and takes note of who was heard, stored or not. Blocks.
     pub(crate) fn ingest(&self, write: &dyn WriteView) -> Result<Appended, WriteFailed> {
         let appended = self.storage.append(write).inspect_err(|error| {
             let reason = match error {
@@ -208,6 +208,7 @@ impl App {
                 WriteFailed::Failed(_) => "failed",
             };
             self.telemetry.ingest.failures.with_label_values(&[reason]).inc();
+            self.presence().observe_refused(write, self.clock.now_ms());
         })?;
         let (ends, urgent, late) = {
             let mut presence = self.presence();
@@ -279,8 +280,10 @@ impl App {
     /// One look at what is new of disks, and at which are silent. Blocks.
     pub(crate) fn look_at_disks(&self) {
         let now_ms = self.clock.now_ms();
-        let nodes = self.presence().nodes().into_iter().map(|node| (node.name, node.down));
-        let nodes = nodes.collect();
+        let nodes = self.presence().nodes();
+        // A disk is not missing because what its node says of it cannot be stored.
+        let nodes =
+            nodes.into_iter().map(|node| (node.name.clone(), !node.is_recorded())).collect();
         let interval_ms = self.config.disks_interval_ms;
         let _turn = self.disks.writing();
         match self.disks.look(&self.storage, &nodes, interval_ms, now_ms) {

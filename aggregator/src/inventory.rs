@@ -166,6 +166,7 @@ struct Snapshot {
 /// A node that is expected, as a look wants to know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Teller {
+    /// Whether nothing of what it says is heard and stored.
     pub(crate) down: bool,
     /// The time of its newest sample, by its own clock.
     pub(crate) newest_ms: i64,
@@ -175,8 +176,8 @@ pub(crate) struct Teller {
 
 impl From<&NodeView> for Teller {
     fn from(node: &NodeView) -> Self {
-        let NodeView { down, newest_ms, silence_max_ms, .. } = *node;
-        Self { down, newest_ms, silence_max_ms }
+        let NodeView { newest_ms, silence_max_ms, .. } = *node;
+        Self { down: !node.is_recorded(), newest_ms, silence_max_ms }
     }
 }
 

@@ -18,6 +18,8 @@
 //! odd millisecond. What was delivered late then stands between the zeros: the node ran, and was
 //! not heard at the time; both are true.
 //!
+//! Who sends what cannot be stored, as the disk is full, is not silent.
+//!
 //! A cluster is no node, though it has an `instance`: the nodes that read it come and go, and whether
 //! any does is told by its own figures.
 //!
@@ -179,6 +181,9 @@ struct Node {
     /// See [`NodeView::skew_ms`]; not known after a restart.
     #[serde(skip)]
     skew_ms: Option<i64>,
+    /// See [`NodeView::refused`]; not known after a restart.
+    #[serde(skip)]
+    refused: bool,
 }
 
 /// One job of a node.
@@ -217,6 +222,15 @@ pub(crate) struct NodeView {
     pub(crate) down: bool,
     /// How far the newest sample of its last write was ahead of our clock; behind when negative.
     pub(crate) skew_ms: Option<i64>,
+    /// Whether what it last said could not be stored: it is there, and nothing is known of what it has.
+    pub(crate) refused: bool,
+}
+
+impl NodeView {
+    /// Whether what is missing in the history is missing: what it says is heard and kept.
+    pub(crate) fn is_recorded(&self) -> bool {
+        !self.down && !self.refused
+    }
 }
 
 /// What one write says of one job of one node.
@@ -307,6 +321,19 @@ impl Presence {
         ends
     }
 
+    /// Takes note of a write that could not be stored: those who sent it are there. What else it says is heard
+    /// when it is sent again, and what has ended must be in the store for its last words.
+    pub(crate) fn observe_refused(&mut self, write: &dyn WriteView, now_ms: i64) {
+        for (speaker, heard) in self.speakers.hear(write, i64::MAX, &mut Urgent::default()) {
+            let node = self.nodes.get_mut(&*speaker.instance);
+            let Some(node) = node.filter(|_| heard.live && !heard.cluster) else { continue };
+            node.heard_ms = now_ms;
+            node.refused = true;
+            self.changed |= node.down;
+            node.down = false;
+        }
+    }
+
     /// What cannot wait of the writes since this was last asked.
     pub(crate) fn take_urgent(&mut self) -> Option<Urgent> {
         let urgent = !self.urgent.metrics.is_empty();
@@ -355,9 +382,11 @@ impl Presence {
                 down: false,
                 agent: false,
                 skew_ms: None,
+                refused: false,
             }
         });
         node.heard_ms = now_ms;
+        node.refused = false;
         node.agent |= heard.agent;
         self.changed |= node.down;
         node.down = false;
@@ -484,6 +513,7 @@ impl Node {
             silence_max_ms: self.silence_max_ms(),
             down: self.down,
             skew_ms: self.skew_ms,
+            refused: self.refused,
         }
     }
 }
@@ -790,6 +820,28 @@ mod tests {
         let back = write(vec![series("up", "node", 150_000, 1.0)]);
         assert!(presence.observe(&back, 150_000).series.is_empty(), "its own up takes over");
         assert!(presence.tick(160_000).series.is_empty());
+    }
+
+    #[test]
+    fn who_sends_what_cannot_be_stored_is_there() {
+        let mut presence = Presence::restore(None, 0);
+        rounds(&mut presence, "load", 100_000);
+        for time_ms in (110_000..=200_000).step_by(10_000) {
+            let round = [series("load", "node", time_ms, 1.0), series("load", "new", time_ms, 1.0)];
+            presence.observe_refused(&write(round.to_vec()), time_ms);
+            assert!(presence.tick(time_ms + 1_000).series.is_empty());
+        }
+        let node = presence.node("vertex").unwrap();
+        assert_eq!((node.down, node.is_recorded(), node.newest_ms), (false, false, 100_000));
+        assert_eq!(node.jobs, ["node"], "what is new is so when it is stored");
+        let end = series("up", "node", 205_000, stale_marker());
+        presence.observe_refused(&write(vec![end]), 205_000);
+        assert!(presence.take_forgotten().is_empty(), "and what ends has ended then");
+        assert_eq!(presence.tick(300_000).series.len(), 1, "silence is silence");
+        presence.observe_refused(&write(vec![series("load", "node", 301_000, 1.0)]), 301_000);
+        let back = write(vec![series("load", "node", 310_000, 1.0)]);
+        assert_eq!(presence.observe(&back, 310_000).series.len(), 1, "our zero still has to end");
+        assert!(presence.node("vertex").unwrap().is_recorded());
     }
 
     #[test]
