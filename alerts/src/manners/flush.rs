@@ -14,7 +14,7 @@ use super::incidents::EFFECT_QUIET_MS;
 use super::route::Route;
 use super::spec::{GroupBy, Part};
 use super::state::{Group, GroupRow, Live, Told, rank};
-use super::topology::{EntityKind, Place};
+use super::topology::{self, EntityKind, Place};
 use crate::hash::fnv;
 use crate::message::{Event, Message, Reason};
 use crate::notification::{Notification, Status};
@@ -232,7 +232,10 @@ impl Manners {
         heard.firing.iter().any(|(fp, cause)| {
             let since_ms = live.row.alert.starts_at_ms - cause.row.alert.starts_at_ms;
             let is_of = |theirs: &Arc<Place>| {
-                let is_effect = cause.breaks && place.is_at_or_below(theirs);
+                let alert = &cause.row.alert;
+                let is_effect = cause.breaks
+                    && place.is_at_or_below(theirs)
+                    && topology::explains(&alert.labels, &alert.annotations, place.kind);
                 is_effect || (place.id == theirs.id && is_seen_from_elsewhere(live, cause))
             };
             told.firing.contains(&told_key(fp, cause))

@@ -103,6 +103,23 @@ const BREAKING: [(&str, EntityKind); 33] = [
     ("UPSBatteryLow", EntityKind::Ups),
 ];
 
+/// Those of [`BREAKING`] after which nothing is left of what the thing carries. The others leave it working: a
+/// filesystem on an array that lacks a member has another reason to fail.
+const ENDING: [&str; 12] = [
+    "NodeDown",
+    "HostDown",
+    "InstanceDown",
+    "TargetDown",
+    "TargetMissing",
+    "PrometheusTargetMissing",
+    "RaidBroken",
+    "RaidInactive",
+    "RaidGone",
+    "PoolGone",
+    "ZfsPoolFailed",
+    "ThinPoolFailed",
+];
+
 /// Alerts that say that something is full or will be. Nothing that is broken below brings that about:
 /// of what its thing hangs on, only nodes count. Ours, and those of node_exporter's mixin.
 const FILLING: [&str; 11] = [
@@ -320,6 +337,17 @@ pub(super) fn breaks(
     }
     let name = labels.get("alertname").map_or("", String::as_str);
     BREAKING.contains(&(name, place.kind))
+}
+
+/// Whether one that [`breaks`] a thing explains what befalls one of this kind that hangs on it. Redundancy is
+/// there so that filesystems go on: only what ends them does.
+pub(super) fn explains(
+    labels: &BTreeMap<String, String>,
+    annotations: &BTreeMap<String, String>,
+    kind: EntityKind,
+) -> bool {
+    let name = labels.get("alertname").map_or("", String::as_str);
+    kind != EntityKind::Filesystem || annotations.contains_key(BREAKS) || ENDING.contains(&name)
 }
 
 #[cfg(test)]

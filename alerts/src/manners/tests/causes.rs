@@ -91,6 +91,27 @@ fn an_effect_that_follows_is_told_with_the_next_message_only() {
 }
 
 #[test]
+fn a_filesystem_that_fails_on_what_still_works_is_told_at_once() {
+    let mut stage = stage();
+    stage.begin(DEGRADED);
+    stage.until(1200);
+    stage.begin(READ_ONLY);
+    stage.until(1300);
+    let both = "1201 a Changed +RaidDegraded +FilesystemTurnedReadOnly";
+    assert_eq!(stage.told(), ["1 a New +RaidDegraded", both]);
+}
+
+#[test]
+fn a_filesystem_whose_array_is_broken_is_an_effect() {
+    let mut stage = stage();
+    stage.begin("alertname=RaidBroken instance=nas device=md0 severity=critical");
+    stage.until(1200);
+    stage.begin(READ_ONLY);
+    stage.until(1300);
+    assert_eq!(stage.told(), ["1 a New +RaidBroken"]);
+}
+
+#[test]
 fn what_begins_again_is_news_when_it_had_been_over_for_long() {
     let mut stage = stage();
     stage.begin(DEAD);
