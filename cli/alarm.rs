@@ -2,11 +2,11 @@
 //! `agent.toml`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use labstat_agent::{AlarmConfig, Telling, Untold, Voice, Word};
-use labstat_alerts::notify::{Context, Receiver, ReceiverConfig, SendError};
+use labstat_alerts::notify::{Context, Delivered, Receiver, ReceiverConfig, Refusal, SendError};
 use labstat_alerts::{Message, Notification, Status, fingerprint};
 use labstat_model::duration;
 use serde_json::{Value, json};
@@ -33,7 +33,8 @@ pub(crate) fn arm(config: &mut AlarmConfig, aggregator: Option<&str>) -> Result<
     let voices = receivers.iter().map(|receiver| {
         let receiver = Receiver::build(receiver, &base(aggregator));
         let receiver = receiver.map_err(|error| unusable().because(&error))?;
-        Ok(Arc::new(Told { receiver, aggregator: aggregator.to_owned() }) as Arc<dyn Voice>)
+        let aggregator = aggregator.to_owned();
+        Ok(Arc::new(Told { receiver, aggregator, parted: Mutex::default() }) as Arc<dyn Voice>)
     });
     config.voices = voices.collect::<Result<_, Failure>>()?;
     Ok(())
@@ -80,6 +81,30 @@ fn read_one(at: usize, value: &Value) -> Result<ReceiverConfig, String> {
 struct Told {
     receiver: Receiver,
     aggregator: String,
+    /// The message that some of its addresses have, by its id, and the others.
+    parted: Mutex<(String, Vec<String>)>,
+}
+
+impl Told {
+    /// The addresses that have not taken this message while others have.
+    fn missing(&self, message: &Message) -> Vec<String> {
+        let parted = self.parted.lock().unwrap_or_else(PoisonError::into_inner);
+        if parted.0 == message.id { parted.1.clone() } else { Vec::new() }
+    }
+
+    /// Whom the message did not reach for good, or why it has to be sent once more.
+    fn heed(&self, message: &Message, delivered: &Delivered) -> Result<Vec<String>, Untold> {
+        let said = |refusals: &[Refusal]| -> Vec<String> {
+            refusals.iter().map(ToString::to_string).collect()
+        };
+        if delivered.later.is_empty() {
+            return Ok(said(&delivered.refused));
+        }
+        let later = delivered.later.iter().map(|refusal| refusal.to.clone()).collect();
+        let mut parted = self.parted.lock().unwrap_or_else(PoisonError::into_inner);
+        *parted = (message.id.clone(), later);
+        Err(Untold { why: said(&delivered.later).join("; "), after: None, in_doubt: false })
+    }
 }
 
 impl Voice for Told {
@@ -101,9 +126,10 @@ impl Voice for Told {
                 }
                 in_doubt = false;
             }
-            let outcome = self.receiver.send(&message, &Context::default()).await;
+            let context = Context { only: self.missing(&message), ..Context::default() };
+            let outcome = self.receiver.send(&message, &context).await;
             let delivered = outcome.map_err(|error| untold(&error, in_doubt))?;
-            Ok(delivered.refused.iter().map(ToString::to_string).collect())
+            self.heed(&message, &delivered)
         })
     }
 }

@@ -156,7 +156,7 @@ async fn attempt(config: &ReceiverConfig, message: &Message, url: &str) -> Resul
     let receiver = Receiver::build(config, url)
         .map_err(|error| Failure::new(format!("{name}: cannot be used")).because(&error))?;
     let sent = receiver.send(message, &Context::default()).await;
-    let Delivered { refused } = sent.map_err(|error| {
+    let Delivered { refused, later } = sent.map_err(|error| {
         let what = match &error {
             SendError::GiveUp(_) => "refused",
             SendError::Doubt { .. } => "may not be delivered",
@@ -164,11 +164,11 @@ async fn attempt(config: &ReceiverConfig, message: &Message, url: &str) -> Resul
         };
         Failure::new(format!("{name}: {what}")).because(&error)
     })?;
-    if refused.is_empty() {
+    let missing: Vec<String> = refused.iter().chain(&later).map(ToString::to_string).collect();
+    if missing.is_empty() {
         return Ok(());
     }
-    let refused: Vec<String> = refused.iter().map(ToString::to_string).collect();
-    Err(Failure::new(format!("{name}: delivered, but not to all: {}", refused.join("; "))))
+    Err(Failure::new(format!("{name}: delivered, but not to all: {}", missing.join("; "))))
 }
 
 fn message(alert: &Notification, receiver: &str) -> Message {

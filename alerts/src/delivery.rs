@@ -43,7 +43,7 @@ use crate::notify::{Delivered, Refusal, SendError};
 pub(crate) use before::take_over;
 pub use carrier::{Carried, Drawn, Illustrator, Plain};
 use caught::caught;
-use queue::{Attempt, Failure, Next, Queue};
+use queue::{Attempt, Failure, Next, Queue, Unreached};
 pub use rate::Rate;
 use row::Queued;
 
@@ -71,8 +71,19 @@ pub trait Carrier: Send + Sync + 'static {
         Rate::default()
     }
 
-    /// Delivers once, within a bounded time.
-    fn send<'a>(&'a self, message: &'a Message) -> Answer<'a, Result<Delivered, SendError>>;
+    /// What it is made of: one that is made of the same is the same, and what has failed with it
+    /// fails with that one too. `None` is like no other.
+    fn shape(&self) -> Option<u64> {
+        None
+    }
+
+    /// Delivers once, within a bounded time; to these of its addresses `only`, since others have it,
+    /// and with none of them to all.
+    fn send<'a>(
+        &'a self,
+        message: &'a Message,
+        only: &'a [String],
+    ) -> Answer<'a, Result<Delivered, SendError>>;
 
     /// Whether it can say what it has.
     fn can_be_asked(&self) -> bool {
@@ -143,7 +154,8 @@ pub struct ReceiverMetrics {
     pub failed: u64,
     /// Messages given up because they were refused for good.
     pub refused: u64,
-    /// Addresses that refused for good a message that others of the receiver have.
+    /// Addresses that did not get a message that others of the receiver have: they refused it for
+    /// good, or did not take it in time.
     pub refused_addresses: u64,
     /// Messages given up because they became too old.
     pub expired: u64,
@@ -275,7 +287,8 @@ impl Delivery {
         Ok(delivery)
     }
 
-    /// Puts `carriers` in place of the present ones. Messages that wait for one that is gone are
+    /// Puts `carriers` in place of the present ones; one that is made as before stays, with how it has
+    /// failed. Messages that wait for one that is gone are
     /// kept until they are too old, in case it comes back.
     pub fn set_carriers(&self, carriers: Vec<Arc<dyn Carrier>>) {
         let order: Vec<String> = carriers.iter().map(|c| c.name().to_owned()).collect();
@@ -295,7 +308,13 @@ impl Delivery {
         for carrier in carriers {
             let line = self.line(carrier.name(), |_| {});
             let rate = carrier.rate();
-            *lock(&line.carrier) = Some(carrier);
+            let mut present = lock(&line.carrier);
+            let shape = present.as_ref().and_then(|present| present.shape());
+            if shape.is_some() && shape == carrier.shape() {
+                continue;
+            }
+            *present = Some(carrier);
+            drop(present);
             let mut queue = lock(&line.queue);
             queue.set_rate(rate);
             queue.try_anew();
@@ -391,7 +410,7 @@ impl Delivery {
         let line = lock(&self.shared.lines).all.get(name).cloned();
         let carrier = line.and_then(|line| lock(&line.carrier).clone());
         let carrier = carrier.ok_or_else(|| TestError::Unknown(name.clone()))?;
-        let sent = caught(|| carrier.send(message)).await.unwrap_or_else(Err);
+        let sent = caught(|| carrier.send(message, &[])).await.unwrap_or_else(Err);
         sent.map_err(|error| TestError::Send(name.clone(), error))
     }
 
@@ -422,6 +441,17 @@ impl Delivery {
 }
 
 impl Line {
+    /// Tells of those who do not get what others have.
+    fn tell_unreached(&self, Unreached { message, refusals }: &Unreached) {
+        self.refused_addresses.fetch_add(refusals.len() as u64, Ordering::Relaxed);
+        for Refusal { to, why } in refusals {
+            let receiver = &self.name;
+            tracing::error!(receiver, message, to, why, "given up for an address, others have it");
+        }
+        let said: Vec<String> = refusals.iter().map(ToString::to_string).collect();
+        *lock(&self.last_error) = Some(format!("not taken by {}", said.join("; ")));
+    }
+
     fn metrics(&self, now_ms: i64) -> ReceiverMetrics {
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let waiting = lock(&self.queue).waiting();
@@ -546,7 +576,7 @@ impl Shared {
             match caught(|| carrier.was_delivered(message)).await.ok().flatten() {
                 Some(true) => {
                     tracing::info!(receiver = line.name, message = message.id, "is there already");
-                    return self.delivered(line, message, Delivered::default()).await;
+                    return self.delivered(line, &attempt, Delivered::default()).await;
                 }
                 Some(false) => {}
                 None if attempt.send_unasked => in_doubt = true,
@@ -564,12 +594,12 @@ impl Shared {
             );
         }
         let begun = Instant::now();
-        let outcome = caught(|| carrier.send(message)).await.unwrap_or_else(Err);
+        let outcome = caught(|| carrier.send(message, &attempt.only)).await.unwrap_or_else(Err);
         if let Some(observer) = &self.options.observer {
             observer.attempted(&line.name, carrier.integration(), begun.elapsed());
         }
         match outcome {
-            Ok(delivered) => self.delivered(line, message, delivered).await,
+            Ok(delivered) => self.delivered(line, &attempt, delivered).await,
             Err(error) => self.failed(line, message, error, in_doubt).await,
         }
     }
@@ -577,20 +607,30 @@ impl Shared {
     async fn delivered(
         self: &Arc<Self>,
         line: &Arc<Line>,
-        message: &Message,
-        Delivered { refused }: Delivered,
+        attempt: &Attempt,
+        delivered: Delivered,
     ) {
-        line.sent.fetch_add(1, Ordering::Relaxed);
+        let Delivered { refused, later } = &delivered;
+        let (receiver, message) = (&line.name, &attempt.message.id);
+        line.sent.fetch_add(u64::from(attempt.only.is_empty()), Ordering::Relaxed);
         line.refused_addresses.fetch_add(refused.len() as u64, Ordering::Relaxed);
-        for Refusal { to, why } in &refused {
-            let (receiver, message) = (&line.name, &message.id);
+        for Refusal { to, why } in refused {
             tracing::error!(receiver, message, to, why, "address refused, others have the message");
         }
-        let said: Vec<String> = refused.iter().map(ToString::to_string).collect();
+        for Refusal { to, why } in later {
+            tracing::warn!(receiver, message, to, why, "address is tried again, others have it");
+        }
+        let said: Vec<String> = refused.iter().chain(later).map(ToString::to_string).collect();
         *lock(&line.last_error) = Some(said.join("; ")).filter(|said| !said.is_empty());
-        *lock(&line.last_sent_ms) = Some(self.clock.now_ms());
-        let kept = self.step_aside(line, Queue::delivered);
-        let _ = kept.await;
+        if attempt.has_reached(&delivered) {
+            *lock(&line.last_sent_ms) = Some(self.clock.now_ms());
+        }
+        let kept = self.step_aside(line, move |queue, now_ms, entries| {
+            queue.delivered(now_ms, &delivered, entries)
+        });
+        if let Some(unreached) = kept.await.flatten() {
+            line.tell_unreached(&unreached);
+        }
     }
 
     async fn failed(
@@ -621,13 +661,15 @@ impl Shared {
                 line.expired.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(receiver, message = id, error = why, "message too old, given up");
             }
+            Some(Failure::Unreached(unreached)) => line.tell_unreached(&unreached),
             None => {}
         }
     }
 
     async fn expire(self: &Arc<Self>, line: &Arc<Line>) {
         let expired = self.step_aside(line, Queue::expire);
-        let expired = expired.await.unwrap_or(0);
+        let (expired, unreached) = expired.await.unwrap_or_default();
+        unreached.iter().for_each(|unreached| line.tell_unreached(unreached));
         if expired > 0 {
             line.expired.fetch_add(expired as u64, Ordering::Relaxed);
             tracing::error!(receiver = line.name, expired, "messages without a receiver given up");

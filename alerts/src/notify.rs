@@ -45,14 +45,17 @@ pub use text::test_alert;
 /// server's greeting, short enough that a stalled one does not hold the queue for minutes.
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A message that has arrived.
+/// A message that has arrived, at all of the receiver's addresses but for those that are named.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Delivered {
     /// Those of the receiver's addresses that will not get it, while others have it.
     pub refused: Vec<Refusal>,
+    /// Those that do not take it now, while others have it: it may be sent again for them alone
+    /// ([`Context::only`]).
+    pub later: Vec<Refusal>,
 }
 
-/// An address that a message was refused for, for good.
+/// An address that did not take a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// The address.
@@ -121,6 +124,7 @@ pub struct Receiver {
     matchers: Vec<Matcher>,
     severity: Option<Severity>,
     send_resolved: bool,
+    shape: u64,
     kind: Kind,
 }
 
@@ -159,6 +163,7 @@ impl Receiver {
             matchers: config.parsed_matchers().unwrap_or_default(),
             severity: config.severity,
             send_resolved: config.send_resolved,
+            shape: config.shape(),
             kind,
         })
     }
@@ -166,6 +171,11 @@ impl Receiver {
     /// The name of the configuration.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What it is made of: its configuration and what the files say that this names.
+    pub(crate) fn shape(&self) -> u64 {
+        self.shape
     }
 
     /// Whether this receiver wants to hear of it.

@@ -68,7 +68,8 @@ impl Notifications {
             )?,
             refused_addresses: make.counters(
                 "notifications_refused_addresses_total",
-                "Addresses that refused for good a message that others of the receiver have.",
+                "Addresses that refused for good, or did not take in time, a message that others of the \
+                 receiver have.",
                 &["receiver"],
             )?,
             queued: make.gauges(

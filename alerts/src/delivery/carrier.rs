@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use super::{Answer, Carrier, Rate, lock};
+use crate::hash::fnv;
 use crate::history::{Illustration, Past, illustrate};
 use crate::message::Message;
 use crate::notification::Notification;
@@ -97,12 +98,21 @@ impl Carrier for Carried {
         self.rate
     }
 
-    fn send<'a>(&'a self, message: &'a Message) -> Answer<'a, Result<Delivered, SendError>> {
+    fn shape(&self) -> Option<u64> {
+        Some(fnv([format!("{:x} {:?}", self.receiver.shape(), self.rate).as_str()]))
+    }
+
+    fn send<'a>(
+        &'a self,
+        message: &'a Message,
+        only: &'a [String],
+    ) -> Answer<'a, Result<Delivered, SendError>> {
         Box::pin(async move {
             let pictures = self.pictures(message).await;
-            let context =
-                Context { pictures, links: self.illustrator.links(), ..Context::default() };
+            let links = self.illustrator.links();
+            let context = Context { pictures, links, only: only.to_vec(), ..Context::default() };
             let outcome = self.receiver.send(message, &context).await;
+            // Those who do not take it yet may take hours, and the pictures can be drawn anew.
             if matches!(outcome, Ok(_) | Err(SendError::GiveUp(_))) {
                 lock(&self.drawn).retain(|(id, _)| *id != message.id);
             }
@@ -161,7 +171,7 @@ mod tests {
         ] {
             let (carried, counting) = carried(&toml);
             for message in [&first, &second, &first, &second] {
-                carried.send(message).await.unwrap_err();
+                carried.send(message, &[]).await.unwrap_err();
             }
             assert_eq!(counting.0.load(Ordering::Relaxed), drawn, "{toml}");
         }

@@ -4,6 +4,8 @@
 //! - Messages of one thread go out in their order. Otherwise the urgent come first, then those that
 //!   failed least often, then the oldest, so that one message that a receiver cannot bear does not
 //!   keep the rest from it.
+//! - What some of a receiver's addresses have and others do not holds nothing up: it has left its
+//!   thread, and is tried for the others alone, by its own pauses and after everything else.
 //! - A receiver that fails is left alone for longer and longer, whatever the message.
 //! - What the rate does not allow is held back and becomes one summary. So does what is more than a
 //!   queue may hold.
@@ -11,6 +13,7 @@
 //!   message in doubt: the receiver is asked whether it has it before it gets it again.
 
 use std::collections::{BTreeMap, HashSet};
+use std::mem;
 use std::time::Duration;
 
 use super::rate::{Rate, Room, Window};
@@ -20,7 +23,7 @@ use super::{DeliveryOptions, QUEUE_LEN_MAX};
 use crate::hash::fnv;
 use crate::ledger::Entry;
 use crate::message::{Message, Reason};
-use crate::notify::SendError;
+use crate::notify::{Delivered, Refusal, SendError};
 
 /// Messages that stay as they are when the others of a full queue become one: the newest.
 const QUEUE_LEN_KEPT: usize = QUEUE_LEN_MAX / 5;
@@ -37,6 +40,10 @@ const ASKED_MAX: u32 = 3;
 
 /// Threads that a summary keeps from being overtaken.
 const THREADS_MAX: usize = 10_000;
+
+/// Messages that some addresses have and others do not: as many as may wait otherwise. Of more, those
+/// who do not have the oldest get it no more.
+const PARTED_LEN_MAX: usize = QUEUE_LEN_MAX;
 
 /// A message and its fate so far.
 #[derive(Debug)]
@@ -70,10 +77,33 @@ pub(super) struct Attempt {
     pub(super) ask: bool,
     /// Whether it is to be sent even when it does not answer that.
     pub(super) send_unasked: bool,
+    /// The addresses that it is for, when others have it; none stands for all.
+    pub(super) only: Vec<String>,
+}
+
+impl Attempt {
+    /// Whether anybody has the message by this attempt.
+    pub(super) fn has_reached(&self, delivered: &Delivered) -> bool {
+        has_reached(self.only.len(), delivered)
+    }
+}
+
+/// Whether anybody has taken a message that was for so many addresses alone, or with 0 for all.
+fn has_reached(only_len: usize, delivered: &Delivered) -> bool {
+    only_len == 0 || delivered.refused.len() + delivered.later.len() < only_len
+}
+
+/// Addresses that do not get a message which others have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unreached {
+    /// The message's id.
+    pub(super) message: String,
+    /// The addresses, with what was said last.
+    pub(super) refusals: Vec<Refusal>,
 }
 
 /// What a failed attempt leads to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Failure {
     /// The receiver is left alone for so long, in milliseconds.
     Again(i64),
@@ -81,6 +111,8 @@ pub(super) enum Failure {
     Refused,
     /// The message is too old.
     Expired,
+    /// Some have the message, and it is given up for the others.
+    Unreached(Unreached),
 }
 
 /// What waits.
@@ -106,6 +138,8 @@ pub(super) struct Queue {
     retry_max_ms: i64,
     retry_total_ms: i64,
     pending: BTreeMap<u64, Pending>,
+    /// Messages that some addresses of the receiver have and others do not.
+    parted: BTreeMap<u64, Pending>,
     /// What is being attempted.
     in_flight: Option<u64>,
     paused_until_ms: i64,
@@ -132,6 +166,7 @@ impl Queue {
             retry_max_ms: milliseconds(options.retry_max),
             retry_total_ms: milliseconds(options.retry_total),
             pending: BTreeMap::new(),
+            parted: BTreeMap::new(),
             in_flight: None,
             paused_until_ms: i64::MIN,
             failures: 0,
@@ -164,7 +199,7 @@ impl Queue {
     pub(super) fn try_anew(&mut self) {
         self.paused_until_ms = i64::MIN;
         self.failures = 0;
-        self.pending.values_mut().for_each(|pending| pending.not_before_ms = i64::MIN);
+        self.all_mut().for_each(|pending| pending.not_before_ms = i64::MIN);
     }
 
     /// Adds a message whose row is kept.
@@ -175,11 +210,21 @@ impl Queue {
     fn insert(&mut self, seq: u64, queued: Queued, attempts: Attempts) {
         let urgency = Urgency::of(&queued.message);
         let pending = Pending { queued, urgency, attempts, asked: 0, not_before_ms: i64::MIN };
-        self.pending.insert(seq, pending);
+        let is_parted = !pending.attempts.missing.is_empty();
+        let among = if is_parted { &mut self.parted } else { &mut self.pending };
+        among.insert(seq, pending);
+    }
+
+    fn all_mut(&mut self) -> impl Iterator<Item = &mut Pending> {
+        self.pending.values_mut().chain(self.parted.values_mut())
+    }
+
+    fn get_mut(&mut self, seq: u64) -> Option<&mut Pending> {
+        self.pending.get_mut(&seq).or_else(|| self.parted.get_mut(&seq))
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.pending.is_empty()
+        self.pending.is_empty() && self.parted.is_empty()
     }
 
     pub(super) fn is_over_full(&self) -> bool {
@@ -187,9 +232,10 @@ impl Queue {
     }
 
     pub(super) fn waiting(&self) -> Waiting {
+        let all = self.pending.values().chain(self.parted.values());
         Waiting {
-            len: self.pending.len(),
-            oldest_ms: self.pending.values().map(|pending| pending.queued.since_ms).min(),
+            len: self.pending.len() + self.parted.len(),
+            oldest_ms: all.map(|pending| pending.queued.since_ms).min(),
             failing_since_ms: self.failing_since_ms,
             summarized: self.summarized,
             retry_ms: self.retry_ms(),
@@ -199,10 +245,10 @@ impl Queue {
 
     /// The end of the pause after a failure, while something waits for it.
     fn retry_ms(&self) -> Option<i64> {
-        let heads = self.heads();
-        let ready_ms =
-            heads.iter().filter_map(|seq| self.pending.get(seq)).map(|p| p.not_before_ms);
-        let ready_ms = ready_ms.min().filter(|_| self.failures > 0 && self.in_flight.is_none())?;
+        let heads = if self.failures > 0 { self.heads() } else { Vec::new() };
+        let heads = heads.iter().filter_map(|seq| self.pending.get(seq));
+        let ready_ms = heads.chain(self.parted.values()).map(|p| p.not_before_ms).min();
+        let ready_ms = ready_ms.filter(|_| self.in_flight.is_none())?;
         Some(ready_ms.max(self.paused_until_ms))
     }
 
@@ -214,12 +260,44 @@ impl Queue {
         entries: &mut Vec<Entry>,
     ) -> Next {
         self.heed_clock(now_ms);
-        if self.in_flight.is_some() || self.pending.is_empty() {
+        if self.in_flight.is_some() || self.is_empty() {
             return Next::Idle;
         }
         if now_ms < self.paused_until_ms {
             return Next::Wait(self.paused_until_ms);
         }
+        match self.next_whole(now_ms, seq, entries) {
+            Next::Idle => self.next_parted(now_ms, None, entries),
+            Next::Wait(until_ms) => self.next_parted(now_ms, Some(until_ms), entries),
+            attempt @ Next::Attempt(_) => attempt,
+        }
+    }
+
+    /// What to do now of what some have and others do not, when there is nothing else to do before
+    /// `until_ms`. Those who have it are what the rate counts.
+    fn next_parted(
+        &mut self,
+        now_ms: i64,
+        until_ms: Option<i64>,
+        entries: &mut Vec<Entry>,
+    ) -> Next {
+        let first = self.parted.iter().map(|(seq, pending)| (pending.not_before_ms, *seq)).min();
+        match first {
+            Some((at_ms, seq)) if at_ms <= now_ms => self.begin(seq, now_ms, entries),
+            first => {
+                let at_ms = first.map(|(at_ms, _)| at_ms).into_iter().chain(until_ms).min();
+                at_ms.map_or(Next::Idle, Next::Wait)
+            }
+        }
+    }
+
+    /// What to do now of what nobody has.
+    fn next_whole(
+        &mut self,
+        now_ms: i64,
+        seq: impl FnOnce() -> u64,
+        entries: &mut Vec<Entry>,
+    ) -> Next {
         let heads = self.heads();
         let ready = |seq: &&u64| self.pending.get(seq).is_some_and(|p| p.not_before_ms <= now_ms);
         let ready: Vec<u64> = heads.iter().filter(ready).copied().collect();
@@ -262,7 +340,7 @@ impl Queue {
     fn heed_clock(&mut self, now_ms: i64) {
         let most_ms = now_ms.saturating_add(milliseconds(RETRY_AFTER_MAX).max(self.retry_max_ms));
         self.paused_until_ms = self.paused_until_ms.min(most_ms);
-        for pending in self.pending.values_mut() {
+        for pending in self.all_mut() {
             pending.not_before_ms = pending.not_before_ms.min(most_ms);
         }
         for at_ms in [&mut self.summary_ms, &mut self.held_since_ms, &mut self.failing_since_ms] {
@@ -307,32 +385,71 @@ impl Queue {
     }
 
     fn begin(&mut self, seq: u64, now_ms: i64, entries: &mut Vec<Entry>) -> Next {
-        let Some(pending) = self.pending.get_mut(&seq) else { return Next::Idle };
+        let Some(pending) = self.get_mut(seq) else { return Next::Idle };
         let ask = pending.attempts.in_doubt;
         let send_unasked = pending.asked >= ASKED_MAX;
         pending.asked += u32::from(ask);
         let begun = pending.attempts.begun.saturating_add(1);
-        pending.attempts = Attempts { begun, time_ms: now_ms, in_doubt: true };
-        entries.push(row::put_attempts(seq, pending.attempts));
-        self.in_flight = Some(seq);
+        let missing = mem::take(&mut pending.attempts.missing);
+        pending.attempts = Attempts { begun, time_ms: now_ms, in_doubt: true, missing };
+        entries.push(row::put_attempts(seq, &pending.attempts));
         let message = pending.queued.message.clone();
-        Next::Attempt(Box::new(Attempt { seq, message, ask, send_unasked }))
+        let only = pending.attempts.missing.keys().cloned().collect();
+        self.in_flight = Some(seq);
+        Next::Attempt(Box::new(Attempt { seq, message, ask, send_unasked, only }))
     }
 
-    /// The attempt has ended well: the receiver has the message.
-    pub(super) fn delivered(&mut self, now_ms: i64, entries: &mut Vec<Entry>) {
-        let Some(seq) = self.in_flight.take() else { return };
-        self.remove(seq, entries);
+    /// The attempt has ended well: the receiver has the message, or some of its addresses have. What
+    /// is given up with that is returned.
+    pub(super) fn delivered(
+        &mut self,
+        now_ms: i64,
+        delivered: &Delivered,
+        entries: &mut Vec<Entry>,
+    ) -> Option<Unreached> {
+        let seq = self.in_flight.take()?;
+        let only_len = self.parted.get(&seq).map_or(0, |parted| parted.attempts.missing.len());
+        if only_len == 0 {
+            self.count(now_ms, entries);
+        }
+        if has_reached(only_len, delivered) {
+            self.is_back(now_ms);
+        }
+        if delivered.later.is_empty() {
+            self.remove(seq, entries);
+            return None;
+        }
+        let mut parted = self.pending.remove(&seq).or_else(|| self.parted.remove(&seq))?;
+        let words = |refusal: &Refusal| (refusal.to.clone(), refusal.why.clone());
+        parted.attempts.missing = delivered.later.iter().map(words).collect();
+        parted.attempts.in_doubt = false;
+        let pause_ms = self.pause_ms(seq, parted.attempts.begun, now_ms);
+        parted.not_before_ms = now_ms.saturating_add(pause_ms);
+        entries.push(row::put_attempts(seq, &parted.attempts));
+        let is_old = self.is_old(&parted, now_ms);
+        self.parted.insert(seq, parted);
+        let oldest = self.parted.keys().next().copied();
+        let surplus = oldest.filter(|_| self.parted.len() > PARTED_LEN_MAX);
+        let ended = surplus.or_else(|| is_old.then_some(seq))?;
+        self.give_up_parted(ended, entries)
+    }
+
+    /// Notes for the rate that a message has gone out.
+    fn count(&mut self, now_ms: i64, entries: &mut Vec<Entry>) {
         if self.rate != Rate::OFF {
             self.window.note(self.rate, now_ms);
             let times_ms = self.window.times_ms().collect();
             let sent = Sent { times_ms, summary_ms: self.summary_ms };
             entries.push(row::put_sent(&self.receiver, &sent));
         }
-        if std::mem::take(&mut self.failures) > 1 {
-            // It is back: what failed because it was away need not wait for long.
+    }
+
+    /// The receiver takes messages.
+    fn is_back(&mut self, now_ms: i64) {
+        if mem::take(&mut self.failures) > 1 {
+            // What failed because it was away need not wait for long.
             let soon_ms = now_ms.saturating_add(self.retry_first_ms);
-            for pending in self.pending.values_mut() {
+            for pending in self.all_mut() {
                 pending.not_before_ms = pending.not_before_ms.min(soon_ms);
             }
         }
@@ -350,10 +467,7 @@ impl Queue {
     ) -> Failure {
         let Some(seq) = self.in_flight.take() else { return Failure::Refused };
         let (after, in_doubt) = match error {
-            SendError::GiveUp(_) => {
-                self.remove(seq, entries);
-                return Failure::Refused;
-            }
+            SendError::GiveUp(_) => return self.give_up(seq, Failure::Refused, entries),
             SendError::Retry { after, .. } => (*after, was_in_doubt),
             SendError::Doubt { .. } => (None, true),
         };
@@ -362,33 +476,59 @@ impl Queue {
         let after_ms = milliseconds(after.unwrap_or_default().min(RETRY_AFTER_MAX));
         let pause_ms = self.pause_ms(seq, self.failures, now_ms).max(after_ms);
         self.paused_until_ms = now_ms.saturating_add(pause_ms);
-        let age_ms = self.pending.get(&seq).map(|p| now_ms.saturating_sub(p.queued.fresh_ms()));
-        if age_ms.is_none_or(|age_ms| age_ms >= self.retry_total_ms) {
-            self.remove(seq, entries);
-            return Failure::Expired;
-        }
-        let own_ms = self.pending.get(&seq).map_or(0, |p| p.attempts.begun);
-        let own_ms = self.pause_ms(seq, own_ms, now_ms);
-        if let Some(pending) = self.pending.get_mut(&seq) {
+        let pending = self.pending.get(&seq).or_else(|| self.parted.get(&seq));
+        let Some(pending) = pending.filter(|pending| !self.is_old(pending, now_ms)) else {
+            return self.give_up(seq, Failure::Expired, entries);
+        };
+        let own_ms = self.pause_ms(seq, pending.attempts.begun, now_ms);
+        if let Some(pending) = self.get_mut(seq) {
             pending.attempts.in_doubt = in_doubt;
             pending.not_before_ms = now_ms.saturating_add(own_ms);
-            entries.push(row::put_attempts(seq, pending.attempts));
+            entries.push(row::put_attempts(seq, &pending.attempts));
         }
         Failure::Again(pause_ms)
     }
 
-    /// Gives up what is too old: for a receiver that is not there any more.
-    pub(super) fn expire(&mut self, now_ms: i64, entries: &mut Vec<Entry>) -> usize {
-        let old = |pending: &Pending| now_ms - pending.queued.fresh_ms() >= self.retry_total_ms;
-        let old: Vec<u64> =
-            self.pending.iter().filter(|(_, p)| old(p)).map(|(seq, _)| *seq).collect();
+    fn is_old(&self, pending: &Pending, now_ms: i64) -> bool {
+        now_ms.saturating_sub(pending.queued.fresh_ms()) >= self.retry_total_ms
+    }
+
+    /// Gives a message up: for those who do not have it, or because of `failure` for all.
+    fn give_up(&mut self, seq: u64, failure: Failure, entries: &mut Vec<Entry>) -> Failure {
+        if let Some(unreached) = self.give_up_parted(seq, entries) {
+            return Failure::Unreached(unreached);
+        }
+        self.remove(seq, entries);
+        failure
+    }
+
+    fn give_up_parted(&mut self, seq: u64, entries: &mut Vec<Entry>) -> Option<Unreached> {
+        let parted = self.parted.remove(&seq)?;
+        row::delete(seq, entries);
+        let refusal = |(to, why): (String, String)| Refusal { to, why };
+        let refusals = parted.attempts.missing.into_iter().map(refusal).collect();
+        Some(Unreached { message: parted.queued.message.id, refusals })
+    }
+
+    /// Gives up what is too old, for a receiver that is not there any more: how many messages, and
+    /// what others have.
+    pub(super) fn expire(
+        &mut self,
+        now_ms: i64,
+        entries: &mut Vec<Entry>,
+    ) -> (usize, Vec<Unreached>) {
+        let old_of = |among: &BTreeMap<u64, Pending>| -> Vec<u64> {
+            among.iter().filter(|(_, p)| self.is_old(p, now_ms)).map(|(seq, _)| *seq).collect()
+        };
+        let (old, parted) = (old_of(&self.pending), old_of(&self.parted));
         old.iter().for_each(|seq| drop(self.remove(*seq, entries)));
-        old.len()
+        let unreached = parted.iter().filter_map(|seq| self.give_up_parted(*seq, entries));
+        (old.len(), unreached.collect())
     }
 
     fn remove(&mut self, seq: u64, entries: &mut Vec<Entry>) -> Option<Pending> {
         row::delete(seq, entries);
-        self.pending.remove(&seq)
+        self.pending.remove(&seq).or_else(|| self.parted.remove(&seq))
     }
 
     /// The pause after so many failures: between half and the whole of a time that doubles, so that

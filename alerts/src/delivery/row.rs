@@ -2,7 +2,7 @@
 //!
 //! - `queue/message/SEQ`: a message, written once and taken away when it has ended.
 //! - `queue/attempt/SEQ`: how far the attempts to deliver it have come. It is on disk before one
-//!   begins, so that after a crash it is known that the message may have arrived.
+//!   begins, so that after a crash it is known that the message may have arrived, and who has it.
 //! - `queue/sent/RECEIVER`: when messages went out, for the rate.
 
 use std::collections::BTreeMap;
@@ -47,7 +47,7 @@ impl Queued {
 }
 
 /// How far the attempts at one message have come.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Attempts {
     /// Those begun.
     pub(super) begun: u32,
@@ -55,6 +55,10 @@ pub(super) struct Attempts {
     pub(super) time_ms: i64,
     /// Whether one of them may have arrived without our knowing: also while the last one runs.
     pub(super) in_doubt: bool,
+    /// The addresses that have not taken it while others of the receiver have, with what was said of
+    /// each last; none before anybody has it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) missing: BTreeMap<String, String>,
 }
 
 /// When messages went out, oldest first.
@@ -78,8 +82,8 @@ pub(super) fn put_message(seq: u64, queued: &Queued) -> Entry {
     put(format!("{MESSAGE}{seq:016x}"), queued)
 }
 
-pub(super) fn put_attempts(seq: u64, attempts: Attempts) -> Entry {
-    put(format!("{ATTEMPT}{seq:016x}"), &attempts)
+pub(super) fn put_attempts(seq: u64, attempts: &Attempts) -> Entry {
+    put(format!("{ATTEMPT}{seq:016x}"), attempts)
 }
 
 pub(super) fn put_sent(receiver: &str, sent: &Sent) -> Entry {

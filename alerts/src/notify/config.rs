@@ -16,6 +16,7 @@ use serde::Deserialize;
 
 use super::BuildError;
 use crate::delivery::Rate;
+use crate::hash::fnv;
 use crate::template::MessageTemplate;
 
 /// Bytes of a file with a secret; a longer one is not what was meant.
@@ -266,6 +267,37 @@ impl ReceiverConfig {
     pub fn rate(&self, usual: Rate) -> Rate {
         let usual = if self.alertmanager.is_some() { Rate::OFF } else { usual };
         self.rate.unwrap_or(usual)
+    }
+
+    /// A hash of what a receiver is made of: what stands here, and what the files say that it names.
+    pub(super) fn shape(&self) -> u64 {
+        let read = |path: &PathBuf| read_file(&self.name, path).unwrap_or_default();
+        let text = |path| String::from_utf8_lossy(&read(path)).into_owned();
+        let parts: Vec<String> =
+            [format!("{self:?}")].into_iter().chain(self.files().into_iter().map(text)).collect();
+        fnv(parts.iter().map(String::as_str))
+    }
+
+    /// The files with secrets and certificates.
+    fn files(&self) -> Vec<&PathBuf> {
+        let mut files: Vec<&Option<PathBuf>> = Vec::new();
+        if let Some(ntfy) = &self.ntfy {
+            files.extend([&ntfy.token_file, &ntfy.password_file, &ntfy.ca_file]);
+        }
+        if let Some(email) = &self.email {
+            files.extend([&email.password_file, &email.ca_file]);
+        }
+        if let Some(hook) = &self.webhook {
+            files.extend([&hook.token_file, &hook.password_file, &hook.ca_file]);
+        }
+        if let Some(peer) = &self.alertmanager {
+            files.extend([&peer.token_file, &peer.password_file, &peer.ca_file]);
+        }
+        if let Some(http) = &self.http {
+            files.push(&http.ca_file);
+        }
+        let secrets = self.http.iter().flat_map(|http| http.secrets.values());
+        files.into_iter().flatten().chain(secrets).collect()
     }
 
     /// The matchers; the error says which is not one.

@@ -1,4 +1,4 @@
-//! What a receiver is given beside the message: pictures, links, the zone of times.
+//! What a receiver is given beside the message: pictures, links, the zone of times, and for whom it is.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,12 +22,15 @@ pub struct Context {
     pub links: Option<Arc<dyn Links>>,
     /// The zone in which times are told.
     pub zone: TimeZone,
+    /// Of a receiver that has several addresses: those that the message is for, since others have it.
+    /// None stands for all.
+    pub only: Vec<String>,
 }
 
 impl Default for Context {
-    /// No pictures, no links, times as on this machine.
+    /// No pictures, no links, times as on this machine, for all.
     fn default() -> Self {
-        Self { pictures: Vec::new(), links: None, zone: TimeZone::system() }
+        Self { pictures: Vec::new(), links: None, zone: TimeZone::system(), only: Vec::new() }
     }
 }
 

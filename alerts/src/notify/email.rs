@@ -1,9 +1,6 @@
 //! Email over SMTP: each message as plain text and as HTML with its pictures. The mails of a thread
 //! answer its first one, so that a mail program shows them together.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Mutex, PoisonError};
-
 use lettre::Address;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::message::{Attachment, Mailbox, MultiPart, SinglePart};
@@ -18,7 +15,6 @@ use super::smtp::Server;
 use super::story::{Story, Tone};
 use super::text::Markup;
 use super::{BuildError, Context, Delivered, Refusal, SendError, html, sparkline, text};
-use crate::delivery::QUEUE_LEN_MAX;
 use crate::hash::fnv;
 use crate::message::{Message, Reason};
 
@@ -28,9 +24,8 @@ const SUBJECT_LEN_MAX: usize = 250;
 /// Pictures in one mail.
 const PICTURES_MAX: usize = 3;
 
-/// Messages that some have and others do not yet: as many as may wait. When there are more, those who
-/// have the oldest may get it a second time.
-const PARTED_LEN_MAX: usize = QUEUE_LEN_MAX;
+/// Bytes that are kept of what a server says of an address.
+const WORDS_LEN_MAX: usize = 500;
 
 /// A mailbox.
 #[derive(Debug)]
@@ -38,41 +33,24 @@ pub(super) struct Email {
     config: EmailConfig,
     server: Server,
     password: Option<Secret>,
-    /// How far messages have come that some have and others do not yet, by their ids. One address
-    /// that is refused for now must not cost the others a second mail.
-    parted: Mutex<VecDeque<(String, Progress)>>,
     from: Mailbox,
     to: Vec<Mailbox>,
     external_url: String,
 }
 
-/// What became of a message, address by address.
-#[derive(Debug, Clone, Default)]
-struct Progress {
-    taken: BTreeSet<Address>,
-    /// Those who will not get it, and why.
-    refused: BTreeMap<Address, String>,
+/// What was said of addresses, as it is told.
+fn refusals(said: Vec<(Address, String)>) -> Vec<Refusal> {
+    let refusal = |(address, why): (Address, String)| Refusal {
+        to: address.to_string(),
+        why: text::cut(&why, WORDS_LEN_MAX),
+    };
+    let mut refusals: Vec<Refusal> = said.into_iter().map(refusal).collect();
+    refusals.sort_by(|a, b| a.to.cmp(&b.to));
+    refusals
 }
 
-impl Progress {
-    fn has_ended(&self, address: &Address) -> bool {
-        self.taken.contains(address) || self.refused.contains_key(address)
-    }
-
-    /// What it comes to, when nobody is left who may get it later.
-    fn end(self) -> Result<Delivered, SendError> {
-        if self.taken.is_empty() {
-            return Err(SendError::GiveUp(listed(&self.refused)));
-        }
-        let refusal = |(address, why): (Address, String)| Refusal { to: address.to_string(), why };
-        Ok(Delivered { refused: self.refused.into_iter().map(refusal).collect() })
-    }
-}
-
-/// What was said of addresses, in one line.
-fn listed<'a>(said: impl IntoIterator<Item = (&'a Address, &'a String)>) -> String {
-    let said = said.into_iter().map(|(address, why)| format!("{address}: {why}"));
-    said.collect::<Vec<_>>().join("; ")
+fn listed(refusals: &[Refusal]) -> String {
+    refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 impl Email {
@@ -97,7 +75,6 @@ impl Email {
                 },
             },
             password: password.map(|file| Secret::read(name, file)).transpose()?,
-            parted: Mutex::default(),
             from: address(&config.from)?,
             to: config.to.iter().map(address).collect::<Result<_, _>>()?,
             external_url: external_url.to_owned(),
@@ -112,41 +89,35 @@ impl Email {
     ) -> Result<Delivered, SendError> {
         let mail = self.mail(message, context);
         let mail = mail.map_err(|error| SendError::GiveUp(error.to_string()))?;
-        let mut progress = self.progress(&message.id);
-        let open = self.to.iter().map(|to| to.email.clone());
-        let open = open.filter(|address| !progress.has_ended(address)).collect();
+        let others_have_it = !context.only.is_empty();
+        let (open, gone) = self.open(&context.only);
+        if open.is_empty() {
+            return Ok(Delivered { refused: gone, ..Delivered::default() });
+        }
         let (login, from, mail) = (self.login(), &self.from.email, mail.formatted());
         let outcome = self.server.submit(login.as_ref(), from, open, &mail).await?;
-        progress.taken.extend(outcome.taken);
-        progress.refused.extend(outcome.refused);
-        if outcome.later.is_empty() {
-            self.forget(&message.id);
-            return progress.end();
+        let (mut refused, later) = (refusals(outcome.refused), refusals(outcome.later));
+        if outcome.taken.is_empty() && !others_have_it {
+            let is_final = later.is_empty();
+            let error = |why| if is_final { SendError::GiveUp(why) } else { retry(why) };
+            return Err(error(listed(if is_final { &refused } else { &later })));
         }
-        self.note(&message.id, progress);
-        let why = listed(outcome.later.iter().map(|(address, why)| (address, why)));
-        Err(SendError::Retry { why, after: None })
+        refused.extend(gone);
+        Ok(Delivered { refused, later })
     }
 
-    /// How far the message has come.
-    fn progress(&self, id: &str) -> Progress {
-        let parted = self.parted.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = parted.iter().find(|(known, _)| known == id);
-        known.map(|(_, progress)| progress.clone()).unwrap_or_default()
-    }
-
-    fn note(&self, id: &str, progress: Progress) {
-        self.forget(id);
-        let mut parted = self.parted.lock().unwrap_or_else(PoisonError::into_inner);
-        if parted.len() >= PARTED_LEN_MAX {
-            parted.pop_front();
-        }
-        parted.push_back((id.to_owned(), progress));
-    }
-
-    fn forget(&self, id: &str) {
-        let mut parted = self.parted.lock().unwrap_or_else(PoisonError::into_inner);
-        parted.retain(|(known, _)| known != id);
+    /// The addresses that a message is for, and those of `only` that have left the configuration.
+    fn open(&self, only: &[String]) -> (Vec<Address>, Vec<Refusal>) {
+        let all = self.to.iter().map(|to| to.email.clone());
+        let open: Vec<Address> =
+            all.filter(|to| only.is_empty() || only.contains(&to.to_string())).collect();
+        let is_gone = |to: &&String| !open.iter().any(|address| address.to_string() == **to);
+        let gone = only.iter().filter(is_gone).map(|to| Refusal {
+            to: to.clone(),
+            why: "is no address of this receiver any more".to_owned(),
+        });
+        let gone = gone.collect();
+        (open, gone)
     }
 
     /// Read anew for each mail, since the password may have changed.
@@ -251,6 +222,10 @@ impl Email {
         let domain = self.from.email.domain();
         format!("<labstat.{:016x}.{to:016x}@{domain}>", fnv([message_id]))
     }
+}
+
+fn retry(why: String) -> SendError {
+    SendError::Retry { why, after: None }
 }
 
 fn tls(name: &str, config: &EmailConfig) -> Result<TlsParameters, BuildError> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::alertmanager::AlertmanagerServer;
 use crate::support::{Answer, Double, MailServer, NtfyServer, notification as alert};
 use labstat_alerts::Message;
-use labstat_alerts::notify::{Context, Receiver, ReceiverConfig, SendError};
+use labstat_alerts::notify::{Context, Delivered, Receiver, ReceiverConfig, SendError};
 
 /// A message about one critical alert on vertex.
 fn notification(summary: &str) -> Message {
@@ -282,14 +282,20 @@ async fn mail_goes_to_those_that_are_taken() {
 async fn an_address_that_is_waited_for_costs_no_other_a_second_mail() {
     let Some(server) = MailServer::start() else { return };
     let receiver = plain_email(server.plain, "labstat", &at_lab("busy nobody me"));
-    let (first, mut second) = (notification("x"), notification("y"));
-    second.id = format!("{}2", first.id);
-    for message in [&first, &second, &first, &second] {
-        let error = receiver.send(message, &Context::default()).await.unwrap_err();
-        let words = "busy@lab.test: 451 4.3.0 try again later".to_owned();
-        assert_eq!(error, SendError::Retry { why: words, after: None });
+    let message = notification("x");
+    let Delivered { refused, later } = receiver.send(&message, &Context::default()).await.unwrap();
+    assert_eq!((refused.len(), refused[0].to.as_str()), (1, "nobody@lab.test"));
+    assert_eq!(later.len(), 1);
+    assert_eq!(later[0].to_string(), "busy@lab.test: 451 4.3.0 try again later");
+    let context = Context { only: vec![later[0].to.clone()], ..Context::default() };
+    for _ in 0..2 {
+        let again = receiver.send(&message, &context).await.unwrap();
+        assert_eq!(again, Delivered { refused: Vec::new(), later: later.clone() });
     }
-    assert_eq!(taken(&server), ["me", "me"], "each message once");
+    assert_eq!(taken(&server), ["me"], "once");
+    let lonely = plain_email(server.plain, "labstat", &at_lab("busy nobody"));
+    let error = lonely.send(&message, &Context::default()).await.unwrap_err();
+    assert_eq!(error, SendError::Retry { why: later[0].to_string(), after: None });
 }
 
 #[tokio::test]

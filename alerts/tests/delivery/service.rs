@@ -275,13 +275,7 @@ async fn a_receiver_that_is_down_or_refuses_holds_no_other_up() {
 #[tokio::test]
 async fn an_address_that_refuses_is_counted_beside_the_mail_that_was_sent() {
     let Some(server) = MailServer::start() else { return };
-    let toml = format!(
-        "name = 'mail'\n[email]\nhost = '127.0.0.1'\nport = {}\ntls = 'none'\n\
-         from = 'labstat@lab.test'\nto = ['nobody@lab.test', 'me@lab.test']",
-        server.plain
-    );
-    let receiver = Receiver::build(&toml::from_str(&toml).unwrap(), "").unwrap();
-    let carrier: Arc<dyn Carrier> = Arc::new(Carried::new(receiver, Rate::OFF, Arc::new(Plain)));
+    let carrier = mailer(&server, "labstat", "nobody me");
     let rows = Arc::new(Kept::default());
     let keeper = Arc::new(Keeper::new(rows.clone()));
     let delivery = Delivery::start(vec![carrier], fast(), keeper, now()).unwrap();
@@ -294,6 +288,91 @@ async fn an_address_that_refuses_is_counted_beside_the_mail_that_was_sent() {
     let words = "nobody@lab.test: 550 5.1.1 no such mailbox";
     assert_eq!(metrics.last_error.as_deref(), Some(words));
     assert_eq!(server.mails().len(), 1);
+}
+
+/// Sends mail to these addresses at lab.test; `name` is the sender's.
+fn mailer(server: &MailServer, name: &str, to: &str) -> Arc<dyn Carrier> {
+    let to: Vec<String> = to.split(' ').map(|name| format!("'{name}@lab.test'")).collect();
+    let toml = format!(
+        "name = 'mail'\n[email]\nhost = '127.0.0.1'\nport = {}\ntls = 'none'\n\
+         from = '{name} <labstat@lab.test>'\nto = [{}]",
+        server.plain,
+        to.join(", ")
+    );
+    let receiver = Receiver::build(&toml::from_str(&toml).unwrap(), "").unwrap();
+    Arc::new(Carried::new(receiver, Rate::OFF, Arc::new(Plain)))
+}
+
+/// Who takes mail has all of it within seconds, whoever else does not; and each once, whatever is
+/// read again and started again meanwhile.
+#[tokio::test]
+async fn an_address_that_takes_nothing_costs_the_others_nothing() {
+    let Some(server) = MailServer::start() else { return };
+    let rows = Arc::new(Kept::default());
+    let start = |carrier| {
+        let keeper = Arc::new(Keeper::new(rows.clone()));
+        // As they are in earnest: what waits for the busy one waits for minutes, and for a day.
+        let options =
+            DeliveryOptions { retry_first: Duration::from_millis(200), ..Default::default() };
+        Delivery::start(vec![carrier], options, keeper, now()).unwrap()
+    };
+    let delivery = start(mailer(&server, "a", "me busy"));
+    let resolved = Notification { status: Status::Resolved, ..notification("x") };
+    let messages = [Message::about(notification("x"), "mail"), Message::about(resolved, "mail")];
+    delivery.submit([&messages[..], &[to("mail", "y")]].concat()).unwrap();
+    eventually("one has all three", || server.mails().len() == 3).await;
+    eventually("the other is missing", || {
+        rows.text("queue/attempt/").matches("busy@").count() == 3
+    })
+    .await;
+    let metrics = delivery.metrics().remove(0);
+    assert_eq!((metrics.sent, metrics.failed, metrics.failing_ms, metrics.queued), (3, 0, 0, 3));
+    assert_eq!(metrics.last_error.as_deref(), Some("busy@lab.test: 451 4.3.0 try again later"));
+
+    delivery.set_carriers(vec![mailer(&server, "b", "me busy")]);
+    delivery.set_carriers(vec![mailer(&server, "c", "busy me")]);
+    delivery.submit(vec![to("mail", "z")]).unwrap();
+    eventually("it goes on", || server.mails().len() == 4).await;
+    delivery.shutdown().await;
+    let delivery = start(mailer(&server, "c", "me busy"));
+    delivery.submit(vec![to("mail", "end")]).unwrap();
+    eventually("it goes on", || server.mails().len() == 5).await;
+    // Nobody else is left, and no mail goes to him in place of the one that is gone.
+    delivery.set_carriers(vec![mailer(&server, "c", "me")]);
+    eventually("it is over", || rows.text("queue/message/").is_empty()).await;
+    assert_eq!(delivery.metrics()[0].refused_addresses, 5);
+    delivery.shutdown().await;
+    assert_eq!(server.mails().len(), 5, "each once");
+    assert!(server.mails().iter().all(|mail| mail.contains("X-Test-To: me@lab.test")));
+}
+
+/// What is read again and says the same changes nothing: a receiver that asked to be left alone is.
+#[tokio::test]
+async fn a_receiver_that_is_made_as_before_goes_on_as_before() {
+    let double = Double::start(vec![Answer::Status(429, "retry-after: 3000\r\n")]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let token = dir.path().join("token");
+    let build = |text: &str| -> Arc<dyn Carrier> {
+        std::fs::write(&token, text).unwrap();
+        let toml = format!(
+            "name = 'hook'\nwebhook = {{ url = '{}', token_file = '{}' }}",
+            double.url,
+            token.display()
+        );
+        let receiver = Receiver::build(&toml::from_str(&toml).unwrap(), "").unwrap();
+        Arc::new(Carried::new(receiver, Rate::OFF, Arc::new(Plain)))
+    };
+    let keeper = Arc::new(Keeper::new(Arc::new(Kept::default())));
+    let delivery = Delivery::start(vec![build("one")], fast(), keeper, now()).unwrap();
+    delivery.submit(vec![message("x")]).unwrap();
+    eventually("it is left alone", || delivery.metrics()[0].retry_ms.is_some()).await;
+    let retry_ms = delivery.metrics()[0].retry_ms;
+    delivery.set_carriers(vec![build("one")]);
+    assert_eq!(delivery.metrics()[0].retry_ms, retry_ms);
+    assert_eq!(double.requests().len(), 1);
+    delivery.set_carriers(vec![build("two")]);
+    double.reached(2).await;
+    delivery.shutdown().await;
 }
 
 #[tokio::test]
@@ -421,6 +500,7 @@ impl Carrier for Shaky {
     fn send<'a>(
         &'a self,
         message: &'a Message,
+        _: &'a [String],
     ) -> labstat_alerts::delivery::Answer<'a, Result<Delivered, SendError>> {
         // Once before it is waited for, and once in the midst of it.
         let begun = self.begun.fetch_add(1, Ordering::SeqCst);

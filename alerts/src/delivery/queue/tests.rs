@@ -95,8 +95,19 @@ impl Lab {
 
     fn delivered(&mut self) {
         let mut entries = Vec::new();
-        self.queue.delivered(self.now_ms, &mut entries);
+        self.queue.delivered(self.now_ms, &Delivered::default(), &mut entries);
         self.rows.commit(&entries).unwrap();
+    }
+
+    /// The attempt has ended, and these addresses do not take it yet.
+    fn parted(&mut self, later: &[&str]) -> Option<Unreached> {
+        let refusal = |to: &&str| Refusal { to: (*to).to_owned(), why: "452 full".to_owned() };
+        let later = later.iter().map(refusal).collect();
+        let delivered = Delivered { later, ..Delivered::default() };
+        let mut entries = Vec::new();
+        let unreached = self.queue.delivered(self.now_ms, &delivered, &mut entries);
+        self.rows.commit(&entries).unwrap();
+        unreached
     }
 
     fn failed(&mut self, error: &SendError) -> Failure {
@@ -207,8 +218,84 @@ fn what_is_too_old_is_given_up_but_never_unattempted() {
 
     lab.add(message("b", "warning"));
     let mut entries = Vec::new();
-    assert_eq!(lab.queue.expire(lab.now_ms + 3_600_000, &mut entries), 0);
-    assert_eq!(lab.queue.expire(lab.now_ms + 25 * 3_600_000, &mut entries), 1);
+    assert_eq!(lab.queue.expire(lab.now_ms + 3_600_000, &mut entries).0, 0);
+    assert_eq!(lab.queue.expire(lab.now_ms + 25 * 3_600_000, &mut entries).0, 1);
+}
+
+/// Of two addresses one is full: the other hears everything at once, and at the end it is told who
+/// did not get it.
+#[test]
+fn what_some_have_holds_up_nothing_and_is_tried_for_the_others_alone() {
+    let mut lab = Lab::new("2/10m");
+    lab.add(message("a", "critical"));
+    lab.add(resolved("a"));
+    let begun_ms = lab.now_ms;
+    let mut own = 0;
+    for at in 0..4_000 {
+        let Some(attempt) = lab.attempt() else { panic!("at {at}") };
+        if attempt.only.is_empty() {
+            own += 1;
+            assert!(own == 1 || lab.now_ms - begun_ms <= 30_000, "the end waits for nobody");
+        } else {
+            assert_eq!(attempt.only, ["b"], "who has it does not get it again");
+        }
+        if !attempt.only.is_empty() && own == 2 && at % 3 == 0 {
+            lab.crash();
+            continue;
+        }
+        let unreached = lab.parted(&["b"]);
+        assert_eq!(lab.queue.waiting().failing_since_ms, None);
+        if lab.now_ms - begun_ms < 24 * 3_600_000 {
+            assert_eq!(unreached, None);
+        } else if let Some(unreached) = unreached {
+            assert_eq!(unreached.refusals[0].to_string(), "b: 452 full");
+            break;
+        }
+    }
+    let age_ms = lab.now_ms - begun_ms;
+    assert!((24 * 3_600_000..24 * 3_600_000 + 310_000).contains(&age_ms), "{age_ms}");
+}
+
+/// A server that is down is left alone, whoever a message is for; who takes it then is not told again.
+#[test]
+fn what_some_have_waits_with_a_receiver_that_is_down() {
+    let mut lab = Lab::new("off");
+    lab.add(message("a", "warning"));
+    lab.attempt().unwrap();
+    assert_eq!(lab.parted(&["b", "c"]), None);
+    for _ in 0..5 {
+        assert_eq!(lab.attempt().unwrap().only, ["b", "c"]);
+        assert!(matches!(lab.failed(&later()), Failure::Again(_)));
+    }
+    let failing_since_ms = lab.queue.waiting().failing_since_ms;
+    assert!(failing_since_ms.is_some());
+    lab.attempt().unwrap();
+    assert_eq!(lab.parted(&["b", "c"]), None);
+    let waiting = lab.queue.waiting();
+    assert_eq!(waiting.failing_since_ms, failing_since_ms, "nobody took anything");
+    lab.attempt().unwrap();
+    assert_eq!(lab.parted(&["b"]), None);
+    assert_eq!(lab.queue.waiting().failing_since_ms, None, "it takes messages");
+    lab.attempt().unwrap();
+    lab.now_ms += 48 * 3_600_000;
+    let Failure::Unreached(unreached) = lab.failed(&later()) else { panic!("not lost") };
+    assert_eq!(unreached.refusals.len(), 1);
+    assert_eq!(lab.rows.load("").unwrap(), []);
+}
+
+#[test]
+fn few_messages_are_kept_for_those_who_do_not_take_them() {
+    let mut lab = Lab::new("off");
+    let mut given_up = 0;
+    for at in 0..PARTED_LEN_MAX + 5 {
+        lab.add(message(&format!("a{at}"), "warning"));
+        while !lab.attempt().unwrap().only.is_empty() {
+            lab.parted(&["b"]);
+        }
+        given_up += usize::from(lab.parted(&["b"]).is_some());
+    }
+    assert_eq!((given_up, lab.queue.waiting().len), (5, PARTED_LEN_MAX));
+    assert_eq!(lab.rows.load("queue/message/").unwrap().len(), PARTED_LEN_MAX);
 }
 
 #[test]
@@ -486,7 +573,7 @@ fn a_summary_is_given_up_no_sooner_than_the_newest_that_it_stands_for() {
     assert_eq!(lab.queue.waiting().oldest_ms, Some(begun_ms), "it has waited since the oldest");
     lab.now_ms += 2 * 3_600_000;
     let mut entries = Vec::new();
-    assert_eq!(lab.queue.expire(lab.now_ms, &mut entries), 0);
+    assert_eq!(lab.queue.expire(lab.now_ms, &mut entries).0, 0);
     while lab.attempt().unwrap().message.reason != Reason::Summary {
         lab.delivered();
     }
