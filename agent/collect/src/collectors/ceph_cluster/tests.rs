@@ -556,7 +556,7 @@ fn of_two_agents_on_one_node_the_first_goes_on_reading() {
         let (mut first, mut second) = (CephCluster::new(&options), CephCluster::new(&options));
         for look in 0..4 {
             clock.set_ms(1_000_000 + look * LOOK_EVERY_MS);
-            let mut status =
+            let status =
                 |cluster: &mut CephCluster| cluster.collect(&host, &mut Batch::new()).unwrap();
             assert_eq!(status(&mut first), Status::Collected, "{look}");
             assert_eq!(status(&mut second), Status::Absent, "{look}");
