@@ -203,7 +203,7 @@ pub(crate) mod tests {
     }
 
     /// What the one node says that reads a cluster of Ceph; no captured machine has a cluster.
-    const OF_CEPH_CLUSTERS: [&str; 52] = [
+    const OF_CEPH_CLUSTERS: [&str; 56] = [
         "ceph_cluster_total_bytes",
         "ceph_cluster_total_used_raw_bytes",
         "ceph_health_status",
@@ -241,8 +241,12 @@ pub(crate) mod tests {
         "ceph_pool_wr_bytes",
         "labstat_ceph_cluster_info",
         "labstat_ceph_failures_tolerated",
+        "labstat_ceph_filesystem_ranks",
+        "labstat_ceph_filesystem_ranks_served",
         "labstat_ceph_health_check",
         "labstat_ceph_health_check_count",
+        "labstat_ceph_mds_laggy",
+        "labstat_ceph_mds_state",
         "labstat_ceph_osd_backfillfull_ratio",
         "labstat_ceph_osd_blocking_pgs",
         "labstat_ceph_osd_destroyed",
