@@ -238,9 +238,9 @@ fn what_cannot_be_put_down_is_an_error_and_is_tried_again() {
     server.write(&round(START_MS, 16.0));
     eventually("the disk is judged", || {
         let answer = server.get(&format!("{DISKS}/sda")).json();
-        let read = answer["data"]["lastRead"].is_string()
-            && answer["data"]["reasons"][0]["code"] != "not_read";
-        if read { Ok(()) } else { Err(answer.to_string()) }
+        let code = answer["data"]["reasons"][0]["code"].as_str();
+        let judged = code.is_some_and(|code| !["not_read", "not_judged"].contains(&code));
+        if judged { Ok(()) } else { Err(answer.to_string()) }
     });
     let store = rusqlite::Connection::open(server.dir.path().join("data/labstat.db")).unwrap();
     store.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
