@@ -1,10 +1,12 @@
 //! The process that is killed: rules, manners and delivery over a store, with the data on its
-//! standard input.
+//! standard input. On its standard output it answers, and says which messages are off its hands: that
+//! their delivery is on disk.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::{BufRead, Write};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use labstat_alerts::delivery::{DeliveryOptions, Rate};
@@ -32,8 +34,40 @@ groups:
         annotations: {summary: '{{ $labels.name }} is sick'}
 ";
 
+/// What the keys of messages begin with.
+const MESSAGES: &str = "queue/message/";
+
+/// What a line begins with that names a message whose delivery is on disk.
+pub(crate) const ENDED: &str = "ended ";
+
 /// The store as the aggregator has it.
-struct Kept(Store);
+struct Kept {
+    store: Store,
+    /// The messages that wait: their ids by their keys.
+    messages: Mutex<BTreeMap<String, String>>,
+}
+
+impl Kept {
+    fn new(store: Store) -> Self {
+        Self { store, messages: Mutex::default() }
+    }
+
+    /// Remembers the id of a message that waits.
+    fn note_message(&self, key: &str, value: &[u8]) {
+        if key.contains(MESSAGES) {
+            let value: serde_json::Value = serde_json::from_slice(value).unwrap();
+            let id = value["message"]["id"].as_str().unwrap().to_owned();
+            self.messages.lock().unwrap().insert(key.to_owned(), id);
+        }
+    }
+
+    /// Says so of a message that waits no more.
+    fn tell_ended(&self, key: &str) {
+        if let Some(id) = self.messages.lock().unwrap().remove(key) {
+            say(&format!("{ENDED}{id}"));
+        }
+    }
+}
 
 impl Source for Kept {
     fn select(
@@ -42,28 +76,36 @@ impl Source for Kept {
         start_ms: i64,
         end_ms: i64,
     ) -> Result<Vec<Series>, SourceError> {
-        self.0.select(matchers, start_ms, end_ms).map_err(|error| SourceError(Box::new(error)))
+        self.store.select(matchers, start_ms, end_ms).map_err(|error| SourceError(Box::new(error)))
     }
 }
 
 impl Database for Kept {
     fn append(&self, request: &WriteRequest) -> Result<(), Box<dyn Error + Send + Sync>> {
-        self.0.append(request)?;
+        self.store.append(request)?;
         Ok(())
     }
 }
 
 impl Ledger for Kept {
     fn load(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, LedgerError> {
-        let found = self.0.documents(prefix).unwrap();
+        let found = self.store.documents(prefix).unwrap();
         assert_eq!(found.damaged, Vec::<String>::new());
+        found.whole.iter().for_each(|(key, value)| self.note_message(key, value));
         Ok(found.whole)
     }
 
     fn commit(&self, entries: &[Entry]) -> Result<(), LedgerError> {
         let changes: Vec<(&str, Option<&[u8]>)> =
             entries.iter().map(|entry| (entry.key.as_str(), entry.value.as_deref())).collect();
-        self.0.documents_put(&changes).map_err(|error| LedgerError(Box::new(error)))
+        self.store.documents_put(&changes).map_err(|error| LedgerError(Box::new(error)))?;
+        for Entry { key, value } in entries {
+            match value {
+                Some(value) => self.note_message(key, value),
+                None => self.tell_ended(key),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -84,7 +126,7 @@ async fn serve(dir: &Path, receivers: &str) {
     let clock = Arc::new(SystemClock);
     let (store, notices) = Store::open(dir, Options::new(clock.clone())).unwrap();
     assert_eq!(notices, []);
-    let kept = Arc::new(Kept(store));
+    let kept = Arc::new(Kept::new(store));
     let receivers: Vec<ReceiverConfig> = serde_json::from_str(receivers).unwrap();
     let mut route: RouteSpec = serde_json::from_value(serde_json::json!({
         "group_by": ["..."],
@@ -123,7 +165,7 @@ async fn serve(dir: &Path, receivers: &str) {
                     let value = value.parse().unwrap();
                     let samples = vec![Sample { time_ms: clock.now_ms(), value }];
                     let series = vec![TimeSeries { labels, samples }];
-                    kept.0.append(&WriteRequest { series, metadata: Vec::new() }).unwrap();
+                    kept.store.append(&WriteRequest { series, metadata: Vec::new() }).unwrap();
                     say("kept");
                 }
                 None => {
