@@ -6,6 +6,10 @@
 //! evaluates every group once and stores what the rules say, all at once and not spread over the interval
 //! as it is otherwise. CPU seconds are of the whole process (10 ms ticks), those of ingestion apart.
 //! `cargo bench --bench rules -- KIND` evaluates the rules of one kind alone.
+//!
+//! Beside others: `cargo bench --bench rules -- print` prints the rule file, for a server of any make;
+//! `cargo bench --bench rules -- live MINUTES URL PID [URL PID …]` sends all series to each of them by
+//! remote write every 15 s, and prints each minute the CPU seconds that each process took.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 #![expect(clippy::unwrap_used, reason = "a benchmark that fails may stop")]
@@ -13,13 +17,14 @@
 use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use labstat_alerts::{Database, MemoryLedger, RuleSet, Service, ServiceOptions};
-use labstat_model::{Clock, Labels, ManualClock, Matcher, Sample, Series, SeriesRef, Tiers};
-use labstat_model::{TimeSeries, WriteRequest};
+use labstat_model::{Clock, Labels, ManualClock, Matcher, Sample, Series, SeriesRef, SystemClock};
+use labstat_model::{Tiers, TimeSeries, WriteRequest};
 use labstat_promql::{Scan, Source, SourceError};
 use labstat_store::{NEVER, Options, ReadError, Store};
+use labstat_wire::remote_write;
 use std::ops::ControlFlow;
 
 const NODES: usize = 50;
@@ -90,8 +95,8 @@ fn alert(expr: &str) -> String {
     )
 }
 
-/// The groups of the kinds whose name has `only` in it, rules of all kinds mixed.
-fn rules(only: &str) -> RuleSet {
+/// A rule file with the kinds whose name has `only` in it, rules of all kinds mixed.
+fn rules(only: &str) -> String {
     let kinds = KINDS.iter().filter(|(kind, ..)| kind.contains(only));
     let mut all: Vec<(usize, String)> = kinds
         .flat_map(|(_, count, make)| (0..*count).map(move |n| (n * 7919 % 10_007, make(n))))
@@ -102,7 +107,7 @@ fn rules(only: &str) -> RuleSet {
         let _ = write!(text, "- name: g{at}\n  interval: 15s\n  rules:\n");
         rules.iter().for_each(|(_, rule)| text.push_str(rule));
     }
-    RuleSet::parse(&[("bench.yml", &text)]).unwrap()
+    text
 }
 
 /// The 1,000 series of a node.
@@ -230,21 +235,74 @@ impl Database for Stored {
     }
 }
 
-/// CPU seconds of this process so far.
-fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+/// CPU seconds of a process so far.
+fn cpu_seconds_of(pid: &str) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
     let ticks = |at: usize| fields.get(at).unwrap().parse::<f64>().unwrap();
     (ticks(11) + ticks(12)) / 100.0
 }
 
+fn cpu_seconds() -> f64 {
+    cpu_seconds_of("self")
+}
+
+fn all_series() -> Vec<Labels> {
+    (0..NODES).flat_map(|n| series_of(&node(n))).collect()
+}
+
+/// Sends a sample of all series to each server, every step for so many minutes.
+fn live(minutes: i64, servers: &[(&str, &str)]) {
+    let series = all_series();
+    let post = |url: &str, request: &WriteRequest| {
+        ureq::post(format!("{url}/api/v1/write"))
+            .header("content-type", remote_write::CONTENT_TYPE)
+            .header("content-encoding", remote_write::CONTENT_ENCODING)
+            .header(remote_write::VERSION_HEADER.0, remote_write::VERSION_HEADER.1)
+            .send(&remote_write::encode(request).unwrap())
+            .unwrap();
+    };
+    let cpu = || -> Vec<f64> { servers.iter().map(|(_, pid)| cpu_seconds_of(pid)).collect() };
+    let mut before = cpu();
+    for step in 0..minutes * 60_000 / STEP_MS {
+        let begun = Instant::now();
+        for request in requests(&series, SystemClock.now_ms()) {
+            servers.iter().for_each(|(url, _)| post(url, &request));
+        }
+        let pause = Duration::from_millis(STEP_MS.unsigned_abs());
+        std::thread::sleep(pause.saturating_sub(begun.elapsed()));
+        if step % 4 == 3 {
+            let now = cpu();
+            let minute = (step + 1) / 4;
+            for ((url, _), (now, before)) in servers.iter().zip(now.iter().zip(&before)) {
+                println!("minute {minute}: {url} took {:.2} s of CPU", now - before);
+            }
+            before = now;
+        }
+    }
+}
+
 fn main() {
-    let only = std::env::args().skip(1).find(|arg| !arg.starts_with("--")).unwrap_or_default();
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args[..] {
+        ["print"] => print!("{}", rules("")),
+        ["live", minutes, ref servers @ ..] => {
+            let pairs: Vec<_> = servers.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
+            live(minutes.parse().unwrap(), &pairs);
+        }
+        [] => evaluate(""),
+        [only, ..] => evaluate(only),
+    }
+}
+
+/// Evaluates the rules of the kinds whose name has `only` in it, as fast as they go.
+fn evaluate(only: &str) {
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::new(START_MS));
     let store = Store::open(folder.path(), Options::new(clock.clone())).unwrap().0;
     let stored = Arc::new(Stored(store, AtomicUsize::default(), AtomicUsize::default()));
-    let series: Vec<Labels> = (0..NODES).flat_map(|n| series_of(&node(n))).collect();
+    let series = all_series();
     let append = |time_ms: i64| {
         for request in requests(&series, time_ms) {
             assert_eq!(stored.0.append(&request).unwrap().accepted, request.samples_len());
@@ -255,7 +313,7 @@ fn main() {
     stored.0.maintain(clock.now_ms()).unwrap();
 
     let (started, cpu) = (Instant::now(), cpu_seconds());
-    let rules = rules(&only);
+    let rules = RuleSet::parse(&[("bench.yml", &rules(only))]).unwrap();
     println!(
         "{} rules in {} groups are read in {:?}, {:.2} s of CPU",
         rules.rules_len(),

@@ -65,48 +65,77 @@ fn config(dir: &Path, ntfy: &NtfyServer, mail: &MailServer) -> String {
     )
 }
 
+/// An aggregator with an agent on a machine with an array, and who hears of it.
+struct Lab {
+    ntfy: NtfyServer,
+    mail: MailServer,
+    machine: std::path::PathBuf,
+    base: String,
+    _agent: Labstat,
+    _server: Labstat,
+    _temp: tempfile::TempDir,
+}
+
+impl Lab {
+    fn start(rules: &str) -> Option<Self> {
+        let (ntfy, mail) = (NtfyServer::start()?, MailServer::start()?);
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path();
+        let machine = dir.join("machine");
+        write_mdstat(&machine, HEALTHY);
+        std::fs::create_dir(dir.join("rules")).unwrap();
+        std::fs::write(dir.join("rules/arrays.yml"), rules).unwrap();
+        std::fs::write(dir.join("password"), "secret\n").unwrap();
+        let file = dir.join("aggregator.toml");
+        std::fs::write(&file, config(dir, &ntfy, &mail)).unwrap();
+        let mut server = Labstat::start(&["aggregator", "--config", file.to_str().unwrap()]);
+        let base = server.url();
+        let state = dir.join("state").display().to_string();
+        let root = machine.display().to_string();
+        let agent = Labstat::start(&[
+            "agent",
+            "--aggregator",
+            &base,
+            "--node",
+            "apex",
+            "--interval",
+            "1s",
+            "--state",
+            &state,
+            "--host-root",
+            &root,
+        ]);
+        eventually("the whole array is known", || {
+            match crate::support::value(&base, "node_md_disks{state='active'}")? {
+                2.0 => Ok(()),
+                other => Err(format!("{other} active members")),
+            }
+        });
+        Some(Self { ntfy, mail, machine, base, _agent: agent, _server: server, _temp: temp })
+    }
+
+    /// How long it takes until an array that fails is told, and another condition.
+    fn measure(&self) -> [Duration; 4] {
+        write_mdstat(&self.machine, DEGRADED);
+        let text = "an array has a failed member";
+        let (event_phone, event_mail) = until_told(&self.ntfy, &self.mail, text);
+        eprintln!("an array that fails: phone {event_phone:?}, mailbox {event_mail:?}");
+        send(&self.base, "the_number", 11.0);
+        let (phone, mailbox) = until_told(&self.ntfy, &self.mail, "the number is high");
+        eprintln!("another condition, 5 s interval: phone {phone:?}, mailbox {mailbox:?}");
+        [event_phone, event_mail, phone, mailbox]
+    }
+}
+
 #[test]
 fn a_failed_member_reaches_a_phone_and_a_mailbox() {
-    let (Some(ntfy), Some(mail)) = (NtfyServer::start(), MailServer::start()) else { return };
-    let temp = tempfile::tempdir().unwrap();
-    let dir = temp.path();
-    let machine = dir.join("machine");
-    write_mdstat(&machine, HEALTHY);
-    std::fs::create_dir(dir.join("rules")).unwrap();
-    std::fs::write(dir.join("rules/arrays.yml"), RULES).unwrap();
-    std::fs::write(dir.join("password"), "secret\n").unwrap();
-    let file = dir.join("aggregator.toml");
-    std::fs::write(&file, config(dir, &ntfy, &mail)).unwrap();
-
-    let mut server = Labstat::start(&["aggregator", "--config", file.to_str().unwrap()]);
-    let base = server.url();
-    let agent = Labstat::start(&[
-        "agent",
-        "--aggregator",
-        &base,
-        "--node",
-        "apex",
-        "--interval",
-        "1s",
-        "--state",
-        dir.join("state").to_str().unwrap(),
-        "--host-root",
-        machine.to_str().unwrap(),
-    ]);
-    eventually("the whole array is known", || {
-        match crate::support::value(&base, "node_md_disks{state='active'}")? {
-            2.0 => Ok(()),
-            other => Err(format!("{other} active members")),
-        }
-    });
-    write_mdstat(&machine, DEGRADED);
-    let summary = "md0 on apex has 1 failed member";
-    hear(&ntfy, &mail, summary, 1);
-    write_mdstat(&machine, HEALTHY);
-    hear(&ntfy, &mail, "esolved", 2);
-    let mails = mail.mails();
+    let Some(lab) = Lab::start(RULES) else { return };
+    write_mdstat(&lab.machine, DEGRADED);
+    hear(&lab.ntfy, &lab.mail, "md0 on apex has 1 failed member", 1);
+    write_mdstat(&lab.machine, HEALTHY);
+    hear(&lab.ntfy, &lab.mail, "esolved", 2);
+    let mails = lab.mail.mails();
     assert!(mails.iter().all(|mail| mail.contains("X-Test-TLS: True")), "{mails:?}");
-    drop(agent);
 }
 
 /// Waits until both have `count` messages, the last with `text`.
@@ -169,48 +198,22 @@ fn send(base: &str, name: &str, value: f64) {
 }
 
 /// From a condition that is true in the data to the message: what cannot wait is told at once, though
-/// its rules are due in an hour, and the rest after an interval. How long it takes is printed; on a
-/// machine that does nothing else, under 3 s, and under an interval and a second.
+/// its rules are due in an hour, and the rest after an interval. How long it takes is printed.
 #[test]
 fn what_is_true_in_the_data_is_told_soon() {
-    let (Some(ntfy), Some(mail)) = (NtfyServer::start(), MailServer::start()) else { return };
-    let temp = tempfile::tempdir().unwrap();
-    let dir = temp.path();
-    let machine = dir.join("machine");
-    write_mdstat(&machine, HEALTHY);
-    std::fs::create_dir(dir.join("rules")).unwrap();
-    std::fs::write(dir.join("rules/arrays.yml"), SLOW_RULES).unwrap();
-    std::fs::write(dir.join("password"), "secret\n").unwrap();
-    let file = dir.join("aggregator.toml");
-    std::fs::write(&file, config(dir, &ntfy, &mail)).unwrap();
-    let mut server = Labstat::start(&["aggregator", "--config", file.to_str().unwrap()]);
-    let base = server.url();
-    let state = dir.join("state");
-    let agent = Labstat::start(&[
-        "agent",
-        "--aggregator",
-        &base,
-        "--node",
-        "apex",
-        "--interval",
-        "1s",
-        "--state",
-        state.to_str().unwrap(),
-        "--host-root",
-        machine.to_str().unwrap(),
-    ]);
-    eventually("the whole array is known", || {
-        match crate::support::value(&base, "node_md_disks{state='active'}")? {
-            2.0 => Ok(()),
-            other => Err(format!("{other} active members")),
-        }
-    });
-    write_mdstat(&machine, DEGRADED);
-    let (phone, mailbox) = until_told(&ntfy, &mail, "an array has a failed member");
-    eprintln!("an array that fails: phone {phone:?}, mailbox {mailbox:?}");
+    let Some(lab) = Lab::start(SLOW_RULES) else { return };
+    lab.measure();
+}
 
-    send(&base, "the_number", 11.0);
-    let (phone, mailbox) = until_told(&ntfy, &mail, "the number is high");
-    eprintln!("another condition, 5 s interval: phone {phone:?}, mailbox {mailbox:?}");
-    drop(agent);
+/// The same, several times, against what is promised: under 3 s for what cannot wait, under an
+/// interval and a second for the rest.
+#[test]
+#[ignore = "a busy machine takes longer; docs/performance.md has the command"]
+fn what_is_true_in_the_data_is_told_in_time() {
+    for _ in 0..5 {
+        let Some(lab) = Lab::start(SLOW_RULES) else { return };
+        let [event_phone, event_mail, phone, mailbox] = lab.measure();
+        assert!(event_phone.max(event_mail) < Duration::from_secs(3));
+        assert!(phone.max(mailbox) < Duration::from_secs(6));
+    }
 }

@@ -325,7 +325,7 @@ fn root(defaults: Defaults) -> Route {
     Route {
         receiver: NOBODY.to_owned(),
         group_by: if ours { GroupBy::Incident } else { GroupBy::Labels(BTreeSet::new()) },
-        group_wait_ms: if ours { 1_000 } else { 30_000 },
+        group_wait_ms: if ours { 500 } else { 30_000 },
         group_interval_ms: 5 * 60_000,
         repeat_interval_ms: if ours { 24 } else { 4 } * 3_600_000,
         ..Route::default()
