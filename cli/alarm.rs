@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use labstat_agent::{AlarmConfig, Telling, Untold, Voice, Word};
-use labstat_alerts::notify::{Context, Delivered, Receiver, ReceiverConfig, Refusal, SendError};
+use labstat_alerts::notify::{
+    Arrival, Context, Delivered, Receiver, ReceiverConfig, Refusal, SendError,
+};
 use labstat_alerts::{Message, Notification, Status, fingerprint};
 use labstat_model::duration;
 use serde_json::{Value, json};
@@ -120,11 +122,12 @@ impl Voice for Told {
             }
             let message = Message::about(alert, self.receiver.name());
             let mut in_doubt = is_repeated;
-            if is_repeated && let Some(has_it) = self.receiver.was_delivered(&message).await {
-                if has_it {
-                    return Ok(Vec::new());
+            if is_repeated {
+                match self.receiver.was_delivered(&message).await {
+                    Arrival::There => return Ok(Vec::new()),
+                    Arrival::Missing => in_doubt = false,
+                    Arrival::Unanswered | Arrival::Unknowable => {}
                 }
-                in_doubt = false;
             }
             let context = Context { only: self.missing(&message), ..Context::default() };
             let outcome = self.receiver.send(&message, &context).await;

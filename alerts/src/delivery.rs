@@ -5,7 +5,7 @@
 //! ([`Delivery::stage`]), before anybody knows of it. Each receiver has a queue and a task of its
 //! own, so that one that is down holds no other up. Before an attempt goes out, the ledger says that
 //! it has begun; after it, how it ended. So what a crash leaves open is known, and the receiver is
-//! asked whether it has the message ([`Carrier::was_delivered`]). Where it cannot be asked the
+//! asked whether it has the message ([`Carrier::was_delivered`]). Where it cannot say the
 //! message goes out once more under the same name ([`Message::id`]), by which receivers that can
 //! know a repetition: `Idempotency-Key` over HTTP, `Message-ID` in mail.
 //!
@@ -39,7 +39,7 @@ use tokio::task::JoinHandle;
 use crate::ledger::{Entry, Keeper, LedgerError};
 use crate::message::Message;
 use crate::notification::Notification;
-use crate::notify::{Delivered, Refusal, SendError};
+use crate::notify::{Arrival, Delivered, Refusal, SendError};
 pub(crate) use before::take_over;
 pub use carrier::{Carried, Drawn, Illustrator, Plain};
 use caught::caught;
@@ -85,18 +85,13 @@ pub trait Carrier: Send + Sync + 'static {
         only: &'a [String],
     ) -> Answer<'a, Result<Delivered, SendError>>;
 
-    /// Whether it can say what it has.
-    fn can_be_asked(&self) -> bool {
-        false
-    }
-
     /// Says what fires now, to one that tells of it again and again; `mine` of it is for this one.
     /// Within a tokio runtime.
     fn repeat(&self, _mine: &[Notification], _all: &[Notification], _now_ms: i64) {}
 
-    /// Whether it has `message`; `None` when it cannot say, or does not answer.
-    fn was_delivered<'a>(&'a self, _message: &'a Message) -> Answer<'a, Option<bool>> {
-        Box::pin(std::future::ready(None))
+    /// Whether it has `message`.
+    fn was_delivered<'a>(&'a self, _message: &'a Message) -> Answer<'a, Arrival> {
+        Box::pin(std::future::ready(Arrival::Unknowable))
     }
 }
 
@@ -571,27 +566,28 @@ impl Shared {
     async fn attempt(self: &Arc<Self>, line: &Arc<Line>, carrier: &dyn Carrier, attempt: Attempt) {
         let message = &attempt.message;
         let mut in_doubt = false;
-        if attempt.ask && carrier.can_be_asked() {
-            // One that panics does not say.
-            match caught(|| carrier.was_delivered(message)).await.ok().flatten() {
-                Some(true) => {
-                    tracing::info!(receiver = line.name, message = message.id, "is there already");
-                    return self.delivered(line, &attempt, Delivered::default()).await;
-                }
-                Some(false) => {}
-                None if attempt.send_unasked => in_doubt = true,
-                None => {
-                    let why = "does not say whether a message is there already".to_owned();
-                    let error = SendError::Retry { why, after: None };
-                    return self.failed(line, message, error, true).await;
-                }
+        // One that panics over it does not answer.
+        let arrival = match attempt.ask {
+            true => caught(|| carrier.was_delivered(message)).await.unwrap_or(Arrival::Unanswered),
+            false => Arrival::Missing,
+        };
+        match arrival {
+            Arrival::There => {
+                tracing::info!(receiver = line.name, message = message.id, "is there already");
+                return self.delivered(line, &attempt, Delivered::default()).await;
             }
-        } else if attempt.ask {
-            tracing::warn!(
+            Arrival::Missing => {}
+            Arrival::Unanswered if attempt.send_unasked => in_doubt = true,
+            Arrival::Unanswered => {
+                let why = "does not say whether a message is there already".to_owned();
+                let error = SendError::Retry { why, after: None };
+                return self.failed(line, message, error, true).await;
+            }
+            Arrival::Unknowable => tracing::warn!(
                 receiver = line.name,
                 message = message.id,
                 "may be there already, and goes out once more under the same name"
-            );
+            ),
         }
         let begun = Instant::now();
         let outcome = caught(|| carrier.send(message, &attempt.only)).await.unwrap_or_else(Err);

@@ -70,6 +70,19 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// What a receiver answers when it is asked whether it has a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// It has it.
+    There,
+    /// It does not.
+    Missing,
+    /// It did not answer; it may later.
+    Unanswered,
+    /// It cannot say, or tells nobody who asks as we do.
+    Unknowable,
+}
+
 /// Why an attempt to deliver failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
@@ -82,7 +95,7 @@ pub enum SendError {
         after: Option<Duration>,
     },
     /// It may have worked: the connection was lost, or nobody answered, after the message went out.
-    /// A receiver that can be asked is asked ([`Receiver::was_delivered`]) before it gets it again.
+    /// The receiver is asked ([`Receiver::was_delivered`]) before it gets it again.
     #[error("{why}")]
     Doubt {
         /// What went wrong.
@@ -243,14 +256,6 @@ impl Receiver {
         }
     }
 
-    /// Whether this kind of receiver can say what it has; see [`Receiver::was_delivered`].
-    pub fn can_be_asked(&self) -> bool {
-        match &self.kind {
-            Kind::Ntfy(_) => true,
-            Kind::Email(_) | Kind::Webhook(_) | Kind::Alertmanager(_) | Kind::Http(_) => false,
-        }
-    }
-
     /// Says what fires now, for a receiver that tells of it again and again: an Alertmanager. `mine`
     /// of it is for this receiver. Only what it [wants](Self::wants) is taken. Within a tokio runtime.
     pub fn repeat(&self, mine: &[Notification], all: &[Notification], now_ms: i64) {
@@ -262,15 +267,16 @@ impl Receiver {
         }
     }
 
-    /// Whether `message` has arrived, for an attempt whose outcome is not known; `None` where this
-    /// kind of receiver cannot be asked, or does not answer.
-    pub async fn was_delivered(&self, message: &Message) -> Option<bool> {
-        let asking = async {
-            match &self.kind {
-                Kind::Ntfy(ntfy) => ntfy.was_delivered(message).await,
-                _ => None,
+    /// Whether `message` has arrived, for an attempt whose outcome is not known.
+    pub async fn was_delivered(&self, message: &Message) -> Arrival {
+        match &self.kind {
+            Kind::Ntfy(ntfy) => {
+                let asking = ntfy.was_delivered(message);
+                tokio::time::timeout(SEND_TIMEOUT, asking).await.unwrap_or(Arrival::Unanswered)
             }
-        };
-        tokio::time::timeout(SEND_TIMEOUT, asking).await.ok().flatten()
+            Kind::Email(_) | Kind::Webhook(_) | Kind::Alertmanager(_) | Kind::Http(_) => {
+                Arrival::Unknowable
+            }
+        }
     }
 }

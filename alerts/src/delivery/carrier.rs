@@ -8,7 +8,7 @@ use crate::hash::fnv;
 use crate::history::{Illustration, Past, illustrate};
 use crate::message::Message;
 use crate::notification::Notification;
-use crate::notify::{Context, Delivered, Links, Receiver, SendError};
+use crate::notify::{Arrival, Context, Delivered, Links, Receiver, SendError};
 
 /// Messages whose pictures are kept until they have arrived: as many as people wait for when a
 /// receiver is down. The pictures of others are drawn anew.
@@ -124,11 +124,7 @@ impl Carrier for Carried {
         self.receiver.repeat(mine, all, now_ms);
     }
 
-    fn can_be_asked(&self) -> bool {
-        self.receiver.can_be_asked()
-    }
-
-    fn was_delivered<'a>(&'a self, message: &'a Message) -> Answer<'a, Option<bool>> {
+    fn was_delivered<'a>(&'a self, message: &'a Message) -> Answer<'a, Arrival> {
         Box::pin(self.receiver.was_delivered(message))
     }
 }

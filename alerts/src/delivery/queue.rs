@@ -34,9 +34,9 @@ const GATHER_MS: i64 = 30_000;
 /// How long a receiver is left alone at most because it says so.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60 * 60);
 
-/// How often a receiver that does not answer whether it has a message is asked. Then it gets it:
-/// told twice is better than not.
-const ASKED_MAX: u32 = 3;
+/// How often a receiver that does not answer whether it has a message is asked, within a minute or so.
+/// Then it gets it: told twice is better than not.
+const ASKED_MAX: u32 = 5;
 
 /// Threads that a summary keeps from being overtaken.
 const THREADS_MAX: usize = 10_000;

@@ -18,7 +18,7 @@ use super::context::SILENCE_MS;
 use super::http::{Answer, Ask, Headers, Http, LoginFiles, header_text};
 use super::story::{Story, Tone, is_link};
 use super::text::{self, Markup};
-use super::{BuildError, Context, SendError};
+use super::{Arrival, BuildError, Context, SendError};
 use crate::hash::fnv;
 use crate::message::{Message, Reason};
 use crate::notification::Status;
@@ -124,9 +124,11 @@ impl Ntfy {
     }
 
     /// Looks for the message among those that the server keeps, for twelve hours as it comes.
-    pub(super) async fn was_delivered(&self, message: &Message) -> Option<bool> {
+    pub(super) async fn was_delivered(&self, message: &Message) -> Arrival {
         let since = message.created_ms.div_euclid(1000) - CLOCK_SLACK_S;
-        let uri: Uri = format!("{}{}", self.poll, since.max(1)).parse().ok()?;
+        let Ok(uri) = format!("{}{}", self.poll, since.max(1)).parse::<Uri>() else {
+            return Arrival::Unknowable;
+        };
         let ask = Ask {
             method: Method::GET,
             uri: &uri,
@@ -134,17 +136,26 @@ impl Ntfy {
             body: String::new(),
             answer_len_max: CACHE_LEN_MAX,
         };
-        let answer = self.http.ask(ask).await.ok()?;
-        // What is not in a part of an answer may be in the rest.
-        if answer.status != StatusCode::OK || !answer.is_whole {
-            return None;
+        let Ok(answer) = self.http.ask(ask).await else { return Arrival::Unanswered };
+        match answer.status {
+            StatusCode::OK => {}
+            // Who may write may not always read.
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {
+                return Arrival::Unknowable;
+            }
+            _ => return Arrival::Unanswered,
         }
         let text = String::from_utf8_lossy(&answer.body);
         let title = text::cut(&super::story::title(message), TITLE_LEN_MAX);
         let is_it = |line: &str| {
             serde_json::from_str(line).is_ok_and(|kept: Kept| kept.is(message, &title))
         };
-        Some(text.lines().any(is_it))
+        match text.lines().any(is_it) {
+            true => Arrival::There,
+            false if answer.is_whole => Arrival::Missing,
+            // What is not in a part of an answer may be in the rest.
+            false => Arrival::Unanswered,
+        }
     }
 
     fn headers(&self, message: &Message, context: &Context) -> Headers {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::alertmanager::AlertmanagerServer;
 use crate::support::{Answer, Double, MailServer, NtfyServer, notification as alert};
 use labstat_alerts::Message;
-use labstat_alerts::notify::{Context, Delivered, Receiver, ReceiverConfig, SendError};
+use labstat_alerts::notify::{Arrival, Context, Delivered, Receiver, ReceiverConfig, SendError};
 
 /// A message about one critical alert on vertex.
 fn notification(summary: &str) -> Message {
@@ -61,27 +61,35 @@ async fn a_real_ntfy_server_says_what_it_has() {
     let now_ms = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
     let message = Message { created_ms: now_ms, ..notification("a") };
     let other = Message { id: "other".to_owned(), ..message.clone() };
-    assert_eq!(receiver.was_delivered(&message).await, Some(false));
+    assert_eq!(receiver.was_delivered(&message).await, Arrival::Missing);
     receiver.send(&message, &Context::default()).await.unwrap();
-    assert_eq!(receiver.was_delivered(&message).await, Some(true));
-    assert_eq!(receiver.was_delivered(&other).await, Some(false));
+    assert_eq!(receiver.was_delivered(&message).await, Arrival::There);
+    assert_eq!(receiver.was_delivered(&other).await, Arrival::Missing);
     // Where the link has no room for a mark, the words and the time are compared.
     let fixed = ntfy(&server.url, "click = 'http://own/#top'");
     let second = Message { thread: "second".to_owned(), ..other };
-    assert_eq!(fixed.was_delivered(&second).await, Some(false));
+    assert_eq!(fixed.was_delivered(&second).await, Arrival::Missing);
     fixed.send(&second, &Context::default()).await.unwrap();
-    assert_eq!(fixed.was_delivered(&second).await, Some(true));
+    assert_eq!(fixed.was_delivered(&second).await, Arrival::There);
     let gone = ntfy(&format!("http://127.0.0.1:{}", crate::support::free_port()), "");
-    assert_eq!(gone.was_delivered(&second).await, None, "nobody can say");
+    assert_eq!(gone.was_delivered(&second).await, Arrival::Unanswered);
 }
 
 /// What broke off does not say that a message is not there.
 #[tokio::test]
-async fn an_answer_that_is_cut_says_nothing_of_what_ntfy_has() {
+async fn an_answer_that_is_cut_or_refused_says_nothing_of_what_ntfy_has() {
     // The second has its own length renamed, and less than it promises.
-    for (headers, wanted) in [("", Some(false)), ("content-length: 99\r\nx-", None)] {
-        let double = Double::start(vec![Answer::Status(200, headers)]).await;
-        assert_eq!(ntfy(&double.url, "").was_delivered(&notification("a")).await, wanted);
+    let cases = [
+        (200, "", Arrival::Missing),
+        (200, "content-length: 99\r\nx-", Arrival::Unanswered),
+        (429, "", Arrival::Unanswered),
+        (502, "", Arrival::Unanswered),
+        (403, "", Arrival::Unknowable),
+    ];
+    for (status, headers, wanted) in cases {
+        let double = Double::start(vec![Answer::Status(status, headers)]).await;
+        let arrival = ntfy(&double.url, "").was_delivered(&notification("a")).await;
+        assert_eq!(arrival, wanted, "{status} {headers}");
     }
 }
 
