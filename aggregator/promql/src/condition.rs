@@ -5,6 +5,7 @@
 //! - [`Unit`]: what a number counts, by the suffixes of metric names and what is done to them.
 
 use crate::QueryError;
+use crate::elementary;
 use crate::expr::{AggregateOp, BinaryOp};
 use crate::syntax::ast::{Aggregate, Binary, Call, Expr, Node, Sign};
 use crate::syntax::{self, one_line};
@@ -158,7 +159,7 @@ fn number(expr: &Expr) -> Option<f64> {
                 BinaryOp::Mul => Some(a * b),
                 BinaryOp::Div => Some(a / b),
                 BinaryOp::Mod => Some(a % b),
-                BinaryOp::Pow => Some(a.powf(b)),
+                BinaryOp::Pow => Some(elementary::pow(a, b)),
                 _ => None,
             }
         }

@@ -7,7 +7,7 @@ use labstat_model::{BucketCount, Histogram, Labels, ResetHint};
 use labstat_promql::{Engine, MixedValue, QueryOptions, Value};
 
 use super::memory::Memory;
-use super::series::Point;
+use super::series::{self, Point, SPACES};
 
 /// Buckets from the first that has something to the last: gaps are written out.
 const BUCKETS_MAX: i64 = 10_000;
@@ -15,23 +15,36 @@ const BUCKETS_MAX: i64 = 10_000;
 /// A histogram's description, without the braces around it.
 pub(super) fn read(text: &str) -> Result<Histogram, String> {
     let mut parts = Parts::default();
-    let mut rest = text.trim_start_matches(' ');
+    let mut rest = if text.trim_start_matches(SPACES).is_empty() { "" } else { text };
     while !rest.is_empty() {
         let (key, after) = rest
             .split_once(':')
             .ok_or_else(|| format!("histogram description incomplete: {rest:?}"))?;
-        let (value, after) = if let Some(list) = after.strip_prefix('[') {
-            list.split_once(']').ok_or_else(|| format!("{key}: the list is not closed"))?
-        } else {
-            after.split_at(after.find(' ').unwrap_or(after.len()))
+        let end = match after.strip_prefix('[') {
+            Some(list) => list.find(']').map(|at| at + 2),
+            None => Some(after.find(SPACES).unwrap_or(after.len())),
         };
-        parts.take(key, value)?;
-        rest = after.trim_start_matches(' ');
+        let end = end.ok_or_else(|| format!("{key}: the list is not closed"))?;
+        let (value, after) = after.split_at(end);
+        parts.take(&key.to_ascii_lowercase(), value)?;
+        rest = after.trim_start_matches(SPACES);
         if rest.len() == after.len() && !after.is_empty() {
             return Err(format!("unexpected {after:?} in a histogram description"));
         }
     }
-    Ok(parts.histogram())
+    parts.histogram()
+}
+
+/// A number that may have a minus, and nothing after it.
+fn number(text: &str) -> Result<f64, String> {
+    let plain = text.strip_prefix('-').unwrap_or(text);
+    match series::unsigned(plain) {
+        Ok((value, "")) if !plain.starts_with('.') => {
+            Ok(if plain.len() < text.len() { -value } else { value })
+        }
+        Ok(_) => Err(format!("{text:?} is not a number")),
+        Err(why) => Err(why),
+    }
 }
 
 #[derive(Default)]
@@ -48,20 +61,20 @@ impl Parts {
             return Err(format!("duplicate key {key:?} in histogram"));
         }
         self.given.push(key.to_owned());
-        let number = |text: &str| -> Result<f64, String> {
-            let known = match text.trim_start_matches(['+', '-']).to_ascii_lowercase().as_str() {
-                "inf" => Some(f64::INFINITY),
-                "nan" => Some(f64::NAN),
-                plain => plain.replace('_', "").parse().ok(),
-            };
-            let value: f64 = known.ok_or_else(|| format!("{key}: {text:?} is not a number"))?;
-            Ok(if text.starts_with('-') { -value } else { value })
-        };
+        let number = |text: &str| number(text).map_err(|why| format!("{key}: {why}"));
         let whole = |text: &str| -> Result<i32, String> {
-            text.parse().map_err(|_| format!("{key}: {text:?} is not a whole number"))
+            let plain = Some(text).filter(|text| !text.starts_with('+'));
+            plain
+                .and_then(|text| text.parse().ok())
+                .ok_or_else(|| format!("{key}: {text:?} is not a whole number"))
         };
         let list = |text: &str| -> Result<Vec<f64>, String> {
-            text.split(' ').filter(|part| !part.is_empty()).map(number).collect()
+            let items = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+            let items = items.ok_or_else(|| format!("{key}: a list, not {text:?}"))?;
+            if items.is_empty() || items.starts_with(SPACES) {
+                return Err(format!("{key}: a number after the bracket"));
+            }
+            items.split(SPACES).filter(|item| !item.is_empty()).map(number).collect()
         };
         let histogram = &mut self.histogram;
         match key {
@@ -69,6 +82,9 @@ impl Parts {
             "sum" => histogram.sum = number(value)?,
             "count" => histogram.count = number(value)?,
             "z_bucket" => histogram.zero_count = number(value)?,
+            "z_bucket_w" if value.starts_with('-') => {
+                return Err(format!("{key}: {value} is below zero"));
+            }
             "z_bucket_w" => histogram.zero_threshold = number(value)?,
             "custom_values" => histogram.bounds = Arc::from(list(value)?),
             "buckets" => self.buckets.1 = list(value)?,
@@ -76,7 +92,7 @@ impl Parts {
             "n_buckets" => self.negative.1 = list(value)?,
             "n_offset" => self.negative.0 = whole(value)?,
             "counter_reset_hint" => {
-                histogram.hint = match value {
+                histogram.hint = match value.to_ascii_lowercase().as_str() {
                     "unknown" => ResetHint::Unknown,
                     "reset" => ResetHint::Reset,
                     "not_reset" => ResetHint::Continued,
@@ -89,18 +105,43 @@ impl Parts {
         Ok(())
     }
 
-    fn histogram(self) -> Histogram {
-        let spread = |(offset, counts): (i32, Vec<f64>)| -> Vec<BucketCount> {
-            let numbered = (offset..).zip(counts);
-            let filled = numbered.filter(|(_, count)| *count != 0.0);
-            filled.map(|(index, count)| BucketCount { index, count }).collect()
-        };
-        Histogram {
-            positive: spread(self.buckets),
-            negative: spread(self.negative),
-            ..self.histogram
+    fn histogram(self) -> Result<Histogram, String> {
+        let Self { histogram, buckets, negative, .. } = self;
+        if !histogram.is_custom() && !Histogram::SCHEMAS.contains(&histogram.schema) {
+            return Err(format!("schema {} is none", histogram.schema));
         }
+        Ok(Histogram { positive: spread(buckets)?, negative: spread(negative)?, ..histogram })
     }
+}
+
+/// The buckets of a list that begins at an offset.
+fn spread((offset, counts): (i32, Vec<f64>)) -> Result<Vec<BucketCount>, String> {
+    let end = i32::try_from(counts.len()).ok().and_then(|len| offset.checked_add(len));
+    let end = end.ok_or_else(|| format!("buckets after {offset} have no number"))?;
+    let filled = (offset..end).zip(counts).filter(|(_, count)| *count != 0.0);
+    Ok(filled.map(|(index, count)| BucketCount { index, count }).collect())
+}
+
+/// Why Prometheus' storage refuses a histogram, where it does.
+pub(super) fn fault(histogram: &Histogram) -> Option<&'static str> {
+    let Histogram { bounds, positive, negative, .. } = histogram;
+    if positive.iter().chain(negative).any(|bucket| bucket.count < 0.0) {
+        return Some("a bucket holds less than nothing");
+    }
+    if !histogram.is_custom() {
+        return (!bounds.is_empty()).then_some("bounds of its own need schema -53");
+    }
+    if histogram.zero_count != 0.0 || histogram.zero_threshold != 0.0 || !negative.is_empty() {
+        return Some("with bounds of its own it has buckets above zero only");
+    }
+    let ascend = bounds.iter().zip(bounds.iter().skip(1)).all(|(a, b)| !(b <= a));
+    if !ascend || bounds.iter().any(|bound| bound.is_infinite()) {
+        return Some("its bounds must ascend and be finite");
+    }
+    let within = |bucket: &BucketCount| {
+        usize::try_from(bucket.index).is_ok_and(|index| index <= bounds.len())
+    };
+    (!positive.iter().all(within)).then_some("it has more buckets than bounds")
 }
 
 /// `last` and one more `step`, added or taken away, as the engine calculates.

@@ -10,6 +10,7 @@ use labstat_model::{
 };
 use labstat_promql::{Source, SourceError};
 
+use super::histograms;
 use super::series::Point;
 
 /// Series by metric name, since nearly all selectors name one, and then by labels.
@@ -30,6 +31,11 @@ impl Memory {
         time_ms: i64,
         point: &Point,
     ) -> Result<(), String> {
+        if let Point::Histogram(histogram) = point
+            && let Some(fault) = histograms::fault(histogram)
+        {
+            return Err(format!("not a histogram: {fault}"));
+        }
         let name = labels.metric_name();
         let named = match self.0.get_mut(name) {
             Some(named) => named,
@@ -98,6 +104,8 @@ impl Memory {
 /// A histogram as Prometheus' storage gives it back: one that goes on from the one before says so.
 fn stored(last: Option<&Arc<Histogram>>, histogram: &Arc<Histogram>) -> Arc<Histogram> {
     let hint = match (last, histogram.hint) {
+        // There is none that the first could go on from.
+        (None, ResetHint::Continued) => ResetHint::Unknown,
         (None, hint) | (_, hint @ (ResetHint::Gauge | ResetHint::Reset)) => hint,
         (Some(last), _) if last.hint == ResetHint::Gauge => ResetHint::Unknown,
         (Some(last), _) if counts_fell(last, histogram) => ResetHint::Reset,

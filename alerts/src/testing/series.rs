@@ -2,14 +2,18 @@
 //!
 //! What is refused is what Prometheus refuses; hexadecimal numbers are, for their `x`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use labstat_model::{Histogram, Labels, METRIC_NAME, MatchOp, stale_marker};
+use labstat_model::{Histogram, Labels, METRIC_NAME, MatchOp, Matcher, stale_marker};
 
 use super::histograms;
 
 /// Values of one series. A year of minutes has 525,600; more is a typing error.
 const VALUES_MAX: u64 = 5_000_000;
+
+/// What stands between values.
+pub(super) const SPACES: [char; 4] = [' ', '\t', '\n', '\r'];
 
 /// A series and its value at each step.
 #[derive(Debug, PartialEq)]
@@ -33,23 +37,46 @@ pub(super) fn read(text: &str) -> Result<Described, String> {
     Ok(Described { labels: labels(head)?, values: values(rest)? })
 }
 
-/// Labels as those of a metric: equal signs only.
+/// Labels as those of a metric: equal signs only, and each name once. A name before the braces
+/// wins over one in them.
 pub(super) fn labels(text: &str) -> Result<Labels, String> {
-    let matchers = labstat_promql::any_selector(text.trim()).map_err(|error| error.to_string())?;
+    let text = text.trim();
+    let (name, braces) = text.split_at(word_len(text, |c| c == ':'));
+    let braces = braces.trim_start();
+    if name.is_empty() || !braces.starts_with('{') {
+        return Ok(made(&pairs(text)?));
+    }
+    let mut all = pairs(name)?;
+    all.extend(pairs(braces)?.into_iter().filter(|(label, _)| label != METRIC_NAME));
+    Ok(made(&all))
+}
+
+fn made(pairs: &[(String, String)]) -> Labels {
+    Labels::new(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+}
+
+/// What stands between the braces.
+fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {
+    let matchers = labstat_promql::any_selector(text).map_err(|error| error.to_string())?;
     if let Some(other) = matchers.iter().find(|matcher| matcher.op() != MatchOp::Equal) {
         return Err(format!("label {:?} of a series has a value, not a pattern", other.name()));
     }
-    let names = matchers.iter().filter(|matcher| matcher.name() == METRIC_NAME);
-    if names.count() > 1 {
-        return Err(format!("{text} has two metric names"));
+    let mut names = BTreeSet::new();
+    if let Some(twice) = matchers.iter().find(|matcher| !names.insert(matcher.name())) {
+        return Err(format!("label {:?} is given twice", twice.name()));
     }
-    Ok(Labels::new(matchers.iter().map(|matcher| (matcher.name(), matcher.value()))))
+    let pair = |matcher: &Matcher| (matcher.name().to_owned(), matcher.value().to_owned());
+    Ok(matchers.iter().map(pair).collect())
+}
+
+/// Bytes of the word at the start of a text, in which `other` letters may stand too.
+fn word_len(text: &str, other: impl Fn(char) -> bool) -> usize {
+    text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || other(c))).unwrap_or(text.len())
 }
 
 /// The series at the start of `text`, and what follows it.
 fn head(text: &str) -> Result<(&str, &str), String> {
-    let name = text.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | ':')));
-    let name = name.unwrap_or(text.len());
+    let name = word_len(text, |c| c == ':');
     let body = text.get(name..).unwrap_or_default();
     if !body.starts_with('{') {
         return if name > 0 {
@@ -78,7 +105,7 @@ pub(super) fn values(text: &str) -> Result<Vec<Point>, String> {
     let mut reader = Notation { rest: text, values: Vec::new() };
     loop {
         let before = reader.rest;
-        reader.rest = before.trim_start_matches([' ', '\t', '\n', '\r']);
+        reader.rest = before.trim_start_matches(SPACES);
         if reader.rest.is_empty() {
             return Ok(reader.values);
         }
@@ -158,24 +185,13 @@ impl Notation<'_> {
 
     /// A number with or without a sign.
     fn number(&mut self) -> Result<f64, String> {
-        let negative = self.rest.starts_with('-');
-        let text = self.rest.strip_prefix(['+', '-']).unwrap_or(self.rest);
-        let len = number_len(text);
-        let (digits, after) = text.split_at(len);
-        let ends = !after.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
-            || (after.starts_with('x') && digits.starts_with(|c: char| !c.is_ascii_alphabetic()));
-        let value: Option<f64> = match digits.to_ascii_lowercase().as_str() {
-            "inf" => Some(f64::INFINITY),
-            "nan" => Some(f64::NAN),
-            plain => plain.replace('_', "").parse().ok(),
+        let (negative, text) = match self.rest.strip_prefix('-') {
+            Some(text) => (true, text),
+            None => (false, self.rest.strip_prefix('+').unwrap_or(self.rest)),
         };
-        match value.filter(|_| ends && len > 0) {
-            Some(value) => {
-                self.rest = after;
-                Ok(if negative { -value } else { value })
-            }
-            None => Err(self.unexpected()),
-        }
+        let (value, after) = unsigned(text)?;
+        self.rest = after;
+        Ok(if negative { -value } else { value })
     }
 
     fn histogram(&mut self) -> Result<(), String> {
@@ -207,25 +223,17 @@ impl Notation<'_> {
     }
 }
 
-/// Bytes of the number at the start of a text.
-fn number_len(text: &str) -> usize {
-    let mut previous = ' ';
-    let letters = text.bytes().take_while(u8::is_ascii_alphabetic).count();
-    if letters > 0 {
-        return text.bytes().take_while(u8::is_ascii_alphanumeric).count();
+/// The number at the start of a text, and what follows it.
+pub(super) fn unsigned(text: &str) -> Result<(f64, &str), String> {
+    if !text.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        return labstat_promql::series_number(text);
     }
-    let mut len = 0;
-    for c in text.chars() {
-        let is_part = c.is_ascii_digit()
-            || matches!(c, '.' | '_' | 'e' | 'E')
-            || (matches!(c, '+' | '-') && matches!(previous, 'e' | 'E'));
-        if !is_part {
-            break;
-        }
-        previous = c;
-        len += 1;
+    let (word, after) = text.split_at(word_len(text, |_| false));
+    match word.to_ascii_lowercase().as_str() {
+        "inf" => Ok((f64::INFINITY, after)),
+        "nan" => Ok((f64::NAN, after)),
+        _ => Err(format!("{word:?} is not a number")),
     }
-    len
 }
 
 /// One expected histogram and nothing else.

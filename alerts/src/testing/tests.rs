@@ -48,11 +48,27 @@ fn values_are_written_short() {
         some(&[1.0, 1.0, 1.0, 1.0, 3.0, 5.0, 5.0, 3.0, -1.0, -2.0])
     );
     assert_eq!(numbers("a _ _x2 1 _x0"), [None, None, None, Some(1.0)]);
+    assert_eq!(numbers("a 010 08 1_000"), some(&[8.0, 8.0, 1000.0]));
     assert_eq!(numbers("{\"b.c\"} Inf -inf"), some(&[f64::INFINITY, f64::NEG_INFINITY]));
     assert!(numbers("a NaN stale").iter().all(|value| value.unwrap().is_nan()));
-    for bad in
-        ["a 1+2", "a 1,2", "a 0x1F y", "a 1x", "a x5", "{ 1", "a{b=~\"c\"} 1", "a {b=\"c\"} 1"]
-    {
+    for bad in [
+        "a 1+2",
+        "a 1,2",
+        "a 0x1F y",
+        "a 1x",
+        "a x5",
+        "a 1_",
+        "a 1__0",
+        "a 1_.5",
+        "a 1e_5",
+        "a 9e999",
+        "a infinity",
+        "a 1e",
+        "{ 1",
+        "a{b=~\"c\"} 1",
+        "a {b=\"c\"} 1",
+        "a{b=\"c\",b=\"d\"} 1",
+    ] {
         assert!(series::read(bad).is_err(), "{bad}");
     }
     assert!(series::read("a 1x99999999999").unwrap_err().contains("more than"));
@@ -77,10 +93,43 @@ fn histograms_are_read_and_written() {
     let steps = series::read("a {{count:1 buckets:[1]}}+{{count:2 buckets:[2]}}x2").unwrap().values;
     let Some(Point::Histogram(last)) = steps.last() else { panic!("a histogram") };
     assert_eq!((steps.len(), last.count), (3, 5.0));
-    for bad in
-        ["{{", "{{x:1}}", "{{sum:}}", "{{sum:1 sum:2}}", "{{buckets:[a]}}", "{{schema:1}}+1x2"]
-    {
+    for bad in [
+        "{{",
+        "{{x:1}}",
+        "{{sum:}}",
+        "{{sum:1 sum:2}}",
+        "{{buckets:[a]}}",
+        "{{schema:1}}+1x2",
+        "{{buckets:[]}}",
+        "{{buckets:[ 1]}}",
+        "{{buckets:1}}",
+        "{{ sum:1}}",
+        "{{sum:+1}}",
+        "{{sum:.5}}",
+        "{{offset:+1}}",
+        "{{z_bucket_w:-1}}",
+        "{{schema:99}}",
+        "{{offset:2147483647 buckets:[1 1]}}",
+    ] {
         assert!(series::read(&format!("a {bad}")).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn histograms_that_no_storage_takes_fail_the_test() {
+    for (values, wanted) in [
+        ("{{buckets:[1 -2]}}", "less than nothing"),
+        ("{{custom_values:[1 2]}}", "need schema -53"),
+        ("{{schema:-53 custom_values:[2 1]}}", "must ascend"),
+        ("{{schema:-53 custom_values:[1 2] z_bucket:1}}", "above zero only"),
+        ("{{schema:-53 custom_values:[1] buckets:[1 1 1]}}", "more buckets than bounds"),
+    ] {
+        let tests = format!(
+            "tests: [{{input_series: [{{series: a, values: '{values}'}}], promql_expr_test: [{{expr: '1', \
+             exp_samples: [{{value: 1}}]}}]}}]"
+        );
+        let report = run(&tests, &Options::default());
+        assert!(report.to_string().contains(wanted), "{values}: {report}");
     }
 }
 

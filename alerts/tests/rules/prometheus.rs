@@ -89,12 +89,22 @@ fn templates_give_what_prometheus_makes_of_them() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-#[test]
-fn labels_that_are_set_to_nothing_are_taken_away_as_by_prometheus() {
-    let file = folder().join("labels.test.yml");
+/// Whether a file of tests beside this one passes here and there.
+fn passes_as_with_prometheus(name: &str) {
+    let file = folder().join(name);
     let report = testing::test_file(&file, &Options { reading: STRICT, ..Options::default() });
     assert!(report.passed(), "{report}");
     let Some(promtool) = promtool() else { return };
     let output = Command::new(promtool).args(["test", "rules"]).arg(&file).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn labels_that_are_set_to_nothing_are_taken_away_as_by_prometheus() {
+    passes_as_with_prometheus("labels.test.yml");
+}
+
+#[test]
+fn numbers_are_read_and_calculated_as_by_prometheus() {
+    passes_as_with_prometheus("numbers.test.yml");
 }

@@ -16,7 +16,7 @@ use crate::column::{Cell, Cells, Column, Columns, STEPS_COUNTED, Steps};
 use crate::expr::{Binary, BinaryOp, Card, Fill, Grouping};
 use crate::functions::native::Said;
 use crate::histogram::{Trouble, operate};
-use crate::{QueryError, ValueType};
+use crate::{QueryError, ValueType, elementary};
 
 /// Calls `$go` with the arithmetic of an operator as a closure of its own, so that the loop within
 /// is compiled for it; without one for what is no arithmetic.
@@ -44,7 +44,7 @@ macro_rules! arithmetic {
                 $go
             }
             BinaryOp::Pow => {
-                let $f = |a: f64, b: f64| a.powf(b);
+                let $f = elementary::pow;
                 $go
             }
             BinaryOp::Atan2 => {

@@ -19,6 +19,13 @@ use crate::column::{Cells, STEPS_COUNTED, Steps};
 use crate::expr::{Edges, Selector, Shift, Subquery};
 use crate::functions::edges::{Around, Edged};
 
+/// How often a fold looks at each sample.
+const FOLD_COST: u128 = 3;
+
+/// Samples in all the windows of a series that are looked at without asking whether a fold is
+/// cheaper: some microseconds.
+const PLAIN_MAX: u128 = 4096;
+
 /// What is called for every window, with the scalar arguments at that step.
 pub(crate) type WindowFn = fn(&Window<'_>, &[f64]) -> Option<f64>;
 
@@ -465,14 +472,28 @@ impl Walker<'_, '_> {
         })
     }
 
-    /// What `f` makes of the fold of every window and the number of its samples. Where the values
-    /// of the series do not suit the fold, `plain` is called for its windows.
+    /// Whether folding saves nothing: windows that are few or short, so that most samples are in
+    /// few of them.
+    fn is_little(&self) -> bool {
+        let times = self.series.times();
+        let (Some(first), Some(last)) = (times.first(), times.last()) else { return true };
+        let (len, steps) = (times.len() as u128, self.stretch.steps.len as u128);
+        let span_ms = u128::try_from(last - first).unwrap_or(0).max(1);
+        let range_ms = u128::try_from(self.range_ms()).unwrap_or(0);
+        // As many as a window has where the samples are spread evenly, or fewer.
+        let in_window = (len * range_ms / span_ms + 1).min(len);
+        steps * in_window <= (FOLD_COST * len).max(PLAIN_MAX)
+    }
+
+    /// What `f` makes of the fold of every window and the number of its samples. `plain` is called
+    /// for the windows where that costs little, since it takes samples in their order and so has
+    /// the last bit of Prometheus, and where the values of the series do not suit the fold.
     pub(crate) fn folds<F: Fold<Of = f64>>(
         &mut self,
         f: fn(F, usize) -> f64,
         plain: WindowFn,
     ) -> Result<(), QueryError> {
-        if !F::suits(self.series.values()) {
+        if self.is_little() || !F::suits(self.series.values()) {
             return self.each(plain);
         }
         let mut slide = Slide::<F>::new();

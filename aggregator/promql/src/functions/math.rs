@@ -2,6 +2,7 @@
 
 use crate::QueryError;
 use crate::column::{Columns, Steps};
+use crate::elementary;
 use crate::eval::Evaluator;
 use crate::expr::Call;
 
@@ -68,14 +69,14 @@ const ARC_LARGE: f64 = 268_435_456.0; // 2^28
 
 pub(super) fn asinh(value: f64) -> f64 {
     if value.abs() > ARC_LARGE && value.is_finite() {
-        return (value.abs().ln() + std::f64::consts::LN_2).copysign(value);
+        return (elementary::ln(value.abs()) + std::f64::consts::LN_2).copysign(value);
     }
     value.asinh()
 }
 
 pub(super) fn acosh(value: f64) -> f64 {
     if value >= ARC_LARGE && value.is_finite() {
-        return value.ln() + std::f64::consts::LN_2;
+        return elementary::ln(value) + std::f64::consts::LN_2;
     }
     if value < 1.0 {
         return f64::NAN;

@@ -20,7 +20,7 @@ use labstat_model::BucketColumns;
 use crate::column::{Columns, Steps};
 use crate::eval::{BucketWindow, Evaluator, SeriesFn, WindowFn};
 use crate::expr::Call;
-use crate::{QueryError, ValueType};
+use crate::{QueryError, ValueType, elementary};
 
 /// One function.
 #[derive(Debug, Clone, Copy)]
@@ -208,9 +208,9 @@ static FUNCTIONS: &[Function] = &[
     Function { last: Last::AnyTimes, ..whole("label_join", &[V, T, T, T], labels::join) },
     whole("label_replace", &[V, T, T, T, T], labels::replace),
     bucketed(over_time::LAST, named("last_over_time", over_time::last)),
-    value("ln", f64::ln),
-    value("log10", f64::log10),
-    value("log2", f64::log2),
+    value("ln", elementary::ln),
+    value("log10", elementary::log10),
+    value("log2", elementary::log2),
     window("mad_over_time", over_time::mad),
     Function { returns: S, ..whole("max_of", &[S, S], math::max_of) },
     bucketed(over_time::MAX, series("max_over_time", over_time::max_folded)),

@@ -2,8 +2,7 @@
 
 use labstat_model::{BucketCount, Histogram};
 
-/// Beyond these powers of two, numbers are zero or infinite whatever they are multiplied with.
-const EXPONENTS: std::ops::RangeInclusive<i64> = -1100..=1100;
+use crate::elementary::scaled;
 
 /// A bucket of a native histogram with its bounds.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -69,17 +68,7 @@ pub(super) fn bound(schema: i32, index: i32) -> f64 {
         // holds infinities and nothing else.
         return f64::MAX;
     }
-    scale(fraction.exp2(), exponent)
-}
-
-/// `number * 2^exponent`, rounded once.
-fn scale(number: f64, exponent: i64) -> f64 {
-    let exponent = exponent.clamp(*EXPONENTS.start(), *EXPONENTS.end());
-    // In range by the clamp.
-    let exponent = i32::try_from(exponent).unwrap_or(0);
-    // Halves, since a power of two alone may be out of range where the product is not.
-    let first = exponent / 2;
-    number * 2_f64.powi(first) * 2_f64.powi(exponent - first)
+    scaled(fraction.exp2(), exponent)
 }
 
 /// A bucket above zero, or a custom one.

@@ -2,6 +2,7 @@
 
 use super::Lowering;
 use crate::QueryError;
+use crate::elementary;
 use crate::syntax::ast::{Duration, DurationNode, DurationOp};
 use crate::syntax::{expression_ms, literal_ms};
 
@@ -50,7 +51,7 @@ impl Lowering<'_> {
             DurationOp::Div => lhs / rhs,
             DurationOp::Mod if rhs == 0.0 => return Err(self.error(start, "modulo by zero")),
             DurationOp::Mod => lhs % rhs,
-            DurationOp::Pow => lhs.powf(rhs),
+            DurationOp::Pow => elementary::pow(lhs, rhs),
             DurationOp::Min => lhs.min(rhs),
             DurationOp::Max => lhs.max(rhs),
         })

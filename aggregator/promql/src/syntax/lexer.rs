@@ -4,8 +4,8 @@
 //! What a character means depends on where it stands. Within braces every word is a label, within
 //! brackets a colon parts range and step, and elsewhere it belongs to names.
 
-use super::SyntaxError;
 use super::quote::{quote, quote_char, unicode};
+use super::{SyntaxError, number};
 use crate::expr::{AggregateOp, BinaryOp};
 
 /// What a token is.
@@ -168,6 +168,18 @@ pub(super) struct Lexer<'a> {
     wants_duration: bool,
     had_colon: bool,
     had_duration: bool,
+    /// In the notation of series an `x` after a number stands for times.
+    in_series: bool,
+}
+
+/// The number that a text in the notation of series begins with, and what follows it. None is
+/// hexadecimal, for its `x`.
+pub(super) fn series_number(text: &str) -> Result<(f64, &str), String> {
+    let mut lexer = Lexer { in_series: true, ..Lexer::new(text) };
+    if !lexer.scan_number() {
+        return Err(format!("bad number syntax: {}", quote(lexer.pending())));
+    }
+    Ok((number::value(lexer.pending())?, lexer.rest()))
 }
 
 impl<'a> Lexer<'a> {
@@ -182,6 +194,7 @@ impl<'a> Lexer<'a> {
             wants_duration: false,
             had_colon: false,
             had_duration: false,
+            in_series: false,
         }
     }
 
@@ -474,7 +487,7 @@ impl<'a> Lexer<'a> {
 
     /// Takes what looks like a number; false, at the byte that does not, when it is none.
     fn scan_number(&mut self) -> bool {
-        let hexadecimal = self.accept(b"0") && self.accept(b"xX");
+        let hexadecimal = !self.in_series && self.accept(b"0") && self.accept(b"xX");
         let digits = if hexadecimal { HEXADECIMAL } else { DECIMAL };
         self.accept(if hexadecimal { b"_" } else { b"." });
         let (mut had_dot, mut had_exponent) = (self.pending().starts_with('.'), false);
@@ -502,7 +515,8 @@ impl<'a> Lexer<'a> {
                     return false;
                 }
             } else {
-                return !self.peek().is_some_and(is_word_part);
+                let is_repeated = self.in_series && self.peek() == Some('x');
+                return is_repeated || !self.peek().is_some_and(is_word_part);
             }
         }
     }

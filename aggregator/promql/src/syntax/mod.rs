@@ -57,6 +57,11 @@ impl SyntaxError {
     }
 }
 
+/// The number that a text in the notation of series in unit tests begins with, and what follows.
+pub fn series_number(text: &str) -> Result<(f64, &str), String> {
+    lexer::series_number(text)
+}
+
 /// Reads a query, its types checked.
 pub(crate) fn parse(query: &str) -> Result<Expr, QueryError> {
     bounded(query)
