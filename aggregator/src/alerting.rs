@@ -321,12 +321,12 @@ impl Alerting {
         self.handle.manager().forget(labels, self.clock.now_ms());
     }
 
-    /// Lets rules see what the aggregator says of itself, though the store had no room for it.
-    pub(crate) fn hold(&self, own: &WriteRequest) {
-        self.unstored.hold(own);
+    /// Lets rules see what the aggregator knows, though the store had no room for it.
+    pub(crate) fn hold(&self, known: &WriteRequest) {
+        self.unstored.hold(known);
     }
 
-    /// Lets go of what was held of the aggregator's figures and is too old to matter.
+    /// Lets go of what was held and is too old to matter.
     pub(crate) fn forget_held(&self, now_ms: i64) {
         self.unstored.forget(now_ms);
     }

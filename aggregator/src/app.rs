@@ -239,12 +239,16 @@ impl App {
     /// One look at who is silent. Blocks.
     pub(crate) fn look_for_silence(&self) {
         let now_ms = self.clock.now_ms();
-        let (zeros, changed) = {
+        let (zeros, vouched, changed) = {
             let mut presence = self.presence();
             presence.look(now_ms, self.config.presence_interval_ms);
-            (presence.tick(now_ms), presence.take_changed())
+            (presence.tick(now_ms), presence.vouch(now_ms), presence.take_changed())
         };
-        self.append_own(&zeros, "the silence of nodes");
+        self.alerting.forget_held(now_ms);
+        self.alerting.hold(&vouched);
+        if !self.append_own(&zeros, "the silence of nodes") {
+            self.alerting.hold(&zeros);
+        }
         if changed {
             self.keep_presence();
         }
@@ -387,7 +391,6 @@ impl App {
         // Held over the write, so that two looks are not put down in the wrong order.
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         let write = own.tell(&families, &figures, now_ms);
-        self.alerting.forget_held(now_ms);
         if !self.append_own(&write, "our own figures") {
             self.alerting.hold(&write);
         }

@@ -16,7 +16,7 @@ use prometheus::proto::{MetricFamily, MetricType};
 pub(crate) const JOB: &str = "labstat";
 
 /// Series of one look: some hundred are usual, and requests by path and status are what may grow.
-const SERIES_MAX: usize = 5_000;
+pub(crate) const SERIES_MAX: usize = 5_000;
 
 /// A figure that is about something else than the aggregator: its own labels, without name and job.
 #[derive(Debug, Clone, PartialEq)]

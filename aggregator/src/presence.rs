@@ -18,7 +18,9 @@
 //! odd millisecond. What was delivered late then stands between the zeros: the node ran, and was
 //! not heard at the time; both are true.
 //!
-//! Who sends what cannot be stored, as the disk is full, is not silent.
+//! Who sends what cannot be stored, as the disk is full or broken, is not silent. As what they send is
+//! nowhere to be read, [`Presence::vouch`] says that they are there, for rules alone. They come back when
+//! they are told to, or when their patience says so, so that their silence counts later.
 //!
 //! A cluster is no node, though it has an `instance`: the nodes that read it come and go, and whether
 //! any does is told by its own figures.
@@ -48,7 +50,7 @@ use crate::disks::is_ours;
 use crate::late::Latecomers;
 
 /// Nodes kept. Far beyond any lab; a sender that invents instances must not take all memory.
-const NODES_MAX: usize = 10_000;
+pub(crate) const NODES_MAX: usize = 10_000;
 
 /// Jobs kept of one node.
 const JOBS_MAX: usize = 64;
@@ -71,6 +73,10 @@ const SILENCE_UNKNOWN_MS: i64 = 300_000;
 
 /// The longest silence that is waited for, whatever the interval.
 const SILENCE_MAX_MS: i64 = 3_600_000;
+
+/// The silence that counts for one whose write was refused: a full disk asks for a minute, and agents wait as
+/// long at the most between two tries.
+const SILENCE_REFUSED_MS: i64 = 180_000;
 
 /// How much later than due a look may come. More means that this machine slept or that its clock
 /// was set, and it is half of the least silence, so that nobody is called silent for it.
@@ -193,6 +199,9 @@ struct Job {
     sends_up: bool,
     /// Whether the last `up` of it that we know is our zero.
     marked: bool,
+    /// When a write that could not be stored last brought it, since one of its node was stored.
+    #[serde(skip)]
+    refused_ms: Option<i64>,
 }
 
 /// The version of what is kept; `docs/formats/presence.md` describes it.
@@ -331,6 +340,9 @@ impl Presence {
             node.refused = true;
             self.changed |= node.down;
             node.down = false;
+            if let Some(job) = node.jobs.get_mut(&*speaker.job) {
+                job.refused_ms = Some(now_ms);
+            }
         }
     }
 
@@ -386,7 +398,9 @@ impl Presence {
             }
         });
         node.heard_ms = now_ms;
-        node.refused = false;
+        if std::mem::take(&mut node.refused) {
+            node.jobs.values_mut().for_each(|job| job.refused_ms = None);
+        }
         node.agent |= heard.agent;
         self.changed |= node.down;
         node.down = false;
@@ -441,6 +455,29 @@ impl Presence {
             }
         }
         zeros
+    }
+
+    /// What rules are to see of those whose own word of being there could not be stored. It is not to be stored
+    /// either: they say it themselves, once there is room.
+    pub(crate) fn vouch(&self, now_ms: i64) -> WriteRequest {
+        let mut words = WriteRequest::default();
+        // As with zeros.
+        let time_ms = now_ms | 1;
+        for (instance, node) in self.nodes.iter().filter(|(_, node)| node.refused && !node.down) {
+            let is_heard = |job: &Job| {
+                job.refused_ms.is_some_and(|ms| now_ms.saturating_sub(ms) <= SILENCE_REFUSED_MS)
+            };
+            for (job, state) in node.jobs.iter().filter(|(_, state)| is_heard(state)) {
+                // One that never says `up` is to be known by nothing but the end of our zero.
+                let word = if state.sends_up {
+                    Some(up(instance, job, time_ms, 1.0))
+                } else {
+                    state.marked.then(|| end_of_zeros(instance, job, time_ms))
+                };
+                words.series.extend(word);
+            }
+        }
+        words
     }
 
     /// Forgets a node; false when there is none of that name.
@@ -500,7 +537,8 @@ impl Node {
 
     fn silence_max_ms(&self) -> i64 {
         let usual = self.interval_ms().map(|ms| ms.saturating_mul(INTERVALS_SILENT));
-        usual.unwrap_or(SILENCE_UNKNOWN_MS).clamp(SILENCE_MIN_MS, SILENCE_MAX_MS)
+        let least_ms = if self.refused { SILENCE_REFUSED_MS } else { SILENCE_MIN_MS };
+        usual.unwrap_or(SILENCE_UNKNOWN_MS).clamp(least_ms, SILENCE_MAX_MS)
     }
 
     fn view(&self, name: &str) -> NodeView {
@@ -837,11 +875,48 @@ mod tests {
         let end = series("up", "node", 205_000, stale_marker());
         presence.observe_refused(&write(vec![end]), 205_000);
         assert!(presence.take_forgotten().is_empty(), "and what ends has ended then");
-        assert_eq!(presence.tick(300_000).series.len(), 1, "silence is silence");
-        presence.observe_refused(&write(vec![series("load", "node", 301_000, 1.0)]), 301_000);
-        let back = write(vec![series("load", "node", 310_000, 1.0)]);
-        assert_eq!(presence.observe(&back, 310_000).series.len(), 1, "our zero still has to end");
+        assert!(presence.tick(380_000).series.is_empty(), "it was told to wait for a minute");
+        assert_eq!(presence.tick(380_001).series.len(), 1, "silence is silence");
+        presence.observe_refused(&write(vec![series("load", "node", 401_000, 1.0)]), 401_000);
+        let back = write(vec![series("load", "node", 410_000, 1.0)]);
+        assert_eq!(presence.observe(&back, 410_000).series.len(), 1, "our zero still has to end");
         assert!(presence.node("vertex").unwrap().is_recorded());
+    }
+
+    #[test]
+    fn who_cannot_be_stored_is_vouched_for_while_it_sends() {
+        let mut presence = Presence::restore(None, 0);
+        for time_ms in (100_000..=140_000).step_by(10_000) {
+            let of = |job| series("up", job, time_ms, 1.0);
+            let round = vec![of("node"), of("ceph"), series("load", "telegraf", time_ms, 1.0)];
+            presence.observe(&write(round), time_ms);
+        }
+        assert!(presence.vouch(150_000).series.is_empty(), "its own word is stored");
+        let refuse = |presence: &mut Presence, time_ms: i64, jobs: &[&str]| {
+            let round = jobs.iter().map(|job| series("load", job, time_ms, 1.0)).collect();
+            presence.observe_refused(&write(round), time_ms);
+        };
+        let vouched = |presence: &Presence, now_ms: i64| -> Vec<(String, f64)> {
+            let words = presence.vouch(now_ms).series;
+            let word = |word: &TimeSeries| {
+                (word.labels.get("job").unwrap().to_owned(), word.samples[0].value)
+            };
+            words.iter().map(word).collect()
+        };
+        refuse(&mut presence, 200_000, &["node", "telegraf"]);
+        // Of `ceph` nothing was heard, and what never says `up` would be missed once it is stored again.
+        assert_eq!(vouched(&presence, 260_000), [("node".to_owned(), 1.0)]);
+        refuse(&mut presence, 300_000, &["ceph"]);
+        let both = [("ceph".to_owned(), 1.0), ("node".to_owned(), 1.0)];
+        assert_eq!(vouched(&presence, 301_000), both);
+        assert_eq!(vouched(&presence, 390_000), both[..1], "one job is silent");
+        assert_eq!(presence.tick(490_000).series.len(), 3);
+        assert!(vouched(&presence, 490_000).is_empty(), "it is silent");
+        refuse(&mut presence, 500_000, &["telegraf"]);
+        let words = presence.vouch(501_000).series;
+        assert!(words.len() == 1 && is_stale(words[0].samples[0].value), "our zero is over");
+        presence.observe(&write(vec![series("load", "telegraf", 510_000, 1.0)]), 510_000);
+        assert!(presence.vouch(511_000).series.is_empty(), "its own word is stored again");
     }
 
     #[test]

@@ -342,7 +342,7 @@ impl Source for SharedStorage {
 }
 
 /// The history as rules see it: they are not evaluated over one that lacks what was written, and see
-/// what the aggregator says of itself though there is no room for it.
+/// what the aggregator says of itself, and of who is heard, though there is no room for it.
 #[derive(Debug, Clone)]
 pub(crate) struct Settled {
     pub(crate) storage: SharedStorage,

@@ -1,15 +1,17 @@
-//! The aggregator's figures about itself that the store had no room for. Rules see them all the same:
-//! else nobody is told that the disk is full while it is.
+//! What the store has no room for and the aggregator alone knows: its figures about itself, and who is heard.
+//! Rules see it all the same: else nobody is told that the disk is full while it is, and whoever sends what
+//! cannot be kept is told to be down.
 //!
-//! Pure: writes and times come in, series go out. What is about others is not held, since what these
-//! send is refused meanwhile, and their silence would be taken for theirs.
+//! Pure: writes and times come in, series go out. What else is about others is not held, since what these
+//! send is refused meanwhile, and the silence would be taken for theirs.
 
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use labstat_model::{Labels, Matcher, Series, WriteRequest};
+use labstat_model::{Labels, METRIC_NAME, Matcher, Series, WriteRequest};
 
-use crate::own::JOB;
+use crate::own::{self, JOB};
+use crate::presence::NODES_MAX;
 
 /// How long a sample is held: as far as the rules look back that tell of a full store, and more.
 const HELD_FOR_MS: i64 = 30 * 60_000;
@@ -17,19 +19,21 @@ const HELD_FOR_MS: i64 = 30 * 60_000;
 /// Samples of a series, the newest: half an hour of the usual interval, twice over.
 const SAMPLES_MAX: usize = 120;
 
-/// Series: as many as one look of the aggregator at itself may have.
-const SERIES_MAX: usize = 5_000;
+/// Series: as many as one look of the aggregator at itself may have, and one for each node.
+const SERIES_MAX: usize = own::SERIES_MAX + NODES_MAX;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Unstored(RwLock<BTreeMap<Labels, Series>>);
 
 impl Unstored {
-    /// Holds what a write says of the aggregator itself.
+    /// Holds what a write says of the aggregator itself, and of who is up.
     pub(crate) fn hold(&self, write: &WriteRequest) {
         let mut held = self.write();
-        let about_itself = |labels: &Labels| labels.get("instance") == Some(JOB);
-        for given in write.series.iter().filter(|series| about_itself(&series.labels)) {
+        let is_known_here = |labels: &Labels| {
+            labels.get("instance") == Some(JOB) || labels.get(METRIC_NAME) == Some("up")
+        };
+        for given in write.series.iter().filter(|series| is_known_here(&series.labels)) {
             if held.len() >= SERIES_MAX && !held.contains_key(&given.labels) {
                 continue;
             }
@@ -103,15 +107,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_about_the_aggregator_is_held_for_a_while() {
+    fn what_the_aggregator_alone_knows_is_held_for_a_while() {
         let unstored = Unstored::default();
         for time_ms in [1, 2, 2, 10] {
             unstored.hold(&write("full", JOB, time_ms));
         }
         unstored.hold(&write("missing", "nas", 5));
+        unstored.hold(&write("up", "nas", 7));
         assert_eq!(times(&unstored, "full", 9), [1, 2]);
-        assert_eq!(times(&unstored, "{instance=~'.+'}", 99), [1, 2, 10], "nothing of others");
-        unstored.forget(HELD_FOR_MS + 5);
+        assert_eq!(times(&unstored, "up", 99), [7]);
+        let rest = "{instance=~'.+', __name__!='up'}";
+        assert_eq!(times(&unstored, rest, 99), [1, 2, 10], "nothing else of others");
+        unstored.forget(HELD_FOR_MS + 8);
         assert_eq!(times(&unstored, "full", 99), [10]);
         unstored.forget(HELD_FOR_MS + 11);
         assert!(unstored.read().is_empty());

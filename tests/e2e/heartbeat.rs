@@ -1,78 +1,15 @@
 //! The dead man's switch hears of labstat while labstat works, and of its troubles; and nothing any more
 //! once it hangs or is dead. And labstat's own figures are in its own history.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+use crate::receiver::Receiver;
 use crate::support::{Labstat, eventually, signal, value};
-
-/// What was asked for: the first line and the body of each request.
-#[derive(Clone, Default)]
-struct Switch {
-    heard: Arc<Mutex<Vec<(String, String)>>>,
-}
-
-impl Switch {
-    /// Listens until the test ends.
-    fn start() -> (Self, String) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/s3cret-uuid", listener.local_addr().unwrap());
-        let switch = Self::default();
-        let heard = switch.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                heard.answer(stream);
-            }
-        });
-        (switch, url)
-    }
-
-    fn answer(&self, mut stream: TcpStream) {
-        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        let mut text = String::new();
-        let mut buffer = [0; 4096];
-        while let Ok(len) = stream.read(&mut buffer) {
-            text.push_str(&String::from_utf8_lossy(&buffer[..len]));
-            let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-            let length = head.lines().find_map(|line| {
-                let (name, value) = line.split_once(':')?;
-                name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
-            });
-            if body.len() >= length.unwrap_or(0) || len == 0 {
-                let line = head.lines().next().unwrap_or("").to_owned();
-                self.heard.lock().unwrap().push((line, body.to_owned()));
-                break;
-            }
-        }
-        let _ = stream
-            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nOK");
-    }
-
-    fn len(&self) -> usize {
-        self.heard.lock().unwrap().len()
-    }
-
-    /// Waits until `more` have come since `before`.
-    fn wait(&self, before: usize, more: usize) {
-        eventually("the switch hears", || match self.len() {
-            len if len >= before + more => Ok(()),
-            len => Err(format!("{len} pings")),
-        });
-    }
-
-    /// How many come within some intervals of one second. Nothing to wait for: nothing is to come.
-    fn within(&self, time: Duration) -> usize {
-        let before = self.len();
-        std::thread::sleep(time);
-        self.len() - before
-    }
-}
 
 #[test]
 fn a_switch_hears_while_labstat_works_and_no_longer() {
-    let (switch, url) = Switch::start();
+    let (switch, url) = Receiver::start();
     let temp = tempfile::tempdir().unwrap();
     let file = temp.path().join("aggregator.toml");
     std::fs::write(temp.path().join("url"), format!("{url}\n")).unwrap();
@@ -113,7 +50,7 @@ fn a_switch_hears_while_labstat_works_and_no_longer() {
 /// once when it is over. Receivers that hang before it keep no other from being told.
 #[test]
 fn an_agent_without_its_aggregator_raises_the_alarm_itself() {
-    let (phone, url) = Switch::start();
+    let (phone, url) = Receiver::start();
     let temp = tempfile::tempdir().unwrap();
     let port = crate::servers::free_port();
     let file = temp.path().join("agent.toml");

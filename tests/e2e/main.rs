@@ -30,11 +30,15 @@ mod manners;
 #[path = "../support/random.rs"]
 mod random;
 #[cfg(test)]
+mod receiver;
+#[cfg(test)]
 #[path = "../support/servers.rs"]
 #[expect(dead_code, reason = "the receivers' own tests use the rest")]
 mod servers;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod unwritable;
 #[cfg(test)]
 mod up;
 #[cfg(test)]

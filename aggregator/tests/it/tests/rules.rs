@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use labstat_model::{Clock, SystemClock, WriteRequest};
+use labstat_model::{Clock, ManualClock, SystemClock, WriteRequest};
 use labstat_wire::remote_write;
 use serde_json::{Value, json};
 
@@ -271,6 +271,67 @@ fn a_full_store_is_told_while_it_is_full() {
         let now = format!("{}", SystemClock.now_ms() / 1000 + 1);
         let stored: f64 = number(&server.query(failed, &now)[0]["value"][1]);
         if seen > stored { Ok(()) } else { Err(format!("{seen} {stored}")) }
+    });
+}
+
+/// Who sends what cannot be kept is up, and who falls silent meanwhile is down, for rules as for everybody else.
+#[test]
+fn a_full_store_hides_nobody_who_is_silent() {
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let rules = dir.path().join("down.yml");
+    std::fs::write(&rules, rule("Down", "up{job='node'} == 0")).unwrap();
+    let clock = Arc::new(ManualClock::new(SystemClock.now_ms()));
+    let change = |config: &mut labstat_aggregator::Config| {
+        config.rules = vec![rules];
+        config.size_max_bytes = Some(400 * 1024);
+        config.presence_interval_ms = 20;
+    };
+    let server = Server::within(dir, change, Arc::<ManualClock>::clone(&clock));
+    let send = |nodes: &[&str]| {
+        let time_ms = clock.now_ms();
+        let up = |node: &&str| {
+            let labels = [("__name__", "up"), ("instance", *node), ("job", "node")];
+            series(&labels, &[(time_ms, 1.0)])
+        };
+        let series = nodes.iter().map(up).collect();
+        let request = WriteRequest { series, metadata: Vec::new() };
+        server.write_body(&remote_write::encode(&request).unwrap()).status
+    };
+    for _ in 0..6 {
+        assert_eq!(send(&["apex", "vertex"]), 204);
+        clock.advance_ms(10_000);
+    }
+    let mut filled = 0;
+    eventually("there is no room for anything", || {
+        filled += 1;
+        let one = |at: u32| {
+            let n = format!("{filled}-{at}-{}", "x".repeat(200));
+            series(&[("__name__", "big"), ("n", &n)], &[(clock.now_ms(), 1.0)])
+        };
+        let request = WriteRequest { series: (0..100).map(one).collect(), metadata: Vec::new() };
+        server.write_body(&remote_write::encode(&request).unwrap());
+        clock.advance_ms(100);
+        if send(&["vertex"]) == 507 { Ok(()) } else { Err(format!("{filled} writes")) }
+    });
+    let mut refused = 0;
+    let down = || -> Vec<String> {
+        let alerts = server.get("/api/v1/alerts").json();
+        let alerts = alerts["data"]["alerts"].as_array().unwrap().clone();
+        alerts.iter().map(|alert| alert["labels"]["instance"].to_string()).collect()
+    };
+    eventually("the silent one is down", || {
+        clock.advance_ms(500);
+        refused += u32::from(send(&["vertex"]) == 507);
+        match down() {
+            down if down == ["\"apex\""] => Ok(()),
+            down => Err(format!("{down:?}")),
+        }
+    });
+    assert!(refused > 10, "nothing was kept meanwhile: {refused}");
+    eventually("it is there again", || {
+        clock.advance_ms(500);
+        send(&["apex", "vertex"]);
+        if down().is_empty() { Ok(()) } else { Err(format!("{:?}", down())) }
     });
 }
 
