@@ -9,6 +9,7 @@ mod tests {
     mod grafana;
     mod lifecycle;
     mod nodes;
+    mod notify;
     mod peers;
     mod rules;
     mod security;
