@@ -7,12 +7,14 @@
 //!
 //! Only the first document of a text is read, as there. Not here: what the keys mean.
 
+mod forgive;
 mod scalar;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use granit_parser::{Event, Parser, ScalarStyle, Span, Tag};
+use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
 
 pub(crate) use scalar::Resolved;
 
@@ -22,6 +24,10 @@ const NODES_MAX: usize = 1_000_000;
 
 /// How deep nodes may nest: rule files have seven levels, and reading recurses.
 const DEPTH_MAX: usize = 100;
+
+/// Bytes that are read anew, the whole text once for each place in it that has to be forgiven: a
+/// second's work, and hundreds of places in a large rule file.
+const FORGIVEN_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// The mapping key that takes in the pairs of other mappings.
 const MERGE: &str = "<<";
@@ -87,20 +93,66 @@ impl Fields {
 
 /// The first document of a text; `None` where there is none.
 pub(crate) fn first(text: &str) -> Result<Option<Rc<Node>>, Fault> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    first_within(text, FORGIVEN_BYTES_MAX)
+}
+
+fn first_within(text: &str, mut left_bytes: usize) -> Result<Option<Rc<Node>>, Fault> {
+    let mut text = Cow::Borrowed(text.strip_prefix('\u{feff}').unwrap_or(text));
+    let width = forgive::width(&text);
+    loop {
+        let error = match document(&text) {
+            Ok(root) => return Ok(root),
+            Err(Trouble::Fault(fault)) => return Err(fault),
+            Err(Trouble::Parser(error)) => error,
+        };
+        let rewritten = forgive::rewritten(&text, &error, width);
+        let Some(rewritten) = rewritten.filter(|text| text.len() <= left_bytes) else {
+            return Err(told(&error));
+        };
+        left_bytes -= rewritten.len();
+        text = Cow::Owned(rewritten);
+    }
+}
+
+/// Why a text could not be read.
+enum Trouble {
+    Parser(ScanError),
+    Fault(Fault),
+}
+
+impl From<Fault> for Trouble {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+fn told(error: &ScanError) -> Fault {
+    let line = Some(error.marker().line()).filter(|line| *line > 0);
+    Fault { line, message: error.info() }
+}
+
+fn document(text: &str) -> Result<Option<Rc<Node>>, Trouble> {
     let mut builder = Builder::default();
-    for event in Parser::new_from_str(text) {
-        let (event, span) = event.map_err(|error| Fault {
-            line: Some(error.marker().line()).filter(|line| *line > 0),
-            message: error.info(),
-        })?;
-        if let Event::DocumentStart(_, Some(version)) = &event
-            && (version.major, version.minor) != (1, 1)
-        {
-            return Err(fault(span.start.line(), "not a document of YAML 1.1".to_owned()));
-        }
-        if matches!(event, Event::DocumentEnd) {
-            break;
+    let options = granit_parser::options! { emit_anchor_events: true };
+    for event in Parser::new_from_str_with_options(text, options) {
+        let (event, span) = event.map_err(Trouble::Parser)?;
+        let line = span.start.line();
+        match &event {
+            Event::DocumentStart(_, Some(version)) if (version.major, version.minor) != (1, 1) => {
+                return Err(fault(line, "not a document of YAML 1.1".to_owned()).into());
+            }
+            Event::DocumentEnd => break,
+            Event::Anchor(_, name) if !forgive::is_anchor(name) => {
+                return Err(fault(line, format!("{name:?} is not the name of an anchor")).into());
+            }
+            Event::Scalar(_, ScalarStyle::DoubleQuoted, ..) => {
+                let bytes = span.start.byte_offset().zip(span.end.byte_offset());
+                let quoted = bytes.and_then(|(start, end)| text.get(start..end)).unwrap_or("");
+                if let Some(escape) = forgive::unknown_escape(quoted) {
+                    return Err(fault(line, format!("unknown escape {escape}")).into());
+                }
+            }
+            _ => {}
         }
         builder.take(event, span)?;
     }

@@ -1,6 +1,6 @@
 //! YAML, read as Go reads it.
 
-use super::{Dialect, Reader, Resolved, first};
+use super::{Dialect, Reader, Resolved, first, first_within};
 
 fn resolved(text: &str, dialect: Dialect) -> Resolved {
     let node = first(text).unwrap();
@@ -89,4 +89,46 @@ fn only_the_first_document_counts_and_nothing_grows_without_end() {
     assert!(first(&"[".repeat(500)).is_err());
     assert!(first("a: &a [*a]\n").is_err());
     assert!(first("a: *b\n").is_err());
+}
+
+fn value_of(text: &str) -> Option<String> {
+    let node = first(text).ok()??;
+    let mut reader = Reader::new(Dialect::Three, false);
+    let fields = reader.fields(&node, &["a", "b"], "test");
+    let text = reader.text(fields.get("a")?)?;
+    Some(format!("{} {}", text.line, text.value))
+}
+
+#[test]
+fn what_go_forgives_is_forgiven() {
+    for (text, wanted) in [
+        ("a: \"x\ny\"\n", "1 x y"),
+        ("- 1\n", ""),
+        ("a: \"x\ny\n\n  z\"\nb: 1\n", "1 x y\nz"),
+        ("b: 'p\nq'\na: 'it''s\n so'\n", "3 it's so"),
+        ("a: \"x\n\ty\"\n", "1 x y"),
+        ("a: \"x \\\ny\"\n", "1 x y"),
+        ("a: \"x\"#c\nb: 'y'#d\n", "1 x"),
+        ("b: {c: d}#e\na: |#f\n  x\n", "3 x\n"),
+    ] {
+        assert_eq!(value_of(text).unwrap_or_default(), wanted, "{text:?}");
+    }
+    let careless = "a: \"x\ny\"#c\n".repeat(20).replace("a:", "-");
+    assert_eq!(first(&careless).unwrap().unwrap().size, 21);
+    assert!(first_within(&careless, 10 * careless.len()).is_err(), "not for ever");
+}
+
+#[test]
+fn what_go_refuses_is_refused() {
+    for text in [
+        "a: &b.c x",
+        "a: &\"b\"",
+        "a: \"x\\/y\"",
+        "a: \"\\ud83d\\ude00\"",
+        "a: \"x\n---\ny\"",
+        "a: x\n\tb: y",
+    ] {
+        assert_eq!(value_of(text), None, "{text:?}");
+    }
+    assert_eq!(value_of("a: &b-c_1 \"x\\\\/\"").unwrap(), "1 x\\/");
 }

@@ -1,0 +1,82 @@
+//! What Go's YAML takes and the parser does not, rewritten so that the parser takes it: with the same
+//! meaning and on the same lines. And the other way round: what only the parser takes.
+//!
+//! Go's is of version 1.1 and careless. Lines of a quoted text may begin anywhere, and a comment may
+//! follow a quote or a bracket at once.
+
+use granit_parser::{ErrorKind, ScanError};
+
+/// More spaces than any line begins with, be it of items of lists.
+pub(super) fn width(text: &str) -> usize {
+    let indent = |line: &str| line.len() - line.trim_start_matches([' ', '-', '?']).len();
+    text.lines().map(indent).max().unwrap_or(0) + 1
+}
+
+/// The text without what the error is about; `None` where Go's refuses that, too. A line that has to
+/// begin further to the right gets `width` spaces.
+pub(super) fn rewritten(text: &str, error: &ScanError, width: usize) -> Option<String> {
+    let (before, after) = text.split_at_checked(error.marker().byte_offset()?)?;
+    match error.kind() {
+        ErrorKind::CommentNotSeparated => {
+            after.starts_with('#').then(|| format!("{before} {after}"))
+        }
+        ErrorKind::InvalidQuotedScalarIndent | ErrorKind::TabInIndentation => {
+            let start = before.rfind(['\n', '\r']).map_or(0, |at| at + 1);
+            let (before, after) = text.split_at_checked(start)?;
+            moved(before, after, width)
+        }
+        _ => None,
+    }
+}
+
+/// Moves lines of a quoted text to the right, up to one with a quote, which may be the last. What
+/// such a line begins with does not count.
+fn moved(before: &str, after: &str, width: usize) -> Option<String> {
+    let mut text = before.to_owned();
+    let mut is_inside = true;
+    for line in after.split_inclusive('\n') {
+        if !is_inside {
+            text.push_str(line);
+            continue;
+        }
+        if is_between_documents(line) {
+            return None;
+        }
+        let rest = line.trim_start_matches([' ', '\t']);
+        text.extend(std::iter::repeat_n(' ', width));
+        text.push_str(rest);
+        is_inside = !rest.contains(['"', '\'']);
+    }
+    Some(text)
+}
+
+/// Whether a line ends a document, in the middle of a text too.
+fn is_between_documents(line: &str) -> bool {
+    let after = line.strip_prefix("---").or_else(|| line.strip_prefix("..."));
+    after.is_some_and(|after| after.is_empty() || after.starts_with([' ', '\t', '\r', '\n']))
+}
+
+/// Whether Go's takes the name of an anchor.
+pub(super) fn is_anchor(name: &str) -> bool {
+    name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
+}
+
+/// What in a text between double quotes Go's does not know.
+pub(super) fn unknown_escape(quoted: &str) -> Option<&str> {
+    let mut rest = quoted;
+    while let Some(at) = rest.find('\\') {
+        let escape = rest.get(at..)?;
+        if escape.starts_with("\\/") {
+            return escape.get(..2);
+        }
+        let half = escape.get(2..4).filter(|_| escape.starts_with("\\u"));
+        let half = half.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        if half.is_some_and(|byte| (0xD8..=0xDF).contains(&byte)) {
+            return escape.get(..6);
+        }
+        // What is escaped may be a backslash itself.
+        let next = escape.chars().nth(1)?;
+        rest = escape.get(1 + next.len_utf8()..)?;
+    }
+    None
+}
