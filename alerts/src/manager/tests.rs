@@ -431,20 +431,26 @@ fn outcome_len(lab: &Lab, out: &Evaluation) -> usize {
     lab.manager.outcome(&out.notifications).len()
 }
 
+/// What all rules make of `up` at a minute. The samples of two that find one alert are of one series, at one
+/// time; so they are left out.
+fn of_all(lab: &Lab, minute: i64, value: f64) -> Vec<(Status, String)> {
+    lab.up(minute, value);
+    let mut out = Evaluation::default();
+    for due in lab.manager.all_at(minute * MINUTE) {
+        out.append(lab.manager.evaluate(&due, &lab.engine, &lab.source));
+    }
+    lab.keep(&out);
+    outcome(lab, &out)
+}
+
+fn told(status: Status, summary: &str) -> (Status, String) {
+    (status, summary.to_owned())
+}
+
 #[test]
 fn an_alert_is_over_when_no_rule_finds_it_any_more() {
     let lab = lab(TWICE);
-    // The samples of two that find one alert are of one series, at one time; so they are left out.
-    let minute = |minute, value| {
-        lab.up(minute, value);
-        let mut out = Evaluation::default();
-        for due in lab.manager.all_at(minute * MINUTE) {
-            out.append(lab.manager.evaluate(&due, &lab.engine, &lab.source));
-        }
-        lab.keep(&out);
-        outcome(&lab, &out)
-    };
-    let told = |status, summary: &str| (status, summary.to_owned());
+    let minute = |minute, value| of_all(&lab, minute, value);
     let (first, second) = (told(Status::Firing, "first"), told(Status::Firing, "second"));
     let mut both = minute(3, 0.0);
     both.sort_by(|a, b| a.1.cmp(&b.1));
@@ -475,6 +481,39 @@ fn an_alert_is_over_when_no_rule_finds_it_any_more() {
     assert_eq!(outcome(&again, &ended).len(), 1);
     assert_eq!(ended.notifications[0].status, Status::Resolved);
     assert!(!again.manager.is_firing(&fired[0].fingerprint));
+}
+
+#[test]
+fn two_rules_hold_an_alert_after_a_restart_and_a_reload_as_before() {
+    let before = lab(TWICE);
+    assert_eq!(of_all(&before, 3, 0.0).len(), 2);
+    let holders = |lab: &Lab| -> Vec<usize> {
+        lab.check_holders();
+        lab.manager.holders.all().into_values().collect()
+    };
+    assert_eq!(holders(&before), [2]);
+
+    let lab = lab_with(TWICE);
+    assert!(lab.manager.restore(before.rows(), &[], 4 * MINUTE).notifications.is_empty());
+    lab.kept.lock().unwrap().extend(before.rows());
+    assert_eq!(holders(&lab), [2], "after a restart");
+    let renamed = TWICE.replace("name: g", "name: k");
+    for text in [TWICE, &renamed, TWICE] {
+        let out = lab.manager.reload(rules(text), 4 * MINUTE);
+        assert!(out.notifications.is_empty(), "{:?}", out.notifications);
+        lab.keep(&out);
+        assert_eq!(holders(&lab), [2], "after a reload");
+    }
+
+    assert_eq!(of_all(&lab, 5, 0.5), [told(Status::Firing, "second")], "one has let go");
+    assert_eq!(holders(&lab), [1]);
+    let unread = unread(lab, 6 * MINUTE);
+    assert_eq!(holders(&unread), [1], "one waits for its file");
+    let out = unread.manager.reload(rules(TWICE), 7 * MINUTE);
+    unread.keep(&out);
+    assert!(out.notifications.is_empty() && holders(&unread) == [1]);
+    assert_eq!(of_all(&unread, 8, 1.0), [told(Status::Resolved, "second")], "and the other");
+    assert!(holders(&unread).is_empty());
 }
 
 #[test]
