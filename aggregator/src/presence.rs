@@ -146,7 +146,7 @@ pub(crate) struct Presence {
 }
 
 /// A job of a node that nobody waits for any more.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Forgotten {
     pub(crate) instance: String,
     pub(crate) job: String,
@@ -154,7 +154,8 @@ pub(crate) struct Forgotten {
 }
 
 /// Why nobody waits for a job any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Why {
     /// Somebody asked for it: all that is known of it is over.
     Asked,
@@ -212,6 +213,9 @@ const SNAPSHOT_VERSION: u32 = 1;
 struct Snapshot {
     version: u32,
     nodes: BTreeMap<String, Node>,
+    /// See [`Presence::forgotten`].
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    forgotten: BTreeSet<Forgotten>,
 }
 
 /// A node as `/api/labstat/v1/nodes` tells of it.
@@ -274,7 +278,8 @@ impl Presence {
         // learned again from the first writes.
         let snapshot = document.and_then(|json| serde_json::from_slice::<Snapshot>(json).ok());
         let known = snapshot.filter(|snapshot| snapshot.version == SNAPSHOT_VERSION);
-        let nodes = known.map_or_else(BTreeMap::new, |snapshot| snapshot.nodes);
+        let (nodes, forgotten) =
+            known.map(|known| (known.nodes, known.forgotten)).unwrap_or_default();
         Self {
             nodes,
             since_ms: now_ms,
@@ -283,13 +288,17 @@ impl Presence {
             speakers: Speakers::default(),
             latecomers: Latecomers::default(),
             urgent: Urgent::default(),
-            forgotten: BTreeSet::new(),
+            forgotten,
         }
     }
 
     /// What is known, to be kept.
     pub(crate) fn snapshot(&self) -> Vec<u8> {
-        let snapshot = Snapshot { version: SNAPSHOT_VERSION, nodes: self.nodes.clone() };
+        let snapshot = Snapshot {
+            version: SNAPSHOT_VERSION,
+            nodes: self.nodes.clone(),
+            forgotten: self.forgotten.clone(),
+        };
         // Maps of text and numbers always serialize.
         serde_json::to_vec(&snapshot).unwrap_or_default()
     }
@@ -1028,7 +1037,9 @@ mod tests {
         let page = include_str!("../../docs/formats/presence.md");
         let (_, rest) = page.split_once("```json\n").unwrap();
         let (document, _) = rest.split_once("```").unwrap();
-        let presence = Presence::restore(Some(document.as_bytes()), 0);
+        let mut presence = Presence::restore(Some(document.as_bytes()), 0);
+        let apex = Forgotten { instance: "apex".to_owned(), ..vertex() };
+        assert_eq!(presence.take_forgotten(), [apex].into());
         let node = presence.node("vertex").unwrap();
         assert_eq!(node.jobs, ["node", "smartctl"]);
         assert_eq!(node.interval_ms, Some(10_000));
@@ -1234,7 +1245,12 @@ mod tests {
         assert!(presence.forget("vertex"));
         let gone = presence.take_forgotten();
         presence.put_back_forgotten(gone.clone());
-        assert_eq!(presence.take_forgotten(), gone);
+        let ended = Forgotten { why: Why::Ended { marked: true }, ..vertex() };
+        presence.put_back_forgotten([ended.clone()]);
+        let mut after = Presence::restore(Some(&presence.snapshot()), 105_000);
+        let all = gone.iter().cloned().chain([ended]).collect();
+        assert_eq!(after.take_forgotten(), all, "also over a restart");
+        assert_eq!(presence.take_forgotten(), all);
         let ended = Forgotten { why: Why::Ended { marked: false }, ..vertex() };
         presence.put_back_forgotten(gone.into_iter().chain([ended.clone()]));
         presence.observe(&write(vec![series("up", "node", 110_000, 1.0)]), 110_000);
