@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use crate::receiver::Receiver;
+use crate::servers::MailServer;
 use crate::support::{Labstat, eventually, signal, value};
 
 #[test]
@@ -23,7 +24,7 @@ fn a_switch_hears_while_labstat_works_and_no_longer() {
     let base = server.url();
     switch.wait(0, 2);
     let (line, body) = switch.heard.lock().unwrap().last().cloned().unwrap();
-    assert_eq!(line, "POST /s3cret-uuid HTTP/1.1");
+    assert_eq!(line, "POST /s3cret-uuid-4b7d HTTP/1.1");
     assert!(body.starts_with("labstat ") && body.contains("0 node(s) up"), "{body}");
 
     eventually("its own figures are in its history", || {
@@ -102,4 +103,80 @@ fn an_agent_without_its_aggregator_raises_the_alarm_itself() {
     assert_eq!(told(1)["status"], "resolved");
     assert_eq!(phone.within(Duration::from_secs(2)), 0);
     assert_eq!(agent.stop(), Some(0));
+}
+
+/// One receiver hangs, one refuses what it gets and repeats it, and of a mail's two addresses one is unknown: who
+/// can be told is told, once, and no secret is in the log or in what is kept.
+#[test]
+fn the_agents_alarm_reaches_whom_it_can_and_tells_no_secret() {
+    let Some(mail) = MailServer::start() else { return };
+    let (phone, url) = Receiver::start();
+    let (refusing, refused_url) = Receiver::refusing();
+    let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+    let temp = tempfile::tempdir().unwrap();
+    let at = |name: &str| temp.path().join(name).display().to_string();
+    std::fs::write(at("token"), "s3cret-token-of-the-chat\n").unwrap();
+    std::fs::write(at("key"), "s3cret-token-of-the-lab\n").unwrap();
+    let port = crate::servers::free_port();
+    let text = format!(
+        "aggregator = 'http://127.0.0.1:{port}'\ntoken_file = '{}'\nnode = 'vertex'\ninterval = '1s'\n\
+         only = ['uname']\nstate = '{}'\n[alarm]\nafter = '2s'\n\
+         [[alarm.receivers]]\nname = 'mute'\nwebhook = {{ url = 'http://{}/s3cret-uuid-0042' }}\n\
+         [[alarm.receivers]]\nname = 'chat'\nwebhook = {{ url = '{refused_url}', token_file = '{}' }}\n\
+         [[alarm.receivers]]\nname = 'mail'\n[alarm.receivers.email]\nhost = '127.0.0.1'\nport = {}\n\
+         tls = 'none'\nfrom = 'labstat@lab.test'\nto = ['nobody@lab.test', 'anna@lab.test']\n\
+         [[alarm.receivers]]\nname = 'phone'\nwebhook = {{ url = '{url}' }}\n",
+        at("key"),
+        at("state"),
+        mute.local_addr().unwrap(),
+        at("token"),
+        mail.plain,
+    );
+    std::fs::write(at("agent.toml"), text).unwrap();
+    let start = || Labstat::start(&["agent", "--config", &at("agent.toml")]);
+    let mails = |subject: &str| {
+        let mails = mail.mails();
+        let told = mails.iter().filter(|mail| mail.contains(subject)).count();
+        assert!(mails.iter().all(|mail| mail.contains("X-Test-To: anna@lab.test")), "{mails:?}");
+        told
+    };
+    let check = |agent: &mut Labstat| {
+        let kept = std::fs::read_to_string(at("state/alarm.json")).unwrap();
+        for text in [agent.said(), kept] {
+            assert!(!text.contains("s3cret"), "{text}");
+        }
+    };
+
+    let mut agent = start();
+    agent.line("alarm of its own after 2s to 4 receivers");
+    // Of the two, either may be said first.
+    eventually("all are told who can be", || {
+        let said = agent.said();
+        let is_said = ["but not to nobody@lab.test", "answered 403 Forbidden"]
+            .map(|part| said.contains(part));
+        match (is_said, phone.len(), mails("cannot reach the aggregator")) {
+            ([true, true], 1, 1) => Ok(()),
+            other => Err(format!("{other:?} {said}")),
+        }
+    });
+    assert!(refusing.len() >= 1 && agent.said().contains("POST /***"), "{}", agent.said());
+    check(&mut agent);
+    assert_eq!(agent.stop(), Some(0));
+
+    let mut agent = start();
+    let before = refusing.len();
+    refusing.wait(before, 1);
+    assert_eq!((phone.within(Duration::from_secs(2)), mail.mails().len()), (0, 1), "told before");
+    let (listen, key) = (format!("127.0.0.1:{port}"), at("key"));
+    let (data, arguments) = (at("data"), ["aggregator", "--listen", &listen, "--token-file", &key]);
+    let mut server = Labstat::start(&[&arguments[..], &["--data", &data]].concat());
+    server.url();
+    phone.wait(1, 1);
+    assert!(phone.alerts()[1].2, "it is over");
+    eventually("who was told hears that it is over", || match mail.mails().len() {
+        2 => Ok(()),
+        few => Err(format!("{few} mails")),
+    });
+    check(&mut agent);
+    assert_eq!((phone.len(), mails("vertex")), (2, 2), "and nobody twice");
 }

@@ -1,4 +1,4 @@
-//! A receiver of whatever is posted to it, which takes all.
+//! A receiver of whatever is posted to it, which takes all or nothing.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -13,14 +13,24 @@ use crate::support::eventually;
 #[derive(Clone, Default)]
 pub(crate) struct Receiver {
     pub(crate) heard: Arc<Mutex<Vec<(String, String)>>>,
+    /// Whether it takes nothing, and says why with all that it was told: path and login, too.
+    refuses: bool,
 }
 
 impl Receiver {
     /// Listens until the test ends; gives its URL, whose path is a secret.
     pub(crate) fn start() -> (Self, String) {
+        Self::listen(Self::default())
+    }
+
+    /// The same of one that refuses whatever comes.
+    pub(crate) fn refusing() -> (Self, String) {
+        Self::listen(Self { refuses: true, ..Self::default() })
+    }
+
+    fn listen(receiver: Self) -> (Self, String) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/s3cret-uuid", listener.local_addr().unwrap());
-        let receiver = Self::default();
+        let url = format!("http://{}/s3cret-uuid-4b7d", listener.local_addr().unwrap());
         let heard = receiver.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -47,8 +57,15 @@ impl Receiver {
                 break;
             }
         }
-        let _ = stream
-            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nOK");
+        let (status, said) = match (self.refuses, text.split_once("\r\n\r\n")) {
+            (true, Some((head, _))) => ("403 Forbidden", head.replace("\r\n", " ")),
+            _ => ("200 OK", "OK".to_owned()),
+        };
+        let len = said.len();
+        let _ = write!(
+            stream,
+            "HTTP/1.1 {status}\r\nContent-Length: {len}\r\nConnection: close\r\n\r\n{said}"
+        );
     }
 
     /// How much has come.
