@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use hyper::Method;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -337,14 +338,18 @@ fn facts(alert: &Alert) -> Table {
     table
 }
 
-/// All alerts of a server that fire or are pending; of a server that is none of labstat's, without
-/// who looks after them.
+/// All alerts of a server that fire or are pending; of a Prometheus, or another server with its API,
+/// without who looks after them, and of an Alertmanager without their values.
 pub(crate) async fn ask(client: &Client) -> Result<Vec<Alert>, Failure> {
     let own = client.get("/api/labstat/v1/alerts").await;
     let own = own.ok().and_then(|reply| serde_json::from_value::<Vec<Alert>>(reply.data).ok());
     let mut alerts = match own {
         Some(alerts) => alerts,
-        None => listing::<Listing>(client, "/api/v1/alerts").await?.alerts,
+        None => match listing::<Listing>(client, "/api/v1/alerts").await {
+            Ok(listing) => listing.alerts,
+            // An Alertmanager has no other; what its own error says is of no use to others.
+            Err(failure) => received(client).await.ok().flatten().ok_or(failure)?,
+        },
     };
     if alerts.iter().any(|alert| alert.labels.contains_key(DISK)) {
         let reply = client.instant("labstat_disk_verdict", None).await;
@@ -354,6 +359,76 @@ pub(crate) async fn ask(client: &Client) -> Result<Vec<Alert>, Failure> {
         }
     }
     Ok(alerts)
+}
+
+/// An alert as an Alertmanager tells it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Received {
+    labels: LabelMap,
+    #[serde(default)]
+    annotations: LabelMap,
+    starts_at: Option<String>,
+    fingerprint: Option<String>,
+    #[serde(default)]
+    receivers: Vec<Named>,
+    status: Standing,
+}
+
+#[derive(Debug, Deserialize)]
+struct Named {
+    name: String,
+}
+
+/// What keeps an alert from being told: ids of silences, fingerprints, names of times.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Standing {
+    #[serde(default)]
+    silenced_by: Vec<String>,
+    #[serde(default)]
+    inhibited_by: Vec<String>,
+    #[serde(default)]
+    muted_by: Vec<String>,
+}
+
+/// All alerts of an Alertmanager; `None` of what is none.
+async fn received(client: &Client) -> Result<Option<Vec<Alert>>, Failure> {
+    let found = client.v2::<Vec<Received>>(Method::GET, "/api/v2/alerts", None).await?;
+    let Some(found) = found else { return Ok(None) };
+    let is_silenced = found.iter().any(|alert| !alert.status.silenced_by.is_empty());
+    let silences = if is_silenced { silence::ask(client).await? } else { Vec::new() };
+    Ok(Some(found.into_iter().map(|alert| alert.told(&silences)).collect()))
+}
+
+impl Received {
+    /// The same as labstat tells it. Whoever sends to an Alertmanager sends what fires.
+    fn told(self, silences: &[silence::Kept]) -> Alert {
+        let Self { labels, annotations, starts_at, fingerprint, receivers, status } = self;
+        let silence = |id: String| {
+            let kept = silences.iter().find(|silence| silence.id == id);
+            SilencedBy {
+                by: kept.map_or(id, |silence| silence.created_by.clone()),
+                until: kept.map_or_else(String::new, |silence| silence.ends_at.clone()),
+            }
+        };
+        Alert {
+            labels,
+            annotations,
+            state: "firing".to_owned(),
+            active_at: starts_at,
+            fingerprint,
+            value: None,
+            silenced_by: status.silenced_by.into_iter().map(silence).collect(),
+            inhibited_by: status.inhibited_by,
+            muted_by: status.muted_by,
+            acknowledged: None,
+            caused_by: None,
+            receivers: receivers.into_iter().map(|receiver| receiver.name).collect(),
+            timeline: Vec::new(),
+            flapping: None,
+        }
+    }
 }
 
 /// The label of alerts about a disk, which are the same wherever it is plugged in.

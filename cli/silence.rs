@@ -146,7 +146,7 @@ pub(crate) struct Kept {
     status: State,
     matchers: Vec<Matcher>,
     starts_at: String,
-    ends_at: String,
+    pub(crate) ends_at: String,
     #[serde(default)]
     pub(crate) created_by: String,
     #[serde(default)]

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::{Labstat, eventually, get, post};
+use crate::support::{Labstat, command, eventually, get, post};
 
 const ALERTMANAGER: &str = "/usr/bin/prometheus-alertmanager";
 const AMTOOL: &str = "/usr/bin/amtool";
@@ -566,4 +566,37 @@ fn receivers_and_routes_follow_the_file_and_a_bad_one_changes_nothing() {
     assert_eq!(reload().0, 200);
     alert("C");
     assert_eq!(second.next()["alerts"][0]["labels"]["alertname"], "C");
+}
+
+/// What fires at an Alertmanager is shown as what fires here, and who has silenced it.
+#[test]
+fn alerts_of_an_alertmanager_are_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some((_peer, base)) = alertmanager(dir.path()) else { return };
+    let alerts = json!([
+        {"labels": {"alertname": "NodeDown", "instance": "nas", "severity": "critical"},
+         "annotations": {"summary": "nas is down"}, "startsAt": "2026-01-02T03:04:05Z"},
+        {"labels": {"alertname": "Hot", "instance": "apex", "severity": "warning"}},
+    ]);
+    let posted = ask("POST", &format!("{base}/api/v2/alerts"), JSON, &alerts.to_string());
+    assert_eq!(posted.0, 200, "{posted:?}");
+    let run = |arguments: &[&str]| {
+        let output = command(&[arguments, &["--server", &base]].concat()).output().unwrap();
+        assert!(output.status.success(), "{arguments:?} {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let id = run(&["silence", "add", "instance=apex", "--for", "1h", "--author", "anna"]);
+    let shown = eventually("both are there, and one is silenced", || {
+        let shown: Value = serde_json::from_str(&run(&["alerts", "--format", "json"])).unwrap();
+        if shown[1]["attention"] == "silenced by anna" { Ok(shown) } else { Err(shown.to_string()) }
+    });
+    assert!(!id.trim().is_empty() && shown.as_array().unwrap().len() == 2, "{id} {shown}");
+    assert_eq!(shown[0]["alert"], "NodeDown");
+    assert_eq!(
+        (&shown[0]["state"], &shown[0]["summary"]),
+        (&json!("firing"), &json!("nas is down"))
+    );
+    assert!(shown[0]["fingerprint"].is_string(), "{shown}");
+    let of_nas = run(&["alerts", "--node", "nas", "--format", "csv"]);
+    assert!(of_nas.contains("NodeDown") && !of_nas.contains("Hot"), "{of_nas}");
 }
