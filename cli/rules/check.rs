@@ -4,7 +4,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::ValueEnum;
 use labstat_alerts::rules::{FILE_LEN_MAX, Problem, Problems, Reading, RuleSet, lint, unused};
+use serde_json::{Map, Value, json};
 
 use super::server;
 use crate::client::{Client, ServerArgs};
@@ -22,6 +24,7 @@ Examples:
   labstat rules check - < node.yml
   labstat rules check --server http://nas:5227 node.yml
   labstat rules check --strict --whole /etc/labstat/rules.d
+  labstat rules check --format json node.yml | jq .good
 
 Files are in Prometheus' format, and what Prometheus 3 takes is right. What is right and doubtful
 is a warning: the same rule twice, an alert without severity or words, a text that names a label
@@ -55,63 +58,100 @@ pub(super) struct Check {
     /// File that holds the bearer token, where the server wants one
     #[arg(long, value_name = "TOKEN", env = "LABSTAT_TOKEN_FILE", hide_env_values = true)]
     token_file: Option<PathBuf>,
+
+    /// How to print: for people, or as one JSON object
+    #[arg(long, value_enum, default_value = "table")]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// A line for each finding
+    Table,
+    /// One JSON object
+    Json,
+}
+
+/// What a file or folder came to.
+#[derive(Debug, PartialEq, Eq)]
+enum Found {
+    Rules {
+        rules: usize,
+        groups: usize,
+        /// What the server has not that these rules ask for. That is no problem of theirs.
+        missing: Vec<String>,
+    },
+    Problems(Problems),
 }
 
 impl Check {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
         let mut is_good = true;
         let mut all = RuleSet::default();
+        let mut objects = Vec::new();
         for file in &self.files {
-            let text = match self.load(file)? {
-                Ok(set) if set.groups.is_empty() && file.is_dir() => {
-                    is_good = false;
-                    format!("{}: no rules; rule files are named *.yml\n", file.display())
-                }
-                Ok(set) => {
-                    let rules = count(set.rules_len(), "rule");
-                    let groups = count(set.groups.len(), "group");
-                    let found = format!("{}: {rules} in {groups}\n", file.display());
-                    let text = found + &self.remarks(&set)?;
-                    all = all.and(set);
-                    text
-                }
-                Err(problems) => {
-                    is_good = false;
-                    format!("{problems}\n")
-                }
-            };
-            output::result(&text)?;
+            let found = self.examine(file, &mut all)?;
+            is_good &= matches!(found, Found::Rules { .. });
+            match self.format {
+                Format::Table => output::result(&found.text(file))?,
+                Format::Json => objects.push(found.object(file)),
+            }
         }
         let warnings = self.warnings(&all, is_good);
-        for warning in &warnings {
-            output::result(&format!("{}\n", printable(&warning.to_string())))?;
-        }
         is_good &= warnings.is_empty() || !self.strict;
+        match self.format {
+            Format::Table => {
+                let line = |it: &Problem| {
+                    let Problem { file, line, message } = it.clone();
+                    let told = Problem { file, line, message: format!("warning: {message}") };
+                    format!("{}\n", printable(&told.to_string()))
+                };
+                output::result(&warnings.iter().map(line).collect::<String>())?;
+            }
+            Format::Json => {
+                let warnings: Vec<Value> = warnings.iter().map(object).collect();
+                let all = json!({ "good": is_good, "files": objects, "warnings": warnings });
+                output::result(&format!("{all}\n"))?;
+            }
+        }
         Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
     }
 
-    /// What is doubtful of all files together, with the word before it that tells it from a problem.
+    /// What is in a file or folder; rules that are right are added to `all`.
+    fn examine(&self, file: &Path, all: &mut RuleSet) -> Result<Found, Failure> {
+        let set = match self.load(file)? {
+            Ok(set) => set,
+            Err(problems) => return Ok(Found::Problems(problems)),
+        };
+        let (rules, groups) = (set.rules_len(), set.groups.len());
+        if groups == 0 && file.is_dir() {
+            let message = "no rules; rule files are named *.yml".to_owned();
+            let file = file.display().to_string();
+            return Ok(Found::Problems(Problems(vec![Problem { file, line: None, message }])));
+        }
+        let missing = self.missing(&set)?;
+        *all = std::mem::take(all).and(set);
+        Ok(Found::Rules { rules, groups, missing })
+    }
+
+    /// What is doubtful of all files together.
     fn warnings(&self, all: &RuleSet, is_good: bool) -> Vec<Problem> {
         let mut warnings = lint(all);
         // Without a file that is broken nobody knows what is asked for.
         if self.whole && is_good {
             warnings.extend(unused(all));
         }
-        for warning in &mut warnings {
-            warning.message.insert_str(0, "warning: ");
-        }
         warnings
     }
 
-    /// What the server has not, a line each. That is no problem of the rules.
-    fn remarks(&self, set: &RuleSet) -> Result<String, Failure> {
-        let Some(server) = self.server.clone() else { return Ok(String::new()) };
+    /// What the server has not.
+    fn missing(&self, set: &RuleSet) -> Result<Vec<String>, Failure> {
+        let Some(server) = self.server.clone() else { return Ok(Vec::new()) };
         let args = ServerArgs { server, token_file: self.token_file.clone() };
-        let remarks = runtime::block_on(async {
+        runtime::block_on(async {
             let client = Client::new(&args)?;
             server::missing(&client, set).await
-        })?;
-        Ok(remarks.iter().map(|remark| format!("  {}\n", printable(remark))).collect())
+        })
     }
 
     fn load(&self, file: &Path) -> Result<Result<RuleSet, Problems>, Failure> {
@@ -127,4 +167,40 @@ impl Check {
             .map_err(|error| Failure::new("failed to read standard input").because(&error))?;
         Ok(RuleSet::read(&[("standard input", &text)], reading))
     }
+}
+
+impl Found {
+    fn text(&self, file: &Path) -> String {
+        match self {
+            Self::Rules { rules, groups, missing } => {
+                let (rules, groups) = (count(*rules, "rule"), count(*groups, "group"));
+                let found = format!("{}: {rules} in {groups}\n", file.display());
+                let missing = missing.iter().map(|what| format!("  {}\n", printable(what)));
+                found + &missing.collect::<String>()
+            }
+            Self::Problems(problems) => format!("{problems}\n"),
+        }
+    }
+
+    fn object(&self, file: &Path) -> Value {
+        let file = file.display().to_string();
+        match self {
+            Self::Rules { rules, groups, missing } => {
+                json!({ "file": file, "rules": rules, "groups": groups, "problems": [], "missing": missing })
+            }
+            Self::Problems(Problems(problems)) => {
+                json!({ "file": file, "problems": problems.iter().map(object).collect::<Vec<_>>() })
+            }
+        }
+    }
+}
+
+/// A problem or warning; without a line where none is known.
+fn object(problem: &Problem) -> Value {
+    let Problem { file, line, message } = problem;
+    let mut fields = Map::new();
+    fields.insert("file".to_owned(), json!(file));
+    fields.extend(line.map(|line| ("line".to_owned(), json!(line))));
+    fields.insert("message".to_owned(), json!(message));
+    Value::Object(fields)
 }

@@ -204,6 +204,17 @@ fn a_bad_rule_file_is_named_with_its_line() {
     assert!(lines.starts_with(&format!("{bad}:")), "{lines}");
     assert!(lines.ends_with(&format!("{good}: 1 rule in 1 group\n")), "{lines}");
     assert_eq!(run(&["rules", "check", &good]).status.code(), Some(0));
+
+    let output = run(&["rules", "check", "--format", "json", &bad, &good]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let all: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!((&all["good"], &all["warnings"]), (&false.into(), &serde_json::json!([])));
+    let problem = &all["files"][0]["problems"][0];
+    assert_eq!((&problem["file"], &problem["line"]), (&bad.clone().into(), &5.into()), "{all}");
+    let taken = serde_json::json!({
+        "file": good, "rules": 1, "groups": 1, "problems": [], "missing": [],
+    });
+    assert_eq!(all["files"][1], taken);
 }
 
 #[test]
@@ -227,6 +238,12 @@ fn what_is_doubtful_about_rules_is_a_problem_where_that_is_asked_for() {
         let lines: String = lines.into_iter().map(String::as_str).collect();
         assert_eq!(stdout(&output), lines);
     }
+    let output = run(&["rules", "check", "--format", "json", "--strict", &file]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let all: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let message = "Down: annotation summary names $labels.instance, which the expression drops";
+    let warning = serde_json::json!({ "file": file, "line": 5, "message": message });
+    assert_eq!((&all["good"], &all["warnings"]), (&false.into(), &serde_json::json!([warning])));
 }
 
 #[test]
