@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use labstat_collect::{Entry, Host, Memory, Patience, RealHost, ReplayHost};
-use labstat_model::Clock;
+use labstat_model::{Clock, error_chain};
 use labstat_wire::remote_write::EncodeError;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -20,7 +20,7 @@ use crate::config::{
     Config, INTERVAL_MAX_MS, INTERVAL_MIN_MS, UnknownCollector, duration_of, unknown_collector,
 };
 use crate::crew::{Crew, Event, Limits, Woken};
-use crate::findings::{Finding, chain};
+use crate::findings::Finding;
 use crate::http::{self, Latest};
 use crate::memory::Folder;
 use crate::process;
@@ -420,7 +420,7 @@ impl Rounds {
     fn send(&self, parcel: Result<Parcel, EncodeError>) {
         match parcel {
             Ok(parcel) => self.queue.push(parcel, &self.shared.telemetry),
-            Err(error) => tracing::error!(error = chain(&error), "a round could not be sent"),
+            Err(error) => tracing::error!(error = error_chain(&error), "a round could not be sent"),
         }
     }
 
@@ -435,7 +435,9 @@ impl Rounds {
                 self.queue.set_metadata(body);
                 (self.families, self.metadata_at) = (families, now + METADATA_EVERY);
             }
-            Err(error) => tracing::error!(error = chain(&error), "metadata could not be made"),
+            Err(error) => {
+                tracing::error!(error = error_chain(&error), "metadata could not be made")
+            }
         }
     }
 

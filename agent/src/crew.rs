@@ -26,11 +26,11 @@ use std::thread;
 use std::time::Duration;
 
 use labstat_collect::{Collector, Entry, Host, Options, Pace, Status, Told, Wake, Watch};
-use labstat_model::Batch;
+use labstat_model::{Batch, error_chain};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
-use crate::findings::{Finding, Outcome, chain};
+use crate::findings::{Finding, Outcome};
 use crate::lap::{self, Done, Job, Lap, Lapped};
 
 /// How long a thread waits for a change before it looks whether there is still an agent, and
@@ -559,7 +559,7 @@ impl Crew {
             }
             Err(failure) => {
                 slot.took = Some(took);
-                slot.fail(chain(&failure));
+                slot.fail(error_chain(&failure));
             }
         }
         batch.clear();

@@ -1,6 +1,5 @@
 //! How each collector fares: what `up` and `doctor` tell people.
 
-use std::error::Error;
 use std::time::Duration;
 
 /// How one collector fared in its last run.
@@ -47,20 +46,4 @@ impl Outcome {
             Self::Failed { .. } => Some("failed"),
         }
     }
-}
-
-/// An error and its causes on one line, as they are printed.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // Some libraries repeat their cause in their own text.
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -16,12 +16,12 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use labstat_model::error_chain;
 use labstat_wire::remote_write;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use crate::config::{UrlError, write_url};
-use crate::findings::chain;
 
 /// How long a request may take, connecting included. A receiver that syncs to a slow disk under
 /// load needs seconds; one that needs more than this is as good as away.
@@ -175,9 +175,9 @@ impl Remote {
         }
         let request = request
             .body(Full::new(Bytes::from(body)))
-            .map_err(|error| unavailable(chain(&error)))?;
+            .map_err(|error| unavailable(error_chain(&error)))?;
         let response =
-            self.client.request(request).await.map_err(|error| unavailable(chain(&error)))?;
+            self.client.request(request).await.map_err(|error| unavailable(error_chain(&error)))?;
         judge(response).await
     }
 
@@ -185,7 +185,9 @@ impl Remote {
         let Some(path) = &self.token_file else { return };
         match read_token(path) {
             Ok(token) => self.token = Some(token),
-            Err(error) => tracing::warn!(error = chain(&error), "keeping the token read before"),
+            Err(error) => {
+                tracing::warn!(error = error_chain(&error), "keeping the token read before")
+            }
         }
     }
 }

@@ -16,12 +16,11 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use labstat_model::Clock;
+use labstat_model::{Clock, error_chain};
 use labstat_wire::remote_write::{EncodeError, compress, decompress};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 
-use crate::findings::chain;
 use crate::remote::{Remote, SendError};
 use crate::round::Parcel;
 use crate::spool::{Notice, Spool, SpoolError};
@@ -227,7 +226,7 @@ impl Shipper {
                     return (parcels, Source::Spool);
                 }
                 Some(Err(error)) => {
-                    tracing::warn!(error = chain(&error), "setting a spool segment aside");
+                    tracing::warn!(error = error_chain(&error), "setting a spool segment aside");
                     let lost = self.with_spool(Spool::abandon).await.unwrap_or(0);
                     self.telemetry.drop_samples(Dropped::Damaged, lost);
                 }
@@ -256,7 +255,7 @@ impl Shipper {
             // not mend it.
             Err(error) => {
                 let status = hyper::StatusCode::BAD_REQUEST;
-                return Err(SendError::Rejected { status, reason: chain(&error) });
+                return Err(SendError::Rejected { status, reason: error_chain(&error) });
             }
         };
         let cut = cut(self.stop.clone());
@@ -369,7 +368,7 @@ impl Shipper {
 
     /// The disk is full or gone: what could not be written stays in memory, within its bound.
     fn spool_failed(&mut self, error: &SpoolError, left: VecDeque<Parcel>) {
-        tracing::warn!(error = chain(error), rounds = left.len(), "rounds stay in memory");
+        tracing::warn!(error = error_chain(error), rounds = left.len(), "rounds stay in memory");
         self.kept = left;
         self.bound_kept();
     }

@@ -23,7 +23,7 @@ use labstat_collect::{
     CollectError, Collector, Counts, Entry, Host, Memory, Options, Output, Pace, RealHost,
     RunError, Status, Wake, Watch,
 };
-use labstat_model::{Batch, Family, ManualClock, SystemClock, WriteRequest, is_stale};
+use labstat_model::{Batch, Family, ManualClock, SystemClock, WriteRequest, error_chain, is_stale};
 use labstat_wire::remote_write;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -337,7 +337,7 @@ async fn what_cannot_start_says_why() {
     let dir = tempfile::tempdir().unwrap();
     let missing = dir.path().join("none");
     let error = start_error(Config { token_file: Some(missing.clone()), ..config(local()) }).await;
-    let text = crate::findings::chain(&error);
+    let text = error_chain(&error);
     let wanted =
         format!("the receiver cannot be used: failed to read the token file {}", missing.display());
     assert!(text.starts_with(&wanted) && text.contains("No such file"), "{text}");
@@ -345,13 +345,13 @@ async fn what_cannot_start_says_why() {
     let file = dir.path().join("file");
     std::fs::write(&file, "").unwrap();
     let error = start_error(Config { state_dir: Some(file.clone()), ..config(local()) }).await;
-    let text = crate::findings::chain(&error);
+    let text = error_chain(&error);
     assert!(text.contains("--state") && text.contains(&file.display().to_string()), "{text}");
 
     let taken = TcpListener::bind(local()).await.unwrap();
     let addr = taken.local_addr().unwrap();
     let error = start_error(Config { listen: Some(addr), ..Config::default() }).await;
-    let text = crate::findings::chain(&error);
+    let text = error_chain(&error);
     let wanted = format!("failed to listen on {addr}; choose another address with --listen");
     assert!(text.starts_with(&wanted) && text.contains("in use"), "{text}");
 

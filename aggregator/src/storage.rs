@@ -10,9 +10,9 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-pub(crate) use labstat_alerts::error_chain as chain;
 use labstat_alerts::manager::merged;
 use labstat_alerts::{Database, Entry, Ledger, LedgerError};
+pub(crate) use labstat_model::error_chain as chain;
 use labstat_model::{
     BucketColumns, HistogramSeries, Labels, Matcher, Metadata, Rolled, Series, Tiers, WriteRequest,
     WriteView, bucket_range,

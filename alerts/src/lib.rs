@@ -21,7 +21,6 @@
 //! Not here: how samples are kept and queried (`labstat-store`, `labstat-promql`), HTTP routes
 //! (`labstat-aggregator`).
 
-mod chain;
 pub mod delivery;
 mod evaluator;
 pub mod events;
@@ -41,7 +40,6 @@ pub mod testing;
 pub mod views;
 mod yaml;
 
-pub use chain::error_chain;
 pub use hash::fingerprint;
 pub use ledger::{Entry, FileLedger, Keeper, Ledger, LedgerError, MemoryLedger};
 pub use manager::{Evaluation, Manager, ManagerOptions, Snapshot};

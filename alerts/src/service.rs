@@ -18,12 +18,11 @@ use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
-use labstat_model::{Clock, WriteRequest};
+use labstat_model::{Clock, WriteRequest, error_chain};
 use labstat_promql::{Engine, Source};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
-use crate::chain::error_chain;
 use crate::delivery::{self, Carried, Carrier, Delivery, DeliveryOptions, Drawn, Rate, TestError};
 use crate::evaluator::{Evaluator, Work};
 use crate::history::Archive;

@@ -15,6 +15,7 @@ use std::sync::{Arc, OnceLock, PoisonError};
 
 use labstat_model::{
     HISTOGRAM_LABEL, Labels, LabelsMemo, METRIC_NAME, Sample, SeriesError, SeriesView, WriteView,
+    error_chain,
 };
 
 use crate::db::Group;
@@ -656,16 +657,4 @@ fn refuse_reserved(labels: Labels) -> Result<Labels, SeriesError> {
 /// Bytes of a label set's names and values.
 fn size_bytes(labels: &Labels) -> usize {
     labels.iter().map(|(name, value)| name.len() + value.len()).sum()
-}
-
-/// An error and its causes on one line.
-fn error_chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

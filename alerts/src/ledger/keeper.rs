@@ -9,8 +9,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use labstat_model::error_chain;
+
 use super::{Entry, Ledger, LedgerError};
-use crate::chain::error_chain;
 
 /// After a write in vain the ledger is left alone for this many times as long as it took: all that is
 /// owed is written each time, and that may be much.

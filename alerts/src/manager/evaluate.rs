@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use labstat_model::{Labels, METRIC_NAME, stale_marker};
+use labstat_model::{Labels, METRIC_NAME, error_chain, stale_marker};
 use labstat_promql::{Engine, Query, QueryOptions, Source, Value};
 
 use super::group::{RuleState, Running};
@@ -13,7 +13,6 @@ use super::overlay::{Fresh, Overlay};
 use super::prepare::Prepared;
 use super::state::{Alert, Change, Circumstances, Found, State, step};
 use super::{Evaluation, Manager, ManagerOptions, rows};
-use crate::chain::error_chain;
 use crate::notification::Status;
 use crate::rules::{AlertRule, Rule, RuleKind};
 use crate::template::{Data, Template};

@@ -153,7 +153,7 @@ impl Http {
         let request = request.body(Full::new(Bytes::from(ask.body)));
         let request = request.map_err(|error| SendError::GiveUp(error.to_string()))?;
         let answer = self.client.request(request).await.map_err(|error| {
-            let why = crate::chain::error_chain(&error);
+            let why = labstat_model::error_chain(&error);
             let why = self.hidden(&format!("{}: {why}", place(ask.uri)), ask.uri);
             // Without a connection nothing went out.
             if error.is_connect() {

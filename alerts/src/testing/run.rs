@@ -393,7 +393,7 @@ fn samples(
 ) -> Result<Vec<Sampled>, String> {
     let answer = engine.instant(source, expr, time_ms, &QueryOptions::default());
     let number = |labels, value| Sampled { labels, value, histogram: String::new() };
-    match answer.map_err(|error| crate::chain::error_chain(&error))?.value {
+    match answer.map_err(|error| labstat_model::error_chain(&error))?.value {
         Value::Scalar(sample) => Ok(vec![number(Labels::default(), sample.value)]),
         Value::Vector(vector) => {
             Ok(vector.into_iter().map(|each| number(each.labels, each.sample.value)).collect())

@@ -13,6 +13,7 @@ mod bucket;
 mod clock;
 mod dialect;
 pub mod duration;
+mod error_chain;
 mod family;
 mod histogram;
 mod label_hash;
@@ -32,6 +33,7 @@ pub use bucket::{
 };
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use dialect::from_go as regex_from_go;
+pub use error_chain::error_chain;
 pub use family::{Family, Kind};
 pub use histogram::{
     BucketCount, HISTOGRAM_BUCKETS_MAX, Histogram, HistogramError, HistogramSample,

@@ -14,12 +14,11 @@
 //! - Not here: starting the scripts.
 
 use std::collections::{BTreeMap, HashSet};
-use std::error::Error;
 use std::fmt;
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use labstat_model::{Batch, Family};
+use labstat_model::{Batch, Family, error_chain};
 use labstat_parse::exposition::{self, Exposition};
 
 use crate::collector::{CollectError, Collector, Status, is_absent};
@@ -241,7 +240,7 @@ impl Folder {
             Err(error) => {
                 (self.watch, self.tried_ms) = (None, None);
                 let is_wrong = is_named || !is_absent(&error);
-                self.wrong = is_wrong.then(|| words(&error));
+                self.wrong = is_wrong.then(|| error_chain(&error));
                 return !before.is_empty();
             }
         };
@@ -285,7 +284,9 @@ fn look(host: &dyn Host, path: &str, known: Option<File>, bytes: &mut Vec<u8>) -
         Ok(stamp) => stamp,
         // Taken away since the folder was listed; a link that leads nowhere is there.
         Err(error) if is_absent(&error) && host.link(path).is_err() => return Looked::Gone,
-        Err(error) => return bad(path, Stamp::default(), true, words(&error), known.as_ref()),
+        Err(error) => {
+            return bad(path, Stamp::default(), true, error_chain(&error), known.as_ref());
+        }
     };
     let known = match known {
         Some(file) if file.stamp == stamp => return Looked::Same(file),
@@ -302,7 +303,7 @@ fn look(host: &dyn Host, path: &str, known: Option<File>, bytes: &mut Vec<u8>) -
         // Rights and faults of a disk change without its stamp.
         let is_of_file = error.kind() == ErrorKind::FileTooLarge;
         let stamp = if is_of_file { stamp } else { Stamp::default() };
-        return bad(path, stamp, is_restless || !is_of_file, words(&error), known.as_ref());
+        return bad(path, stamp, is_restless || !is_of_file, error_chain(&error), known.as_ref());
     }
     if host.stamp(path).ok() != Some(stamp) {
         return Looked::Later(known);
@@ -312,7 +313,7 @@ fn look(host: &dyn Host, path: &str, known: Option<File>, bytes: &mut Vec<u8>) -
             found.samples.iter_mut().for_each(|sample| set_apart(&mut sample.labels));
             Looked::New(File { stamp, is_restless, found: check(found), clash: None })
         }
-        Err(error) => bad(path, stamp, is_restless, words(&error), known.as_ref()),
+        Err(error) => bad(path, stamp, is_restless, error_chain(&error), known.as_ref()),
     }
 }
 
@@ -393,18 +394,6 @@ fn push(found: &Exposition, out: &mut Batch) {
         labels.extend(sample.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         out.push(family, &labels, sample.value);
     }
-}
-
-/// What an error and its causes say.
-fn words(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

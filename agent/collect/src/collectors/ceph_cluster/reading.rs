@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use labstat_model::error_chain;
 use labstat_parse::ParseError;
 use labstat_parse::ceph_cluster::daemons::{self, About, Filesystems, Mgrs, Quorum};
 use labstat_parse::ceph_cluster::osds::{self, Latency, Leaf, OsdMap, Usage};
@@ -140,7 +141,7 @@ impl Reading {
             PAGE if code != 0 => self.refuse_page(body),
             PAGE => match read_page(body) {
                 Ok(page) => self.page = Some(page),
-                Err(error) => self.refuse_page(&chain(&error)),
+                Err(error) => self.refuse_page(&error_chain(&error)),
             },
             PAGE_LEFT if code != 0 => self.page_fault = Some(shortened(body)),
             PAGE_LEFT => self.page_collected = body.parse().ok(),
@@ -162,7 +163,7 @@ impl Reading {
                 let is_telling = command != SCRUBS || asked.answered == 0;
                 let timed_out = code == -rustix::io::Errno::TIMEDOUT.raw_os_error();
                 asked.hung |= timed_out && is_telling;
-                let why = result.err().map_or_else(|| body.to_owned(), |error| chain(&error));
+                let why = result.err().map_or_else(|| body.to_owned(), |error| error_chain(&error));
                 self.note_failure(&format!("{command}: {why}"));
             }
         }
@@ -208,16 +209,6 @@ fn read_page(body: &str) -> Result<Page, ParseError> {
     let kept: String =
         serde_json::from_str(body).map_err(|cause| ParseError::Json { what, cause })?;
     page::read(&kept)
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]
