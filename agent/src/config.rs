@@ -15,7 +15,8 @@ use std::time::Duration;
 use hyper::Uri;
 use labstat_collect::{Options, Reads, Source};
 use labstat_model::settings::{
-    self, Problem, Problems, Section, Value, boolean, duration_within, name, path, text, wanted,
+    self, Problem, Problems, Section, Value, boolean, duration_within, listen, name, path,
+    size_within, text, wanted,
 };
 
 use crate::alarm::Voice;
@@ -393,29 +394,6 @@ pub(crate) fn unknown_collector(names: &[String]) -> Option<UnknownCollector> {
     let is_job = |name: &str| labstat_collect::registry().iter().any(|entry| entry.job == name);
     let name = names.iter().find(|name| !known.contains(&name.as_str()) && !is_job(name))?;
     Some(UnknownCollector { name: name.clone(), known: known.join(", ") })
-}
-
-fn listen(value: &Value<'_>) -> Result<SocketAddr, String> {
-    let text = text(value)?;
-    text.replacen("localhost", "127.0.0.1", 1)
-        .parse()
-        .map_err(|_| format!("expected an address and port such as 127.0.0.1:9100, found {text:?}"))
-}
-
-fn size_within(value: &Value<'_>, min: u64, max: u64) -> Result<u64, String> {
-    let text = text(value)?;
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let factor = match unit {
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => 0,
-    };
-    let size = number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
-    match size {
-        Some(size) if (min..=max).contains(&size) => Ok(size),
-        _ => Err(format!("expected a size from 4MiB to 1024GiB, found {text:?}")),
-    }
 }
 
 #[cfg(test)]
