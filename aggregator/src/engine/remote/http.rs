@@ -10,6 +10,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::{Buf as _, Bytes};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
@@ -337,7 +339,7 @@ impl Login {
             Self::Token(file) => (format!("Bearer {}", secret(file)?), file),
             Self::User(user, file) => {
                 let pair = format!("{user}:{}", secret(file)?);
-                (format!("Basic {}", base64(pair.as_bytes())), file)
+                (format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes())), file)
             }
         };
         let value = HeaderValue::try_from(text);
@@ -380,34 +382,9 @@ fn roots(https: bool, ca_file: Option<&Path>) -> Result<rustls::RootCertStore, E
     if added > 0 { Ok(roots) } else { Err(unfit()) }
 }
 
-/// Base64 with padding.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for at in 0..4 {
-            let digit = usize::try_from((bits >> (18 - 6 * at)) & 63).ok();
-            let digit = digit.and_then(|digit| DIGITS.get(digit)).filter(|_| at <= chunk.len());
-            text.push(digit.map_or('=', |digit| char::from(*digit)));
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64_pads() {
-        for (plain, coded) in
-            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
-        {
-            assert_eq!(base64(plain.as_bytes()), coded);
-        }
-    }
 
     #[test]
     fn reasons_are_the_words_of_the_api_or_the_text_on_one_line() {
