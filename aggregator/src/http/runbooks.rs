@@ -11,6 +11,7 @@ use labstat_alerts::shipped::{self, Advice};
 use pulldown_cmark::{Parser, html};
 
 use super::error::plain;
+use super::page::escaped;
 
 /// Where the pages stand.
 pub(crate) const PATH: &str = "/runbooks";
@@ -95,10 +96,6 @@ fn rendered(markdown: &str) -> String {
     let mut out = String::new();
     html::push_html(&mut out, events);
     out
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 fn document(title: &str, body: &str) -> Html<String> {
