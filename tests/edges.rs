@@ -1,12 +1,13 @@
 //! The walls of the house: which crate may depend on which, and which know no async runtime.
 //!
 //! `docs/architecture.md` draws these arrows; this test keeps the manifests to them. Dependencies
-//! of tests and benchmarks are free.
+//! of tests and benchmarks are free. And `CONTRIBUTING.md` is kept to the tests that a plain run
+//! leaves out.
 
 #![expect(clippy::panic, reason = "helpers of tests may fail the test")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Folder, crate name, and the crates of ours that it may depend on.
 const EDGES: &[(&str, &str, &[&str])] = &[
@@ -85,4 +86,42 @@ fn pure_crates_know_no_runtime() {
             assert!(!found.contains(runtime), "{name} depends on {runtime}");
         }
     }
+}
+
+/// All source files below a folder.
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let is_built = path.ends_with("target") || path.ends_with(".git");
+        if path.is_dir() && !is_built {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The tests that are left out of a plain run.
+fn ignored(text: &str) -> Vec<String> {
+    let mut lines = text.lines().map(str::trim_start);
+    let mut names = Vec::new();
+    while lines.any(|line| line.starts_with("#[ignore")) {
+        let name = lines.find_map(|line| line.split_once("fn ")?.1.split_once('(')).unwrap().0;
+        names.push(name.to_owned());
+    }
+    names
+}
+
+#[test]
+fn what_a_plain_run_leaves_out_is_listed_with_its_command() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    sources(root, &mut files);
+    let texts = files.iter().map(|file| std::fs::read_to_string(file).unwrap());
+    let left_out: BTreeSet<String> = texts.flat_map(|text| ignored(&text)).collect();
+    let guide = std::fs::read_to_string(root.join("CONTRIBUTING.md")).unwrap();
+    let rows = guide.lines().filter(|line| line.contains(" --ignored "));
+    let listed = rows.filter_map(|row| row.strip_prefix("| `")?.split_once('`'));
+    let listed: BTreeSet<String> = listed.map(|(name, _)| name.to_owned()).collect();
+    assert_eq!(left_out, listed);
 }

@@ -1,9 +1,5 @@
 //! Eight hours of an agent in a minute: memory must be at the end what it was at the start.
 //!
-//! ```text
-//! cargo test --release -p labstat-agent --lib -- --ignored --nocapture eight_hours
-//! ```
-//!
 //! The collectors, the shipping and the scrapes are the real ones; the clock goes on by one interval
 //! with each round, so that the next one is due at once. Rounds that follow each other like that may run
 //! ahead of the shipping, and what waits for it is memory as well: so the clock stands still from time to

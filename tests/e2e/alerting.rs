@@ -208,7 +208,7 @@ fn what_is_true_in_the_data_is_told_soon() {
 /// The same, several times, against what is promised: under 3 s for what cannot wait, under an
 /// interval and a second for the rest.
 #[test]
-#[ignore = "a busy machine takes longer; docs/performance.md has the command"]
+#[ignore = "a busy machine takes longer; CONTRIBUTING.md has the command"]
 fn what_is_true_in_the_data_is_told_in_time() {
     for _ in 0..5 {
         let Some(lab) = Lab::start(SLOW_RULES) else { return };

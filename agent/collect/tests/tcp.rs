@@ -118,7 +118,7 @@ fn netlink_and_files_count_the_same_sockets() {
     }
 }
 
-/// The CPU of both ways, of the whole process: `--ignored --nocapture`.
+/// The CPU of both ways, of the whole process.
 #[test]
 #[ignore = "a measurement"]
 fn what_both_ways_cost() {

@@ -1028,7 +1028,6 @@ fn round(time_ms: i64, read_ms: i64, node: usize) -> WriteRequest {
 
 /// What a look costs with thirty machines of eight disks, over a real store. Prints it; says
 /// nothing of other machines, and so asserts nothing but that the verdicts are there.
-/// `cargo test --release -p labstat-aggregator --lib -- --ignored the_cost_of_a_look --nocapture`
 #[test]
 #[ignore = "a measurement"]
 fn the_cost_of_a_look() {

@@ -320,8 +320,7 @@ mod tests {
         }
     }
 
-    /// The kinds of mail there are, as files for people to look at in a browser or a mail program:
-    /// `cargo test -p labstat-alerts --lib mails_to_look_at -- --ignored`, then `target/mails/`.
+    /// The kinds of mail there are, as files for people to look at in a browser or a mail program.
     #[test]
     #[ignore = "writes mails for people to look at"]
     #[expect(clippy::too_many_lines, reason = "a list of samples")]

@@ -320,7 +320,6 @@ fn ours(done: Vec<(i64, Done)>, end_ms: i64) -> Told {
     told
 }
 
-/// Run with `cargo test -p labstat-alerts manners::tests::live -- --ignored --nocapture`.
 #[test]
 #[ignore = "takes half a minute"]
 fn groups_are_told_what_alertmanager_tells() {

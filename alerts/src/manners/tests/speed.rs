@@ -48,7 +48,6 @@ fn alerts(count: usize) -> Vec<Notification> {
     (0..count).map(alert).collect()
 }
 
-/// Run with `cargo test --release -p labstat-alerts manners::tests::speed -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement"]
 fn ten_thousand_alerts() {
