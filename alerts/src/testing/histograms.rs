@@ -134,8 +134,8 @@ pub(super) fn fault(histogram: &Histogram) -> Option<&'static str> {
     if histogram.zero_count != 0.0 || histogram.zero_threshold != 0.0 || !negative.is_empty() {
         return Some("with bounds of its own it has buckets above zero only");
     }
-    let ascend = bounds.iter().zip(bounds.iter().skip(1)).all(|(a, b)| !(b <= a));
-    if !ascend || bounds.iter().any(|bound| bound.is_infinite()) {
+    let falls = bounds.iter().zip(bounds.iter().skip(1)).any(|(a, b)| b <= a);
+    if falls || bounds.iter().any(|bound| bound.is_infinite()) {
         return Some("its bounds must ascend and be finite");
     }
     let within = |bucket: &BucketCount| {
