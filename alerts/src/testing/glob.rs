@@ -34,25 +34,43 @@ pub(super) fn find(pattern: &Path) -> Vec<PathBuf> {
 
 /// Whether `name` fits the pattern of one part of a path.
 fn fits(pattern: &str, name: &str) -> bool {
-    let mut chars = pattern.chars();
-    let Some(first) = chars.next() else { return name.is_empty() };
-    let rest = chars.as_str();
-    let mut letters = name.chars();
-    match first {
-        '*' => {
-            let rest = rest.trim_start_matches('*');
-            let ends = name.char_indices().map(|(at, _)| at).chain([name.len()]);
-            ends.filter_map(|at| name.get(at..)).any(|tail| fits(rest, tail))
+    let (mut pattern, mut name) = (pattern, name);
+    // What stands after the last star, and what of the name it was tried on: a star before that one
+    // need not take more than it has.
+    let mut last_star: Option<(&str, &str)> = None;
+    loop {
+        if let Some(rest) = pattern.strip_prefix('*') {
+            (pattern, last_star) = (rest, Some((rest, name)));
+            continue;
         }
-        '[' => letters.next().is_some_and(|letter| {
-            class(rest, letter).is_some_and(|(is_in, rest)| is_in && fits(rest, letters.as_str()))
-        }),
-        '?' => letters.next().is_some() && fits(rest, letters.as_str()),
-        '\\' => chars.next().is_some_and(|wanted| {
-            letters.next() == Some(wanted) && fits(chars.as_str(), letters.as_str())
-        }),
-        plain => letters.next() == Some(plain) && fits(rest, letters.as_str()),
+        if pattern.is_empty() && name.is_empty() {
+            return true;
+        }
+        if let Some((rest, tail)) = one_fits(pattern, name) {
+            (pattern, name) = (rest, tail);
+            continue;
+        }
+        let Some((rest, tried)) = last_star else { return false };
+        let mut shorter = tried.chars();
+        if shorter.next().is_none() {
+            return false;
+        }
+        (pattern, name) = (rest, shorter.as_str());
+        last_star = Some((rest, name));
     }
+}
+
+/// What is left of both when the first of the pattern, which is no star, fits the first letter.
+fn one_fits<'a>(pattern: &'a str, name: &'a str) -> Option<(&'a str, &'a str)> {
+    let (mut chars, mut letters) = (pattern.chars(), name.chars());
+    let (first, letter) = (chars.next()?, letters.next()?);
+    let rest = match first {
+        '[' => class(chars.as_str(), letter).filter(|(is_in, _)| *is_in)?.1,
+        '?' => chars.as_str(),
+        '\\' => (chars.next()? == letter).then_some(chars.as_str())?,
+        plain => (plain == letter).then_some(chars.as_str())?,
+    };
+    Some((rest, letters.as_str()))
 }
 
 /// Whether a letter is in the class that `[` opened, and what follows the class.
@@ -104,9 +122,23 @@ mod tests {
             ("\\*", "*", true),
             ("\\*", "a", false),
             ("*", ".hidden", true),
+            ("*a", "aba", true),
+            ("a*[xy]?", "axxyz", true),
+            ("a*[", "ab", false),
+            ("**", "", true),
+            ("", "", true),
+            ("", "a", false),
         ] {
             assert_eq!(fits(pattern, name), wanted, "{pattern} {name}");
         }
+    }
+
+    #[test]
+    fn many_stars_take_no_longer_than_the_name_is_long() {
+        // Each star tried at each place would be more steps than anybody can wait for.
+        let (stars, name) = ("*a".repeat(40) + "b", "a".repeat(200));
+        assert!(!fits(&stars, &name));
+        assert!(fits(&stars, &(name + "b")));
     }
 
     #[test]
