@@ -19,6 +19,9 @@ use crate::views::{RuleView, RulesFilter};
 /// Evaluations of one test: 100 days of minutes are 144,000.
 const EVALUATIONS_MAX: i64 = 5_000_000;
 
+/// Values of all series of one test: some 300 MiB.
+const VALUES_SUM_MAX: u64 = 4 * series::VALUES_MAX;
+
 /// The rules that a file of tests names; the error is all that is wrong with them.
 pub(super) fn rule_files(
     file: &File,
@@ -86,7 +89,7 @@ pub(super) fn case(
         evaluations: 0,
         took: std::time::Duration::ZERO,
     };
-    let failures = match (inputs(case), rules) {
+    let failures = match (inputs(case, VALUES_SUM_MAX), rules) {
         (Err((line, message)), _) => vec![Failure::Broken { line, message }],
         (_, Err(problems)) => {
             let message = format!("the rules cannot be loaded:\n{problems}");
@@ -103,10 +106,11 @@ pub(super) fn case(
     report
 }
 
-/// The series of a test. Prometheus reads them as lines of one text: an empty one ends them, whatever
-/// follows, and of two for the same labels the last counts.
-fn inputs(case: &Case) -> Result<Vec<Described>, (usize, String)> {
+/// The series of a test, with so many values together. Prometheus reads them as lines of one text: an
+/// empty one ends them, whatever follows, and of two for the same labels the last counts.
+pub(super) fn inputs(case: &Case, values_max: u64) -> Result<Vec<Described>, (usize, String)> {
     let mut all: BTreeMap<Labels, Described> = BTreeMap::new();
+    let mut room = values_max;
     for input in &case.input_series {
         let text = format!("  {} {}\n", input.series, input.values);
         for line in text.strip_suffix('\n').unwrap_or(&text).split('\n') {
@@ -114,8 +118,9 @@ fn inputs(case: &Case) -> Result<Vec<Described>, (usize, String)> {
             if line.is_empty() || line.starts_with('#') {
                 return Ok(all.into_values().collect());
             }
-            let series = series::read(line)
+            let series = series::read(line, room)
                 .map_err(|message| (input.line, format!("series {}: {message}", input.series)))?;
+            room = room.saturating_sub(u64::try_from(series.values.len()).unwrap_or(u64::MAX));
             all.insert(series.labels.clone(), series);
         }
     }

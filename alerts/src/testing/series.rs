@@ -10,7 +10,11 @@ use labstat_model::{Histogram, Labels, METRIC_NAME, MatchOp, Matcher, stale_mark
 use super::histograms;
 
 /// Values of one series. A year of minutes has 525,600; more is a typing error.
-const VALUES_MAX: u64 = 5_000_000;
+pub(super) const VALUES_MAX: u64 = 5_000_000;
+
+/// Buckets of all histograms that steps of one series make, each of its own, with one for the histogram
+/// itself. They take some 100 MiB.
+const STEP_BUCKETS_MAX: u64 = 1_000_000;
 
 /// What stands between values.
 pub(super) const SPACES: [char; 4] = [' ', '\t', '\n', '\r'];
@@ -30,11 +34,11 @@ pub(super) enum Point {
     Histogram(Arc<Histogram>),
 }
 
-/// A series with its values.
-pub(super) fn read(text: &str) -> Result<Described, String> {
+/// A series with its values, of which there may be so many.
+pub(super) fn read(text: &str, values_max: u64) -> Result<Described, String> {
     let text = text.trim_start();
     let (head, rest) = head(text)?;
-    Ok(Described { labels: labels(head)?, values: values(rest)? })
+    Ok(Described { labels: labels(head)?, values: values(rest, values_max)? })
 }
 
 /// Labels as those of a metric: equal signs only, and each name once. A name before the braces
@@ -101,8 +105,9 @@ fn head(text: &str) -> Result<(&str, &str), String> {
 }
 
 /// The values of a series, as they follow it.
-pub(super) fn values(text: &str) -> Result<Vec<Point>, String> {
-    let mut reader = Notation { rest: text, values: Vec::new() };
+fn values(text: &str, values_max: u64) -> Result<Vec<Point>, String> {
+    let values_max = values_max.min(VALUES_MAX);
+    let mut reader = Notation { rest: text, values: Vec::new(), values_max };
     loop {
         let before = reader.rest;
         reader.rest = before.trim_start_matches(SPACES);
@@ -119,6 +124,7 @@ pub(super) fn values(text: &str) -> Result<Vec<Point>, String> {
 struct Notation<'a> {
     rest: &'a str,
     values: Vec<Point>,
+    values_max: u64,
 }
 
 impl Notation<'_> {
@@ -160,8 +166,8 @@ impl Notation<'_> {
 
     fn push(&mut self, times: u64, mut point: impl FnMut() -> Point) -> Result<(), String> {
         let len = u64::try_from(self.values.len()).unwrap_or(u64::MAX);
-        if len.saturating_add(times) > VALUES_MAX {
-            return Err(format!("more than {VALUES_MAX} values of one series"));
+        if len.saturating_add(times) > self.values_max {
+            return Err(format!("more than {} values", self.values_max));
         }
         self.values.extend((0..times).map(|_| point()));
         Ok(())
@@ -204,6 +210,11 @@ impl Notation<'_> {
         self.rest = self.rest.get(1..).unwrap_or_default();
         let step = self.one_histogram()?;
         let times = self.times()?.ok_or_else(|| self.unexpected())?;
+        let buckets = [&first, &step].map(|one| one.positive.len() + one.negative.len() + 1);
+        let buckets: u64 = buckets.iter().map(|len| u64::try_from(*len).unwrap_or(u64::MAX)).sum();
+        if times.saturating_mul(buckets) > STEP_BUCKETS_MAX {
+            return Err(format!("steps of histograms with more than {STEP_BUCKETS_MAX} buckets"));
+        }
         let mut last = first;
         self.push(1, || Point::Histogram(Arc::clone(&last)))?;
         for _ in 0..times {
@@ -238,7 +249,7 @@ pub(super) fn unsigned(text: &str) -> Result<(f64, &str), String> {
 
 /// One expected histogram and nothing else.
 pub(super) fn one_histogram(text: &str) -> Result<Arc<Histogram>, String> {
-    match values(&format!(" {text}"))?.as_slice() {
+    match values(&format!(" {text}"), VALUES_MAX)?.as_slice() {
         [Point::Histogram(histogram)] => Ok(Arc::clone(histogram)),
         [_] => Err(format!("expected a histogram, got {text:?}")),
         many => Err(format!("expected 1 value, got {}", many.len())),

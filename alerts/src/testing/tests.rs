@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::series::{self, Point};
+use super::series::{self, Point, VALUES_MAX};
 use super::{FileReport, Options};
 
 const RULES: &str = r#"
@@ -36,7 +36,7 @@ fn numbers(text: &str) -> Vec<Option<f64>> {
         Point::Number(value) => Some(*value),
         _ => None,
     };
-    series::read(text).unwrap().values.iter().map(number).collect()
+    series::read(text, VALUES_MAX).unwrap().values.iter().map(number).collect()
 }
 
 #[test]
@@ -69,9 +69,11 @@ fn values_are_written_short() {
         "a {b=\"c\"} 1",
         "a{b=\"c\",b=\"d\"} 1",
     ] {
-        assert!(series::read(bad).is_err(), "{bad}");
+        assert!(series::read(bad, VALUES_MAX).is_err(), "{bad}");
     }
-    assert!(series::read("a 1x99999999999").unwrap_err().contains("more than"));
+    let refused = |text: &str, values_max| series::read(text, values_max).unwrap_err();
+    assert!(refused("a 1x99999999999", u64::MAX).contains("more than 5000000 values"));
+    assert_eq!(refused("a 1 2x3", 4), "more than 4 values");
 }
 
 #[test]
@@ -90,7 +92,8 @@ fn histograms_are_read_and_written() {
         let histogram = series::one_histogram(text).unwrap();
         assert_eq!(super::histograms::text(&histogram), wanted);
     }
-    let steps = series::read("a {{count:1 buckets:[1]}}+{{count:2 buckets:[2]}}x2").unwrap().values;
+    let steps = "a {{count:1 buckets:[1]}}+{{count:2 buckets:[2]}}x2";
+    let steps = series::read(steps, VALUES_MAX).unwrap().values;
     let Some(Point::Histogram(last)) = steps.last() else { panic!("a histogram") };
     assert_eq!((steps.len(), last.count), (3, 5.0));
     for bad in [
@@ -110,8 +113,9 @@ fn histograms_are_read_and_written() {
         "{{z_bucket_w:-1}}",
         "{{schema:99}}",
         "{{offset:2147483647 buckets:[1 1]}}",
+        "{{sum:1}}+{{sum:1}}x600000",
     ] {
-        assert!(series::read(&format!("a {bad}")).is_err(), "{bad}");
+        assert!(series::read(&format!("a {bad}"), VALUES_MAX).is_err(), "{bad}");
     }
 }
 
@@ -184,6 +188,15 @@ fn what_differs_is_told_with_its_line() {
     let run_pattern = regex::Regex::new("^sec").unwrap();
     let one = run(tests, &Options { run: vec![run_pattern], ..Options::default() });
     assert_eq!(one.cases.len(), 1);
+}
+
+#[test]
+fn all_series_of_a_test_have_bounded_values_together() {
+    let text = "tests: [{input_series: [{series: a, values: 1x5}, {series: b, values: 1x5}]}]";
+    let file = super::file::read(text).unwrap();
+    let inputs = |values_max| super::run::inputs(&file.tests[0], values_max);
+    assert_eq!(inputs(12).map(|all| all.len()), Ok(2));
+    assert_eq!(inputs(11).unwrap_err().1, "series b: more than 5 values");
 }
 
 #[test]
