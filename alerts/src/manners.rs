@@ -436,13 +436,13 @@ impl Manners {
         check_pairs(&labels).map_err(|why| format!("invalid label set: {why}"))?;
         check_pairs(&posted.annotations).map_err(|why| format!("invalid annotations: {why}"))?;
         let starts_at_ms = posted.starts_at_ms.or(posted.ends_at_ms).unwrap_or(now_ms);
-        if posted.ends_at_ms.is_some_and(|ends_at_ms| ends_at_ms < starts_at_ms) {
-            return Err("start time must be before end time".to_owned());
-        }
         let origin = if posted.ends_at_ms.is_some() { Origin::Posted } else { Origin::PostedOpen };
         let until_ms = posted
             .ends_at_ms
             .unwrap_or_else(|| now_ms.saturating_add(self.config.resolve_timeout_ms));
+        if until_ms < starts_at_ms {
+            return Err("start time must be before end time".to_owned());
+        }
         let pairs = labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let mut alert = Notification {
             fingerprint: fingerprint(pairs),

@@ -347,6 +347,23 @@ fn posted_alerts_end_when_they_are_not_posted_again() {
 }
 
 #[test]
+fn an_alert_that_would_begin_after_its_supposed_end_is_refused() {
+    let mut stage = Stage::new(by_labels(GROUPED));
+    let posted = |starts_at_ms| Posted {
+        labels: labels("alertname=X"),
+        starts_at_ms: Some(starts_at_ms),
+        ..Posted::default()
+    };
+    let timeout_ms = stage.manners.config.resolve_timeout_ms;
+    let (_, problems) = stage.manners.post(&[posted(T0 + timeout_ms + 1)], T0);
+    assert_eq!(problems, ["start time must be before end time"]);
+    let (_, problems) = stage.manners.post(&[posted(T0 + timeout_ms)], T0);
+    assert_eq!(problems, [""; 0]);
+    let listed = stage.manners.alerts(&AlertsFilter::default(), T0);
+    assert!(listed.iter().all(|status| status.alert.starts_at_ms <= status.ends_at_ms));
+}
+
+#[test]
 fn a_posted_alert_that_takes_too_much_room_is_refused_by_name() {
     let mut stage = Stage::new(by_labels(GROUPED));
     let posted = |name: &str, each: usize| Posted {
