@@ -651,7 +651,8 @@ impl Manners {
             let Some((_, fp)) = self.deadlines.pop_first() else { break };
             self.expire(&fp, now_ms);
         }
-        if self.refused_ms.is_some_and(|refused_ms| now_ms - refused_ms >= REFUSED_FOR_MS) {
+        let lacked_ms = self.refused_ms.map(|refused_ms| now_ms.saturating_sub(refused_ms));
+        if lacked_ms.is_some_and(|lacked_ms| lacked_ms >= REFUSED_FOR_MS) {
             (self.refused, self.refused_ms) = (0, None);
             let own = self.refused_fingerprint();
             self.ceases(&own, now_ms, None, now_ms);
@@ -669,7 +670,7 @@ impl Manners {
             return;
         }
         match live.row.flapping.clone() {
-            Some(flap) if flap.changed_ms + within_ms <= now_ms => {
+            Some(flap) if flap.changed_ms.saturating_add(within_ms) <= now_ms => {
                 live.row.flapping = None;
                 live.row.begins_ms.clear();
                 self.dirty.alerts.insert(fp.to_owned());
@@ -695,14 +696,16 @@ impl Manners {
         if let Some(deadline_ms) = live.deadline_ms.take() {
             self.deadlines.remove(&(deadline_ms, fp.to_owned()));
         }
-        let quiet_ms = live.row.flapping.as_ref().map(|flap| flap.changed_ms + within_ms);
+        let quiet_ms =
+            live.row.flapping.as_ref().map(|flap| flap.changed_ms.saturating_add(within_ms));
         // While its end is held back, an end that it once named says nothing.
         let until_ms = live.row.until_ms.filter(|_| !live.is_held_up());
         live.deadline_ms = if live.fires {
             [quiet_ms, until_ms].into_iter().flatten().min()
         } else if live.groups.is_empty() {
             let begin_ms = live.row.begins_ms.last();
-            Some(begin_ms.map_or(live.row.updated_ms, |begin_ms| begin_ms + within_ms))
+            let quiet_ms = begin_ms.map(|begin_ms| begin_ms.saturating_add(within_ms));
+            Some(quiet_ms.unwrap_or(live.row.updated_ms))
         } else {
             None
         };

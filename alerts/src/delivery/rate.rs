@@ -100,7 +100,11 @@ impl Window {
             // A clock that was set back does not make the window longer.
             *time_ms = (*time_ms).min(now_ms);
         }
-        while self.times_ms.front().is_some_and(|time_ms| now_ms - time_ms >= rate.window_ms) {
+        while self
+            .times_ms
+            .front()
+            .is_some_and(|time_ms| now_ms.saturating_sub(*time_ms) >= rate.window_ms)
+        {
             self.times_ms.pop_front();
         }
         let sent = u32::try_from(self.times_ms.len()).unwrap_or(u32::MAX);

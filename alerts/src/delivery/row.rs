@@ -134,7 +134,7 @@ fn take(
         Some(seq) => (seq, true),
         None => (key.strip_prefix(ATTEMPT)?, false),
     };
-    let seq = u64::from_str_radix(seq, 16).ok()?;
+    let seq = number(seq)?;
     rows.last_seq = rows.last_seq.max(seq);
     if is_message {
         let queued = serde_json::from_slice(value).ok()?;
@@ -143,4 +143,31 @@ fn take(
         attempts.insert(seq, serde_json::from_slice(value).ok()?);
     }
     Some(())
+}
+
+/// The number that stands in a key as it is written here; after the last there is no other.
+fn number(text: &str) -> Option<u64> {
+    let seq = u64::from_str_radix(text, 16).ok()?;
+    (seq < u64::MAX && format!("{seq:016x}") == text).then_some(seq)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_written_in_one_way_and_has_a_next() {
+        assert_eq!(number("000000000000001f"), Some(31));
+        // What is read under a name that it is not taken away by would be sent at each start.
+        for other in ["1f", "+00000000000001f", "000000000000001F", "ffffffffffffffff", ""] {
+            assert_eq!(number(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn times_of_a_rate_that_no_calendar_has_do_no_harm() {
+        let mut window = super::super::rate::Window::new([i64::MIN, i64::MAX]);
+        let rate = "2/1m".parse().unwrap();
+        assert_eq!(window.room(rate, 0), super::super::rate::Room::Summary);
+    }
 }

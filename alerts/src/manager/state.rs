@@ -161,7 +161,8 @@ pub(super) fn step(
             alert.annotations = annotations;
         }
         alert.keep_firing_since_ms = None;
-        if alert.state == State::Pending && now_ms - alert.active_at_ms >= rule.for_ms {
+        if alert.state == State::Pending && now_ms.saturating_sub(alert.active_at_ms) >= rule.for_ms
+        {
             alert.state = State::Firing;
             alert.fired_at_ms = Some(now_ms);
             changes.push(Change { status: Status::Firing, alert: alert.clone() });
@@ -182,7 +183,8 @@ pub(super) fn step(
         }
         let mut alert = alert.clone();
         let since_ms = *alert.keep_firing_since_ms.get_or_insert(now_ms);
-        let is_held = rule.keep_firing_for_ms > 0 && now_ms - since_ms < rule.keep_firing_for_ms;
+        let is_held = rule.keep_firing_for_ms > 0
+            && now_ms.saturating_sub(since_ms) < rule.keep_firing_for_ms;
         if is_held && !(around.is_gone)(&alert) {
             next.insert(labels.clone(), alert);
         } else {

@@ -230,7 +230,7 @@ impl Manners {
         }
         // An effect that outlives its cause is to be told.
         heard.firing.iter().any(|(fp, cause)| {
-            let since_ms = live.row.alert.starts_at_ms - cause.row.alert.starts_at_ms;
+            let since_ms = live.row.alert.starts_at_ms.saturating_sub(cause.row.alert.starts_at_ms);
             let is_of = |theirs: &Arc<Place>| {
                 let alert = &cause.row.alert;
                 let is_effect = cause.breaks
@@ -525,7 +525,8 @@ fn mark(
 fn forget_old(row: &mut GroupRow, heard: &Heard<'_>, now_ms: i64) {
     for (fp, live) in &heard.resolved {
         let ends_at_ms = live.row.alert.ends_at_ms;
-        if ends_at_ms.is_some_and(|ends_at_ms| ends_at_ms + EFFECT_QUIET_MS <= now_ms) {
+        if ends_at_ms.is_some_and(|ends_at_ms| ends_at_ms.saturating_add(EFFECT_QUIET_MS) <= now_ms)
+        {
             row.told.values_mut().for_each(|told| told.forget(fp));
         }
     }

@@ -217,8 +217,10 @@ impl GroupRow {
     fn turn_ms(&self, interval_ms: i64) -> i64 {
         let Some(done_ms) = self.done_ms else { return self.anchor_ms };
         let interval_ms = interval_ms.max(1);
-        let turns = done_ms.saturating_sub(self.anchor_ms).div_euclid(interval_ms) + 1;
-        self.anchor_ms.saturating_add(turns.saturating_mul(interval_ms))
+        // Both may be any number in a row: the next turn must come after the last look all the same.
+        let into_ms =
+            (i128::from(done_ms) - i128::from(self.anchor_ms)).rem_euclid(interval_ms.into());
+        done_ms.saturating_add(interval_ms - i64::try_from(into_ms).unwrap_or(0))
     }
 
     /// When it is due next, for whatever reason.

@@ -633,6 +633,37 @@ fn damaged_rows_are_left_out() {
 }
 
 #[test]
+fn rows_with_times_of_no_calendar_do_no_harm() {
+    for time_ms in [i64::MIN, i64::MAX] {
+        let mut stage = Stage::new(by_labels(GROUPED));
+        stage.begin("alertname=X instance=n");
+        stage.until(20);
+        for value in stage.rows.values_mut() {
+            let mut row: serde_json::Value = serde_json::from_slice(value).unwrap();
+            let mut fields = vec![&mut row];
+            while let Some(field) = fields.pop() {
+                match field {
+                    serde_json::Value::Object(object) => fields.extend(object.values_mut()),
+                    serde_json::Value::Number(number) if number.as_i64() > Some(T0 - 1) => {
+                        *field = time_ms.into();
+                    }
+                    _ => {}
+                }
+            }
+            if let Some(object) = row.as_object_mut().filter(|row| row.contains_key("alert")) {
+                let flapping =
+                    serde_json::json!({"count": 1, "changed_ms": time_ms, "ended_ms": null});
+                object.insert("flapping".to_owned(), flapping);
+            }
+            *value = serde_json::to_vec(&row).unwrap();
+        }
+        stage.restart();
+        stage.until(40);
+        assert_eq!(stage.manners.alerts(&AlertsFilter::default(), stage.now_ms).len(), 1);
+    }
+}
+
+#[test]
 fn a_flood_is_told_as_one() {
     let mut stage = Stage::of_causes();
     stage.manners.room.alerts_max = 100;
