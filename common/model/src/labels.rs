@@ -352,26 +352,44 @@ impl fmt::Debug for LabelsRef<'_> {
     }
 }
 
-/// As PromQL writes a series: `name{label="value", …}`.
+/// As PromQL writes a series: `name{label="value", …}`, and in quotes what is no name there by itself:
+/// `{"a.name", "a label"="value", …}`.
 impl fmt::Display for LabelsRef<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.get(METRIC_NAME);
-        f.write_str(name.unwrap_or(""))?;
+        let (bare, quoted) = match name {
+            Some(name) if is_metric_name(name) => (name, None),
+            other => ("", other),
+        };
+        f.write_str(bare)?;
         let mut labels = self.iter().filter(|(name, _)| *name != METRIC_NAME).peekable();
-        if labels.peek().is_none() && name.is_some() {
+        if labels.peek().is_none() && !bare.is_empty() {
             return Ok(());
         }
         f.write_str("{")?;
+        if let Some(name) = quoted {
+            write_quoted(f, name)?;
+        }
         for (at, (name, value)) in labels.enumerate() {
-            if at > 0 {
+            if at > 0 || quoted.is_some() {
                 f.write_str(", ")?;
             }
-            write!(f, "{name}=\"")?;
-            write_escaped(f, value)?;
-            f.write_str("\"")?;
+            if is_label_name(name) {
+                f.write_str(name)?;
+            } else {
+                write_quoted(f, name)?;
+            }
+            f.write_str("=")?;
+            write_quoted(f, value)?;
         }
         f.write_str("}")
     }
+}
+
+fn write_quoted(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    f.write_str("\"")?;
+    write_escaped(f, text)?;
+    f.write_str("\"")
 }
 
 fn write_escaped(f: &mut fmt::Formatter<'_>, value: &str) -> fmt::Result {
@@ -427,6 +445,15 @@ mod tests {
         assert_eq!(pairs, [("__name__", "up"), ("a", "1"), ("b", "2")]);
         assert_eq!(labels.to_string(), r#"up{a="1", b="2"}"#);
         assert_eq!(labels.get("c"), None);
+    }
+
+    #[test]
+    fn what_is_no_name_by_itself_is_written_in_quotes() {
+        let text = |pairs: &[(&str, &str)]| Labels::new(pairs.iter().copied()).to_string();
+        let all = [("__name__", "b.c"), ("my \"l\"", "x"), ("z", "y")];
+        assert_eq!(text(&all), r#"{"b.c", "my \"l\""="x", z="y"}"#);
+        assert_eq!(text(&all[..1]), r#"{"b.c"}"#);
+        assert_eq!(text(&[("__name__", "a:b"), ("c:d", "x")]), r#"a:b{"c:d"="x"}"#);
     }
 
     #[test]
