@@ -204,6 +204,9 @@ impl Silences {
     /// Takes a row back.
     pub(super) fn restore(&mut self, silence: Silence) -> Result<(), SilenceError> {
         // Its times may be equal, after an end before its beginning.
+        if silence.ends_at_ms < silence.starts_at_ms {
+            return Err(SilenceError::EndsBeforeStart);
+        }
         let matchers = silence.matchers()?;
         self.by_id.insert(silence.id.clone(), Kept { silence, matchers });
         Ok(())

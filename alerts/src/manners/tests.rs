@@ -633,6 +633,19 @@ fn damaged_rows_are_left_out() {
 }
 
 #[test]
+fn a_row_of_a_silence_that_ends_before_it_begins_is_left_out() {
+    let mut stage = Stage::new(by_labels(GROUPED));
+    let id = stage.silence("alertname=X", 0, 100);
+    let key = format!("silence/{id}");
+    let mut row: Silence = serde_json::from_slice(&stage.rows[&key]).unwrap();
+    row.starts_at_ms = row.ends_at_ms + 1;
+    stage.rows.insert(key.clone(), serde_json::to_vec(&row).unwrap());
+    stage.restart();
+    assert!(stage.manners.silences(stage.now_ms).is_empty());
+    assert!(!stage.rows.contains_key(&key));
+}
+
+#[test]
 fn rows_with_times_of_no_calendar_do_no_harm() {
     for time_ms in [i64::MIN, i64::MAX] {
         let mut stage = Stage::new(by_labels(GROUPED));
