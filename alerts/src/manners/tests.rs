@@ -163,8 +163,10 @@ impl Stage {
     }
 }
 
+/// What nobody configures, but that a new group waits for a whole second.
 pub(super) fn by_cause() -> MannersSpec {
-    let route = RouteSpec { receiver: Some("a".to_owned()), ..RouteSpec::default() };
+    let text = |text: &str| Some(text.to_owned());
+    let route = RouteSpec { receiver: text("a"), group_wait: text("1s"), ..RouteSpec::default() };
     MannersSpec { route: Some(route), ..MannersSpec::default() }
 }
 
