@@ -13,6 +13,10 @@ pub(super) const OUTPUT_LEN_MAX: usize = 64 * 1024;
 /// Nodes and commands of one rendering, so that no loop outlasts its evaluation.
 const STEPS_MAX: usize = 100_000;
 
+/// Bytes of values that are copied in one rendering: a list of arguments holds a copy of a variable for each
+/// time that it names it. What a query gives, in a loop over it, is far less.
+const COPIED_MAX: usize = 256 * 1024 * 1024;
+
 /// How deep blocks and templates may nest while they are rendered: a template may call itself, and
 /// recursion must end before the thread's stack does.
 const DEPTH_MAX: usize = 150;
@@ -37,6 +41,7 @@ pub(super) fn render_over(tree: &Tree, data: &Data<'_>, root: &Value) -> Result<
             ("$value".to_owned(), Value::Float(data.value)),
         ],
         steps: 0,
+        copied: 0,
         depth: 0,
     };
     renderer.nodes(&tree.nodes, root)?;
@@ -51,6 +56,8 @@ struct Renderer<'a> {
     out: String,
     variables: Vec<(String, Value)>,
     steps: usize,
+    /// Bytes of values that were copied.
+    copied: usize,
     depth: usize,
 }
 
@@ -70,6 +77,14 @@ impl Renderer<'_> {
         }
         if self.out.len() > OUTPUT_LEN_MAX {
             return Err(too_long());
+        }
+        Ok(())
+    }
+
+    fn note_copy(&mut self, weight: usize) -> Result<(), String> {
+        self.copied = self.copied.saturating_add(weight);
+        if self.copied > COPIED_MAX {
+            return Err(format!("more than {COPIED_MAX} bytes of values"));
         }
         Ok(())
     }
@@ -99,6 +114,9 @@ impl Renderer<'_> {
                             self.out.push_str(value.printed().trim_start_matches('&'));
                         }
                         value => value.print(&mut self.out),
+                    }
+                    if self.out.len() > OUTPUT_LEN_MAX {
+                        return Err(too_long());
                     }
                 }
                 Node::Branch(branch) => {
@@ -301,7 +319,10 @@ impl Renderer<'_> {
 
     fn operand(&mut self, operand: &Operand, dot: &Value) -> Result<Value, String> {
         match operand {
-            Operand::Dot => Ok(dot.clone()),
+            Operand::Dot => {
+                self.note_copy(dot.weight())?;
+                Ok(dot.clone())
+            }
             Operand::Nil => Ok(Value::Nil),
             Operand::Bool(value) => Ok(Value::Bool(*value)),
             Operand::Int(value) => Ok(Value::Int(*value)),
@@ -309,9 +330,10 @@ impl Renderer<'_> {
             Operand::Text(text) => Ok(Value::Text(text.clone())),
             Operand::Variable(name) => {
                 let found = self.variables.iter().rev().find(|(known, _)| known == name);
-                found
-                    .map(|(_, value)| value.clone())
-                    .ok_or_else(|| format!("undefined variable {name}"))
+                let (_, value) = found.ok_or_else(|| format!("undefined variable {name}"))?;
+                let value = value.clone();
+                self.note_copy(value.weight())?;
+                Ok(value)
             }
             Operand::Function(name) => self.call(name, &[]).map_err(|error| called(name, &error)),
             Operand::Pipe(pipe) => self.pipe(pipe, dot),

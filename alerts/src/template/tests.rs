@@ -364,6 +364,11 @@ fn no_template_takes_the_memory_or_the_stack() {
     let blown_up = "{{ $x := printf \"%900s\" \"\" }}{{ range 6 }}{{ $x = print $x $x }}{{ end }}\
                     {{ reReplaceAll \"\" $x $x }}";
     assert!(render(blown_up, 1.0).unwrap_err().contains("bytes of text"));
+    let long = "{{ $x := printf \"%1000s\" \"\" }}{{ range 6 }}{{ $x = print $x $x }}{{ end }}";
+    let printed = format!("{long}{{{{ args $x $x }}}}");
+    assert!(render(&printed, 1.0).unwrap_err().contains("bytes of text"));
+    let held = format!("{long}{{{{ $y := args {} }}}}", "$x ".repeat(5_000));
+    assert!(render(&held, 1.0).unwrap_err().contains("bytes of values"));
     let (open, close) = ("{{ if true }}".repeat(45), "{{ end }}".repeat(45));
     let endless = format!(
         "{{{{ define \"t\" }}}}{open}{{{{ template \"t\" . }}}}{close}{{{{ end }}}}{{{{ template \"t\" . }}}}"

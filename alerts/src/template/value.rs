@@ -71,6 +71,27 @@ impl Value {
         }
     }
 
+    /// What a copy of it takes, more or less: the bytes of its texts, and some for each value.
+    pub(super) fn weight(&self) -> usize {
+        let texts = |map: &BTreeMap<String, String>| -> usize {
+            map.iter().map(|(name, text)| name.len() + text.len() + size_of::<[String; 2]>()).sum()
+        };
+        let inner = match self {
+            Self::Text(text) => text.len(),
+            Self::Texts(map) | Self::Sample { labels: map, .. } => texts(map),
+            Self::Map(map) => map.iter().map(|(name, value)| name.len() + value.weight()).sum(),
+            Self::List(list) => list.iter().map(Self::weight).sum(),
+            Self::Nil
+            | Self::Bool(_)
+            | Self::Int(_)
+            | Self::Float(_)
+            | Self::Time(_)
+            | Self::Duration(_)
+            | Self::Root => 0,
+        };
+        inner + size_of::<Self>()
+    }
+
     /// The number of elements or bytes.
     pub(super) fn len(&self) -> Option<usize> {
         match self {
