@@ -106,13 +106,14 @@ fn stored(last: Option<&Arc<Histogram>>, histogram: &Arc<Histogram>) -> Arc<Hist
     let hint = match (last, histogram.hint) {
         // There is none that the first could go on from.
         (None, ResetHint::Continued) => ResetHint::Unknown,
-        (None, hint) | (_, hint @ (ResetHint::Gauge | ResetHint::Reset)) => hint,
-        (Some(last), _) if last.hint == ResetHint::Gauge => ResetHint::Unknown,
-        (Some(last), _) if counts_fell(last, histogram) => ResetHint::Reset,
-        // What is laid out in another way begins a chunk of its own.
-        (Some(last), _)
-            if (last.schema, last.zero_threshold, &last.bounds)
-                != (histogram.schema, histogram.zero_threshold, &histogram.bounds) =>
+        (None, hint) | (_, hint @ ResetHint::Gauge) => hint,
+        // What falls, or is laid out in another way, begins a chunk of its own, of which nothing is known.
+        (Some(last), hint)
+            if hint == ResetHint::Reset
+                || last.hint == ResetHint::Gauge
+                || counts_fell(last, histogram)
+                || (last.schema, last.zero_threshold, &last.bounds)
+                    != (histogram.schema, histogram.zero_threshold, &histogram.bounds) =>
         {
             ResetHint::Unknown
         }

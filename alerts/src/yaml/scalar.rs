@@ -66,9 +66,10 @@ fn implied(text: &str, dialect: Dialect) -> Resolved {
     if let Some(value) = integer(&number) {
         return Resolved::Integer(value);
     }
-    match is_float(&number).then(|| number.parse().ok()).flatten() {
-        Some(value) => Resolved::Float(value),
-        None => Resolved::Text,
+    match is_float(&number).then(|| number.parse::<f64>().ok()).flatten() {
+        // Go's conversion fails on what is too large.
+        Some(value) if value.is_finite() => Resolved::Float(value),
+        _ => Resolved::Text,
     }
 }
 

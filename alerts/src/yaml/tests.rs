@@ -19,6 +19,7 @@ fn plain_scalars_are_what_go_takes_them_for() {
         ("-.5e-1", Resolved::Float(-0.05)),
         ("1e3", Resolved::Float(1_000.0)),
         (".inf", Resolved::Float(f64::INFINITY)),
+        ("1e400", Resolved::Text),
         ("NaN", Resolved::Text),
         ("1x", Resolved::Text),
         ("-", Resolved::Text),
