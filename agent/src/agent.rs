@@ -436,7 +436,7 @@ impl Rounds {
                 (self.families, self.metadata_at) = (families, now + METADATA_EVERY);
             }
             Err(error) => {
-                tracing::error!(error = error_chain(&error), "metadata could not be made")
+                tracing::error!(error = error_chain(&error), "metadata could not be made");
             }
         }
     }

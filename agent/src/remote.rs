@@ -186,7 +186,7 @@ impl Remote {
         match read_token(path) {
             Ok(token) => self.token = Some(token),
             Err(error) => {
-                tracing::warn!(error = error_chain(&error), "keeping the token read before")
+                tracing::warn!(error = error_chain(&error), "keeping the token read before");
             }
         }
     }
