@@ -23,7 +23,8 @@ pub(super) fn rewritten(text: &str, error: &ScanError, width: usize) -> Option<S
         ErrorKind::InvalidQuotedScalarIndent | ErrorKind::TabInIndentation => {
             let start = before.rfind(['\n', '\r']).map_or(0, |at| at + 1);
             let (before, after) = text.split_at_checked(start)?;
-            moved(before, after, width)
+            // A quote that the text ends in before it is closed is wrong wherever its lines begin.
+            moved(before, after, width).filter(|moved| moved != text)
         }
         _ => None,
     }

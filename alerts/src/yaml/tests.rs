@@ -133,3 +133,10 @@ fn what_go_refuses_is_refused() {
     }
     assert_eq!(value_of("a: &b-c_1 \"x\\\\/\"").unwrap(), "1 x\\/");
 }
+
+#[test]
+fn a_quote_that_is_never_closed_is_not_forgiven_for_ever() {
+    for text in ["a:\n  - b: 'c\n", "a:\n  - b: 'c\n  d\n", "a:\n\t'b\n"] {
+        assert!(first_within(text, usize::MAX).is_err(), "{text:?}");
+    }
+}
