@@ -23,6 +23,9 @@ mod app;
 mod config;
 mod disks;
 mod engine;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzz;
 mod gate;
 mod heartbeat;
 mod http;

@@ -18,6 +18,8 @@
 mod before;
 mod carrier;
 mod caught;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzz;
 mod queue;
 mod rate;
 mod row;

@@ -24,6 +24,9 @@
 pub mod delivery;
 mod evaluator;
 pub mod events;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzz;
 mod hash;
 pub mod history;
 mod ledger;

@@ -11,6 +11,8 @@
 mod ast;
 mod format;
 mod functions;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzz;
 mod lexer;
 mod message;
 mod named;

@@ -15,6 +15,8 @@
 //! here the limits of the server hold.
 
 mod file;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzz;
 mod glob;
 mod histograms;
 mod memory;
@@ -155,10 +157,4 @@ fn test_text(text: &str, folder: &Path, options: &Options, report: &mut FileRepo
             report.cases.push(run::case(&file, case, &rules, options.reading));
         }
     }
-}
-
-/// Reads a series with its values, as in a file of tests, for what tests parsers.
-#[doc(hidden)]
-pub fn read_series(text: &str) -> Result<usize, String> {
-    series::read(text).map(|series| series.values.len())
 }

@@ -28,6 +28,8 @@
 
 pub(crate) mod disk;
 mod document;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzz;
 mod heard;
 mod identity;
 pub(crate) mod registry;

@@ -60,7 +60,7 @@ pub(super) fn rule_files(
 
 /// The groups in the order of evaluation, a group a rule: what a rule gives, the next one sees.
 /// Groups that are not named come with the first, as in promtool.
-fn ordered(mut set: RuleSet, order: &[String]) -> RuleSet {
+pub(super) fn ordered(mut set: RuleSet, order: &[String]) -> RuleSet {
     let place = |group: &Arc<Group>| order.iter().position(|name| *name == group.name);
     set.groups.sort_by_key(|group| place(group).unwrap_or(0));
     let mut single = Vec::new();

@@ -108,10 +108,14 @@ pub(crate) struct WholeMatcher {
     pub(crate) is_equal: bool,
 }
 
-/// Reads the alerts of a request; `null` is none.
+/// Reads the alerts of a request.
 pub(crate) async fn alerts(request: Request<Body>) -> Result<Vec<PostedAlert>, Refusal> {
-    let body = arrived("alerts", request).await?;
-    let alerts: Option<Vec<PostedAlert>> = parsed("alerts", &body)?;
+    read_alerts(&arrived("alerts", request).await?)
+}
+
+/// The alerts of a body; `null` is none.
+pub(crate) fn read_alerts(body: &[u8]) -> Result<Vec<PostedAlert>, Refusal> {
+    let alerts: Option<Vec<PostedAlert>> = parsed("alerts", body)?;
     let alerts = alerts.unwrap_or_default();
     for (at, alert) in alerts.iter().enumerate() {
         if let Some(url) = alert.generator_url.as_deref().filter(|url| !is_uri(url)) {
@@ -126,8 +130,12 @@ pub(crate) async fn alerts(request: Request<Body>) -> Result<Vec<PostedAlert>, R
 
 /// Reads the silence of a request.
 pub(crate) async fn silence(request: Request<Body>) -> Result<WholeSilence, Refusal> {
-    let body = arrived("silence", request).await?;
-    let silence: Option<PostedSilence> = parsed("silence", &body)?;
+    read_silence(&arrived("silence", request).await?)
+}
+
+/// The silence of a body.
+pub(crate) fn read_silence(body: &[u8]) -> Result<WholeSilence, Refusal> {
+    let silence: Option<PostedSilence> = parsed("silence", body)?;
     whole(silence.unwrap_or_default())
 }
 

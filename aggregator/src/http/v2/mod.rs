@@ -6,6 +6,8 @@
 //! Not here: who hears of an alert and what keeps it quiet, which is `labstat-alerts`'.
 
 mod body;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzz;
 mod refusal;
 mod time;
 mod view;
