@@ -4,7 +4,7 @@
 //! of tests and benchmarks are free. And `CONTRIBUTING.md` is kept to the tests that a plain run
 //! leaves out.
 
-#![expect(clippy::panic, reason = "helpers of tests may fail the test")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

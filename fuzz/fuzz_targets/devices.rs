@@ -24,8 +24,7 @@ fn nvme_pages(bytes: &[u8]) {
     let [identity, health, self_tests] = PAGES;
     let mut page = |len| rest.by_ref().take(len).collect::<Vec<u8>>();
     let (health, self_tests, identity) = (page(health), page(self_tests), page(identity));
-    let pages =
-        Pages { identity: &identity, health: &health, self_tests: Some(&self_tests) };
+    let pages = Pages { identity: &identity, health: &health, self_tests: Some(&self_tests) };
     let _ = nvme::has_self_tests(&identity);
     let report = nvme::report("/dev/nvme0", pages, None);
     serde_json::to_string(&report.expect("pages of full length")).expect("BUG: it is JSON");
