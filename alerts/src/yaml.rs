@@ -26,8 +26,8 @@ const NODES_MAX: usize = 1_000_000;
 const DEPTH_MAX: usize = 100;
 
 /// Bytes that are read anew, the whole text once for each place in it that has to be forgiven: a
-/// second's work, and hundreds of places in a large rule file.
-const FORGIVEN_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// hundred places in a large rule file, and a few in one as large as may be.
+const FORGIVEN_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The mapping key that takes in the pairs of other mappings.
 const MERGE: &str = "<<";
@@ -98,15 +98,13 @@ pub(crate) fn first(text: &str) -> Result<Option<Rc<Node>>, Fault> {
 
 fn first_within(text: &str, mut left_bytes: usize) -> Result<Option<Rc<Node>>, Fault> {
     let mut text = Cow::Borrowed(text.strip_prefix('\u{feff}').unwrap_or(text));
-    let width = forgive::width(&text);
     loop {
         let error = match document(&text) {
             Ok(root) => return Ok(root),
             Err(Trouble::Fault(fault)) => return Err(fault),
             Err(Trouble::Parser(error)) => error,
         };
-        let rewritten = forgive::rewritten(&text, &error, width);
-        let Some(rewritten) = rewritten.filter(|text| text.len() <= left_bytes) else {
+        let Some(rewritten) = forgive::rewritten(&text, &error, left_bytes) else {
             return Err(told(&error));
         };
         left_bytes -= rewritten.len();

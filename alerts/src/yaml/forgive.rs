@@ -6,17 +6,11 @@
 
 use granit_parser::{ErrorKind, ScanError};
 
-/// More spaces than any line begins with, be it of items of lists.
-pub(super) fn width(text: &str) -> usize {
-    let indent = |line: &str| line.len() - line.trim_start_matches([' ', '-', '?']).len();
-    text.lines().map(indent).max().unwrap_or(0) + 1
-}
-
-/// The text without what the error is about; `None` where Go's refuses that, too. A line that has to
-/// begin further to the right gets `width` spaces.
-pub(super) fn rewritten(text: &str, error: &ScanError, width: usize) -> Option<String> {
+/// The text without what the error is about, in at most `bytes_max`; `None` where that is not enough
+/// or Go's refuses it, too.
+pub(super) fn rewritten(text: &str, error: &ScanError, bytes_max: usize) -> Option<String> {
     let (before, after) = text.split_at_checked(error.marker().byte_offset()?)?;
-    match error.kind() {
+    let rewritten = match error.kind() {
         ErrorKind::CommentNotSeparated => {
             after.starts_with('#').then(|| format!("{before} {after}"))
         }
@@ -24,15 +18,17 @@ pub(super) fn rewritten(text: &str, error: &ScanError, width: usize) -> Option<S
             let start = before.rfind(['\n', '\r']).map_or(0, |at| at + 1);
             let (before, after) = text.split_at_checked(start)?;
             // A quote that the text ends in before it is closed is wrong wherever its lines begin.
-            moved(before, after, width).filter(|moved| moved != text)
+            moved(before, after, bytes_max).filter(|moved| moved != text)
         }
         _ => None,
-    }
+    };
+    rewritten.filter(|rewritten| rewritten.len() <= bytes_max)
 }
 
 /// Moves lines of a quoted text to the right, up to one with a quote, which may be the last. What
 /// such a line begins with does not count.
-fn moved(before: &str, after: &str, width: usize) -> Option<String> {
+fn moved(before: &str, after: &str, bytes_max: usize) -> Option<String> {
+    let width = width(before);
     let mut text = before.to_owned();
     let mut is_inside = true;
     for line in after.split_inclusive('\n') {
@@ -44,11 +40,23 @@ fn moved(before: &str, after: &str, width: usize) -> Option<String> {
             return None;
         }
         let rest = line.trim_start_matches([' ', '\t']);
+        if width > bytes_max.saturating_sub(text.len()) {
+            return None;
+        }
         text.extend(std::iter::repeat_n(' ', width));
         text.push_str(rest);
         is_inside = !rest.contains(['"', '\'']);
     }
     Some(text)
+}
+
+/// More spaces than any line begins with, be it of items of lists. Comments may begin anywhere.
+fn width(text: &str) -> usize {
+    let indent = |line: &str| {
+        let rest = line.trim_start_matches([' ', '-', '?']);
+        if rest.starts_with('#') { 0 } else { line.len() - rest.len() }
+    };
+    text.lines().map(indent).max().unwrap_or(0) + 1
 }
 
 /// Whether a line ends a document, in the middle of a text too.

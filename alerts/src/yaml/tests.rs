@@ -140,3 +140,15 @@ fn a_quote_that_is_never_closed_is_not_forgiven_for_ever() {
         assert!(first_within(text, usize::MAX).is_err(), "{text:?}");
     }
 }
+
+#[test]
+fn lines_are_not_moved_far_because_of_another_line() {
+    let far = " ".repeat(1_000_000);
+    let lines = "y\n".repeat(500_000);
+    let comment = format!("{far}#\na: \"x\n{lines}\"\n");
+    assert_eq!(value_of(&comment).unwrap(), format!("2 x{} ", " y".repeat(500_000)));
+
+    // A text that goes on that far is refused before the memory for it is taken.
+    let text = format!("b: \"\n{far}x\"\na: \"x\n{lines}\"\n");
+    assert!(first(&text).is_err());
+}
