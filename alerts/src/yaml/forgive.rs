@@ -2,7 +2,7 @@
 //! meaning and on the same lines. And the other way round: what only the parser takes.
 //!
 //! Go's is of version 1.1 and careless. Lines of a quoted text may begin anywhere, and a comment may
-//! follow a quote or a bracket at once.
+//! follow a quote or a bracket at once. An apostrophe may be escaped where it need not be.
 
 use granit_parser::{ErrorKind, ScanError};
 
@@ -19,6 +19,10 @@ pub(super) fn rewritten(text: &str, error: &ScanError, bytes_max: usize) -> Opti
             let (before, after) = text.split_at_checked(start)?;
             // A quote that the text ends in before it is closed is wrong wherever its lines begin.
             moved(before, after, bytes_max).filter(|moved| moved != text)
+        }
+        // The error is at the quote that opens.
+        ErrorKind::UnknownQuotedScalarEscape => {
+            after.strip_prefix('"').and_then(|after| without_escaped_apostrophes(before, after))
         }
         _ => None,
     };
@@ -57,6 +61,30 @@ fn width(text: &str) -> usize {
         if rest.starts_with('#') { 0 } else { line.len() - rest.len() }
     };
     text.lines().map(indent).max().unwrap_or(0) + 1
+}
+
+/// Writes every `\'` in the text between double quotes that `quoted` begins with in another way.
+fn without_escaped_apostrophes(before: &str, quoted: &str) -> Option<String> {
+    let mut text = format!("{before}\"");
+    let mut is_changed = false;
+    let mut rest = quoted;
+    while let Some(at) = rest.find(['"', '\\']) {
+        let (plain, special) = rest.split_at_checked(at)?;
+        text.push_str(plain);
+        let Some(escaped) = special.strip_prefix('\\') else {
+            text.push_str(special);
+            return is_changed.then_some(text);
+        };
+        let next = escaped.chars().next()?;
+        if next == '\'' {
+            text.push_str("\\x27");
+            is_changed = true;
+        } else {
+            text.extend(['\\', next]);
+        }
+        rest = escaped.get(next.len_utf8()..)?;
+    }
+    None
 }
 
 /// Whether a line ends a document, in the middle of a text too.

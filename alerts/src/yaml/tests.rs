@@ -111,6 +111,8 @@ fn what_go_forgives_is_forgiven() {
         ("a: \"x \\\ny\"\n", "1 x y"),
         ("a: \"x\"#c\nb: 'y'#d\n", "1 x"),
         ("b: {c: d}#e\na: |#f\n  x\n", "3 x\n"),
+        ("a: \"it\\'s \\\\'that\\'\\\"\\n\"\nb: '\\'\n", "1 it's \\'that'\"\n"),
+        ("a: \"it\\'s\nso\"\n", "1 it's so"),
     ] {
         assert_eq!(value_of(text).unwrap_or_default(), wanted, "{text:?}");
     }
@@ -128,6 +130,8 @@ fn what_go_refuses_is_refused() {
         "a: \"\\ud83d\\ude00\"",
         "a: \"x\n---\ny\"",
         "a: x\n\tb: y",
+        "a: \"it\\'s \\q\"",
+        "a: \"it\\'s",
     ] {
         assert_eq!(value_of(text), None, "{text:?}");
     }
