@@ -4,7 +4,7 @@
 use labstat_promql::Source;
 
 use super::memory::Memory;
-use super::series::{self, Point};
+use super::series::{self, Point, Room};
 use super::{FileReport, file, histograms, junit, run};
 use crate::rules::{Reading, RuleSet};
 
@@ -21,7 +21,7 @@ pub(crate) fn nothing() -> impl Source {
 
 /// Any text is refused, or a series that is written as the same again.
 pub(crate) fn series(text: &str) {
-    let Ok(described) = series::read(text, VALUES_MAX) else { return };
+    let Ok(described) = series::read(text, &mut Room::new(VALUES_MAX)) else { return };
     let labels = described.labels.to_string();
     assert_eq!(series::labels(&labels).as_ref(), Ok(&described.labels), "{labels}");
     let shown = described.values.iter().filter_map(|point| match point {

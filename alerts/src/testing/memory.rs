@@ -21,6 +21,8 @@ pub(crate) struct Memory(BTreeMap<String, BTreeMap<Labels, Columns>>);
 struct Columns {
     numbers: Series,
     histograms: HistogramSeries,
+    /// The last histogram as it came; the series holds it as storage gives it back.
+    pushed: Option<Arc<Histogram>>,
 }
 
 impl Memory {
@@ -46,6 +48,7 @@ impl Memory {
             None => named.entry(labels.clone()).or_insert_with(|| Columns {
                 numbers: Series::new(labels.clone()),
                 histograms: HistogramSeries::new(labels.clone()),
+                pushed: None,
             }),
         };
         let (numbers, histograms) = (&mut columns.numbers, &mut columns.histograms);
@@ -64,7 +67,7 @@ impl Memory {
                     let before = histograms.values.len().checked_sub(2);
                     let before = before.and_then(|at| histograms.values.get(at));
                     histograms.times.last() == Some(&time_ms)
-                        && histograms.values.last() == Some(&stored(before, histogram))
+                        && histograms.values.last() == Some(&stored(before, histogram, false))
                 }
             };
             let error = || "duplicate sample for timestamp".to_owned();
@@ -74,9 +77,13 @@ impl Memory {
             Point::Nothing => {}
             Point::Number(value) => numbers.push(time_ms, *value),
             Point::Histogram(histogram) => {
+                let last = histograms.values.last();
+                let is_repeated =
+                    columns.pushed.as_ref().is_some_and(|pushed| Arc::ptr_eq(pushed, histogram));
+                let stored = stored(last, histogram, is_repeated);
                 histograms.times.push(time_ms);
-                let stored = stored(histograms.values.last(), histogram);
                 histograms.values.push(stored);
+                columns.pushed = Some(Arc::clone(histogram));
             }
         }
         Ok(())
@@ -101,8 +108,13 @@ impl Memory {
     }
 }
 
-/// A histogram as Prometheus' storage gives it back: one that goes on from the one before says so.
-fn stored(last: Option<&Arc<Histogram>>, histogram: &Arc<Histogram>) -> Arc<Histogram> {
+/// A histogram as Prometheus' storage gives it back: one that goes on from the one before says so. One that
+/// is repeated, where `last` is the same as it was given back before, takes no memory of its own.
+fn stored(
+    last: Option<&Arc<Histogram>>,
+    histogram: &Arc<Histogram>,
+    is_repeated: bool,
+) -> Arc<Histogram> {
     let hint = match (last, histogram.hint) {
         // There is none that the first could go on from.
         (None, ResetHint::Continued) => ResetHint::Unknown,
@@ -111,7 +123,7 @@ fn stored(last: Option<&Arc<Histogram>>, histogram: &Arc<Histogram>) -> Arc<Hist
         (Some(last), hint)
             if hint == ResetHint::Reset
                 || last.hint == ResetHint::Gauge
-                || counts_fell(last, histogram)
+                || (!is_repeated && counts_fell(last, histogram))
                 || (last.schema, last.zero_threshold, &last.bounds)
                     != (histogram.schema, histogram.zero_threshold, &histogram.bounds) =>
         {
@@ -122,15 +134,18 @@ fn stored(last: Option<&Arc<Histogram>>, histogram: &Arc<Histogram>) -> Arc<Hist
     if hint == histogram.hint {
         return Arc::clone(histogram);
     }
-    Arc::new(Histogram { hint, ..Histogram::clone(histogram) })
+    match last.filter(|last| is_repeated && last.hint == hint) {
+        Some(last) => Arc::clone(last),
+        None => Arc::new(Histogram { hint, ..Histogram::clone(histogram) }),
+    }
 }
 
 /// Whether any count is below what it was.
 fn counts_fell(last: &Histogram, next: &Histogram) -> bool {
     let fell = |last: &[BucketCount], next: &[BucketCount]| {
         last.iter().any(|before| {
-            let now = next.iter().find(|bucket| bucket.index == before.index);
-            now.map_or(0.0, |bucket| bucket.count) < before.count
+            let at = next.binary_search_by_key(&before.index, |bucket| bucket.index).ok();
+            at.and_then(|at| next.get(at)).map_or(0.0, |bucket| bucket.count) < before.count
         })
     };
     let is_same_layout = last.schema == next.schema && last.zero_threshold == next.zero_threshold;

@@ -10,7 +10,7 @@ use labstat_promql::{Engine, MixedValue, QueryOptions, Source, Value};
 
 use super::file::{AlertCase, Case, ExprCase, File};
 use super::memory::Memory;
-use super::series::{self, Described, Point};
+use super::series::{self, Described, Point, Room};
 use super::{AlertText, CaseReport, Failure, Texts, glob, histograms};
 use crate::manager::{Manager, ManagerOptions};
 use crate::rules::{self, Group, Reading, RuleSet};
@@ -89,7 +89,7 @@ pub(super) fn case(
         evaluations: 0,
         took: std::time::Duration::ZERO,
     };
-    let failures = match (inputs(case, VALUES_SUM_MAX), rules) {
+    let failures = match (inputs(case, Room::new(VALUES_SUM_MAX)), rules) {
         (Err((line, message)), _) => vec![Failure::Broken { line, message }],
         (_, Err(problems)) => {
             let message = format!("the rules cannot be loaded:\n{problems}");
@@ -106,11 +106,10 @@ pub(super) fn case(
     report
 }
 
-/// The series of a test, with so many values together. Prometheus reads them as lines of one text: an
+/// The series of a test, as far as there is room for them. Prometheus reads them as lines of one text: an
 /// empty one ends them, whatever follows, and of two for the same labels the last counts.
-pub(super) fn inputs(case: &Case, values_max: u64) -> Result<Vec<Described>, (usize, String)> {
+pub(super) fn inputs(case: &Case, mut room: Room) -> Result<Vec<Described>, (usize, String)> {
     let mut all: BTreeMap<Labels, Described> = BTreeMap::new();
-    let mut room = values_max;
     for input in &case.input_series {
         let text = format!("  {} {}\n", input.series, input.values);
         for line in text.strip_suffix('\n').unwrap_or(&text).split('\n') {
@@ -118,9 +117,8 @@ pub(super) fn inputs(case: &Case, values_max: u64) -> Result<Vec<Described>, (us
             if line.is_empty() || line.starts_with('#') {
                 return Ok(all.into_values().collect());
             }
-            let series = series::read(line, room)
+            let series = series::read(line, &mut room)
                 .map_err(|message| (input.line, format!("series {}: {message}", input.series)))?;
-            room = room.saturating_sub(u64::try_from(series.values.len()).unwrap_or(u64::MAX));
             all.insert(series.labels.clone(), series);
         }
     }

@@ -12,9 +12,31 @@ use super::histograms;
 /// Values of one series. A year of minutes has 525,600; more is a typing error.
 pub(super) const VALUES_MAX: u64 = 5_000_000;
 
-/// Buckets of all histograms that steps of one series make, each of its own, with one for the histogram
-/// itself. They take some 100 MiB.
+/// Buckets of all histograms that the steps of one test make, each of its own, with one for the histogram
+/// itself. They take some 100 MiB, and as much once more in the memory that is queried.
 const STEP_BUCKETS_MAX: u64 = 1_000_000;
+
+/// What the series of one test may still hold, all together.
+#[derive(Debug)]
+pub(super) struct Room {
+    values: u64,
+    step_buckets: u64,
+}
+
+impl Room {
+    /// For so many values.
+    pub(super) const fn new(values: u64) -> Self {
+        Self { values, step_buckets: STEP_BUCKETS_MAX }
+    }
+
+    fn take_steps(&mut self, buckets: u64) -> Result<(), String> {
+        let rest = self.step_buckets.checked_sub(buckets);
+        self.step_buckets = rest.ok_or_else(|| {
+            format!("steps of histograms with more than {STEP_BUCKETS_MAX} buckets in one test")
+        })?;
+        Ok(())
+    }
+}
 
 /// What stands between values.
 pub(super) const SPACES: [char; 4] = [' ', '\t', '\n', '\r'];
@@ -34,11 +56,11 @@ pub(super) enum Point {
     Histogram(Arc<Histogram>),
 }
 
-/// A series with its values, of which there may be so many.
-pub(super) fn read(text: &str, values_max: u64) -> Result<Described, String> {
+/// A series with its values, as far as there is room for them.
+pub(super) fn read(text: &str, room: &mut Room) -> Result<Described, String> {
     let text = text.trim_start();
     let (head, rest) = head(text)?;
-    Ok(Described { labels: labels(head)?, values: values(rest, values_max)? })
+    Ok(Described { labels: labels(head)?, values: values(rest, room)? })
 }
 
 /// Labels as those of a metric: equal signs only, and each name once. A name before the braces
@@ -105,13 +127,15 @@ fn head(text: &str) -> Result<(&str, &str), String> {
 }
 
 /// The values of a series, as they follow it.
-fn values(text: &str, values_max: u64) -> Result<Vec<Point>, String> {
-    let values_max = values_max.min(VALUES_MAX);
-    let mut reader = Notation { rest: text, values: Vec::new(), values_max };
+fn values(text: &str, room: &mut Room) -> Result<Vec<Point>, String> {
+    let values_max = room.values.min(VALUES_MAX);
+    let mut reader = Notation { rest: text, values: Vec::new(), values_max, room };
     loop {
         let before = reader.rest;
         reader.rest = before.trim_start_matches(SPACES);
         if reader.rest.is_empty() {
+            let len = u64::try_from(reader.values.len()).unwrap_or(u64::MAX);
+            reader.room.values = reader.room.values.saturating_sub(len);
             return Ok(reader.values);
         }
         if reader.rest.len() == before.len() {
@@ -125,6 +149,7 @@ struct Notation<'a> {
     rest: &'a str,
     values: Vec<Point>,
     values_max: u64,
+    room: &'a mut Room,
 }
 
 impl Notation<'_> {
@@ -210,11 +235,10 @@ impl Notation<'_> {
         self.rest = self.rest.get(1..).unwrap_or_default();
         let step = self.one_histogram()?;
         let times = self.times()?.ok_or_else(|| self.unexpected())?;
-        let buckets = [&first, &step].map(|one| one.positive.len() + one.negative.len() + 1);
-        let buckets: u64 = buckets.iter().map(|len| u64::try_from(*len).unwrap_or(u64::MAX)).sum();
-        if times.saturating_mul(buckets) > STEP_BUCKETS_MAX {
-            return Err(format!("steps of histograms with more than {STEP_BUCKETS_MAX} buckets"));
-        }
+        // A sum has no bucket and no bound that neither of the two has.
+        let len = |one: &Histogram| one.positive.len() + one.negative.len() + one.bounds.len() + 1;
+        let buckets = u64::try_from(len(&first) + len(&step)).unwrap_or(u64::MAX);
+        self.room.take_steps(times.saturating_mul(buckets))?;
         let mut last = first;
         self.push(1, || Point::Histogram(Arc::clone(&last)))?;
         for _ in 0..times {
@@ -249,7 +273,7 @@ pub(super) fn unsigned(text: &str) -> Result<(f64, &str), String> {
 
 /// One expected histogram and nothing else.
 pub(super) fn one_histogram(text: &str) -> Result<Arc<Histogram>, String> {
-    match values(&format!(" {text}"), VALUES_MAX)?.as_slice() {
+    match values(&format!(" {text}"), &mut Room::new(VALUES_MAX))?.as_slice() {
         [Point::Histogram(histogram)] => Ok(Arc::clone(histogram)),
         [_] => Err(format!("expected a histogram, got {text:?}")),
         many => Err(format!("expected 1 value, got {}", many.len())),

@@ -2,7 +2,11 @@
 
 use std::path::Path;
 
-use super::series::{self, Point, VALUES_MAX};
+use labstat_model::ResetHint;
+use labstat_promql::Source;
+
+use super::memory::Memory;
+use super::series::{self, Described, Point, Room, VALUES_MAX};
 use super::{FileReport, Options};
 
 const RULES: &str = r#"
@@ -31,12 +35,16 @@ fn run(tests: &str, options: &Options) -> FileReport {
     report
 }
 
+fn read(text: &str, values_max: u64) -> Result<Described, String> {
+    series::read(text, &mut Room::new(values_max))
+}
+
 fn numbers(text: &str) -> Vec<Option<f64>> {
     let number = |point: &Point| match point {
         Point::Number(value) => Some(*value),
         _ => None,
     };
-    series::read(text, VALUES_MAX).unwrap().values.iter().map(number).collect()
+    read(text, VALUES_MAX).unwrap().values.iter().map(number).collect()
 }
 
 #[test]
@@ -69,9 +77,9 @@ fn values_are_written_short() {
         "a {b=\"c\"} 1",
         "a{b=\"c\",b=\"d\"} 1",
     ] {
-        assert!(series::read(bad, VALUES_MAX).is_err(), "{bad}");
+        assert!(read(bad, VALUES_MAX).is_err(), "{bad}");
     }
-    let refused = |text: &str, values_max| series::read(text, values_max).unwrap_err();
+    let refused = |text: &str, values_max| read(text, values_max).unwrap_err();
     assert!(refused("a 1x99999999999", u64::MAX).contains("more than 5000000 values"));
     assert_eq!(refused("a 1 2x3", 4), "more than 4 values");
 }
@@ -93,7 +101,7 @@ fn histograms_are_read_and_written() {
         assert_eq!(super::histograms::text(&histogram), wanted);
     }
     let steps = "a {{count:1 buckets:[1]}}+{{count:2 buckets:[2]}}x2";
-    let steps = series::read(steps, VALUES_MAX).unwrap().values;
+    let steps = read(steps, VALUES_MAX).unwrap().values;
     let Some(Point::Histogram(last)) = steps.last() else { panic!("a histogram") };
     assert_eq!((steps.len(), last.count), (3, 5.0));
     for bad in [
@@ -115,7 +123,7 @@ fn histograms_are_read_and_written() {
         "{{offset:2147483647 buckets:[1 1]}}",
         "{{sum:1}}+{{sum:1}}x600000",
     ] {
-        assert!(series::read(&format!("a {bad}"), VALUES_MAX).is_err(), "{bad}");
+        assert!(read(&format!("a {bad}"), VALUES_MAX).is_err(), "{bad}");
     }
 }
 
@@ -194,9 +202,52 @@ fn what_differs_is_told_with_its_line() {
 fn all_series_of_a_test_have_bounded_values_together() {
     let text = "tests: [{input_series: [{series: a, values: 1x5}, {series: b, values: 1x5}]}]";
     let file = super::file::read(text).unwrap();
-    let inputs = |values_max| super::run::inputs(&file.tests[0], values_max);
+    let inputs = |values_max| super::run::inputs(&file.tests[0], Room::new(values_max));
     assert_eq!(inputs(12).map(|all| all.len()), Ok(2));
     assert_eq!(inputs(11).unwrap_err().1, "series b: more than 5 values");
+}
+
+#[test]
+fn the_steps_of_all_histograms_of_a_test_are_bounded_together() {
+    let wide = format!("{{{{buckets:[{}]}}}}", "1 ".repeat(9_999) + "1");
+    let text = |series: usize, times: usize| {
+        let item = format!("{wide}+{wide}x{times}");
+        let input = |at| format!("    - {{series: 's{at}', values: '{item} {item}'}}\n");
+        let inputs: String = (0..series).map(input).collect();
+        format!("tests:\n- input_series:\n{inputs}")
+    };
+    let inputs = |text: &str| {
+        let file = super::file::read(text).unwrap();
+        super::run::inputs(&file.tests[0], Room::new(VALUES_MAX))
+    };
+    assert_eq!(inputs(&text(2, 10)).map(|all| all.len()), Ok(2));
+    for too_many in [text(1, 40), text(3, 10)] {
+        assert!(inputs(&too_many).unwrap_err().1.contains("more than 1000000 buckets"));
+    }
+}
+
+#[test]
+fn a_histogram_that_is_repeated_is_in_memory_once() {
+    for hint in ["unknown", "reset", "not_reset", "gauge"] {
+        let text = format!("a {{{{count:2 buckets:[1 1] counter_reset_hint:{hint}}}}}x9");
+        let described = read(&text, VALUES_MAX).unwrap();
+        let mut memory = Memory::default();
+        for (time_ms, point) in (0_i64..).zip(&described.values) {
+            memory.push(&described.labels, time_ms, point).unwrap();
+        }
+        let found = memory.histograms(&[], 0, 9).unwrap();
+        let values = &found.first().unwrap().values;
+        assert_eq!(values.len(), 10);
+        let again = match hint {
+            "gauge" => ResetHint::Gauge,
+            "reset" => ResetHint::Unknown,
+            _ => ResetHint::Continued,
+        };
+        for value in &values[1..] {
+            assert_eq!(value.hint, again, "{hint}");
+            assert!(std::sync::Arc::ptr_eq(value, &values[1]), "{hint}");
+        }
+    }
 }
 
 #[test]
