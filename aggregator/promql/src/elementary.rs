@@ -1,9 +1,10 @@
-//! Logarithms and powers, to the last bit as Prometheus has them.
+//! Logarithms, exponentials and powers, to the last bit as Prometheus has them.
 //!
 //! A unit test of rules compares numbers exactly, so a result that is off by the last bit is another
-//! verdict. The platform's functions are as precise but round elsewhere than those of Go, which are
-//! followed here step by step: a power is a product of squares, a logarithm to another base one that
-//! was multiplied. Not here: what is exact everywhere, and trigonometry, which nobody compares.
+//! verdict. The platform's functions are as precise but round elsewhere than those of Go on x86-64,
+//! which are followed here step by step: a power is a product of squares, a logarithm to another base
+//! one that was multiplied, an exponential a series with fused additions. Not here: what is exact
+//! everywhere, and trigonometry, which nobody compares.
 
 use std::f64::consts::{LOG2_E, LOG10_E, SQRT_2};
 
@@ -73,6 +74,47 @@ pub(crate) fn log10(value: f64) -> f64 {
     ln(value) * LOG10_E
 }
 
+/// e to the power of `value`.
+pub(crate) fn exp(value: f64) -> f64 {
+    if value.is_nan() {
+        return value;
+    }
+    // value = exponent * ln 2 + 16 * part, with the part at most 1/46.
+    let exponent = (value * LOG2_E).round_ties_even();
+    if exponent < EXP_EXPONENT_MIN {
+        return 0.0;
+    }
+    if exponent > EXP_EXPONENT_MAX {
+        return f64::INFINITY;
+    }
+    let rest = (-exponent).mul_add(LN_2_UPPER, value);
+    let part = (-exponent).mul_add(LN_2_LOWER, rest) / 16.0;
+    let series = EXP_TERMS.iter().rev().fold(EXP_LAST, |sum, term| sum.mul_add(part, *term));
+    // How much e^part is above one, and then for twice as much three times.
+    let mut above = series * part;
+    for _ in 0..3 {
+        above *= 2.0 + above;
+    }
+    let power = above.mul_add(2.0 + above, 1.0);
+    #[expect(clippy::cast_possible_truncation, reason = "a whole number of four digits")]
+    let exponent = exponent as i64;
+    scaled(power, exponent)
+}
+
+/// With a smaller power of two, exponentials are zero.
+const EXP_EXPONENT_MIN: f64 = -1076.0;
+/// With a larger one, Go takes them for infinite, though those below 2^1024 are not.
+const EXP_EXPONENT_MAX: f64 = 1023.0;
+/// The upper half of the digits of ln 2.
+const LN_2_UPPER: f64 = 0.693_147_180_559_662_956_511_601_805_686_950_683_593_75;
+/// The digits that follow.
+const LN_2_LOWER: f64 = 0.282_352_905_630_315_771_225_884_481_750_134_360_255_254_120_68e-12;
+/// The inverse factorials from 1 to 7.
+const EXP_TERMS: [f64; 7] =
+    [1.0, 1.0 / 2.0, 1.0 / 6.0, 1.0 / 24.0, 1.0 / 120.0, 1.0 / 720.0, 1.0 / 5_040.0];
+/// That of 8.
+const EXP_LAST: f64 = 1.0 / 40_320.0;
+
 /// `base` to the power of `exponent`.
 pub(crate) fn pow(base: f64, exponent: f64) -> f64 {
     let size = exponent.abs();
@@ -89,7 +131,7 @@ pub(crate) fn pow(base: f64, exponent: f64) -> f64 {
     // The nearer whole power, and what is missing or too much.
     let (power, fraction) =
         if fraction > 0.5 { (power + 1.0, fraction - 1.0) } else { (power, fraction) };
-    let start = if fraction == 0.0 { 1.0 } else { (fraction * ln(base)).exp() };
+    let start = if fraction == 0.0 { 1.0 } else { exp(fraction * ln(base)) };
     let (product, binary) = squares(start, base, power);
     if exponent < 0.0 { scaled(1.0 / product, -binary) } else { scaled(product, binary) }
 }
@@ -177,6 +219,20 @@ mod tests {
         ] {
             assert_eq!(log10(value), wanted, "log10 of {value}");
         }
+        for (value, wanted) in [
+            (3.83, 46.06253823421447),
+            (0.74, 2.0959355144943648),
+            (-1.5519, 0.2118450855415454),
+            (-9.58, 6.909694772628814e-5),
+            (161.0, 8.344716494264773e69),
+            (-474.0, 1.3944905574373915e-206),
+            (-740.1, 3.8e-322),
+            (709.436_139_303_103_9, 1.2711610061535065e308),
+            (709.436_139_303_104, f64::INFINITY),
+            (709.7, f64::INFINITY),
+        ] {
+            assert_eq!(exp(value), wanted, "exp of {value}");
+        }
         for (base, exponent, wanted) in [
             (9.04, 3.0, 738.7632639999997),
             (0.327, 20.0, 1.95413720418858e-10),
@@ -186,6 +242,8 @@ mod tests {
             (5.12, 2.39, 49.562728480569774),
             (0.869, 1.63, 0.7954304927606869),
             (0.0392, 0.38, 0.29204428062626836),
+            (5.951, 2.134, 44.97539164515825),
+            (0.1287, 1.237, 0.07916781568713417),
         ] {
             assert_eq!(pow(base, exponent), wanted, "{base} ^ {exponent}");
         }
@@ -219,6 +277,11 @@ mod tests {
                 "{base} ^ {exponent}: {got}"
             );
         }
+        assert_eq!(exp(0.0), 1.0);
+        assert_eq!(exp(-746.0), 0.0);
+        assert_eq!(exp(f64::NEG_INFINITY), 0.0);
+        assert_eq!(exp(f64::INFINITY), f64::INFINITY);
+        assert!(exp(f64::NAN).is_nan());
         assert_eq!(log2(1024.0), 10.0);
         assert_eq!(log2(2_f64.powi(-1022)), -1022.0);
         assert_eq!(log10(1e3), 3.0);
@@ -233,6 +296,7 @@ mod tests {
             let exponent = if whole { f64::trunc(exponent) } else { exponent };
             for (ours, theirs) in [
                 (pow(base, exponent), f64::powf(base, exponent)),
+                (exp(exponent), f64::exp(exponent)),
                 (ln(base), f64::ln(base)),
                 (log2(base), f64::log2(base)),
                 (log10(base), f64::log10(base)),

@@ -186,7 +186,7 @@ static FUNCTIONS: &[Function] = &[
     window("deriv", rate::deriv),
     whole("double_exponential_smoothing", &[M, S, S], over_time::double_exponential_smoothing),
     of_query("end", calendar::end),
-    value("exp", f64::exp),
+    value("exp", elementary::exp),
     bucketed(over_time::FIRST, named("first_over_time", over_time::first)),
     value("floor", f64::floor),
     whole("histogram_avg", &[V], distribution::avg),
