@@ -2,6 +2,7 @@
 
 use labstat_model::number;
 
+use super::render::OUTPUT_LEN_MAX;
 use super::value::Value;
 
 /// The widest field and the most digits a verb may ask for; Go stops at a million.
@@ -51,7 +52,7 @@ impl Arguments<'_> {
     }
 }
 
-/// `format` with its verbs replaced by `arguments`.
+/// `format` with its verbs replaced by `arguments`. It stops where the text is longer than any may be.
 pub(super) fn sprintf(format: &str, arguments: &[Value]) -> String {
     let mut out = String::new();
     let mut arguments = Arguments { all: arguments, next: 0, reordered: false, is_bad: false };
@@ -74,6 +75,9 @@ pub(super) fn sprintf(format: &str, arguments: &[Value]) -> String {
             },
         }
         rest = chars.as_str();
+        if out.len() > OUTPUT_LEN_MAX {
+            return out;
+        }
     }
     out.push_str(rest);
     let extra: Vec<String> = arguments.all.iter().skip(arguments.next).map(described).collect();
@@ -170,6 +174,9 @@ impl Verb {
         let (open, close) = if goes_syntax { ('{', '}') } else { ('[', ']') };
         let each = |out: &mut String, pairs: Vec<(Option<&str>, Value)>| {
             for (at, (key, value)) in pairs.into_iter().enumerate() {
+                if out.len() > OUTPUT_LEN_MAX {
+                    return;
+                }
                 match (at > 0, goes_syntax) {
                     (true, true) => out.push_str(", "),
                     (true, false) => out.push(' '),

@@ -118,6 +118,9 @@ fn printing(name: &str, args: &[Value]) -> Result<Value, String> {
             text.push(' ');
         }
         text.push_str(&value.formatted());
+        if text.len() > OUTPUT_LEN_MAX {
+            break;
+        }
     }
     Ok(Value::Text(match name {
         "println" => text + "\n",

@@ -230,4 +230,15 @@ mod tests {
         assert!(rendered("{{ nothing }}").unwrap_err().contains("nothing"));
         assert!(super::super::Template::parse("t", "{{ toJson 1 }}").is_err(), "not in rules");
     }
+
+    #[test]
+    fn many_alerts_of_a_message_may_each_look_at_the_whole() {
+        let mut alert = Object::default();
+        alert.text("Note", "x".repeat(4_000));
+        let mut object = Object::default();
+        object.text("Status", "firing").list("Alerts", vec![alert; 400]);
+        let text = "{{ range .Alerts }}{{ $.Status }}{{ end }}";
+        let rendered = MessageTemplate::parse("t", text).unwrap().render(&object);
+        assert_eq!(rendered, Ok("firing".repeat(400)));
+    }
 }

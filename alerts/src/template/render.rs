@@ -13,9 +13,9 @@ pub(super) const OUTPUT_LEN_MAX: usize = 64 * 1024;
 /// Nodes and commands of one rendering, so that no loop outlasts its evaluation.
 const STEPS_MAX: usize = 100_000;
 
-/// Bytes of values that are copied in one rendering: a list of arguments holds a copy of a variable for each
-/// time that it names it. What a query gives, in a loop over it, is far less.
-const COPIED_MAX: usize = 256 * 1024 * 1024;
+/// Bytes of values that are made or copied in one rendering, since a list of arguments or a variable may hold each
+/// of them to its end. What a query gives, in a loop over it, is far less.
+const MADE_MAX: usize = 256 * 1024 * 1024;
 
 /// How deep blocks and templates may nest while they are rendered: a template may call itself, and
 /// recursion must end before the thread's stack does.
@@ -41,7 +41,7 @@ pub(super) fn render_over(tree: &Tree, data: &Data<'_>, root: &Value) -> Result<
             ("$value".to_owned(), Value::Float(data.value)),
         ],
         steps: 0,
-        copied: 0,
+        made: Made::default(),
         depth: 0,
     };
     renderer.nodes(&tree.nodes, root)?;
@@ -56,9 +56,33 @@ struct Renderer<'a> {
     out: String,
     variables: Vec<(String, Value)>,
     steps: usize,
-    /// Bytes of values that were copied.
-    copied: usize,
+    made: Made,
     depth: usize,
+}
+
+/// Bytes of values that a rendering has made or copied.
+#[derive(Default)]
+struct Made(usize);
+
+impl Made {
+    fn note(&mut self, weight: usize) -> Result<(), String> {
+        self.0 = self.0.saturating_add(weight);
+        if self.0 > MADE_MAX {
+            return Err(format!("more than {MADE_MAX} bytes of values"));
+        }
+        Ok(())
+    }
+
+    fn value(&mut self, value: Value) -> Result<Value, String> {
+        self.note(value.weight())?;
+        Ok(value)
+    }
+
+    /// A copy, noted before it is made.
+    fn copy(&mut self, value: &Value) -> Result<Value, String> {
+        self.note(value.weight())?;
+        Ok(value.clone())
+    }
 }
 
 /// How a list of nodes ended.
@@ -77,14 +101,6 @@ impl Renderer<'_> {
         }
         if self.out.len() > OUTPUT_LEN_MAX {
             return Err(too_long());
-        }
-        Ok(())
-    }
-
-    fn note_copy(&mut self, weight: usize) -> Result<(), String> {
-        self.copied = self.copied.saturating_add(weight);
-        if self.copied > COPIED_MAX {
-            return Err(format!("more than {COPIED_MAX} bytes of values"));
         }
         Ok(())
     }
@@ -150,7 +166,8 @@ impl Renderer<'_> {
         let tree = self.tree;
         let nodes =
             tree.defined.get(name).ok_or_else(|| format!("template {name:?} not defined"))?;
-        let outer = std::mem::replace(&mut self.variables, vec![("$".to_owned(), value.clone())]);
+        let root = self.made.copy(&value)?;
+        let outer = std::mem::replace(&mut self.variables, vec![("$".to_owned(), root)]);
         self.nodes(nodes, &value)?;
         self.variables = outer;
         Ok(())
@@ -185,10 +202,10 @@ impl Renderer<'_> {
         for (key, element) in pairs {
             let scope = self.variables.len();
             match branch.pipe.variables.as_slice() {
-                [one] => self.bind(one, branch.pipe.declares, element.clone())?,
+                [one] => self.bind(one, branch.pipe.declares, &element)?,
                 [first, second] => {
-                    self.bind(first, branch.pipe.declares, key)?;
-                    self.bind(second, branch.pipe.declares, element.clone())?;
+                    self.bind(first, branch.pipe.declares, &key)?;
+                    self.bind(second, branch.pipe.declares, &element)?;
                 }
                 _ => {}
             }
@@ -202,7 +219,8 @@ impl Renderer<'_> {
         Ok(Flow::On)
     }
 
-    fn bind(&mut self, name: &str, declares: bool, value: Value) -> Result<(), String> {
+    fn bind(&mut self, name: &str, declares: bool, value: &Value) -> Result<(), String> {
+        let value = self.made.copy(value)?;
         if declares {
             self.variables.push((name.to_owned(), value));
             return Ok(());
@@ -224,7 +242,7 @@ impl Renderer<'_> {
         }
         let value = value.unwrap_or(Value::Nil);
         for name in &pipe.variables {
-            self.bind(name, pipe.declares, value.clone())?;
+            self.bind(name, pipe.declares, &value)?;
         }
         Ok(value)
     }
@@ -264,31 +282,47 @@ impl Renderer<'_> {
             }
             return last.or(value).ok_or_else(|| wrong_count(name, "at least 1", 0));
         }
-        let mut arguments = Vec::with_capacity(rest.len() + 1);
-        for operand in rest {
-            arguments.push(self.operand(operand, dot)?);
-        }
-        arguments.extend(last);
+        let mut arguments = self.arguments(rest, last, dot)?;
         if matches!(name.as_str(), "print" | "println" | "printf" | "html" | "js" | "urlquery") {
             for argument in &mut arguments {
                 if *argument == Value::Root {
-                    *argument = Value::Text(self.root());
+                    let text = self.root();
+                    *argument = self.made.value(Value::Text(text))?;
                 }
             }
         }
-        let value = self.call(name, &arguments).map_err(|error| called(name, &error))?;
-        // A text that a loop puts together with itself doubles each time.
-        match &value {
-            Value::Text(text) if text.len() > OUTPUT_LEN_MAX => Err(too_long()),
-            _ => Ok(value),
-        }
+        self.call(name, &arguments)
     }
 
-    fn call(&self, name: &str, arguments: &[Value]) -> Result<Value, String> {
-        match self.is_message.then(|| message::call(name, arguments)).flatten() {
+    fn arguments(
+        &mut self,
+        operands: &[Operand],
+        last: Option<Value>,
+        dot: &Value,
+    ) -> Result<Vec<Value>, String> {
+        let mut arguments = Vec::with_capacity(operands.len() + 1);
+        for operand in operands {
+            arguments.push(self.operand(operand, dot)?);
+        }
+        arguments.extend(last);
+        Ok(arguments)
+    }
+
+    fn call(&mut self, name: &str, arguments: &[Value]) -> Result<Value, String> {
+        // Many a function gives what it is given once more, or makes a text of it on its way.
+        let given: usize = arguments.iter().map(Value::weight).sum();
+        self.made.note(given)?;
+        let outcome = match self.is_message.then(|| message::call(name, arguments)).flatten() {
             Some(outcome) => outcome,
             None => functions::call(name, arguments, self.data),
+        };
+        let value = outcome.map_err(|error| called(name, &error))?;
+        // A text that a loop puts together with itself doubles each time.
+        if matches!(&value, Value::Text(text) if text.len() > OUTPUT_LEN_MAX) {
+            return Err(too_long());
         }
+        self.made.note(value.weight().saturating_sub(given))?;
+        Ok(value)
     }
 
     /// A method with arguments: times have a few.
@@ -299,19 +333,13 @@ impl Renderer<'_> {
         (rest, last): (&[Operand], Option<Value>),
         dot: &Value,
     ) -> Result<Value, String> {
-        let mut value = self.operand(inner, dot)?;
-        let Some((name, before)) = fields.split_last() else { return Ok(value) };
-        for field in before {
-            value = self.field(&value, field)?;
-        }
-        let mut arguments = Vec::with_capacity(rest.len() + 1);
-        for operand in rest {
-            arguments.push(self.operand(operand, dot)?);
-        }
-        arguments.extend(last);
+        let Some((name, before)) = fields.split_last() else { return self.operand(inner, dot) };
+        let value = self.fields(inner, before, dot)?;
+        let arguments = self.arguments(rest, last, dot)?;
         match (&value, arguments.as_slice()) {
             (Value::Time(ms), [Value::Text(layout)]) if name == "Format" => {
-                times::format(*ms, layout).map(Value::Text)
+                let text = times::format(*ms, layout)?;
+                self.made.value(Value::Text(text))
             }
             _ => Err(format!("{name} has arguments but cannot be invoked as function")),
         }
@@ -319,32 +347,39 @@ impl Renderer<'_> {
 
     fn operand(&mut self, operand: &Operand, dot: &Value) -> Result<Value, String> {
         match operand {
-            Operand::Dot => {
-                self.note_copy(dot.weight())?;
-                Ok(dot.clone())
-            }
+            Operand::Dot => self.made.copy(dot),
             Operand::Nil => Ok(Value::Nil),
             Operand::Bool(value) => Ok(Value::Bool(*value)),
             Operand::Int(value) => Ok(Value::Int(*value)),
             Operand::Float(value) => Ok(Value::Float(*value)),
-            Operand::Text(text) => Ok(Value::Text(text.clone())),
+            Operand::Text(text) => self.made.value(Value::Text(text.clone())),
             Operand::Variable(name) => {
-                let found = self.variables.iter().rev().find(|(known, _)| known == name);
-                let (_, value) = found.ok_or_else(|| format!("undefined variable {name}"))?;
-                let value = value.clone();
-                self.note_copy(value.weight())?;
-                Ok(value)
+                let value = variable(&self.variables, name)?;
+                self.made.copy(value)
             }
-            Operand::Function(name) => self.call(name, &[]).map_err(|error| called(name, &error)),
+            Operand::Function(name) => self.call(name, &[]),
             Operand::Pipe(pipe) => self.pipe(pipe, dot),
-            Operand::Fields(inner, fields) => {
-                let mut value = self.operand(inner, dot)?;
-                for field in fields {
-                    value = self.field(&value, field)?;
-                }
-                Ok(value)
-            }
+            Operand::Fields(inner, fields) => self.fields(inner, fields, dot),
         }
+    }
+
+    fn fields(&mut self, inner: &Operand, fields: &[String], dot: &Value) -> Result<Value, String> {
+        let (mut value, rest) = match inner {
+            Operand::Dot => {
+                let (value, rest) = walked(dot, fields);
+                (self.made.copy(value)?, rest)
+            }
+            Operand::Variable(name) => {
+                let (value, rest) = walked(variable(&self.variables, name)?, fields);
+                (self.made.copy(value)?, rest)
+            }
+            inner => (self.operand(inner, dot)?, fields),
+        };
+        for field in rest {
+            let next = self.field(&value, field)?;
+            value = self.made.value(next)?;
+        }
+        Ok(value)
     }
 
     /// A field of a struct or the element of a map; maps give an empty value for what they have not.
@@ -377,6 +412,21 @@ impl Renderer<'_> {
             }
         }
     }
+}
+
+fn variable<'v>(variables: &'v [(String, Value)], name: &str) -> Result<&'v Value, String> {
+    let found = variables.iter().rev().find(|(known, _)| known == name);
+    found.map(|(_, value)| value).ok_or_else(|| format!("undefined variable {name}"))
+}
+
+/// How far a path of fields leads through maps, and what is left of it: a message is not to be copied for
+/// each of its parts.
+fn walked<'v, 'f>(mut value: &'v Value, mut fields: &'f [String]) -> (&'v Value, &'f [String]) {
+    while let (Value::Map(map), Some((field, rest))) = (value, fields.split_first()) {
+        let Some(next) = map.get(field) else { break };
+        (value, fields) = (next, rest);
+    }
+    (value, fields)
 }
 
 /// What went wrong in a function; a wrong number of arguments is found before it is called.

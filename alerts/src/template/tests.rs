@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use labstat_model::Labels;
 
+use super::format::sprintf;
+use super::render::OUTPUT_LEN_MAX;
+use super::value::Value;
 use super::{Data, Template};
 
 fn query(expr: &str) -> Result<Vec<(Labels, f64)>, String> {
@@ -358,6 +361,19 @@ const PIECES: [&str; 30] = [
 ];
 
 #[test]
+fn what_is_too_long_is_not_printed_to_its_end() {
+    let text = || Value::Text("x".repeat(OUTPUT_LEN_MAX / 2));
+    let list = Value::List((0..9).map(|_| text()).collect());
+    let map = Value::Map((0..9).map(|at| (at.to_string(), text())).collect());
+    for value in [list, map] {
+        let len = value.printed().len();
+        assert!((OUTPUT_LEN_MAX + 1..=OUTPUT_LEN_MAX * 2).contains(&len), "{len}");
+        let len = sprintf("%v %v", &[value.clone(), value]).len();
+        assert!((OUTPUT_LEN_MAX + 1..=OUTPUT_LEN_MAX * 2).contains(&len), "{len}");
+    }
+}
+
+#[test]
 fn no_template_takes_the_memory_or_the_stack() {
     let doubling = "{{ $x := \"ab\" }}{{ range 60 }}{{ $x = print $x $x }}{{ end }}";
     assert!(render(doubling, 1.0).unwrap_err().contains("bytes of text"));
@@ -369,6 +385,19 @@ fn no_template_takes_the_memory_or_the_stack() {
     assert!(render(&printed, 1.0).unwrap_err().contains("bytes of text"));
     let held = format!("{long}{{{{ $y := args {} }}}}", "$x ".repeat(5_000));
     assert!(render(&held, 1.0).unwrap_err().contains("bytes of values"));
+    let mut wide = data(1.0);
+    wide.labels.insert("wide".to_owned(), "x".repeat(60_000));
+    let parts = 2_500;
+    for text in [
+        // Texts that functions give, labels, and variables that keep them.
+        format!("{{{{ $x := args {} }}}}", "(print $labels.wide) ".repeat(parts)),
+        format!("{{{{ $x := args {} }}}}", ".Labels ".repeat(parts)),
+        "{{ $x := .Labels.wide }}".repeat(parts),
+    ] {
+        let template = Template::parse("t", &text).unwrap();
+        let refused = template.render(&wide).unwrap_err();
+        assert!(refused.contains("bytes of values"), "{text:.40}: {refused}");
+    }
     let (open, close) = ("{{ if true }}".repeat(45), "{{ end }}".repeat(45));
     let endless = format!(
         "{{{{ define \"t\" }}}}{open}{{{{ template \"t\" . }}}}{close}{{{{ end }}}}{{{{ template \"t\" . }}}}"

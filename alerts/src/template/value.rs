@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use labstat_model::{Labels, number};
 
+use super::render::OUTPUT_LEN_MAX;
+
 /// A value.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Value {
@@ -103,7 +105,8 @@ impl Value {
         }
     }
 
-    /// Appends the value as an action prints it (Go's `%v`).
+    /// Appends the value as an action prints it (Go's `%v`). It stops where the text is longer than any may
+    /// be, so that nobody takes it for the whole.
     pub(super) fn print(&self, out: &mut String) {
         match self {
             Self::Nil => out.push_str("<no value>"),
@@ -122,6 +125,9 @@ impl Value {
             Self::List(list) => {
                 out.push('[');
                 for (at, value) in list.iter().enumerate() {
+                    if out.len() > OUTPUT_LEN_MAX {
+                        return;
+                    }
                     if at > 0 {
                         out.push(' ');
                     }
@@ -163,6 +169,9 @@ fn print_map<'a, V: 'a>(
 ) {
     out.push_str("map[");
     for (at, (key, value)) in map.enumerate() {
+        if out.len() > OUTPUT_LEN_MAX {
+            return;
+        }
         if at > 0 {
             out.push(' ');
         }
