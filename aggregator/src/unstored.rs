@@ -19,30 +19,52 @@ const HELD_FOR_MS: i64 = 30 * 60_000;
 /// Samples of a series, the newest: half an hour of the usual interval, twice over.
 const SAMPLES_MAX: usize = 120;
 
-/// Series: as many as one look of the aggregator at itself may have, and one for each node.
-const SERIES_MAX: usize = own::SERIES_MAX + NODES_MAX;
+/// Series of `up`: one for each node in the mean, far beyond any lab though a node may have several jobs.
+const UPS_MAX: usize = NODES_MAX;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(crate) struct Unstored(RwLock<BTreeMap<Labels, Series>>);
+pub(crate) struct Unstored(RwLock<Held>);
+
+/// Apart, so that many nodes take no room from what tells of a full store.
+#[derive(Debug, Default)]
+struct Held {
+    /// The aggregator's figures about itself, as many as one look at itself may have.
+    own: BTreeMap<Labels, Series>,
+    /// Who is up.
+    ups: BTreeMap<Labels, Series>,
+}
+
+impl Held {
+    /// Where series with these labels are held, and how many at the most; `None` for what is not held.
+    fn place(&mut self, labels: &Labels) -> Option<(&mut BTreeMap<Labels, Series>, usize)> {
+        if labels.get("instance") == Some(JOB) {
+            Some((&mut self.own, own::SERIES_MAX))
+        } else if labels.get(METRIC_NAME) == Some("up") {
+            Some((&mut self.ups, UPS_MAX))
+        } else {
+            None
+        }
+    }
+}
 
 impl Unstored {
     /// Holds what a write says of the aggregator itself, and of who is up.
     pub(crate) fn hold(&self, write: &WriteRequest) {
         let mut held = self.write();
-        let is_known_here = |labels: &Labels| {
-            labels.get("instance") == Some(JOB) || labels.get(METRIC_NAME) == Some("up")
-        };
-        for given in write.series.iter().filter(|series| is_known_here(&series.labels)) {
-            if held.len() >= SERIES_MAX && !held.contains_key(&given.labels) {
+        for given in &write.series {
+            let Some((series, len_max)) = held.place(&given.labels) else { continue };
+            if series.len() >= len_max && !series.contains_key(&given.labels) {
                 continue;
             }
             let new = || Series::new(given.labels.clone());
-            let series = held.entry(given.labels.clone()).or_insert_with(new);
+            let series = series.entry(given.labels.clone()).or_insert_with(new);
             for sample in &given.samples {
-                if series.times.last().is_none_or(|last_ms| *last_ms < sample.time_ms) {
-                    series.push(sample.time_ms, sample.value);
-                }
+                // What is said now is the newest: later times are from before the clock was set back.
+                let kept = series.times.partition_point(|time_ms| *time_ms < sample.time_ms);
+                series.times.truncate(kept);
+                series.values.truncate(kept);
+                series.push(sample.time_ms, sample.value);
             }
             let surplus = series.times.len().saturating_sub(SAMPLES_MAX);
             series.times.drain(..surplus);
@@ -52,22 +74,26 @@ impl Unstored {
 
     /// Lets go of what no rule looks at any more.
     pub(crate) fn forget(&self, now_ms: i64) {
-        if self.read().is_empty() {
+        if self.is_empty() {
             return;
         }
         let before_ms = now_ms.saturating_sub(HELD_FOR_MS);
-        self.write().retain(|_, series| {
+        let is_needed = |_: &Labels, series: &mut Series| {
             let gone = series.times.partition_point(|time_ms| *time_ms < before_ms);
             series.times.drain(..gone);
             series.values.drain(..gone);
             !series.times.is_empty()
-        });
+        };
+        let mut held = self.write();
+        held.own.retain(is_needed);
+        held.ups.retain(is_needed);
     }
 
     /// The series that fulfil all matchers, with their samples of that time; sorted.
     pub(crate) fn select(&self, matchers: &[Matcher], start_ms: i64, end_ms: i64) -> Vec<Series> {
         let held = self.read();
-        let meant = held.values().filter(|s| matchers.iter().all(|m| m.matches_labels(&s.labels)));
+        let all = held.own.values().chain(held.ups.values());
+        let meant = all.filter(|s| matchers.iter().all(|m| m.matches_labels(&s.labels)));
         let in_time = |series: &Series| {
             let mut found = Series::new(series.labels.clone());
             let samples = series.times.iter().zip(&series.values);
@@ -76,14 +102,21 @@ impl Unstored {
             }
             Some(found).filter(|found| !found.times.is_empty())
         };
-        meant.filter_map(in_time).collect()
+        let mut found: Vec<Series> = meant.filter_map(in_time).collect();
+        found.sort_unstable_by(|one, other| one.labels.cmp(&other.labels));
+        found
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<Labels, Series>> {
+    fn is_empty(&self) -> bool {
+        let held = self.read();
+        held.own.is_empty() && held.ups.is_empty()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Held> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<Labels, Series>> {
+    fn write(&self) -> RwLockWriteGuard<'_, Held> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -121,7 +154,16 @@ mod tests {
         unstored.forget(HELD_FOR_MS + 8);
         assert_eq!(times(&unstored, "full", 99), [10]);
         unstored.forget(HELD_FOR_MS + 11);
-        assert!(unstored.read().is_empty());
+        assert!(unstored.is_empty());
+    }
+
+    #[test]
+    fn what_is_said_after_a_clock_was_set_back_is_the_newest() {
+        let unstored = Unstored::default();
+        for time_ms in [10, 5_000, 6_000, 1_000, 1_100] {
+            unstored.hold(&write("up", "nas", time_ms));
+        }
+        assert_eq!(times(&unstored, "up", i64::MAX), [10, 1_000, 1_100]);
     }
 
     #[test]
@@ -132,9 +174,24 @@ mod tests {
         }
         assert_eq!(times(&unstored, "full", i64::MAX).len(), SAMPLES_MAX);
         assert_eq!(times(&unstored, "full", i64::MAX)[0], 7, "the newest");
-        for at in 0..SERIES_MAX {
+        for at in 0..own::SERIES_MAX {
             unstored.hold(&write(&format!("m{at}"), JOB, 1));
         }
-        assert_eq!(unstored.read().len(), SERIES_MAX);
+        assert_eq!(unstored.read().own.len(), own::SERIES_MAX);
+    }
+
+    #[test]
+    fn whoever_is_up_takes_no_room_from_what_tells_of_a_full_store() {
+        let unstored = Unstored::default();
+        for at in 0..2 * (UPS_MAX + own::SERIES_MAX) {
+            unstored.hold(&write("up", &at.to_string(), 1));
+        }
+        assert_eq!(unstored.read().ups.len(), UPS_MAX);
+        unstored.hold(&write("full", JOB, 1));
+        assert_eq!(times(&unstored, "full", 1), [1]);
+        let of_both = labstat_promql::selector("{instance=~'labstat|7|70'}").unwrap();
+        let found = unstored.select(&of_both, 0, 1);
+        assert_eq!(found.len(), 3);
+        assert!(found.is_sorted_by_key(|series| &series.labels));
     }
 }
