@@ -1,6 +1,6 @@
 //! What every request and every task shares.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -79,6 +79,8 @@ pub(crate) struct App {
     pub(crate) notices: Vec<String>,
     pub(crate) disks: Disks,
     presence: Mutex<Presence>,
+    /// Held while last words are said.
+    parting: Mutex<()>,
     inventory: Mutex<Inventory>,
     own: Mutex<Own>,
     decoders: Mutex<Vec<Decoder>>,
@@ -111,14 +113,6 @@ pub(crate) fn engine(config: &Config) -> Engine {
 
 fn tellers(nodes: &[NodeView]) -> BTreeMap<String, Teller> {
     nodes.iter().map(|node| (node.name.clone(), Teller::from(node))).collect()
-}
-
-/// Says something of each until that fails once: the others would fare no better. Gives of whom it is not said.
-fn say_each<T: Ord>(mut of: BTreeSet<T>, mut say: impl FnMut(&T) -> bool) -> BTreeSet<T> {
-    while of.first().is_some_and(&mut say) {
-        of.pop_first();
-    }
-    of
 }
 
 impl App {
@@ -157,6 +151,7 @@ impl App {
             write_memory: permits(write_bytes),
             disks: Disks::restore(disks.as_deref(), now_ms),
             presence: Mutex::new(Presence::restore(presence.as_deref(), now_ms)),
+            parting: Mutex::default(),
             inventory: Mutex::new(Inventory::restore(inventory.as_deref())),
             own: Mutex::default(),
             decoders: Mutex::new(Vec::new()),
@@ -259,10 +254,20 @@ impl App {
     /// again with the next look for silence: without it a rule that asks for the last word of a day takes
     /// who was taken out for one who fell silent.
     pub(crate) fn part_with_forgotten(&self) {
+        if !self.presence().has_forgotten() {
+            return;
+        }
+        // One at a time, so that nothing is said twice.
+        let _turn = self.parting.lock().unwrap_or_else(PoisonError::into_inner);
         let now_ms = self.clock.now_ms();
-        let forgotten = self.presence().take_forgotten();
-        let unsaid = say_each(forgotten, |gone| self.part_with(gone, now_ms));
-        self.presence().put_back_forgotten(unsaid);
+        let forgotten = self.presence().forgotten();
+        for gone in &forgotten {
+            if !self.part_with(gone, now_ms) {
+                // The others would fare no better.
+                break;
+            }
+            self.presence().forgotten_said(gone);
+        }
     }
 
     /// Whether the last words of one could be said.
@@ -433,24 +438,5 @@ impl App {
         if let Err(error) = self.storage.document_put(PRESENCE_KEY, &document) {
             tracing::error!(error = chain(&error), "who is expected could not be stored");
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_could_not_be_said_is_said_the_next_time() {
-        let (mut said, mut refusals) = (Vec::new(), 1);
-        let mut say = |name: &char| {
-            let is_refused = *name == 'b' && std::mem::take(&mut refusals) > 0;
-            said.extend((!is_refused).then_some(*name));
-            !is_refused
-        };
-        let unsaid = say_each(['a', 'b', 'c'].into(), &mut say);
-        assert_eq!(unsaid, ['b', 'c'].into());
-        assert!(say_each(unsaid, &mut say).is_empty());
-        assert_eq!(said, ['a', 'b', 'c']);
     }
 }

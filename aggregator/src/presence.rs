@@ -361,20 +361,31 @@ impl Presence {
         urgent.then(|| std::mem::take(&mut self.urgent))
     }
 
-    /// Whom nobody waits for any more since this was last asked; what is to be stored of them is said
-    /// by [`last_words`].
-    pub(crate) fn take_forgotten(&mut self) -> BTreeSet<Forgotten> {
-        let mut forgotten = std::mem::take(&mut self.forgotten);
+    /// Whether the last words of anybody are not said yet.
+    pub(crate) fn has_forgotten(&self) -> bool {
+        !self.forgotten.is_empty()
+    }
+
+    /// Whom nobody waits for any more and of whom it is not said yet; what is to be stored of them is said by
+    /// [`last_words`]. They stay until [`Presence::forgotten_said`], so that none is lost in between.
+    pub(crate) fn forgotten(&mut self) -> BTreeSet<Forgotten> {
+        let len = self.forgotten.len();
         // Who is heard again is not over. What its sender has ended is, whatever else goes on.
-        forgotten.retain(|gone| {
+        self.forgotten.retain(|gone| {
             let node = self.nodes.get(&gone.instance);
             gone.why != Why::Asked || node.is_none_or(|node| !node.jobs.contains_key(&gone.job))
         });
-        forgotten
+        self.changed |= self.forgotten.len() < len;
+        self.forgotten.clone()
     }
 
-    /// Takes note of those whose last words could not be said, for the next time it is asked.
-    pub(crate) fn put_back_forgotten(&mut self, forgotten: impl IntoIterator<Item = Forgotten>) {
+    /// Takes note that the last words of one are stored.
+    pub(crate) fn forgotten_said(&mut self, gone: &Forgotten) {
+        self.changed |= self.forgotten.remove(gone);
+    }
+
+    fn note_forgotten(&mut self, forgotten: impl IntoIterator<Item = Forgotten>) {
+        self.changed = true;
         for gone in forgotten {
             if self.forgotten.len() < FORGOTTEN_MAX {
                 self.forgotten.insert(gone);
@@ -492,22 +503,20 @@ impl Presence {
     /// Forgets a node; false when there is none of that name.
     pub(crate) fn forget(&mut self, instance: &str) -> bool {
         let Some(node) = self.nodes.remove(instance) else { return false };
-        self.changed = true;
         let of = |job| Forgotten { instance: instance.to_owned(), job, why: Why::Asked };
-        self.put_back_forgotten(node.jobs.into_keys().map(of));
+        self.note_forgotten(node.jobs.into_keys().map(of));
         true
     }
 
     fn forget_job(&mut self, instance: &str, job: &str) {
         let Some(node) = self.nodes.get_mut(instance) else { return };
         let Some(Job { marked, .. }) = node.jobs.remove(job) else { return };
-        self.changed = true;
         if node.jobs.is_empty() {
             self.nodes.remove(instance);
         }
         let why = Why::Ended { marked };
         let gone = Forgotten { instance: instance.to_owned(), job: job.to_owned(), why };
-        self.put_back_forgotten([gone]);
+        self.note_forgotten([gone]);
     }
 
     /// All nodes, by name.
@@ -883,7 +892,7 @@ mod tests {
         assert_eq!(node.jobs, ["node"], "what is new is so when it is stored");
         let end = series("up", "node", 205_000, stale_marker());
         presence.observe_refused(&write(vec![end]), 205_000);
-        assert!(presence.take_forgotten().is_empty(), "and what ends has ended then");
+        assert!(said_of(&mut presence).is_empty(), "and what ends has ended then");
         assert!(presence.tick(380_000).series.is_empty(), "it was told to wait for a minute");
         assert_eq!(presence.tick(380_001).series.len(), 1, "silence is silence");
         presence.observe_refused(&write(vec![series("load", "node", 401_000, 1.0)]), 401_000);
@@ -960,7 +969,7 @@ mod tests {
         presence.observe(&write(end), 60_000);
         assert!(presence.nodes().is_empty());
         let ended = Forgotten { why: Why::Ended { marked: false }, ..vertex() };
-        assert_eq!(presence.take_forgotten(), [ended].into(), "its alerts end with it");
+        assert_eq!(said_of(&mut presence), [ended].into(), "its alerts end with it");
         assert!(presence.tick(1_000_000).series.is_empty());
     }
 
@@ -976,10 +985,10 @@ mod tests {
         let lost = vec![series("up", "ceph", 110_000, stale), series("up", "node", 110_000, 1.0)];
         presence.observe(&write(lost), 110_000);
         assert_eq!(presence.node("vertex").unwrap().jobs, ["node"]);
-        assert_eq!(presence.take_forgotten().first().unwrap().job, "ceph");
+        assert_eq!(said_of(&mut presence).first().unwrap().job, "ceph");
         presence.observe(&write(vec![series("up", "node", 120_000, stale)]), 120_000);
         assert_eq!(presence.tick(160_000).series, [up("vertex", "node", 160_001, 0.0)]);
-        assert!(presence.take_forgotten().is_empty(), "a machine that is shut down is waited for");
+        assert!(said_of(&mut presence).is_empty(), "a machine that is shut down is waited for");
     }
 
     #[test]
@@ -1039,7 +1048,7 @@ mod tests {
         let (document, _) = rest.split_once("```").unwrap();
         let mut presence = Presence::restore(Some(document.as_bytes()), 0);
         let apex = Forgotten { instance: "apex".to_owned(), ..vertex() };
-        assert_eq!(presence.take_forgotten(), [apex].into());
+        assert_eq!(said_of(&mut presence), [apex].into());
         let node = presence.node("vertex").unwrap();
         assert_eq!(node.jobs, ["node", "smartctl"]);
         assert_eq!(node.interval_ms, Some(10_000));
@@ -1173,6 +1182,13 @@ mod tests {
         Forgotten { instance: "vertex".to_owned(), job: "node".to_owned(), why }
     }
 
+    /// Of whom the last words are said now.
+    fn said_of(presence: &mut Presence) -> BTreeSet<Forgotten> {
+        let all = presence.forgotten();
+        all.iter().for_each(|gone| presence.forgotten_said(gone));
+        all
+    }
+
     /// The last words, as series with the times and values of their samples.
     fn said(why: Why, known: Vec<Series>, now_ms: i64) -> Vec<(String, Vec<(i64, f64)>)> {
         let words = last_words(&Forgotten { why, ..vertex() }, known, now_ms);
@@ -1234,30 +1250,46 @@ mod tests {
         racked.labels = Labels::new(racked.labels.iter().chain([("rack", "1")]));
         let ended = series("up", "node", 110_000, stale_marker());
         presence.observe(&write(vec![racked, ended]), 110_000);
-        assert!(presence.take_forgotten().is_empty());
+        assert!(said_of(&mut presence).is_empty());
         assert_eq!(presence.node("vertex").unwrap().interval_ms, Some(10_000), "known as before");
     }
 
     #[test]
-    fn last_words_that_could_not_be_said_wait_unless_one_is_heard_again() {
+    fn last_words_wait_until_they_are_said_unless_one_is_heard_again() {
         let mut presence = Presence::restore(None, 0);
         rounds(&mut presence, "up", 100_000);
         assert!(presence.forget("vertex"));
-        let gone = presence.take_forgotten();
-        presence.put_back_forgotten(gone.clone());
         let ended = Forgotten { why: Why::Ended { marked: true }, ..vertex() };
-        presence.put_back_forgotten([ended.clone()]);
+        presence.note_forgotten([ended.clone()]);
+        let all: BTreeSet<Forgotten> = [vertex(), ended.clone()].into();
+        assert_eq!(presence.forgotten(), all);
+        // They are being said, and the aggregator is killed.
         let mut after = Presence::restore(Some(&presence.snapshot()), 105_000);
-        let all = gone.iter().cloned().chain([ended]).collect();
-        assert_eq!(after.take_forgotten(), all, "also over a restart");
-        assert_eq!(presence.take_forgotten(), all);
+        assert_eq!(after.forgotten(), all, "also over a restart");
+        assert!(presence.take_changed());
+        presence.forgotten_said(&ended);
+        assert!(presence.take_changed(), "it is to be kept that they are said");
+        assert_eq!(presence.forgotten(), [vertex()].into());
+        assert!(!presence.take_changed());
+    }
+
+    #[test]
+    fn who_is_heard_again_is_not_over_and_what_its_sender_ended_is() {
+        let mut presence = Presence::restore(None, 0);
         let ended = Forgotten { why: Why::Ended { marked: false }, ..vertex() };
-        presence.put_back_forgotten(gone.into_iter().chain([ended.clone()]));
+        presence.note_forgotten([vertex(), ended.clone()]);
         presence.observe(&write(vec![series("up", "node", 110_000, 1.0)]), 110_000);
-        assert_eq!(presence.take_forgotten(), [ended].into(), "an end of its sender's stays one");
+        assert!(presence.take_changed());
+        assert_eq!(presence.forgotten(), [ended].into());
+        assert!(presence.take_changed());
+    }
+
+    #[test]
+    fn those_whose_last_words_wait_are_bounded() {
+        let mut presence = Presence::restore(None, 0);
         let invented = |at: usize| Forgotten { job: at.to_string(), ..vertex() };
-        presence.put_back_forgotten((0..2 * FORGOTTEN_MAX).map(invented));
-        assert_eq!(presence.take_forgotten().len(), FORGOTTEN_MAX);
+        presence.note_forgotten((0..2 * FORGOTTEN_MAX).map(invented));
+        assert_eq!(presence.forgotten().len(), FORGOTTEN_MAX);
     }
 
     #[test]
@@ -1266,10 +1298,10 @@ mod tests {
         rounds(&mut presence, "up", 100_000);
         let zeros = presence.tick(200_000);
         assert!(presence.forget("vertex"));
-        let ends = last_words(&presence.take_forgotten().pop_first().unwrap(), Vec::new(), 200_000);
+        let ends = last_words(&said_of(&mut presence).pop_first().unwrap(), Vec::new(), 200_000);
         assert!(ends.series[0].samples[0].time_ms > zeros.series[0].samples[0].time_ms);
         assert!(!presence.forget("vertex"));
-        assert!(presence.take_forgotten().is_empty());
+        assert!(said_of(&mut presence).is_empty());
         assert!(presence.take_changed());
         assert!(!presence.take_changed());
     }
