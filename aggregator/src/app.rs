@@ -245,7 +245,7 @@ impl App {
             self.alerting.hold(&zeros);
         }
         if changed {
-            self.keep_presence();
+            let _told = self.keep_presence();
         }
         self.part_with_forgotten();
     }
@@ -355,18 +355,20 @@ impl App {
             inventory.take_changed()
         };
         if changed {
-            self.keep_inventory();
+            let _told = self.keep_inventory();
             // What has gone or come is told at once.
             self.tell_own();
         }
     }
 
     /// Keeps what the lab is made of across a restart. Blocks.
-    pub(crate) fn keep_inventory(&self) {
+    pub(crate) fn keep_inventory(&self) -> Result<(), WriteFailed> {
         let document = self.inventory().snapshot();
-        if let Err(error) = self.storage.document_put(INVENTORY_KEY, &document) {
-            tracing::error!(error = chain(&error), "what the lab is made of could not be stored");
-        }
+        self.storage.document_put(INVENTORY_KEY, &document).inspect_err(|error| {
+            tracing::error!(error = chain(error), "what the lab is made of could not be stored");
+            // The next look tries again.
+            self.inventory().note_unkept();
+        })
     }
 
     /// Keeps our own figures in the history. Blocks.
@@ -433,10 +435,12 @@ impl App {
     }
 
     /// Keeps who is expected across a restart. Blocks.
-    pub(crate) fn keep_presence(&self) {
+    pub(crate) fn keep_presence(&self) -> Result<(), WriteFailed> {
         let document = self.presence().snapshot();
-        if let Err(error) = self.storage.document_put(PRESENCE_KEY, &document) {
-            tracing::error!(error = chain(&error), "who is expected could not be stored");
-        }
+        self.storage.document_put(PRESENCE_KEY, &document).inspect_err(|error| {
+            tracing::error!(error = chain(error), "who is expected could not be stored");
+            // The next look tries again.
+            self.presence().note_unkept();
+        })
     }
 }

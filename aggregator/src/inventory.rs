@@ -161,6 +161,11 @@ impl Inventory {
         std::mem::take(&mut self.changed)
     }
 
+    /// Takes note that what is known could not be kept.
+    pub(crate) fn note_unkept(&mut self) {
+        self.changed = true;
+    }
+
     /// All things, by kind and name.
     pub(crate) fn things(&self) -> impl Iterator<Item = &Thing> {
         self.things.values()

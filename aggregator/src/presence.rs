@@ -308,6 +308,11 @@ impl Presence {
         std::mem::take(&mut self.changed)
     }
 
+    /// Takes note that what is known could not be kept.
+    pub(crate) fn note_unkept(&mut self) {
+        self.changed = true;
+    }
+
     /// Takes note of a write that was stored. What it gives must be stored too: the ends of our
     /// zeros for those who are back and send no `up` of their own.
     pub(crate) fn observe(&mut self, write: &dyn WriteView, now_ms: i64) -> WriteRequest {

@@ -252,7 +252,7 @@ async fn follow_wiring(app: Arc<App>) {
 
 fn maintain(app: &App) {
     // The times of nodes move without a change that would be kept at once.
-    app.keep_presence();
+    let _told = app.keep_presence();
     match app.storage.maintain(app.clock.now_ms()) {
         Ok(done) => tracing::debug!(?done, "the store was maintained"),
         Err(error) => {
@@ -334,8 +334,8 @@ impl Running {
         tasks.shutdown().await;
         service.shutdown().await;
         let closed = tokio::task::spawn_blocking(move || {
-            app.keep_presence();
-            app.keep_inventory();
+            let _told = app.keep_presence();
+            let _told = app.keep_inventory();
             let _told = app.keep_disks();
             app.storage.close()
         });

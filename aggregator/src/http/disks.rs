@@ -19,7 +19,6 @@ use crate::app::App;
 use crate::disks::disk::Disk;
 use crate::disks::registry::Refused;
 use crate::disks::{Identity, Place};
-use crate::storage::{WriteFailed, chain};
 use crate::telemetry::seconds;
 
 /// Bytes of a request to acknowledge: a note is a sentence or two.
@@ -79,15 +78,11 @@ pub(crate) async fn forget(
 async fn looked(app: Arc<App>, identity: Identity) -> Result<Json, ApiError> {
     let done = tokio::task::spawn_blocking(move || {
         app.look_at_disks();
-        app.keep_disks()?;
+        app.keep_disks().map_err(|error| ApiError::not_kept(&error))?;
         let registry = app.disks.registry();
-        Ok(registry.disks.get(&identity).map(|disk| view(disk, app.clock.now_ms())))
+        Ok::<_, ApiError>(registry.disks.get(&identity).map(|disk| view(disk, app.clock.now_ms())))
     });
-    let found = done.await.map_err(|_| ApiError::internal("it was not put down"))?;
-    let found = found.map_err(|error: WriteFailed| {
-        let cause = chain(&error);
-        ApiError::internal(format!("it counts now, but not after a restart: {cause}"))
-    })?;
+    let found = done.await.map_err(|_| ApiError::internal("it was not put down"))??;
     Ok(success(&found.unwrap_or(Value::Null)))
 }
 

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use labstat_promql::{ErrorKind as QueryErrorKind, QueryError};
 
 use super::json;
-use crate::storage::{ErrorKind, StorageError, chain};
+use crate::storage::{ErrorKind, StorageError, WriteFailed, chain};
 
 /// An error of the API.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +46,11 @@ impl ApiError {
     /// The fault is here.
     pub(crate) fn internal(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
+    }
+
+    /// What was asked for is done, and a restart would undo it.
+    pub(crate) fn not_kept(error: &WriteFailed) -> Self {
+        Self::internal(format!("it counts now, but not after a restart: {}", chain(error)))
     }
 
     /// A part of Prometheus that labstat never switches on.

@@ -46,9 +46,10 @@ pub(crate) async fn forget(
         app.alerting.let_go(labels);
     }
     let done = tokio::task::spawn_blocking(move || {
-        app.keep_inventory();
+        let kept = app.keep_inventory();
         app.tell_own();
+        kept.map_err(|error| ApiError::not_kept(&error))
     });
-    done.await.map_err(|_| ApiError::internal("it was not put down"))?;
+    done.await.map_err(|_| ApiError::internal("it was not put down"))??;
     Ok(success(&json!({ "forgotten": format!("{kind} {instance}/{name}") })))
 }

@@ -84,12 +84,12 @@ pub(crate) async fn forget(
     app.alerting.let_go(BTreeMap::from([("instance".to_owned(), name.clone())]));
     let done = tokio::task::spawn_blocking(move || {
         app.part_with_forgotten();
-        app.keep_presence();
-        app.keep_inventory();
+        let kept = app.keep_presence().and(app.keep_inventory());
         app.tell_own();
         app.look_at_disks();
+        kept.map_err(|error| ApiError::not_kept(&error))
     });
-    done.await.map_err(|_| ApiError::internal("the node was not forgotten"))?;
+    done.await.map_err(|_| ApiError::internal("the node was not forgotten"))??;
     Ok(success(&json!({ "forgotten": name })))
 }
 

@@ -63,6 +63,36 @@ fn a_node_can_be_forgotten() {
     assert_eq!((again.status, again.json()["errorType"].clone()), (404, json!("not_found")));
 }
 
+/// A restart would bring it back, so that is said; when there is room again it is put down without being asked.
+#[test]
+fn what_cannot_be_put_down_of_a_forgotten_node_is_an_error_and_is_tried_again() {
+    let clock = Arc::new(ManualClock::new(START_MS));
+    let server = Server::at(&clock);
+    heard(&server, &clock, 2);
+    let store = rusqlite::Connection::open(server.dir.path().join("data/labstat.db")).unwrap();
+    store.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+    let kept = || -> String {
+        let query = "SELECT document FROM documents WHERE key = 'presence'";
+        let kept: Vec<u8> = store.query_row(query, [], |row| row.get(0)).unwrap_or_default();
+        String::from_utf8_lossy(&kept).into_owned()
+    };
+    eventually("the node is put down", || {
+        if kept().contains("heard_ms") { Ok(()) } else { Err(kept()) }
+    });
+    let refuse =
+        "CREATE TRIGGER full BEFORE INSERT ON documents BEGIN SELECT RAISE(ABORT, 'no'); END";
+    store.execute_batch(refuse).unwrap();
+    let answer = server.request("DELETE", "/api/labstat/v1/nodes/vertex", &[], b"");
+    assert_eq!((answer.status, answer.json()["errorType"].clone()), (500, json!("internal")));
+    assert!(answer.text().contains("not after a restart"), "{}", answer.text());
+    assert_eq!(server.get("/api/labstat/v1/nodes").json()["data"], json!([]), "it counts now");
+    assert!(kept().contains("heard_ms"));
+    store.execute_batch("DROP TRIGGER full").unwrap();
+    eventually("the next look puts it down", || {
+        if kept().contains("heard_ms") { Err(kept()) } else { Ok(()) }
+    });
+}
+
 /// A target that is taken out of a scraper's configuration is not down, as far back as one asks: the rule
 /// for nodes that fell silent looks at the last word of a day.
 #[test]
