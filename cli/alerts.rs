@@ -347,8 +347,8 @@ pub(crate) async fn ask(client: &Client) -> Result<Vec<Alert>, Failure> {
         Some(alerts) => alerts,
         None => match listing::<Listing>(client, "/api/v1/alerts").await {
             Ok(listing) => listing.alerts,
-            // An Alertmanager has no other; what its own error says is of no use to others.
-            Err(failure) => received(client).await.ok().flatten().ok_or(failure)?,
+            // An Alertmanager has no other.
+            Err(failure) => received(client).await?.ok_or(failure)?,
         },
     };
     if alerts.iter().any(|alert| alert.labels.contains_key(DISK)) {
@@ -394,8 +394,8 @@ struct Standing {
 
 /// All alerts of an Alertmanager; `None` of what is none.
 async fn received(client: &Client) -> Result<Option<Vec<Alert>>, Failure> {
-    let found = client.v2::<Vec<Received>>(Method::GET, "/api/v2/alerts", None).await?;
-    let Some(found) = found else { return Ok(None) };
+    let found = client.v2::<Vec<Received>>(Method::GET, "/api/v2/alerts", None).await;
+    let Ok(Some(found)) = found else { return Ok(None) };
     let is_silenced = found.iter().any(|alert| !alert.status.silenced_by.is_empty());
     let silences = if is_silenced { silence::ask(client).await? } else { Vec::new() };
     Ok(Some(found.into_iter().map(|alert| alert.told(&silences)).collect()))

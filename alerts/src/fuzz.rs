@@ -95,7 +95,7 @@ fn manners(rows: Vec<(String, Vec<u8>)>, now_ms: i64) {
     keep(step.entries);
     let mut time_ms = now_ms;
     for _ in 0..LOOKS {
-        let Some(due_ms) = manners.next_due_ms() else { break };
+        let Some(due_ms) = manners.next_due_ms(time_ms) else { break };
         time_ms = time_ms.max(due_ms.min(now_ms.saturating_add(i64::from(u32::MAX))));
         keep(manners.advance(time_ms).entries);
     }

@@ -9,12 +9,13 @@
 //! - [`matchers`], [`times`], `route`, `inhibit`, [`silences`], `maintenance`: each one rule of
 //!   Alertmanager's, or of ours.
 //! - [`topology`]: what hangs on what; `incidents`: which alerts have one cause.
-//! - `flush`: what a group says, and to whom. `room`: how much alerts may take.
+//! - `flush`: what a group says, and to whom. `room`: how much alerts may take. `clock`: one that is set back.
 //! - [`views`]: what others see of it; `explain`: which way an alert would take.
 //!
 //! Not here: the words of a message, how it is sent, and HTTP.
 
 pub mod alertmanager;
+mod clock;
 mod explain;
 mod flush;
 mod incidents;
@@ -172,6 +173,8 @@ pub struct Manners {
     asked_ms: i64,
     room: Room,
     dirty: Dirty,
+    /// The time of the last step.
+    latest_ms: i64,
 }
 
 #[cfg(test)]
@@ -198,6 +201,9 @@ impl Manners {
         let inhibitor = Inhibitor::new(config.inhibit.clone());
         let mut manners = Self { config, inhibitor, ..Self::default() };
         let unreadable = manners.restore(kept, now_ms);
+        // What was kept may be of any time.
+        manners.latest_ms = i64::MAX;
+        manners.heed_clock(now_ms);
         let mut step = manners.step(Vec::new());
         step.entries.extend(unreadable.into_iter().map(Entry::delete));
         (manners, step)
@@ -309,8 +315,12 @@ impl Manners {
         self.step(messages)
     }
 
-    /// When [`Manners::advance`] is to be called next; `None` when nothing is to come by itself.
-    pub fn next_due_ms(&self) -> Option<i64> {
+    /// When [`Manners::advance`] is to be called next; `None` when nothing is to come by itself. That
+    /// is now when the clock has been set back.
+    pub fn next_due_ms(&self, now_ms: i64) -> Option<i64> {
+        if self.is_ahead(now_ms) {
+            return Some(now_ms);
+        }
         let group = self.due.first().map(|(ms, _)| *ms);
         let alert = self.deadlines.first().map(|(ms, _)| *ms);
         let refused = self.refused_ms.map(|refused_ms| refused_ms.saturating_add(REFUSED_FOR_MS));
@@ -644,6 +654,7 @@ impl Manners {
 
     /// Time has passed: what becomes of alerts and silences by that alone.
     fn tick(&mut self, now_ms: i64) {
+        self.heed_clock(now_ms);
         self.silences.advance(now_ms);
         while let Some((due_ms, _)) = self.deadlines.first()
             && *due_ms <= now_ms

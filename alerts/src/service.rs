@@ -497,7 +497,8 @@ impl Inner {
 
     /// When the manners are due next.
     fn manners_due_ms(&self) -> Option<i64> {
-        let due = self.next_ms(Manners::next_due_ms).into_iter();
+        let now_ms = self.clock.now_ms();
+        let due = self.next_ms(|manners| manners.next_due_ms(now_ms)).into_iter();
         due.chain(self.next_ms(Manners::next_ask_ms)).min()
     }
 

@@ -34,9 +34,9 @@ const GATHER_MS: i64 = 30_000;
 /// How long a receiver is left alone at most because it says so.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60 * 60);
 
-/// How often a receiver that does not answer whether it has a message is asked, within a minute or so.
-/// Then it gets it: told twice is better than not.
-const ASKED_MAX: u32 = 5;
+/// For how long a receiver that does not answer whether it has a message is asked. Then it gets it: told
+/// twice is better than not.
+const ASKED_FOR_MS: i64 = 60_000;
 
 /// Threads that a summary keeps from being overtaken.
 const THREADS_MAX: usize = 10_000;
@@ -51,8 +51,8 @@ struct Pending {
     queued: Queued,
     urgency: Urgency,
     attempts: Attempts,
-    /// How often the receiver was asked whether it has it.
-    asked: u32,
+    /// Since when the receiver is asked whether it has it.
+    asked_ms: Option<i64>,
     not_before_ms: i64,
 }
 
@@ -209,7 +209,8 @@ impl Queue {
 
     fn insert(&mut self, seq: u64, queued: Queued, attempts: Attempts) {
         let urgency = Urgency::of(&queued.message);
-        let pending = Pending { queued, urgency, attempts, asked: 0, not_before_ms: i64::MIN };
+        let pending =
+            Pending { queued, urgency, attempts, asked_ms: None, not_before_ms: i64::MIN };
         let is_parted = !pending.attempts.missing.is_empty();
         let among = if is_parted { &mut self.parted } else { &mut self.pending };
         among.insert(seq, pending);
@@ -342,6 +343,7 @@ impl Queue {
         self.paused_until_ms = self.paused_until_ms.min(most_ms);
         for pending in self.all_mut() {
             pending.not_before_ms = pending.not_before_ms.min(most_ms);
+            pending.asked_ms = pending.asked_ms.map(|asked_ms| asked_ms.min(now_ms));
         }
         for at_ms in [&mut self.summary_ms, &mut self.held_since_ms, &mut self.failing_since_ms] {
             *at_ms = at_ms.map(|at_ms| at_ms.min(now_ms));
@@ -387,8 +389,9 @@ impl Queue {
     fn begin(&mut self, seq: u64, now_ms: i64, entries: &mut Vec<Entry>) -> Next {
         let Some(pending) = self.get_mut(seq) else { return Next::Idle };
         let ask = pending.attempts.in_doubt;
-        let send_unasked = pending.asked >= ASKED_MAX;
-        pending.asked += u32::from(ask);
+        let asked_ms = pending.asked_ms.filter(|_| ask).unwrap_or(now_ms);
+        let send_unasked = now_ms.saturating_sub(asked_ms) >= ASKED_FOR_MS;
+        pending.asked_ms = ask.then_some(asked_ms);
         let begun = pending.attempts.begun.saturating_add(1);
         let missing = mem::take(&mut pending.attempts.missing);
         pending.attempts = Attempts { begun, time_ms: now_ms, in_doubt: true, missing };

@@ -115,7 +115,9 @@ impl Stage {
     /// The same in milliseconds.
     pub(super) fn until_ms(&mut self, ms: i64) {
         let end_ms = T0 + ms;
-        while let Some(due_ms) = self.manners.next_due_ms().filter(|due_ms| *due_ms <= end_ms) {
+        while let Some(due_ms) =
+            self.manners.next_due_ms(self.now_ms).filter(|due_ms| *due_ms <= end_ms)
+        {
             self.now_ms = due_ms.max(self.now_ms);
             let step = self.manners.advance(self.now_ms);
             self.settle(step);
@@ -197,7 +199,48 @@ fn a_group_waits_speaks_and_repeats() {
     assert_eq!(stage.told(), ["790 a Resolved -X -X"]);
     stage.until(5000);
     assert!(stage.rows.is_empty(), "{:?}", stage.rows.keys());
-    assert_eq!(stage.manners.next_due_ms(), None);
+    assert_eq!(stage.manners.next_due_ms(stage.now_ms), None);
+}
+
+/// A clock that was a day ahead, and is set right while the program runs or before it starts again.
+#[test]
+fn a_clock_that_is_set_back_keeps_nobody_waiting() {
+    const DAY_S: i64 = 86_400;
+    for is_restarted in [false, true] {
+        let mut stage = Stage::new(by_labels(GROUPED));
+        stage.until(DAY_S);
+        stage.begin("alertname=X n=1");
+        stage.until(DAY_S + 60);
+        stage.begin("alertname=Y");
+        assert_eq!(stage.told(), [format!("{} a New +X", DAY_S + 10)]);
+        stage.now_ms = T0;
+        if is_restarted {
+            stage.restart();
+        }
+        stage.begin("alertname=X n=2");
+        stage.until(60);
+        assert_eq!(stage.told(), ["0 a Changed +X +X", "10 a New +Y"], "{is_restarted}");
+        stage.end("alertname=Y");
+        stage.until(650);
+        assert_eq!(stage.told(), ["70 a Resolved -Y", "610 a Reminder +X +X"], "{is_restarted}");
+    }
+}
+
+#[test]
+fn posted_alerts_end_though_the_clock_is_set_back() {
+    const DAY_S: i64 = 86_400;
+    let mut stage = Stage::new(by_labels(GROUPED));
+    stage.until(DAY_S);
+    let posted = Posted { labels: labels("alertname=X"), ..Posted::default() };
+    let (step, problems) = stage.manners.post(&[posted], stage.now_ms);
+    stage.settle(step);
+    assert_eq!(problems, Vec::<String>::new());
+    stage.until(DAY_S + 20);
+    stage.now_ms = T0;
+    stage.until(600);
+    let told = stage.told();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!(told[1], "310 a Resolved -X");
 }
 
 #[test]

@@ -328,15 +328,17 @@ fn one_that_does_not_answer_whether_it_has_it_gets_it_in_the_end() {
     lab.add(message("a", "critical"));
     lab.attempt().unwrap();
     lab.failed(&SendError::Doubt { why: "cut".to_owned() });
-    let (mut unanswered, begun_ms) = (0, lab.now_ms);
+    let (mut unanswered, mut begun_ms) = (0, None);
     while !lab.attempt().unwrap().send_unasked {
+        begun_ms.get_or_insert(lab.now_ms);
+        // As long as one may wait for an answer.
+        lab.now_ms += 20_000;
         let mut entries = Vec::new();
         lab.queue.failed(lab.now_ms, &later(), true, &mut entries);
         unanswered += 1;
     }
-    assert_eq!(unanswered, ASKED_MAX);
-    let waited_s = (lab.now_ms - begun_ms) / 1000;
-    assert!((30..120).contains(&waited_s), "{waited_s}");
+    let waited_s = (lab.now_ms - begun_ms.unwrap()) / 1000;
+    assert!(unanswered > 1 && (60..100).contains(&waited_s), "{unanswered} in {waited_s} s");
 }
 
 #[test]

@@ -214,7 +214,9 @@ impl Service {
                 continue;
             };
             let end_ms = self.stage.now_ms + seconds * 1000;
-            while let Some(due_ms) = self.stage.manners.next_due_ms().filter(|ms| *ms <= end_ms) {
+            while let Some(due_ms) =
+                self.stage.manners.next_due_ms(self.stage.now_ms).filter(|ms| *ms <= end_ms)
+            {
                 self.stage.now_ms = due_ms.max(self.stage.now_ms);
                 self.step(event);
             }

@@ -289,7 +289,7 @@ fn ours(done: Vec<(i64, Done)>, end_ms: i64) -> Told {
     let (mut manners, _) = Manners::new(config, Vec::new(), start_ms);
     let mut told = Told::new();
     let mut until = |manners: &mut Manners, end_ms: i64| {
-        while let Some(due_ms) = manners.next_due_ms().filter(|due_ms| *due_ms <= end_ms) {
+        while let Some(due_ms) = manners.next_due_ms(end_ms).filter(|due_ms| *due_ms <= end_ms) {
             for message in manners.advance(due_ms).messages {
                 let alerts = message.alerts.iter();
                 let alerts = alerts.map(|a| (a.status.as_str().to_owned(), a.labels.clone()));
