@@ -1,3 +1,6 @@
+//! Whole stories: things are seen, go away and come back, and what is missing comes out. Not here: reading
+//! of samples by itself, which the stories go through.
+
 use labstat_model::{Labels, METRIC_NAME};
 
 use super::*;
