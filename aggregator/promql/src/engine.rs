@@ -10,8 +10,7 @@ use labstat_model::{HistogramSeries, Labels, Sample, Series};
 
 use crate::budget::{Budget, Limits};
 use crate::column::{Column, Columns, Steps};
-use crate::eval::Evaluator;
-use crate::expr::Expr;
+use crate::eval::{Evaluator, Prepared};
 use crate::lower::Bounds;
 use crate::pool::Pool;
 use crate::{
@@ -112,14 +111,15 @@ impl Engine {
     ) -> Result<Answer, QueryError> {
         let time_ms = time_ms.clamp(-TIME_MS_MAX, TIME_MS_MAX);
         let bounds = Bounds { start_ms: time_ms, end_ms: time_ms, step_ms: 0 };
-        let expr = query.at(bounds)?;
-        let mut evaluator = self.evaluator(source, query.text(), &expr, bounds, options);
+        let prepared = query.prepared(bounds)?;
+        let expr = prepared.expr();
+        let mut evaluator = self.evaluator(source, query.text(), &prepared, bounds, options);
         let value = if expr.value_type == ValueType::Matrix {
-            let (matrix, histograms) = evaluator.matrix(&expr, time_ms)?;
+            let (matrix, histograms) = evaluator.matrix(expr, time_ms)?;
             matrix_value(matrix, histograms, &evaluator.budget)?
         } else {
-            evaluator.plan(&expr, Steps::one(time_ms));
-            instant_value(evaluator.eval(&expr, Steps::one(time_ms))?, time_ms)
+            evaluator.plan(expr, Steps::one(time_ms));
+            instant_value(evaluator.eval(expr, Steps::one(time_ms))?, time_ms)
         };
         Ok(answer(value, evaluator))
     }
@@ -154,14 +154,15 @@ impl Engine {
             QueryError::Range(message.to_owned())
         })?;
         let bounds = Bounds { start_ms, end_ms, step_ms };
-        let expr = query.at(bounds)?;
+        let prepared = query.prepared(bounds)?;
+        let expr = prepared.expr();
         if matches!(expr.value_type, ValueType::String | ValueType::Matrix) {
             return Err(QueryError::Range(notes::not_for_a_range(expr.value_type)));
         }
-        let mut evaluator = self.evaluator(source, query.text(), &expr, bounds, options);
+        let mut evaluator = self.evaluator(source, query.text(), &prepared, bounds, options);
         let steps = Steps { start_ms, step_ms, len };
-        evaluator.plan(&expr, steps);
-        let value = range_value(evaluator.eval(&expr, steps)?, steps, &evaluator.budget)?;
+        evaluator.plan(expr, steps);
+        let value = range_value(evaluator.eval(expr, steps)?, steps, &evaluator.budget)?;
         Ok(answer(value, evaluator))
     }
 
@@ -187,18 +188,19 @@ impl Engine {
     ) -> Result<Vec<(i64, u64)>, QueryError> {
         let [start_ms, end_ms] = [start_ms, end_ms].map(|ms| ms.clamp(-TIME_MS_MAX, TIME_MS_MAX));
         let bounds = Bounds { start_ms, end_ms, step_ms };
-        let expr = query.at(bounds)?;
-        let evaluator = self.evaluator(source, query.text(), &expr, bounds, options);
+        let prepared = query.prepared(bounds)?;
+        let expr = prepared.expr();
+        let evaluator = self.evaluator(source, query.text(), &prepared, bounds, options);
         let steps = steps_len(start_ms, end_ms, step_ms)
             .map_or(Steps::one(start_ms), |len| Steps { start_ms, step_ms, len });
-        Ok(steps.times().zip(evaluator.count(&expr, steps)?).collect())
+        Ok(steps.times().zip(evaluator.count(expr, steps)?).collect())
     }
 
     fn evaluator<'a>(
         &'a self,
         source: &'a dyn Source,
         query: &'a str,
-        expr: &Expr,
+        prepared: &'a Prepared,
         bounds: Bounds,
         options: &QueryOptions,
     ) -> Evaluator<'a> {
@@ -211,7 +213,8 @@ impl Engine {
             cancel: options.cancel.clone(),
             peak: options.peak.clone(),
         };
-        let mut evaluator = Evaluator::new(source, query, expr, &self.pool, Budget::new(limits));
+        let mut evaluator =
+            Evaluator::new(source, query, prepared, &self.pool, Budget::new(limits));
         evaluator.lookback_ms = lookback_ms.clamp(1, TIME_MS_MAX);
         evaluator.subquery_step_ms = self.options.subquery_step_ms.clamp(1, TIME_MS_MAX);
         evaluator.bounds = bounds;

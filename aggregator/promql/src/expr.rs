@@ -3,7 +3,10 @@
 //! Parentheses are gone, since the shape of the tree says the same; so are labels as text lists,
 //! since a [`Grouping`] knows how to apply itself.
 
+use std::sync::OnceLock;
+
 use labstat_model::{Labels, METRIC_NAME, MatchOp, Matcher};
+use regex::Regex;
 
 use crate::ValueType;
 use crate::functions::Function;
@@ -112,6 +115,8 @@ pub(crate) struct Subquery {
 pub(crate) struct Call {
     pub(crate) function: &'static Function,
     pub(crate) args: Vec<Expr>,
+    /// What `label_replace` looks for, since it was first called; `None` where that is no pattern.
+    pub(crate) pattern: OnceLock<Option<Regex>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

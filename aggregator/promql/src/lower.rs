@@ -1,6 +1,9 @@
 //! Turns the tree of a text into the one that is evaluated: labels into groupings, durations and
 //! fixed times into milliseconds, parentheses into nothing.
 
+use std::cell::Cell;
+use std::sync::OnceLock;
+
 use labstat_model::PatternRoom;
 
 use crate::expr::{
@@ -29,7 +32,18 @@ impl Bounds {
 
 /// The tree of `query`, as it is to be evaluated.
 pub(crate) fn lower(query: &str, tree: &ast::Expr, bounds: Bounds) -> Result<Expr, QueryError> {
-    Lowering { query, bounds }.expr(tree)
+    lower_at(query, tree, bounds).map(|(expr, _)| expr)
+}
+
+/// The same, and whether it would be another at other times.
+pub(crate) fn lower_at(
+    query: &str,
+    tree: &ast::Expr,
+    bounds: Bounds,
+) -> Result<(Expr, bool), QueryError> {
+    let lowering = Lowering { query, times: bounds, timed: Cell::new(false) };
+    let expr = lowering.expr(tree)?;
+    Ok((expr, lowering.timed.get()))
 }
 
 /// Reads `query` whole.
@@ -49,10 +63,17 @@ pub(crate) fn read_selector(
 
 struct Lowering<'a> {
     query: &'a str,
-    bounds: Bounds,
+    times: Bounds,
+    /// Whether anything was made of the times.
+    timed: Cell<bool>,
 }
 
 impl Lowering<'_> {
+    fn bounds(&self) -> Bounds {
+        self.timed.set(true);
+        self.times
+    }
+
     fn error(&self, start: usize, message: &str) -> QueryError {
         let position = Some(Position::of(self.query, start));
         QueryError::Parse { message: message.to_owned(), position }
@@ -102,8 +123,8 @@ impl Lowering<'_> {
 
     fn shift(&self, tree: &ast::Shift) -> Result<Shift, QueryError> {
         let at_ms = tree.at.map(|at| match at {
-            ast::At::Start => self.bounds.start_ms,
-            ast::At::End => self.bounds.end_ms,
+            ast::At::Start => self.bounds().start_ms,
+            ast::At::End => self.bounds().end_ms,
             ast::At::Time(ms) => ms,
         });
         let offset_ms = tree.offset.as_ref().map_or(Ok(0), |offset| self.ms(offset))?;
@@ -128,7 +149,7 @@ impl Lowering<'_> {
         let args = args.collect::<Result<Vec<_>, _>>()?;
         let invariant = !function.at_step && is_invariant(args.iter());
         let args = if invariant { args } else { args.into_iter().map(pointed_at).collect() };
-        let node = Node::Call(Box::new(Call { function, args }));
+        let node = Node::Call(Box::new(Call { function, args, pattern: OnceLock::new() }));
         Ok(Expr { invariant, ..leaf(node, function.returns, start) })
     }
 

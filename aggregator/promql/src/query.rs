@@ -1,7 +1,10 @@
 //! A query that has been read: what can be said of it without evaluating it.
 
+use std::sync::{Arc, OnceLock};
+
 use labstat_model::{METRIC_NAME, MatchOp, Matcher, PatternRoom};
 
+use crate::eval::Prepared;
 use crate::expr::{Expr, Node};
 use crate::lower::{self, Bounds};
 use crate::syntax::{self, ast};
@@ -13,6 +16,9 @@ use crate::{QueryError, ValueType, beyond};
 pub struct Query {
     text: String,
     tree: ast::Expr,
+    /// As it is evaluated at whatever times, since it was first; of one that its times make another it is
+    /// never known.
+    prepared: OnceLock<Arc<Prepared>>,
 }
 
 /// How much of history a query is about, by what is written in it.
@@ -47,7 +53,7 @@ impl Query {
     pub fn read(text: impl Into<String>) -> Result<Self, QueryError> {
         let text = text.into();
         let tree = syntax::parse(&text)?;
-        Ok(Self { text, tree })
+        Ok(Self { text, tree, prepared: OnceLock::new() })
     }
 
     /// As it was written.
@@ -56,8 +62,15 @@ impl Query {
     }
 
     /// As it is evaluated at these times.
-    pub(crate) fn at(&self, bounds: Bounds) -> Result<Expr, QueryError> {
-        lower::lower(&self.text, &self.tree, bounds)
+    pub(crate) fn prepared(&self, bounds: Bounds) -> Result<Arc<Prepared>, QueryError> {
+        if let Some(prepared) = self.prepared.get() {
+            return Ok(Arc::clone(prepared));
+        }
+        let (expr, timed) = lower::lower_at(&self.text, &self.tree, bounds)?;
+        let prepared = Arc::new(Prepared::new(expr));
+        let prepared =
+            if timed { prepared } else { self.prepared.get_or_init(|| prepared).clone() };
+        Ok(prepared)
     }
 
     /// How much of history it is about from `start_ms` to `end_ms` with a step of `step_ms`, 0 for
@@ -67,17 +80,19 @@ impl Query {
         (start_ms, end_ms, step_ms): (i64, i64, i64),
         subquery_step_ms: i64,
     ) -> Result<Reach, QueryError> {
-        let expr = self.at(Bounds { start_ms, end_ms, step_ms })?;
+        let prepared = self.prepared(Bounds { start_ms, end_ms, step_ms })?;
+        let expr = prepared.expr();
         let span_ms = end_ms.saturating_sub(start_ms);
-        let subquery_points = subquery_points(&expr, span_ms, subquery_step_ms);
-        Ok(Reach { before_ms: reach_ms(&expr), subquery_points })
+        let subquery_points = subquery_points(expr, span_ms, subquery_step_ms);
+        Ok(Reach { before_ms: reach_ms(expr), subquery_points })
     }
 
     /// What can be found out without a time.
     pub fn checked(&self) -> Result<Checked, QueryError> {
-        let expr = self.at(Bounds::ANY)?;
+        let prepared = self.prepared(Bounds::ANY)?;
+        let expr = prepared.expr();
         let mut selectors = Vec::new();
-        collect_selectors(&expr, &mut selectors);
+        collect_selectors(expr, &mut selectors);
         let named = |matchers: &Vec<Matcher>| {
             let name = |m: &&Matcher| m.name() == METRIC_NAME && m.op() == MatchOp::Equal;
             matchers.iter().find(name).map(|matcher| matcher.value().to_owned())
@@ -85,7 +100,7 @@ impl Query {
         let mut metric_names: Vec<String> = selectors.iter().filter_map(named).collect();
         metric_names.sort_unstable();
         metric_names.dedup();
-        let reach_ms = reach_ms(&expr);
+        let reach_ms = reach_ms(expr);
         let beyond = beyond::of(&self.tree);
         Ok(Checked { value_type: expr.value_type, metric_names, selectors, reach_ms, beyond })
     }
@@ -189,6 +204,29 @@ mod tests {
         let nested = "max_over_time(quantile_over_time(0.5, vector(time())[40000s:1s])[40000s:1m])";
         assert_eq!(points(nested, 0), 80_000);
         assert_eq!(points("max_over_time(a[290y:1ms])", i64::MAX), i64::MAX);
+    }
+
+    #[test]
+    fn a_query_is_prepared_once_unless_its_times_make_it_another() {
+        let twice = |query: &str| {
+            let query = Query::read(query).unwrap();
+            let at = |time_ms| Bounds { start_ms: time_ms, end_ms: time_ms + 60_000, step_ms: 1 };
+            [at(0), at(5_000)].map(|bounds| query.prepared(bounds).unwrap())
+        };
+        for query in ["a + a", "rate(a[5m] @ 10 offset 1m)", "time() - start()", "a[1h:1m]"] {
+            let [first, second] = twice(query);
+            assert!(Arc::ptr_eq(&first, &second), "{query}");
+        }
+        for query in ["a @ start()", "a[5m] @ end()", "a offset step()", "rate(a[range()])"] {
+            let [first, second] = twice(query);
+            assert!(!Arc::ptr_eq(&first, &second), "{query}");
+        }
+        let [first, second] = twice("a @ start()");
+        let at_ms = |prepared: &Prepared| match &prepared.expr().node {
+            Node::Selector(selector) => selector.shift.at_ms,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!([&first, &second].map(|it| at_ms(it)), [Some(0), Some(5_000)]);
     }
 
     #[test]

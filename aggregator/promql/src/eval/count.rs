@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use labstat_model::is_stale;
 
 use super::Evaluator;
-use super::memo::children;
+use super::prepared::children;
 use super::window::advance;
 use crate::QueryError;
 use crate::column::Steps;

@@ -1,24 +1,20 @@
-//! Equal parts of a query, which are evaluated once.
+//! The values of equal parts of a query, which are evaluated once.
 //!
-//! Two parts are equal when nothing in them differs but where they stand in the text. What there
-//! was to say of the first is then said of the other too, at its own place.
+//! Which parts are equal is known before ([`super::prepared`]). What there was to say of the first is then said
+//! of the other too, at its own place.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::rc::Rc;
 
 use super::{Evaluator, Remark};
 use crate::QueryError;
 use crate::column::{Column, Columns, Steps};
-use crate::expr::{Aggregate, Binary, Call, Expr, Node, RangeSelector, Selector, Subquery};
+use crate::expr::Expr;
 
-/// The parts of a query that stand in it more than once, and their values.
+/// The values of parts that stand in a query more than once.
 #[derive(Debug, Default)]
 pub(super) struct Memo {
-    /// By where they are in memory, which the tree does not change while it is evaluated.
-    keys: HashMap<usize, u64>,
-    uses: HashMap<u64, usize>,
     values: RefCell<HashMap<(u64, Steps), Known>>,
     /// What was too much to hold at all.
     too_much: RefCell<HashSet<(u64, Steps)>>,
@@ -34,107 +30,6 @@ struct Known {
     uses: usize,
 }
 
-impl Memo {
-    pub(super) fn new(root: &Expr) -> Self {
-        let mut memo = Self::default();
-        memo.hash(root, &RandomState::new());
-        memo.count(root);
-        memo.uses.retain(|_, uses| *uses > 1);
-        let Self { keys, uses, .. } = &mut memo;
-        keys.retain(|_, key| uses.contains_key(key));
-        memo
-    }
-
-    pub(super) fn key(&self, expr: &Expr) -> Option<u64> {
-        // Most queries have no two parts alike.
-        if self.keys.is_empty() { None } else { self.keys.get(&place(expr)).copied() }
-    }
-
-    fn hash(&mut self, expr: &Expr, state: &RandomState) -> u64 {
-        let mut hasher = state.build_hasher();
-        own(&expr.node).hash(&mut hasher);
-        for child in children(&expr.node) {
-            // Where it stands decides where remarks on it point to.
-            (child.start - expr.start.min(child.start)).hash(&mut hasher);
-            (child.outer_start - expr.start.min(child.outer_start)).hash(&mut hasher);
-            self.hash(child, state).hash(&mut hasher);
-        }
-        let key = hasher.finish();
-        self.keys.insert(place(expr), key);
-        key
-    }
-
-    /// Counts parts; what is within one that was seen already is not evaluated again.
-    fn count(&mut self, expr: &Expr) {
-        if is_work(expr)
-            && let Some(key) = self.keys.get(&place(expr))
-        {
-            let uses = self.uses.entry(*key).or_default();
-            *uses += 1;
-            if *uses > 1 {
-                return;
-            }
-        }
-        children(&expr.node).for_each(|child| self.count(child));
-    }
-}
-
-fn place(expr: &Expr) -> usize {
-    std::ptr::from_ref(expr).addr()
-}
-
-/// Whether evaluating is more than looking up what was evaluated.
-fn is_work(expr: &Expr) -> bool {
-    !matches!(expr.node, Node::Number(_) | Node::Text(_) | Node::Range(_) | Node::Subquery(_))
-}
-
-/// The parts of a node that are expressions.
-pub(super) fn children(node: &Node) -> impl Iterator<Item = &Expr> {
-    let (fixed, more): ([Option<&Expr>; 2], &[Expr]) = match node {
-        Node::Number(_) | Node::Text(_) | Node::Selector(_) | Node::Range(_) => ([None; 2], &[]),
-        Node::Subquery(subquery) => ([Some(&subquery.expr), None], &[]),
-        Node::Negation(inner) => ([Some(inner), None], &[]),
-        Node::Binary(binary) => ([Some(&binary.lhs), Some(&binary.rhs)], &[]),
-        Node::Aggregate(aggregate) => ([aggregate.param.as_ref(), Some(&aggregate.expr)], &[]),
-        Node::Call(call) => ([None; 2], &call.args),
-    };
-    fixed.into_iter().flatten().chain(more)
-}
-
-/// All else of a node. Taken apart field by field, so that none is forgotten.
-fn own(node: &Node) -> String {
-    let selected = |selector: &Selector| {
-        let Selector { matchers, shift, edges } = selector;
-        let matchers: Vec<String> = matchers.iter().map(ToString::to_string).collect();
-        format!("{matchers:?} {shift:?} {edges:?}")
-    };
-    match node {
-        Node::Number(value) => format!("{:x}", value.to_bits()),
-        Node::Text(text) => format!("{text:?}"),
-        Node::Selector(selector) => selected(selector),
-        Node::Range(RangeSelector { selector, range_ms }) => {
-            format!("{}[{range_ms}]", selected(selector))
-        }
-        Node::Subquery(subquery) => {
-            let Subquery { expr: _, range_ms, step_ms, shift } = &**subquery;
-            format!("[{range_ms}:{step_ms:?}] {shift:?}")
-        }
-        Node::Negation(_) => "-".to_owned(),
-        Node::Binary(binary) => {
-            let Binary { op, lhs: _, rhs: _, bool_result, matching, card, fill } = &**binary;
-            format!("{op:?} {bool_result} {matching:?} {card:?} {fill:?}")
-        }
-        Node::Aggregate(aggregate) => {
-            let Aggregate { op, expr: _, param, grouping } = &**aggregate;
-            format!("{op:?} {} {grouping:?}", param.is_some())
-        }
-        Node::Call(call) => {
-            let Call { function, args } = &**call;
-            format!("{}({})", function.name, args.len())
-        }
-    }
-}
-
 impl Evaluator<'_> {
     /// The value of a part that flows and stands in the query more than once, held to be looked at
     /// again; `None` when it is too much to hold, so that it must flow each time.
@@ -143,7 +38,7 @@ impl Evaluator<'_> {
         expr: &Expr,
         steps: Steps,
     ) -> Result<Option<Vec<Column>>, QueryError> {
-        let Some(key) = self.memo.key(expr) else { return Ok(None) };
+        let Some(key) = self.prepared.key(expr) else { return Ok(None) };
         if self.memo.too_much.borrow().contains(&(key, steps)) {
             return Ok(None);
         }
@@ -160,7 +55,7 @@ impl Evaluator<'_> {
 
     /// The value of a part that stands in the query more than once; `None` of any other.
     pub(super) fn known(&self, expr: &Expr, steps: Steps) -> Option<Columns> {
-        let key = (self.memo.key(expr)?, steps);
+        let key = (self.prepared.key(expr)?, steps);
         let mut values = self.memo.values.borrow_mut();
         let known = values.get_mut(&key)?;
         for remark in &known.remarks {
@@ -184,8 +79,8 @@ impl Evaluator<'_> {
         value: &Columns,
         first_remark: usize,
     ) -> Result<(), QueryError> {
-        let Some(key) = self.memo.key(expr) else { return Ok(()) };
-        let uses = self.memo.uses.get(&key).map_or(0, |uses| uses - 1);
+        let Some(key) = self.prepared.key(expr) else { return Ok(()) };
+        let uses = self.prepared.uses(key).saturating_sub(1);
         // What is too much to hold twice is evaluated again.
         if self.budget.check(value.cost().and(value.cost())).is_err() {
             return Ok(());

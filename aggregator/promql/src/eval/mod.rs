@@ -44,6 +44,7 @@ mod mixed;
 mod natives;
 mod pick;
 mod plan;
+mod prepared;
 mod range;
 mod read;
 mod share;
@@ -69,6 +70,7 @@ use binary::Operand;
 pub(crate) use bucket::BucketWindow;
 use instant::Show;
 use memo::Memo;
+pub(crate) use prepared::Prepared;
 use read::Reads;
 use share::Shared;
 pub(crate) use slide::Fold;
@@ -89,6 +91,7 @@ pub(crate) struct Evaluator<'a> {
     pub(crate) bounds: Bounds,
     pub(crate) budget: Budget,
     pool: &'a Pool,
+    prepared: &'a Prepared,
     /// In order, each once.
     remarks: RefCell<Vec<Remark>>,
     remarked: RefCell<HashSet<Remark>>,
@@ -146,7 +149,7 @@ impl<'a> Evaluator<'a> {
     pub(crate) fn new(
         source: &'a dyn Source,
         query: &'a str,
-        root: &Expr,
+        prepared: &'a Prepared,
         pool: &'a Pool,
         budget: Budget,
     ) -> Self {
@@ -158,9 +161,10 @@ impl<'a> Evaluator<'a> {
             bounds: Bounds::default(),
             budget,
             pool,
+            prepared,
             remarks: RefCell::default(),
             remarked: RefCell::default(),
-            memo: Memo::new(root),
+            memo: Memo::default(),
             shared: Shared::default(),
             reads: Reads::default(),
             approximated: Cell::new(false),

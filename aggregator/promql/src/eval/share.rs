@@ -10,8 +10,8 @@ use std::sync::Arc;
 use labstat_model::Series;
 
 use super::Evaluator;
-use super::memo::children;
 use super::plan::{Ask, Basis, Windows};
+use super::prepared::children;
 use super::window;
 use crate::budget::{Cost, Tally};
 use crate::column::Steps;
@@ -27,9 +27,9 @@ const HELD_SHARE: usize = 4;
 /// From when to when samples are read, in milliseconds.
 type Reach = (i64, i64);
 
-/// What is read for several uses, by the text of the matchers.
+/// What is read for several uses, by what the selectors have in common.
 #[derive(Debug, Default)]
-pub(super) struct Shared(HashMap<String, Read>);
+pub(super) struct Shared(HashMap<u64, Read>);
 
 #[derive(Debug)]
 struct Read {
@@ -44,11 +44,6 @@ struct Use {
     reach: Reach,
     /// Whether the newest sample of each series is all that is looked at.
     newest: bool,
-}
-
-fn key(selector: &Selector) -> String {
-    let matchers: Vec<String> = selector.matchers.iter().map(ToString::to_string).collect();
-    format!("{matchers:?}")
 }
 
 /// The times to read for all of these uses, when reading once is less than reading each.
@@ -67,9 +62,12 @@ fn common(uses: &[Use]) -> Option<Reach> {
 impl Evaluator<'_> {
     /// Looks for selectors that are read more than once when `expr` is evaluated at `steps`.
     pub(crate) fn plan(&mut self, expr: &Expr, steps: Steps) {
+        if !self.prepared.selects_again() {
+            return;
+        }
         let (mut uses, mut seen) = (HashMap::new(), HashSet::new());
         self.find_uses(expr, steps, &mut uses, &mut seen);
-        let read = |(key, uses): (String, Vec<Use>)| {
+        let read = |(key, uses): (u64, Vec<Use>)| {
             let reach = common(&uses)?;
             Some((key, Read { reach, series: OnceCell::new() }))
         };
@@ -80,11 +78,11 @@ impl Evaluator<'_> {
         &self,
         expr: &Expr,
         steps: Steps,
-        uses: &mut HashMap<String, Vec<Use>>,
+        uses: &mut HashMap<u64, Vec<Use>>,
         seen: &mut HashSet<(u64, Steps)>,
     ) {
         // An equal part is not evaluated again.
-        if self.memo.key(expr).is_some_and(|key| !seen.insert((key, steps))) {
+        if self.prepared.key(expr).is_some_and(|key| !seen.insert((key, steps))) {
             return;
         }
         let steps = if expr.invariant && steps.len > 1 { steps.first() } else { steps };
@@ -117,9 +115,10 @@ impl Evaluator<'_> {
         of: window::Reach<'_>,
         ask: Ask,
         steps: Steps,
-        uses: &mut HashMap<String, Vec<Use>>,
+        uses: &mut HashMap<u64, Vec<Use>>,
     ) {
         let window::Reach { selector, shift, range_ms } = of;
+        let Some(key) = self.prepared.selected(selector) else { return };
         let windows = Windows { steps, shift, range_ms, ask };
         // Buckets are read otherwise.
         if !windows.pieces(self.tiers()).iter().all(|piece| piece.basis == Basis::Samples) {
@@ -127,7 +126,7 @@ impl Evaluator<'_> {
         }
         let reach = (shift.apply(steps.start_ms) - range_ms + 1, shift.apply(steps.last()));
         let newest = ask == Ask::Newest && steps.len == 1;
-        uses.entry(key(selector)).or_default().push(Use { reach, newest });
+        uses.entry(key).or_default().push(Use { reach, newest });
     }
 
     /// The series of a selector with at least the samples of these times, where they are read for
@@ -137,10 +136,8 @@ impl Evaluator<'_> {
         selector: &Selector,
         reach: Reach,
     ) -> Result<Option<Arc<Vec<Series>>>, QueryError> {
-        if self.shared.0.is_empty() {
-            return Ok(None);
-        }
-        let Some(read) = self.shared.0.get(&key(selector)) else { return Ok(None) };
+        let key = self.prepared.selected(selector);
+        let Some(read) = key.and_then(|key| self.shared.0.get(&key)) else { return Ok(None) };
         if read.reach.0 > reach.0 || read.reach.1 < reach.1 {
             return Ok(None);
         }

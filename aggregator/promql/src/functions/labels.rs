@@ -31,7 +31,7 @@ pub(super) fn replace(
     steps: Steps,
 ) -> Result<Columns, QueryError> {
     let [destination, replacement, source, pattern] = [1, 2, 3, 4].map(|at| text(call, at));
-    let regex = compile(pattern).ok_or_else(|| {
+    let regex = call.pattern.get_or_init(|| compile(pattern)).as_ref().ok_or_else(|| {
         let message = format!("invalid regular expression in label_replace(): {pattern}");
         QueryError::execution(message)
     })?;

@@ -34,9 +34,10 @@ impl Lowering<'_> {
     fn seconds(&self, duration: &Duration) -> Result<f64, QueryError> {
         let (op, sides) = match &duration.node {
             DurationNode::Literal { seconds, .. } => return Ok(*seconds),
-            DurationNode::Step => return Ok(self.bounds.step_ms as f64 / 1000.0),
+            DurationNode::Step => return Ok(self.bounds().step_ms as f64 / 1000.0),
             DurationNode::Range => {
-                return Ok(self.bounds.end_ms.saturating_sub(self.bounds.start_ms) as f64 / 1000.0);
+                let bounds = self.bounds();
+                return Ok(bounds.end_ms.saturating_sub(bounds.start_ms) as f64 / 1000.0);
             }
             DurationNode::Negated(inner) => return self.seconds(inner).map(|seconds| -seconds),
             DurationNode::Binary(op, sides) => (*op, sides),
