@@ -19,7 +19,7 @@ use crate::{QueryError, order, sums};
 const STEPS_TOGETHER: usize = 16;
 
 /// What counting a value takes, in numbers looked at.
-const COUNTING: usize = 16;
+const COUNTING: usize = 64;
 
 pub(super) fn eval(
     evaluator: &Evaluator<'_>,

@@ -11,8 +11,12 @@ use crate::column::{Column, Columns, Steps};
 use crate::eval::Evaluator;
 use crate::expr::{Call, Expr, Node};
 use crate::histogram::NanEffect;
+use crate::order;
 
 const BUCKET_LABEL: &str = "le";
+
+/// What it takes to find the histogram of a bucket, in numbers looked at.
+const GATHERING: usize = 64;
 
 /// Differences between buckets below this part of their sum are errors of rounding, not of the
 /// data.
@@ -147,8 +151,8 @@ pub(super) fn quantiles(
         }
     };
     let columns = evaluator.vector(vector, steps)?;
-    let mut histograms = gather(evaluator, vector, &columns);
-    let natives = natives(evaluator, vector, &columns, &mut histograms);
+    let mut histograms = gather(evaluator, vector, &columns)?;
+    let natives = natives(evaluator, vector, &columns, &mut histograms)?;
     let mut fixed = FixedNames::default();
     let mut results = Vec::new();
     for arg in quantiles {
@@ -264,10 +268,10 @@ fn over_histograms(
     mut f: impl FnMut(usize, &str, Observed<'_>) -> f64,
 ) -> Result<Columns, QueryError> {
     let columns = evaluator.vector(vector, steps)?;
-    let mut histograms = gather(evaluator, vector, &columns);
+    let mut histograms = gather(evaluator, vector, &columns)?;
     let mut results = Vec::with_capacity(histograms.len());
     let mut pace = evaluator.budget.pace();
-    for native in natives(evaluator, vector, &columns, &mut histograms) {
+    for native in natives(evaluator, vector, &columns, &mut histograms)? {
         evaluator.check_columns(results.len() + 1, steps)?;
         let mut result = Column::absent(native.labels, steps.len);
         for (step, histogram) in native.at {
@@ -308,13 +312,24 @@ fn natives<'a>(
     vector: &Expr,
     columns: &'a [Column],
     classic: &mut [Histogram<'_>],
-) -> Vec<Native<'a>> {
+) -> Result<Vec<Native<'a>>, QueryError> {
     let mut found = Vec::new();
+    if !columns.iter().any(|column| column.has_histograms()) {
+        return Ok(found);
+    }
+    let mut pace = evaluator.budget.pace();
+    let mut places: HashMap<Labels, usize> = HashMap::with_capacity(classic.len());
+    for (place, histogram) in classic.iter().enumerate() {
+        pace.spend(GATHERING)?;
+        places.insert(histogram.key.clone(), place);
+    }
     for column in columns.iter().filter(|column| column.has_histograms()) {
+        pace.spend(GATHERING)?;
         let name = column.labels.metric_name();
-        let mut same = classic.iter_mut().find(|histogram| histogram.key == column.labels);
+        let mut same = places.get(&column.labels).and_then(|place| classic.get_mut(*place));
         let mut at = Vec::new();
         for (step, histogram) in column.histograms() {
+            pace.spend(1)?;
             match same.as_mut().filter(|same| same.is_at(step)) {
                 Some(same) => {
                     let message = "vector contains a mix of classic and native histograms for \
@@ -327,7 +342,7 @@ fn natives<'a>(
         }
         found.push(Native { labels: column.labels.without_metadata(), name: name.to_owned(), at });
     }
-    found
+    Ok(found)
 }
 
 /// The classic histograms among `columns`, in order of first appearance.
@@ -335,10 +350,12 @@ fn gather<'a>(
     evaluator: &Evaluator<'_>,
     vector: &Expr,
     columns: &'a [Column],
-) -> Vec<Histogram<'a>> {
+) -> Result<Vec<Histogram<'a>>, QueryError> {
+    let mut pace = evaluator.budget.pace();
     let mut at: HashMap<Labels, usize> = HashMap::new();
     let mut histograms: Vec<Histogram<'a>> = Vec::new();
     for column in columns.iter().filter(|column| column.has_numbers()) {
+        pace.spend(GATHERING)?;
         let name = column.labels.metric_name();
         let le = column.labels.get(BUCKET_LABEL).unwrap_or("");
         let Some(bound) = gofloat::parse(le) else {
@@ -366,9 +383,11 @@ fn gather<'a>(
         }
     }
     for histogram in &mut histograms {
-        histogram.buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+        pace.spend(histogram.buckets.len())?;
+        let buckets = std::mem::take(&mut histogram.buckets);
+        histogram.buckets = order::sorted(buckets, &evaluator.budget, |a, b| a.0.total_cmp(&b.0))?;
     }
-    histograms
+    Ok(histograms)
 }
 
 /// Makes one bucket of those with equal bounds; the buckets are sorted by bound.
