@@ -18,6 +18,7 @@ use crate::http::auth::Token;
 use crate::http::unsent::Unsent;
 use crate::http::write;
 use crate::inventory::{self, Inventory, Teller};
+use crate::kept::Kept;
 use crate::links::Links;
 use crate::offline;
 use crate::own::{Figure, Own};
@@ -78,10 +79,10 @@ pub(crate) struct App {
     /// What the store set aside when it was opened.
     pub(crate) notices: Vec<String>,
     pub(crate) disks: Disks,
-    presence: Mutex<Presence>,
+    presence: Kept<Presence>,
     /// Held while last words are said.
     parting: Mutex<()>,
-    inventory: Mutex<Inventory>,
+    inventory: Kept<Inventory>,
     own: Mutex<Own>,
     decoders: Mutex<Vec<Decoder>>,
 }
@@ -150,9 +151,9 @@ impl App {
             body_memory: permits(body_bytes),
             write_memory: permits(write_bytes),
             disks: Disks::restore(disks.as_deref(), now_ms),
-            presence: Mutex::new(Presence::restore(presence.as_deref(), now_ms)),
+            presence: Kept::new(Presence::restore(presence.as_deref(), now_ms)),
             parting: Mutex::default(),
-            inventory: Mutex::new(Inventory::restore(inventory.as_deref())),
+            inventory: Kept::new(Inventory::restore(inventory.as_deref())),
             own: Mutex::default(),
             decoders: Mutex::new(Vec::new()),
             token: RwLock::new(token),
@@ -172,13 +173,13 @@ impl App {
     /// Who is expected. Held for moments only, never over a read or a write.
     pub(crate) fn presence(&self) -> MutexGuard<'_, Presence> {
         // A panic cannot leave a half-made change behind: each change is one map operation.
-        self.presence.lock().unwrap_or_else(PoisonError::into_inner)
+        self.presence.known()
     }
 
     /// What the lab is made of. Held for moments only, never over a read or a write.
     pub(crate) fn inventory(&self) -> MutexGuard<'_, Inventory> {
         // A panic leaves at the worst a part of what one look says.
-        self.inventory.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inventory.known()
     }
 
     /// Runs `work` with a decoder, whose buffers the next write will have.
@@ -363,8 +364,8 @@ impl App {
 
     /// Keeps what the lab is made of across a restart. Blocks.
     pub(crate) fn keep_inventory(&self) -> Result<(), WriteFailed> {
-        let document = self.inventory().snapshot();
-        self.storage.document_put(INVENTORY_KEY, &document).inspect_err(|error| {
+        let put = |document: &[u8]| self.storage.document_put(INVENTORY_KEY, document);
+        self.inventory.keep(Inventory::snapshot, put).inspect_err(|error| {
             tracing::error!(error = chain(error), "what the lab is made of could not be stored");
             // The next look tries again.
             self.inventory().note_unkept();
@@ -436,8 +437,8 @@ impl App {
 
     /// Keeps who is expected across a restart. Blocks.
     pub(crate) fn keep_presence(&self) -> Result<(), WriteFailed> {
-        let document = self.presence().snapshot();
-        self.storage.document_put(PRESENCE_KEY, &document).inspect_err(|error| {
+        let put = |document: &[u8]| self.storage.document_put(PRESENCE_KEY, document);
+        self.presence.keep(Presence::snapshot, put).inspect_err(|error| {
             tracing::error!(error = chain(error), "who is expected could not be stored");
             // The next look tries again.
             self.presence().note_unkept();

@@ -30,6 +30,7 @@ mod gate;
 mod heartbeat;
 mod http;
 mod inventory;
+mod kept;
 mod late;
 mod links;
 pub mod offline;
