@@ -1,12 +1,18 @@
 //! Whole stories: writes come and stay away, and what is expected, stored and said comes out. Not here: the last
 //! words by themselves, which are beside what says them.
 
+use std::sync::Arc;
+
 use labstat_model::{
-    Labels, METRIC_NAME, Sample, TimeSeries, WriteRequest, is_stale, stale_marker,
+    Labels, METRIC_NAME, ManualClock, Matcher, Sample, TimeSeries, WriteRequest, is_stale,
+    stale_marker,
 };
+use labstat_promql::Source;
+use labstat_store::{Options, Store};
 
 use super::heard::{AGENT_METRIC, HISTORY_MS};
 use super::*;
+use crate::storage::{Settled, SharedStorage, WriteFailed};
 
 #[test]
 fn what_cannot_wait_is_heard_once_and_a_backlog_of_it_is_not() {
@@ -414,4 +420,80 @@ fn who_is_forgotten_is_told_of_once_job_by_job() {
     assert!(said_of(&mut presence).is_empty());
     assert!(presence.take_changed());
     assert!(!presence.take_changed());
+}
+
+/// Writes until not even one sample more finds room; what of it was written before is no news.
+fn fill(storage: &SharedStorage) {
+    for (series_len, samples_len) in [(20, 1_000), (1, 1)] {
+        for at in 0.. {
+            let of = |name: i64| {
+                // Nothing of it compresses well.
+                let value = |n: i64| ((at * 7_919 + name * 104_729 + n) as f64).sqrt();
+                let samples = (0..samples_len)
+                    .map(|n| Sample { time_ms: at * samples_len + n, value: value(n) });
+                let labels = Labels::new([(METRIC_NAME, &*format!("m{samples_len}_{name}"))]);
+                TimeSeries { labels, samples: samples.collect() }
+            };
+            if let Err(error) = storage.append(&write((0..series_len).map(of).collect())) {
+                assert!(matches!(error, WriteFailed::Full(_)), "{error:?}");
+                break;
+            }
+        }
+    }
+}
+
+/// Rules take nobody for silent who goes on sending to a full disk, whatever is restarted meanwhile: what was
+/// vouched for before is gone with the process.
+#[test]
+fn who_sends_to_a_full_disk_is_vouched_for_over_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || {
+        let clock = Arc::new(ManualClock::new(1_000_000));
+        let options = Options { size_max_bytes: Some(2_000_000), ..Options::new(clock) };
+        let storage = SharedStorage::new(Store::open(dir.path(), options).unwrap().0);
+        let rules = Settled { storage: storage.clone(), unstored: Arc::default() };
+        (storage, rules)
+    };
+    let ups = [Matcher::equal(METRIC_NAME, "up"), Matcher::equal("instance", "vertex")];
+    let seen = |rules: &Settled, from_ms: i64| -> Vec<f64> {
+        let found = Source::newest(rules, &ups, from_ms, i64::MAX).unwrap();
+        found.iter().flat_map(|series| series.values.clone()).collect()
+    };
+    let look = |presence: &mut Presence, rules: &Settled, now_ms: i64| {
+        assert!(presence.tick(now_ms).series.is_empty(), "it is not silent");
+        rules.unstored.hold(&presence.vouch(now_ms));
+    };
+
+    let (storage, rules) = open();
+    let mut presence = Presence::restore(None, 0);
+    for time_ms in (0..=100_000).step_by(10_000) {
+        let round = write(vec![series("up", "node", time_ms, 1.0)]);
+        storage.append(&round).unwrap();
+        presence.observe(&round, time_ms);
+    }
+    storage.document_put("presence", &presence.snapshot()).unwrap();
+    fill(&storage);
+    let refused = |storage: &SharedStorage, presence: &mut Presence, time_ms: i64| {
+        let round = write(vec![series("up", "node", time_ms, 1.0)]);
+        assert!(matches!(storage.append(&round), Err(WriteFailed::Full(_))));
+        presence.observe_refused(&round, time_ms);
+    };
+    refused(&storage, &mut presence, 110_000);
+    look(&mut presence, &rules, 111_000);
+    assert_eq!(seen(&rules, 110_000), [1.0]);
+    storage.close().unwrap();
+    drop((storage, rules));
+
+    let (storage, rules) = open();
+    fill(&storage);
+    let document = storage.document_get("presence").unwrap();
+    let mut presence = Presence::restore(document.as_deref(), 300_000);
+    look(&mut presence, &rules, 301_000);
+    assert!(seen(&rules, 110_000).is_empty(), "nobody was heard yet");
+    refused(&storage, &mut presence, 310_000);
+    look(&mut presence, &rules, 311_000);
+    assert_eq!(seen(&rules, 310_000), [1.0]);
+    assert!(presence.node("vertex").unwrap().refused);
+    look(&mut presence, &rules, 310_000 + 180_000);
+    assert_eq!(presence.tick(310_001 + 180_000).series.len(), 1, "and silence counts again");
 }
