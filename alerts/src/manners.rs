@@ -9,6 +9,7 @@
 //! - [`matchers`], [`times`], `route`, `inhibit`, [`silences`], `maintenance`: each one rule of
 //!   Alertmanager's, or of ours.
 //! - [`topology`]: what hangs on what; `incidents`: which alerts have one cause.
+//! - `life`: how an alert begins, goes on, ends and flaps; `groups`: which groups it enters.
 //! - `flush`: what a group says, and to whom. `room`: how much alerts may take. `clock`: one that is set back.
 //! - [`views`]: what others see of it; `explain`: which way an alert would take.
 //!
@@ -18,8 +19,10 @@ pub mod alertmanager;
 mod clock;
 mod explain;
 mod flush;
+mod groups;
 mod incidents;
 mod inhibit;
+mod life;
 mod maintenance;
 pub mod matchers;
 mod room;
@@ -35,16 +38,15 @@ pub mod topology;
 pub mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use incidents::Relations;
 use inhibit::Inhibitor;
-use route::{Finder, Route};
+use route::Finder;
 use silences::Silences;
-use state::{AlertRow, FlapRow, Group, GroupRow, Live, Origin};
+use state::{AlertRow, Group, Live, Origin};
 use topology::Graph;
 
-use crate::hash::{fingerprint, fnv};
+use crate::hash::fingerprint;
 use crate::ledger::Entry;
 use crate::message::Message;
 use crate::notification::{Notification, Status};
@@ -61,9 +63,6 @@ pub use views::{AlertStatus, AlertsFilter, GroupView};
 
 /// The most alerts kept at one time. More are counted, and told of as one alert of their own.
 pub const ALERTS_MAX: usize = 50_000;
-
-/// The most groups. Alerts that would need one more are put together, a group per route.
-const GROUPS_MAX: usize = 100_000;
 
 /// The most labels or annotations of a posted alert.
 const PAIRS_MAX: usize = 256;
@@ -509,149 +508,6 @@ impl Manners {
         self.room.set(fp, posted.map(|live| room::len_of(&live.row.alert)));
     }
 
-    /// An alert fires, whether that is news or not.
-    fn fires(
-        &mut self,
-        mut alert: Notification,
-        origin: Origin,
-        until_ms: Option<i64>,
-        now_ms: i64,
-    ) {
-        let fp = alert.fingerprint.clone();
-        alert.status = Status::Firing;
-        alert.ends_at_ms = None;
-        let Some(live) = self.alerts.get_mut(&fp) else {
-            // What tells of the lack of room takes none away.
-            let most = self.room.alerts_max;
-            if self.alerts.len() < most + usize::from(self.refused_ms.is_some()) {
-                self.begin(&fp, AlertRow::new(alert, origin, until_ms, now_ms), now_ms);
-            } else {
-                self.refused += usize::from(origin == Origin::Rules);
-                self.refuse(&format!("More than {most} alerts at one time"), now_ms);
-            }
-            return;
-        };
-        let goes_on = live.goes_on();
-        let row = &mut live.row;
-        let was_ruled = row.origin == Origin::Rules;
-        if goes_on && was_ruled && origin != Origin::Rules {
-            // While a rule holds it to fire, nobody else says what it is and when it is over.
-            return;
-        }
-        let mut until_ms = until_ms;
-        if goes_on || (live.fires && !(was_ruled && origin == Origin::Rules)) {
-            // What overlaps is one alert: it began with the earlier, and an end that somebody has
-            // named stands against one that was only supposed.
-            alert.starts_at_ms = alert.starts_at_ms.min(row.alert.starts_at_ms);
-            alert.active_at_ms = alert.active_at_ms.min(row.alert.active_at_ms);
-            if row.origin == Origin::Posted && origin != Origin::Rules {
-                until_ms = until_ms.max(row.until_ms);
-            }
-        }
-        if goes_on {
-            let is_news = row.origin != origin
-                || row.alert.annotations != alert.annotations
-                || row.alert.starts_at_ms != alert.starts_at_ms;
-            row.alert = alert;
-            (row.origin, row.until_ms, row.updated_ms) = (origin, until_ms, now_ms);
-            if is_news {
-                self.dirty.alerts.insert(fp.clone());
-            }
-            self.schedule(&fp);
-        } else {
-            let mut row = row.clone();
-            row.alert = alert;
-            (row.origin, row.until_ms, row.updated_ms) = (origin, until_ms, now_ms);
-            self.begin(&fp, row, now_ms);
-        }
-    }
-
-    /// An alert begins, for the first time or again.
-    fn begin(&mut self, fp: &str, mut row: AlertRow, now_ms: i64) {
-        let was = self.alerts.remove(fp);
-        let held_up = was.as_ref().is_some_and(|live| live.fires);
-        row.left.clear();
-        if let Some(flapping) = self.config.flapping {
-            row.begins_ms.retain(|begin_ms| *begin_ms > now_ms - flapping.within_ms);
-            row.begins_ms.push(now_ms);
-            let often = row.begins_ms.len() > flapping.changes_max;
-            let count = row.flapping.as_ref().map_or(row.begins_ms.len(), |flap| flap.count + 1);
-            if often || row.flapping.is_some() {
-                row.flapping = Some(FlapRow { count, changed_ms: now_ms, ended_ms: None });
-            }
-            // Beyond what makes it flap, no more need be known.
-            let surplus = row.begins_ms.len().saturating_sub(flapping.changes_max + 1);
-            row.begins_ms.drain(..surplus);
-        }
-        let (groups, deadline_ms) =
-            was.map_or_else(Default::default, |live| (live.groups, live.deadline_ms));
-        let mut live = Live::new(row, &self.graph);
-        (live.groups, live.deadline_ms) = (groups, deadline_ms);
-        if held_up {
-            // For the groups it had never ended.
-            self.dirty.alerts.insert(fp.to_owned());
-            self.alerts.insert(fp.to_owned(), live);
-            self.schedule(fp);
-            return;
-        }
-        let stays = !live.groups.is_empty() && !live.row.incident.is_empty();
-        if !stays {
-            self.relations.leave(&live.row.incident, fp);
-            live.row.incident = self.join(fp, &live, now_ms);
-        }
-        self.relations.insert(fp, &live);
-        self.relations.belong(&live.row.incident, fp);
-        self.inhibitor.begin(fp, &live.row.alert.labels);
-        self.dirty.alerts.insert(fp.to_owned());
-        self.alerts.insert(fp.to_owned(), live);
-        self.route(fp, now_ms);
-        self.kick(fp, now_ms);
-        self.schedule(fp);
-    }
-
-    /// An alert is said to be over.
-    fn ceases(&mut self, fp: &str, ends_at_ms: i64, last: Option<&Notification>, now_ms: i64) {
-        let Some(live) = self.alerts.get_mut(fp).filter(|live| live.fires) else { return };
-        live.row.updated_ms = now_ms;
-        if let Some(last) = last {
-            if !last.annotations.is_empty() {
-                live.row.alert.annotations.clone_from(&last.annotations);
-            }
-            if !last.value.is_nan() {
-                live.row.alert.value = last.value;
-            }
-        }
-        match &mut live.row.flapping {
-            Some(flap) => {
-                // An end may be told many times over; only the first is a change.
-                if flap.ended_ms.is_none() {
-                    (flap.ended_ms, flap.changed_ms) = (Some(ends_at_ms), now_ms);
-                    self.dirty.alerts.insert(fp.to_owned());
-                    self.schedule(fp);
-                }
-            }
-            None => self.end(fp, ends_at_ms, now_ms),
-        }
-    }
-
-    /// An alert is over.
-    fn end(&mut self, fp: &str, ends_at_ms: i64, now_ms: i64) {
-        let Some(live) = self.alerts.get_mut(fp) else { return };
-        live.fires = false;
-        live.row.alert.status = Status::Resolved;
-        live.row.alert.ends_at_ms = Some(ends_at_ms.max(live.row.alert.starts_at_ms));
-        live.row.until_ms = None;
-        live.row.flapping = None;
-        self.relations.remove(fp, live);
-        self.inhibitor.end(fp, &live.row.alert.labels);
-        if self.acks.remove(fp).is_some() {
-            self.dirty.acks.insert(fp.to_owned());
-        }
-        self.dirty.alerts.insert(fp.to_owned());
-        self.kick_if_over(fp, now_ms);
-        self.schedule(fp);
-    }
-
     /// Time has passed: what becomes of alerts and silences by that alone.
     fn tick(&mut self, now_ms: i64) {
         self.heed_clock(now_ms);
@@ -668,71 +524,6 @@ impl Manners {
             let own = self.refused_fingerprint();
             self.ceases(&own, now_ms, None, now_ms);
         }
-    }
-
-    fn expire(&mut self, fp: &str, now_ms: i64) {
-        let within_ms = self.config.flapping.map_or(0, |flapping| flapping.within_ms);
-        let Some(live) = self.alerts.get_mut(fp) else { return };
-        live.deadline_ms = None;
-        if !live.fires {
-            if live.groups.is_empty() {
-                self.forget(fp);
-            }
-            return;
-        }
-        match live.row.flapping.clone() {
-            Some(flap) if flap.changed_ms.saturating_add(within_ms) <= now_ms => {
-                live.row.flapping = None;
-                live.row.begins_ms.clear();
-                self.dirty.alerts.insert(fp.to_owned());
-                match flap.ended_ms {
-                    Some(ended_ms) => self.end(fp, ended_ms, now_ms),
-                    None => {
-                        self.kick(fp, now_ms);
-                        self.schedule(fp);
-                    }
-                }
-            }
-            _ => match live.row.until_ms {
-                Some(until_ms) if until_ms <= now_ms => self.ceases(fp, until_ms, None, now_ms),
-                _ => self.schedule(fp),
-            },
-        }
-    }
-
-    /// Sets an alert's deadline anew.
-    fn schedule(&mut self, fp: &str) {
-        let within_ms = self.config.flapping.map_or(0, |flapping| flapping.within_ms);
-        let Some(live) = self.alerts.get_mut(fp) else { return };
-        if let Some(deadline_ms) = live.deadline_ms.take() {
-            self.deadlines.remove(&(deadline_ms, fp.to_owned()));
-        }
-        let quiet_ms =
-            live.row.flapping.as_ref().map(|flap| flap.changed_ms.saturating_add(within_ms));
-        // While its end is held back, an end that it once named says nothing.
-        let until_ms = live.row.until_ms.filter(|_| !live.is_held_up());
-        live.deadline_ms = if live.fires {
-            [quiet_ms, until_ms].into_iter().flatten().min()
-        } else if live.groups.is_empty() {
-            let begin_ms = live.row.begins_ms.last();
-            let quiet_ms = begin_ms.map(|begin_ms| begin_ms.saturating_add(within_ms));
-            Some(quiet_ms.unwrap_or(live.row.updated_ms))
-        } else {
-            None
-        };
-        if let Some(deadline_ms) = live.deadline_ms {
-            self.deadlines.insert((deadline_ms, fp.to_owned()));
-        }
-    }
-
-    fn forget(&mut self, fp: &str) {
-        let Some(live) = self.alerts.remove(fp) else { return };
-        self.room.set(fp, None);
-        self.relations.leave(&live.row.incident, fp);
-        if let Some(deadline_ms) = live.deadline_ms {
-            self.deadlines.remove(&(deadline_ms, fp.to_owned()));
-        }
-        self.dirty.alerts.insert(fp.to_owned());
     }
 
     fn refused_fingerprint(&self) -> String {
@@ -765,108 +556,6 @@ impl Manners {
     pub fn refused_len(&self) -> usize {
         self.refused
     }
-
-    /// Puts an alert into its groups.
-    fn route(&mut self, fp: &str, now_ms: i64) {
-        let Some(live) = self.alerts.get_mut(fp) else { return };
-        let (labels, incident) = (&live.row.alert.labels, &live.row.incident);
-        let routes = self.finder.find(&self.config.tree, labels);
-        let mut wanted = Vec::new();
-        for at in routes.iter() {
-            let Some(route) = self.config.tree.route(*at) else { continue };
-            let labels = route.group_labels(labels, incident);
-            wanted.push((*at, route.clone(), labels));
-        }
-        live.routes = routes;
-        for (at, route, labels) in wanted {
-            self.enter(fp, at, &route, labels, now_ms);
-        }
-    }
-
-    fn enter(
-        &mut self,
-        fp: &str,
-        at: usize,
-        route: &Arc<Route>,
-        labels: BTreeMap<String, String>,
-        now_ms: i64,
-    ) {
-        let Some(live) = self.alerts.get_mut(fp) else { return };
-        let mut id = group_id(route, &labels);
-        let mut labels = labels;
-        if !self.groups.contains_key(&id) && self.groups.len() >= GROUPS_MAX {
-            labels.clear();
-            id = group_id(route, &labels);
-        }
-        if !live.fires && live.row.left.contains(&id) {
-            return;
-        }
-        live.groups.insert(id.clone());
-        let waited_ms = live.row.alert.starts_at_ms.saturating_add(route.group_wait_ms);
-        // What has held for longer than the wait is not waited with again.
-        let anchor_ms = if waited_ms < now_ms { now_ms } else { now_ms + route.group_wait_ms };
-        if let Some(group) = self.groups.get_mut(&id) {
-            group.alerts.insert(fp.to_owned());
-            if group.row.done_ms.is_none() && anchor_ms < group.row.anchor_ms {
-                group.row.anchor_ms = anchor_ms;
-                self.dirty.groups.insert(id.clone());
-            }
-        } else {
-            let row = GroupRow::new(route.id.clone(), labels, anchor_ms);
-            let alerts = BTreeSet::from([fp.to_owned()]);
-            let group = Group { row, route: at, alerts, next_ms: i64::MAX, written: 0 };
-            self.groups.insert(id.clone(), group);
-            self.dirty.groups.insert(id.clone());
-        }
-        self.reschedule(&id);
-    }
-
-    /// Sets anew when a group is due.
-    fn reschedule(&mut self, id: &str) {
-        let Some(group) = self.groups.get_mut(id) else { return };
-        let Some(route) = self.config.tree.route(group.route) else { return };
-        let next_ms = group.row.next_ms(route.group_interval_ms);
-        if next_ms != group.next_ms {
-            self.due.remove(&(group.next_ms, id.to_owned()));
-        }
-        group.next_ms = next_ms;
-        self.due.insert((next_ms, id.to_owned()));
-    }
-
-    fn group_key(&self, group: &Group) -> String {
-        let key = self.config.tree.route(group.route).map_or("", |route| route.key.as_str());
-        format!("{key}:{}", label_set_text(&group.row.labels))
-    }
-}
-
-impl Live {
-    /// Whether it fires, and not only because it flaps.
-    fn goes_on(&self) -> bool {
-        self.fires && !self.is_held_up()
-    }
-
-    /// Whether it has ended and is held up as firing, since it flaps.
-    fn is_held_up(&self) -> bool {
-        self.row.flapping.as_ref().is_some_and(|flap| flap.ended_ms.is_some())
-    }
-
-    fn new(row: AlertRow, graph: &Graph) -> Self {
-        let alert = &row.alert;
-        let place = graph.locate(&alert.labels);
-        let broken = |place: &Arc<topology::Place>| {
-            topology::breaks(&alert.labels, &alert.annotations, place)
-        };
-        Self {
-            fires: alert.status == Status::Firing,
-            breaks: place.as_ref().is_some_and(broken),
-            place,
-            routes: Arc::default(),
-            groups: BTreeSet::new(),
-            silenced: (u64::MAX, Arc::default()),
-            deadline_ms: None,
-            row,
-        }
-    }
 }
 
 fn refused_labels() -> [(&'static str, &'static str); 2] {
@@ -893,44 +582,4 @@ fn check_len(alert: &Notification) -> Result<(), String> {
     }
     let name: String = alert.name().chars().take(NAME_TOLD_MAX).collect();
     Err(format!("alert {name:?} has {len} bytes, over the limit of {POSTED_LEN_MAX}"))
-}
-
-/// A group's name among rows: its route and labels, whatever their length.
-fn group_id(route: &Route, labels: &BTreeMap<String, String>) -> String {
-    let pairs = labels.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]);
-    format!("{:016x}", fnv([route.id.as_str()].into_iter().chain(pairs)))
-}
-
-/// A label set as Prometheus prints it: `{a="b", c="d"}`.
-fn label_set_text(labels: &BTreeMap<String, String>) -> String {
-    let pairs: Vec<String> =
-        labels.iter().map(|(name, value)| format!("{name}={}", quoted(value))).collect();
-    format!("{{{}}}", pairs.join(", "))
-}
-
-/// A text in quotes as Go's `%q` writes it.
-fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        let code = u32::from(c);
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            '\n' => out.push_str("\\n"),
-            '\t' => out.push_str("\\t"),
-            '\r' => out.push_str("\\r"),
-            '\u{7}' => out.push_str("\\a"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{b}' => out.push_str("\\v"),
-            '\u{c}' => out.push_str("\\f"),
-            ' '..='~' => out.push(c),
-            // What Rust would escape cannot be printed.
-            _ if c.escape_debug().len() == 1 => out.push(c),
-            _ if code < 0x80 => out.push_str(&format!("\\x{code:02x}")),
-            _ if code < 0x1_0000 => out.push_str(&format!("\\u{code:04x}")),
-            _ => out.push_str(&format!("\\U{code:08x}")),
-        }
-    }
-    out.push('"');
-    out
 }

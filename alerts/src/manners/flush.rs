@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::Manners;
+use super::groups::label_set_text;
 use super::incidents::EFFECT_QUIET_MS;
 use super::route::Route;
 use super::spec::{GroupBy, Part};
@@ -427,7 +428,7 @@ impl Manners {
         Message {
             id: id.to_owned(),
             receiver: part.receiver.clone(),
-            group_key: format!("{}:{}", route.key, super::label_set_text(&group.row.labels)),
+            group_key: format!("{}:{}", route.key, label_set_text(&group.row.labels)),
             group_labels: group.row.labels.clone(),
             thread: id.to_owned(),
             reason,

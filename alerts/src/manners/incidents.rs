@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::Manners;
+use super::groups::group_id;
 use super::route::Route;
 use super::spec::{GroupBy, INCIDENT};
 use super::state::{GroupRow, Live};
@@ -195,7 +196,7 @@ impl Manners {
             let Some(group) = self.groups.get(old) else { continue };
             let Some(route) = self.config.tree.route(group.route).cloned() else { continue };
             let labels = BTreeMap::from([(INCIDENT.to_owned(), into.to_owned())]);
-            *new = super::group_id(&route, &labels);
+            *new = group_id(&route, &labels);
         }
         for fp in &members {
             self.route(fp, now_ms);

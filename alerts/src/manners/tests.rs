@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::tz::TimeZone;
 
+use super::groups::label_set_text;
 use super::spec::{EscalationSpec, InhibitSpec, MaintenanceSpec, RouteSpec, Texts};
 use super::*;
 

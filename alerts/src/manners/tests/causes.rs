@@ -1,5 +1,6 @@
 //! Incidents: one cause, one message.
 
+use super::super::state::GroupRow;
 use super::*;
 
 /// A NAS with an array of two disks, an OSD on one of them, a filesystem on the array, and a UPS
