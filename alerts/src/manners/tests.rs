@@ -244,6 +244,62 @@ fn posted_alerts_end_though_the_clock_is_set_back() {
     assert_eq!(told[1], "310 a Resolved -X");
 }
 
+/// What flapped by a clock that was a day ahead is quiet as long after that is set right as ever.
+#[test]
+fn what_flaps_is_quiet_in_time_though_the_clock_is_set_back() {
+    const DAY_S: i64 = 86_400;
+    for is_restarted in [false, true] {
+        let mut stage = Stage::of_causes();
+        for round in 0..5 {
+            stage.until(DAY_S + round * 60);
+            stage.begin("alertname=X instance=n");
+            stage.until(DAY_S + round * 60 + 30);
+            stage.end("alertname=X instance=n");
+        }
+        assert_eq!(stage.told().last().unwrap(), &format!("{} a New +X", DAY_S + 181));
+        stage.now_ms = T0;
+        if is_restarted {
+            stage.restart();
+        }
+        stage.until(1799);
+        assert_eq!(stage.told(), Vec::<String>::new(), "it still flaps, {is_restarted}");
+        stage.until(1900);
+        assert_eq!(stage.told(), ["1801 a Resolved -X"], "{is_restarted}");
+        stage.begin("alertname=X instance=n");
+        stage.until(2000);
+        assert_eq!(stage.told(), ["1901 a New +X"], "{is_restarted}");
+        assert!(!stage.messages.last().unwrap().alerts[0].annotations.contains_key(FLAPPING));
+    }
+}
+
+/// How often something began by a clock that was a day ahead is forgotten in time, too.
+#[test]
+fn what_began_often_does_not_flap_later_though_the_clock_is_set_back() {
+    const DAY_S: i64 = 86_400;
+    for is_restarted in [false, true] {
+        for (begin_s, flaps) in [(1790, true), (1810, false)] {
+            let mut stage = Stage::of_causes();
+            for round in 0..3 {
+                stage.until(DAY_S + round * 60);
+                stage.begin("alertname=X instance=n");
+                stage.until(DAY_S + round * 60 + 30);
+                stage.end("alertname=X instance=n");
+            }
+            stage.until(DAY_S + 200);
+            stage.now_ms = T0;
+            if is_restarted {
+                stage.restart();
+            }
+            stage.until(begin_s);
+            stage.begin("alertname=X instance=n");
+            stage.until(begin_s + 10);
+            let alert = &stage.messages.last().unwrap().alerts[0];
+            assert_eq!(alert.status, Status::Firing, "{is_restarted} {begin_s}");
+            assert_eq!(alert.annotations.contains_key(FLAPPING), flaps, "{is_restarted} {begin_s}");
+        }
+    }
+}
+
 #[test]
 fn messages_of_a_group_are_one_thread_from_its_beginning_to_its_end() {
     let mut stage = Stage::new(by_labels(GROUPED));
