@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use labstat_alerts::{Database, MemoryLedger, RuleSet, Service, ServiceOptions};
 use labstat_model::{Clock, Labels, ManualClock, Matcher, Sample, Series, SeriesRef, SystemClock};
-use labstat_model::{Tiers, TimeSeries, WriteRequest};
+use labstat_model::{MixedRequest, Tiers, TimeSeries, WriteRequest};
 use labstat_promql::{Scan, Source, SourceError};
 use labstat_store::{NEVER, Options, ReadError, Store};
 use labstat_wire::remote_write;
@@ -228,7 +228,7 @@ impl Source for Stored {
 }
 
 impl Database for Stored {
-    fn append(&self, write: &WriteRequest) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    fn append(&self, write: &MixedRequest) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         self.1.fetch_add(self.0.append(write)?.accepted, Ordering::Relaxed);
         self.2.fetch_add(1, Ordering::Relaxed);
         Ok(())

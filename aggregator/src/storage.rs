@@ -14,7 +14,7 @@ use labstat_alerts::manager::merged;
 use labstat_alerts::{Database, Entry, Ledger, LedgerError};
 pub(crate) use labstat_model::error_chain as chain;
 use labstat_model::{
-    BucketColumns, HistogramSeries, Labels, Matcher, Metadata, Rolled, Series, Tiers, WriteRequest,
+    BucketColumns, HistogramSeries, Labels, Matcher, Metadata, MixedRequest, Rolled, Series, Tiers,
     WriteView, bucket_range,
 };
 use labstat_promql::{BucketScan, Scan, Source, SourceError};
@@ -447,7 +447,7 @@ impl Source for Settled {
 }
 
 impl Database for Settled {
-    fn append(&self, request: &WriteRequest) -> Result<(), Box<dyn Error + Send + Sync>> {
+    fn append(&self, request: &MixedRequest) -> Result<(), Box<dyn Error + Send + Sync>> {
         let appended = self.storage.append(request)?;
         if let Some(refused) = appended.refusals.first() {
             tracing::warn!(count = appended.refused, "samples of rules were refused: {refused}");

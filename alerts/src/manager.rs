@@ -39,8 +39,10 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use labstat_model::{Labels, Sample, TimeSeries, WriteRequest, stale_marker};
-use labstat_promql::{Source, SourceError};
+use labstat_model::{
+    HistogramSample, HistogramTimeSeries, Labels, MixedRequest, Sample, TimeSeries, stale_marker,
+};
+use labstat_promql::{MixedValue, Source, SourceError};
 
 use crate::ledger::Entry;
 use crate::notification::Notification;
@@ -80,7 +82,7 @@ pub struct ManagerOptions {
 pub struct Evaluation {
     /// Samples to append: `ALERTS`, `ALERTS_FOR_STATE`, recorded series, and markers for series
     /// that have ended.
-    pub write: WriteRequest,
+    pub write: MixedRequest,
     /// Alerts that began or ceased to fire.
     pub notifications: Vec<Notification>,
     /// Rows that say how far alerts have come, to be kept together with what follows from
@@ -91,20 +93,32 @@ pub struct Evaluation {
 impl Evaluation {
     /// Whether there is nothing to write, nobody to tell and nothing to keep.
     pub fn is_empty(&self) -> bool {
-        self.write.series.is_empty() && self.notifications.is_empty() && self.entries.is_empty()
+        self.write.is_empty() && self.notifications.is_empty() && self.entries.is_empty()
     }
 
     /// Adds what another asks for after this one.
     pub fn append(&mut self, other: Self) {
-        self.write.series.extend(other.write.series);
-        self.write.metadata.extend(other.write.metadata);
+        self.write.floats.series.extend(other.write.floats.series);
+        self.write.floats.metadata.extend(other.write.floats.metadata);
+        self.write.histograms.extend(other.write.histograms);
         self.notifications.extend(other.notifications);
         self.entries.extend(other.entries);
     }
 
     fn push(&mut self, labels: Labels, time_ms: i64, value: f64) {
         let samples = vec![Sample { time_ms, value }];
-        self.write.series.push(TimeSeries { labels, samples });
+        self.write.floats.series.push(TimeSeries { labels, samples });
+    }
+
+    fn push_value(&mut self, labels: Labels, time_ms: i64, value: MixedValue) {
+        match value {
+            MixedValue::Number(value) => self.push(labels, time_ms, value),
+            MixedValue::Histogram(histogram) => {
+                let histogram = Ok(Arc::unwrap_or_clone(histogram));
+                let samples = vec![HistogramSample { time_ms, histogram }];
+                self.write.histograms.push(HistogramTimeSeries { labels, samples });
+            }
+        }
     }
 }
 

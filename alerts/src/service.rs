@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
-use labstat_model::{Clock, WriteRequest, error_chain};
+use labstat_model::{Clock, MixedRequest, error_chain};
 use labstat_promql::{Engine, Source};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -57,10 +57,10 @@ const ABSENCE_MIN_MS: i64 = 5 * 60_000;
 
 /// The data that rules are evaluated over and their samples go to.
 pub trait Database: Source + Send + Sync + 'static {
-    /// Keeps samples; returns when they are kept.
+    /// Keeps samples, those of native histograms too; returns when they are kept.
     fn append(
         &self,
-        request: &WriteRequest,
+        request: &MixedRequest,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
     /// The time of the newest sample, where that can be told without asking anybody. It is asked
@@ -454,7 +454,7 @@ impl Inner {
     /// Keeps what evaluations came to. Samples first, then the state with what follows from it:
     /// a crash in between evaluates again.
     fn keep(&self, out: &Evaluation) {
-        if !out.write.series.is_empty()
+        if !out.write.is_empty()
             && let Err(error) = self.database.append(&out.write)
         {
             let error = error_chain(error.as_ref());

@@ -6,7 +6,8 @@
 //! steps and output; [`functions`] are Go's and Prometheus' functions, [`mod@format`] is `printf`.
 //! [`message`] is what templates of messages have beside these; [`named`] says which labels one names.
 //!
-//! Left out: most methods of Go's types ([`times`] has those of times), calculating with complex numbers.
+//! Left out: most methods of Go's types ([`times`] has those of times) and the buckets of native histograms,
+//! calculating with complex numbers.
 
 mod ast;
 mod format;
@@ -26,6 +27,7 @@ mod value;
 use std::collections::{BTreeMap, BTreeSet};
 
 use labstat_model::Labels;
+use labstat_promql::MixedValue;
 
 pub(crate) use message::{MessageTemplate, Object};
 
@@ -51,7 +53,7 @@ pub struct Template {
 }
 
 /// Runs a PromQL expression for the function `query`.
-pub type Query<'a> = &'a dyn Fn(&str) -> Result<Vec<(Labels, f64)>, String>;
+pub type Query<'a> = &'a dyn Fn(&str) -> Result<Vec<(Labels, MixedValue)>, String>;
 
 /// What a template is rendered over.
 #[derive(Clone)]
@@ -63,7 +65,7 @@ pub struct Data<'a> {
     /// `.ExternalURL`, `$externalURL`.
     pub external_url: String,
     /// `.Value`, `$value`.
-    pub value: f64,
+    pub value: MixedValue,
     /// The time of the evaluation, for `now`.
     pub now_ms: i64,
     /// What answers `query`; without it that function is an error.

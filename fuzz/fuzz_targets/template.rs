@@ -7,16 +7,17 @@ use std::sync::LazyLock;
 
 use labstat_alerts::template::{Data, Template};
 use labstat_model::Labels;
+use labstat_promql::MixedValue;
 use libfuzzer_sys::fuzz_target;
 
 /// Bytes of what a template may add to its own text.
 const ADDED_MAX: usize = 128 * 1024;
 
 /// What `query` answers to any expression that is one.
-fn query(expr: &str) -> Result<Vec<(Labels, f64)>, String> {
+fn query(expr: &str) -> Result<Vec<(Labels, MixedValue)>, String> {
     labstat_promql::check(expr).map_err(|error| error.to_string())?;
-    let sample = |instance, value| {
-        (Labels::new([("__name__", "up"), ("instance", instance), ("job", "node")]), value)
+    let sample = |instance, value: f64| {
+        (Labels::new([("__name__", "up"), ("instance", instance), ("job", "node")]), value.into())
     };
     Ok(vec![sample("b10", 1.5), sample("b9", f64::NAN), sample("a", -1e300), sample("", 0.0)])
 }
@@ -43,7 +44,7 @@ fuzz_target!(|input: (f64, String)| {
         labels: LABELS.clone(),
         external_labels: texts(&[("site", "lab")]),
         external_url: "http://lab:5227".to_owned(),
-        value,
+        value: value.into(),
         now_ms: 1_795_318_463_128,
         query: Some(&query),
     };

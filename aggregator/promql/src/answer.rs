@@ -57,6 +57,12 @@ pub enum MixedValue {
     Histogram(Arc<Histogram>),
 }
 
+impl From<f64> for MixedValue {
+    fn from(value: f64) -> Self {
+        Self::Number(value)
+    }
+}
+
 /// A series' numbers and native histograms, each with times of their own.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct MixedSeries {

@@ -49,7 +49,7 @@ pub use answer::{Answer, MixedSample, MixedSeries, MixedValue, Value, ValueType,
 pub use condition::{Condition, Limit, Unit, conditions, unit};
 pub use engine::{Engine, Options, QueryOptions, steps_len};
 pub use error::{ErrorKind, Position, QueryError, SourceError};
-pub use histogram::{Boundaries, Bucket, buckets as histogram_buckets};
+pub use histogram::{Boundaries, Bucket, buckets as histogram_buckets, describe as histogram_text};
 pub use labels::{ResultLabels, result_labels};
 pub use query::{Checked, Query, Reach, any_selector, any_selector_within, check, selector};
 pub use source::{BucketScan, Scan, Source};

@@ -15,7 +15,7 @@ use labstat_alerts::manners::{MannersSpec, Recipient};
 use labstat_alerts::notify::ReceiverConfig;
 use labstat_alerts::{Database, Entry, Ledger, LedgerError, RuleSet, Service, ServiceOptions};
 use labstat_model::{
-    Clock, Labels, Matcher, Sample, Series, SystemClock, TimeSeries, WriteRequest,
+    Clock, Labels, Matcher, MixedRequest, Sample, Series, SystemClock, TimeSeries, WriteRequest,
 };
 use labstat_promql::{Source, SourceError};
 use labstat_store::{Options, Store};
@@ -81,7 +81,7 @@ impl Source for Kept {
 }
 
 impl Database for Kept {
-    fn append(&self, request: &WriteRequest) -> Result<(), Box<dyn Error + Send + Sync>> {
+    fn append(&self, request: &MixedRequest) -> Result<(), Box<dyn Error + Send + Sync>> {
         self.store.append(request)?;
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use labstat_model::{Labels, METRIC_NAME, error_chain, stale_marker};
-use labstat_promql::{Engine, Query, QueryOptions, Source, Value};
+use labstat_promql::{Engine, MixedValue, Query, QueryOptions, Source, Value};
 
 use super::group::{RuleState, Running};
 use super::overlay::{Fresh, Overlay};
@@ -55,7 +55,14 @@ pub(super) enum Results {
         /// What the rule's second expression gave, where it was asked.
         kept: Vec<Labels>,
     },
-    Series(Vec<(Labels, f64)>),
+    Series(Recorded),
+}
+
+/// What a recording rule gives.
+pub(super) struct Recorded {
+    series: Vec<(Labels, MixedValue)>,
+    /// Why some of it is not to be kept.
+    fault: Option<String>,
 }
 
 impl Context<'_> {
@@ -88,15 +95,15 @@ impl Context<'_> {
         state: &mut RuleState,
         out: &mut Evaluation,
     ) -> Result<(), String> {
-        let series = match (results, &self.rule.kind) {
+        let (series, fault) = match (results, &self.rule.kind) {
             (Results::Alerts { found, kept }, RuleKind::Alert(alert)) => {
-                self.advance(alert, found, &kept, state, out)?
+                (self.advance(alert, found, &kept, state, out)?, None)
             }
-            (Results::Series(found), _) => found,
-            (Results::Alerts { .. }, RuleKind::Record { .. }) => Vec::new(),
+            (Results::Series(Recorded { series, fault }), _) => (series, fault),
+            (Results::Alerts { .. }, RuleKind::Record { .. }) => (Vec::new(), None),
         };
         self.write(series, state, out);
-        Ok(())
+        fault.map_or(Ok(()), Err)
     }
 
     /// Takes the alerts one evaluation further, and gives their series.
@@ -107,7 +114,7 @@ impl Context<'_> {
         kept: &[Labels],
         state: &mut RuleState,
         out: &mut Evaluation,
-    ) -> Result<Vec<(Labels, f64)>, String> {
+    ) -> Result<Vec<(Labels, MixedValue)>, String> {
         let held = self.time_ms < self.manager.hold_until_ms.load(Ordering::Relaxed);
         let goes_on = |alert: &Alert| {
             held || (alert.state == State::Firing && kept.iter().any(|k| keeps(k, alert, rule)))
@@ -141,8 +148,9 @@ impl Context<'_> {
         let mut series = Vec::with_capacity(2 * next.len());
         for alert in next.values() {
             let (active, since) = alert_series(alert);
-            series.push((active, 1.0));
-            series.push((since, crate::views::seconds(alert.active_at_ms).floor()));
+            let since_s = crate::views::seconds(alert.active_at_ms).floor();
+            series.push((active, 1.0.into()));
+            series.push((since, since_s.into()));
         }
         for Change { status, alert } in changes {
             let url = self.prepared.url.clone();
@@ -186,14 +194,19 @@ impl Context<'_> {
     }
 
     /// Samples for `series`, and markers for what the rule gave before and does not give now.
-    fn write(&self, series: Vec<(Labels, f64)>, state: &mut RuleState, out: &mut Evaluation) {
+    fn write(
+        &self,
+        series: Vec<(Labels, MixedValue)>,
+        state: &mut RuleState,
+        out: &mut Evaluation,
+    ) {
         let query_ms = self.query_ms();
         let mut ended = std::mem::take(&mut state.series);
         state.series.reserve(series.len());
         for (labels, value) in series {
             ended.remove(&labels);
             state.series.insert(labels.clone());
-            out.push(labels, query_ms, value);
+            out.push_value(labels, query_ms, value);
         }
         let mut ended: Vec<Labels> = ended.into_iter().collect();
         ended.sort();
@@ -202,8 +215,8 @@ impl Context<'_> {
         }
     }
 
-    /// The value of an expression as labels and numbers; a scalar is one without labels.
-    fn vector(&self, query: &Query) -> Result<Vec<(Labels, f64)>, String> {
+    /// The value of an expression as labels and values; a scalar is one without labels.
+    fn vector(&self, query: &Query) -> Result<Vec<(Labels, MixedValue)>, String> {
         let running = self.running;
         let interval = Duration::from_millis(running.group.interval_ms.unsigned_abs());
         let options = QueryOptions {
@@ -216,11 +229,11 @@ impl Context<'_> {
         let answer = self.engine.instant_of(source, query, self.query_ms(), &options);
         match answer.map_err(|error| error_chain(&error))?.value {
             Value::Vector(vector) => {
-                Ok(vector.into_iter().map(|each| (each.labels, each.sample.value)).collect())
+                Ok(vector.into_iter().map(|it| (it.labels, it.sample.value.into())).collect())
             }
-            Value::Scalar(sample) => Ok(vec![(Labels::default(), sample.value)]),
-            Value::MixedVector(_) => {
-                Err("rule result has native histograms, which rules do not take".to_owned())
+            Value::Scalar(sample) => Ok(vec![(Labels::default(), sample.value.into())]),
+            Value::MixedVector(vector) => {
+                Ok(vector.into_iter().map(|each| (each.labels, each.value)).collect())
             }
             Value::String { .. } | Value::Matrix(_) | Value::MixedMatrix(_) => {
                 Err("rule result is not a vector or scalar".to_owned())
@@ -231,8 +244,8 @@ impl Context<'_> {
     fn recorded(
         &self,
         extra: &[(String, String)],
-        vector: Vec<(Labels, f64)>,
-    ) -> Result<Vec<(Labels, f64)>, String> {
+        vector: Vec<(Labels, MixedValue)>,
+    ) -> Result<Recorded, String> {
         let name = self.rule.name.as_str();
         let mut seen = HashSet::new();
         let mut series = Vec::with_capacity(vector.len());
@@ -250,14 +263,24 @@ impl Context<'_> {
             let len = series.len();
             return Err(format!("exceeded limit of {limit} with {len} series"));
         }
-        Ok(series)
+        // A difference may count less than nothing, which no store takes; the others are kept.
+        let mut fault = None;
+        series.retain(|(labels, value)| {
+            let MixedValue::Histogram(histogram) = value else { return true };
+            let checked = histogram.check();
+            if let Err(error) = &checked {
+                fault.get_or_insert_with(|| format!("{labels}: {error}"));
+            }
+            checked.is_ok()
+        });
+        Ok(Recorded { series, fault })
     }
 
     fn alerts(
         &self,
         at: usize,
         rule: &AlertRule,
-        vector: Vec<(Labels, f64)>,
+        vector: Vec<(Labels, MixedValue)>,
     ) -> Result<Vec<Found>, String> {
         if vector.is_empty() {
             return Ok(Vec::new());
@@ -279,7 +302,7 @@ impl Context<'_> {
                 labels: result.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect(),
                 external_labels: options.external_labels.clone(),
                 external_url: options.external_url.clone(),
-                value,
+                value: value.clone(),
                 now_ms: self.time_ms,
                 query: Some(&query),
             };
@@ -293,11 +316,11 @@ impl Context<'_> {
             if !seen.insert(labels.clone()) {
                 return Err(same_labels("alert"));
             }
-            let as_before = known
+            let as_before = matches!(value, MixedValue::Number(value) if known
                 .and_then(|alerts| alerts.get(&labels))
-                .is_some_and(|alert| alert.value.to_bits() == value.to_bits());
+                .is_some_and(|alert| alert.value.to_bits() == value.to_bits()));
             let annotations = (!as_before).then(|| expand(&rule.annotations));
-            found.push(Found { labels, annotations, value });
+            found.push(Found { labels, annotations, value: number(&value) });
         }
         Ok(found)
     }
@@ -338,6 +361,14 @@ fn keeps(result: &Labels, alert: &Alert, rule: &AlertRule) -> bool {
         }
     }
     shares || !has_labels
+}
+
+/// The value of an alert, which is a number: that of a histogram is 0, as in Prometheus.
+fn number(value: &MixedValue) -> f64 {
+    match value {
+        MixedValue::Number(value) => *value,
+        MixedValue::Histogram(_) => 0.0,
+    }
 }
 
 fn same_labels(what: &str) -> String {

@@ -5,32 +5,76 @@
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use labstat_model::{
-    BucketColumns, HistogramSeries, Labels, METRIC_NAME, Matcher, Rolled, Series, Tiers,
+    BucketColumns, Histogram, HistogramSeries, Labels, METRIC_NAME, Matcher, Rolled, Series, Tiers,
 };
 use labstat_promql::{BucketScan, Scan, Source, SourceError};
 
-/// Samples of this round, by metric name.
+/// Samples of this round, by metric name. Each series has one at most, a number or a histogram.
 #[derive(Debug, Default)]
-pub(super) struct Fresh(HashMap<String, Vec<Series>>);
+pub(super) struct Fresh {
+    numbers: HashMap<String, Vec<Series>>,
+    histograms: HashMap<String, Vec<HistogramSeries>>,
+}
 
 impl Fresh {
-    /// Adds a sample; each series has one at most.
+    /// Adds a number.
     pub(super) fn push(&mut self, labels: &Labels, time_ms: i64, value: f64) {
         let series = Series { labels: labels.clone(), times: vec![time_ms], values: vec![value] };
-        self.0.entry(labels.metric_name().to_owned()).or_default().push(series);
+        self.numbers.entry(labels.metric_name().to_owned()).or_default().push(series);
     }
 
-    /// The series that fulfil all matchers and have a sample in that time.
-    fn matching(&self, matchers: &[Matcher], start_ms: i64, end_ms: i64) -> Vec<&Series> {
-        let in_time = |series: &&Series| {
-            series.times.iter().all(|time_ms| (start_ms..=end_ms).contains(time_ms))
-        };
-        let named = self.0.iter().filter(|(name, _)| may_select(matchers, name));
-        let all = named.flat_map(|(_, series)| series).filter(in_time);
-        all.filter(|series| matchers.iter().all(|m| m.matches_labels(&series.labels))).collect()
+    /// Adds a native histogram.
+    pub(super) fn push_histogram(&mut self, labels: &Labels, time_ms: i64, histogram: Histogram) {
+        let mut series = HistogramSeries::new(labels.clone());
+        series.push(time_ms, histogram);
+        self.histograms.entry(labels.metric_name().to_owned()).or_default().push(series);
     }
+
+    /// The series of numbers that fulfil all matchers and have a sample in that time.
+    fn numbers(&self, matchers: &[Matcher], start_ms: i64, end_ms: i64) -> Vec<&Series> {
+        matching(
+            &self.numbers,
+            |series| (&series.labels, &series.times),
+            matchers,
+            start_ms..=end_ms,
+        )
+    }
+
+    /// Those of histograms.
+    fn histograms(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Vec<&HistogramSeries> {
+        matching(
+            &self.histograms,
+            |series| (&series.labels, &series.times),
+            matchers,
+            start_ms..=end_ms,
+        )
+    }
+}
+
+/// Of series by metric name, each with its labels and times, those that fulfil all matchers and have a
+/// sample in that time.
+fn matching<'f, S>(
+    fresh: &'f HashMap<String, Vec<S>>,
+    parts: fn(&S) -> (&Labels, &[i64]),
+    matchers: &[Matcher],
+    window: RangeInclusive<i64>,
+) -> Vec<&'f S> {
+    let named = fresh.iter().filter(|(name, _)| may_select(matchers, name));
+    let is_meant = |series: &&S| {
+        let (labels, times) = parts(series);
+        times.iter().all(|time_ms| window.contains(time_ms))
+            && matchers.iter().all(|m| m.matches_labels(labels))
+    };
+    named.flat_map(|(_, series)| series).filter(is_meant).collect()
 }
 
 /// Whether a selector with these matchers may have series of the metric `name`.
@@ -65,6 +109,30 @@ pub fn merged<S: Borrow<Series>>(mut stored: Vec<Series>, fresh: &[S]) -> Vec<Se
     stored
 }
 
+/// As [`merged`], of native histograms.
+fn merged_histograms(
+    mut stored: Vec<HistogramSeries>,
+    fresh: &[&HistogramSeries],
+) -> Vec<HistogramSeries> {
+    for one in fresh {
+        match stored.binary_search_by(|series| series.labels.cmp(&one.labels)) {
+            Ok(at) => {
+                let Some(series) = stored.get_mut(at) else { continue };
+                for (time_ms, histogram) in one.samples() {
+                    let at = series.times.partition_point(|known| *known < time_ms);
+                    if series.times.get(at) == Some(&time_ms) {
+                        continue; // the store keeps the first of two as well
+                    }
+                    series.times.insert(at, time_ms);
+                    series.values.insert(at, Arc::clone(histogram));
+                }
+            }
+            Err(at) => stored.insert(at, (*one).clone()),
+        }
+    }
+    stored
+}
+
 impl Source for Overlay<'_> {
     fn select(
         &self,
@@ -73,7 +141,7 @@ impl Source for Overlay<'_> {
         end_ms: i64,
     ) -> Result<Vec<Series>, SourceError> {
         let stored = self.base.select(matchers, start_ms, end_ms)?;
-        Ok(merged(stored, &self.fresh.matching(matchers, start_ms, end_ms)))
+        Ok(merged(stored, &self.fresh.numbers(matchers, start_ms, end_ms)))
     }
 
     fn newest(
@@ -83,7 +151,7 @@ impl Source for Overlay<'_> {
         end_ms: i64,
     ) -> Result<Vec<Series>, SourceError> {
         let stored = self.base.newest(matchers, start_ms, end_ms)?;
-        let mut all = merged(stored, &self.fresh.matching(matchers, start_ms, end_ms));
+        let mut all = merged(stored, &self.fresh.numbers(matchers, start_ms, end_ms));
         all.iter_mut().for_each(Series::keep_newest);
         Ok(all)
     }
@@ -94,7 +162,7 @@ impl Source for Overlay<'_> {
         start_ms: i64,
         end_ms: i64,
     ) -> Result<Box<dyn Scan + '_>, SourceError> {
-        if self.fresh.matching(matchers, start_ms, end_ms).is_empty() {
+        if self.fresh.numbers(matchers, start_ms, end_ms).is_empty() {
             return self.base.scan(matchers, start_ms, end_ms);
         }
         Ok(Box::new(self.select(matchers, start_ms, end_ms)?))
@@ -106,7 +174,7 @@ impl Source for Overlay<'_> {
         start_ms: i64,
         end_ms: i64,
     ) -> Result<Box<dyn Scan + '_>, SourceError> {
-        if self.fresh.matching(matchers, start_ms, end_ms).is_empty() {
+        if self.fresh.numbers(matchers, start_ms, end_ms).is_empty() {
             return self.base.scan_newest(matchers, start_ms, end_ms);
         }
         Ok(Box::new(self.newest(matchers, start_ms, end_ms)?))
@@ -118,7 +186,8 @@ impl Source for Overlay<'_> {
         start_ms: i64,
         end_ms: i64,
     ) -> Result<Vec<HistogramSeries>, SourceError> {
-        self.base.histograms(matchers, start_ms, end_ms)
+        let stored = self.base.histograms(matchers, start_ms, end_ms)?;
+        Ok(merged_histograms(stored, &self.fresh.histograms(matchers, start_ms, end_ms)))
     }
 
     fn tiers(&self) -> Tiers {
@@ -187,8 +256,25 @@ mod tests {
         let newest = overlay.newest(&x, 0, 2).unwrap();
         assert_eq!(newest.iter().map(|s| s.values.clone()).collect::<Vec<_>>(), [[20.0], [30.0]]);
         assert_eq!(overlay.select(&x, 0, 1).unwrap()[0].values, [10.0], "not yet");
-        let scan = overlay.scan_newest(&x, 0, 2).unwrap();
-        assert_eq!(scan.parts(), 1);
+        assert_eq!(overlay.scan_newest(&x, 0, 2).unwrap().parts(), 1);
+        fresh.push_histogram(&labels("x{n='c'}"), 2, Histogram::default());
+        let overlay = Overlay { base: &stored, fresh: &fresh };
+        let histograms = overlay.histograms(&x, 0, 2).unwrap();
+        assert_eq!(histograms.iter().map(|s| s.labels.get("n")).collect::<Vec<_>>(), [Some("c")]);
+        assert!(overlay.histograms(&x, 0, 1).unwrap().is_empty(), "not yet");
+    }
+
+    #[test]
+    fn histograms_stand_among_those_that_are_stored() {
+        let series = |n: &str, times: &[i64]| {
+            let mut series = HistogramSeries::new(Labels::new([("n", n)]));
+            times.iter().for_each(|time_ms| series.push(*time_ms, Histogram::default()));
+            series
+        };
+        let fresh = [series("b", &[1]), series("a", &[2]), series("a", &[3])];
+        let fresh: Vec<&HistogramSeries> = fresh.iter().collect();
+        let merged = merged_histograms(vec![series("a", &[1, 3]), series("c", &[1])], &fresh);
+        assert_eq!(merged, [series("a", &[1, 2, 3]), series("b", &[1]), series("c", &[1])]);
     }
 
     #[test]

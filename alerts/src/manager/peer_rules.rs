@@ -65,7 +65,7 @@ fn evaluate(rules: &RuleSet, series: &BTreeMap<String, f64>) -> Vec<Fired> {
         let time_ms = minute * MINUTE;
         for due in manager.all_at(time_ms) {
             let out = manager.evaluate(&due, &engine, &memory);
-            for series in out.write.series {
+            for series in out.write.floats.series {
                 for sample in series.samples {
                     memory.push(series.labels.clone(), sample.time_ms, sample.value);
                 }

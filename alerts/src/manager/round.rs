@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use labstat_model::{HistogramSample, MixedRequest};
 use labstat_promql::{Engine, Source};
 
 use super::evaluate::Context;
@@ -43,8 +44,8 @@ pub struct Round {
     next: usize,
     out: Evaluation,
     fresh: Fresh,
-    /// Samples already among `fresh`.
-    seen: usize,
+    /// Series of numbers, and of histograms, already among `fresh`.
+    seen: (usize, usize),
     worked: Duration,
     rules: Duration,
     evaluations: u64,
@@ -70,6 +71,24 @@ impl Round {
     /// Whether a rule of the group is known to take longer than `long`.
     pub fn is_slow(&self, long: Duration) -> bool {
         self.running.lock().rules.iter().any(|rule| rule.duration_s > long.as_secs_f64())
+    }
+
+    /// Has the next rule see what those before it said.
+    fn look_back(&mut self) {
+        let MixedRequest { floats, histograms } = &self.out.write;
+        for series in floats.series.iter().skip(self.seen.0) {
+            for sample in &series.samples {
+                self.fresh.push(&series.labels, sample.time_ms, sample.value);
+            }
+        }
+        for series in histograms.iter().skip(self.seen.1) {
+            for HistogramSample { time_ms, histogram } in &series.samples {
+                if let Ok(histogram) = histogram {
+                    self.fresh.push_histogram(&series.labels, *time_ms, histogram.clone());
+                }
+            }
+        }
+        self.seen = (floats.series.len(), histograms.len());
     }
 
     /// The time to evaluate a rule at: that of the round, unless the rule was evaluated later than
@@ -108,7 +127,7 @@ impl Manager {
             next: 0,
             out: Evaluation::default(),
             fresh: Fresh::default(),
-            seen: 0,
+            seen: (0, 0),
             worked: Duration::ZERO,
             rules: Duration::ZERO,
             evaluations: 0,
@@ -147,12 +166,7 @@ impl Manager {
         }
         let started = (means.elapsed)();
         if prepared.looks_back {
-            for series in round.out.write.series.iter().skip(round.seen) {
-                for sample in &series.samples {
-                    round.fresh.push(&series.labels, sample.time_ms, sample.value);
-                }
-            }
-            round.seen = round.out.write.series.len();
+            round.look_back();
         }
         let late = self.late();
         let time_ms = round.time_of(at);

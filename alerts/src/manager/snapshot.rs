@@ -74,7 +74,7 @@ mod tests {
         let snapshot: Snapshot = serde_json::from_str(KEPT).unwrap();
         let out = manager.restore(snapshot.clone().into_rows(), &[], 5_000);
         assert_eq!(manager.alerts_len(), (0, 1));
-        assert!(out.notifications.is_empty() && out.write.series.is_empty());
+        assert!(out.notifications.is_empty() && out.write.floats.series.is_empty());
         let [gone, put] = &out.entries[..] else { panic!("{:?}", out.entries) };
         assert!(gone.value.is_none() && gone.key.starts_with("rule/document/"), "{gone:?}");
         let again = Manager::new(RuleSet::default(), ManagerOptions::default(), 6_000);

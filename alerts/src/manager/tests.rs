@@ -95,13 +95,13 @@ impl Lab {
         let mut all = Evaluation::default();
         for due in self.manager.due(minute * MINUTE) {
             let out = self.manager.evaluate(&due, &self.engine, &self.source);
-            for series in &out.write.series {
+            for series in &out.write.floats.series {
                 for sample in &series.samples {
                     self.source.push(series.labels.clone(), sample.time_ms, sample.value);
                 }
             }
             self.keep(&out);
-            all.write.series.extend(out.write.series);
+            all.write.floats.series.extend(out.write.floats.series);
             all.notifications.extend(out.notifications);
             all.entries.extend(out.entries);
         }
@@ -202,6 +202,7 @@ fn series_of_alerts_are_written_and_end_with_a_marker() {
     let texts = |out: &Evaluation| -> Vec<String> {
         let mut texts: Vec<String> = out
             .write
+            .floats
             .series
             .iter()
             .map(|s| {
@@ -215,7 +216,7 @@ fn series_of_alerts_are_written_and_end_with_a_marker() {
     };
     lab.up(3, 0.0);
     let pending = lab.round(3);
-    let since = pending.write.series[1].samples[0].value;
+    let since = pending.write.floats.series[1].samples[0].value;
     assert_eq!(
         texts(&pending),
         [
@@ -296,7 +297,10 @@ groups:
     }
     let out = lab.round(2);
     assert_eq!(out.notifications.len(), 2);
-    assert_eq!(out.write.series.iter().filter(|s| s.labels.metric_name() == "twice").count(), 2);
+    assert_eq!(
+        out.write.floats.series.iter().filter(|s| s.labels.metric_name() == "twice").count(),
+        2
+    );
     let view = serde_json::to_value(lab.manager.rules_view(&RulesFilter::default())).unwrap();
     let rules = &view["groups"][0]["rules"];
     assert_eq!(rules[0]["health"], "err");
@@ -346,7 +350,7 @@ groups:
     lab.up(3, 1.0);
     let out = lab.round(3);
     let value = |out: &Evaluation, name: &str| {
-        let found = out.write.series.iter().find(|s| s.labels.metric_name() == name);
+        let found = out.write.floats.series.iter().find(|s| s.labels.metric_name() == name);
         found.map(|series| series.samples[0].value)
     };
     assert_eq!(value(&out, "later"), Some(20.0));
@@ -394,7 +398,7 @@ fn a_rule_that_is_moved_as_it_is_keeps_its_alerts() {
     assert_eq!(lab.minute(3, 0.0), [Status::Firing]);
     let moved = DOWN.replace("for: 2m", "").replace("name: g", "name: other");
     let out = lab.manager.reload(rules(&moved), 3 * MINUTE);
-    assert_eq!((out.notifications.len(), out.write.series.len()), (0, 0));
+    assert_eq!((out.notifications.len(), out.write.floats.series.len()), (0, 0));
     lab.keep(&out);
     assert_eq!(lab.rows().len(), 1);
     assert_eq!(lab.minute(5, 0.0), []);
@@ -604,7 +608,7 @@ fn state_survives_a_restart() {
     ended.up(9, 1.0);
     let out = ended.round(9);
     assert_eq!(out.notifications[0].status, Status::Resolved, "it ended while nobody looked");
-    assert!(out.write.series.iter().all(|series| is_stale(series.samples[0].value)));
+    assert!(out.write.floats.series.iter().all(|series| is_stale(series.samples[0].value)));
 }
 
 /// A lab after a restart that could not read the file of the rules.
@@ -798,7 +802,7 @@ fn reload_keeps_what_is_unchanged_and_resolves_what_is_gone() {
     let gone = lab.manager.reload(rules("groups: []"), 5 * MINUTE);
     assert_eq!(gone.notifications.len(), 1);
     assert_eq!(gone.notifications[0].status, Status::Resolved);
-    assert_eq!(gone.write.series.len(), 3, "ALERTS, ALERTS_FOR_STATE and x end");
+    assert_eq!(gone.write.floats.series.len(), 3, "ALERTS, ALERTS_FOR_STATE and x end");
     assert!(lab.manager.alerts_view().alerts.is_empty());
 
     let kept = rows_of_firing();
@@ -885,7 +889,8 @@ groups:
     let up = [("__name__", "up"), ("instance", "vertex"), ("job", "node"), ("rack", "1")];
     lab.source.set(&up, 2 * MINUTE, 0.0);
     let out = lab.round(3);
-    let series: Vec<String> = out.write.series.iter().map(|s| s.labels.to_string()).collect();
+    let series: Vec<String> =
+        out.write.floats.series.iter().map(|s| s.labels.to_string()).collect();
     assert_eq!(series[0], r#"lab:up{rack="1", site="home"}"#);
     assert_eq!(series[1], r#"lab:up:job{instance="vertex", job="own", rack="1"}"#);
     assert_eq!(series[2], r#"ALERTS{alertname="Down", alertstate="firing", rack="1"}"#);
@@ -910,14 +915,14 @@ fn a_round_does_not_undo_what_was_seen_out_of_turn_after_its_slot() {
         let out = lab.manager.evaluate(&due[0], &lab.engine, &lab.source);
         assert_eq!(lab.manager.alerts_len(), begun, "it goes on");
         assert!(out.notifications.is_empty() && out.entries.is_empty(), "{out:?}");
-        let samples = out.write.series.iter().flat_map(|series| &series.samples);
+        let samples = out.write.floats.series.iter().flat_map(|series| &series.samples);
         for sample in samples {
             assert!(sample.time_ms > slot_ms + 300 && !is_stale(sample.value), "{sample:?}");
         }
         // What was seen under a clock that was set back since is no reason to look there.
         let early = lab.manager.woken(&metrics, slot_ms - 10 * MINUTE);
         let out = lab.manager.evaluate(&early[0], &lab.engine, &lab.source);
-        let samples = out.write.series.iter().flat_map(|series| &series.samples);
+        let samples = out.write.floats.series.iter().flat_map(|series| &series.samples);
         assert!(samples.into_iter().all(|sample| sample.time_ms < slot_ms));
     }
 }

@@ -161,7 +161,7 @@ fn an_alert_of_a_disk_says_why_and_what_breaks() {
     let rule = rules.find(|rule| rule.name == "DiskAct").unwrap();
     let RuleKind::Alert(alert) = &rule.kind else { panic!("an alert") };
     let (_, text) = alert.annotations.iter().find(|(name, _)| name == "description").unwrap();
-    let query = |expr: &str| -> Result<Vec<(Labels, f64)>, String> {
+    let query = |expr: &str| -> Result<Vec<(Labels, labstat_promql::MixedValue)>, String> {
         labstat_promql::check(expr).map_err(|error| error.to_string())?;
         let is_map = expr.contains("labstat_disk_use_info") || expr.contains("redundancy");
         let whose = if is_map { "instance=\"nas\",serial_number=\"S1\"" } else { "disk=\"S1\"" };
@@ -181,7 +181,7 @@ fn an_alert_of_a_disk_says_why_and_what_breaks() {
             ],
             _ => vec![Labels::new([("kind", "mount"), ("name", "/srv")])],
         };
-        Ok(found.into_iter().map(|labels| (labels, 24.0)).collect())
+        Ok(found.into_iter().map(|labels| (labels, 24.0.into())).collect())
     };
     let labels = [("disk", "S1"), ("serial_number", "S1"), ("model_name", "WDC \"Red\"")];
     let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
@@ -189,7 +189,7 @@ fn an_alert_of_a_disk_says_why_and_what_breaks() {
         labels,
         external_labels: BTreeMap::new(),
         external_url: String::new(),
-        value: 1.0,
+        value: 1.0.into(),
         now_ms: 0,
         query: Some(&query),
     };

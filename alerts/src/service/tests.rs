@@ -28,7 +28,7 @@ impl Source for Asked {
 }
 
 impl Database for Asked {
-    fn append(&self, _: &WriteRequest) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    fn append(&self, _: &MixedRequest) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let is_asked = self.is_asked.load(Ordering::SeqCst);
         let count = if is_asked { &self.after } else { &self.before };
         count.fetch_add(1, Ordering::SeqCst);
@@ -83,7 +83,7 @@ impl Source for Up {
 }
 
 impl Database for Up {
-    fn append(&self, _: &WriteRequest) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    fn append(&self, _: &MixedRequest) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         Ok(())
     }
 }

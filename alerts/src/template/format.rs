@@ -156,9 +156,10 @@ impl Verb {
             }
             ('v', Value::Text(text)) if self.sharp => quoted(text, false),
             ('v' | 's' | 'q' | 'x' | 'X', Value::Text(text)) => self.text(letter, text),
-            ('v' | 's' | 'q' | 'x' | 'X', Value::Time(_) | Value::Duration(_)) => {
-                self.text(letter, &value.printed())
-            }
+            (
+                'v' | 's' | 'q' | 'x' | 'X',
+                Value::Time(_) | Value::Duration(_) | Value::Histogram(_),
+            ) => self.text(letter, &value.printed()),
             (_, Value::Texts(_) | Value::Map(_) | Value::List(_) | Value::Sample { .. }) => {
                 return self.composite(out, letter, value);
             }
@@ -196,7 +197,7 @@ impl Verb {
                 out.push_str(first);
                 self.write(out, letter, &Value::Texts(labels.clone()));
                 out.push_str(second);
-                self.write(out, letter, &Value::Float(*value));
+                self.write(out, letter, &Value::of(value));
                 out.push('}');
                 return;
             }

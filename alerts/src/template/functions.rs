@@ -172,13 +172,15 @@ fn unary(name: &str, arg: &Value, data: &Data<'_>) -> Result<Value, String> {
         ("query", Value::Text(expr)) => {
             let query = data.query.ok_or("there is nothing to query")?;
             let samples = query(expr)?;
-            Ok(Value::List(samples.iter().map(|(labels, v)| Value::sample(labels, *v)).collect()))
+            Ok(Value::List(
+                samples.into_iter().map(|(labels, v)| Value::sample(&labels, v)).collect(),
+            ))
         }
         ("first", Value::List(list)) => list
             .first()
             .cloned()
             .ok_or_else(|| "first() called on vector with no elements".to_owned()),
-        ("value", Value::Sample { value, .. }) => Ok(Value::Float(*value)),
+        ("value", Value::Sample { value, .. }) => Ok(Value::of(value)),
         ("toUpper", Value::Text(value)) => text(each(value, |c| one(c.to_uppercase(), c))),
         ("toLower", Value::Text(value)) => text(each(value, |c| one(c.to_lowercase(), c))),
         ("title", Value::Text(value)) => text(title(value)),

@@ -78,7 +78,7 @@ impl MessageTemplate {
             labels: BTreeMap::new(),
             external_labels: BTreeMap::new(),
             external_url: String::new(),
-            value: f64::NAN,
+            value: f64::NAN.into(),
             now_ms: 0,
             query: None,
         };

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use labstat_model::Histogram;
+
 use super::Data;
 use super::ast::{Branch, BranchKind, Command, Node, Operand, Pipe, Tree};
 use super::value::Value;
@@ -38,7 +40,7 @@ pub(super) fn render_over(tree: &Tree, data: &Data<'_>, root: &Value) -> Result<
             ("$labels".to_owned(), Value::Texts(data.labels.clone())),
             ("$externalLabels".to_owned(), Value::Texts(data.external_labels.clone())),
             ("$externalURL".to_owned(), Value::Text(data.external_url.clone())),
-            ("$value".to_owned(), Value::Float(data.value)),
+            ("$value".to_owned(), Value::of(&data.value)),
         ],
         steps: 0,
         made: Made::default(),
@@ -156,7 +158,7 @@ impl Renderer<'_> {
         let data = self.data;
         let (labels, external) =
             (Value::Texts(data.labels.clone()), Value::Texts(data.external_labels.clone()));
-        let value = Value::Float(data.value).printed();
+        let value = Value::of(&data.value).printed();
         let url = &data.external_url;
         format!("{{{} {} {url} {value}}}", labels.printed(), external.printed())
     }
@@ -394,11 +396,12 @@ impl Renderer<'_> {
             (Value::Root, "Labels") => Ok(Value::Texts(self.data.labels.clone())),
             (Value::Root, "ExternalLabels") => Ok(Value::Texts(self.data.external_labels.clone())),
             (Value::Root, "ExternalURL") => Ok(Value::Text(self.data.external_url.clone())),
-            (Value::Root, "Value") => Ok(Value::Float(self.data.value)),
+            (Value::Root, "Value") => Ok(Value::of(&self.data.value)),
             (Value::Sample { labels, .. }, "Labels") => Ok(Value::Texts(labels.clone())),
-            (Value::Sample { value, .. }, "Value") => Ok(Value::Float(*value)),
+            (Value::Sample { value, .. }, "Value") => Ok(Value::of(value)),
             (Value::Texts(map), _) => Ok(Value::Text(text(map))),
             (Value::Map(map), _) => Ok(map.get(field).cloned().unwrap_or(Value::Nil)),
+            (Value::Histogram(histogram), _) => histogram_field(histogram, field),
             (Value::Time(ms), _) => times::method(*ms, field),
             (Value::Duration(ns), _) => times::duration_method(*ns, field),
             (Value::Nil, _) => Err(format!("nil pointer evaluating interface {{}}.{field}")),
@@ -411,6 +414,18 @@ impl Renderer<'_> {
                 Err(format!("can't evaluate field {field} in type {}", other.type_name()))
             }
         }
+    }
+}
+
+/// A field of Go's type of histograms; those that are lists are left out.
+fn histogram_field(histogram: &Histogram, field: &str) -> Result<Value, String> {
+    match field {
+        "Count" => Ok(Value::Float(histogram.count)),
+        "Sum" => Ok(Value::Float(histogram.sum)),
+        "Schema" => Ok(Value::Int(i64::from(histogram.schema))),
+        "ZeroThreshold" => Ok(Value::Float(histogram.zero_threshold)),
+        "ZeroCount" => Ok(Value::Float(histogram.zero_count)),
+        _ => Err(format!("can't evaluate field {field} in type *histogram.FloatHistogram")),
     }
 }
 

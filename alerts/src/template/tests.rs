@@ -5,17 +5,19 @@ use std::collections::BTreeMap;
 use labstat_model::Labels;
 
 use super::format::sprintf;
+use labstat_promql::MixedValue;
+
 use super::render::OUTPUT_LEN_MAX;
 use super::value::Value;
 use super::{Data, Template};
 
-fn query(expr: &str) -> Result<Vec<(Labels, f64)>, String> {
+fn query(expr: &str) -> Result<Vec<(Labels, MixedValue)>, String> {
     match expr {
         "none" => Ok(Vec::new()),
         "bad" => Err("parse error".to_owned()),
         _ => Ok(vec![
-            (Labels::new([("__name__", "m"), ("instance", "b")]), 11.0),
-            (Labels::new([("__name__", "m"), ("instance", "a")]), 21.0),
+            (Labels::new([("__name__", "m"), ("instance", "b")]), 11.0.into()),
+            (Labels::new([("__name__", "m"), ("instance", "a")]), 21.0.into()),
         ]),
     }
 }
@@ -28,7 +30,7 @@ fn data(value: f64) -> Data<'static> {
         labels: pairs(&[("instance", "vertex:9100"), ("job", "node"), ("n", "7")]),
         external_labels: pairs(&[("lab", "home")]),
         external_url: "http://lab.test/prefix".to_owned(),
-        value,
+        value: value.into(),
         now_ms: 1_500,
         query: Some(&query),
     }

@@ -1,9 +1,11 @@
 //! The values a template works on, with Go's ideas of truth, printing and types.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use labstat_model::{Labels, number};
+use labstat_model::{Histogram, Labels, number};
+use labstat_promql::{MixedValue, histogram_text};
 
 use super::render::OUTPUT_LEN_MAX;
 
@@ -14,6 +16,7 @@ pub(super) enum Value {
     Bool(bool),
     Int(i64),
     Float(f64),
+    Histogram(Arc<Histogram>),
     Text(String),
     /// Milliseconds since the epoch.
     Time(i64),
@@ -27,15 +30,23 @@ pub(super) enum Value {
     /// One result of `query`.
     Sample {
         labels: BTreeMap<String, String>,
-        value: f64,
+        value: MixedValue,
     },
     /// What stands at the top: `.Labels`, `.Value`, …
     Root,
 }
 
 impl Value {
+    /// The value of a rule's expression.
+    pub(super) fn of(value: &MixedValue) -> Self {
+        match value {
+            MixedValue::Number(value) => Self::Float(*value),
+            MixedValue::Histogram(histogram) => Self::Histogram(Arc::clone(histogram)),
+        }
+    }
+
     /// One result of a query.
-    pub(super) fn sample(labels: &Labels, value: f64) -> Self {
+    pub(super) fn sample(labels: &Labels, value: MixedValue) -> Self {
         let labels = labels.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
         Self::Sample { labels, value }
     }
@@ -51,7 +62,7 @@ impl Value {
             Self::Texts(map) => !map.is_empty(),
             Self::Map(map) => !map.is_empty(),
             Self::List(list) => !list.is_empty(),
-            Self::Time(_) | Self::Sample { .. } | Self::Root => true,
+            Self::Histogram(_) | Self::Time(_) | Self::Sample { .. } | Self::Root => true,
         }
     }
 
@@ -62,6 +73,7 @@ impl Value {
             Self::Bool(_) => "bool",
             Self::Int(_) => "int",
             Self::Float(_) => "float64",
+            Self::Histogram(_) => "*histogram.FloatHistogram",
             Self::Text(_) => "string",
             Self::Time(_) => "*time.Time",
             Self::Duration(_) => "*time.Duration",
@@ -87,6 +99,7 @@ impl Value {
             | Self::Bool(_)
             | Self::Int(_)
             | Self::Float(_)
+            | Self::Histogram(_)
             | Self::Time(_)
             | Self::Duration(_)
             | Self::Root => 0,
@@ -113,6 +126,7 @@ impl Value {
             Self::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
             Self::Int(value) => out.push_str(&value.to_string()),
             Self::Float(value) => number::push_g(out, *value),
+            Self::Histogram(histogram) => out.push_str(&histogram_text(histogram)),
             Self::Text(text) => out.push_str(text),
             Self::Time(ms) => out.push_str(&time_text(*ms)),
             Self::Duration(ns) => out.push_str(&duration_text(*ns)),
@@ -139,7 +153,7 @@ impl Value {
                 out.push_str("&{");
                 print_map(out, labels.iter(), |out, text: &String| out.push_str(text));
                 out.push(' ');
-                number::push_g(out, *value);
+                Self::of(value).print(out);
                 out.push('}');
             }
             Self::Root => out.push_str("{}"),

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use labstat_model::{Labels, duration};
+use labstat_model::{
+    HistogramSample, HistogramTimeSeries, Labels, MixedRequest, Sample, TimeSeries, duration,
+};
 use labstat_promql::{Engine, MixedValue, QueryOptions, Source, Value};
 
 use super::file::{AlertCase, Case, ExprCase, File};
@@ -233,20 +235,15 @@ impl<'a> Run<'a> {
         let mut refused = Vec::new();
         for due in self.manager.all_at(time_ms) {
             let out = self.manager.evaluate(&due, &self.engine, &self.memory);
-            for series in out.write.series {
-                for sample in &series.samples {
-                    let point = Point::Number(sample.value);
-                    if let Err(why) = self.memory.push(&series.labels, sample.time_ms, &point)
-                        && !labstat_model::is_stale(sample.value)
-                    {
-                        let rule = due.group().rules.first();
-                        let name = rule.map(|rule| rule.name.clone()).unwrap_or_default();
-                        refused.push(format!(
-                            "rule {name} at {}: {}: {why}",
-                            at(time_ms),
-                            series.labels
-                        ));
-                    }
+            for (labels, sample_ms, point) in points(out.write) {
+                let is_end =
+                    matches!(point, Point::Number(value) if labstat_model::is_stale(value));
+                if let Err(why) = self.memory.push(&labels, sample_ms, &point)
+                    && !is_end
+                {
+                    let rule = due.group().rules.first();
+                    let name = rule.map(|rule| rule.name.clone()).unwrap_or_default();
+                    refused.push(format!("rule {name} at {}: {labels}: {why}", at(time_ms)));
                 }
             }
         }
@@ -329,6 +326,22 @@ impl<'a> Run<'a> {
             self.failures.push(Failure::Samples { line: test.line, what: what(), expected, got });
         }
     }
+}
+
+/// What rules gave, as samples to put in.
+fn points(write: MixedRequest) -> Vec<(Labels, i64, Point)> {
+    let mut points = Vec::new();
+    for TimeSeries { labels, samples } in write.floats.series {
+        let of = |one: Sample| (labels.clone(), one.time_ms, Point::Number(one.value));
+        points.extend(samples.into_iter().map(of));
+    }
+    for HistogramTimeSeries { labels, samples } in write.histograms {
+        for HistogramSample { time_ms, histogram } in samples {
+            let point = histogram.map(|it| Point::Histogram(Arc::new(it)));
+            points.extend(point.ok().map(|point| (labels.clone(), time_ms, point)));
+        }
+    }
+    points
 }
 
 /// A time in words.

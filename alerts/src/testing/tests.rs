@@ -3,11 +3,14 @@
 use std::path::Path;
 
 use labstat_model::ResetHint;
-use labstat_promql::Source;
+use labstat_promql::{Engine, Source};
 
 use super::memory::Memory;
 use super::series::{self, Described, Point, Room, VALUES_MAX};
 use super::{FileReport, Options};
+use crate::manager::{Manager, ManagerOptions};
+use crate::rules::RuleSet;
+use crate::views::{RuleView, RulesFilter};
 
 const RULES: &str = r#"
 groups:
@@ -290,4 +293,32 @@ fn bad_files_of_tests_are_refused() {
     let tests = "tests: [{promql_expr_test: [{expr: 'min_of(1, 2)', exp_samples: [{value: 1}]}]}]";
     assert!(run(tests, &Options::default()).passed());
     assert!(run(tests, &strict).to_string().contains("not enabled"));
+}
+
+/// As in Prometheus: the rule has failed, and what can be kept of its result is.
+#[test]
+fn a_histogram_that_counts_less_than_nothing_is_not_recorded_and_the_others_are() {
+    let text = "groups: [{name: g, rules: [{record: x, expr: h - on (n) less}]}]";
+    let manager =
+        Manager::new(RuleSet::parse(&[("r.yml", text)]).unwrap(), ManagerOptions::default(), -1);
+    let mut memory = Memory::default();
+    let four = "{{count:4 buckets:[4]}}";
+    for (name, values) in [
+        ("h{n=\"a\"}", four),
+        ("h{n=\"b\"}", four),
+        ("less{n=\"a\"}", four),
+        ("less{n=\"b\"}", "{{count:5 buckets:[5]}}"),
+    ] {
+        let series = read(&format!("{name} {values}"), VALUES_MAX).unwrap();
+        memory.push(&series.labels, 0, &series.values[0]).unwrap();
+    }
+    let due = manager.all_at(0);
+    let out = manager.evaluate(&due[0], &Engine::default(), &memory);
+    let kept = out.write.histograms.iter().map(|series| series.labels.to_string());
+    assert_eq!(kept.collect::<Vec<_>>(), ["x{n=\"a\"}"]);
+    assert_eq!(out.write.samples_len(), 1);
+    let view = manager.rules_view(&RulesFilter::default());
+    let RuleView::Recording(rule) = &view.groups[0].rules[0] else { panic!("it records") };
+    let error = rule.last_error.as_deref().unwrap_or_default();
+    assert!(error.contains("x{n=\"b\"}") && error.contains("negative"), "{error}");
 }

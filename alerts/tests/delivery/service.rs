@@ -13,7 +13,7 @@ use labstat_alerts::{
     Database, Entry, Keeper, Ledger, LedgerError, MemoryLedger, Message, Notification, RuleSet,
     Service, ServiceOptions, Status,
 };
-use labstat_model::{Clock, Labels, ManualClock, Matcher, Series, SystemClock, WriteRequest};
+use labstat_model::{Clock, Labels, ManualClock, Matcher, MixedRequest, Series, SystemClock};
 use labstat_promql::{Source, SourceError};
 
 #[derive(Default)]
@@ -59,7 +59,7 @@ impl Source for Up {
 impl Database for Up {
     fn append(
         &self,
-        request: &WriteRequest,
+        request: &MixedRequest,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         *self.1.lock().unwrap() += request.samples_len();
         Ok(())

@@ -108,3 +108,8 @@ fn labels_that_are_set_to_nothing_are_taken_away_as_by_prometheus() {
 fn numbers_are_read_and_calculated_as_by_prometheus() {
     passes_as_with_prometheus("numbers.test.yml");
 }
+
+#[test]
+fn native_histograms_are_recorded_and_told_of_as_by_prometheus() {
+    passes_as_with_prometheus("histograms.test.yml");
+}

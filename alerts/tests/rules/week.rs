@@ -378,7 +378,7 @@ impl Lab {
 
     fn keep(&self, evaluation: &Evaluation) {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        for one in &evaluation.write.series {
+        for one in &evaluation.write.floats.series {
             let named = written.entry(one.labels.metric_name().to_owned()).or_default();
             let kept =
                 named.entry(one.labels.clone()).or_insert_with(|| Series::new(one.labels.clone()));

@@ -156,6 +156,19 @@ pub struct MixedRequest {
     pub histograms: Vec<HistogramTimeSeries>,
 }
 
+impl MixedRequest {
+    /// The number of samples of all series, a histogram being one.
+    pub fn samples_len(&self) -> usize {
+        let histograms = self.histograms.iter().map(|series| series.samples.len());
+        self.floats.samples_len() + histograms.sum::<usize>()
+    }
+
+    /// Whether it has no series.
+    pub const fn is_empty(&self) -> bool {
+        self.floats.series.is_empty() && self.histograms.is_empty()
+    }
+}
+
 /// The histograms of one series of a write.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HistogramTimeSeries {

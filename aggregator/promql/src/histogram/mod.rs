@@ -21,4 +21,4 @@ pub use buckets::{Boundaries, Bucket, buckets};
 pub(crate) use operate::{Trouble, operate};
 pub(crate) use quantile::{NanEffect, average, fraction, quantile, variance};
 pub(crate) use reset::is_reset;
-pub(crate) use text::describe;
+pub use text::describe;

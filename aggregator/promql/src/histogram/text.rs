@@ -1,4 +1,4 @@
-//! A histogram as one line of text, as `count_values` puts it into a label.
+//! A histogram as one line of text, as `count_values` puts it into a label and `$value` into a text.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use labstat_model::{Histogram, number};
 use super::buckets::buckets;
 
 /// The line: count, sum, and the buckets that have observations, ascending.
-pub(crate) fn describe(histogram: &Histogram) -> String {
+pub fn describe(histogram: &Histogram) -> String {
     let mut text = String::from("{count:");
     number::push_g(&mut text, histogram.count);
     text.push_str(", sum:");

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use labstat_model::{Clock, ManualClock, SystemClock, WriteRequest};
+use labstat_model::{BucketCount, Clock, Histogram, ManualClock, SystemClock, WriteRequest};
 use labstat_wire::remote_write;
 use serde_json::{Value, json};
 
@@ -67,6 +67,37 @@ fn a_rule_fires_is_told_and_its_series_are_kept() {
     let metrics = server.get("/metrics").text();
     assert!(metrics.contains("labstat_alerts{state=\"firing\"} 1\n"), "{metrics}");
     assert!(metrics.contains("labstat_rules 2\n"), "{metrics}");
+}
+
+/// What others send as a native histogram becomes one of a rule's own.
+#[test]
+fn native_histograms_are_recorded() {
+    let server = with_rules(
+        "groups:\n- name: lab\n  interval: 1s\n  rules:\n  - record: x:rate5m\n    expr: rate(h[5m])\n  \
+         - record: x:p90\n    expr: histogram_quantile(0.9, x:rate5m)\n",
+    );
+    let now_ms = SystemClock.now_ms();
+    let histogram = |count: f64| Histogram {
+        count,
+        sum: 1.5 * count,
+        positive: vec![BucketCount { index: 1, count }],
+        ..Histogram::default()
+    };
+    let mut message = remote_write::Message::new();
+    let samples = [(now_ms - 60_000, &histogram(10.0)), (now_ms, &histogram(70.0))];
+    message.histograms([("__name__", "h"), ("instance", "a")], samples);
+    assert_eq!(server.write_body(&message.to_body().unwrap()).status, 204);
+    let asked = |query: &str| {
+        let found = server.query(query, &(SystemClock.now_ms() / 1000 + 1).to_string());
+        let value = found[0]["value"][1].as_str().and_then(|value| value.parse::<f64>().ok());
+        value.ok_or_else(|| found.to_string())
+    };
+    // All observations are between 1 and 2, on a scale of powers.
+    for query in ["histogram_quantile(0.9, x:rate5m)", "x:p90"] {
+        let value = eventually(query, || asked(query));
+        assert!((value - 2_f64.powf(0.9)).abs() < 1e-9, "{query}: {value}");
+    }
+    assert!(asked("histogram_count(x:rate5m)").unwrap() > 0.0);
 }
 
 fn alerts(server: &Server) -> Vec<String> {
