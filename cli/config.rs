@@ -73,6 +73,9 @@ impl Config {
         if !rules.is_empty() {
             return Ok(ExitCode::from(FAILED));
         }
+        for remark in kind.remarks(&text) {
+            output::result(&format!("{file}: {remark}\n"))?;
+        }
         output::result(&format!("{file}: a good configuration of the {}\n", kind.name()))?;
         Ok(ExitCode::SUCCESS)
     }
@@ -100,6 +103,15 @@ impl Kind {
             Self::Aggregator => labstat_aggregator::Config::parse(text)
                 .map_or_else(|_| Vec::new(), |config| config.rule_problems()),
         }
+    }
+
+    /// What of a good configuration is not used.
+    fn remarks(self, text: &str) -> Vec<String> {
+        let config = match self {
+            Self::Agent => return Vec::new(),
+            Self::Aggregator => labstat_aggregator::Config::parse(text).ok(),
+        };
+        config.and_then(|config| config.audience().ok()).map_or_else(Vec::new, |it| it.remarks)
     }
 
     fn name(self) -> &'static str {

@@ -53,6 +53,9 @@ const DECODERS_KEPT_MAX: usize = 4;
 /// The unit in which memory for writes and for answers is handed out: 1 KiB, since a semaphore counts in `u32`.
 pub(crate) const PERMIT_BYTES: usize = 1024;
 
+/// Requests that post alerts and are worked on at a time: each may hold some 100 MiB.
+const POSTING_MAX: usize = 2;
+
 /// Everything that runs, in one place.
 #[derive(Debug)]
 pub(crate) struct App {
@@ -76,6 +79,8 @@ pub(crate) struct App {
     pub(crate) body_memory: Arc<Semaphore>,
     /// One permit for each KiB that the content of writes may hold.
     pub(crate) write_memory: Arc<Semaphore>,
+    /// The places of requests that post alerts.
+    pub(crate) posting: Arc<Semaphore>,
     /// What the store set aside when it was opened.
     pub(crate) notices: Vec<String>,
     pub(crate) disks: Disks,
@@ -150,6 +155,7 @@ impl App {
             unsent: Unsent::new(config.limits.query_memory_max, &telemetry.queries.unsent_bytes),
             body_memory: permits(body_bytes),
             write_memory: permits(write_bytes),
+            posting: Arc::new(Semaphore::new(POSTING_MAX)),
             disks: Disks::restore(disks.as_deref(), now_ms),
             presence: Kept::new(Presence::restore(presence.as_deref(), now_ms)),
             parting: Mutex::default(),

@@ -74,6 +74,9 @@ const POSTED_LEN_MAX: usize = 16 * 1024;
 /// Letters that are told of the name of an alert that is refused.
 const NAME_TOLD_MAX: usize = 100;
 
+/// Problems of alerts that were posted together, told one by one.
+const PROBLEMS_MAX: usize = 100;
+
 /// The longest comment of an acknowledgement, in letters; the rest is cut off.
 const ACK_TEXT_MAX: usize = 2_000;
 
@@ -287,11 +290,16 @@ impl Manners {
     /// are refused is returned; the others are taken.
     pub fn post(&mut self, alerts: &[Posted], now_ms: i64) -> (Step, Vec<String>) {
         self.tick(now_ms);
-        let mut problems = Vec::new();
+        let (mut problems, mut more) = (Vec::new(), 0_usize);
         for posted in alerts {
-            if let Err(problem) = self.post_one(posted, now_ms) {
-                problems.push(problem);
+            match self.post_one(posted, now_ms) {
+                Err(problem) if problems.len() < PROBLEMS_MAX => problems.push(problem),
+                Err(_) => more += 1,
+                Ok(()) => {}
             }
+        }
+        if more > 0 {
+            problems.push(format!("and {more} more"));
         }
         (self.step(Vec::new()), problems)
     }

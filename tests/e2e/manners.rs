@@ -402,6 +402,29 @@ fn amtool_works() {
     assert!(am(&["cluster", "show"]).contains("disabled"));
 }
 
+/// As `docs/api.md` has it for a server that wants a token.
+#[test]
+fn amtool_works_with_a_token() {
+    if !Path::new(AMTOOL).exists() {
+        return println!("SKIPPED amtool: {AMTOOL} is not installed");
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let token = temp.path().join("token");
+    std::fs::write(&token, "a-token-of-the-lab\n").unwrap();
+    let file = temp.path().join("aggregator.toml");
+    std::fs::write(&file, format!("token_file = {token:?}\n{}", config(temp.path()))).unwrap();
+    let mut server = Labstat::start(&["aggregator", "--config", file.to_str().unwrap()]);
+    let base = server.url();
+    let http = temp.path().join("http.yml");
+    std::fs::write(&http, format!("authorization: {{ credentials_file: {token:?} }}\n")).unwrap();
+    let http = format!("--http.config.file={}", http.display());
+    amtool(&base, &[&http, "alert", "add", "NodeDown", "instance=nas", "severity=critical"]);
+    assert!(amtool(&base, &[&http, "alert", "query"]).contains("NodeDown"));
+    let mut without = Command::new(AMTOOL);
+    without.arg(format!("--alertmanager.url={base}")).args(["alert", "query"]);
+    assert!(!without.env("HOME", "/nonexistent").output().unwrap().status.success());
+}
+
 const PROMETHEUS_RULES: &str = "\
 groups:
 - name: g

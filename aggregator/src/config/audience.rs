@@ -5,7 +5,7 @@ use std::path::Path;
 
 use jiff::tz::TimeZone;
 use labstat_alerts::manners::alertmanager::{
-    self, AlertmanagerFile, FileEmail, FileReceiver, FileWebhook,
+    self, AlertmanagerFile, FileEmail, FileHttp, FileReceiver, FileWebhook,
 };
 use labstat_alerts::manners::{MannersConfig, MannersSpec, Part, Recipient};
 use labstat_alerts::notify::ReceiverConfig;
@@ -97,11 +97,9 @@ impl Config {
         let built = spec.build(&recipients, &TimeZone::system());
         problems.extend(built.as_ref().err().into_iter().flatten().map(ToString::to_string));
         match built {
-            Ok(manners) if problems.is_empty() => Ok(Audience {
-                receivers,
-                manners,
-                remarks: file.unknown_kinds().into_iter().collect(),
-            }),
+            Ok(manners) if problems.is_empty() => {
+                Ok(Audience { receivers, manners, remarks: file.remarks() })
+            }
             _ => Err(problems),
         }
     }
@@ -116,17 +114,21 @@ fn parts(
     let mut parts = Vec::new();
     let name = |kind: &str, at: usize| format!("{}/{kind}[{at}]", known.name);
     for (at, hook) in known.webhooks.iter().enumerate() {
+        let mut webhook = Map::from_iter([("url".to_owned(), json!(hook_url(hook, folder)?))]);
+        if let Some(http) = hook.http_config.as_ref().or(file.http.as_ref()) {
+            webhook.extend(access(http, folder)?);
+        }
         parts.push(json!({
             "name": name("webhook", at),
             "send_resolved": hook.send_resolved.unwrap_or(true),
-            "webhook": { "url": hook_url(hook, folder)? },
+            "webhook": webhook,
         }));
     }
     for (at, mail) in known.emails.iter().enumerate() {
         parts.push(json!({
             "name": name("email", at),
             "send_resolved": mail.send_resolved.unwrap_or(false),
-            "email": email(file, mail)?,
+            "email": email(file, mail, folder)?,
         }));
     }
     let read = |value: Value| {
@@ -150,7 +152,46 @@ fn hook_url(hook: &FileWebhook, folder: &Path) -> Result<String, String> {
     }
 }
 
-fn email(file: &AlertmanagerFile, mail: &FileEmail) -> Result<Value, String> {
+/// What a server asks for and who it is, as our own configuration says it: paths are relative to the file's
+/// folder, and secrets stand in files.
+fn access(http: &FileHttp, folder: &Path) -> Result<Map<String, Value>, String> {
+    let mut fields = Map::new();
+    let mut put = |key: &str, value: Value| fields.insert(key.to_owned(), value);
+    if http.bearer_token.is_some() {
+        return Err(in_a_file("bearer_token", "bearer_token_file"));
+    }
+    if let Some(file) = &http.bearer_token_file {
+        put("token_file", json!(folder.join(file)));
+    }
+    if let Some(authorization) = &http.authorization {
+        let kind = authorization.r#type.as_deref().unwrap_or("Bearer");
+        if !kind.eq_ignore_ascii_case("bearer") {
+            return Err(format!("authorization of type {kind:?}: only Bearer is known"));
+        }
+        if authorization.credentials.is_some() {
+            return Err(in_a_file("credentials", "credentials_file"));
+        }
+        let file = authorization.credentials_file.as_ref();
+        put("token_file", json!(folder.join(file.ok_or("an authorization needs credentials")?)));
+    }
+    if let Some(basic) = &http.basic_auth {
+        if basic.password.is_some() {
+            return Err(in_a_file("password", "password_file"));
+        }
+        put("username", json!(basic.username));
+        put("password_file", json!(basic.password_file.as_ref().map(|file| folder.join(file))));
+    }
+    if let Some(file) = http.tls_config.as_ref().and_then(|tls| tls.ca_file.as_ref()) {
+        put("ca_file", json!(folder.join(file)));
+    }
+    Ok(fields)
+}
+
+fn in_a_file(key: &str, key_of_file: &str) -> String {
+    format!("put {key} into a file, and name it in {key_of_file}")
+}
+
+fn email(file: &AlertmanagerFile, mail: &FileEmail, folder: &Path) -> Result<Value, String> {
     let said = |own: &Option<String>, global: &str| {
         own.clone().or_else(|| file.global.get(global).cloned()).filter(|text| !text.is_empty())
     };
@@ -161,7 +202,7 @@ fn email(file: &AlertmanagerFile, mail: &FileEmail) -> Result<Value, String> {
     let to = mail.to.as_deref().unwrap_or("").split(',').map(str::trim);
     let to: Vec<&str> = to.filter(|address| !address.is_empty()).collect();
     if said(&mail.auth_password, "smtp_auth_password").is_some() {
-        return Err("put auth_password into a file, and name it in auth_password_file".to_owned());
+        return Err(in_a_file("auth_password", "auth_password_file"));
     }
     let secured = mail
         .require_tls
@@ -182,7 +223,10 @@ fn email(file: &AlertmanagerFile, mail: &FileEmail) -> Result<Value, String> {
         put("username", json!(user));
     }
     if let Some(password) = said(&mail.auth_password_file, "smtp_auth_password_file") {
-        put("password_file", json!(password));
+        put("password_file", json!(folder.join(password)));
+    }
+    if let Some(trusted) = mail.tls_config.as_ref().and_then(|tls| tls.ca_file.as_ref()) {
+        put("ca_file", json!(folder.join(trusted)));
     }
     Ok(Value::Object(fields))
 }
@@ -244,6 +288,48 @@ receivers:
     }
 
     #[test]
+    fn what_a_server_of_the_file_asks_for_is_taken_over() {
+        let yaml = "
+global:
+  smtp_smarthost: 'mail.example:587'
+  smtp_from: 'lab@example.org'
+  smtp_auth_username: lab
+  smtp_auth_password_file: secrets/mail
+  smtp_hello: lab.example
+  http_config: {authorization: {credentials_file: secrets/token}, proxy_url: 'http://proxy:3128'}
+route: {receiver: all}
+templates: ['*.tmpl']
+receivers:
+- name: all
+  email_configs: [{to: 'a@example.org', tls_config: {ca_file: ca.pem}, html: '{{ .x }}'}]
+  webhook_configs:
+  - {url: 'https://one.example/h'}
+  - url: 'https://two.example/h'
+    max_alerts: 5
+    http_config:
+      basic_auth: {username: u, password_file: /etc/p}
+      tls_config: {ca_file: ca.pem, insecure_skip_verify: true}
+";
+        let audience = audience(yaml, "").unwrap();
+        let hooks: Vec<_> = audience.receivers.iter().filter_map(|r| r.webhook.as_ref()).collect();
+        let ends = |path: &Option<std::path::PathBuf>, end: &str| {
+            path.as_ref().is_some_and(|path| path.is_absolute() && path.ends_with(end))
+        };
+        assert!(ends(&hooks[0].token_file, "secrets/token"), "{hooks:?}");
+        assert_eq!((&hooks[1].token_file, hooks[1].username.as_deref()), (&None, Some("u")));
+        assert!(ends(&hooks[1].password_file, "/etc/p") && ends(&hooks[1].ca_file, "ca.pem"));
+        let mail = audience.receivers.iter().find_map(|r| r.email.as_ref()).unwrap();
+        assert!(ends(&mail.password_file, "secrets/mail") && ends(&mail.ca_file, "ca.pem"));
+        assert_eq!(
+            audience.remarks,
+            ["keys that mean nothing here: templates, global.http_config.proxy_url, \
+              global.smtp_hello, all.webhook_configs[1].max_alerts, \
+              all.webhook_configs[1].http_config.tls_config.insecure_skip_verify, \
+              all.email_configs[0].html"]
+        );
+    }
+
+    #[test]
     fn a_receiver_of_ours_stands_in_for_one_of_the_file() {
         let ours =
             "[[receivers]]\nname = \"phone\"\nntfy = { url = \"https://ntfy.sh\", topic = \"l\" }";
@@ -268,6 +354,16 @@ receivers:
                 "auth_password_file",
             ),
             ("route: {receiver: a}\nreceivers: [{name: a, webhook_configs: [{}]}]", "url_file"),
+            (
+                "route: {receiver: a}\nreceivers: [{name: a, webhook_configs: [{url: 'http://h', \
+                 http_config: {authorization: {credentials: x}}}]}]",
+                "credentials_file",
+            ),
+            (
+                "global: {http_config: {basic_auth: {username: u, password: p}}}\nroute: {receiver: a}\n\
+                 receivers: [{name: a, webhook_configs: [{url: 'http://h'}]}]",
+                "password_file",
+            ),
         ] {
             let error = audience(yaml, "").unwrap_err();
             assert!(error.contains(part), "{yaml}: {error}");

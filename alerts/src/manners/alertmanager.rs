@@ -11,6 +11,16 @@ use super::times::TimesSpec;
 /// The kinds of receivers that can be taken over.
 const KNOWN_KINDS: [&str; 2] = ["webhook_configs", "email_configs"];
 
+/// The keys of `global` for mail that are used.
+const USED_GLOBALS: [&str; 6] = [
+    "smtp_smarthost",
+    "smtp_from",
+    "smtp_auth_username",
+    "smtp_auth_password",
+    "smtp_auth_password_file",
+    "smtp_require_tls",
+];
+
 /// The largest file that is read.
 const FILE_LEN_MAX: usize = 4 * 1024 * 1024;
 
@@ -23,6 +33,10 @@ pub struct AlertmanagerFile {
     pub receivers: Vec<FileReceiver>,
     /// The `smtp_*` keys of `global`, as text.
     pub global: BTreeMap<String, String>,
+    /// How webhooks that say nothing of it are asked.
+    pub http: Option<FileHttp>,
+    /// Keys that are not used, such as `templates`.
+    pub unused: Vec<String>,
 }
 
 /// A receiver of the file.
@@ -47,6 +61,71 @@ pub struct FileWebhook {
     pub url: Option<String>,
     /// A file that has the URL.
     pub url_file: Option<String>,
+    /// How it is asked.
+    pub http_config: Option<FileHttp>,
+    /// All that is not used.
+    #[serde(flatten)]
+    pub more: More,
+}
+
+/// What else there is in a part of the file: keys of Alertmanager's that mean nothing here.
+pub type More = BTreeMap<String, serde_json::Value>;
+
+/// How a server is asked: `http_config`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct FileHttp {
+    /// A token, or something else in a header.
+    pub authorization: Option<FileAuthorization>,
+    /// A user and a password.
+    pub basic_auth: Option<FileBasicAuth>,
+    /// The name of the first key of `authorization`, before there was that.
+    pub bearer_token: Option<String>,
+    /// A file with a token, likewise.
+    pub bearer_token_file: Option<String>,
+    /// Whom to trust.
+    pub tls_config: Option<FileTls>,
+    /// Whether redirects are followed: they are not.
+    pub follow_redirects: Option<bool>,
+    /// Whether HTTP/2 may be used: it is not.
+    pub enable_http2: Option<bool>,
+    /// All that is not used.
+    #[serde(flatten)]
+    pub more: More,
+}
+
+/// `authorization`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct FileAuthorization {
+    /// The word before the credentials; without it `Bearer`.
+    pub r#type: Option<String>,
+    /// The credentials.
+    pub credentials: Option<String>,
+    /// A file that has the credentials.
+    pub credentials_file: Option<String>,
+}
+
+/// `basic_auth`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct FileBasicAuth {
+    /// The user.
+    pub username: Option<String>,
+    /// The password.
+    pub password: Option<String>,
+    /// A file that has the password.
+    pub password_file: Option<String>,
+    /// All that is not used.
+    #[serde(flatten)]
+    pub more: More,
+}
+
+/// `tls_config`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct FileTls {
+    /// A file with certificates to trust.
+    pub ca_file: Option<String>,
+    /// All that is not used.
+    #[serde(flatten)]
+    pub more: More,
 }
 
 /// An entry of `email_configs`.
@@ -68,6 +147,11 @@ pub struct FileEmail {
     pub auth_password_file: Option<String>,
     /// Whether the connection must be secured; without it, yes.
     pub require_tls: Option<bool>,
+    /// Whom to trust.
+    pub tls_config: Option<FileTls>,
+    /// All that is not used.
+    #[serde(flatten)]
+    pub more: More,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -109,9 +193,20 @@ pub fn read(text: &str) -> Result<AlertmanagerFile, SpecProblem> {
     }
     let mut times = document.time_intervals.unwrap_or_default();
     times.extend(document.mute_time_intervals.unwrap_or_default());
-    let global = document.global.unwrap_or_default().into_iter();
+    let mut global = document.global.unwrap_or_default();
+    let http = global.remove("http_config").map(serde_json::from_value).transpose();
+    let http: Option<FileHttp> =
+        http.map_err(|error| problem("global", format!("http_config: {error}")))?;
+    let mut unused = Vec::new();
+    unused.extend(document.templates.filter(|list| !list.is_empty()).map(|_| "templates".into()));
+    unused.extend(document.tracing.map(|_| "tracing".into()));
+    unused.extend(http.iter().flat_map(|http| http.unused("global.http_config")));
+    let used = |key: &str| key == "resolve_timeout" || USED_GLOBALS.contains(&key);
+    // Those of kinds that are not taken over are told with the receivers.
+    let of_mail = global.keys().filter(|key| key.starts_with("smtp_") && !used(key));
+    unused.extend(of_mail.map(|key| format!("global.{key}")));
     let global: BTreeMap<String, String> =
-        global.filter_map(|(key, value)| Some((key, scalar(&value)?))).collect();
+        global.into_iter().filter_map(|(key, value)| Some((key, scalar(&value)?))).collect();
     let spec = MannersSpec {
         route: Some(route),
         inhibit: document.inhibit_rules.unwrap_or_default(),
@@ -120,8 +215,8 @@ pub fn read(text: &str) -> Result<AlertmanagerFile, SpecProblem> {
         defaults: Defaults::Alertmanager,
         ..MannersSpec::default()
     };
-    let _ = (document.templates, document.tracing);
-    Ok(AlertmanagerFile { spec, receivers, global })
+    unused.extend(receivers.iter().flat_map(FileReceiver::unused));
+    Ok(AlertmanagerFile { spec, receivers, global, http, unused })
 }
 
 fn scalar(value: &serde_json::Value) -> Option<String> {
@@ -155,9 +250,57 @@ fn receiver(fields: BTreeMap<String, serde_json::Value>) -> Result<FileReceiver,
     Ok(receiver)
 }
 
+fn named<'k>(place: &'k str, more: &'k More) -> impl Iterator<Item = String> + 'k {
+    let used = more.iter().filter(|(_, value)| !value.is_null());
+    used.map(move |(key, _)| format!("{place}.{key}"))
+}
+
+impl FileHttp {
+    fn unused(&self, place: &str) -> Vec<String> {
+        let mut unused: Vec<String> = named(place, &self.more).collect();
+        unused.extend(self.basic_auth.iter().flat_map(|auth| {
+            let place = format!("{place}.basic_auth");
+            named(&place, &auth.more).collect::<Vec<_>>()
+        }));
+        unused.extend(self.tls_config.iter().flat_map(|tls| tls.unused(place)));
+        unused
+    }
+}
+
+impl FileTls {
+    fn unused(&self, place: &str) -> Vec<String> {
+        named(&format!("{place}.tls_config"), &self.more).collect()
+    }
+}
+
+impl FileReceiver {
+    fn unused(&self) -> Vec<String> {
+        let mut unused = Vec::new();
+        for (at, hook) in self.webhooks.iter().enumerate() {
+            let place = format!("{}.webhook_configs[{at}]", self.name);
+            unused.extend(named(&place, &hook.more));
+            let http = format!("{place}.http_config");
+            unused.extend(hook.http_config.iter().flat_map(|config| config.unused(&http)));
+        }
+        for (at, mail) in self.emails.iter().enumerate() {
+            let place = format!("{}.email_configs[{at}]", self.name);
+            unused.extend(named(&place, &mail.more));
+            unused.extend(mail.tls_config.iter().flat_map(|tls| tls.unused(&place)));
+        }
+        unused
+    }
+}
+
 impl AlertmanagerFile {
+    /// What of the file is not used, a line each: receivers of other kinds, and keys.
+    pub fn remarks(&self) -> Vec<String> {
+        let unused = self.unused.join(", ");
+        let unused = (!unused.is_empty()).then(|| format!("keys that mean nothing here: {unused}"));
+        self.unknown_kinds().into_iter().chain(unused).collect()
+    }
+
     /// One line on the receivers that cannot be taken over; `None` when all can.
-    pub fn unknown_kinds(&self) -> Option<String> {
+    fn unknown_kinds(&self) -> Option<String> {
         let unknown = self.receivers.iter().filter(|receiver| !receiver.unknown.is_empty());
         let named = unknown.map(|receiver| {
             let kinds = receiver.unknown.iter().map(|kind| kind.trim_end_matches("_configs"));

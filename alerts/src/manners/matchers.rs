@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use labstat_model::{MatchOp, Matcher};
+use labstat_model::{MatchOp, Matcher, PatternRoom};
 
 /// The longest text that is read as matchers: a longer one is no person's.
 const TEXT_LEN_MAX: usize = 16 * 1024;
@@ -58,7 +58,9 @@ impl Matchers {
         if list.len() > MATCHERS_MAX {
             return Err(fail(format!("more than {MATCHERS_MAX} matchers")));
         }
-        let made = list.into_iter().map(|(name, op, value)| Matcher::new(name, op, value));
+        let mut room = PatternRoom::default();
+        let made =
+            list.into_iter().map(|(name, op, value)| Matcher::within(name, op, value, &mut room));
         let made = made.collect::<Result<Vec<_>, _>>().map_err(|error| fail(error.to_string()))?;
         Ok(Self::new(made))
     }

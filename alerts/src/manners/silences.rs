@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use labstat_model::PatternRoom;
 use serde::{Deserialize, Serialize};
 
 use super::matchers::Matchers;
@@ -18,6 +19,9 @@ pub const SILENCES_MAX: usize = 10_000;
 
 /// The most matchers of a silence.
 const MATCHERS_MAX: usize = 128;
+
+/// The longest names and values of the matchers of a silence, together, in bytes.
+const MATCHERS_LEN_MAX: usize = 16 * 1024;
 
 /// The longest comment or author, in bytes.
 const TEXT_LEN_MAX: usize = 8 * 1024;
@@ -108,7 +112,7 @@ pub enum SilenceError {
 }
 
 impl SilenceMatcher {
-    fn build(&self) -> Result<labstat_model::Matcher, String> {
+    fn build(&self, room: &mut PatternRoom) -> Result<labstat_model::Matcher, String> {
         use labstat_model::MatchOp::{Equal, NotEqual, NotRegex, Regex};
         if self.name.is_empty() {
             return Err("invalid label name \"\"".to_owned());
@@ -119,7 +123,7 @@ impl SilenceMatcher {
             (true, true) => Regex,
             (true, false) => NotRegex,
         };
-        let made = labstat_model::Matcher::new(&self.name, op, &self.value);
+        let made = labstat_model::Matcher::within(&self.name, op, &self.value, room);
         made.map_err(|error| error.to_string())
     }
 
@@ -149,9 +153,10 @@ impl Silence {
 
     /// What it asks of labels.
     pub fn matchers(&self) -> Result<Matchers, SilenceError> {
+        let mut room = PatternRoom::default();
         let list = self.matchers.iter().enumerate().map(|(at, matcher)| {
             let invalid = |why| SilenceError::Invalid(format!("invalid label matcher {at}: {why}"));
-            matcher.build().map_err(invalid)
+            matcher.build(&mut room).map_err(invalid)
         });
         Ok(Matchers::new(list.collect::<Result<_, _>>()?))
     }
@@ -163,6 +168,10 @@ impl Silence {
         }
         if self.matchers.is_empty() {
             return invalid("at least one matcher required");
+        }
+        let len = |matcher: &SilenceMatcher| matcher.name.len() + matcher.value.len();
+        if self.matchers.iter().map(len).sum::<usize>() > MATCHERS_LEN_MAX {
+            return invalid("the matchers are too long");
         }
         let matchers = self.matchers()?;
         if matchers.iter().all(|matcher| matcher.matches("")) {

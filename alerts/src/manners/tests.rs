@@ -392,6 +392,20 @@ fn a_silence_is_changed_or_replaced() {
     assert_eq!(unknown, SilenceError::NotFound("nothing".to_owned()));
     let everything = Silence { id: String::new(), matchers: Vec::new(), ..known.clone() };
     assert!(stage.manners.put_silence(everything, stage.now_ms).is_err());
+    let mut long = Silence { id: String::new(), ..known.clone() };
+    long.matchers[0].value = "x".repeat(16 * 1024);
+    let refused = stage.manners.put_silence(long, stage.now_ms).unwrap_err();
+    assert_eq!(refused, SilenceError::Invalid("the matchers are too long".to_owned()));
+    let mut heavy = Silence { id: String::new(), ..known.clone() };
+    let matcher = |at: usize| SilenceMatcher {
+        name: format!("l{at}"),
+        value: format!("\\pL{{6}}{at}"),
+        is_regex: true,
+        is_equal: true,
+    };
+    heavy.matchers = (0..100).map(matcher).collect();
+    let refused = stage.manners.put_silence(heavy, stage.now_ms).unwrap_err();
+    assert!(refused.to_string().contains("16 MiB"), "patterns share their room: {refused}");
     let mut all = known;
     all.id = String::new();
     all.matchers[0].value = ".*".to_owned();

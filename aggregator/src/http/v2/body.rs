@@ -3,20 +3,27 @@
 //! Not here: what becomes of them, which the manners of `labstat-alerts` decide.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{self, DeserializeOwned, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::refusal::Refusal;
 use super::time::Time;
 
-/// Bytes of a body. Prometheus sends 64 alerts at a time, of some kilobyte each; this is room for
-/// thousands.
-const BODY_LEN_MAX: usize = 8 * 1024 * 1024;
+/// Bytes of a body with alerts. Prometheus sends 256 alerts at a time at most, of some kilobyte each; this is
+/// room for thousands.
+const ALERTS_LEN_MAX: usize = 4 * 1024 * 1024;
+
+/// Alerts of a body: without labels they take three bytes each there, and a hundred times as much here.
+const ALERTS_MAX: usize = 10_000;
+
+/// Bytes of a body with a silence, of which the matchers may have a part.
+const SILENCE_LEN_MAX: usize = 256 * 1024;
 
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -108,15 +115,15 @@ pub(crate) struct WholeMatcher {
     pub(crate) is_equal: bool,
 }
 
-/// Reads the alerts of a request.
-pub(crate) async fn alerts(request: Request<Body>) -> Result<Vec<PostedAlert>, Refusal> {
-    read_alerts(&arrived("alerts", request).await?)
+/// The body of a request with alerts, for [`read_alerts`].
+pub(crate) async fn alerts(request: Request<Body>) -> Result<Bytes, Refusal> {
+    arrived("alerts", request, ALERTS_LEN_MAX).await
 }
 
 /// The alerts of a body; `null` is none.
 pub(crate) fn read_alerts(body: &[u8]) -> Result<Vec<PostedAlert>, Refusal> {
-    let alerts: Option<Vec<PostedAlert>> = parsed("alerts", body)?;
-    let alerts = alerts.unwrap_or_default();
+    let alerts: Option<Few> = parsed("alerts", body)?;
+    let Few(alerts) = alerts.unwrap_or_default();
     for (at, alert) in alerts.iter().enumerate() {
         if let Some(url) = alert.generator_url.as_deref().filter(|url| !is_uri(url)) {
             return Err(Refusal::format(&format!("{at}.generatorURL"), "body", "uri", url));
@@ -130,7 +137,7 @@ pub(crate) fn read_alerts(body: &[u8]) -> Result<Vec<PostedAlert>, Refusal> {
 
 /// Reads the silence of a request.
 pub(crate) async fn silence(request: Request<Body>) -> Result<WholeSilence, Refusal> {
-    read_silence(&arrived("silence", request).await?)
+    read_silence(&arrived("silence", request, SILENCE_LEN_MAX).await?)
 }
 
 /// The silence of a body.
@@ -174,16 +181,47 @@ fn whole(silence: PostedSilence) -> Result<WholeSilence, Refusal> {
     })
 }
 
+/// Alerts, up to as many as one request may have.
+#[derive(Debug, Default)]
+struct Few(Vec<PostedAlert>);
+
+impl<'de> Deserialize<'de> for Few {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(FewVisitor)
+    }
+}
+
+struct FewVisitor;
+
+impl<'de> Visitor<'de> for FewVisitor {
+    type Value = Few;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a list of at most {ALERTS_MAX} alerts")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Few, A::Error> {
+        let mut alerts = Vec::new();
+        while let Some(alert) = list.next_element()? {
+            if alerts.len() == ALERTS_MAX {
+                return Err(de::Error::invalid_length(ALERTS_MAX + 1, &self));
+            }
+            alerts.push(alert);
+        }
+        Ok(Few(alerts))
+    }
+}
+
 /// The body of a request, which must be JSON by its own word and must not be empty.
-async fn arrived(what: &str, request: Request<Body>) -> Result<Vec<u8>, Refusal> {
+async fn arrived(what: &str, request: Request<Body>, len_max: usize) -> Result<Bytes, Refusal> {
     let kind = media_type(request.headers());
-    let body = Limited::new(request.into_body(), BODY_LEN_MAX).collect();
+    let body = Limited::new(request.into_body(), len_max).collect();
     let body = tokio::time::timeout(BODY_TIMEOUT, body).await.map_err(|_| {
         Refusal::coded(StatusCode::REQUEST_TIMEOUT, format!("the {what} did not arrive in time"))
     })?;
     let body = body.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
         Some(_) => {
-            let text = format!("the {what} have more than {BODY_LEN_MAX} bytes");
+            let text = format!("the {what} has more than {len_max} bytes");
             Refusal::coded(StatusCode::PAYLOAD_TOO_LARGE, text)
         }
         None => unparsed(what, &*error),
@@ -196,7 +234,7 @@ async fn arrived(what: &str, request: Request<Body>) -> Result<Vec<u8>, Refusal>
         let text = format!("unsupported media type {kind:?}, only [application/json] are allowed");
         return Err(Refusal::coded(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
     }
-    Ok(body.to_vec())
+    Ok(body)
 }
 
 fn media_type(headers: &HeaderMap) -> String {
@@ -237,11 +275,22 @@ mod tests {
     }
 
     async fn alerts_of(body: &str) -> Result<Vec<PostedAlert>, Refusal> {
-        alerts(request(JSON, body)).await
+        read_alerts(&alerts(request(JSON, body)).await?)
     }
 
     async fn refusal_of(body: &str) -> Refusal {
         alerts_of(body).await.unwrap_err()
+    }
+
+    #[test]
+    fn more_alerts_than_anyone_has_are_refused_while_they_are_read() {
+        let list = |count: usize| format!("[{}]", vec![r#"{"labels":{}}"#; count].join(","));
+        assert_eq!(read_alerts(list(ALERTS_MAX).as_bytes()).unwrap().len(), ALERTS_MAX);
+        let refused = read_alerts(list(ALERTS_MAX + 1).as_bytes()).unwrap_err();
+        let Refusal::Coded(StatusCode::BAD_REQUEST, _, text) = refused else {
+            panic!("{refused:?}")
+        };
+        assert!(text.contains("at most 10000 alerts"), "{text}");
     }
 
     #[tokio::test]
@@ -249,7 +298,8 @@ mod tests {
         let text = r#"[{"labels":{"alertname":"X","a":"b"},"startsAt":"2026-11-22T03:34:23Z",
             "endsAt":"0001-01-01T00:00:00.000Z","generatorURL":"http://p/g","unknown":1},
             {"labels":{},"annotations":null}]"#;
-        let alerts = alerts(request("application/json; charset=utf-8", text)).await.unwrap();
+        let body = alerts(request("application/json; charset=utf-8", text)).await.unwrap();
+        let alerts = read_alerts(&body).unwrap();
         assert_eq!(alerts.len(), 2);
         assert_eq!(alerts[0].starts_at.and_then(Time::known_ms), Some(1_795_318_463_000));
         assert_eq!(alerts[0].ends_at.and_then(Time::known_ms), None);
@@ -278,7 +328,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_beyond_the_bound_is_refused() {
-        let long = format!("[{}]", " ".repeat(BODY_LEN_MAX));
+        let long = format!("[{}]", " ".repeat(ALERTS_LEN_MAX));
         let refused = refusal_of(&long).await;
         assert!(matches!(refused, Refusal::Coded(StatusCode::PAYLOAD_TOO_LARGE, 413, _)));
     }

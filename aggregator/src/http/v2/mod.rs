@@ -156,12 +156,17 @@ async fn groups(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answe
 }
 
 async fn post_alerts(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
-    let alerts: Vec<Posted> = body::alerts(request).await?.into_iter().map(posted).collect();
+    let body = body::alerts(request).await?;
+    // Alerts take many times the bytes of their text: those of few requests are there at a time.
+    let place = Arc::clone(&app.posting).acquire_owned().await;
+    let alerts: Vec<Posted> = body::read_alerts(&body)?.into_iter().map(posted).collect();
+    drop(body);
     if alerts.is_empty() {
         return Ok(StatusCode::OK.into_response());
     }
     let done = app.alerting.change(move |manners, now_ms| {
         let (step, problems) = manners.post(&alerts, now_ms);
+        drop((alerts, place));
         (problems, step)
     });
     // Those that are sound have been taken all the same.

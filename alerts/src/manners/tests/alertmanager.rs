@@ -50,9 +50,13 @@ fn what_is_known_is_taken_and_what_is_not_is_named() {
     assert_eq!(team.emails[0].to.as_deref(), Some("team@example.org"));
     assert_eq!(file.global["smtp_smarthost"], "localhost:25");
     assert_eq!(
-        file.unknown_kinds().unwrap(),
-        "receivers with kinds other than webhook and email, which are not sent to: \
-         pager (pagerduty, slack)"
+        file.remarks(),
+        [
+            "receivers with kinds other than webhook and email, which are not sent to: \
+             pager (pagerduty, slack)",
+            "keys that mean nothing here: templates, team.webhook_configs[0].max_alerts, \
+             team.email_configs[0].headers"
+        ]
     );
     let recipients = names.map_recipients();
     let config = file.spec.build(&recipients, &TimeZone::UTC).unwrap();
