@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
+use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, StructureStyle, Tag};
 
 pub(crate) use scalar::Resolved;
 
@@ -31,6 +31,9 @@ const FORGIVEN_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The mapping key that takes in the pairs of other mappings.
 const MERGE: &str = "<<";
+
+/// The control character that ends a line in YAML 1.1, and is read as any other end.
+const NEXT_LINE: char = '\u{85}';
 
 /// A thing that is wrong, and the line it is in, counted from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,7 +100,11 @@ pub(crate) fn first(text: &str) -> Result<Option<Rc<Node>>, Fault> {
 }
 
 fn first_within(text: &str, mut left_bytes: usize) -> Result<Option<Rc<Node>>, Fault> {
-    let mut text = Cow::Borrowed(text.strip_prefix('\u{feff}').unwrap_or(text));
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut text = match text.contains(NEXT_LINE) {
+        true => Cow::Owned(text.replace(NEXT_LINE, "\n")),
+        false => Cow::Borrowed(text),
+    };
     loop {
         let error = match document(&text) {
             Ok(root) => return Ok(root),
@@ -130,12 +137,21 @@ fn told(error: &ScanError) -> Fault {
 }
 
 fn document(text: &str) -> Result<Option<Rc<Node>>, Trouble> {
-    let mut builder = Builder::default();
+    let (mut builder, mut gap) = (Builder::default(), Gap::default());
     let options = granit_parser::options! { emit_anchor_events: true };
     for event in Parser::new_from_str_with_options(text, options) {
         let (event, span) = event.map_err(Trouble::Parser)?;
         let line = span.start.line();
+        if let Some(line) = gap.stray_tab(text, &event, span, &builder) {
+            return Err(fault(line, "a tab where a line or an item begins".to_owned()).into());
+        }
         match &event {
+            Event::Scalar(plain, ScalarStyle::Plain, ..) if builder.is_in_flow() => {
+                if let Some(indicator) = forgive::flow_indicator(plain) {
+                    let message = format!("a text with {indicator} needs quotes within brackets");
+                    return Err(fault(line, message).into());
+                }
+            }
             Event::DocumentStart(_, Some(version)) if (version.major, version.minor) != (1, 1) => {
                 return Err(fault(line, "not a document of YAML 1.1".to_owned()).into());
             }
@@ -157,6 +173,48 @@ fn document(text: &str) -> Result<Option<Rc<Node>>, Trouble> {
     Ok(builder.root)
 }
 
+/// Looks at what is between the tokens of a document.
+#[derive(Default)]
+struct Gap {
+    /// Where the last token ended: bytes, and the line.
+    from: usize,
+    line: usize,
+    /// After a plain text, the column from which on lines might go on with it.
+    goes_on: Option<usize>,
+}
+
+impl Gap {
+    /// The line of a tab before this event that Go's refuses.
+    fn stray_tab(
+        &mut self,
+        text: &str,
+        event: &Event<'_>,
+        span: Span,
+        builder: &Builder,
+    ) -> Option<usize> {
+        let is_end = matches!(event, Event::SequenceEnd | Event::MappingEnd);
+        let is_token = match event {
+            Event::Scalar(..) | Event::Alias(_) | Event::DocumentEnd => true,
+            Event::SequenceStart(style, ..) | Event::MappingStart(style, ..) => {
+                *style == StructureStyle::Flow
+            }
+            _ => is_end && builder.is_in_flow(),
+        };
+        let (start, end) = span.start.byte_offset().zip(span.end.byte_offset())?;
+        if !is_token || end < self.from {
+            return None;
+        }
+        let between = text.get(self.from..start).filter(|_| !builder.is_in_flow());
+        let is_start = text.get(..self.from).is_none_or(|it| it.is_empty() || it.ends_with('\n'));
+        let stray = between.and_then(|it| forgive::stray_tab(it, is_start, self.goes_on));
+        let stray = stray.map(|lines| self.line.max(1) + lines);
+        (self.from, self.line) = (end, span.end.line());
+        let is_plain = matches!(event, Event::Scalar(_, ScalarStyle::Plain, ..));
+        self.goes_on = is_plain.then(|| builder.column() + 1);
+        stray
+    }
+}
+
 /// Puts nodes together from the events of the parser.
 #[derive(Default)]
 struct Builder {
@@ -170,10 +228,23 @@ struct Open {
     line: usize,
     anchor: usize,
     is_map: bool,
+    is_flow: bool,
+    /// The column it began at, counted from 0.
+    column: usize,
     nodes: Vec<Rc<Node>>,
 }
 
 impl Builder {
+    /// Whether what comes next is between brackets or braces.
+    fn is_in_flow(&self) -> bool {
+        self.open.last().is_some_and(|open| open.is_flow)
+    }
+
+    /// The column of the innermost collection.
+    fn column(&self) -> usize {
+        self.open.last().map_or(0, |open| open.column)
+    }
+
     fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Fault> {
         let line = span.start.line();
         match event {
@@ -183,9 +254,11 @@ impl Builder {
                 let kind = Kind::Scalar { text: text.into_owned(), plain, tag };
                 self.put(Rc::new(Node { line, kind, size: 1, depth: 1 }), anchor)
             }
-            Event::SequenceStart(_, anchor, _) | Event::MappingStart(_, anchor, _) => {
+            Event::SequenceStart(style, anchor, _) | Event::MappingStart(style, anchor, _) => {
                 let is_map = matches!(event, Event::MappingStart(..));
-                self.open.push(Open { line, anchor, is_map, nodes: Vec::new() });
+                let (is_flow, column) = (style == StructureStyle::Flow, span.start.col());
+                let nodes = Vec::new();
+                self.open.push(Open { line, anchor, is_map, is_flow, column, nodes });
                 if self.open.len() > DEPTH_MAX {
                     return Err(fault(line, format!("more than {DEPTH_MAX} levels of nodes")));
                 }

@@ -98,6 +98,51 @@ pub(super) fn is_anchor(name: &str) -> bool {
     name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
 }
 
+/// What a plain text between brackets or braces has that ends it in Go's, where nothing can follow: a
+/// question mark anywhere, a colon at its start.
+pub(super) fn flow_indicator(text: &str) -> Option<char> {
+    if text.contains('?') {
+        return Some('?');
+    }
+    text.starts_with(':').then_some(':')
+}
+
+/// How many lines further a tab stands that Go's refuses, in what is between two texts of a block. Tabs
+/// are taken after a text on its line, and not where something may begin: at the start of a line, after
+/// the dash of a list. The first line goes on from the text before it, unless it `is_start`. Where that is
+/// a plain one, `goes_on` is the column from which on the lines below it might go on with it.
+pub(super) fn stray_tab(between: &str, is_start: bool, goes_on: Option<usize>) -> Option<usize> {
+    let (mut lines, mut column) = (0, 0);
+    let (mut may_begin, mut is_comment, mut goes_on) = (is_start, false, goes_on);
+    let mut before = ' ';
+    for c in between.chars() {
+        match c {
+            '\n' => {
+                (may_begin, is_comment) = (true, false);
+                (lines, column) = (lines + 1, 0);
+                before = ' ';
+                continue;
+            }
+            _ if is_comment => {}
+            '\t' => {
+                let is_stray = goes_on.map_or(may_begin, |least| lines > 0 && column < least);
+                if is_stray {
+                    return Some(lines);
+                }
+            }
+            ' ' | '\r' => {}
+            other => {
+                goes_on = None;
+                is_comment = other == '#';
+                may_begin = matches!(other, '-' | '?') && matches!(before, ' ' | '\t');
+            }
+        }
+        column += 1;
+        before = c;
+    }
+    None
+}
+
 /// What in a text between double quotes Go's does not know.
 pub(super) fn unknown_escape(quoted: &str) -> Option<&str> {
     let mut rest = quoted;

@@ -132,10 +132,38 @@ fn what_go_refuses_is_refused() {
         "a: x\n\tb: y",
         "a: \"it\\'s \\q\"",
         "a: \"it\\'s",
+        "b: {c: d?e}\na: x",
+        "b: [c ? d]\na: x",
+        "b: {c: :d}\na: x",
+        "a: x\n\t\nb: y",
+        "b:\n\t\n  - c\na: x",
+        "b:\n  -\tc\na: x",
+        "\t# c\na: x",
+        "a: x\n\t# c",
+        "a: x\u{85}y",
     ] {
         assert_eq!(value_of(text), None, "{text:?}");
     }
     assert_eq!(value_of("a: &b-c_1 \"x\\\\/\"").unwrap(), "1 x\\/");
+}
+
+#[test]
+fn tabs_are_taken_where_nothing_begins() {
+    for (text, wanted) in [
+        ("a:\tx\t\nb: y\t# c\n", "1 x"),
+        ("b: [\tc,\td\t]\t\na: x", "2 x"),
+        ("a: x\n  \ty", "1 x y"),
+        ("a: x\n  \t\n", "1 x"),
+        ("a: |\n  x\n  \ty\n", "2 x\n\ty\n"),
+        ("a: &c-d\tx\nb: *c-d", "1 x"),
+        ("---\t# c\na: x", "2 x"),
+        ("b: c?d\na: :e", "2 :e"),
+        ("a: x #\u{85}b: y", "1 x"),
+    ] {
+        assert_eq!(value_of(text).as_deref(), Some(wanted), "{text:?}");
+    }
+    let fault = first("a:\n- x\n# c\n-\ty\n").unwrap_err();
+    assert_eq!(fault.line, Some(4), "{fault:?}");
 }
 
 #[test]
