@@ -272,37 +272,56 @@ impl Show {
     fn run(self) -> Result<ExitCode, Failure> {
         let (alert, data) = runtime::block_on(async {
             let client = Client::new(&self.server)?;
-            let fingerprint = found(&ask(&client).await?, &self.alert)?;
-            let path = format!("/api/labstat/v1/alerts/{}", path_part(&fingerprint));
+            let Heard { alerts, is_labstat } = hear(&client).await?;
+            let known = meant(&alerts, &self.alert)?;
+            if !is_labstat {
+                return self.of_another(known, client.base());
+            }
+            // One that is over is known by its fingerprint for a while.
+            let known = known.and_then(|alert| alert.fingerprint.as_ref());
+            let fingerprint = known.unwrap_or(&self.alert);
+            let path = format!("/api/labstat/v1/alerts/{}", path_part(fingerprint));
             let data = client.get(&path).await?.data;
             let alert: Alert = serde_json::from_value(data.clone()).map_err(|error| {
                 Failure::new(format!("{} gave an answer we cannot read", client.base()))
                     .because(&error)
             })?;
-            Ok((alert, data))
+            Ok((alert, Some(data)))
         })?;
-        let text = match self.format {
-            Format::Json => format!("{data}\n"),
-            format => facts(&alert).render(format, &look()),
+        let text = match (self.format, data) {
+            (Format::Json, Some(data)) => format!("{data}\n"),
+            (format, _) => facts(&alert).render(format, &look()),
         };
         output::result(&text)?;
         Ok(ExitCode::SUCCESS)
     }
+
+    /// An Alertmanager and a Prometheus have no page about one alert: what they list of it is all.
+    fn of_another(
+        &self,
+        known: Option<&Alert>,
+        base: &str,
+    ) -> Result<(Alert, Option<serde_json::Value>), Failure> {
+        let Some(alert) = known else {
+            let what = format!("{base} has no alert {:?} now", self.alert);
+            return Err(Failure::new(what).cure(
+                "only labstat knows of those that are over; `labstat alerts` lists the others",
+            ));
+        };
+        Ok((alert.clone(), None))
+    }
 }
 
-/// The fingerprint of the only alert that is called so.
-fn found(alerts: &[Alert], name: &str) -> Result<String, Failure> {
-    let mut named = alerts.iter().filter_map(|alert| {
-        let fingerprint = alert.fingerprint.as_ref()?;
-        let is_named = alert.labels.get("alertname").is_some_and(|known| known == name);
-        (fingerprint == name || is_named).then_some(fingerprint)
+/// The only alert that is called so, or has that fingerprint.
+fn meant<'a>(alerts: &'a [Alert], name: &str) -> Result<Option<&'a Alert>, Failure> {
+    let mut named = alerts.iter().filter(|alert| {
+        let label = alert.labels.get("alertname");
+        [label, alert.fingerprint.as_ref()].into_iter().flatten().any(|known| known == name)
     });
     match (named.next(), named.next()) {
-        (Some(fingerprint), None) => Ok(fingerprint.clone()),
         (Some(_), Some(_)) => Err(Failure::new(format!("several alerts are called {name:?}"))
             .cure("give a fingerprint: `labstat alerts --format csv` has them")),
-        // One that is over is known by its fingerprint for a while.
-        (None, _) => Ok(name.to_owned()),
+        (first, _) => Ok(first),
     }
 }
 
@@ -341,8 +360,20 @@ fn facts(alert: &Alert) -> Table {
 /// All alerts of a server that fire or are pending; of a Prometheus, or another server with its API,
 /// without who looks after them, and of an Alertmanager without their values.
 pub(crate) async fn ask(client: &Client) -> Result<Vec<Alert>, Failure> {
+    hear(client).await.map(|heard| heard.alerts)
+}
+
+/// The alerts of a server.
+struct Heard {
+    alerts: Vec<Alert>,
+    /// Whether it is a labstat, which knows more of each.
+    is_labstat: bool,
+}
+
+async fn hear(client: &Client) -> Result<Heard, Failure> {
     let own = client.get("/api/labstat/v1/alerts").await;
     let own = own.ok().and_then(|reply| serde_json::from_value::<Vec<Alert>>(reply.data).ok());
+    let is_labstat = own.is_some();
     let mut alerts = match own {
         Some(alerts) => alerts,
         None => match listing::<Listing>(client, "/api/v1/alerts").await {
@@ -358,7 +389,7 @@ pub(crate) async fn ask(client: &Client) -> Result<Vec<Alert>, Failure> {
             place(&mut alerts, &found);
         }
     }
-    Ok(alerts)
+    Ok(Heard { alerts, is_labstat })
 }
 
 /// An alert as an Alertmanager tells it.
@@ -652,7 +683,8 @@ pending  warning   Hot       apex  2025-11-21 05:00:00     70  apex is hot
         assert_eq!(alerts[1].attention(), "follows from another");
         assert_eq!(alerts[3].attention(), "silenced by bob");
         assert!(alerts[3].is_silenced() && alerts[2].is_acknowledged());
-        assert_eq!(found(&alerts, "DiskDead").unwrap(), "a");
+        let meant = meant(&alerts, "DiskDead").unwrap().unwrap();
+        assert_eq!(meant.fingerprint.as_deref(), Some("a"));
         assert!(plain(&table(&alerts)).contains("└ RaidDegraded"));
     }
 }

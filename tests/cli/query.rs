@@ -176,6 +176,27 @@ fn views_of_an_empty_lab_say_what_to_do() {
     assert_eq!(check.status.code(), Some(3), "a server that knows no node can say nothing");
 }
 
+/// It has no page about one alert, and lists all that it knows.
+#[test]
+fn an_alert_of_an_alertmanager_is_shown() {
+    let list = r#"[{"labels":{"alertname":"Hot","instance":"nas"},"annotations":{"summary":"too warm"},
+        "fingerprint":"3f2a81c09d5e7b46","startsAt":"2026-01-01T00:00:00Z","receivers":[{"name":"pager"}],
+        "status":{"state":"active","silencedBy":[],"inhibitedBy":[],"mutedBy":[]}}]"#;
+    let server = Canned::start("200 OK", list);
+    for name in ["Hot", "3f2a81c09d5e7b46"] {
+        let output = server.run(&["alerts", "show", name]);
+        let text = stdout(&output);
+        assert!(output.status.success(), "{output:?}");
+        for word in ["firing", "too warm", "pager", "3f2a81c09d5e7b46", "nas"] {
+            assert!(text.contains(word), "{word} is not in {text}");
+        }
+    }
+    let output = server.run(&["alerts", "show", "Cold"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("has no alert \"Cold\" now"), "{error}");
+}
+
 #[test]
 fn a_graph_of_one_moment_is_wrong_usage_in_words() {
     let server = Canned::start("200 OK", VECTOR);
