@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use crate::template::Template;
 
-pub use lint::{lint, unused};
+pub use lint::{duplicates, lint, unused};
 
 /// Bytes of one rule file. The largest published one has about 200 KiB.
 pub const FILE_LEN_MAX: u64 = 4 * 1024 * 1024;

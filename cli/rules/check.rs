@@ -1,11 +1,13 @@
 //! `labstat rules check`: says what is wrong with rule files.
 
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use labstat_alerts::rules::{FILE_LEN_MAX, Problem, Problems, Reading, RuleSet, lint, unused};
+use labstat_alerts::rules::{
+    FILE_LEN_MAX, Problem, Problems, Reading, RuleSet, duplicates, lint, unused,
+};
 use serde_json::{Map, Value, json};
 
 use super::server;
@@ -29,10 +31,10 @@ Examples:
 Files are in Prometheus' format, and what Prometheus 3 takes is right. What is right and doubtful
 is a warning: the same rule twice, an alert without severity or words, a text that names a label
 which its expression drops. The exit status is 1 when there is a problem, with --strict also when
-there is a warning.")]
+there is a warning, and with --lint-fatal it is 3 for what promtool calls a duplicate.")]
 pub(super) struct Check {
-    /// Rule files, and folders of rule files; - for standard input
-    #[arg(value_name = "FILE", required = true)]
+    /// Rule files, and folders of rule files; - for standard input [default: -]
+    #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
 
     /// Pass over keys that no rule file has
@@ -46,6 +48,14 @@ pub(super) struct Check {
     /// Count warnings as problems
     #[arg(long)]
     strict: bool,
+
+    /// Which warnings to give, as promtool's option
+    #[arg(long, value_enum, value_delimiter = ',')]
+    lint: Vec<Lint>,
+
+    /// Exit with status 3 when rules are duplicates in promtool's eyes, unless --lint leaves these out
+    #[arg(long)]
+    lint_fatal: bool,
 
     /// The files are all there are: warn of what is recorded and no rule asks for, too
     #[arg(long)]
@@ -64,6 +74,19 @@ pub(super) struct Check {
     format: Format,
 }
 
+/// Exit status for rules that are taken and doubtful, where --lint-fatal asks for it: promtool's.
+const DOUBTFUL: u8 = 3;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Lint {
+    /// All warnings, and duplicates as promtool tells them
+    All,
+    /// Only rules with the name and labels of another of their file
+    DuplicateRules,
+    /// No warnings
+    None,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// A line for each finding
@@ -78,8 +101,9 @@ enum Found {
     Rules {
         rules: usize,
         groups: usize,
-        /// What the server has not that these rules ask for. That is no problem of theirs.
-        missing: Vec<String>,
+        /// What the server has not that these rules ask for, where one was asked. That is no problem of
+        /// theirs.
+        missing: Option<Vec<String>>,
     },
     Problems(Problems),
 }
@@ -89,16 +113,19 @@ impl Check {
         let mut is_good = true;
         let mut all = RuleSet::default();
         let mut objects = Vec::new();
-        for file in &self.files {
-            let found = self.examine(file, &mut all)?;
+        for file in self.given()? {
+            let found = self.examine(&file, &mut all)?;
             is_good &= matches!(found, Found::Rules { .. });
             match self.format {
-                Format::Table => output::result(&found.text(file))?,
-                Format::Json => objects.push(found.object(file)),
+                Format::Table => output::result(&found.text(&file))?,
+                Format::Json => objects.push(found.object(&file)),
             }
         }
         let warnings = self.warnings(&all, is_good);
-        is_good &= warnings.is_empty() || !self.strict;
+        let is_taken = is_good && (warnings.is_empty() || !self.strict);
+        let is_doubtful =
+            self.lint_fatal && self.tells(Lint::DuplicateRules) && !duplicates(&all).is_empty();
+        is_good = is_taken && !is_doubtful;
         match self.format {
             Format::Table => {
                 let line = |it: &Problem| {
@@ -114,7 +141,28 @@ impl Check {
                 output::result(&format!("{all}\n"))?;
             }
         }
-        Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+        Ok(match (is_taken, is_doubtful) {
+            (false, _) => ExitCode::from(FAILED),
+            (true, true) => ExitCode::from(DOUBTFUL),
+            (true, false) => ExitCode::SUCCESS,
+        })
+    }
+
+    /// The files to check: standard input where none is named, as with promtool.
+    fn given(&self) -> Result<Vec<PathBuf>, Failure> {
+        if !self.files.is_empty() {
+            return Ok(self.files.clone());
+        }
+        if std::io::stdin().is_terminal() {
+            return Err(Failure::new("no rule files are named, and none is on standard input"));
+        }
+        Ok(vec![PathBuf::from("-")])
+    }
+
+    /// Whether warnings of this kind are asked for; without --lint, those there always are.
+    fn tells(&self, kind: Lint) -> bool {
+        let is_asked = |lint: &Lint| *lint == kind || *lint == Lint::All;
+        (self.lint.is_empty() && self.lint_fatal) || self.lint.iter().any(is_asked)
     }
 
     /// What is in a file or folder; rules that are right are added to `all`.
@@ -136,7 +184,17 @@ impl Check {
 
     /// What is doubtful of all files together.
     fn warnings(&self, all: &RuleSet, is_good: bool) -> Vec<Problem> {
-        let mut warnings = lint(all);
+        let is_usual = self.lint.is_empty() || self.tells(Lint::All);
+        let mut warnings = if is_usual { lint(all) } else { Vec::new() };
+        if self.tells(Lint::DuplicateRules) {
+            let mut more = duplicates(all);
+            // Ours says the same, and more.
+            let is_told = |it: &Problem, known: &Problem| {
+                known.file == it.file && known.message.starts_with(&it.message)
+            };
+            more.retain(|it| !warnings.iter().any(|known| is_told(it, known)));
+            warnings.extend(more);
+        }
         // Without a file that is broken nobody knows what is asked for.
         if self.whole && is_good {
             warnings.extend(unused(all));
@@ -144,13 +202,13 @@ impl Check {
         warnings
     }
 
-    /// What the server has not.
-    fn missing(&self, set: &RuleSet) -> Result<Vec<String>, Failure> {
-        let Some(server) = self.server.clone() else { return Ok(Vec::new()) };
+    /// What the server has not, where one is to be asked.
+    fn missing(&self, set: &RuleSet) -> Result<Option<Vec<String>>, Failure> {
+        let Some(server) = self.server.clone() else { return Ok(None) };
         let args = ServerArgs { server, token_file: self.token_file.clone() };
         runtime::block_on(async {
             let client = Client::new(&args)?;
-            server::missing(&client, set).await
+            server::missing(&client, set).await.map(Some)
         })
     }
 
@@ -175,7 +233,8 @@ impl Found {
             Self::Rules { rules, groups, missing } => {
                 let (rules, groups) = (count(*rules, "rule"), count(*groups, "group"));
                 let found = format!("{}: {rules} in {groups}\n", file.display());
-                let missing = missing.iter().map(|what| format!("  {}\n", printable(what)));
+                let missing =
+                    missing.iter().flatten().map(|what| format!("  {}\n", printable(what)));
                 found + &missing.collect::<String>()
             }
             Self::Problems(problems) => format!("{problems}\n"),
@@ -186,7 +245,12 @@ impl Found {
         let file = file.display().to_string();
         match self {
             Self::Rules { rules, groups, missing } => {
-                json!({ "file": file, "rules": rules, "groups": groups, "problems": [], "missing": missing })
+                let mut found =
+                    json!({ "file": file, "rules": rules, "groups": groups, "problems": [] });
+                if let (Some(missing), Some(fields)) = (missing, found.as_object_mut()) {
+                    fields.insert("missing".to_owned(), json!(missing));
+                }
+                found
             }
             Self::Problems(Problems(problems)) => {
                 json!({ "file": file, "problems": problems.iter().map(object).collect::<Vec<_>>() })

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use labstat_alerts::rules::{Reading, Rule, RuleKind, RuleSet, lint, unused};
+use labstat_alerts::rules::{Reading, Rule, RuleKind, RuleSet, duplicates, lint, unused};
 use labstat_alerts::{Problem, Problems};
 use libfuzzer_sys::fuzz_target;
 
@@ -32,7 +32,8 @@ fuzz_target!(|text: &str| {
     match default {
         Ok(set) => {
             looked_over(&set);
-            lint(&set).iter().chain(&unused(&set)).for_each(sound);
+            let doubts = [lint(&set), duplicates(&set), unused(&set)];
+            doubts.iter().flatten().for_each(sound);
         }
         Err(Problems(problems)) => {
             assert!(!problems.is_empty());

@@ -212,7 +212,7 @@ fn a_bad_rule_file_is_named_with_its_line() {
     let problem = &all["files"][0]["problems"][0];
     assert_eq!((&problem["file"], &problem["line"]), (&bad.clone().into(), &5.into()), "{all}");
     let taken = serde_json::json!({
-        "file": good, "rules": 1, "groups": 1, "problems": [], "missing": [],
+        "file": good, "rules": 1, "groups": 1, "problems": [],
     });
     assert_eq!(all["files"][1], taken);
 }
@@ -244,6 +244,41 @@ fn what_is_doubtful_about_rules_is_a_problem_where_that_is_asked_for() {
     let message = "Down: annotation summary names $labels.instance, which the expression drops";
     let warning = serde_json::json!({ "file": file, "line": 5, "message": message });
     assert_eq!((&all["good"], &all["warnings"]), (&false.into(), &serde_json::json!([warning])));
+}
+
+/// With the exit status of `promtool check rules`.
+#[test]
+fn duplicate_rules_are_told_as_promtool_does_where_that_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let rule =
+        |expr: &str| format!("  - {{alert: A, expr: {expr}, annotations: {{summary: s}}}}\n");
+    let text = format!("groups:\n- name: g\n  rules:\n{}{}", rule("up"), rule("down"));
+    let file = write(&dir.path().join("dup.yml"), &text);
+    let found = format!("{file}: 2 rules in 1 group\n");
+    let severity = |line: usize| {
+        format!(
+            "{file}:{line}: warning: A: has no label severity, by which receivers and routes choose\n"
+        )
+    };
+    let both = severity(4) + &severity(5);
+    let twice = format!(
+        "{file}:5: warning: A: duplicate rule: the same name and labels as the one at {file}:4\n"
+    );
+    for (options, status, warnings) in [
+        (&[][..], 0, both.clone()),
+        (&["--lint=none", "--lint-fatal"], 0, String::new()),
+        (&["--lint=duplicate-rules"], 0, twice.clone()),
+        (&["--lint=all"], 0, format!("{both}{twice}")),
+        (&["--lint-fatal"], 3, format!("{both}{twice}")),
+        (&["--lint=none,duplicate-rules", "--lint-fatal"], 3, twice.clone()),
+        (&["--lint=duplicate-rules", "--lint-fatal", "--strict"], 1, twice.clone()),
+    ] {
+        let output = run(&[&["rules", "check", &file], options].concat());
+        assert_eq!(stdout(&output), format!("{found}{warnings}"), "{options:?}");
+        assert_eq!(output.status.code(), Some(status), "{options:?}");
+    }
+    let bad = write(&dir.path().join("bad.yml"), "groups: [\n");
+    assert_eq!(run(&["rules", "check", "--lint-fatal", &bad, &file]).status.code(), Some(1));
 }
 
 #[test]

@@ -72,6 +72,24 @@ fn problem(group: &Group, rule: &Rule, message: &str) -> Problem {
     Problem { file: group.file.clone(), line: Some(rule.line), message }
 }
 
+/// Rules with the name and labels of one before them in their file: the duplicates that promtool tells of,
+/// also where an alert has another expression.
+pub fn duplicates(set: &RuleSet) -> Vec<Problem> {
+    let mut known = BTreeMap::new();
+    let mut found = Vec::new();
+    for (group, rule) in rules(set) {
+        let (_, name, labels, _) = identity(rule);
+        let key = (group.file.as_str(), name, labels);
+        if let Some(first) = known.get(&key) {
+            let message = format!("duplicate rule: the same name and labels as the one at {first}");
+            found.push(problem(group, rule, &message));
+        } else {
+            known.insert(key, place(group, rule));
+        }
+    }
+    found
+}
+
 /// What two rules that are the same have in common. An alert has often several rules for what it may be
 /// told by; what is recorded has one.
 fn identity(rule: &Rule) -> (bool, &str, Vec<(&str, &str)>, &str) {
@@ -138,6 +156,19 @@ mod tests {
                  expression"
             ]
         );
+    }
+
+    #[test]
+    fn duplicates_are_those_that_promtool_tells_of() {
+        let text = format!(
+            "  - {{record: a, expr: x}}\n  - {{alert: a, expr: x, {SOUND}}}\n  - {{alert: a, expr: y, {SOUND}}}\n  \
+             - {{record: a, expr: y, labels: {{b: c}}}}\n"
+        );
+        let same = "duplicate rule: the same name and labels as the one at";
+        assert_eq!(said(&duplicates(&set(&text))), [format!("r.yml:7: a: {same} r.yml:6")]);
+        let file = "groups: [{name: g, rules: [{record: a, expr: x}]}]";
+        let both = RuleSet::parse(&[("r.yml", file), ("s.yml", file)]).unwrap();
+        assert_eq!(said(&duplicates(&both)), [""; 0], "of one file alone");
     }
 
     #[test]
