@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn what_may_have_arrived_stays_in_doubt_until_the_receiver_says_otherwise() {
         let retry = SendError::Retry { why: "refused".to_owned(), after: None };
-        let doubt = SendError::Doubt { why: "no answer".to_owned() };
+        let doubt = SendError::Doubt { why: "no answer".to_owned(), was_there: true };
         let refused = SendError::GiveUp("400".to_owned());
         assert!(!untold(&retry, false).in_doubt && untold(&retry, true).in_doubt);
         assert!(untold(&doubt, false).in_doubt);

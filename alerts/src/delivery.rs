@@ -7,7 +7,8 @@
 //! it has begun; after it, how it ended. So what a crash leaves open is known, and the receiver is
 //! asked whether it has the message ([`Carrier::was_delivered`]). Where it cannot say the
 //! message goes out once more under the same name ([`Message::id`]), by which receivers that can
-//! know a repetition: `Idempotency-Key` over HTTP, `Message-ID` in mail.
+//! know a repetition: `Idempotency-Key` over HTTP, `Message-ID` in mail. When a receiver was there
+//! and left the end open several times, it is taken to have the message.
 //!
 //! - `queue`: what goes out next, and when; pure. `rate`: how much may. `summary`: one message in
 //!   place of many. `row`: what is kept.
@@ -52,6 +53,10 @@ use row::Queued;
 /// Messages that wait for one receiver; of more, the older become one summary. More at a time than
 /// anybody reads.
 pub const QUEUE_LEN_MAX: usize = 1_000;
+
+/// How often a message goes out to a receiver that was there each time, did not say whether it took it
+/// and cannot be asked. It probably has it then, as often.
+const DOUBTS_MAX: u32 = 3;
 
 /// The longest that a task which waits for a time sleeps: it follows a clock that was set.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
@@ -156,6 +161,9 @@ pub struct ReceiverMetrics {
     pub refused_addresses: u64,
     /// Messages given up because they became too old.
     pub expired: u64,
+    /// Messages that are probably delivered: the receiver was given them several times, and never said
+    /// whether it has them.
+    pub presumed: u64,
     /// Messages that became part of a summary.
     pub summarized: u64,
     /// Messages that wait.
@@ -236,6 +244,7 @@ struct Line {
     refused: AtomicU64,
     refused_addresses: AtomicU64,
     expired: AtomicU64,
+    presumed: AtomicU64,
     last_sent_ms: Mutex<Option<i64>>,
     last_error: Mutex<Option<String>>,
 }
@@ -355,6 +364,7 @@ impl Delivery {
             refused: AtomicU64::new(0),
             refused_addresses: AtomicU64::new(0),
             expired: AtomicU64::new(0),
+            presumed: AtomicU64::new(0),
             last_sent_ms: Mutex::default(),
             last_error: Mutex::default(),
         });
@@ -462,6 +472,7 @@ impl Line {
             refused: load(&self.refused),
             refused_addresses: load(&self.refused_addresses),
             expired: load(&self.expired),
+            presumed: load(&self.presumed),
             summarized: waiting.summarized,
             queued: waiting.len,
             retry_ms: waiting.retry_ms,
@@ -585,6 +596,9 @@ impl Shared {
                 let error = SendError::Retry { why, after: None };
                 return self.failed(line, message, error, true).await;
             }
+            Arrival::Unknowable if attempt.doubts >= DOUBTS_MAX => {
+                return self.presumed(line, message).await;
+            }
             Arrival::Unknowable => tracing::warn!(
                 receiver = line.name,
                 message = message.id,
@@ -592,7 +606,11 @@ impl Shared {
             ),
         }
         let begun = Instant::now();
-        let outcome = caught(|| carrier.send(message, &attempt.only)).await.unwrap_or_else(Err);
+        let outcome =
+            caught(|| carrier.send(message, &attempt.only)).await.unwrap_or_else(|panic| {
+                in_doubt = true;
+                Err(panic)
+            });
         if let Some(observer) = &self.options.observer {
             observer.attempted(&line.name, carrier.integration(), begun.elapsed());
         }
@@ -629,6 +647,16 @@ impl Shared {
         if let Some(unreached) = kept.await.flatten() {
             line.tell_unreached(&unreached);
         }
+    }
+
+    async fn presumed(self: &Arc<Self>, line: &Arc<Line>, message: &Message) {
+        line.presumed.fetch_add(1, Ordering::Relaxed);
+        let last = lock(&line.last_error).take().unwrap_or_default();
+        let why =
+            format!("probably delivered, after {DOUBTS_MAX} attempts that left it open: {last}");
+        tracing::warn!(receiver = line.name, message = message.id, why, "is not sent again");
+        *lock(&line.last_error) = Some(why);
+        self.step_aside(line, Queue::presumed).await;
     }
 
     async fn failed(

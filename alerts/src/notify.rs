@@ -41,9 +41,9 @@ pub use config::{
 pub use context::{Context, Links, SILENCE_MS};
 pub use text::test_alert;
 
-/// How long one attempt to deliver may take, connecting included. Long enough for a slow mail
-/// server's greeting, short enough that a stalled one does not hold the queue for minutes.
-pub const SEND_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a receiver may take to answer that can be asked what it has, or to which a repetition
+/// does no harm: a stalled one is soon tried again.
+const PROMPT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A message that has arrived, at all of the receiver's addresses but for those that are named.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -100,6 +100,10 @@ pub enum SendError {
     Doubt {
         /// What went wrong.
         why: String,
+        /// Whether the receiver itself was there: it had spoken before, or held on without an answer
+        /// for as long as it may. What forwards connections to one that is away (a tunnel, a
+        /// container's port) takes them and cuts them at once.
+        was_there: bool,
     },
     /// It will not work, however often it is tried.
     #[error("{0}")]
@@ -216,25 +220,17 @@ impl Receiver {
         message
     }
 
-    /// Delivers once, within [`SEND_TIMEOUT`].
+    /// Delivers once. Each kind bounds the time that this takes, by what is at stake: as long as
+    /// nothing has gone out it can be tried again, and after that it may arrive twice.
     pub async fn send(&self, message: &Message, context: &Context) -> Result<Delivered, SendError> {
-        let attempt = async {
-            match &self.kind {
-                Kind::Ntfy(ntfy) => ntfy.send(message, context).await?,
-                Kind::Email(email) => return email.send(message, context).await,
-                Kind::Webhook(webhook) => webhook.send(message).await?,
-                Kind::Alertmanager(forward) => forward.send(message).await?,
-                Kind::Http(generic) => generic.send(message, context).await?,
-            }
-            Ok(Delivered::default())
-        };
-        match tokio::time::timeout(SEND_TIMEOUT, attempt).await {
-            Ok(outcome) => outcome,
-            Err(_) => {
-                let why = format!("no answer within {} s", SEND_TIMEOUT.as_secs());
-                Err(SendError::Doubt { why })
-            }
+        match &self.kind {
+            Kind::Ntfy(ntfy) => ntfy.send(message, context).await?,
+            Kind::Email(email) => return email.send(message, context).await,
+            Kind::Webhook(webhook) => webhook.send(message).await?,
+            Kind::Alertmanager(forward) => forward.send(message).await?,
+            Kind::Http(generic) => generic.send(message, context).await?,
         }
+        Ok(Delivered::default())
     }
 
     /// The word by which Alertmanager's metrics name this kind.
@@ -272,7 +268,7 @@ impl Receiver {
         match &self.kind {
             Kind::Ntfy(ntfy) => {
                 let asking = ntfy.was_delivered(message);
-                tokio::time::timeout(SEND_TIMEOUT, asking).await.unwrap_or(Arrival::Unanswered)
+                tokio::time::timeout(PROMPT_TIMEOUT, asking).await.unwrap_or(Arrival::Unanswered)
             }
             Kind::Email(_) | Kind::Webhook(_) | Kind::Alertmanager(_) | Kind::Http(_) => {
                 Arrival::Unknowable

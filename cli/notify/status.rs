@@ -22,6 +22,7 @@ Examples:
   labstat notify status --format json   for scripts
 
 LAST SUCCESS and LAST ERROR are since the aggregator's start; the error goes with the next success.
+PROBABLY counts messages that went out thrice and were never answered; they are not sent again.
 HELD is since when the receiver's rate holds messages back, which become one.")]
 pub(super) struct Status {
     /// Exit with 1 when a receiver takes nothing
@@ -46,6 +47,7 @@ struct Receiver {
     owed: u64,
     oldest: Option<String>,
     delivered: u64,
+    presumed: u64,
     last_success: Option<String>,
     last_error: Option<String>,
     failing_since: Option<String>,
@@ -96,6 +98,7 @@ fn table(receivers: &[Receiver]) -> Table {
             Column::new("owed", "OWED", Unit::Plain),
             Column::new("oldest_unix_seconds", "OLDEST", Unit::Time).sparse().minor(2),
             Column::new("delivered", "DELIVERED", Unit::Plain).minor(4),
+            Column::new("presumed", "PROBABLY", Unit::Plain).sparse().minor(4),
             Column::new("last_success_unix_seconds", "LAST SUCCESS", Unit::Time),
             Column::new("failing_since_unix_seconds", "FAILING SINCE", Unit::Time)
                 .sparse()
@@ -116,6 +119,7 @@ fn table(receivers: &[Receiver]) -> Table {
             Cell::number(Some(receiver.owed as f64)),
             time(&receiver.oldest),
             Cell::number(Some(receiver.delivered as f64)),
+            Cell::number((receiver.presumed > 0).then_some(receiver.presumed as f64)),
             time(&receiver.last_success),
             time(&receiver.failing_since),
             time(&receiver.next_try),
@@ -136,7 +140,7 @@ mod tests {
         let receivers: Vec<Receiver> = serde_json::from_str(
             r#"[
                 {"name":"phone","kind":"ntfy","configured":true,"owed":0,"delivered":7,"lastSuccess":"2025-11-21T05:00:00Z"},
-                {"name":"chat","kind":"webhook","configured":true,"owed":2,"delivered":0,"oldest":"2025-11-21T05:00:00Z",
+                {"name":"chat","kind":"webhook","configured":true,"owed":2,"delivered":0,"presumed":3,"oldest":"2025-11-21T05:00:00Z",
                  "failingSince":"2025-11-21T05:00:01Z","nextTry":"2025-11-21T05:10:00Z","lastError":"chat answered 503"},
                 {"name":"gone","configured":false,"owed":1,"delivered":0,"oldest":"2025-11-21T05:00:00Z"},
                 {"name":"new","kind":"email","configured":true,"owed":0,"delivered":0}]"#,
@@ -147,6 +151,7 @@ mod tests {
             |at: usize| text.lines().nth(at).unwrap_or("").split_whitespace().collect::<Vec<_>>();
         assert_eq!(row(1)[..4], ["phone", "ntfy", "good", "0"]);
         assert_eq!(row(2)[..4], ["chat", "webhook", "failing", "2"]);
+        assert_eq!(row(2)[5..7], ["0", "3"], "{text}");
         assert!(text.contains("05:10:00") && text.contains("chat answered 503"), "{text}");
         assert_eq!(row(3)[..4], ["gone", "-", "not", "configured"]);
         assert_eq!(row(4)[..4], ["new", "email", "not", "tried"]);

@@ -26,6 +26,7 @@ fn view(receiver: &ReceiverMetrics, now_ms: i64) -> Value {
         "attemptsFailed": receiver.failed,
         "refused": receiver.refused,
         "expired": receiver.expired,
+        "presumed": receiver.presumed,
         "summarized": receiver.summarized,
     });
     let ago = |age_ms: i64| (age_ms > 0).then(|| json!(rfc3339(now_ms.saturating_sub(age_ms))));

@@ -62,8 +62,8 @@ impl Notifications {
             latency: make.register(HistogramVec::new(latency, kind)?)?,
             outcomes: make.counters(
                 "notifications_total",
-                "Messages to receivers by how they ended (sent, dropped, summarized), and attempts \
-                 that failed.",
+                "Messages to receivers by how they ended (sent, presumed to be delivered, dropped, \
+                 summarized), and attempts that failed.",
                 &["receiver", "outcome"],
             )?,
             refused_addresses: make.counters(
@@ -110,7 +110,7 @@ impl Notifications {
             counter.inc_by(total.saturating_sub(counter.get()));
         };
         let dropped = figures.refused + figures.expired;
-        raise(&self.total, &kind, figures.sent + dropped);
+        raise(&self.total, &kind, figures.sent + figures.presumed + dropped);
         let failed = |reason| [figures.integration, receiver, reason];
         raise(&self.failed, &failed("clientError"), figures.refused);
         raise(&self.failed, &failed("contextDeadlineExceeded"), figures.expired);
@@ -120,6 +120,7 @@ impl Notifications {
             ("sent", figures.sent),
             ("failed", figures.failed),
             ("dropped", dropped),
+            ("presumed", figures.presumed),
             ("summarized", figures.summarized),
         ] {
             raise(&self.outcomes, &[receiver, outcome], total);
@@ -169,6 +170,7 @@ mod tests {
             refused: 1,
             refused_addresses: 7,
             expired: 2,
+            presumed: 6,
             summarized: 12,
             queued: 4,
             retry_ms: None,
@@ -187,12 +189,13 @@ mod tests {
         };
         let told = text();
         for line in [
-            "alertmanager_notifications_total{integration=\"ntfy\",receiver=\"phone\"} 8",
+            "alertmanager_notifications_total{integration=\"ntfy\",receiver=\"phone\"} 14",
             "alertmanager_notifications_failed_total{integration=\"ntfy\",reason=\"clientError\",receiver=\"phone\"} 1",
             "alertmanager_notification_requests_total{integration=\"ntfy\",receiver=\"phone\"} 8",
             "alertmanager_notification_requests_failed_total{integration=\"ntfy\",receiver=\"phone\"} 3",
             "alertmanager_notification_latency_seconds_bucket{integration=\"ntfy\",receiver=\"phone\",le=\"1\"} 1",
             "labstat_notifications_total{outcome=\"summarized\",receiver=\"phone\"} 12",
+            "labstat_notifications_total{outcome=\"presumed\",receiver=\"phone\"} 6",
             "labstat_notifications_total{outcome=\"dropped\",receiver=\"phone\"} 3",
             "labstat_notifications_refused_addresses_total{receiver=\"phone\"} 7",
             "labstat_notifications_queued{receiver=\"phone\"} 4",

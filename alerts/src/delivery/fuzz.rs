@@ -34,7 +34,7 @@ pub(crate) fn queue(rows: Vec<(String, Vec<u8>)>, now_ms: i64) {
                 Next::Attempt(_) => {
                     let why = "no".to_owned();
                     let error = match attempt % 3 {
-                        0 => SendError::Doubt { why },
+                        0 => SendError::Doubt { why, was_there: true },
                         1 => SendError::Retry { why, after: None },
                         _ => SendError::GiveUp(why),
                     };

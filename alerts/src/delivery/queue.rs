@@ -51,6 +51,8 @@ struct Pending {
     queued: Queued,
     urgency: Urgency,
     attempts: Attempts,
+    /// How many attempts may have arrived at this receiver, which was there and did not say.
+    doubts: u32,
     /// Since when the receiver is asked whether it has it.
     asked_ms: Option<i64>,
     not_before_ms: i64,
@@ -77,6 +79,8 @@ pub(super) struct Attempt {
     pub(super) ask: bool,
     /// Whether it is to be sent even when it does not answer that.
     pub(super) send_unasked: bool,
+    /// How many attempts before may have arrived at a receiver that was there.
+    pub(super) doubts: u32,
     /// The addresses that it is for, when others have it; none stands for all.
     pub(super) only: Vec<String>,
 }
@@ -199,7 +203,10 @@ impl Queue {
     pub(super) fn try_anew(&mut self) {
         self.paused_until_ms = i64::MIN;
         self.failures = 0;
-        self.all_mut().for_each(|pending| pending.not_before_ms = i64::MIN);
+        for pending in self.all_mut() {
+            pending.not_before_ms = i64::MIN;
+            pending.doubts = 0;
+        }
     }
 
     /// Adds a message whose row is kept.
@@ -209,8 +216,14 @@ impl Queue {
 
     fn insert(&mut self, seq: u64, queued: Queued, attempts: Attempts) {
         let urgency = Urgency::of(&queued.message);
-        let pending =
-            Pending { queued, urgency, attempts, asked_ms: None, not_before_ms: i64::MIN };
+        let pending = Pending {
+            queued,
+            urgency,
+            attempts,
+            doubts: 0,
+            asked_ms: None,
+            not_before_ms: i64::MIN,
+        };
         let is_parted = !pending.attempts.missing.is_empty();
         let among = if is_parted { &mut self.parted } else { &mut self.pending };
         among.insert(seq, pending);
@@ -396,10 +409,10 @@ impl Queue {
         let missing = mem::take(&mut pending.attempts.missing);
         pending.attempts = Attempts { begun, time_ms: now_ms, in_doubt: true, missing };
         entries.push(row::put_attempts(seq, &pending.attempts));
-        let message = pending.queued.message.clone();
+        let (message, doubts) = (pending.queued.message.clone(), pending.doubts);
         let only = pending.attempts.missing.keys().cloned().collect();
         self.in_flight = Some(seq);
-        Next::Attempt(Box::new(Attempt { seq, message, ask, send_unasked, only }))
+        Next::Attempt(Box::new(Attempt { seq, message, ask, send_unasked, doubts, only }))
     }
 
     /// The attempt has ended well: the receiver has the message, or some of its addresses have. What
@@ -437,6 +450,15 @@ impl Queue {
         self.give_up_parted(ended, entries)
     }
 
+    /// The attempt has ended before it was made: the receiver has the message, as far as can be known.
+    pub(super) fn presumed(&mut self, now_ms: i64, entries: &mut Vec<Entry>) {
+        let Some(seq) = self.in_flight.take() else { return };
+        if self.pending.contains_key(&seq) {
+            self.count(now_ms, entries);
+        }
+        self.remove(seq, entries);
+    }
+
     /// Notes for the rate that a message has gone out.
     fn count(&mut self, now_ms: i64, entries: &mut Vec<Entry>) {
         if self.rate != Rate::OFF {
@@ -469,10 +491,10 @@ impl Queue {
         entries: &mut Vec<Entry>,
     ) -> Failure {
         let Some(seq) = self.in_flight.take() else { return Failure::Refused };
-        let (after, in_doubt) = match error {
+        let (after, in_doubt, was_there) = match error {
             SendError::GiveUp(_) => return self.give_up(seq, Failure::Refused, entries),
-            SendError::Retry { after, .. } => (*after, was_in_doubt),
-            SendError::Doubt { .. } => (None, true),
+            SendError::Retry { after, .. } => (*after, was_in_doubt, false),
+            SendError::Doubt { was_there, .. } => (None, true, *was_there),
         };
         self.failures = self.failures.saturating_add(1);
         self.failing_since_ms.get_or_insert(now_ms);
@@ -486,6 +508,7 @@ impl Queue {
         let own_ms = self.pause_ms(seq, pending.attempts.begun, now_ms);
         if let Some(pending) = self.get_mut(seq) {
             pending.attempts.in_doubt = in_doubt;
+            pending.doubts = pending.doubts.saturating_add(u32::from(was_there));
             pending.not_before_ms = now_ms.saturating_add(own_ms);
             entries.push(row::put_attempts(seq, &pending.attempts));
         }

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::config::AlertmanagerConfig;
 use super::http::{Http, LoginFiles};
-use super::{BuildError, SendError};
+use super::{BuildError, PROMPT_TIMEOUT, SendError};
 use crate::message::Message;
 use crate::notification::{Notification, Status};
 use crate::views::rfc3339;
@@ -70,9 +70,10 @@ impl Forward {
         };
         let peer = |url: &String| {
             let url = format!("{}/api/v2/alerts", url.trim_end_matches('/'));
-            Http::build(name, &url, &login, config.ca_file.as_deref())
+            let http = Http::build(name, &url, &login, config.ca_file.as_deref())?;
+            Ok(http.within(PROMPT_TIMEOUT))
         };
-        let peers = config.urls.iter().map(peer).collect::<Result<_, _>>()?;
+        let peers = config.urls.iter().map(peer).collect::<Result<_, BuildError>>()?;
         let shared = Arc::new(Shared { peers, firing: Mutex::default() });
         Ok(Self { shared, repeating: Mutex::default() })
     }
@@ -157,7 +158,7 @@ impl Shared {
                 match outcome {
                     Ok(()) => taken = true,
                     // An alert that is told twice is still one.
-                    Err(SendError::Doubt { why }) => {
+                    Err(SendError::Doubt { why, .. }) => {
                         failure = Some(SendError::Retry { why, after: None });
                     }
                     Err(error) => failure = Some(error),

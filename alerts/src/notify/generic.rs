@@ -182,7 +182,7 @@ impl Generic {
         let hide = |why: String| hide(&why, secrets.iter().map(String::as_str));
         match error {
             SendError::Retry { why, after } => SendError::Retry { why: hide(why), after },
-            SendError::Doubt { why } => SendError::Doubt { why: hide(why) },
+            SendError::Doubt { why, was_there } => SendError::Doubt { why: hide(why), was_there },
             SendError::GiveUp(why) => SendError::GiveUp(hide(why)),
         }
     }

@@ -11,11 +11,12 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
-use hyper::{Method, Request, StatusCode, Uri};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{HttpConnector, capture_connection};
 use hyper_util::rt::TokioExecutor;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -24,9 +25,19 @@ use super::config::read_file;
 use super::secret::{Secret, hide};
 use super::{BuildError, SendError};
 
-/// How long a connection may take to come about; the whole attempt has
-/// [`SEND_TIMEOUT`](super::SEND_TIMEOUT).
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection may take to come about, with the name looked up and TLS agreed upon. Until
+/// then nothing has gone out.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long TCP alone may take to each of a name's addresses, so that there is time for another.
+const TCP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a server may take over a request. Those that hand a message on before they answer are
+/// slow, and what is left earlier arrives, and is sent again.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How long what follows an answer's status may take: the status alone says what became of the message.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Bytes of an answer that are read, for the words of its error.
 const ANSWER_LEN_MAX: usize = 16 * 1024;
@@ -53,6 +64,7 @@ pub(super) struct Http {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     uri: Uri,
     login: Login,
+    answer_timeout: Duration,
 }
 
 /// How a receiver proves who it is, as it is configured.
@@ -106,7 +118,7 @@ impl Http {
             return Err(problem("the secret is not fit for a header".to_owned()));
         }
         let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        connector.set_connect_timeout(Some(TCP_TIMEOUT));
         connector.enforce_http(false);
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
             .with_tls_config(tls(name, ca_file)?)
@@ -115,7 +127,12 @@ impl Http {
             .wrap_connector(connector);
         let client =
             Client::builder(TokioExecutor::new()).pool_max_idle_per_host(1).build(connector);
-        Ok(Self { client, uri, login })
+        Ok(Self { client, uri, login, answer_timeout: ANSWER_TIMEOUT })
+    }
+
+    /// Waits for answers no longer than this.
+    pub(super) fn within(self, answer_timeout: Duration) -> Self {
+        Self { answer_timeout, ..self }
     }
 
     pub(super) fn uri(&self) -> &Uri {
@@ -154,23 +171,53 @@ impl Http {
         }
         let request = request.body(Full::new(Bytes::from(ask.body)));
         let request = request.map_err(|error| SendError::GiveUp(error.to_string()))?;
-        let answer = self.client.request(request).await.map_err(|error| {
-            let why = labstat_model::error_chain(&error);
-            let why = self.hidden(&format!("{}: {why}", place(ask.uri)), ask.uri);
-            // Without a connection nothing went out.
-            if error.is_connect() {
-                SendError::Retry { why, after: None }
-            } else {
-                SendError::Doubt { why }
-            }
-        })?;
+        let answer = self.exchange(request, ask.uri).await?;
         let status = answer.status();
         let after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = after.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
-        let body = Limited::new(answer.into_body(), ask.answer_len_max).collect().await;
-        let is_whole = body.is_ok();
+        let body = Limited::new(answer.into_body(), ask.answer_len_max).collect();
+        let body = tokio::time::timeout(BODY_TIMEOUT, body).await.ok().and_then(Result::ok);
+        let is_whole = body.is_some();
         let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
         Ok(Answer { status, retry_after, body, is_whole })
+    }
+
+    /// Sends a request and waits for the head of its answer. Only from when there is a connection may
+    /// it have arrived.
+    async fn exchange(
+        &self,
+        mut request: Request<Full<Bytes>>,
+        uri: &Uri,
+    ) -> Result<Response<Incoming>, SendError> {
+        let told = |what: &str| self.hidden(&format!("{}: {what}", place(uri)), uri);
+        let mut connection = capture_connection(&mut request);
+        let connected = async { drop(connection.wait_for_connection_metadata().await) };
+        let asking = self.client.request(request);
+        tokio::pin!(asking);
+        let early = tokio::select! {
+            biased;
+            answer = &mut asking => Some(answer),
+            () = connected => None,
+            () = tokio::time::sleep(CONNECT_TIMEOUT) => {
+                let why = told(&format!("no connection within {} s", CONNECT_TIMEOUT.as_secs()));
+                return Err(SendError::Retry { why, after: None });
+            }
+        };
+        let answer = match early {
+            Some(answer) => answer,
+            None => tokio::time::timeout(self.answer_timeout, asking).await.map_err(|_| {
+                let why = told(&format!("no answer within {} s", self.answer_timeout.as_secs()));
+                SendError::Doubt { why, was_there: true }
+            })?,
+        };
+        answer.map_err(|error| {
+            let why = told(&labstat_model::error_chain(&error));
+            if error.is_connect() {
+                return SendError::Retry { why, after: None };
+            }
+            // Who has agreed upon TLS is the receiver or speaks for it.
+            SendError::Doubt { why, was_there: uri.scheme_str() == Some("https") }
+        })
     }
 
     /// `text` without this receiver's secrets.

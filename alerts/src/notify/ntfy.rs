@@ -18,7 +18,7 @@ use super::context::SILENCE_MS;
 use super::http::{Answer, Ask, Headers, Http, LoginFiles, header_text};
 use super::story::{Story, Tone, is_link};
 use super::text::{self, Markup};
-use super::{Arrival, BuildError, Context, SendError};
+use super::{Arrival, BuildError, Context, PROMPT_TIMEOUT, SendError};
 use crate::hash::fnv;
 use crate::message::{Message, Reason};
 use crate::notification::Status;
@@ -92,7 +92,8 @@ impl Ntfy {
             password_file: config.password_file.as_deref(),
         };
         Ok(Self {
-            http: Http::build(name, &url, &login, config.ca_file.as_deref())?,
+            http: Http::build(name, &url, &login, config.ca_file.as_deref())?
+                .within(PROMPT_TIMEOUT),
             poll: format!("{url}/json?poll=1&since="),
             tags: config.tags.clone(),
             click: config.click.clone(),

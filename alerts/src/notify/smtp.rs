@@ -4,6 +4,9 @@
 //! the server's state, which people mend, and never the mail's fault. An address that is refused
 //! costs only its owner the mail. Only what is said of the content ends the mail.
 //!
+//! Until the content goes out a server that is slow is left without harm. Then it has ten minutes: one
+//! that looks through mails before it answers would otherwise have the mail and get it again.
+//!
 //! Not here: what is in a mail, and who of several addresses has it from an attempt before.
 
 use std::error::Error as _;
@@ -15,12 +18,20 @@ use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, Tls};
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter, MailParameter};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::SendError;
 use super::http::PEOPLE_PAUSE;
 
-/// How long it may take to connect; the whole attempt has [`SEND_TIMEOUT`](super::SEND_TIMEOUT).
+/// How long it may take to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long all may take until the server wants the content: long enough for those that greet slowly
+/// to shake off senders in a hurry.
+const OPENING_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How long the content may take, until the server has answered to its end (RFC 5321, 4.5.3.2.6).
+const CONTENT_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// How long a server may take to say goodbye.
 const PARTING_TIMEOUT: Duration = Duration::from_secs(5);
@@ -64,8 +75,17 @@ impl Server {
         to: Vec<Address>,
         mail: &[u8],
     ) -> Result<Outcome, SendError> {
-        let mut connection = self.connect(login).await.map_err(|error| self.state(&error))?;
-        let outcome = self.converse(&mut connection, from, to, mail).await;
+        let deadline = Instant::now() + OPENING_TIMEOUT;
+        let connection = timeout_at(deadline, self.connect(login)).await;
+        let connection = connection.map_err(|_| self.late())?;
+        let mut connection = connection.map_err(|error| self.state(&error))?;
+        let offered = timeout_at(deadline, self.offer(&mut connection, from, to, mail)).await;
+        let outcome = match offered.unwrap_or_else(|_| Err(self.late())) {
+            Ok(outcome) if !outcome.taken.is_empty() => {
+                self.hand_over(&mut connection, outcome, mail).await
+            }
+            outcome => outcome,
+        };
         // The server has the mail or has it not: how the parting goes, and how long it takes, changes
         // nothing about that.
         tokio::spawn(
@@ -97,7 +117,8 @@ impl Server {
         Ok(connection)
     }
 
-    async fn converse(
+    /// Names the sender and the addresses until the server wants the content for those it takes.
+    async fn offer(
         &self,
         connection: &mut AsyncSmtpConnection,
         from: &Address,
@@ -121,14 +142,25 @@ impl Server {
         if outcome.taken.is_empty() {
             return Ok(outcome);
         }
-        if let Err(error) = connection.command(Data).await {
-            return self.of_content(outcome, &error);
-        }
-        match connection.message(mail).await {
+        match connection.command(Data).await {
             Ok(_) => Ok(outcome),
-            Err(error) if error.status().is_some() => self.of_content(outcome, &error),
-            // The whole mail went out, and it is not known whether the server has it.
-            Err(error) => Err(SendError::Doubt { why: self.told(&error) }),
+            Err(error) => self.of_content(outcome, &error),
+        }
+    }
+
+    async fn hand_over(
+        &self,
+        connection: &mut AsyncSmtpConnection,
+        outcome: Outcome,
+        mail: &[u8],
+    ) -> Result<Outcome, SendError> {
+        // The whole mail may have gone out, and then it is not known whether the server has it.
+        let doubt = |why| SendError::Doubt { why, was_there: true };
+        match timeout(CONTENT_TIMEOUT, connection.message(mail)).await {
+            Ok(Ok(_)) => Ok(outcome),
+            Ok(Err(error)) if error.status().is_some() => self.of_content(outcome, &error),
+            Ok(Err(error)) => Err(doubt(self.told(&error))),
+            Err(_) => Err(doubt(format!("{} to the mail", self.unanswered(CONTENT_TIMEOUT)))),
         }
     }
 
@@ -159,6 +191,15 @@ impl Server {
             parameters.push(parameter);
         }
         Ok(parameters)
+    }
+
+    /// The server was not ready for the content in time.
+    fn late(&self) -> SendError {
+        SendError::Retry { why: self.unanswered(OPENING_TIMEOUT), after: None }
+    }
+
+    fn unanswered(&self, within: Duration) -> String {
+        format!("{}:{}: no answer within {} s", self.host, self.port, within.as_secs())
     }
 
     /// A failure that says nothing of this mail.

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::alertmanager::AlertmanagerServer;
-use crate::support::{Answer, Double, MailServer, NtfyServer, notification as alert};
+use crate::support::{Answer, Double, MailServer, NtfyServer, notification as alert, pass};
 use labstat_alerts::Message;
 use labstat_alerts::notify::{Arrival, Context, Delivered, Receiver, ReceiverConfig, SendError};
 
@@ -351,6 +351,52 @@ async fn what_a_server_refuses_before_it_looks_at_the_mail_is_tried_again() {
     }
 }
 
+/// As one does that looks for viruses before it answers to the end of a mail; left before, it would
+/// have the mail and get it again.
+#[tokio::test]
+async fn a_mail_server_has_minutes_for_the_mail_and_a_slow_one_is_no_doubt() {
+    let send = async |script: &str| {
+        let port = scripted(script).await;
+        let receiver = plain_email(port, "labstat", &at_lab("me"));
+        receiver.send(&notification("x"), &Context::default()).await
+    };
+    let begin = "220 hello\n250 me\n250 sender\n250 address\n354 go on";
+    assert!(send(&format!("{begin}\nwait 540\n250 taken")).await.is_ok());
+    assert!(send("wait 100\n220 hello\n250 me\n250 sender\n250 a\n354 on\n250 ok").await.is_ok());
+    let error = send(&format!("{begin}\nwait 660\n250 taken")).await.unwrap_err();
+    assert!(matches!(&error, SendError::Doubt { was_there: true, .. }), "{error:?}");
+    for script in ["wait 130", "220 hello\n250 me\n250 sender\nwait 130\n250 address"] {
+        let error = send(script).await.unwrap_err();
+        assert!(matches!(&error, SendError::Retry { after: None, .. }), "{script}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_slow_answer_over_http_is_waited_for_and_a_slow_connection_is_no_doubt() {
+    let send = async |url: &str, answer: Answer| {
+        let double = Double::start(vec![answer]).await;
+        let url = if url.is_empty() { double.url.clone() } else { url.to_owned() };
+        let receiver = receiver(&format!("name = 'hook'\nwebhook = {{ url = '{url}' }}"));
+        receiver.send(&notification("x"), &Context::default()).await
+    };
+    let late = |seconds| Answer::Late(Duration::from_secs(seconds));
+    assert_eq!(send("", late(100)).await, Ok(Delivered::default()));
+    let error = send("", late(130)).await.unwrap_err();
+    assert!(matches!(&error, SendError::Doubt { was_there: true, .. }), "{error:?}");
+    let error = send("", Answer::Cut).await.unwrap_err();
+    assert!(matches!(&error, SendError::Doubt { was_there: false, .. }), "{error:?}");
+
+    // It takes the connection, and does not go on to TLS.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let _stream = listener.accept().await.unwrap();
+        pass(Duration::from_secs(60)).await;
+    });
+    let error = send(&url, Answer::Stall).await.unwrap_err();
+    assert!(matches!(&error, SendError::Retry { .. }), "{error:?}");
+}
+
 /// How the parting goes says nothing of the mail; only a connection that is lost in place of the last
 /// answer leaves it open.
 #[tokio::test]
@@ -379,6 +425,10 @@ async fn scripted(script: &str) -> u16 {
         let (stream, _) = listener.accept().await.unwrap();
         let mut stream = BufReader::new(stream);
         for answer in script.lines() {
+            if let Some(seconds) = answer.strip_prefix("wait ") {
+                pass(Duration::from_secs(seconds.parse().unwrap())).await;
+                continue;
+            }
             stream.write_all(format!("{answer}\r\n").as_bytes()).await.unwrap();
             let mut line = String::new();
             loop {
@@ -485,7 +535,7 @@ async fn a_server_that_stalls_is_left_at_the_deadline() {
     }
     tokio::time::pause();
     let error = sending.await.unwrap_err();
-    assert!(matches!(&error, SendError::Doubt { why } if why.contains("20 s")), "{error}");
+    assert!(matches!(&error, SendError::Doubt { why, .. } if why.contains("20 s")), "{error}");
 }
 
 #[tokio::test]

@@ -544,6 +544,58 @@ async fn a_receiver_that_panics_has_failed_and_goes_on() {
     delivery.shutdown().await;
 }
 
+/// A receiver that leaves it open whether it takes messages, and what was sent to it.
+struct Mute {
+    was_there: bool,
+    sent: AtomicUsize,
+}
+
+impl Carrier for Mute {
+    fn name(&self) -> &'static str {
+        "hook"
+    }
+
+    fn integration(&self) -> &'static str {
+        "mute"
+    }
+
+    fn send<'a>(
+        &'a self,
+        _: &'a Message,
+        _: &'a [String],
+    ) -> labstat_alerts::delivery::Answer<'a, Result<Delivered, SendError>> {
+        self.sent.fetch_add(1, Ordering::SeqCst);
+        let why = "no answer".to_owned();
+        let error = SendError::Doubt { why, was_there: self.was_there };
+        Box::pin(std::future::ready(Err(error)))
+    }
+}
+
+#[tokio::test]
+async fn what_may_have_arrived_three_times_is_not_sent_again() {
+    let rows = Arc::new(Kept::default());
+    let start = |was_there| {
+        let mute = Arc::new(Mute { was_there, sent: AtomicUsize::new(0) });
+        let keeper = Arc::new(Keeper::new(rows.clone()));
+        let carriers: Vec<Arc<dyn Carrier>> = vec![mute.clone()];
+        (Delivery::start(carriers, fast(), keeper, now()).unwrap(), mute)
+    };
+    // What forwards to a receiver that is away says nothing of what that has.
+    let (delivery, mute) = start(false);
+    delivery.submit(vec![message("x")]).unwrap();
+    eventually("it is tried again", || mute.sent.load(Ordering::SeqCst) > 10).await;
+    assert_eq!(delivery.metrics()[0].presumed, 0);
+    delivery.shutdown().await;
+
+    let (delivery, mute) = start(true);
+    eventually("it counts as delivered", || delivery.metrics()[0].presumed == 1).await;
+    eventually("and is taken away", || rows.text("queue/message/").is_empty()).await;
+    let metrics = delivery.metrics().remove(0);
+    assert_eq!((mute.sent.load(Ordering::SeqCst), metrics.sent, metrics.failed), (3, 0, 3));
+    assert!(metrics.last_error.unwrap().starts_with("probably delivered"));
+    delivery.shutdown().await;
+}
+
 /// A disk that is full for long: messages go out, nothing piles up, and all is written afterwards.
 #[tokio::test]
 async fn nothing_piles_up_while_the_disk_is_full() {

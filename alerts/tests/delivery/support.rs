@@ -41,8 +41,19 @@ pub(crate) enum Answer {
     Body(u16, &'static str),
     /// Answers with a status, and the request as its body.
     Echo(u16),
+    /// Answers with 200 after a time that passes at once.
+    Late(Duration),
+    /// Ends the connection without an answer.
+    Cut,
     /// Never answers.
     Stall,
+}
+
+/// Lets time pass at once, for all in the runtime that wait for it.
+pub(crate) async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::sleep(time).await;
+    tokio::time::resume();
 }
 
 /// An HTTP server that fails as told: the answers in order, the last one for all that follow.
@@ -107,6 +118,11 @@ async fn serve(mut stream: tokio::net::TcpStream, answer: Answer, seen: Arc<Mute
     };
     match answer {
         Answer::Stall => std::future::pending().await,
+        Answer::Cut => {}
+        Answer::Late(time) => {
+            pass(time).await;
+            let _ = stream.write_all(body(200, "").as_bytes()).await;
+        }
         Answer::Body(status, text) => {
             let _ = stream.write_all(body(status, text).as_bytes()).await;
         }

@@ -121,7 +121,7 @@ fn receivers_are_told_in_their_order_with_what_is_known_and_without_secrets() {
     }
     let nothing = json!({
         "name": "quiet", "kind": "webhook", "configured": true, "owed": 0, "delivered": 0,
-        "attemptsFailed": 0, "refused": 0, "expired": 0, "summarized": 0,
+        "attemptsFailed": 0, "refused": 0, "expired": 0, "presumed": 0, "summarized": 0,
     });
     assert_eq!(receivers[3], nothing);
     // Nor do others tell what is to be kept to oneself.

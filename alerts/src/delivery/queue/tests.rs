@@ -313,7 +313,7 @@ fn after_a_crash_an_attempt_that_had_begun_is_asked_about_first() {
     lab.crash();
     assert!(!lab.attempt().unwrap().ask);
     // Nobody knows how this one ended, though nothing crashed.
-    lab.failed(&SendError::Doubt { why: "cut".to_owned() });
+    lab.failed(&SendError::Doubt { why: "cut".to_owned(), was_there: true });
     lab.crash();
     assert!(lab.attempt().unwrap().ask);
     lab.delivered();
@@ -327,7 +327,7 @@ fn one_that_does_not_answer_whether_it_has_it_gets_it_in_the_end() {
     let mut lab = Lab::new("off");
     lab.add(message("a", "critical"));
     lab.attempt().unwrap();
-    lab.failed(&SendError::Doubt { why: "cut".to_owned() });
+    lab.failed(&SendError::Doubt { why: "cut".to_owned(), was_there: true });
     let (mut unanswered, mut begun_ms) = (0, None);
     while !lab.attempt().unwrap().send_unasked {
         begun_ms.get_or_insert(lab.now_ms);
@@ -418,7 +418,7 @@ fn a_full_queue_becomes_a_summary_and_stays_bounded() {
     let mut lab = Lab::new("off");
     lab.add(message("doubt", "warning"));
     lab.attempt().unwrap();
-    lab.failed(&SendError::Doubt { why: "cut".to_owned() });
+    lab.failed(&SendError::Doubt { why: "cut".to_owned(), was_there: true });
     for at in 0..5_000 {
         lab.add(message(&format!("a{at}"), "warning"));
         if lab.queue.is_over_full() {
@@ -498,7 +498,7 @@ proptest! {
                 0 | 1 => drop(lab.failed(&later())),
                 2 => {
                     arrived.push(id);
-                    lab.failed(&SendError::Doubt { why: "cut".to_owned() });
+                    lab.failed(&SendError::Doubt { why: "cut".to_owned(), was_there: true });
                 }
                 3 => lab.crash(),
                 4 => {
