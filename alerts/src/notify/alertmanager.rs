@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::config::AlertmanagerConfig;
 use super::http::{Http, LoginFiles};
@@ -30,7 +30,7 @@ pub(super) struct Forward {
 }
 
 struct Shared {
-    peers: Vec<Http>,
+    peers: Vec<Arc<Http>>,
     /// What they were told that fires, by fingerprint.
     firing: Mutex<BTreeMap<String, Notification>>,
 }
@@ -71,7 +71,7 @@ impl Forward {
         let peer = |url: &String| {
             let url = format!("{}/api/v2/alerts", url.trim_end_matches('/'));
             let http = Http::build(name, &url, &login, config.ca_file.as_deref())?;
-            Ok(http.within(PROMPT_TIMEOUT))
+            Ok(Arc::new(http.within(PROMPT_TIMEOUT)))
         };
         let peers = config.urls.iter().map(peer).collect::<Result<_, BuildError>>()?;
         let shared = Arc::new(Shared { peers, firing: Mutex::default() });
@@ -141,35 +141,50 @@ impl Shared {
         self.firing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells all peers. It is enough that one of them takes it: they tell each other, and those that
-    /// were away hear it with the next repetition.
+    /// Tells all peers at once. It is enough that one of them takes it: those that were away hear it
+    /// with the next repetition.
     async fn post(&self, alerts: &[Notification]) -> Result<(), SendError> {
         for batch in alerts.chunks(BATCH_LEN) {
             let posted: Vec<Posted<'_>> = batch.iter().map(posted).collect();
             let body = serde_json::to_string(&posted);
             let body = body.map_err(|error| SendError::GiveUp(error.to_string()))?;
-            let (mut taken, mut failure) = (false, None);
+            let mut told = JoinSet::new();
             for peer in &self.peers {
-                let headers = vec![("content-type", "application/json".to_owned())];
-                let outcome = match peer.post(headers, body.clone()).await {
-                    Ok(answer) => answer.outcome(peer),
-                    Err(error) => Err(error),
-                };
-                match outcome {
-                    Ok(()) => taken = true,
-                    // An alert that is told twice is still one.
-                    Err(SendError::Doubt { why, .. }) => {
-                        failure = Some(SendError::Retry { why, after: None });
-                    }
-                    Err(error) => failure = Some(error),
-                }
+                told.spawn(tell(peer.clone(), body.clone()));
             }
-            if let Some(failure) = failure.filter(|_| !taken) {
-                return Err(failure);
-            }
+            first_taken(told).await?;
         }
         Ok(())
     }
+}
+
+async fn tell(peer: Arc<Http>, body: String) -> Result<(), SendError> {
+    let headers = vec![("content-type", "application/json".to_owned())];
+    match peer.post(headers, body).await {
+        Ok(answer) => answer.outcome(&peer),
+        // An alert that is told twice is still one.
+        Err(SendError::Doubt { why, .. }) => Err(SendError::Retry { why, after: None }),
+        Err(error) => Err(error),
+    }
+}
+
+/// Ends with the first that takes it; the others are told all the same, each in its own time. A peer
+/// that may take it later counts for more than one that refuses it.
+async fn first_taken(mut told: JoinSet<Result<(), SendError>>) -> Result<(), SendError> {
+    let mut failure = None;
+    while let Some(outcome) = told.join_next().await {
+        let outcome = outcome
+            .unwrap_or_else(|error| Err(SendError::Retry { why: error.to_string(), after: None }));
+        match outcome {
+            Ok(()) => {
+                told.detach_all();
+                return Ok(());
+            }
+            Err(SendError::GiveUp(_)) if failure.is_some() => {}
+            Err(error) => failure = Some(error),
+        }
+    }
+    failure.map_or(Ok(()), Err)
 }
 
 /// What fires has no end: the Alertmanager gives it one, five minutes from when it hears of it.
@@ -254,6 +269,20 @@ mod tests {
         assert!(bodies[1][0].get("endsAt").is_none());
         assert_eq!(bodies[2][0]["endsAt"], "2026-01-01T14:47:03Z");
         assert_eq!(bodies.len(), 3);
+    }
+
+    /// It takes the connection and says nothing, as a machine does that hangs.
+    #[tokio::test]
+    async fn a_peer_that_stalls_keeps_no_other_from_hearing() {
+        let stalled = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (url, seen) = server().await;
+        let config = format!("urls = ['http://{}', '{url}']", stalled.local_addr().unwrap());
+        let forward = Forward::build("am", &toml::from_str(&config).unwrap()).unwrap();
+        let message = message(vec![hot()], Reason::New);
+        let sent = tokio::time::timeout(PROMPT_TIMEOUT / 2, forward.send(&message)).await;
+        assert_eq!(sent, Ok(Ok(())));
+        forward.repeat(&[hot()], &[hot()], 0);
+        until(&seen, 2).await;
     }
 
     /// Such as one that ends while it is silenced, of which no message comes.
