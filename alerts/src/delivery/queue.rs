@@ -6,7 +6,8 @@
 //!   keep the rest from it.
 //! - What some of a receiver's addresses have and others do not holds nothing up: it has left its
 //!   thread, and is tried for the others alone, by its own pauses and after everything else.
-//! - A receiver that fails is left alone for longer and longer, whatever the message.
+//! - A receiver that fails is left alone for longer and longer, whatever the message. Where it has
+//!   failed with one message alone, and has not asked to be left alone, another is tried soon.
 //! - What the rate does not allow is held back and becomes one summary. So does what is more than a
 //!   queue may hold.
 //! - An attempt is on disk as begun before it is made. One whose outcome nobody knows leaves its
@@ -133,6 +134,14 @@ pub(super) struct Waiting {
     pub(super) held_since_ms: Option<i64>,
 }
 
+/// A message that a receiver may not be able to bear, while it bears others.
+#[derive(Debug, Clone, Copy)]
+struct Suspect {
+    seq: u64,
+    /// From when on another is tried.
+    others_ms: i64,
+}
+
 /// Messages for one receiver.
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -150,6 +159,8 @@ pub(super) struct Queue {
     /// Attempts that failed since the last that did not.
     failures: u32,
     failing_since_ms: Option<i64>,
+    /// What it has failed with since then, while that is one message alone.
+    suspect: Option<Suspect>,
     window: Window,
     summary_ms: Option<i64>,
     /// Since when the rate holds something back.
@@ -175,6 +186,7 @@ impl Queue {
             paused_until_ms: i64::MIN,
             failures: 0,
             failing_since_ms: None,
+            suspect: None,
             window: Window::default(),
             summary_ms: None,
             held_since_ms: None,
@@ -203,6 +215,7 @@ impl Queue {
     pub(super) fn try_anew(&mut self) {
         self.paused_until_ms = i64::MIN;
         self.failures = 0;
+        self.suspect = None;
         for pending in self.all_mut() {
             pending.not_before_ms = i64::MIN;
             pending.doubts = 0;
@@ -278,13 +291,28 @@ impl Queue {
             return Next::Idle;
         }
         if now_ms < self.paused_until_ms {
-            return Next::Wait(self.paused_until_ms);
+            return self.next_beside_suspect(now_ms, entries);
         }
         match self.next_whole(now_ms, seq, entries) {
             Next::Idle => self.next_parted(now_ms, None, entries),
             Next::Wait(until_ms) => self.next_parted(now_ms, Some(until_ms), entries),
             attempt @ Next::Attempt(_) => attempt,
         }
+    }
+
+    /// What to do now while the receiver is left alone: what was never tried may go out when it is one
+    /// other message alone that has failed. The rate has to allow it as it is.
+    fn next_beside_suspect(&mut self, now_ms: i64, entries: &mut Vec<Entry>) -> Next {
+        let wait = Next::Wait(self.paused_until_ms);
+        let Some(suspect) = self.suspect else { return wait };
+        let is_fresh = |seq: &u64| self.pending.get(seq).is_some_and(|p| p.attempts.begun == 0);
+        let fresh: Vec<u64> = self.heads().into_iter().filter(is_fresh).collect();
+        let room = self.window.room(self.rate, now_ms);
+        let Some(seq) = self.best(&fresh, room) else { return wait };
+        if now_ms < suspect.others_ms {
+            return Next::Wait(suspect.others_ms.min(self.paused_until_ms));
+        }
+        self.begin(seq, now_ms, entries)
     }
 
     /// What to do now of what some have and others do not, when there is nothing else to do before
@@ -354,6 +382,9 @@ impl Queue {
     fn heed_clock(&mut self, now_ms: i64) {
         let most_ms = now_ms.saturating_add(milliseconds(RETRY_AFTER_MAX).max(self.retry_max_ms));
         self.paused_until_ms = self.paused_until_ms.min(most_ms);
+        if let Some(suspect) = &mut self.suspect {
+            suspect.others_ms = suspect.others_ms.min(most_ms);
+        }
         for pending in self.all_mut() {
             pending.not_before_ms = pending.not_before_ms.min(most_ms);
             pending.asked_ms = pending.asked_ms.map(|asked_ms| asked_ms.min(now_ms));
@@ -479,6 +510,7 @@ impl Queue {
             }
         }
         self.failing_since_ms = None;
+        self.suspect = None;
         self.paused_until_ms = i64::MIN;
     }
 
@@ -496,6 +528,9 @@ impl Queue {
             SendError::Retry { after, .. } => (*after, was_in_doubt, false),
             SendError::Doubt { was_there, .. } => (None, true, *was_there),
         };
+        let is_alone = self.failures == 0 || self.suspect.is_some_and(|known| known.seq == seq);
+        let others_ms = now_ms.saturating_add(self.retry_first_ms);
+        self.suspect = (is_alone && after.is_none()).then_some(Suspect { seq, others_ms });
         self.failures = self.failures.saturating_add(1);
         self.failing_since_ms.get_or_insert(now_ms);
         let after_ms = milliseconds(after.unwrap_or_default().min(RETRY_AFTER_MAX));

@@ -172,6 +172,39 @@ fn a_message_that_is_refused_or_cannot_be_borne_does_not_keep_the_rest() {
     assert!(lab.now_ms - 1_000_000_000 > 60_000, "for longer and longer");
 }
 
+/// It waits by itself, for minutes; what comes then is tried at once, and only once.
+#[test]
+fn what_comes_after_a_message_that_cannot_be_borne_does_not_wait_for_it() {
+    let mut lab = Lab::new("off");
+    lab.add(message("poison", "critical"));
+    for _ in 0..10 {
+        lab.attempt().unwrap();
+        lab.failed(&later());
+    }
+    let come_ms = lab.now_ms;
+    lab.add(resolved("poison"));
+    lab.add(message("x", "warning"));
+    assert_eq!(lab.attempt().unwrap().message.alerts[0].fingerprint, "x");
+    assert!(lab.now_ms - come_ms <= 2_000, "{}", lab.now_ms - come_ms);
+    // So it is the receiver that is down.
+    lab.failed(&later());
+    lab.add(message("y", "warning"));
+    let Next::Wait(until_ms) = lab.next() else { panic!("it is left alone") };
+    assert!(until_ms - lab.now_ms > 60_000, "{}", until_ms - lab.now_ms);
+    assert_eq!(lab.drain().len(), 4);
+}
+
+#[test]
+fn a_receiver_that_asked_to_be_left_alone_is_whatever_comes() {
+    let mut lab = Lab::new("off");
+    lab.add(message("a", "warning"));
+    lab.attempt().unwrap();
+    let after = Some(Duration::from_secs(600));
+    lab.failed(&SendError::Retry { why: "429".to_owned(), after });
+    lab.add(message("b", "critical"));
+    assert!(matches!(lab.next(), Next::Wait(until_ms) if until_ms >= lab.now_ms + 600_000));
+}
+
 #[test]
 fn a_receiver_that_is_down_is_left_alone_for_longer_and_longer_and_gets_all_when_it_is_back() {
     let mut lab = Lab::new("off");
