@@ -46,7 +46,7 @@ use crate::notify::{Arrival, Delivered, Refusal, SendError};
 pub(crate) use before::take_over;
 pub use carrier::{Carried, Drawn, Illustrator, Plain};
 use caught::caught;
-use queue::{Attempt, Failure, Next, Queue, Unreached};
+use queue::{Attempt, Failure, Next, Queue, Unreached, Waiting};
 pub use rate::Rate;
 use row::Queued;
 
@@ -237,7 +237,10 @@ struct Line {
     name: String,
     /// None while no receiver of the configuration has the name of messages that wait.
     carrier: Mutex<Option<Arc<dyn Carrier>>>,
+    /// Held while the ledger writes: whoever may not wait for a disk looks at `waiting`.
     queue: Mutex<Queue>,
+    /// What waited when the queue last changed.
+    waiting: Mutex<Waiting>,
     wake: Notify,
     sent: AtomicU64,
     failed: AtomicU64,
@@ -294,13 +297,13 @@ impl Delivery {
     }
 
     /// Puts `carriers` in place of the present ones; one that is made as before stays, with how it has
-    /// failed. Messages that wait for one that is gone are
-    /// kept until they are too old, in case it comes back.
+    /// failed. Messages that wait for one that is gone are kept until they are too old, in case it
+    /// comes back. Blocks; within a tokio runtime.
     pub fn set_carriers(&self, carriers: Vec<Arc<dyn Carrier>>) {
         let order: Vec<String> = carriers.iter().map(|c| c.name().to_owned()).collect();
         for line in self.shared.lines() {
             if !order.contains(&line.name) && lock(&line.carrier).take().is_some() {
-                let queued = lock(&line.queue).waiting().len;
+                let queued = lock(&line.waiting).len;
                 if queued > 0 {
                     let receiver = &line.name;
                     tracing::warn!(
@@ -321,9 +324,10 @@ impl Delivery {
             }
             *present = Some(carrier);
             drop(present);
-            let mut queue = lock(&line.queue);
-            queue.set_rate(rate);
-            queue.try_anew();
+            self.shared.step(&line, |queue, _, _| {
+                queue.set_rate(rate);
+                queue.try_anew();
+            });
         }
         let mut lines = lock(&self.shared.lines);
         lines.order = order;
@@ -357,6 +361,7 @@ impl Delivery {
         let line = Arc::new(Line {
             name: name.to_owned(),
             carrier: Mutex::default(),
+            waiting: Mutex::new(queue.waiting()),
             queue: Mutex::new(queue),
             wake: Notify::new(),
             sent: AtomicU64::new(0),
@@ -433,7 +438,7 @@ impl Delivery {
         let place = |line: &Arc<Line>| order.iter().position(|name| *name == line.name);
         let mut lines = self.shared.lines();
         lines.sort_by_key(|line| place(line).unwrap_or(usize::MAX));
-        let known = |line: &&Arc<Line>| place(line).is_some() || !lock(&line.queue).is_empty();
+        let known = |line: &&Arc<Line>| place(line).is_some() || lock(&line.waiting).len > 0;
         lines.iter().filter(known).map(|line| line.metrics(now_ms)).collect()
     }
 
@@ -461,7 +466,7 @@ impl Line {
 
     fn metrics(&self, now_ms: i64) -> ReceiverMetrics {
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let waiting = lock(&self.queue).waiting();
+        let waiting = *lock(&self.waiting);
         let since =
             |at_ms: Option<i64>| at_ms.map_or(0, |at_ms| now_ms.saturating_sub(at_ms).max(0));
         ReceiverMetrics {
@@ -499,6 +504,7 @@ impl Shared {
         let mut queue = lock(&line.queue);
         let mut entries = Vec::new();
         let outcome = work(&mut queue, self.clock.now_ms(), &mut entries);
+        *lock(&line.waiting) = queue.waiting();
         if !entries.is_empty() {
             self.keeper.keep(entries);
         }
@@ -536,7 +542,7 @@ async fn work(shared: Arc<Shared>, line: Arc<Line>, mut stopped: watch::Receiver
                     lock(&line.carrier).as_ref().is_some_and(|now| !Arc::ptr_eq(now, &carrier));
                 if is_replaced {
                     // How the one before failed says nothing of this one.
-                    lock(&line.queue).try_anew();
+                    shared.step_aside(&line, |queue, _, _| queue.try_anew()).await;
                 }
             }
             (Some(Next::Wait(until_ms)), Some(_)) => {

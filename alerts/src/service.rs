@@ -321,9 +321,9 @@ impl Alerting {
             Some(config) => config,
             None => default_manners(receivers).map_err(StartError::Manners)?,
         };
-        // First there is somebody to carry what the new manners say.
-        inner.delivery.set_carriers(carriers);
         self.blocking(move |inner| {
+            // First there is somebody to carry what the new manners say.
+            inner.delivery.set_carriers(carriers);
             inner.step(Vec::new(), |manners, now_ms| ((), manners.reconfigure(config, now_ms)));
             inner.tell_firing();
         })

@@ -596,6 +596,57 @@ async fn what_may_have_arrived_three_times_is_not_sent_again() {
     delivery.shutdown().await;
 }
 
+/// A disk that takes its time.
+struct Slow {
+    rows: MemoryLedger,
+    is_held: Mutex<bool>,
+    begun: AtomicUsize,
+    released: std::sync::Condvar,
+}
+
+impl Ledger for Slow {
+    fn load(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, LedgerError> {
+        self.rows.load(prefix)
+    }
+
+    fn commit(&self, entries: &[Entry]) -> Result<(), LedgerError> {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        let is_held = self.is_held.lock().unwrap();
+        drop(self.released.wait_while(is_held, |is_held| *is_held).unwrap());
+        self.rows.commit(entries)
+    }
+}
+
+#[tokio::test]
+async fn figures_do_not_wait_for_the_disk() {
+    let double = Double::start(vec![Answer::Status(200, "")]).await;
+    let slow = Arc::new(Slow {
+        rows: MemoryLedger::default(),
+        is_held: Mutex::new(false),
+        begun: AtomicUsize::new(0),
+        released: std::sync::Condvar::new(),
+    });
+    let receiver = Receiver::build(&config(&double.url), "").unwrap();
+    let carrier: Arc<dyn Carrier> = Arc::new(Carried::new(receiver, Rate::OFF, Arc::new(Plain)));
+    let keeper = Arc::new(Keeper::new(slow.clone()));
+    let delivery = Delivery::start(vec![carrier], fast(), keeper, now()).unwrap();
+    let before = slow.begun.load(Ordering::SeqCst);
+    *slow.is_held.lock().unwrap() = true;
+    let staged = delivery.stage(vec![message("x")]);
+    delivery.release(staged);
+    eventually("an attempt is to be written", || slow.begun.load(Ordering::SeqCst) > before).await;
+    let delivery = Arc::new(delivery);
+    let (said, figures) = std::sync::mpsc::channel();
+    let asked = delivery.clone();
+    std::thread::spawn(move || said.send(asked.metrics()));
+    let figures = figures.recv_timeout(Duration::from_secs(10));
+    *slow.is_held.lock().unwrap() = false;
+    slow.released.notify_all();
+    assert_eq!(figures.unwrap()[0].queued, 1);
+    eventually("it is sent", || delivery.metrics()[0].sent == 1).await;
+    delivery.shutdown().await;
+}
+
 /// A disk that is full for long: messages go out, nothing piles up, and all is written afterwards.
 #[tokio::test]
 async fn nothing_piles_up_while_the_disk_is_full() {
