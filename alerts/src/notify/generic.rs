@@ -293,7 +293,7 @@ mod tests {
         let after = |body: &str| {
             let body = bytes::Bytes::from(body.to_owned());
             let status = StatusCode::TOO_MANY_REQUESTS;
-            retry_after(&Answer { status, retry_after: None, body, is_whole: true })
+            retry_after(&Answer { status, retry_after: None, moved_to: None, body, is_whole: true })
         };
         assert_eq!(after(r#"{"retry_after": 1.5}"#), Some(Duration::from_millis(1500)));
         let telegram = r#"{"ok":false,"parameters":{"retry_after":35}}"#;

@@ -12,7 +12,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
@@ -87,6 +87,8 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     /// How long it asks to be left alone.
     pub(super) retry_after: Option<Duration>,
+    /// Where it sends those who ask, without the path.
+    pub(super) moved_to: Option<String>,
     /// What was read of it: nothing when the answer broke off or is too long.
     pub(super) body: Bytes,
     pub(super) is_whole: bool,
@@ -175,11 +177,12 @@ impl Http {
         let status = answer.status();
         let after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = after.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
+        let moved_to = moved_to(&answer, ask.uri);
         let body = Limited::new(answer.into_body(), ask.answer_len_max).collect();
         let body = tokio::time::timeout(BODY_TIMEOUT, body).await.ok().and_then(Result::ok);
         let is_whole = body.is_some();
         let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-        Ok(Answer { status, retry_after, body, is_whole })
+        Ok(Answer { status, retry_after, moved_to, body, is_whole })
     }
 
     /// Sends a request and waits for the head of its answer. Only from when there is a connection may
@@ -237,6 +240,15 @@ pub(super) fn place(uri: &Uri) -> String {
     format!("{scheme}://{}", uri.authority().map_or_else(String::new, |a| host(a.as_str())))
 }
 
+/// Where a redirect leads.
+fn moved_to(answer: &Response<Incoming>, from: &Uri) -> Option<String> {
+    let is_redirect = matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308);
+    let location = answer.headers().get(LOCATION).filter(|_| is_redirect)?;
+    let to = Uri::try_from(location.as_bytes()).ok();
+    let to = to.filter(|to| to.scheme().is_some() && to.authority().is_some());
+    Some(place(to.as_ref().unwrap_or(from)))
+}
+
 impl Answer {
     /// Whether it was taken; else an error that says whether to try again.
     pub(super) fn outcome(&self, http: &Http) -> Result<(), SendError> {
@@ -246,16 +258,25 @@ impl Answer {
     /// What the answer means, for one that is no success; `secrets` beside the login are not told.
     pub(super) fn refusal(&self, http: &Http, uri: &Uri, secrets: &[String]) -> SendError {
         let status = self.status;
-        let told = format!("{} answered {status}{}", place(uri), quote(&self.body));
+        // The page of a redirect has the whole link in it, and that may hold a secret.
+        let said = if self.moved_to.is_some() { String::new() } else { quote(&self.body) };
+        let told = format!("{} answered {status}{said}", place(uri));
         let why = hide(&http.hidden(&told, uri), secrets.iter().map(String::as_str));
-        let why = match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                format!(
-                    "{why} (the login is refused: look at the receiver's token, user and password)"
-                )
+        let cure = match (status, &self.moved_to) {
+            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => {
+                " (the login is refused: look at the receiver's token, user and password)"
+                    .to_owned()
             }
-            _ => why,
+            (_, Some(place)) if *place == self::place(uri) => {
+                " (it moved to another path there: write that into the receiver's URL)".to_owned()
+            }
+            (_, Some(place)) => {
+                let place = hide(&http.hidden(place, uri), secrets.iter().map(String::as_str));
+                format!(" (it moved to {place}: write that into the receiver's URL)")
+            }
+            _ => String::new(),
         };
+        let why = format!("{why}{cure}");
         if is_about_message(status) {
             SendError::GiveUp(why)
         } else {

@@ -397,6 +397,26 @@ async fn a_slow_answer_over_http_is_waited_for_and_a_slow_connection_is_no_doubt
     assert!(matches!(&error, SendError::Retry { .. }), "{error:?}");
 }
 
+#[tokio::test]
+async fn a_redirect_says_where_it_leads_without_what_may_be_secret() {
+    for (status, to, cure) in [
+        (301, "https://lab.test/hook/s3cr?key=s3cret", Some("it moved to https://lab.test: write")),
+        (302, "https://me:s3cret@lab.test:8443/", Some("it moved to https://lab.test:8443: write")),
+        (307, "/s3cret/", Some("it moved to another path there: write")),
+        (308, "//lab.test/s3cret", Some("it moved to another path there: write")),
+        (304, "https://lab.test/s3cr", None),
+    ] {
+        let double = Double::start(vec![Answer::Moved(status, to)]).await;
+        let toml = format!("name = 'hook'\nwebhook = {{ url = '{}/a' }}", double.url);
+        let sent = receiver(&toml).send(&notification("x"), &Context::default()).await;
+        let Err(SendError::Retry { why, after: Some(_) }) = sent else { panic!("{sent:?}") };
+        match cure {
+            Some(cure) => assert!(why.contains(cure) && !why.contains("s3cr"), "{why}"),
+            None => assert!(!why.contains("moved"), "{why}"),
+        }
+    }
+}
+
 /// How the parting goes says nothing of the mail; only a connection that is lost in place of the last
 /// answer leaves it open.
 #[tokio::test]

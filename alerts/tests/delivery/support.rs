@@ -41,6 +41,8 @@ pub(crate) enum Answer {
     Body(u16, &'static str),
     /// Answers with a status, and the request as its body.
     Echo(u16),
+    /// Answers with a status that sends elsewhere, and a page that says where.
+    Moved(u16, &'static str),
     /// Answers with 200 after a time that passes at once.
     Late(Duration),
     /// Ends the connection without an answer.
@@ -119,6 +121,13 @@ async fn serve(mut stream: tokio::net::TcpStream, answer: Answer, seen: Arc<Mute
     match answer {
         Answer::Stall => std::future::pending().await,
         Answer::Cut => {}
+        Answer::Moved(status, to) => {
+            let page = format!("<a href=\"{to}\">Moved</a>");
+            let head = format!("HTTP/1.1 {status} X\r\nlocation: {to}\r\n");
+            let text =
+                format!("{head}content-length: {}\r\nconnection: close\r\n\r\n{page}", page.len());
+            let _ = stream.write_all(text.as_bytes()).await;
+        }
         Answer::Late(time) => {
             pass(time).await;
             let _ = stream.write_all(body(200, "").as_bytes()).await;
