@@ -151,7 +151,7 @@ mod tests {
             |at: usize| text.lines().nth(at).unwrap_or("").split_whitespace().collect::<Vec<_>>();
         assert_eq!(row(1)[..4], ["phone", "ntfy", "good", "0"]);
         assert_eq!(row(2)[..4], ["chat", "webhook", "failing", "2"]);
-        assert_eq!(row(2)[5..7], ["0", "3"], "{text}");
+        assert_eq!(row(2)[6..8], ["0", "3"], "{text}");
         assert!(text.contains("05:10:00") && text.contains("chat answered 503"), "{text}");
         assert_eq!(row(3)[..4], ["gone", "-", "not", "configured"]);
         assert_eq!(row(4)[..4], ["new", "email", "not", "tried"]);
