@@ -56,7 +56,7 @@ pub const QUEUE_LEN_MAX: usize = 1_000;
 
 /// How often a message goes out to a receiver that was there each time, did not say whether it took it
 /// and cannot be asked. It probably has it then, as often.
-const DOUBTS_MAX: u32 = 3;
+const DOUBTS_MAX: u32 = 10;
 
 /// The longest that a task which waits for a time sleeps: it follows a clock that was set.
 const SLEEP_MAX: Duration = Duration::from_secs(1);

@@ -22,7 +22,7 @@ Examples:
   labstat notify status --format json   for scripts
 
 LAST SUCCESS and LAST ERROR are since the aggregator's start; the error goes with the next success.
-PROBABLY counts messages that went out thrice and were never answered; they are not sent again.
+PROBABLY counts messages that went out ten times and were never answered; they are not sent again.
 HELD is since when the receiver's rate holds messages back, which become one.")]
 pub(super) struct Status {
     /// Exit with 1 when a receiver takes nothing
