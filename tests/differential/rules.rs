@@ -212,7 +212,7 @@ fn rules_come_to_what_they_come_to_in_prometheus() {
         if last.get(name).is_some_and(|last_ms| time_ms <= last_ms) {
             let due = manager.all_at(*time_ms).into_iter().find(|due| &due.group().name == name);
             let out = manager.evaluate(&due.expect("the group"), &engine, &memory);
-            out.write.series.iter().for_each(|series| memory.push(series));
+            out.write.floats.series.iter().for_each(|series| memory.push(series));
         }
     }
     // What is written for a time that lies back comes later, and both have all of it by now.
