@@ -109,8 +109,8 @@ fn called_off(query: &str, mut series: usize, steps: i64) -> (u64, Duration) {
         assert!(matches!(run.error, None | Some(QueryError::Canceled)), "{query}: {:?}", run.error);
         longest = longest.max(run.run_on);
     }
-    let longest = longest.unwrap_or_else(|| panic!("{query} was never seen to be called off"));
-    (whole_ns, longest)
+    assert!(longest.is_some(), "{query} was never seen to be called off");
+    (whole_ns, longest.unwrap())
 }
 
 /// A median of a million medians, each of a million points: within all bounds but that of time.
