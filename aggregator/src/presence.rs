@@ -202,7 +202,7 @@ impl Presence {
     }
 
     /// Whom nobody waits for any more and of whom it is not said yet; what is to be stored of them is said by
-    /// [`last_words`]. They stay until [`Presence::forgotten_said`], so that none is lost in between.
+    /// [`last_words()`]. They stay until [`Presence::forgotten_said`], so that none is lost in between.
     pub(crate) fn forgotten(&mut self) -> BTreeSet<Forgotten> {
         let len = self.forgotten.len();
         // Who is heard again is not over. What its sender has ended is, whatever else goes on.
