@@ -1,5 +1,6 @@
 //! Failing doubles for the receivers; the real servers are those of all end-to-end tests.
 
+use std::cell::Cell;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -51,11 +52,19 @@ pub(crate) enum Answer {
     Stall,
 }
 
-/// Lets time pass at once, for all in the runtime that wait for it.
+/// Lets time pass at once, for all in the runtime that wait for it, and of several at a time with the first.
 pub(crate) async fn pass(time: Duration) {
-    tokio::time::pause();
+    thread_local! {
+        /// How many tasks let time pass; a runtime of these tests has one thread, and a thread one runtime.
+        static PASSING: Cell<usize> = const { Cell::new(0) };
+    }
+    if PASSING.replace(PASSING.get() + 1) == 0 {
+        tokio::time::pause();
+    }
     tokio::time::sleep(time).await;
-    tokio::time::resume();
+    if PASSING.replace(PASSING.get() - 1) == 1 {
+        tokio::time::resume();
+    }
 }
 
 /// An HTTP server that fails as told: the answers in order, the last one for all that follow.
