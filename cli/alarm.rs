@@ -105,7 +105,7 @@ impl Told {
         let later = delivered.later.iter().map(|refusal| refusal.to.clone()).collect();
         let mut parted = self.parted.lock().unwrap_or_else(PoisonError::into_inner);
         *parted = (message.id.clone(), later);
-        Err(Untold { why: said(&delivered.later).join("; "), after: None, in_doubt: false })
+        Err(Untold { why: said(&delivered.later).join("; "), ..Untold::default() })
     }
 }
 
@@ -145,7 +145,8 @@ fn untold(error: &SendError, in_doubt: bool) -> Untold {
         // The alarm is the last resort: it is tried again, should somebody put the receiver right.
         SendError::GiveUp(_) => (Some(REFUSED_PAUSE), in_doubt),
     };
-    Untold { why: error.to_string(), after, in_doubt }
+    let was_there = matches!(error, SendError::Doubt { was_there: true, .. });
+    Untold { why: error.to_string(), after, in_doubt, was_there }
 }
 
 fn alert(word: &Word, aggregator: &str) -> Notification {

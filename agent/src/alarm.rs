@@ -31,8 +31,9 @@ use vigil::{Attempt, Vigil};
 /// How often it is looked whether there is something to tell.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// How long telling one receiver may take.
-const TELL_TIME_MAX: Duration = Duration::from_secs(60);
+/// How long telling one receiver may take: longer than any receiver gives itself, since what is broken off may
+/// have arrived.
+const TELL_TIME_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// Characters of an error that are told and kept.
 const ERROR_LEN_MAX: usize = 300;
@@ -64,6 +65,8 @@ pub struct Untold {
     pub after: Option<Duration>,
     /// Whether the receiver may have the word all the same.
     pub in_doubt: bool,
+    /// Whether it was there, took the word in and did not say what became of it.
+    pub was_there: bool,
 }
 
 /// The addresses of a receiver that a word was refused for, for good, while others have it; with why.
@@ -204,7 +207,13 @@ impl Watchman {
             }
             Err(untold) => {
                 tracing::warn!(receiver, over, "an alarm could not be told: {}", untold.why);
-                vigil.untold(&attempt, &untold, self.clock.now_ms());
+                if vigil.untold(&attempt, &untold, self.clock.now_ms()) {
+                    tracing::warn!(
+                        receiver,
+                        over,
+                        "an alarm was probably told: it is tried no more"
+                    );
+                }
             }
         }
     }
@@ -219,7 +228,7 @@ impl Watchman {
 
 /// An attempt of which nobody knows whether it told its word.
 fn in_doubt(why: &str) -> Untold {
-    Untold { why: why.to_owned(), after: None, in_doubt: true }
+    Untold { why: why.to_owned(), in_doubt: true, ..Untold::default() }
 }
 
 #[cfg(test)]

@@ -32,6 +32,10 @@ const TRIED_MIN_MS: i64 = 120_000;
 const RETRY_MIN_MS: i64 = 15_000;
 const RETRY_MAX_MS: i64 = 600_000;
 
+/// How often a word goes out to a receiver that was there each time and did not say whether it took it. It
+/// probably has it then, as often.
+const DOUBTS_MAX: u32 = 10;
+
 /// How long a receiver is left alone at most because it says so.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60 * 60);
 
@@ -72,6 +76,8 @@ struct Ear {
     /// The wait after the last attempt that failed, and when it is over.
     wait_ms: i64,
     retry_ms: Option<i64>,
+    /// How many attempts at the present word may have arrived at this receiver, which was there.
+    doubts: u32,
 }
 
 /// An attempt that is to be made now, and is kept as begun.
@@ -198,10 +204,12 @@ impl Vigil {
         if self.absence.take().is_none() {
             return;
         }
-        let told = self.ears.values_mut().filter_map(|ear| ear.told.as_mut());
-        for told in told.filter(|told| told.over_ms.is_none()) {
-            told.over_ms = Some(now_ms.max(told.since_ms));
-            told.in_doubt = false;
+        for ear in self.ears.values_mut() {
+            if let Some(told) = ear.told.as_mut().filter(|told| told.over_ms.is_none()) {
+                told.over_ms = Some(now_ms.max(told.since_ms));
+                told.in_doubt = false;
+                ear.doubts = 0;
+            }
         }
     }
 
@@ -223,7 +231,7 @@ impl Vigil {
     /// An attempt has told its word.
     pub(super) fn told(&mut self, attempt: &Attempt) {
         let Some(ear) = self.ears.get_mut(&attempt.receiver) else { return };
-        (ear.is_in_flight, ear.wait_ms, ear.retry_ms) = (false, 0, None);
+        (ear.is_in_flight, ear.wait_ms, ear.retry_ms, ear.doubts) = (false, 0, None, 0);
         match &mut ear.told {
             told if attempt.word.over_ms.is_some() => *told = None,
             // The end is another word: it may have come about meanwhile.
@@ -232,9 +240,14 @@ impl Vigil {
         }
     }
 
-    /// An attempt could not tell its word.
-    pub(super) fn untold(&mut self, attempt: &Attempt, untold: &Untold, now_ms: i64) {
-        let Some(ear) = self.ears.get_mut(&attempt.receiver) else { return };
+    /// An attempt could not tell its word. Whether the receiver is taken to have it all the same.
+    pub(super) fn untold(&mut self, attempt: &Attempt, untold: &Untold, now_ms: i64) -> bool {
+        let Some(ear) = self.ears.get_mut(&attempt.receiver) else { return false };
+        ear.doubts += u32::from(untold.was_there);
+        if ear.doubts >= DOUBTS_MAX {
+            self.told(attempt);
+            return true;
+        }
         ear.is_in_flight = false;
         ear.wait_ms = ear.wait_ms.saturating_mul(2).clamp(RETRY_MIN_MS, RETRY_MAX_MS);
         let asked = untold.after.unwrap_or_default().min(RETRY_AFTER_MAX);
@@ -246,6 +259,7 @@ impl Vigil {
             Some(told) if told.over_ms == attempt.word.over_ms => told.in_doubt = untold.in_doubt,
             _ => {}
         }
+        false
     }
 
     /// The document to keep, where it says more than the one before. The error alone is not worth a write.

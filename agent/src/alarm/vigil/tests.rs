@@ -12,8 +12,10 @@ enum Answer {
     Refuses,
     /// The attempt does not end.
     Hangs,
+    /// It was there, and did not say.
+    Mumbles,
 }
-use Answer::{Hangs, Refuses, Takes};
+use Answer::{Hangs, Mumbles, Refuses, Takes};
 
 struct Lab {
     vigil: Vigil,
@@ -58,9 +60,15 @@ impl Lab {
                 let over = attempt.word.over_ms.is_some();
                 told.push((self.now_ms / MINUTE_MS, attempt.receiver.clone(), over));
                 let refused = Untold { why: "no".to_owned(), ..Untold::default() };
+                let doubtful = Untold { in_doubt: true, was_there: true, ..refused.clone() };
                 match answer(&attempt.receiver) {
                     Takes => self.vigil.told(&attempt),
-                    Refuses => self.vigil.untold(&attempt, &refused, self.now_ms),
+                    Refuses => {
+                        self.vigil.untold(&attempt, &refused, self.now_ms);
+                    }
+                    Mumbles => {
+                        self.vigil.untold(&attempt, &doubtful, self.now_ms);
+                    }
                     Hangs => {}
                 }
             }
@@ -133,9 +141,17 @@ fn a_receiver_is_left_alone_for_as_long_as_it_says_but_not_for_ever() {
     lab.now_ms += 10_000;
     let attempts = lab.vigil.look(&tried, 0, lab.now_ms);
     let after = Some(Duration::from_secs(86_400));
-    let busy = Untold { why: "429".to_owned(), after, in_doubt: false };
+    let busy = Untold { why: "429".to_owned(), after, ..Untold::default() };
     lab.vigil.untold(&attempts[0], &busy, lab.now_ms);
     assert_eq!(lab.pass(80, false, true), [(70, false)], "an hour, not a day");
+}
+
+#[test]
+fn a_receiver_that_never_says_is_told_ten_times_and_then_of_the_end() {
+    let mut lab = Lab::new();
+    let told = lab.tell(24 * 60, false, |_| Mumbles);
+    assert_eq!(told.len(), 10, "{told:?}");
+    assert_eq!(lab.pass(60, true, true), [(24 * 60, true)]);
 }
 
 #[test]
