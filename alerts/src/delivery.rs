@@ -54,6 +54,10 @@ use row::Queued;
 /// anybody reads.
 pub const QUEUE_LEN_MAX: usize = 1_000;
 
+/// Bytes that the messages may take that wait for one receiver, about; of more, the older become one
+/// summary. A thousand messages of the usual size take a thirtieth of it.
+pub const QUEUE_WEIGHT_MAX: usize = 32 << 20;
+
 /// How often a message goes out to a receiver that was there each time, did not say whether it took it
 /// and cannot be asked. It probably has it then, as often.
 const DOUBTS_MAX: u32 = 10;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::notification::{Notification, Status};
+use crate::notification::{Notification, Status, TEXT_WEIGHT, weight_of};
 
 /// One message to one receiver.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -99,6 +99,16 @@ impl Message {
             timeline: Vec::new(),
             told: Vec::new(),
         }
+    }
+
+    /// About how many bytes it takes, in memory as on disk.
+    pub(crate) fn weight(&self) -> usize {
+        let event = |event: &Event| TEXT_WEIGHT + event.fingerprint.len() + event.text.len();
+        weight_of(&self.group_labels)
+            + self.group_key.len()
+            + self.alerts.iter().map(Notification::weight).sum::<usize>()
+            + self.timeline.iter().map(event).sum::<usize>()
+            + self.told.iter().map(|told| TEXT_WEIGHT + told.len()).sum::<usize>()
     }
 
     /// Whether anything of it still fires.

@@ -4,6 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+/// About how many bytes a text takes beside its own.
+pub(crate) const TEXT_WEIGHT: usize = 32;
+
+/// About how many bytes labels take.
+pub(crate) fn weight_of(labels: &BTreeMap<String, String>) -> usize {
+    labels.iter().map(|(name, value)| 2 * TEXT_WEIGHT + name.len() + value.len()).sum()
+}
+
 /// Which way an alert changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -49,6 +57,12 @@ pub struct Notification {
 }
 
 impl Notification {
+    /// About how many bytes it takes, in memory as on disk.
+    pub(crate) fn weight(&self) -> usize {
+        let texts = self.fingerprint.len() + self.generator_url.len();
+        4 * TEXT_WEIGHT + texts + weight_of(&self.labels) + weight_of(&self.annotations)
+    }
+
     /// The alert's name, or an empty string.
     pub fn name(&self) -> &str {
         self.labels.get("alertname").map_or("", String::as_str)

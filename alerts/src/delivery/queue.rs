@@ -20,7 +20,7 @@ use std::time::Duration;
 use super::rate::{Rate, Room, Window};
 use super::row::{self, Attempts, Queued, Rows, Sent};
 use super::summary::{self, Urgency};
-use super::{DeliveryOptions, QUEUE_LEN_MAX};
+use super::{DeliveryOptions, QUEUE_LEN_MAX, QUEUE_WEIGHT_MAX};
 use crate::hash::fnv;
 use crate::ledger::Entry;
 use crate::message::{Message, Reason};
@@ -28,6 +28,9 @@ use crate::notify::{Delivered, Refusal, SendError};
 
 /// Messages that stay as they are when the others of a full queue become one: the newest.
 const QUEUE_LEN_KEPT: usize = QUEUE_LEN_MAX / 5;
+
+/// Bytes that they may take.
+const QUEUE_WEIGHT_KEPT: usize = QUEUE_WEIGHT_MAX / 5;
 
 /// How long messages that the rate does not allow are gathered before they become one.
 const GATHER_MS: i64 = 30_000;
@@ -50,6 +53,8 @@ const PARTED_LEN_MAX: usize = QUEUE_LEN_MAX;
 #[derive(Debug)]
 struct Pending {
     queued: Queued,
+    /// About how many bytes it takes.
+    weight: usize,
     urgency: Urgency,
     attempts: Attempts,
     /// How many attempts may have arrived at this receiver, which was there and did not say.
@@ -168,6 +173,10 @@ pub(super) struct Queue {
     summarized: u64,
 }
 
+fn weight(among: &BTreeMap<u64, Pending>) -> usize {
+    among.values().map(|pending| pending.weight).sum()
+}
+
 fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
@@ -230,6 +239,7 @@ impl Queue {
     fn insert(&mut self, seq: u64, queued: Queued, attempts: Attempts) {
         let urgency = Urgency::of(&queued.message);
         let pending = Pending {
+            weight: queued.weight(),
             queued,
             urgency,
             attempts,
@@ -255,7 +265,7 @@ impl Queue {
     }
 
     pub(super) fn is_over_full(&self) -> bool {
-        self.pending.len() > QUEUE_LEN_MAX
+        self.pending.len() > QUEUE_LEN_MAX || weight(&self.pending) > QUEUE_WEIGHT_MAX
     }
 
     pub(super) fn waiting(&self) -> Waiting {
@@ -476,7 +486,9 @@ impl Queue {
         let is_old = self.is_old(&parted, now_ms);
         self.parted.insert(seq, parted);
         let oldest = self.parted.keys().next().copied();
-        let surplus = oldest.filter(|_| self.parted.len() > PARTED_LEN_MAX);
+        let is_over_full =
+            self.parted.len() > PARTED_LEN_MAX || weight(&self.parted) > QUEUE_WEIGHT_MAX;
+        let surplus = oldest.filter(|_| is_over_full && self.parted.len() > 1);
         let ended = surplus.or_else(|| is_old.then_some(seq))?;
         self.give_up_parted(ended, entries)
     }
@@ -609,7 +621,14 @@ impl Queue {
         now_ms: i64,
         entries: &mut Vec<Entry>,
     ) {
-        let count = self.pending.len().saturating_sub(QUEUE_LEN_KEPT);
+        let mut left = QUEUE_WEIGHT_KEPT;
+        let fits = |pending: &&Pending| {
+            let after = left.checked_sub(pending.weight);
+            left = after.unwrap_or(0);
+            after.is_some()
+        };
+        let kept = self.pending.values().rev().take(QUEUE_LEN_KEPT).take_while(fits).count();
+        let count = self.pending.len().saturating_sub(kept);
         self.fold(seq, now_ms, count, entries);
     }
 

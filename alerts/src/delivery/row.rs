@@ -40,6 +40,11 @@ impl Queued {
         Self { since_ms, message, threads: Vec::new(), newest_ms: None }
     }
 
+    /// About how many bytes it takes.
+    pub(super) fn weight(&self) -> usize {
+        self.message.weight() + self.threads.iter().map(String::len).sum::<usize>()
+    }
+
     /// From when on it becomes too old: a summary is as fresh as the newest that it stands for.
     pub(super) fn fresh_ms(&self) -> i64 {
         self.newest_ms.unwrap_or(self.since_ms)

@@ -64,6 +64,16 @@ impl Lab {
         self.queue.push(self.seq, queued);
     }
 
+    fn fold_overflow(&mut self) {
+        if self.queue.is_over_full() {
+            let mut entries = Vec::new();
+            self.seq += 1;
+            let seq = self.seq;
+            self.queue.fold_overflow(|| seq, self.now_ms, &mut entries);
+            self.rows.commit(&entries).unwrap();
+        }
+    }
+
     fn next(&mut self) -> Next {
         let mut entries = Vec::new();
         let seq = &mut self.seq;
@@ -447,6 +457,32 @@ fn in_a_summary_the_last_word_of_an_alert_counts_and_nothing_overtakes_it() {
 }
 
 #[test]
+fn a_queue_of_large_messages_becomes_a_summary_before_it_is_long() {
+    let mut lab = Lab::new("off");
+    let mut large = message("large", "warning");
+    large.alerts[0].annotations.insert("description".to_owned(), "x".repeat(1 << 20));
+    let mut most = 0;
+    for at in 0..200 {
+        large.alerts[0].fingerprint = format!("a{at}");
+        large.id = format!("a{at}");
+        large.thread.clone_from(&large.id);
+        lab.add(large.clone());
+        lab.fold_overflow();
+        let bytes: usize =
+            lab.rows.load("queue/message/").unwrap().iter().map(|(_, row)| row.len()).sum();
+        most = most.max(bytes);
+    }
+    assert!((QUEUE_WEIGHT_MAX / 2..QUEUE_WEIGHT_MAX * 2).contains(&most), "{most}");
+    assert!(lab.queue.waiting().summarized > 100);
+    let mut told = 0;
+    while let Some(attempt) = lab.attempt() {
+        told += attempt.message.alerts.len() + attempt.message.alerts_omitted;
+        lab.delivered();
+    }
+    assert_eq!(told, 200);
+}
+
+#[test]
 fn a_full_queue_becomes_a_summary_and_stays_bounded() {
     let mut lab = Lab::new("off");
     lab.add(message("doubt", "warning"));
@@ -454,13 +490,7 @@ fn a_full_queue_becomes_a_summary_and_stays_bounded() {
     lab.failed(&SendError::Doubt { why: "cut".to_owned(), was_there: true });
     for at in 0..5_000 {
         lab.add(message(&format!("a{at}"), "warning"));
-        if lab.queue.is_over_full() {
-            let mut entries = Vec::new();
-            let seq = lab.seq + 1;
-            lab.queue.fold_overflow(|| seq, lab.now_ms, &mut entries);
-            lab.seq = seq;
-            lab.rows.commit(&entries).unwrap();
-        }
+        lab.fold_overflow();
         assert!(lab.queue.waiting().len <= QUEUE_LEN_MAX);
     }
     let rows = lab.rows.load("queue/message/").unwrap();
