@@ -1,7 +1,7 @@
 //! What went wrong, for the person who typed the command: the thing, the cause, the cure.
 
 use std::error::Error;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::process::ExitCode;
 
 /// The command did its work and found something wrong, or could not do its work.
@@ -22,6 +22,17 @@ pub(crate) enum Failure {
         cure: Option<String>,
     },
 }
+
+/// What failed and why, in one line.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Told { what, causes, .. } = self else { return Ok(()) };
+        f.write_str(what)?;
+        causes.iter().try_for_each(|cause| write!(f, ": {cause}"))
+    }
+}
+
+impl Error for Failure {}
 
 impl Failure {
     /// A failure of `what`, such as `failed to read rules.yml`.
@@ -63,11 +74,8 @@ impl Failure {
 
     /// The lines for standard error; none when there is nobody to tell.
     pub(crate) fn text(&self) -> Option<String> {
-        let Self::Told { what, causes, cure } = self else { return None };
-        let mut text = format!("labstat: {what}");
-        for cause in causes {
-            let _ = write!(text, ": {cause}");
-        }
+        let Self::Told { cure, .. } = self else { return None };
+        let mut text = format!("labstat: {self}");
         if let Some(cure) = cure {
             let _ = write!(text, "\n  {cure}");
         }

@@ -4,7 +4,7 @@
 //! From the inside out:
 //!
 //! - [`rules`]: rule files to a [`RuleSet`], all problems at once; [`shipped`] embeds ours.
-//! - [`testing`]: unit tests of rules, in promtool's format.
+//! - [`testing`]: unit tests of rules, in promtool's format; [`replay`]: when they would have fired.
 //! - [`template`]: the Go templates of labels and annotations.
 //! - [`Manager`]: the state machine (inactive, pending, firing, resolved). Time and data come in,
 //!   samples and [`Notification`]s go out; it does no I/O.
@@ -35,6 +35,7 @@ pub mod manners;
 mod message;
 mod notification;
 pub mod notify;
+pub mod replay;
 pub mod rules;
 mod service;
 pub mod shipped;

@@ -56,7 +56,6 @@ pub use group::Figures;
 use group::{RuleState, Running};
 use holders::Holders;
 pub use overlay::merged;
-pub use prepare::KEEP_WHILE;
 pub use round::{Means, Round};
 pub use rows::PREFIX as ROW_PREFIX;
 pub use snapshot::{SNAPSHOT_VERSION, Snapshot};

@@ -15,6 +15,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use labstat_model::{METRIC_NAME, Matcher};
+
 use crate::template::Template;
 
 pub use lint::{duplicates, lint, unused};
@@ -32,6 +34,10 @@ pub const INTERVAL_DEFAULT_MS: i64 = 15_000;
 /// The shortest interval of a group, whatever it asks for; below it evaluation would be all the machine
 /// does.
 pub const INTERVAL_MIN_MS: i64 = 1_000;
+
+/// The annotation that has an alert's second expression: the alert goes on firing while that gives
+/// something for it.
+pub const KEEP_WHILE: &str = "labstat_keep_while";
 
 /// All groups of all rule files.
 #[derive(Debug, Clone, Default)]
@@ -130,8 +136,47 @@ pub struct Problem {
 
 impl Rule {
     /// The matchers of each selector of its expression, the metric name as `__name__`.
-    pub fn selectors(&self) -> Vec<Vec<labstat_model::Matcher>> {
+    pub fn selectors(&self) -> Vec<Vec<Matcher>> {
         labstat_promql::check(&self.expr).map_or_else(|_| Vec::new(), |checked| checked.selectors)
+    }
+}
+
+/// Whether a selector with these matchers may have series of the metric `name`.
+pub(crate) fn may_select(matchers: &[Matcher], name: &str) -> bool {
+    matchers.iter().filter(|m| m.name() == METRIC_NAME).all(|m| m.matches(name))
+}
+
+impl AlertRule {
+    /// The rule's second expression, where it has one ([`KEEP_WHILE`]).
+    pub fn keep_while(&self) -> Option<&str> {
+        let (_, text) = self.annotations.iter().find(|(name, _)| name == KEEP_WHILE)?;
+        Some(text.source())
+    }
+
+    /// Whether a result of the second expression is about an alert whose labels `alert` gives: of the
+    /// labels that both have, those that the rule sets and the metric's name aside, all must be equal,
+    /// and a result that has labels must share one.
+    pub fn keeps<'l>(
+        &self,
+        result: impl IntoIterator<Item = (&'l str, &'l str)>,
+        alert: impl Fn(&str) -> Option<&'l str>,
+    ) -> bool {
+        let is_set = |name: &str| {
+            name == METRIC_NAME
+                || name == "alertname"
+                || self.labels.iter().any(|(own, _)| own == name)
+        };
+        let mut has_labels = false;
+        let mut shares = false;
+        for (name, value) in result.into_iter().filter(|(name, _)| !is_set(name)) {
+            has_labels = true;
+            match alert(name) {
+                Some(own) if own != value => return false,
+                Some(_) => shares = true,
+                None => {}
+            }
+        }
+        shares || !has_labels
     }
 }
 

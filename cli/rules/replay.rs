@@ -1,151 +1,125 @@
 //! `labstat rules test --replay 30d`: when rules would have fired on the history of a server.
-//!
-//! The server evaluates each alert's expression over the time, at the group's interval, in parts
-//! that it and we hold easily; `for` and `keep_firing_for` are applied here. What recording rules
-//! give is taken from the history, where it was recorded.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use jiff::Timestamp;
-use labstat_alerts::rules::{AlertRule, Group, Rule, RuleKind, RuleSet};
-use labstat_model::duration;
+use labstat_alerts::replay::{self, Firing, Past, Replayed, RuleReplay, Span};
+use labstat_alerts::rules::RuleSet;
+use labstat_model::{Labels, MatchOp, Matcher, Series, duration};
 
-use crate::answer::{Answer, Found, LabelMap};
-use crate::client::Client;
+use crate::answer::{Answer, Found};
+use crate::client::{Client, Reply};
 use crate::failure::Failure;
 use crate::progress;
-
-/// Points of one question: Prometheus answers at most 11,000 of a series.
-const POINTS_MAX: i64 = 2_000;
 
 /// Firings of a rule that are shown; of those beyond only the number is.
 const SHOWN_MAX: usize = 20;
 
-/// One alert that fired.
-struct Firing {
-    labels: LabelMap,
-    start_ms: i64,
-    /// None for one that goes on at the end.
-    end_ms: Option<i64>,
-}
-
-/// What is known of one series of a rule's result.
-struct Active {
-    since_ms: i64,
-    seen_ms: i64,
-    fired_ms: Option<i64>,
-}
-
-/// One rule over the time: series that are active, and what has fired.
-struct Replay<'a> {
-    alert: &'a AlertRule,
-    active: BTreeMap<LabelMap, Active>,
-    firings: Vec<Firing>,
-}
-
-impl Replay<'_> {
-    /// The next evaluation, with the labels of all results.
-    fn step(&mut self, time_ms: i64, found: &[&LabelMap]) {
-        for labels in found {
-            let new = Active { since_ms: time_ms, seen_ms: time_ms, fired_ms: None };
-            let active = match self.active.get_mut(*labels) {
-                Some(active) => active,
-                None => self.active.entry((*labels).clone()).or_insert(new),
-            };
-            active.seen_ms = time_ms;
-            if active.fired_ms.is_none() && time_ms - active.since_ms >= self.alert.for_ms {
-                active.fired_ms = Some(time_ms);
-            }
-        }
-        let keep_ms = self.alert.keep_firing_for_ms;
-        let firings = &mut self.firings;
-        self.active.retain(|labels, active| {
-            if active.seen_ms == time_ms {
-                return true;
-            }
-            let Some(start_ms) = active.fired_ms else { return false };
-            // It is missed for the first time one step after it was last seen.
-            let goes_on = keep_ms > 0 && time_ms - active.seen_ms <= keep_ms;
-            if !goes_on {
-                firings.push(Firing { labels: labels.clone(), start_ms, end_ms: Some(time_ms) });
-            }
-            goes_on
-        });
-    }
-
-    fn finish(mut self) -> Vec<Firing> {
-        for (labels, active) in self.active {
-            if let Some(start_ms) = active.fired_ms {
-                self.firings.push(Firing { labels, start_ms, end_ms: None });
-            }
-        }
-        self.firings.sort_by_key(|firing| firing.start_ms);
-        self.firings
-    }
-}
-
-/// Replays all alerts of a set over the time between two ends; the text to show.
+/// Replays all alerts of a set over the time between two ends; the text to show, and whether all rules
+/// could be replayed.
 pub(super) async fn replay(
     client: &Client,
     set: &RuleSet,
     (start_ms, end_ms): (i64, i64),
-) -> Result<String, Failure> {
+) -> Result<(String, bool), Failure> {
     let mut line = progress::Line::new();
-    let mut text = String::new();
-    let alerts: Vec<(&Group, &Rule, &AlertRule)> = set
-        .groups
-        .iter()
-        .flat_map(|group| group.rules.iter().map(move |rule| (group.as_ref(), rule)))
-        .filter_map(|(group, rule)| match &rule.kind {
-            RuleKind::Alert(alert) => Some((group, rule, alert)),
-            RuleKind::Record { .. } => None,
-        })
-        .collect();
-    for (at, (group, rule, alert)) in alerts.iter().enumerate() {
-        let mut replay = Replay { alert, active: BTreeMap::new(), firings: Vec::new() };
-        let step_ms = group.interval_ms.max(1);
-        let mut from_ms = start_ms - start_ms.rem_euclid(step_ms);
-        while from_ms <= end_ms {
-            line.say(&format!("{} of {}: {}", at + 1, alerts.len(), rule.name));
-            let to_ms = from_ms.saturating_add(step_ms.saturating_mul(POINTS_MAX - 1)).min(end_ms);
-            let reply = client.range(&rule.expr, (from_ms, to_ms), step_ms).await;
-            let reply = reply.map_err(|failure| failure.within(format!("alert {}", rule.name)))?;
-            let found = match reply.answer(client.base())? {
-                Answer::Matrix(found) => found,
-                _ => Vec::new(),
-            };
-            feed(&mut replay, found, (from_ms, to_ms, step_ms));
-            from_ms = to_ms - (to_ms - from_ms).rem_euclid(step_ms) + step_ms;
-        }
-        told(&mut text, &rule.name, &replay.finish(), end_ms);
-    }
+    let replayed = replay::replay(client, set, (start_ms, end_ms), |place| {
+        let ((part, parts), (at, len)) = (place.part, place.rule);
+        line.say(&format!("part {part} of {parts}, {at} of {len}: {}", place.name));
+    });
+    let replayed = replayed.await;
     drop(line);
-    Ok(text)
+    match replayed {
+        Ok(replayed) => Ok(told(&replayed, end_ms)),
+        Err(replay::ReplayError::Past(failure)) => Err(failure),
+        Err(error) => Err(Failure::new("failed to replay").because(&error)),
+    }
 }
 
-/// Steps through one part of the time.
-fn feed(replay: &mut Replay<'_>, found: Vec<Found>, (from_ms, to_ms, step_ms): (i64, i64, i64)) {
-    let mut by_time: BTreeMap<i64, Vec<&LabelMap>> = BTreeMap::new();
-    let mut found = found;
-    for series in &mut found {
-        series.labels.remove("__name__");
+impl Past for Client {
+    type Error = Failure;
+
+    async fn range(&self, expr: &str, span: Span) -> Result<Vec<Series>, Failure> {
+        let reply = Self::range(self, expr, (span.from_ms, span.to_ms), span.step_ms).await?;
+        self.series(&reply)
     }
-    for series in &found {
-        for point in &series.points {
-            #[expect(clippy::cast_possible_truncation, reason = "times are far below 2^53 ms")]
-            let time_ms = (point.time * 1000.0).round() as i64;
-            by_time.entry(time_ms).or_default().push(&series.labels);
+
+    async fn samples(
+        &self,
+        matchers: &[Matcher],
+        (from_ms, to_ms): (i64, i64),
+    ) -> Result<Vec<Series>, Failure> {
+        // A range does not hold its beginning.
+        let text = format!("{}[{}ms]", selector(matchers), to_ms - from_ms + 1);
+        let reply = self.instant(&text, Some(to_ms)).await?;
+        self.series(&reply)
+    }
+
+    async fn answers(&self) -> Result<(), Failure> {
+        self.instant("1", None).await.map(drop)
+    }
+}
+
+impl Client {
+    fn series(&self, reply: &Reply) -> Result<Vec<Series>, Failure> {
+        match reply.answer(self.base())? {
+            Answer::Matrix(found) => Ok(found.iter().map(series).collect()),
+            _ => Ok(Vec::new()),
         }
     }
-    let mut time_ms = from_ms;
-    while time_ms <= to_ms {
-        replay.step(time_ms, by_time.get(&time_ms).map_or(&[][..], Vec::as_slice));
-        time_ms = time_ms.saturating_add(step_ms);
-    }
 }
 
-fn told(text: &mut String, name: &str, firings: &[Firing], end_ms: i64) {
+fn series(found: &Found) -> Series {
+    let labels = found.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let mut series = Series::new(Labels::new(labels));
+    for point in &found.points {
+        #[expect(clippy::cast_possible_truncation, reason = "times are far below 2^53 ms")]
+        let time_ms = (point.time * 1000.0).round() as i64;
+        series.push(time_ms, point.value);
+    }
+    series
+}
+
+/// A selector as PromQL has it. JSON's strings are among those of PromQL.
+fn selector(matchers: &[Matcher]) -> String {
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let one = |matcher: &Matcher| {
+        let op = match matcher.op() {
+            MatchOp::Equal => "=",
+            MatchOp::NotEqual => "!=",
+            MatchOp::Regex => "=~",
+            MatchOp::NotRegex => "!~",
+        };
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let name = matcher.name();
+        let name = if name.chars().all(is_plain) { name.to_owned() } else { quoted(name) };
+        format!("{name}{op}{}", quoted(matcher.value()))
+    };
+    format!("{{{}}}", matchers.iter().map(one).collect::<Vec<_>>().join(","))
+}
+
+/// What is told of all rules, and whether all could be replayed.
+fn told(replayed: &Replayed<'_, Failure>, end_ms: i64) -> (String, bool) {
+    let mut text = String::new();
+    let mut is_whole = true;
+    for RuleReplay { rule, outcome } in &replayed.rules {
+        match outcome {
+            Ok(firings) => told_of(&mut text, &rule.name, firings, end_ms),
+            Err(error) => {
+                // Writing to a String cannot fail.
+                let _ = writeln!(text, "{}: not replayed: {error}", rule.name);
+                is_whole = false;
+            }
+        }
+    }
+    for name in &replayed.circular {
+        let _ = writeln!(text, "{name}: reads itself: taken as the server has recorded it");
+    }
+    (text, is_whole)
+}
+
+/// When one alert would have fired.
+fn told_of(text: &mut String, name: &str, firings: &[Firing], end_ms: i64) {
     let lasted = |firing: &Firing| firing.end_ms.unwrap_or(end_ms) - firing.start_ms;
     let sum_ms: i64 = firings.iter().map(lasted).sum();
     let what = match firings.len() {
@@ -182,34 +156,15 @@ fn moment(time_ms: i64) -> String {
 mod tests {
     use super::*;
 
-    fn fired(for_ms: i64, keep_firing_for_ms: i64, seen: &[i64]) -> Vec<(i64, Option<i64>)> {
-        let alert = AlertRule { for_ms, keep_firing_for_ms, ..AlertRule::default() };
-        let mut replay = Replay { alert: &alert, active: BTreeMap::new(), firings: Vec::new() };
-        let labels = LabelMap::new();
-        for time_ms in 0..10 {
-            let found: &[&LabelMap] = if seen.contains(&time_ms) { &[&labels] } else { &[] };
-            replay.step(time_ms, found);
-        }
-        replay.finish().iter().map(|firing| (firing.start_ms, firing.end_ms)).collect()
-    }
-
-    #[test]
-    fn an_alert_waits_fires_and_is_kept() {
-        assert_eq!(fired(0, 0, &[2, 3, 6]), [(2, Some(4)), (6, Some(7))]);
-        assert_eq!(fired(2, 0, &[1, 2, 3, 4, 8, 9]), [(3, Some(5))]);
-        assert_eq!(fired(0, 2, &[2, 4, 8]), [(2, Some(7)), (8, None)]);
-        assert!(fired(5, 0, &[1, 2, 3, 4]).is_empty());
-    }
-
     #[test]
     fn firings_are_summed() {
         let mut text = String::new();
-        let firing = |start_ms, end_ms| Firing { labels: LabelMap::new(), start_ms, end_ms };
-        told(&mut text, "A", &[firing(0, Some(60_000)), firing(120_000, None)], 180_076);
+        let firing = |start_ms, end_ms| Firing { labels: Labels::default(), start_ms, end_ms };
+        told_of(&mut text, "A", &[firing(0, Some(60_000)), firing(120_000, None)], 180_076);
         assert!(text.starts_with("A: 2 times, 2m in all\n"), "{text}");
         assert!(text.contains(" to now (1m)"), "{text}");
         text.clear();
-        told(&mut text, "B", &[], 0);
+        told_of(&mut text, "B", &[], 0);
         assert_eq!(text, "B: never\n");
     }
 }

@@ -94,12 +94,12 @@ impl Test {
             }
         };
         let end_ms = SystemClock.now_ms();
-        let text = runtime::block_on(async {
+        let (text, is_whole) = runtime::block_on(async {
             let client = Client::new(&self.server)?;
             replay::replay(&client, &set, (end_ms.saturating_sub(long_ms), end_ms)).await
         })?;
         output::result(&text)?;
-        Ok(ExitCode::SUCCESS)
+        Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
     }
 
     fn told(&self, report: &FileReport) -> String {

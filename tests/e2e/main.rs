@@ -32,6 +32,8 @@ mod random;
 #[cfg(test)]
 mod receiver;
 #[cfg(test)]
+mod replay;
+#[cfg(test)]
 #[path = "../support/servers.rs"]
 #[expect(dead_code, reason = "the receivers' own tests use the rest")]
 mod servers;

@@ -116,8 +116,11 @@ impl Context<'_> {
         out: &mut Evaluation,
     ) -> Result<Vec<(Labels, MixedValue)>, String> {
         let held = self.time_ms < self.manager.hold_until_ms.load(Ordering::Relaxed);
+        let keeps = |alert: &Alert, result: &Labels| {
+            rule.keeps(result.iter(), |name| alert.labels.get(name).map(String::as_str))
+        };
         let goes_on = |alert: &Alert| {
-            held || (alert.state == State::Firing && kept.iter().any(|k| keeps(k, alert, rule)))
+            held || (alert.state == State::Firing && kept.iter().any(|it| keeps(alert, it)))
         };
         let must_wait = |labels: &Labels| {
             let until_ms = labels.get("instance").and_then(|instance| self.late.get(instance));
@@ -338,29 +341,9 @@ impl Context<'_> {
             return Ok(Vec::new());
         }
         let query = keep_while.as_ref()?;
-        let named = |error| format!("{}: {error}", super::KEEP_WHILE);
+        let named = |error| format!("{}: {error}", crate::rules::KEEP_WHILE);
         Ok(self.vector(query).map_err(named)?.into_iter().map(|(labels, _)| labels).collect())
     }
-}
-
-/// Whether a result of a rule's second expression is about an alert: of the labels that both have,
-/// those that the rule sets and the metric's name aside, all must be equal, and a result that has
-/// labels must share one.
-fn keeps(result: &Labels, alert: &Alert, rule: &AlertRule) -> bool {
-    let is_set = |name: &str| {
-        name == METRIC_NAME || name == "alertname" || rule.labels.iter().any(|(own, _)| own == name)
-    };
-    let mut has_labels = false;
-    let mut shares = false;
-    for (name, value) in result.iter().filter(|(name, _)| !is_set(name)) {
-        has_labels = true;
-        match alert.labels.get(name) {
-            Some(own) if own != value => return false,
-            Some(_) => shares = true,
-            None => {}
-        }
-    }
-    shares || !has_labels
 }
 
 /// The value of an alert, which is a number: that of a histogram is 0, as in Prometheus.

@@ -9,9 +9,11 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use labstat_model::{
-    BucketColumns, Histogram, HistogramSeries, Labels, METRIC_NAME, Matcher, Rolled, Series, Tiers,
+    BucketColumns, Histogram, HistogramSeries, Labels, Matcher, Rolled, Series, Tiers,
 };
 use labstat_promql::{BucketScan, Scan, Source, SourceError};
+
+use crate::rules::may_select;
 
 /// Samples of this round, by metric name. Each series has one at most, a number or a histogram.
 #[derive(Debug, Default)]
@@ -75,11 +77,6 @@ fn matching<'f, S>(
             && matchers.iter().all(|m| m.matches_labels(labels))
     };
     named.flat_map(|(_, series)| series).filter(is_meant).collect()
-}
-
-/// Whether a selector with these matchers may have series of the metric `name`.
-pub(super) fn may_select(matchers: &[Matcher], name: &str) -> bool {
-    matchers.iter().filter(|m| m.name() == METRIC_NAME).all(|m| m.matches(name))
 }
 
 /// A source, and over it the samples of this round.
@@ -275,13 +272,5 @@ mod tests {
         let fresh: Vec<&HistogramSeries> = fresh.iter().collect();
         let merged = merged_histograms(vec![series("a", &[1, 3]), series("c", &[1])], &fresh);
         assert_eq!(merged, [series("a", &[1, 2, 3]), series("b", &[1]), series("c", &[1])]);
-    }
-
-    #[test]
-    fn a_selector_without_a_name_may_have_any() {
-        let any = labstat_promql::selector("{a='b'}").unwrap();
-        assert!(may_select(&any, "x"));
-        let some = labstat_promql::selector("{__name__=~'a.*'}").unwrap();
-        assert!(may_select(&some, "abc") && !may_select(&some, "bca"));
     }
 }

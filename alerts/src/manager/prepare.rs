@@ -8,14 +8,9 @@ use labstat_model::Labels;
 use labstat_promql::Query;
 
 use super::evaluate::{ALERTS, ALERTS_FOR_STATE, generator_url};
-use super::overlay::may_select;
 use super::{ManagerOptions, rows};
-use crate::rules::{AlertRule, Group, Rule, RuleKind};
+use crate::rules::{AlertRule, Group, KEEP_WHILE, Rule, RuleKind, may_select};
 use crate::template::Template;
-
-/// The annotation whose text is an expression: while that gives something for an alert that fires,
-/// the alert goes on, though the rule's own expression no longer gives it.
-pub const KEEP_WHILE: &str = "labstat_keep_while";
 
 /// A rule, ready to be evaluated again and again.
 #[derive(Debug)]
@@ -97,15 +92,14 @@ fn one(
 
 /// The second expression of a rule, where it has one.
 fn keep_while(alert: &AlertRule) -> Option<Result<Query, String>> {
-    let (_, text) = alert.annotations.iter().find(|(name, _)| name == KEEP_WHILE)?;
-    let query = Query::read(text.source()).map_err(|error| format!("{KEEP_WHILE}: {error}"));
+    let query = Query::read(alert.keep_while()?).map_err(|error| format!("{KEEP_WHILE}: {error}"));
     Some(query)
 }
 
 /// Whether a rule asks for more than its expression.
 fn asks(alert: &AlertRule) -> bool {
     let texts = alert.annotations.iter().chain(&alert.labels);
-    alert.annotations.iter().any(|(name, _)| name == KEEP_WHILE)
+    alert.keep_while().is_some()
         || texts.into_iter().any(|(_, text)| text.source().contains("query"))
 }
 

@@ -9,13 +9,11 @@ use std::rc::Rc;
 use labstat_model::METRIC_NAME;
 
 use super::{
-    AlertRule, Group, INTERVAL_DEFAULT_MS, INTERVAL_MIN_MS, Problem, Reading, Rule, RuleKind,
+    AlertRule, Group, INTERVAL_DEFAULT_MS, INTERVAL_MIN_MS, KEEP_WHILE, Problem, Reading, Rule,
+    RuleKind,
 };
 use crate::template::Template;
 use crate::yaml::{self, Dialect, Fields, Node, Reader, Text};
-
-/// The annotation that holds an expression while whose result an alert goes on firing.
-const KEEP_WHILE: &str = "labstat_keep_while";
 
 /// The groups of a file. When problems were added, what is returned is not whole.
 pub(super) fn groups(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{RuleKind, RuleSet};
+use super::{RuleKind, RuleSet, may_select};
 use labstat_model::Labels;
 
 const GOOD: &str = r#"
@@ -202,4 +202,12 @@ fn an_alert_of_a_disk_says_why_and_what_breaks() {
     let nothing = |_: &str| Ok(Vec::new());
     data.query = Some(&nothing);
     assert_eq!(text.render(&data).unwrap().trim(), "");
+}
+
+#[test]
+fn a_selector_without_a_name_may_have_any() {
+    let any = labstat_promql::selector("{a='b'}").unwrap();
+    assert!(may_select(&any, "x"));
+    let some = labstat_promql::selector("{__name__=~'a.*'}").unwrap();
+    assert!(may_select(&some, "abc") && !may_select(&some, "bca"));
 }
