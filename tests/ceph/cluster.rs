@@ -677,8 +677,8 @@ pub(crate) fn eventually<T>(what: &str, mut probe: impl FnMut() -> Result<T, Str
             Ok(found) => return found,
             Err(why) => assert!(Instant::now() < deadline, "not in time: {what}: {why}"),
         }
-        // A command of Ceph's costs half as much time as this.
-        std::thread::sleep(Duration::from_millis(300));
+        // A command of Ceph's costs as much time as this, of a processor that the cluster could do with.
+        std::thread::sleep(Duration::from_millis(700));
     }
 }
 
@@ -690,11 +690,9 @@ fn folder(plan: &Plan) -> TempDir {
     let mut builder = tempfile::Builder::new();
     builder.prefix("labstat-ceph-");
     // BlueStore wants a filesystem that takes direct I/O.
-    if plan.store == "memstore" && free.is_ok_and(|free| free >= MEMORY_FREE_MIN) {
-        builder.tempdir_in(memory).unwrap()
-    } else {
-        builder.tempdir().unwrap()
-    }
+    let has_room = plan.store == "memstore" && free.is_ok_and(|free| free >= MEMORY_FREE_MIN);
+    let in_memory = has_room.then(|| builder.tempdir_in(memory).ok()).flatten();
+    in_memory.unwrap_or_else(|| builder.tempdir().unwrap())
 }
 
 fn keeper(dir: &Path) -> (Child, ChildStdin) {

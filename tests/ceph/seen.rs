@@ -8,8 +8,9 @@ use serde_json::Value;
 use crate::cluster;
 use crate::lab::{Lab, check, osd};
 
-/// How soon after Ceph knows of it an OSD must be shown as down.
-const SHOWN_WITHIN: Duration = Duration::from_secs(10);
+/// How soon after Ceph knows of it an OSD must be shown as down, on a machine that has much else to do; at
+/// rest it takes a few seconds.
+const SHOWN_WITHIN: Duration = Duration::from_secs(30);
 
 #[test]
 fn what_fails_is_shown_as_what_it_is_and_told() {

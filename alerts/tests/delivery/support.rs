@@ -52,19 +52,35 @@ pub(crate) enum Answer {
     Stall,
 }
 
+thread_local! {
+    /// How many tasks let time pass; a runtime of these tests has one thread, and a thread one runtime.
+    static PASSING: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Time stands still but for what is waited for, as long as one of these is there.
+struct Passing;
+
+impl Passing {
+    fn begin() -> Self {
+        if PASSING.replace(PASSING.get() + 1) == 0 {
+            tokio::time::pause();
+        }
+        Self
+    }
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        if PASSING.replace(PASSING.get() - 1) == 1 {
+            tokio::time::resume();
+        }
+    }
+}
+
 /// Lets time pass at once, for all in the runtime that wait for it, and of several at a time with the first.
 pub(crate) async fn pass(time: Duration) {
-    thread_local! {
-        /// How many tasks let time pass; a runtime of these tests has one thread, and a thread one runtime.
-        static PASSING: Cell<usize> = const { Cell::new(0) };
-    }
-    if PASSING.replace(PASSING.get() + 1) == 0 {
-        tokio::time::pause();
-    }
+    let _passing = Passing::begin();
     tokio::time::sleep(time).await;
-    if PASSING.replace(PASSING.get() - 1) == 1 {
-        tokio::time::resume();
-    }
 }
 
 /// An HTTP server that fails as told: the answers in order, the last one for all that follow.

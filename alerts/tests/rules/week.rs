@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use labstat_alerts::manager::ManagerOptions;
 use labstat_alerts::rules::{Rule, RuleKind};
@@ -291,9 +291,19 @@ struct Made {
     labels: Labels,
     shape: Shape,
     breaks: Vec<Break>,
+    /// Its values in each minute of the week, once they are asked for.
+    minutes: OnceLock<Vec<Option<f64>>>,
 }
 
 impl Made {
+    /// The value in a minute since the start of the week.
+    fn in_minute(&self, minute: i64) -> Option<f64> {
+        let at = |minute: i64| self.at(START + minute * MINUTE);
+        let minutes = self.minutes.get_or_init(|| (0..7 * DAY / MINUTE).map(at).collect());
+        let known = usize::try_from(minute).ok().and_then(|minute| minutes.get(minute));
+        known.copied().unwrap_or_else(|| at(minute))
+    }
+
     fn at(&self, time_ms: i64) -> Option<f64> {
         let now = |of: &&Break| (of.from_ms..of.to_ms).contains(&time_ms);
         match self.breaks.iter().find(now) {
@@ -358,7 +368,7 @@ impl Lab {
     fn put(&mut self, labels: Labels, shape: Shape) {
         let named = self.made.entry(labels.metric_name().to_owned()).or_default();
         if let Err(at) = named.binary_search_by(|made| made.labels.cmp(&labels)) {
-            named.insert(at, Made { labels, shape, breaks: Vec::new() });
+            named.insert(at, Made { labels, shape, breaks: Vec::new(), minutes: OnceLock::new() });
         }
     }
 
@@ -370,6 +380,7 @@ impl Lab {
         for made in self.made.values_mut().flatten() {
             if labels.iter().all(|(name, value)| made.labels.get(name) == Some(value)) {
                 made.breaks.push(one);
+                made.minutes = OnceLock::new();
                 seen += 1;
             }
         }
@@ -398,15 +409,15 @@ impl Lab {
     ) -> Vec<Series> {
         let by_name = |m: &&Matcher| m.name() == METRIC_NAME && m.op() == MatchOp::Equal;
         let name = matchers.iter().find(by_name).map(Matcher::value);
-        let is_asked = |of: &str| name.is_none_or(|name| name == of);
         let fits = |labels: &Labels| matchers.iter().all(|m| m.matches_labels(labels));
         let start_ms = start_ms.max(START);
         let mut found = Vec::new();
         let named = self.made.get(name.unwrap_or_default());
         let all = self.made.values().filter(|_| name.is_none());
         for made in named.into_iter().chain(all).flatten().filter(|made| fits(&made.labels)) {
-            let minutes = (start_ms + MINUTE - 1).div_euclid(MINUTE)..=end_ms.div_euclid(MINUTE);
-            let value = |minute: i64| Some((minute * MINUTE, made.at(minute * MINUTE)?));
+            let first = (start_ms - START + MINUTE - 1).div_euclid(MINUTE);
+            let minutes = first..=(end_ms - START).div_euclid(MINUTE);
+            let value = |minute: i64| Some((START + minute * MINUTE, made.in_minute(minute)?));
             let mut series = Series::new(made.labels.clone());
             if is_newest {
                 let newest = minutes.rev().find_map(value);
@@ -417,8 +428,9 @@ impl Lab {
             found.push(series);
         }
         let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        for (_, kept) in written.iter().filter(|(of, _)| is_asked(of)).flat_map(|(_, named)| named)
-        {
+        let named = written.get(name.unwrap_or_default());
+        let all = written.values().filter(|_| name.is_none());
+        for kept in named.into_iter().chain(all).flat_map(BTreeMap::values) {
             if fits(&kept.labels) {
                 let mut series = Series::new(kept.labels.clone());
                 let first = kept.times.partition_point(|time_ms| *time_ms < start_ms);
