@@ -121,9 +121,11 @@ impl Voice for Told {
                 return Ok(Vec::new());
             }
             let message = Message::about(alert, self.receiver.name());
-            let mut in_doubt = is_repeated;
+            let (mut in_doubt, mut can_be_asked) = (is_repeated, false);
             if is_repeated {
-                match self.receiver.was_delivered(&message).await {
+                let arrival = self.receiver.was_delivered(&message).await;
+                can_be_asked = arrival != Arrival::Unknowable;
+                match arrival {
                     Arrival::There => return Ok(Vec::new()),
                     Arrival::Missing => in_doubt = false,
                     Arrival::Unanswered | Arrival::Unknowable => {}
@@ -131,7 +133,10 @@ impl Voice for Told {
             }
             let context = Context { only: self.missing(&message), ..Context::default() };
             let outcome = self.receiver.send(&message, &context).await;
-            let delivered = outcome.map_err(|error| untold(&error, in_doubt))?;
+            let delivered = outcome.map_err(|error| {
+                let untold = untold(&error, in_doubt);
+                Untold { was_there: untold.was_there && !can_be_asked, ..untold }
+            })?;
             self.heed(&message, &delivered)
         })
     }

@@ -65,7 +65,7 @@ pub struct Untold {
     pub after: Option<Duration>,
     /// Whether the receiver may have the word all the same.
     pub in_doubt: bool,
-    /// Whether it was there, took the word in and did not say what became of it.
+    /// Whether it was there, took the word in, did not say what became of it, and cannot be asked.
     pub was_there: bool,
 }
 

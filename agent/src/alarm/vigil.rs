@@ -32,8 +32,8 @@ const TRIED_MIN_MS: i64 = 120_000;
 const RETRY_MIN_MS: i64 = 15_000;
 const RETRY_MAX_MS: i64 = 600_000;
 
-/// How often a word goes out to a receiver that was there each time and did not say whether it took it. It
-/// probably has it then, as often.
+/// How often a word goes out to a receiver that was there each time, did not say whether it took it and cannot
+/// be asked. It probably has it then, as often. A restart of the agent counts anew.
 const DOUBTS_MAX: u32 = 10;
 
 /// How long a receiver is left alone at most because it says so.
@@ -205,10 +205,10 @@ impl Vigil {
             return;
         }
         for ear in self.ears.values_mut() {
+            ear.doubts = 0;
             if let Some(told) = ear.told.as_mut().filter(|told| told.over_ms.is_none()) {
                 told.over_ms = Some(now_ms.max(told.since_ms));
                 told.in_doubt = false;
-                ear.doubts = 0;
             }
         }
     }
