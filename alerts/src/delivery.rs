@@ -654,9 +654,7 @@ impl Shared {
         let kept = self.step_aside(line, move |queue, now_ms, entries| {
             queue.delivered(now_ms, &delivered, entries)
         });
-        if let Some(unreached) = kept.await.flatten() {
-            line.tell_unreached(&unreached);
-        }
+        kept.await.iter().flatten().for_each(|unreached| line.tell_unreached(unreached));
     }
 
     async fn presumed(self: &Arc<Self>, line: &Arc<Line>, message: &Message) {

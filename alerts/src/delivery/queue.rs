@@ -463,8 +463,8 @@ impl Queue {
         now_ms: i64,
         delivered: &Delivered,
         entries: &mut Vec<Entry>,
-    ) -> Option<Unreached> {
-        let seq = self.in_flight.take()?;
+    ) -> Vec<Unreached> {
+        let Some(seq) = self.in_flight.take() else { return Vec::new() };
         let only_len = self.parted.get(&seq).map_or(0, |parted| parted.attempts.missing.len());
         if only_len == 0 {
             self.count(now_ms, entries);
@@ -474,9 +474,10 @@ impl Queue {
         }
         if delivered.later.is_empty() {
             self.remove(seq, entries);
-            return None;
+            return Vec::new();
         }
-        let mut parted = self.pending.remove(&seq).or_else(|| self.parted.remove(&seq))?;
+        let parted = self.pending.remove(&seq).or_else(|| self.parted.remove(&seq));
+        let Some(mut parted) = parted else { return Vec::new() };
         let words = |refusal: &Refusal| (refusal.to.clone(), refusal.why.clone());
         parted.attempts.missing = delivered.later.iter().map(words).collect();
         parted.attempts.in_doubt = false;
@@ -485,12 +486,22 @@ impl Queue {
         entries.push(row::put_attempts(seq, &parted.attempts));
         let is_old = self.is_old(&parted, now_ms);
         self.parted.insert(seq, parted);
-        let oldest = self.parted.keys().next().copied();
+        let mut ended = Vec::new();
+        while let Some(oldest) = self.surplus_parted() {
+            ended.extend(self.give_up_parted(oldest, entries));
+        }
+        if is_old {
+            ended.extend(self.give_up_parted(seq, entries));
+        }
+        ended
+    }
+
+    /// The oldest of more than may be kept of what some addresses have.
+    fn surplus_parted(&self) -> Option<u64> {
         let is_over_full =
             self.parted.len() > PARTED_LEN_MAX || weight(&self.parted) > QUEUE_WEIGHT_MAX;
-        let surplus = oldest.filter(|_| is_over_full && self.parted.len() > 1);
-        let ended = surplus.or_else(|| is_old.then_some(seq))?;
-        self.give_up_parted(ended, entries)
+        let oldest = self.parted.keys().next().copied();
+        oldest.filter(|_| is_over_full && self.parted.len() > 1)
     }
 
     /// The attempt has ended before it was made: the receiver has the message, as far as can be known.
