@@ -28,7 +28,7 @@ mod prepare;
 mod round;
 mod rows;
 mod snapshot;
-mod state;
+pub(crate) mod state;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

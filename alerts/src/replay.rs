@@ -1,16 +1,17 @@
 //! When rules would have fired, by what is known of the past.
 //!
 //! Whoever knows the past ([`Past`], a server) evaluates each alert's expression over the time, at the
-//! group's interval, in parts that it and we hold easily; what waits, keeps firing and is kept is applied
-//! here (`alert`). What the rules record is evaluated too, and alerts on it here (`history`), whether the
-//! past has it or not.
+//! group's interval, in parts that it and we hold easily; what waits, keeps firing and is kept is decided as
+//! in a running server (`alert`). What the rules record is evaluated too, and alerts on it here (`history`),
+//! part by part, in the order that `order` finds, whether the past has it or not.
 //!
 //! Not here: limits of groups, native histograms that are recorded, and who would have been told.
 
 mod alert;
 mod history;
+mod order;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::future::Future;
 
@@ -22,8 +23,11 @@ use alert::AlertReplay;
 pub use alert::Firing;
 pub use history::Span;
 use history::{History, LOOKBACK_MS};
+pub use order::Taken;
+use order::{Ordered, asks_for_alerts, backs_ms, in_order};
 
-/// Evaluations of the group that is evaluated most often, in the time that is replayed at once.
+/// Evaluations of the group that is evaluated most often, in the time in which rules that read of one another
+/// are replayed at once.
 const EVALUATIONS_AT_ONCE: i64 = 2_000;
 
 /// What knows the past.
@@ -38,10 +42,10 @@ pub trait Past {
         span: Span,
     ) -> impl Future<Output = Result<Vec<Series>, Self::Error>>;
 
-    /// The samples of all series that fulfil the matchers, from one time to another, both included.
+    /// The samples of all series that a selector finds, from one time to another, both included.
     fn samples(
         &self,
-        matchers: &[Matcher],
+        selector: &str,
         ends_ms: (i64, i64),
     ) -> impl Future<Output = Result<Vec<Series>, Self::Error>>;
 
@@ -61,6 +65,18 @@ pub enum ReplayError<E> {
     /// It gives native histograms, and what reads it is evaluated here.
     #[error("native histograms are not replayed")]
     Histograms,
+    /// It looks at one time, which may be that of its evaluation.
+    #[error("an expression with @ is not replayed")]
+    Pinned,
+    /// It looks ahead of its evaluation, and is evaluated here.
+    #[error("an expression with a negative offset is not replayed where it reads what is recorded")]
+    Ahead,
+    /// It records two series as one.
+    #[error("two results have the same labels after the rule's labels are set")]
+    SameLabels,
+    /// It records more than can be held.
+    #[error("too many samples are recorded: replay a shorter time, or fewer rules")]
+    TooMuch,
     /// It reads what is recorded by a rule that is not replayed.
     #[error("it reads {0}, which is not replayed")]
     Lost(String),
@@ -71,8 +87,8 @@ pub enum ReplayError<E> {
 pub struct Replayed<'a, E> {
     /// Each alert, and each recording rule that one needs and that is not replayed.
     pub rules: Vec<RuleReplay<'a, E>>,
-    /// Metrics that are recorded from themselves: taken as the past has them.
-    pub circular: Vec<&'a str>,
+    /// Names of rules, and what of them is as the past has it.
+    pub taken: Vec<(&'a str, Taken)>,
 }
 
 /// What a replay has found of one rule.
@@ -87,11 +103,11 @@ pub struct RuleReplay<'a, E> {
 /// Where a replay is.
 #[derive(Debug, Clone, Copy)]
 pub struct Place<'a> {
-    /// The part of the time, from 1, and how many there are.
-    pub part: (i64, i64),
-    /// The rule within the part, from 1, and how many there are.
-    pub rule: (usize, usize),
-    /// Its name.
+    /// Steps that are done, with this one.
+    pub step: usize,
+    /// All steps.
+    pub steps: usize,
+    /// The rule of this one.
     pub name: &'a str,
 }
 
@@ -116,50 +132,126 @@ enum Kind<'a> {
     },
 }
 
+/// A part of the time, for some of the rules.
+#[derive(Debug, Clone, Copy)]
+struct Turn {
+    from_ms: i64,
+    before_ms: i64,
+    /// For those that read of one another, and not for the others.
+    is_bound: bool,
+    /// The first of those.
+    is_first: bool,
+}
+
 /// Replays all alerts of a set over the time between two ends, and says where it is. The error is that of
 /// a past that does not answer any more.
 pub async fn replay<'a, P: Past>(
     past: &P,
     set: &'a RuleSet,
-    (start_ms, end_ms): (i64, i64),
+    ends_ms: (i64, i64),
     mut say: impl FnMut(Place<'a>),
 ) -> Result<Replayed<'a, P::Error>, ReplayError<P::Error>> {
-    let (mut rules, circular) = in_order(set)?;
-    let names: BTreeSet<&str> =
-        rules.iter().filter(|rule| rule.is_record()).map(Replaying::name).collect();
-    let reaches_ms: Vec<i64> = rules.iter().map(|rule| rule.reach_ms(&names)).collect();
-    let backs_ms = backs_ms(&rules, &reaches_ms);
-    let reach_ms = reaches_ms.into_iter().max().unwrap_or(0);
-    let mut history = History::new(past, names);
-    let step_ms = set.groups.iter().map(|group| group.interval_ms).min().unwrap_or(1).max(1);
-    let part_ms = step_ms.saturating_mul(EVALUATIONS_AT_ONCE);
-    let parts = end_ms.saturating_sub(start_ms).max(0) / part_ms + 1;
-    let len = rules.len();
-    let mut lost: BTreeSet<&str> = BTreeSet::new();
-    for part in 0..parts {
-        let from_ms = start_ms.saturating_add(part.saturating_mul(part_ms));
-        let before_ms = from_ms.saturating_add(part_ms).min(end_ms.saturating_add(1));
-        for (at, rule) in rules.iter_mut().enumerate().filter(|(_, rule)| rule.failure.is_none()) {
-            let name = rule.name();
-            say(Place { part: (part + 1, parts), rule: (at + 1, len), name });
-            let back_ms = backs_ms.get(at).copied().filter(|_| part == 0).unwrap_or(0);
-            let step_ms = rule.group.interval_ms.max(1);
-            let Some(span) = Span::within(from_ms - back_ms, before_ms, step_ms) else { continue };
-            let failure = match lost.iter().find(|lost| rule.reads(lost)) {
-                Some(lost) => ReplayError::Lost((*lost).to_owned()),
-                None => match rule.proceed(&mut history, span).await {
-                    Ok(()) => continue,
-                    Err(failure) => failure,
-                },
-            };
-            // One rule that asks too much is no reason to end; a server that is gone is.
-            past.answers().await.map_err(ReplayError::Past)?;
-            lost.extend(rule.is_record().then_some(name));
-            rule.failure = Some(failure);
+    let all = set.groups.iter().flat_map(|group| group.rules.iter().map(move |it| (group, it)));
+    let all = all.map(|(group, rule)| Replaying::new(group, rule)).collect::<Result<_, _>>()?;
+    let Ordered { mut rules, taken } = in_order(all);
+    let mut pass = Pass::new(past, &rules);
+    let is_bound: Vec<bool> = rules.iter().map(|rule| pass.is_bound(rule)).collect();
+    let count = |bound: bool| is_bound.iter().filter(|it| **it == bound).count();
+    let step_ms = rules.iter().zip(&is_bound).filter(|(_, is_bound)| **is_bound);
+    let step_ms = step_ms.map(|(rule, _)| rule.step_ms()).min();
+    let turns = turns(ends_ms, step_ms);
+    let steps = turns.iter().map(|turn| count(turn.is_bound)).sum();
+    let mut step = 0;
+    for turn in turns {
+        for (at, rule) in rules.iter_mut().enumerate() {
+            if is_bound.get(at) == Some(&turn.is_bound) {
+                step += 1;
+                say(Place { step, steps, name: rule.name() });
+                pass.turn(at, rule, turn).await.map_err(ReplayError::Past)?;
+            }
         }
-        history.forget(before_ms.saturating_sub(reach_ms));
+        pass.history.forget(turn.before_ms);
     }
-    Ok(Replayed { rules: rules.into_iter().filter_map(Replaying::finish).collect(), circular })
+    Ok(Replayed { rules: rules.into_iter().filter_map(Replaying::finish).collect(), taken })
+}
+
+/// The whole time for those who need not keep pace with others, and then its parts for the others, if there
+/// are any: of the one that is evaluated most often so many evaluations.
+fn turns((start_ms, end_ms): (i64, i64), step_ms: Option<i64>) -> Vec<Turn> {
+    let before_ms = end_ms.max(start_ms).saturating_add(1);
+    let whole = Turn { from_ms: start_ms, before_ms, is_bound: false, is_first: false };
+    let mut turns = vec![whole];
+    let part_ms = step_ms.map(|step_ms| step_ms.saturating_mul(EVALUATIONS_AT_ONCE));
+    let mut from_ms = start_ms;
+    while let Some(part_ms) = part_ms.filter(|_| from_ms < before_ms) {
+        let next_ms = from_ms.saturating_add(part_ms).min(before_ms);
+        let is_first = from_ms == start_ms;
+        turns.push(Turn { from_ms, before_ms: next_ms, is_bound: true, is_first });
+        from_ms = next_ms;
+    }
+    turns
+}
+
+/// What the rules of a set share on their way.
+struct Pass<'a, 'p, P> {
+    past: &'p P,
+    history: History<'a, 'p, P>,
+    /// The metrics that are recorded.
+    names: BTreeSet<&'a str>,
+    /// How long before the time each rule is evaluated first.
+    backs_ms: Vec<i64>,
+    /// Metrics whose rules are not replayed.
+    lost: BTreeSet<&'a str>,
+}
+
+impl<'a, 'p, P: Past> Pass<'a, 'p, P> {
+    fn new(past: &'p P, rules: &[Replaying<'a, P::Error>]) -> Self {
+        let records = rules.iter().filter(|rule| rule.is_record());
+        let names: BTreeSet<&str> = records.map(Replaying::name).collect();
+        let reaches_ms: Vec<i64> = rules.iter().map(Replaying::reach_ms).collect();
+        let reach_ms = |name: &str| {
+            let readers = rules.iter().zip(&reaches_ms).filter(|(rule, _)| rule.reads(name));
+            readers.map(|(_, reach_ms)| *reach_ms).max().unwrap_or(0)
+        };
+        let kept_ms = names.iter().map(|name| (*name, reach_ms(name))).collect();
+        Self {
+            past,
+            history: History::new(past, kept_ms),
+            backs_ms: backs_ms(rules, &reaches_ms),
+            lost: BTreeSet::new(),
+            names,
+        }
+    }
+
+    /// Whether a rule records something, or reads what is recorded.
+    fn is_bound(&self, rule: &Replaying<'_, P::Error>) -> bool {
+        rule.is_record() || self.names.iter().any(|name| rule.reads(name))
+    }
+
+    /// Takes the rule at a place through a part of the time. The error is that of a past that is gone.
+    async fn turn(
+        &mut self,
+        at: usize,
+        rule: &mut Replaying<'a, P::Error>,
+        turn: Turn,
+    ) -> Result<(), P::Error> {
+        let back_ms = self.backs_ms.get(at).copied().filter(|_| turn.is_first).unwrap_or(0);
+        let from_ms = turn.from_ms.saturating_sub(back_ms);
+        let span = Span::within(from_ms, turn.before_ms, rule.step_ms());
+        let Some(span) = span.filter(|_| rule.failure.is_none()) else { return Ok(()) };
+        let proceeded = match self.lost.iter().find(|lost| rule.reads(lost)) {
+            Some(lost) => Err(ReplayError::Lost((*lost).to_owned())),
+            None => rule.proceed(at, &mut self.history, span).await,
+        };
+        let Err(failure) = proceeded else { return Ok(()) };
+        if matches!(failure, ReplayError::Past(_)) {
+            // One question that cannot be answered is no reason to end; a server that is gone is.
+            self.past.answers().await?;
+        }
+        self.lost.extend(rule.is_record().then_some(rule.name()));
+        rule.failure = Some(failure);
+        Ok(())
+    }
 }
 
 impl<'a, E> Replaying<'a, E> {
@@ -175,14 +267,8 @@ impl<'a, E> Replaying<'a, E> {
         if let Kind::Alert { keep_while: Some(second), .. } = &kind {
             selectors.extend(second.checked().map_or_else(|_| Vec::new(), |it| it.selectors));
         }
-        Ok(Self {
-            group,
-            rule,
-            query: Query::read(rule.expr.as_str())?,
-            selectors,
-            kind,
-            failure: None,
-        })
+        let query = Query::read(rule.expr.as_str())?;
+        Ok(Self { group, rule, query, selectors, kind, failure: None })
     }
 
     fn is_record(&self) -> bool {
@@ -193,48 +279,54 @@ impl<'a, E> Replaying<'a, E> {
         &self.rule.name
     }
 
+    fn step_ms(&self) -> i64 {
+        self.group.interval_ms.max(1)
+    }
+
     /// Whether it reads series of this name.
     fn reads(&self, name: &str) -> bool {
         self.selectors.iter().any(|matchers| may_select(matchers, name))
     }
 
-    /// How long before an evaluation it wants what is recorded.
-    fn reach_ms(&self, names: &BTreeSet<&str>) -> i64 {
-        let reach_ms = |query: &Query| match query.checked() {
-            Ok(checked) if names.iter().any(|name| self.reads(name)) => {
-                checked.reach_ms.saturating_add(LOOKBACK_MS)
-            }
-            _ => 0,
-        };
+    fn reads_alerts(&self) -> bool {
+        asks_for_alerts(&self.selectors)
+    }
+
+    /// How long before an evaluation it reads.
+    fn reach_ms(&self) -> i64 {
+        let reach_ms = |query: &Query| query.checked().map_or(0, |checked| checked.reach_ms);
         let second = match &self.kind {
             Kind::Alert { keep_while: Some(second), .. } => reach_ms(second),
             _ => 0,
         };
-        reach_ms(&self.query).max(second).saturating_add(self.group.query_offset_ms)
+        let offset_ms = self.group.query_offset_ms.saturating_add(LOOKBACK_MS);
+        reach_ms(&self.query).max(second).saturating_add(offset_ms)
     }
 
     /// Evaluates it at all points of a span.
     async fn proceed<P: Past<Error = E>>(
         &mut self,
-        history: &mut History<'_, P>,
+        at: usize,
+        history: &mut History<'a, '_, P>,
         span: Span,
     ) -> Result<(), ReplayError<E>> {
         let offset_ms = self.group.query_offset_ms;
-        let asked = span.earlier(offset_ms);
-        let found = history.range(&self.query, asked).await?;
-        match &mut self.kind {
-            Kind::Record(labels) => history.record(&self.rule.name, labels, &found, asked),
-            Kind::Alert { replay, keep_while } => {
-                let keeping = match keep_while {
-                    Some(query) => history.range(query, asked).await?,
-                    None => Vec::new(),
-                };
-                let (found, keeping) = (by_time(&found), by_time(&keeping));
-                for time_ms in span.times() {
-                    let at = |by_time: &BTreeMap<i64, Vec<Labels>>| {
-                        by_time.get(&(time_ms - offset_ms)).cloned().unwrap_or_default()
+        let name = self.name();
+        for asked in span.earlier(offset_ms).parts() {
+            let found = history.range(&self.query, asked).await?;
+            match &mut self.kind {
+                Kind::Record(labels) => history.record((at, name), labels, found, asked)?,
+                Kind::Alert { replay, keep_while } => {
+                    let keeping = match keep_while {
+                        Some(query) => history.range(query, asked).await?,
+                        None => Vec::new(),
                     };
-                    replay.step(time_ms, &at(&found), &at(&keeping));
+                    let (mut found, mut keeping) = (by_time(&found), by_time(&keeping));
+                    for time_ms in asked.times() {
+                        let found = found.remove(&time_ms).unwrap_or_default();
+                        let keeping = keeping.remove(&time_ms).unwrap_or_default();
+                        replay.step(time_ms.saturating_add(offset_ms), &found, &keeping);
+                    }
                 }
             }
         }
@@ -252,19 +344,6 @@ impl<'a, E> Replaying<'a, E> {
     }
 }
 
-/// How long before the time each rule, of an ordered list, is to be evaluated first, so that what looks back on
-/// it finds it from the start.
-fn backs_ms<E>(rules: &[Replaying<'_, E>], reaches_ms: &[i64]) -> Vec<i64> {
-    let mut backs_ms = vec![0; rules.len()];
-    for (at, record) in rules.iter().enumerate().rev().filter(|(_, rule)| rule.is_record()) {
-        let later = rules.iter().zip(reaches_ms).zip(&backs_ms).skip(at + 1);
-        let readers = later.filter(|((rule, _), _)| rule.reads(record.name()));
-        let back_ms = readers.map(|((_, reach_ms), back_ms)| reach_ms + back_ms).max();
-        backs_ms[at] = back_ms.unwrap_or(0);
-    }
-    backs_ms
-}
-
 /// The labels of all series that have a point at a time.
 fn by_time(found: &[Series]) -> BTreeMap<i64, Vec<Labels>> {
     let mut by_time: BTreeMap<i64, Vec<Labels>> = BTreeMap::new();
@@ -277,73 +356,5 @@ fn by_time(found: &[Series]) -> BTreeMap<i64, Vec<Labels>> {
     by_time
 }
 
-/// The alerts of a set, after the recording rules that any of them needs, each of these after those it needs
-/// itself; and the names of records that need themselves.
-fn in_order<E>(set: &RuleSet) -> Result<(Vec<Replaying<'_, E>>, Vec<&str>), QueryError> {
-    let mut alerts = Vec::new();
-    let mut records = Vec::new();
-    for group in &set.groups {
-        for rule in &group.rules {
-            let replaying = Replaying::new(group, rule)?;
-            if replaying.is_record() { &mut records } else { &mut alerts }.push(replaying);
-        }
-    }
-    let mut needed: BTreeSet<&str> = BTreeSet::new();
-    loop {
-        let is_new = |record: &&Replaying<'_, E>| !needed.contains(record.name());
-        let is_asking =
-            |rule: &&Replaying<'_, E>| !rule.is_record() || needed.contains(rule.name());
-        let is_read = |record: &&Replaying<'_, E>| {
-            let mut asking = alerts.iter().chain(&records).filter(is_asking);
-            asking.any(|asking| asking.reads(record.name()))
-        };
-        let found = records.iter().filter(is_new).filter(is_read).map(Replaying::name);
-        let found: Vec<&str> = found.collect();
-        if found.is_empty() {
-            break;
-        }
-        needed.extend(found);
-    }
-    records.retain(|record| needed.contains(record.name()));
-    let mut ordered = Vec::new();
-    loop {
-        let is_ready =
-            |record: &Replaying<'_, E>| !records.iter().any(|it| record.reads(it.name()));
-        let mut ready: VecDeque<bool> = records.iter().map(is_ready).collect();
-        if !ready.contains(&true) {
-            break;
-        }
-        ordered.extend(records.extract_if(.., |_| ready.pop_front().unwrap_or(false)));
-    }
-    let circular = records.iter().map(Replaying::name).collect();
-    ordered.extend(alerts);
-    Ok((ordered, circular))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn records_come_before_what_reads_them_and_only_those_that_are_read() {
-        let rules = "
-groups:
-  - name: g
-    rules:
-      - { alert: Last, expr: 'b > 1' }
-      - { record: b, expr: 'sum(a)' }
-      - { record: b, expr: 'sum({__name__=~\"a|x\"})', labels: { also: 'yes' } }
-      - { record: a, expr: 'rate(raw_total[1m])' }
-      - { record: unread, expr: 'a' }
-      - { record: round, expr: 'round or vector(0)' }
-      - { alert: Round, expr: 'round', annotations: { labstat_keep_while: 'a > 3' } }
-";
-        let set = RuleSet::parse(&[("g.yml", rules)]).unwrap();
-        let (rules, circular) = in_order::<QueryError>(&set).unwrap();
-        let names: Vec<&str> = rules.iter().map(Replaying::name).collect();
-        assert_eq!(names, ["a", "b", "b", "Last", "Round"]);
-        let reaches_ms = [0, 10, 20, 300, 4_000];
-        assert_eq!(backs_ms(&rules, &reaches_ms), [4_000, 300, 300, 0, 0]);
-        assert_eq!(circular, ["round"]);
-    }
-}
+mod tests;

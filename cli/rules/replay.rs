@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use jiff::Timestamp;
-use labstat_alerts::replay::{self, Firing, Past, Replayed, RuleReplay, Span};
+use labstat_alerts::replay::{self, Firing, Past, Replayed, RuleReplay, Span, Taken};
 use labstat_alerts::rules::RuleSet;
-use labstat_model::{Labels, MatchOp, Matcher, Series, duration};
+use labstat_model::{Labels, Series, duration};
 
 use crate::answer::{Answer, Found};
 use crate::client::{Client, Reply};
@@ -24,8 +24,7 @@ pub(super) async fn replay(
 ) -> Result<(String, bool), Failure> {
     let mut line = progress::Line::new();
     let replayed = replay::replay(client, set, (start_ms, end_ms), |place| {
-        let ((part, parts), (at, len)) = (place.part, place.rule);
-        line.say(&format!("part {part} of {parts}, {at} of {len}: {}", place.name));
+        line.say(&format!("{} of {}: {}", place.step, place.steps, place.name));
     });
     let replayed = replayed.await;
     drop(line);
@@ -46,11 +45,11 @@ impl Past for Client {
 
     async fn samples(
         &self,
-        matchers: &[Matcher],
+        selector: &str,
         (from_ms, to_ms): (i64, i64),
     ) -> Result<Vec<Series>, Failure> {
         // A range does not hold its beginning.
-        let text = format!("{}[{}ms]", selector(matchers), to_ms - from_ms + 1);
+        let text = format!("{selector}[{}ms]", to_ms.saturating_sub(from_ms).saturating_add(1));
         let reply = self.instant(&text, Some(to_ms)).await?;
         self.series(&reply)
     }
@@ -73,29 +72,17 @@ fn series(found: &Found) -> Series {
     let labels = found.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let mut series = Series::new(Labels::new(labels));
     for point in &found.points {
-        #[expect(clippy::cast_possible_truncation, reason = "times are far below 2^53 ms")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "what is beyond is not what was asked for"
+        )]
         let time_ms = (point.time * 1000.0).round() as i64;
-        series.push(time_ms, point.value);
+        // A server that says times in another order says nothing.
+        if series.times.last().is_none_or(|last_ms| *last_ms < time_ms) {
+            series.push(time_ms, point.value);
+        }
     }
     series
-}
-
-/// A selector as PromQL has it. JSON's strings are among those of PromQL.
-fn selector(matchers: &[Matcher]) -> String {
-    let quoted = |text: &str| serde_json::Value::from(text).to_string();
-    let one = |matcher: &Matcher| {
-        let op = match matcher.op() {
-            MatchOp::Equal => "=",
-            MatchOp::NotEqual => "!=",
-            MatchOp::Regex => "=~",
-            MatchOp::NotRegex => "!~",
-        };
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        let name = matcher.name();
-        let name = if name.chars().all(is_plain) { name.to_owned() } else { quoted(name) };
-        format!("{name}{op}{}", quoted(matcher.value()))
-    };
-    format!("{{{}}}", matchers.iter().map(one).collect::<Vec<_>>().join(","))
 }
 
 /// What is told of all rules, and whether all could be replayed.
@@ -112,8 +99,12 @@ fn told(replayed: &Replayed<'_, Failure>, end_ms: i64) -> (String, bool) {
             }
         }
     }
-    for name in &replayed.circular {
-        let _ = writeln!(text, "{name}: reads itself: taken as the server has recorded it");
+    for (name, taken) in &replayed.taken {
+        let what = match taken {
+            Taken::Circular => "reads itself: it is taken as the server has recorded it",
+            Taken::Alerts => "reads ALERTS: these are taken as the server has recorded them",
+        };
+        let _ = writeln!(text, "{name}: {what}");
     }
     (text, is_whole)
 }

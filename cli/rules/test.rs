@@ -55,11 +55,22 @@ pub(super) struct Test {
 
     /// Take the files for rule files, and show when their alerts would have fired on the server's
     /// history of this long
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse_ms)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_replay)]
     replay: Option<i64>,
 
     #[command(flatten)]
     server: ServerArgs,
+}
+
+/// The longest history that is replayed: longer than any is kept.
+const REPLAY_MAX_MS: i64 = 3_660 * 24 * 60 * 60 * 1_000;
+
+fn parse_replay(text: &str) -> Result<i64, String> {
+    let long_ms = duration::parse_ms(text).map_err(|error| error.to_string())?;
+    match long_ms {
+        1..=REPLAY_MAX_MS => Ok(long_ms),
+        _ => Err("a replay is of more than nothing, and of ten years at most".to_owned()),
+    }
 }
 
 impl Test {

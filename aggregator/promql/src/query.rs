@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use labstat_model::{METRIC_NAME, MatchOp, Matcher, PatternRoom};
 
 use crate::eval::Prepared;
-use crate::expr::{Expr, Node};
+use crate::expr::{Expr, Node, Shift};
 use crate::lower::{self, Bounds};
 use crate::syntax::{self, ast};
 use crate::{QueryError, ValueType, beyond};
@@ -42,6 +42,10 @@ pub struct Checked {
     /// How long a time before its own one evaluation reads, in milliseconds, by what is written in
     /// the query: the look-back of an instant selector is not in it, nor is the way to an `@`.
     pub reach_ms: i64,
+    /// How long a time after its own one evaluation reads, in milliseconds: by negative offsets.
+    pub ahead_ms: i64,
+    /// Whether anything in it is pinned to a time by `@`.
+    pub is_pinned: bool,
     /// What it asks for that Prometheus 3.5 does not take, or not unless a feature is switched on
     /// there, in words; empty for most queries.
     pub beyond: Vec<String>,
@@ -100,9 +104,15 @@ impl Query {
         let mut metric_names: Vec<String> = selectors.iter().filter_map(named).collect();
         metric_names.sort_unstable();
         metric_names.dedup();
-        let reach_ms = reach_ms(expr);
-        let beyond = beyond::of(&self.tree);
-        Ok(Checked { value_type: expr.value_type, metric_names, selectors, reach_ms, beyond })
+        Ok(Checked {
+            value_type: expr.value_type,
+            metric_names,
+            selectors,
+            reach_ms: reach_ms(expr),
+            ahead_ms: ahead_ms(expr),
+            is_pinned: is_pinned(expr),
+            beyond: beyond::of(&self.tree),
+        })
     }
 }
 
@@ -156,13 +166,35 @@ fn parts(expr: &Expr) -> Vec<&Expr> {
 /// See [`Checked::reach_ms`].
 fn reach_ms(expr: &Expr) -> i64 {
     let within = parts(expr).into_iter().map(reach_ms).max().unwrap_or(0);
-    let (range_ms, shift) = match &expr.node {
-        Node::Selector(selector) => (0, &selector.shift),
-        Node::Range(range) => (range.range_ms, &range.selector.shift),
-        Node::Subquery(subquery) => (subquery.range_ms, &subquery.shift),
-        _ => return within,
+    let range_ms = match &expr.node {
+        Node::Range(range) => range.range_ms,
+        Node::Subquery(subquery) => subquery.range_ms,
+        _ => 0,
     };
-    within.saturating_add(range_ms).saturating_add(shift.offset_ms.max(0))
+    let offset_ms = shift(expr).map_or(0, |shift| shift.offset_ms.max(0));
+    within.saturating_add(range_ms).saturating_add(offset_ms)
+}
+
+/// See [`Checked::ahead_ms`].
+fn ahead_ms(expr: &Expr) -> i64 {
+    let within = parts(expr).into_iter().map(ahead_ms).max().unwrap_or(0);
+    let offset_ms = shift(expr).map_or(0, |shift| shift.offset_ms);
+    within.saturating_add(offset_ms.saturating_neg().max(0))
+}
+
+/// See [`Checked::is_pinned`].
+fn is_pinned(expr: &Expr) -> bool {
+    shift(expr).is_some_and(|shift| shift.at_ms.is_some()) || parts(expr).into_iter().any(is_pinned)
+}
+
+/// What is written to the time of a node.
+fn shift(expr: &Expr) -> Option<&Shift> {
+    match &expr.node {
+        Node::Selector(selector) => Some(&selector.shift),
+        Node::Range(range) => Some(&range.selector.shift),
+        Node::Subquery(subquery) => Some(&subquery.shift),
+        _ => None,
+    }
 }
 
 /// See [`Reach::subquery_points`], over a time of `span_ms`.
@@ -190,6 +222,20 @@ fn collect_selectors(expr: &Expr, selectors: &mut Vec<Vec<Matcher>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_pinned_or_looks_ahead_is_known() {
+        let checked = |query: &str| {
+            let checked = check(query).unwrap();
+            (checked.reach_ms, checked.ahead_ms, checked.is_pinned)
+        };
+        assert_eq!(checked("rate(a[1m] offset 2m) + b"), (180_000, 0, false));
+        assert_eq!(checked("a + b offset -5m"), (0, 300_000, false));
+        assert_eq!(checked("max_over_time(a[1h:] offset -1m)"), (3_600_000, 60_000, false));
+        for query in ["a @ 7", "sum(rate(a[1m] @ end()))", "max_over_time(a[1h:] @ start())"] {
+            assert!(checked(query).2, "{query}");
+        }
+    }
 
     #[test]
     fn the_points_of_subqueries_are_counted_with_the_time_around_them() {

@@ -53,18 +53,18 @@ pub struct Alert {
 
 /// One result of a rule's expression, labels and annotations made.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Found {
-    pub(super) labels: Labels,
+pub(crate) struct Found {
+    pub(crate) labels: Labels,
     /// `None` when they are what they were.
-    pub(super) annotations: Option<BTreeMap<String, String>>,
-    pub(super) value: f64,
+    pub(crate) annotations: Option<BTreeMap<String, String>>,
+    pub(crate) value: f64,
 }
 
 /// A change of one alert.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Change {
-    pub(super) status: Status,
-    pub(super) alert: Alert,
+pub(crate) struct Change {
+    pub(crate) status: Status,
+    pub(crate) alert: Alert,
 }
 
 impl Alert {
@@ -82,7 +82,7 @@ impl Alert {
     }
 
     /// The set of its labels.
-    pub(super) fn label_set(&self) -> Labels {
+    pub(crate) fn label_set(&self) -> Labels {
         Labels::new(self.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())))
     }
 
@@ -129,19 +129,19 @@ impl Alert {
 }
 
 /// What else decides on the next state.
-pub(super) struct Circumstances<'a> {
+pub(crate) struct Circumstances<'a> {
     /// The time of the evaluation.
-    pub(super) now_ms: i64,
+    pub(crate) now_ms: i64,
     /// Whether something other than the rule's expression lets an alert go on as it is.
-    pub(super) goes_on: &'a dyn Fn(&Alert) -> bool,
+    pub(crate) goes_on: &'a dyn Fn(&Alert) -> bool,
     /// Whether an alert with these labels may not begin now.
-    pub(super) must_wait: &'a dyn Fn(&Labels) -> bool,
+    pub(crate) must_wait: &'a dyn Fn(&Labels) -> bool,
     /// Whether what an alert is about is gone for good, so that nothing is to be held up.
-    pub(super) is_gone: &'a dyn Fn(&Alert) -> bool,
+    pub(crate) is_gone: &'a dyn Fn(&Alert) -> bool,
 }
 
 /// The next state of a rule's alerts, and what changed.
-pub(super) fn step(
+pub(crate) fn step(
     rule: &AlertRule,
     alerts: &BTreeMap<Labels, Alert>,
     found: Vec<Found>,

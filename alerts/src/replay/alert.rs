@@ -1,9 +1,12 @@
-//! One alert over the time: which of its series are active, and what has fired. Pure.
+//! One alert over the time: when it would have fired. Pure.
 
 use std::collections::BTreeMap;
 
 use labstat_model::Labels;
 
+use crate::manager::Alert;
+use crate::manager::state::{Circumstances, Found, step};
+use crate::notification::Status;
 use crate::rules::AlertRule;
 
 /// One alert that fired.
@@ -17,70 +20,52 @@ pub struct Firing {
     pub end_ms: Option<i64>,
 }
 
-/// What is known of one series of a rule's result.
-struct Active {
-    since_ms: i64,
-    seen_ms: i64,
-    fired_ms: Option<i64>,
-}
-
 /// One rule over the time.
 pub(super) struct AlertReplay<'a> {
     rule: &'a AlertRule,
-    active: BTreeMap<Labels, Active>,
+    alerts: BTreeMap<Labels, Alert>,
     firings: Vec<Firing>,
 }
 
 impl<'a> AlertReplay<'a> {
     pub(super) fn new(rule: &'a AlertRule) -> Self {
-        Self { rule, active: BTreeMap::new(), firings: Vec::new() }
+        Self { rule, alerts: BTreeMap::new(), firings: Vec::new() }
     }
 
     /// The next evaluation, with the labels of all results, and of those of the rule's second expression,
     /// which keep what fires.
-    pub(super) fn step(&mut self, time_ms: i64, found: &[Labels], keeping: &[Labels]) {
-        for labels in found {
-            let new = Active { since_ms: time_ms, seen_ms: time_ms, fired_ms: None };
-            let active = match self.active.get_mut(labels) {
-                Some(active) => active,
-                None => self.active.entry(labels.clone()).or_insert(new),
-            };
-            active.seen_ms = time_ms;
-            if active.fired_ms.is_none() && time_ms - active.since_ms >= self.rule.for_ms {
-                active.fired_ms = Some(time_ms);
-            }
+    pub(super) fn step(&mut self, now_ms: i64, results: &[Labels], keeping: &[Labels]) {
+        if results.is_empty() && self.alerts.is_empty() {
+            return;
         }
-        let (rule, firings) = (self.rule, &mut self.firings);
-        self.active.retain(|labels, active| {
-            if active.seen_ms == time_ms {
-                return true;
-            }
-            let Some(start_ms) = active.fired_ms else { return false };
-            let keeps = |result: &Labels| rule.keeps(result.iter(), |name| labels.get(name));
-            if keeping.iter().any(keeps) {
-                active.seen_ms = time_ms;
-                return true;
-            }
-            // It is missed for the first time one step after it was last seen.
-            let keep_ms = rule.keep_firing_for_ms;
-            let goes_on = keep_ms > 0 && time_ms - active.seen_ms <= keep_ms;
-            if !goes_on {
-                firings.push(Firing { labels: labels.clone(), start_ms, end_ms: Some(time_ms) });
-            }
-            goes_on
-        });
+        let found =
+            |labels: &Labels| Found { labels: labels.clone(), annotations: None, value: 1.0 };
+        let keeps = |alert: &Alert, result: &Labels| {
+            self.rule.keeps(result.iter(), |name| alert.labels.get(name).map(String::as_str))
+        };
+        let goes_on = |alert: &Alert| {
+            alert.fired_at_ms.is_some() && keeping.iter().any(|result| keeps(alert, result))
+        };
+        let around =
+            Circumstances { now_ms, goes_on: &goes_on, must_wait: &|_| false, is_gone: &|_| false };
+        let found = results.iter().map(found).collect();
+        let (next, changes) = step(self.rule, &self.alerts, found, &around);
+        self.alerts = next;
+        for change in changes.into_iter().filter(|change| change.status == Status::Resolved) {
+            self.firings.extend(firing(&change.alert, Some(now_ms)));
+        }
     }
 
     /// What has fired, by the time it began.
     pub(super) fn finish(mut self) -> Vec<Firing> {
-        for (labels, active) in self.active {
-            if let Some(start_ms) = active.fired_ms {
-                self.firings.push(Firing { labels, start_ms, end_ms: None });
-            }
-        }
+        self.firings.extend(self.alerts.values().filter_map(|alert| firing(alert, None)));
         self.firings.sort_by_key(|firing| firing.start_ms);
         self.firings
     }
+}
+
+fn firing(alert: &Alert, end_ms: Option<i64>) -> Option<Firing> {
+    Some(Firing { labels: alert.label_set(), start_ms: alert.fired_at_ms?, end_ms })
 }
 
 #[cfg(test)]
@@ -97,12 +82,12 @@ mod tests {
         let mut replay = AlertReplay::new(&rule);
         let labels = Labels::new([("disk", "sda")]);
         for time_ms in 0..10 {
-            let at = |times: &[i64]| {
-                if times.contains(&time_ms) { vec![labels.clone()] } else { vec![] }
-            };
-            replay.step(time_ms, &at(seen), &at(kept));
+            let at = |times: &[i64]| times.contains(&time_ms).then(|| labels.clone());
+            replay.step(time_ms, at(seen).as_slice(), at(kept).as_slice());
         }
-        replay.finish().iter().map(|firing| (firing.start_ms, firing.end_ms)).collect()
+        let firings = replay.finish();
+        assert!(firings.iter().all(|firing| firing.labels == labels));
+        firings.iter().map(|firing| (firing.start_ms, firing.end_ms)).collect()
     }
 
     #[test]
@@ -110,6 +95,7 @@ mod tests {
         assert_eq!(fired((0, 0), &[2, 3, 6], &[]), [(2, Some(4)), (6, Some(7))]);
         assert_eq!(fired((2, 0), &[1, 2, 3, 4, 8, 9], &[]), [(3, Some(5))]);
         assert_eq!(fired((0, 2), &[2, 4, 8], &[]), [(2, Some(7)), (8, None)]);
+        assert_eq!(fired((0, 1), &[2], &[]), [(2, Some(4))], "counted from when it was missed");
         assert!(fired((5, 0), &[1, 2, 3, 4], &[]).is_empty());
     }
 

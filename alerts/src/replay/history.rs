@@ -1,7 +1,8 @@
 //! What an expression gave over a time: asked of the past, or evaluated here where it names what the rules
 //! themselves record, which the past may never have had.
 //!
-//! Here it is evaluated over what was recorded before and the samples that the past has of the rest.
+//! Here it is evaluated over what was recorded before and the samples that the past has of the rest. That a
+//! series ended is not among samples, and is found by what the past sees of it at the same points.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,8 +15,15 @@ use crate::rules::may_select;
 /// Points of one question: Prometheus answers at most 11,000 of a series.
 const POINTS_MAX: i64 = 2_000;
 
+/// Samples that are recorded and held at a time: 320 MB.
+const RECORDED_MAX: usize = 20_000_000;
+
 /// How old a sample may be and still count.
 pub(super) const LOOKBACK_MS: i64 = 5 * 60 * 1_000;
+
+/// How far before a part of the time it is asked which series had ended: further back it matters to hardly
+/// an expression.
+const ENDS_MAX_MS: i64 = 24 * 60 * 60 * 1_000;
 
 /// Points in time, one each step, both ends included where a step falls on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,30 +36,14 @@ pub struct Span {
     pub step_ms: i64,
 }
 
-/// The past, and what is recorded beside it.
-pub(super) struct History<'a, P> {
-    past: &'a P,
-    engine: Engine,
-    /// Names of the metrics that are recorded here.
-    names: BTreeSet<&'a str>,
-    recorded: Recorded,
-}
-
-/// Series by the name of their metric.
-#[derive(Debug, Default)]
-struct Recorded(BTreeMap<String, BTreeMap<Labels, Series>>);
-
-/// What is evaluated over here.
-struct Here<'a> {
-    recorded: &'a Recorded,
-    fetched: Vec<Series>,
-}
-
 impl Span {
     /// The points of a step from one time, to before another.
     pub(super) fn within(from_ms: i64, before_ms: i64, step_ms: i64) -> Option<Self> {
-        let first_ms = from_ms + (-from_ms).rem_euclid(step_ms);
-        let last_ms = before_ms - 1 - (before_ms - 1).rem_euclid(step_ms);
+        let beyond_ms = from_ms.rem_euclid(step_ms);
+        let wait_ms = if beyond_ms == 0 { 0 } else { step_ms - beyond_ms };
+        let first_ms = from_ms.checked_add(wait_ms)?;
+        let last_ms = before_ms.checked_sub(1)?;
+        let last_ms = last_ms.checked_sub(last_ms.rem_euclid(step_ms))?;
         (first_ms <= last_ms).then_some(Self { from_ms: first_ms, to_ms: last_ms, step_ms })
     }
 
@@ -63,71 +55,119 @@ impl Span {
 
     /// The same, so much earlier.
     pub(super) fn earlier(self, by_ms: i64) -> Self {
-        Self { from_ms: self.from_ms - by_ms, to_ms: self.to_ms - by_ms, ..self }
+        let earlier = |time_ms: i64| time_ms.saturating_sub(by_ms);
+        Self { from_ms: earlier(self.from_ms), to_ms: earlier(self.to_ms), ..self }
     }
 
-    /// In parts that a server answers.
-    fn parts(self) -> impl Iterator<Item = Self> {
+    /// The same, with as many points before it as it takes to go so far back.
+    fn with_before(self, before_ms: i64) -> Self {
+        let steps = before_ms.max(0).saturating_add(self.step_ms - 1) / self.step_ms;
+        let from_ms = self.from_ms.saturating_sub(steps.saturating_mul(self.step_ms));
+        Self { from_ms, ..self }
+    }
+
+    /// In parts that are answered at once.
+    pub(super) fn parts(self) -> impl Iterator<Item = Self> {
         let (len_ms, step_ms) = (self.step_ms.saturating_mul(POINTS_MAX), self.step_ms);
-        let mut next_ms = self.from_ms;
+        let mut next_ms = Some(self.from_ms);
         std::iter::from_fn(move || {
-            let from_ms = next_ms;
-            next_ms = from_ms.saturating_add(len_ms);
-            let to_ms = (next_ms - step_ms).min(self.to_ms);
-            (from_ms <= self.to_ms).then_some(Self { from_ms, to_ms, step_ms })
+            let from_ms = next_ms.filter(|from_ms| *from_ms <= self.to_ms)?;
+            next_ms = from_ms.checked_add(len_ms);
+            let to_ms = next_ms.map_or(self.to_ms, |next_ms| self.to_ms.min(next_ms - step_ms));
+            Some(Self { from_ms, to_ms, step_ms })
         })
     }
 }
 
-impl<'a, P: Past> History<'a, P> {
-    pub(super) fn new(past: &'a P, names: BTreeSet<&'a str>) -> Self {
+/// The past, and what is recorded beside it.
+pub(super) struct History<'a, 'p, P> {
+    past: &'p P,
+    engine: Engine,
+    /// The names of the metrics that are recorded here, each with how far back it is read.
+    reaches_ms: BTreeMap<&'a str, i64>,
+    recorded: Recorded<'a>,
+}
+
+/// What each rule has recorded, by its place.
+#[derive(Debug, Default)]
+struct Recorded<'a>(BTreeMap<usize, (&'a str, BTreeMap<Labels, Series>)>);
+
+/// What is evaluated over here.
+struct Here<'a> {
+    recorded: &'a Recorded<'a>,
+    fetched: Vec<Series>,
+}
+
+impl<'a, 'p, P: Past> History<'a, 'p, P> {
+    pub(super) fn new(past: &'p P, reaches_ms: BTreeMap<&'a str, i64>) -> Self {
         let engine = Engine::new(Options::default());
-        Self { past, engine, names, recorded: Recorded::default() }
+        Self { past, engine, reaches_ms, recorded: Recorded::default() }
     }
 
-    /// What a query gave at these points.
+    /// What a query gave at the points of a part.
     pub(super) async fn range(
         &self,
         query: &Query,
-        span: Span,
+        part: Span,
     ) -> Result<Vec<Series>, ReplayError<P::Error>> {
         let checked = query.checked()?;
-        let is_here =
-            |matchers: &Vec<Matcher>| self.names.iter().any(|name| may_select(matchers, name));
-        let is_here = checked.selectors.iter().any(is_here);
-        let mut found = Vec::new();
-        for part in span.parts() {
-            if is_here {
-                let fetched = self.fetch(&checked.selectors, checked.reach_ms, part).await?;
-                found.extend(self.evaluate(query, fetched, part)?);
-            } else {
-                let answer = self.past.range(query.text(), part).await;
-                found.extend(answer.map_err(ReplayError::Past)?);
-            }
+        if checked.is_pinned {
+            return Err(ReplayError::Pinned);
         }
+        let is_here =
+            |matchers: &Vec<Matcher>| self.reaches_ms.keys().any(|name| may_select(matchers, name));
+        if !checked.selectors.iter().any(is_here) {
+            return self.asked(query.text(), part).await;
+        }
+        if checked.ahead_ms > 0 {
+            return Err(ReplayError::Ahead);
+        }
+        let fetched = self.fetch(&checked.selectors, checked.reach_ms, part).await?;
+        self.evaluate(query, fetched, part)
+    }
+
+    /// What the past says that an expression gave.
+    async fn asked(&self, expr: &str, part: Span) -> Result<Vec<Series>, ReplayError<P::Error>> {
+        let mut found = self.past.range(expr, part).await.map_err(ReplayError::Past)?;
+        found.iter_mut().for_each(|series| make_sound(series, (part.from_ms, part.to_ms)));
         Ok(found)
     }
 
-    /// The samples that a query reads of the past.
+    /// The samples that a query reads of the past, with marks where a series had ended.
     async fn fetch(
         &self,
         selectors: &[Vec<Matcher>],
         reach_ms: i64,
         part: Span,
     ) -> Result<Vec<Series>, ReplayError<P::Error>> {
-        let from_ms = part.from_ms.saturating_sub(reach_ms.saturating_add(LOOKBACK_MS));
+        let reach_ms = reach_ms.saturating_add(LOOKBACK_MS);
+        let ends_ms = (part.from_ms.saturating_sub(reach_ms), part.to_ms);
         let mut fetched = BTreeMap::new();
         for matchers in selectors {
             let name =
                 matchers.iter().find(|m| m.name() == METRIC_NAME && m.op() == MatchOp::Equal);
-            if name.is_some_and(|name| self.names.contains(name.value())) {
+            if name.is_some_and(|name| self.reaches_ms.contains_key(name.value())) {
                 continue;
             }
-            let found = self.past.samples(matchers, (from_ms, part.to_ms)).await;
-            // What is recorded here is not taken from there.
-            let found = found.map_err(ReplayError::Past)?.into_iter();
-            let others = found.filter(|one| !self.names.contains(one.labels.metric_name()));
-            fetched.extend(others.map(|series| (series.labels.clone(), series)));
+            let text = selector(matchers);
+            let mut seen: BTreeMap<Labels, BTreeSet<i64>> = BTreeMap::new();
+            let looked = part.with_before(reach_ms.min(ENDS_MAX_MS));
+            for looked in looked.parts() {
+                for series in self.asked(&text, looked).await? {
+                    seen.entry(series.labels).or_default().extend(series.times);
+                }
+            }
+            let samples = self.past.samples(&text, ends_ms).await.map_err(ReplayError::Past)?;
+            for mut series in samples {
+                // What is recorded here is not taken from there.
+                if self.reaches_ms.contains_key(series.labels.metric_name()) {
+                    continue;
+                }
+                make_sound(&mut series, ends_ms);
+                let seen = seen.remove(&series.labels).unwrap_or_default();
+                let series = with_ends(&series, &seen, looked);
+                fetched.insert(series.labels.clone(), series);
+            }
         }
         Ok(fetched.into_values().collect())
     }
@@ -147,27 +187,40 @@ impl<'a, P: Past> History<'a, P> {
         }
     }
 
-    /// Keeps what a recording rule gave at these points.
+    /// Keeps what the recording rule at a place gave at the points of a part, which follow those before.
     pub(super) fn record(
         &mut self,
-        name: &str,
+        (at, name): (usize, &'a str),
         labels: &[(String, String)],
-        found: &[Series],
-        span: Span,
-    ) {
-        let recorded = self.recorded.0.entry(name.to_owned()).or_default();
+        found: Vec<Series>,
+        part: Span,
+    ) -> Result<(), ReplayError<P::Error>> {
+        let mut new = BTreeMap::new();
         for one in found {
             let own = labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
             let labels = Labels::new(one.labels.iter().chain(own).chain([(METRIC_NAME, name)]));
-            let series =
-                recorded.entry(labels.clone()).or_insert_with(|| Series::new(labels.clone()));
-            append(series, one, span);
+            if new.insert(labels, one).is_some() {
+                return Err(ReplayError::SameLabels);
+            }
         }
+        let (_, recorded) = self.recorded.0.entry(at).or_insert_with(|| (name, BTreeMap::new()));
+        for (labels, points) in new {
+            let series = recorded.entry(labels.clone()).or_insert_with(|| Series::new(labels));
+            for sample in points.samples() {
+                end(series, sample.time_ms, part.step_ms);
+                series.push(sample.time_ms, sample.value);
+            }
+        }
+        let next_ms = part.to_ms.saturating_add(part.step_ms);
+        recorded.values_mut().for_each(|series| end(series, next_ms, part.step_ms));
+        if self.recorded.len() > RECORDED_MAX { Err(ReplayError::TooMuch) } else { Ok(()) }
     }
 
-    /// Lets go of what was recorded before a time.
-    pub(super) fn forget(&mut self, before_ms: i64) {
-        for recorded in self.recorded.0.values_mut() {
+    /// Lets go of what nobody reads any more at a time and after it.
+    pub(super) fn forget(&mut self, now_ms: i64) {
+        for (name, recorded) in self.recorded.0.values_mut() {
+            let reach_ms = self.reaches_ms.get(name).copied().unwrap_or(0);
+            let before_ms = now_ms.saturating_sub(reach_ms);
             recorded.retain(|_, series| {
                 let old = series.times.partition_point(|time_ms| *time_ms < before_ms);
                 series.times.drain(..old);
@@ -178,22 +231,10 @@ impl<'a, P: Past> History<'a, P> {
     }
 }
 
-/// Adds points of a rule that was evaluated at all of `span`; where there is none, what was is gone.
-fn append(series: &mut Series, points: &Series, span: Span) {
-    for sample in points.samples() {
-        end(series, sample.time_ms, span.step_ms);
-        series.push(sample.time_ms, sample.value);
-    }
-    end(series, span.to_ms.saturating_add(span.step_ms), span.step_ms);
-}
-
-/// Marks a series as gone after its last sample, where that is more than a step before `time_ms`.
-fn end(series: &mut Series, time_ms: i64, step_ms: i64) {
-    let last_ms = series.times.last().copied();
-    let is_gone =
-        series.values.last().is_some_and(|last| last.to_bits() == stale_marker().to_bits());
-    if let Some(last_ms) = last_ms.filter(|last_ms| !is_gone && time_ms - last_ms > step_ms) {
-        series.push(last_ms + step_ms, stale_marker());
+impl Recorded<'_> {
+    fn len(&self) -> usize {
+        let series = self.0.values().flat_map(|(_, recorded)| recorded.values());
+        series.map(|series| series.times.len()).sum()
     }
 }
 
@@ -204,14 +245,18 @@ impl Source for Here<'_> {
         start_ms: i64,
         end_ms: i64,
     ) -> Result<Vec<Series>, SourceError> {
-        let recorded = self.recorded.0.values().flat_map(BTreeMap::values);
-        let all = recorded.chain(&self.fetched);
-        let mut found: Vec<Series> = all
-            .filter(|series| matchers.iter().all(|m| m.matches_labels(&series.labels)))
-            .filter_map(|series| cut(series, start_ms, end_ms))
-            .collect();
-        found.sort_by(|one, other| one.labels.cmp(&other.labels));
-        Ok(found)
+        let named = self.recorded.0.values().filter(|(name, _)| may_select(matchers, name));
+        let all = named.flat_map(|(_, recorded)| recorded.values()).chain(&self.fetched);
+        let mut found: BTreeMap<&Labels, Series> = BTreeMap::new();
+        for series in all.filter(|it| matchers.iter().all(|m| m.matches_labels(&it.labels))) {
+            let Some(part) = cut(series, start_ms, end_ms) else { continue };
+            match found.remove(&series.labels) {
+                // Two rules record it.
+                Some(other) => found.insert(&series.labels, merged(&other, &part)),
+                None => found.insert(&series.labels, part),
+            };
+        }
+        Ok(found.into_values().collect())
     }
 }
 
@@ -225,4 +270,134 @@ fn cut(series: &Series, start_ms: i64, end_ms: i64) -> Option<Series> {
     part.times.extend_from_slice(times);
     part.values.extend_from_slice(values);
     Some(part)
+}
+
+/// One series of two with the same labels: of two samples of a time that which is no mark, and the first.
+fn merged(one: &Series, other: &Series) -> Series {
+    let mut samples = BTreeMap::new();
+    for sample in one.samples().chain(other.samples()) {
+        let known = samples.entry(sample.time_ms).or_insert(sample.value);
+        if is_mark(*known) {
+            *known = sample.value;
+        }
+    }
+    let mut series = Series::new(one.labels.clone());
+    samples.into_iter().for_each(|(time_ms, value)| series.push(time_ms, value));
+    series
+}
+
+/// Leaves out what does not ascend or was not asked for: who knows the past may be anybody.
+fn make_sound(series: &mut Series, (start_ms, end_ms): (i64, i64)) {
+    let mut sound = Series::new(series.labels.clone());
+    for sample in series.samples() {
+        let is_later = sound.times.last().is_none_or(|last_ms| *last_ms < sample.time_ms);
+        if is_later && (start_ms..=end_ms).contains(&sample.time_ms) {
+            sound.push(sample.time_ms, sample.value);
+        }
+    }
+    *series = sound;
+}
+
+/// A series with a mark after each sample that was not seen at a point although it was young enough.
+fn with_ends(series: &Series, seen: &BTreeSet<i64>, looked: Span) -> Series {
+    let mut ended_ms: BTreeSet<i64> = BTreeSet::new();
+    for time_ms in looked.times().filter(|time_ms| !seen.contains(time_ms)) {
+        let before = series.times.partition_point(|at_ms| *at_ms <= time_ms).checked_sub(1);
+        let last_ms = before.and_then(|at| series.times.get(at)).copied();
+        ended_ms.extend(last_ms.filter(|last_ms| time_ms - last_ms < LOOKBACK_MS));
+    }
+    let mut marked = Series::new(series.labels.clone());
+    let mut samples = series.samples().peekable();
+    while let Some(sample) = samples.next() {
+        marked.push(sample.time_ms, sample.value);
+        let mark_ms = sample.time_ms + 1;
+        let has_room = samples.peek().is_none_or(|next| next.time_ms > mark_ms);
+        if has_room && ended_ms.contains(&sample.time_ms) {
+            marked.push(mark_ms, stale_marker());
+        }
+    }
+    marked
+}
+
+/// Marks a series as ended after its last sample, where that is more than a step before `time_ms`.
+fn end(series: &mut Series, time_ms: i64, step_ms: i64) {
+    let is_ended = series.values.last().is_none_or(|last| is_mark(*last));
+    let last_ms = series.times.last().copied().filter(|_| !is_ended);
+    if let Some(last_ms) = last_ms.filter(|last_ms| time_ms - last_ms > step_ms) {
+        series.push(last_ms + step_ms, stale_marker());
+    }
+}
+
+fn is_mark(value: f64) -> bool {
+    value.to_bits() == stale_marker().to_bits()
+}
+
+/// A selector as PromQL has it. JSON's strings are among those of PromQL.
+fn selector(matchers: &[Matcher]) -> String {
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let is_plain = |name: &str| {
+        let is_letter = |c: char| c.is_ascii_alphabetic() || c == '_';
+        name.starts_with(is_letter) && name.chars().all(|c| is_letter(c) || c.is_ascii_digit())
+    };
+    let one = |matcher: &Matcher| {
+        let op = match matcher.op() {
+            MatchOp::Equal => "=",
+            MatchOp::NotEqual => "!=",
+            MatchOp::Regex => "=~",
+            MatchOp::NotRegex => "!~",
+        };
+        let name = matcher.name();
+        let name = if is_plain(name) { name.to_owned() } else { quoted(name) };
+        format!("{name}{op}{}", quoted(matcher.value()))
+    };
+    format!("{{{}}}", matchers.iter().map(one).collect::<Vec<_>>().join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_selector_is_read_as_it_was() {
+        for text in [
+            "a",
+            "a{b='c',d!='\"\\\\\\n\u{e4}',e=~'x.*|y',f!~'z'}",
+            "{'a.b'='c','0'='d',__name__=~'x.+'}",
+        ] {
+            let matchers = labstat_promql::selector(text).unwrap();
+            let again = labstat_promql::selector(&selector(&matchers)).unwrap();
+            assert_eq!(again, matchers, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_span_is_cut_into_parts_that_touch() {
+        let span = Span::within(-7, 100_001, 10).unwrap();
+        assert_eq!(span, Span { from_ms: 0, to_ms: 100_000, step_ms: 10 });
+        let parts: Vec<Span> = span.parts().collect();
+        assert_eq!(parts.len(), 6, "of 2,000 points, the last of one");
+        let times: Vec<i64> = parts.iter().flat_map(|part| part.times()).collect();
+        assert_eq!(times, span.times().collect::<Vec<_>>());
+        assert_eq!(Span::within(1, 10, 10), None);
+        assert_eq!(Span::within(i64::MIN, i64::MIN, 10), None);
+        let last = Span { from_ms: i64::MAX - 5, to_ms: i64::MAX, step_ms: 5 };
+        assert_eq!(last.parts().collect::<Vec<_>>(), [last]);
+    }
+
+    #[test]
+    fn marks_stand_where_a_young_sample_is_not_seen() {
+        let mut series = Series::new(Labels::new([("a", "b")]));
+        [0, 60_000, 120_000, 600_000].iter().for_each(|time_ms| series.push(*time_ms, 1.0));
+        let looked = Span { from_ms: 0, to_ms: 660_000, step_ms: 60_000 };
+        let marks = |seen: &[i64]| -> Vec<i64> {
+            let marked = with_ends(&series, &seen.iter().copied().collect(), looked);
+            marked.samples().filter(|it| is_mark(it.value)).map(|it| it.time_ms).collect()
+        };
+        // Seen for five minutes after each sample: nothing had ended.
+        assert!(
+            marks(&[0, 60_000, 120_000, 180_000, 240_000, 300_000, 360_000, 600_000, 660_000])
+                .is_empty()
+        );
+        assert_eq!(marks(&[0, 60_000, 120_000, 600_000]), [120_001, 600_001]);
+    }
 }
