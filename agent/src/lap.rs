@@ -263,10 +263,11 @@ mod tests {
         let (gates, doors): (Vec<_>, Vec<_>) = (0..4).map(|_| channel()).unzip();
         let lap = Lap::new(jobs(doors.into_iter().map(Some).collect()));
         let _thread = start(&lap);
-        let limit = 4 * SHORT;
+        let limit = 10 * SHORT;
         let opener = async {
             for gate in gates {
-                tokio::time::sleep(limit / 2).await;
+                // Together they take longer than one may, and each much less.
+                tokio::time::sleep(limit / 3).await;
                 gate.send(()).unwrap();
             }
         };
