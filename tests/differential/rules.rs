@@ -135,6 +135,28 @@ fn ours(memory: &Memory, engine: &Engine, time_ms: i64) -> BTreeMap<String, Stri
     vector.into_iter().map(|one| (one.labels.to_string(), text(one.sample.value))).collect()
 }
 
+/// What the API says of rules between two evaluations: in the midst of one, some of a group are ahead.
+fn rules_at_rest(prometheus: &Prometheus) -> Json {
+    let time_ms = |of: &Json| -> i64 {
+        let time: jiff::Timestamp =
+            of["lastEvaluation"].as_str().expect("a time").parse().expect("a time");
+        time.as_millisecond()
+    };
+    let is_at_rest = |group: &Json| {
+        let took_ms = group["evaluationTime"].as_f64().expect("seconds") * 1000.0;
+        let end_ms = time_ms(group) + took_ms.ceil() as i64;
+        group["rules"].as_array().expect("rules").iter().all(|rule| time_ms(rule) <= end_ms)
+    };
+    for _ in 0..1_000 {
+        let said = get(prometheus, "/api/v1/rules");
+        if said["groups"].as_array().expect("groups").iter().all(is_at_rest) {
+            return said;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("rules are evaluated all the time");
+}
+
 /// The rules as the API has them, without what may differ.
 fn rules_of(data: &Json) -> BTreeMap<String, Json> {
     let mut all = BTreeMap::new();
@@ -191,7 +213,7 @@ fn rules_come_to_what_they_come_to_in_prometheus() {
         std::thread::sleep(Duration::from_millis(100));
     }
     // Its rules say when they were last evaluated; what it has written since is not looked at.
-    let said = get(&prometheus, "/api/v1/rules");
+    let said = rules_at_rest(&prometheus);
 
     let rules = RuleSet::parse(&[(&file.display().to_string(), RULES)]).expect("the rules");
     let rounds = rounds(&prometheus, &rules);
