@@ -48,9 +48,10 @@ pub(crate) const FILESYSTEM: &str = "labfs";
 pub(crate) const GATEWAY: &str = "client.rgw.gate";
 
 /// What kills the daemons and removes their folder when the test process is gone: a value that all tests
-/// share is never dropped. A pid that was taken up by another process
-/// is not ours: ours name the cluster's folder on their command line.
+/// share is never dropped. A signal to the whole process group is the tests' end and not the keeper's. A pid
+/// that was taken up by another process is not ours: ours name the cluster's folder on their command line.
 const KEEPER: &str = r#"
+trap '' HUP INT TERM
 echo ready
 while read -r pid; do pids="$pids $pid"; done
 for pid in $pids; do
@@ -534,12 +535,13 @@ impl Cluster {
         );
     }
 
-    /// Writes objects of 4 KiB into the pool for `seconds`, two at a time; they stay until the
-    /// cluster is mended. The writer goes on beside the test.
-    pub(crate) fn write_load(&mut self, seconds: u32) -> Load {
+    /// Writes objects of 4 KiB into the pool for `seconds`, `at_once` of them at a time; they stay until
+    /// the cluster is mended. The writer goes on beside the test.
+    pub(crate) fn write_load(&mut self, seconds: u32, at_once: u32) -> Load {
         let child = ceph_command("rados", &self.conf())
             .args(["-p", POOL, "bench", &seconds.to_string(), "write"])
-            .args(["-b", "4096", "-t", "2", "--no-cleanup", "--run-name", "labstat"])
+            .args(["-b", "4096", "-t", &at_once.to_string()])
+            .args(["--no-cleanup", "--run-name", "labstat"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

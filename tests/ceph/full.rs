@@ -24,7 +24,7 @@ fn are(view: &Value, state: &str, name: &str, severity: &str) -> bool {
 fn osds_that_fill_up_are_shown_and_told_by_each_limit() {
     let Some(mut cluster) = cluster::shared() else { return };
     let lab = Lab::start(&cluster);
-    let load = cluster.write_load(100);
+    let load = cluster.write_load(100, 2);
     lab.see("a healthy cluster with something in it", |view| {
         view["health"] == "HEALTH_OK"
             && osd(view, "osd.0")["state"] == "up"
@@ -67,6 +67,6 @@ fn osds_that_fill_up_are_shown_and_told_by_each_limit() {
             && osd(view, "osd.0")["state"] == "up"
     });
     // Writes that were refused are possible again.
-    drop(cluster.write_load(1));
+    drop(cluster.write_load(1, 2));
     lab.is(&format!("count(ceph_pool_metadata{{name=\"{POOL}\"}})"), Some(1.0));
 }

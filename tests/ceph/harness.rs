@@ -21,7 +21,7 @@ fn what_is_done_to_the_cluster_shows_and_is_mended() {
         checks => Err(format!("{checks:?}")),
     });
     cluster.set_nearfull_ratio(0.00001);
-    let load = cluster.write_load(30);
+    let load = cluster.write_load(30, 2);
     eventually("objects are written", || {
         let df = cluster.ceph(&["df"]);
         let pools = df["pools"].as_array().unwrap();

@@ -84,7 +84,7 @@ fn when_another_monitor_leads_the_series_go_on_without_a_gap_or_a_second_value()
     let dir = tempfile::tempdir().unwrap();
     let lab = nodes(&cluster, dir.path());
     // Figures that grow tell what is newer.
-    let load = cluster.write_load(600);
+    let load = cluster.write_load(600, 2);
     let first = leader(&cluster);
     reads_alone(&lab, &first);
 

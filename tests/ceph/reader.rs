@@ -161,7 +161,7 @@ pub(crate) fn is_as_the_module_says(cluster: &Cluster, agent: &Agent) {
 #[test]
 fn by_commands_the_cluster_is_told_as_the_managers_module_tells_it() {
     let Some(mut cluster) = cluster::shared() else { return };
-    drop(cluster.write_load(3));
+    drop(cluster.write_load(3, 2));
     let agent = Agent::start_with(&cluster, "commands");
     is_as_the_module_says(&cluster, &agent);
 }

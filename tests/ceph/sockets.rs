@@ -149,7 +149,7 @@ pub(crate) fn counters_become_those_of_the_manager(cluster: &Cluster) {
 #[test]
 fn counters_are_those_of_the_manager() {
     let Some(mut cluster) = cluster::shared() else { return };
-    drop(cluster.write_load(5));
+    drop(cluster.write_load(5, 2));
     counters_become_those_of_the_manager(&cluster);
 }
 
@@ -182,7 +182,8 @@ fn operations_that_wait_for_a_stopped_osd_are_slow() {
     };
     let mut node = Node::of(&cluster);
     cluster.stop("osd.2");
-    let _load = cluster.write_load(120);
+    // So many that not all of them go to the stopped one first, which would be the only one to know of them.
+    let _load = cluster.write_load(120, 16);
     eventually("an operation is slow", || {
         let samples = node.read();
         let sum = |name: &str| -> f64 {
