@@ -1,7 +1,9 @@
 //! One trial, and many.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -16,6 +18,9 @@ const NAMES: [&str; 3] = ["alpha", "bravo", "carol"];
 
 /// Topics of the ntfy server, more than there are trials at a time.
 const TOPICS: u64 = 64;
+
+/// The store's folder in a trial's own.
+const STORE: &str = "store";
 
 /// How long a trial may take: a machine that does other things, and receivers that fail many times.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -34,17 +39,20 @@ struct Life {
     process: Child,
     input: ChildStdin,
     said: mpsc::Receiver<String>,
+    complaints: PathBuf,
 }
 
 impl Life {
-    fn start(dir: &std::path::Path, receivers: &str, ended: Ended) -> Self {
+    fn start(dir: &Path, receivers: &str, ended: Ended) -> Self {
+        // Beside the store's folder, in which nobody else writes.
+        let complaints = dir.with_extension("stderr");
         let mut process = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "child::child", "--nocapture"])
             .env(DIR_ENV, dir)
             .env(RECEIVERS_ENV, receivers)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(File::create(&complaints).unwrap())
             .spawn()
             .unwrap();
         let input = process.stdin.take().unwrap();
@@ -61,7 +69,13 @@ impl Life {
                 }
             }
         });
-        Self { process, input, said }
+        Self { process, input, said, complaints }
+    }
+
+    /// How it is: whether it ended by itself, and what it complained of.
+    fn state(&mut self) -> String {
+        let complaints = std::fs::read_to_string(&self.complaints).unwrap_or_default();
+        format!("{:?}, said: {complaints}", self.process.try_wait())
     }
 
     /// Says something, and gives what it answers within a while.
@@ -111,6 +125,7 @@ impl Sum {
 }
 
 struct Trial {
+    seed: u64,
     random: Random,
     dir: tempfile::TempDir,
     receivers: String,
@@ -139,9 +154,10 @@ impl Trial {
         let receivers = serde_json::Value::from(receivers).to_string();
         let dir = tempfile::tempdir().unwrap();
         let ended = Ended::default();
-        let life = Life::start(dir.path(), &receivers, ended.clone());
+        let life = Life::start(&dir.path().join(STORE), &receivers, ended.clone());
         let (kills, begun) = (Vec::new(), Instant::now());
-        Self { random: Random(seed), dir, receivers, kinds, double, life, kills, ended, begun }
+        let random = Random(seed);
+        Self { seed, random, dir, receivers, kinds, double, life, kills, ended, begun }
     }
 
     /// Sets all alerts' conditions, and waits until all receivers have heard of it; kills the
@@ -153,15 +169,18 @@ impl Trial {
         loop {
             assert!(
                 self.begun.elapsed() < DEADLINE,
-                "not all was heard: {:?}; {}",
+                "seed {}: not all was heard: {:?}; {}; the process: {}",
+                self.seed,
                 self.double.taken(),
-                self.double.unlike()
+                self.double.unlike(),
+                self.life.state()
             );
             let by_lot = self.double.wants_kill();
             if kills_left > 0 && (by_lot || Instant::now() >= kill_at) {
                 self.life.kill();
                 self.kills.push(Instant::now());
-                self.life = Life::start(self.dir.path(), &self.receivers, self.ended.clone());
+                let dir = self.dir.path().join(STORE);
+                self.life = Life::start(&dir, &self.receivers, self.ended.clone());
                 (kills_left, kill_at, is_set) = (kills_left - 1, self.kill_moment(), false);
             }
             if !is_set {
@@ -193,7 +212,13 @@ impl Trial {
         let mut requests = usize::MAX;
         let mut since = Instant::now();
         loop {
-            assert!(self.begun.elapsed() < DEADLINE, "no rest: {:?}", self.double.taken());
+            assert!(
+                self.begun.elapsed() < DEADLINE,
+                "seed {}: no rest: {:?}; the process: {}",
+                self.seed,
+                self.double.taken(),
+                self.life.state()
+            );
             let now = self.double.requests();
             let waiting = self.life.ask("waiting");
             if now != requests || waiting.as_deref() != Some("waiting 0") {
@@ -217,7 +242,8 @@ impl Trial {
         !is_ended && (is_killed || !first.answered)
     }
 
-    fn judge(&self, seed: u64) -> Sum {
+    fn judge(&self) -> Sum {
+        let seed = self.seed;
         let taken = self.double.taken();
         let mut sum = Sum {
             trials: 1,
@@ -259,7 +285,7 @@ fn trial(seed: u64, ntfy: Option<&str>) -> Sum {
     trial.phase(false);
     trial.phase(true);
     trial.settle();
-    trial.judge(seed)
+    trial.judge()
 }
 
 /// So many trials, some at a time.
