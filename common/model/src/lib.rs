@@ -22,6 +22,7 @@ pub mod limits;
 mod matcher;
 pub mod number;
 mod pattern;
+mod pattern_programs;
 mod pattern_room;
 mod sample;
 pub mod settings;

@@ -1,9 +1,12 @@
 //! Regular expressions that match whole values, and what can be told of those without running
 //! them: most patterns that people write are a few alternatives, or a beginning and anything.
 
+use std::sync::Arc;
+
 use regex::Regex;
 use regex_syntax::hir::{Class, Hir, HirKind, Look};
 
+use crate::pattern_programs;
 use crate::pattern_room::{NoRoom, PatternRoom};
 use crate::{MatcherError, dialect};
 
@@ -35,8 +38,8 @@ pub(crate) enum Pattern {
     OneOf(Vec<String>),
     /// This and then anything, or anything but nothing.
     Begins { prefix: String, more: bool },
-    /// Something else, which begins with this.
-    Other { prefix: String, regex: Regex },
+    /// Something else, which begins with this. All patterns of one text share their program.
+    Other { prefix: String, regex: Arc<Regex> },
 }
 
 impl Pattern {
@@ -66,11 +69,13 @@ impl Pattern {
             return Ok(Self::Begins { prefix, more });
         }
         let bytes = room.take_program(bytes).map_err(no_room)?;
-        let regex = regex::RegexBuilder::new(&format!("^(?s:{text})$"))
-            .size_limit(REGEX_SIZE_MAX)
-            .dfa_size_limit(bytes.saturating_mul(MATCHING_FACTOR).min(MATCHING_MAX))
-            .build()
-            .map_err(|cause| error(&cause))?;
+        let compiled = |text: &str| {
+            regex::RegexBuilder::new(&format!("^(?s:{text})$"))
+                .size_limit(REGEX_SIZE_MAX)
+                .dfa_size_limit(bytes.saturating_mul(MATCHING_FACTOR).min(MATCHING_MAX))
+                .build()
+        };
+        let regex = pattern_programs::shared(text, compiled).map_err(|cause| error(&cause))?;
         Ok(Self::Other { prefix, regex })
     }
 
