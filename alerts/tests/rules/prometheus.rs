@@ -96,7 +96,7 @@ fn passes_as_with_prometheus(name: &str) {
     assert!(report.passed(), "{report}");
     let Some(promtool) = promtool() else { return };
     let output = Command::new(promtool).args(["test", "rules"]).arg(&file).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
