@@ -26,7 +26,7 @@ fn built(file: &AlertmanagerFile, spec: MannersSpec) -> Option<MannersConfig> {
 
 fuzz_target!(|text: &str| {
     let Ok(file) = alertmanager::read(text) else { return };
-    file.unknown_kinds();
+    file.remarks();
     let Some(config) = built(&file, file.spec.clone()) else { return };
     let written = config.to_alertmanager_yaml();
     let again = alertmanager::read(&written).expect("BUG: what is written can be read");
