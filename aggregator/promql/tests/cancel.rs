@@ -20,7 +20,7 @@ const HOUR_MS: i64 = 3_600_000;
 /// How long a query may run on: what is done of its answer is given back, too.
 const RUN_ON_MAX: Duration = Duration::from_millis(100);
 
-/// The same for a program that is not optimized, which takes some ten times as long for everything: a part of
+/// The same for a program that is not optimized, which takes several times as long for everything: a part of
 /// the time that the whole query takes.
 const RUN_ON_PART_MAX: u32 = 4;
 

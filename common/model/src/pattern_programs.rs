@@ -1,7 +1,8 @@
 //! The compiled programs of patterns that are in use, so that those of one text are one: ten thousand rules
 //! have few patterns between them, and a program takes 15 KB before it has matched anything, and more after.
 //!
-//! What nobody uses any more is not kept.
+//! Programs that nobody uses any more are not kept; their texts are for a while, so that long ones are not
+//! shared: whoever asks must not be able to fill the memory.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
@@ -10,6 +11,9 @@ use regex::Regex;
 
 /// How many there are at least before those are looked for that nobody uses.
 const SWEEP_MIN: usize = 64;
+
+/// Bytes of the longest text that is shared.
+const TEXT_LEN_MAX: usize = 4 * 1024;
 
 static PROGRAMS: LazyLock<Mutex<Programs>> =
     LazyLock::new(|| Mutex::new(Programs { known: HashMap::new(), sweep_at: SWEEP_MIN }));
@@ -22,11 +26,14 @@ struct Programs {
 }
 
 /// The program of a pattern: the one that others of this text use, or a new one. The same text must always be
-/// compiled alike.
+/// compiled alike. The error is that of `compile`.
 pub(crate) fn shared<E>(
     text: &str,
     compile: impl FnOnce(&str) -> Result<Regex, E>,
 ) -> Result<Arc<Regex>, E> {
+    if text.len() > TEXT_LEN_MAX {
+        return compile(text).map(Arc::new);
+    }
     let found = with(|programs| programs.known.get(text).and_then(Weak::upgrade));
     if let Some(program) = found {
         return Ok(program);
@@ -72,6 +79,15 @@ mod tests {
         assert!(again.is_err(), "nobody used it any more");
         assert!(shared("programs-(", Regex::new).is_err());
         assert_eq!(count("programs-("), 2, "what does not compile is not kept");
+    }
+
+    #[test]
+    fn long_texts_are_not_kept() {
+        let text = |len: usize| format!("{:a<len$}", "long-");
+        let longest = shared(&text(TEXT_LEN_MAX), Regex::new).unwrap();
+        let longer = shared(&text(TEXT_LEN_MAX + 1), Regex::new).unwrap();
+        assert_eq!(count("long-"), 1);
+        assert!(longest.is_match(&text(TEXT_LEN_MAX)) && longer.is_match(&text(TEXT_LEN_MAX + 1)));
     }
 
     #[test]
